@@ -1,0 +1,67 @@
+"""One base for every expected failure that a caller must hear about (RFC 9457 problem details)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field: `field` is its path (`batch[3].userId`), `detail` says what to do."""
+
+    field: str
+    detail: str
+
+
+class Problem(Exception):
+    """A failure with a stable type, fit to be shown to a client. Never carries a stack trace or a secret."""
+
+    status = 500
+    type = "about:blank"
+    title = "Internal error"
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = (), **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.extra = extra
+
+
+class BadRequest(Problem):
+    status, type, title = 400, "urn:opportune:bad-request", "The request is not valid"
+
+
+class Unauthorized(Problem):
+    status, type, title = 401, "urn:opportune:unauthorized", "A key is needed"
+
+
+class Forbidden(Problem):
+    status, type, title = 403, "urn:opportune:forbidden", "The key has not the scope"
+
+
+class NotFound(Problem):
+    status, type, title = 404, "urn:opportune:not-found", "Not found"
+
+
+class Conflict(Problem):
+    status, type, title = 409, "urn:opportune:conflict", "In conflict with the current state"
+
+
+class Stale(Problem):
+    status, type, title = 412, "urn:opportune:stale", "Somebody else changed it first"
+
+
+class TooLarge(Problem):
+    status, type, title = 413, "urn:opportune:too-large", "The request is too large"
+
+
+class Invalid(Problem):
+    """Understood, but a field's value cannot be accepted."""
+
+    status, type, title = 422, "urn:opportune:invalid", "A field is not valid"
+
+
+class Unavailable(Problem):
+    status, type, title = 503, "urn:opportune:unavailable", "A part is not available"

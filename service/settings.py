@@ -1,0 +1,183 @@
+"""Every setting, from `opportune.toml` and over it `OPPORTUNE_*` variables (nested with `__`)."""
+
+from __future__ import annotations
+
+import os
+from datetime import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
+
+
+class Section(BaseModel):
+    """A table of the file. A name that is not known is an error: a typing slip must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Arms(Section):
+    """Shares of customers in each arm of a placement; they sum to 1."""
+
+    model: float = Field(0.85, ge=0, le=1)
+    random: float = Field(0.05, ge=0, le=1)
+    business_as_usual: float = Field(0.05, ge=0, le=1)
+    holdout: float = Field(0.05, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Arms:
+        total = self.model + self.random + self.business_as_usual + self.holdout
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of the arms sum to {total:g}; make them sum to 1")
+        return self
+
+
+class Placement(Section):
+    """Where actions are shown or sent. `business_as_usual` is the offer that the old way would send."""
+
+    arms: Arms = Field(default_factory=Arms)
+    channels: list[str] = Field(default_factory=lambda: list(CHANNELS))
+    business_as_usual: str | None = None
+
+
+class Cap(Section):
+    """At most `max` messages a customer in any `per_days` days; on one channel, or on all together."""
+
+    channel: str | None = None
+    max: int = Field(ge=0)
+    per_days: float = Field(gt=0)
+
+
+class QuietHours(Section):
+    """No message between these local times, in the customer's zone."""
+
+    start: time = time(21, 0)
+    end: time = time(8, 0)
+    channels: list[str] = Field(default_factory=lambda: ["email", "sms", "push", "call"])
+
+
+class Consent(Section):
+    """What to assume of a channel on which the customer has said nothing: `allow` (a soft opt-in) or `deny`."""
+
+    when_unknown: Literal["allow", "deny"] = "allow"
+
+
+class Decisions(Section):
+    """How offers are weighed. Money is in the catalogue's currency."""
+
+    exploration: float = Field(20.0, gt=0)
+    floor: float = Field(0.01, ge=0, lt=0.5)
+    fatigue_cost: float = Field(0.01, ge=0)
+    reservation_hours: float = Field(48.0, gt=0)
+    attribution_days: float = Field(14.0, gt=0)
+    caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
+    seed: str = "opportune"
+
+
+class TextModel(Section):
+    """Any OpenAI-compatible endpoint for copy. Without a base URL or key, templates write the copy."""
+
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    model: str = "gpt-4.1-mini"
+    timeout_s: float = Field(20.0, gt=0, le=120)
+
+
+class Smtp(Section):
+    """Where the e-mail channel delivers. Without a host, messages go to files in `outbox/`."""
+
+    host: str | None = None
+    port: int = 25
+    user: str | None = None
+    password: SecretStr | None = None
+    sender: str = "Opportune <opportune@localhost>"
+    start_tls: bool = False
+    timeout_s: float = 10.0
+
+
+class Pages(Section):
+    """`open` lets anyone who reaches the port read and review without signing in: for trying on loopback only."""
+
+    open: bool = False
+
+
+class Settings(BaseSettings):
+    """All settings of one installation."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OPPORTUNE_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
+
+    home: Path = Path(".opportune")
+    database_url: str | None = None
+    online_store: str | None = None
+    mlflow_tracking_uri: str | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    public_url: str | None = None
+    clock: str = "system"
+    default_timezone: str = "UTC"
+    default_locale: str = "en"
+    currency: str = "USD"
+    placements: dict[str, Placement] = Field(default_factory=dict)
+    quiet_hours: QuietHours = Field(default_factory=QuietHours)
+    consent: Consent = Field(default_factory=Consent)
+    decisions: Decisions = Field(default_factory=Decisions)
+    text_model: TextModel = Field(default_factory=TextModel)
+    smtp: Smtp = Field(default_factory=Smtp)
+    pages: Pages = Field(default_factory=Pages)
+    event_names: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+    @model_validator(mode="after")
+    def _open_pages_stay_on_loopback(self) -> Settings:
+        if self.pages.open and self.host not in {"127.0.0.1", "localhost", "::1"}:
+            raise ValueError("pages.open is for loopback only; bind host to 127.0.0.1 or set pages.open = false")
+        return self
+
+    def placement(self, name: str) -> Placement:
+        """The placement's own settings, else those of `default`, else the defaults."""
+        return self.placements.get(name) or self.placements.get("default") or Placement()
+
+    @property
+    def state_url(self) -> str:
+        """SQLAlchemy URL of the shared state."""
+        if self.database_url:
+            return self.database_url.replace("postgres://", "postgresql://", 1).replace(
+                "postgresql://", "postgresql+psycopg://", 1
+            )
+        return f"sqlite:///{self.home.absolute() / 'state.db'}"
+
+    @property
+    def online_url(self) -> str:
+        """Where packed feature rows live: Redis or Postgres by URL, else a SQLite file."""
+        return self.online_store or self.database_url or str(self.home.absolute() / "online.db")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking and registry."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+
+def config_file() -> Path:
+    """`OPPORTUNE_CONFIG`, else `opportune.toml` in the current folder (which need not exist)."""
+    return Path(os.environ.get("OPPORTUNE_CONFIG", "opportune.toml"))

@@ -1,0 +1,1 @@
+"""Shared state on SQLite or Postgres: one database object, its types, leases and heartbeats."""

@@ -1,0 +1,164 @@
+"""One database, SQLite (embedded) or Postgres (grown up), behind `read()` and `write()`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Connection, LargeBinary, MetaData, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+__all__ = ["Connection", "Database", "Json", "UtcTime", "metadata", "upsert"]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+_POSTGRES_PARAMETERS = 16_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time as microseconds since 1970 (BIGINT): sorts and compares alike on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; times in the database are aware")
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Json(TypeDecorator[Any]):
+    """Any JSON value, stored as UTF-8 bytes by orjson."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        return None if value is None else orjson.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(bytes(value))
+
+
+class Database:
+    """Connections for short transactions.
+
+    `write()` takes the write lock at once (BEGIN IMMEDIATE on SQLite), so that what a transaction has read cannot
+    change before it commits; on Postgres it is READ COMMITTED and rows that must not change are locked by the
+    store that reads them (`with_for_update`). Writers of one process queue in order on a lock: SQLite's own busy
+    handler sleeps and is unfair.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.is_sqlite = url.startswith("sqlite")
+        if self.is_sqlite:
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(
+                url, connect_args={"check_same_thread": False, "timeout": 30}, pool_size=16, max_overflow=32
+            )
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(
+                url,
+                pool_size=16,
+                max_overflow=16,
+                pool_pre_ping=True,
+                pool_timeout=10,
+                connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"},
+            )
+        self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection whose transaction is rolled back at the end: nothing is written through it."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection whose transaction commits at the end, or rolls back when the block raises."""
+        with self._writer, self.engine.connect() as connection:
+            immediate = connection.execution_options(immediate=True)
+            with immediate.begin():
+                yield immediate
+
+    def create_tables(self) -> None:
+        """Makes the tables that are missing. Used by tests; installations migrate (`migrate.py`)."""
+        metadata.create_all(self.engine)
+
+    def close(self) -> None:
+        """Gives every pooled connection back."""
+        self.engine.dispose()
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=30000",
+        "foreign_keys=ON",
+        "cache_size=-32768",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    keys: Iterable[str] | None = None,
+    update: Iterable[str] | None = None,
+) -> int:
+    """Inserts rows; where the key exists, replaces the `update` columns (default: all given but the keys).
+
+    `update=()` keeps the row that is there ("insert or ignore"). Returns the number of rows inserted or changed.
+    """
+    if not rows:
+        return 0
+    key_columns = list(keys) if keys is not None else [column.name for column in table.primary_key]
+    changed = [name for name in rows[0] if name not in key_columns] if update is None else list(update)
+    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement: Any = build(table)
+    if changed:
+        statement = statement.on_conflict_do_update(
+            index_elements=key_columns, set_={name: statement.excluded[name] for name in changed}
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key_columns)
+    if len(rows) == 1:
+        return connection.execute(statement, dict(rows[0])).rowcount
+    if connection.dialect.name == "sqlite":
+        return connection.execute(statement, [dict(row) for row in rows]).rowcount
+    # Postgres tells no count for a batch of executions, so that it goes as statements of many rows.
+    step = max(1, _POSTGRES_PARAMETERS // len(rows[0]))
+    return sum(
+        connection.execute(statement.values([dict(row) for row in rows[start : start + step]])).rowcount
+        for start in range(0, len(rows), step)
+    )

@@ -1,0 +1,31 @@
+"""What each background loop did last, so that a stalled one is seen (`/health/ready`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, String, Table, select
+
+from service.storage.database import Json, UtcTime, metadata, upsert
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("seen", UtcTime, nullable=False),
+    Column("detail", Json, nullable=False),
+)
+
+
+def beat(connection: Connection, name: str, at: datetime, seen: datetime, detail: Mapping[str, Any]) -> None:
+    """Notes that loop `name` finished a pass at `at` (the service's clock, maybe simulated) and `seen` (real)."""
+    upsert(connection, heartbeats, [{"name": name, "at": at, "seen": seen, "detail": dict(detail)}])
+
+
+def read_all(connection: Connection) -> dict[str, dict[str, Any]]:
+    """The last pass of every loop: `{"journeys": {"at", "seen", **detail}}`."""
+    rows = connection.execute(select(heartbeats)).all()
+    return {row.name: {"at": row.at, "seen": row.seen, **row.detail} for row in rows}

@@ -1,0 +1,40 @@
+"""A named lease: work that only one process at a time may do, taken over when its holder dies."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, Connection, String, Table, delete, select, update
+
+from service.storage.database import UtcTime, metadata, upsert
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until", UtcTime, nullable=False),
+)
+
+
+def take(connection: Connection, name: str, holder: str, now: datetime, seconds: float) -> bool:
+    """Takes or renews the lease for `seconds`; False while another holder's runs.
+
+    Call it in a `write()` transaction. Times are the caller's clock, the machine's own (not a simulated one).
+    """
+    until = now + timedelta(seconds=seconds)
+    if upsert(connection, leases, [{"name": name, "holder": holder, "until": until}], update=()):
+        return True
+    free = (leases.c.holder == holder) | (leases.c.until <= now)
+    changed = connection.execute(update(leases).where(leases.c.name == name, free).values(holder=holder, until=until))
+    return changed.rowcount == 1
+
+
+def release(connection: Connection, name: str, holder: str) -> None:
+    """Gives the lease back, if it is still this holder's."""
+    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+
+def holder_of(connection: Connection, name: str) -> str | None:
+    """Who holds the lease, running or expired."""
+    return connection.execute(select(leases.c.holder).where(leases.c.name == name)).scalar_one_or_none()

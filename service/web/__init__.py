@@ -1,0 +1,1 @@
+"""What every route shares: keys, problems, idempotency, limits, threads."""

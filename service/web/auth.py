@@ -1,0 +1,97 @@
+"""API keys: made, hashed, and asked for by routes through `Guard.needs(scope)`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from fastapi.params import Depends
+
+from service.clock import new_id
+from service.errors import Forbidden, Unauthorized
+from service.storage.database import Database
+from service.storage.key_store import ApiKey, add_key, find_key
+from service.web.threads import in_thread
+
+SCOPES = ("ingest", "decide", "review", "admin")
+_REMEMBER_S = 5.0
+
+
+def hash_key(secret: str) -> str:
+    """SHA-256: the secret has 256 random bits, so a slow hash would add nothing."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_key(database: Database, scopes: tuple[str, ...], label: str, now: datetime) -> str:
+    """Makes and stores a key; returns the secret, which is never seen again."""
+    secret = "op_" + secrets.token_urlsafe(32)
+    with database.write() as connection:
+        add_key(connection, ApiKey(new_id(now)[:16], label, scopes, now, None), hash_key(secret))
+    return secret
+
+
+def presented_key(headers: Any) -> str | None:
+    """The key of `Authorization: Bearer KEY`, or of HTTP Basic with the key as user name."""
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and value.strip():
+        return str(value.strip())
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[0] or None
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None
+
+
+class Guard:
+    """Checks keys. A key is remembered for a few seconds, so a revocation holds everywhere within that time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, tuple[float, ApiKey]] = {}
+
+    def needs(self, *scopes: str) -> Depends:
+        """A route dependency: the request's key, which has one of `scopes` or `admin`; also in `request.state.key`."""
+
+        async def check(request: Request) -> ApiKey:
+            key = await self.identify(presented_key(request.headers))
+            require(key, scopes)
+            request.state.key = key
+            return key
+
+        marked: Callable[[Request], Awaitable[ApiKey]] = check
+        return Depends(marked)
+
+    async def identify(self, secret: str | None) -> ApiKey:
+        """The key behind a secret; `Unauthorized` when there is none."""
+        if secret is None:
+            raise Unauthorized("send 'Authorization: Bearer KEY'; make a key with 'opportune keys create --scope …'")
+        hashed = hash_key(secret)
+        remembered = self._known.get(hashed)
+        if remembered is not None and time.monotonic() - remembered[0] < _REMEMBER_S:
+            return remembered[1]
+        key = await in_thread(self._find, hashed)
+        if key is None:
+            self._known.pop(hashed, None)
+            raise Unauthorized("this key is not known or was revoked; make one with 'opportune keys create'")
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[hashed] = (time.monotonic(), key)
+        return key
+
+    def _find(self, hashed: str) -> ApiKey | None:
+        with self._database.read() as connection:
+            return find_key(connection, hashed)
+
+
+def require(key: ApiKey, scopes: tuple[str, ...]) -> None:
+    """`Forbidden` unless the key has one of the scopes, or is an admin's."""
+    if "admin" not in key.scopes and not set(scopes) & set(key.scopes):
+        raise Forbidden(f"this key has the scopes {', '.join(key.scopes)}; this call needs {' or '.join(scopes)}")

@@ -1,0 +1,102 @@
+"""Every error as RFC 9457 `application/problem+json`: stable type, title, status, detail, errors for fields."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from service.errors import FieldError, Invalid, Problem
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem_body(problem: Problem) -> bytes:
+    """The JSON of a problem."""
+    body: dict[str, Any] = {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        **problem.extra,
+    }
+    if problem.errors:
+        body["errors"] = [{"field": error.field, "detail": error.detail} for error in problem.errors]
+    return orjson.dumps(body, default=str)
+
+
+def problem_response(problem: Problem) -> Response:
+    """The HTTP answer of a problem."""
+    headers = {"WWW-Authenticate": 'Bearer realm="opportune"'} if problem.status == 401 else None
+    return Response(problem_body(problem), problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def field_errors(errors: Sequence[Any], drop: int = 1) -> tuple[FieldError, ...]:
+    """Pydantic's errors as field paths (`batch[3].userId`); `drop` leading parts name the place (`body`)."""
+    return tuple(FieldError(_path(error["loc"][drop:]), _sentence(error)) for error in errors)
+
+
+def _path(parts: Sequence[Any]) -> str:
+    path = ""
+    for part in parts:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "body"
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown field; remove it or check its spelling"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def invalid_from(error: ValidationError, at: str = "") -> Invalid:
+    """A pydantic error as a problem, its fields under `at`."""
+    fields = field_errors(error.errors(include_url=False, include_input=False, include_context=False), drop=0)
+    placed = tuple(FieldError(f"{at}.{field.field}" if at else field.field, field.detail) for field in fields)
+    return Invalid(_summary(placed), placed)
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.field}: {first.detail}{more}"
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Turns every kind of failure into a problem; unexpected ones are logged and answered without detail."""
+
+    async def on_problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return problem_response(error)
+
+    async def on_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = field_errors(error.errors())
+        return problem_response(Invalid(_summary(errors), errors))
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        problem = Problem(str(error.detail))
+        problem.status, problem.title = error.status_code, str(error.detail)
+        problem.type = {404: "urn:opportune:not-found", 405: "urn:opportune:method-not-allowed"}.get(
+            error.status_code, "about:blank"
+        )
+        response = problem_response(problem)
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_any(request: Request, error: Exception) -> Response:
+        log.error("unexpected failure in %s %s", request.method, request.url.path, exc_info=error)
+        return problem_response(Problem("Something failed here; the log has the cause. Try again."))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_any)

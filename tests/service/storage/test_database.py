@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Column, Integer, String, Table, select
+
+from service.storage import heartbeats, lease
+from service.storage.database import Database, Json, UtcTime, metadata, upsert
+
+things = Table(
+    "test_things",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("at", UtcTime),
+    Column("body", Json),
+)
+NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def test_times_and_json_come_back_as_they_went_in(database: Database) -> None:
+    with database.write() as connection:
+        upsert(connection, things, [{"name": "ü", "count": 1, "at": NOW, "body": {"a": [1, None, "ไทย"]}}])
+    with database.read() as connection:
+        row = connection.execute(select(things)).one()
+    assert (row.at, row.body) == (NOW, {"a": [1, None, "ไทย"]})
+
+
+def test_a_time_without_zone_is_refused(database: Database) -> None:
+    with pytest.raises(Exception, match="no time zone"), database.write() as connection:
+        upsert(connection, things, [{"name": "x", "count": 1, "at": datetime(2026, 1, 1), "body": None}])
+
+
+def test_a_failed_block_writes_nothing(database: Database) -> None:
+    def fail_half_way() -> None:
+        with database.write() as connection:
+            upsert(connection, things, [{"name": "x", "count": 1}])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    with database.read() as connection:
+        assert connection.execute(select(things)).all() == []
+
+
+def test_upsert_replaces_or_keeps(database: Database) -> None:
+    with database.write() as connection:
+        upsert(connection, things, [{"name": "x", "count": 1}])
+        upsert(connection, things, [{"name": "x", "count": 2}], update=())
+        assert connection.execute(select(things.c.count)).scalar_one() == 1
+        upsert(connection, things, [{"name": "x", "count": 3}])
+        assert connection.execute(select(things.c.count)).scalar_one() == 3
+
+
+def test_upsert_counts_what_it_changed(database: Database) -> None:
+    rows = [{"name": str(n), "count": n, "at": NOW, "body": {"n": n}} for n in range(5000)]
+    with database.write() as connection:
+        assert upsert(connection, things, rows[:10], update=()) == 10
+        assert upsert(connection, things, rows, update=()) == 4990
+        assert upsert(connection, things, rows[:1], update=()) == 0
+        assert upsert(connection, things, rows) == 5000
+        assert connection.execute(select(things.c.body).where(things.c.name == "7")).scalar_one() == {"n": 7}
+
+
+def test_parallel_read_and_write_transactions_lose_no_update(database: Database) -> None:
+    with database.write() as connection:
+        upsert(connection, things, [{"name": "x", "count": 0}])
+
+    def add_one() -> None:
+        for _ in range(10):
+            with database.write() as connection:
+                count = connection.execute(select(things.c.count).with_for_update()).scalar_one()
+                upsert(connection, things, [{"name": "x", "count": count + 1}])
+
+    workers = [threading.Thread(target=add_one) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    with database.read() as connection:
+        assert connection.execute(select(things.c.count)).scalar_one() == 80
+
+
+def test_a_lease_has_one_holder_and_ends(database: Database) -> None:
+    with database.write() as connection:
+        assert lease.take(connection, "flush", "a", NOW, 10)
+        assert not lease.take(connection, "flush", "b", NOW + timedelta(seconds=9), 10)
+        assert lease.take(connection, "flush", "a", NOW + timedelta(seconds=9), 10)
+        assert lease.take(connection, "flush", "b", NOW + timedelta(seconds=19), 10)
+        lease.release(connection, "flush", "a")
+        assert lease.holder_of(connection, "flush") == "b"
+        lease.release(connection, "flush", "b")
+        assert lease.take(connection, "flush", "a", NOW, 10)
+
+
+def test_a_heartbeat_is_the_last_one(database: Database) -> None:
+    with database.write() as connection:
+        heartbeats.beat(connection, "journeys", NOW, NOW, {"due": 3})
+        heartbeats.beat(connection, "journeys", NOW + timedelta(hours=1), NOW, {"due": 0})
+    with database.read() as connection:
+        assert heartbeats.read_all(connection) == {"journeys": {"at": NOW + timedelta(hours=1), "seen": NOW, "due": 0}}

@@ -25,7 +25,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-_POSTGRES_PARAMETERS = 16_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -145,20 +144,11 @@ def upsert(
     key_columns = list(keys) if keys is not None else [column.name for column in table.primary_key]
     changed = [name for name in rows[0] if name not in key_columns] if update is None else list(update)
     build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement: Any = build(table)
+    statement: Any = build(table).execution_options(preserve_rowcount=True)
     if changed:
         statement = statement.on_conflict_do_update(
             index_elements=key_columns, set_={name: statement.excluded[name] for name in changed}
         )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=key_columns)
-    if len(rows) == 1:
-        return connection.execute(statement, dict(rows[0])).rowcount
-    if connection.dialect.name == "sqlite":
-        return connection.execute(statement, [dict(row) for row in rows]).rowcount
-    # Postgres tells no count for a batch of executions, so that it goes as statements of many rows.
-    step = max(1, _POSTGRES_PARAMETERS // len(rows[0]))
-    return sum(
-        connection.execute(statement.values([dict(row) for row in rows[start : start + step]])).rowcount
-        for start in range(0, len(rows), step)
-    )
+    return connection.execute(statement, [dict(row) for row in rows]).rowcount

@@ -1,0 +1,61 @@
+"""First answers to requests that carry an `Idempotency-Key`, kept for a day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, delete, select, update
+
+from service.storage.database import Connection, UtcTime, metadata, upsert
+
+KEEP = timedelta(days=1)
+GIVE_UP = timedelta(minutes=5)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("body_hash", String, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("status", Integer),
+    Column("media_type", String),
+    Column("answer", LargeBinary),
+    Index(None, "started_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A request seen before under the same key; `status` is None while it is still running."""
+
+    body_hash: str
+    status: int | None
+    media_type: str | None
+    answer: bytes | None
+
+
+def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Earlier | None:
+    """Claims a key; None when it is new (or its first request died), else what is known of the earlier one."""
+    connection.execute(delete(idempotency_keys).where(idempotency_keys.c.started_at < now - KEEP))
+    dead = idempotency_keys.c.status.is_(None) & (idempotency_keys.c.started_at < now - GIVE_UP)
+    connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key == key, dead))
+    claim = {"key": key, "body_hash": body_hash, "started_at": now}
+    if upsert(connection, idempotency_keys, [claim], update=()):
+        return None
+    row = connection.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).one()
+    return Earlier(row.body_hash, row.status, row.media_type, row.answer)
+
+
+def finish(connection: Connection, key: str, status: int, media_type: str, answer: bytes) -> None:
+    """Keeps the first answer."""
+    connection.execute(
+        update(idempotency_keys)
+        .where(idempotency_keys.c.key == key)
+        .values(status=status, media_type=media_type, answer=answer)
+    )
+
+
+def forget(connection: Connection, key: str) -> None:
+    """Frees a key whose request made nothing, so that it may be tried again."""
+    connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key == key))

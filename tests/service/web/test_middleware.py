@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+
+from service.clock import SystemClock
+from service.errors import NotFound
+from service.storage.database import Database
+from service.web.auth import Guard, create_key
+from service.web.middleware import Idempotent, LimitBody
+from service.web.problems import install_problem_handlers
+
+
+class Counter:
+    """A route that counts its runs, may be held up, and may fail."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def post(self, request: Request) -> dict[str, object]:
+        self.runs += 1
+        await self.gate.wait()
+        body = await request.json()
+        if body.get("fail"):
+            raise RuntimeError("secret detail")
+        return {"run": self.runs, "body": body}
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+async def client(database: Database, counter: Counter) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    install_problem_handlers(app)
+    guard = Guard(database)
+    app.add_api_route("/things", counter.post, methods=["POST"])
+    app.add_api_route("/kept", lambda: {"ok": True}, methods=["GET"], dependencies=[guard.needs("decide")])
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise NotFound("offer 'x' is not known; list them at GET /v1/offers")
+
+    app.add_middleware(Idempotent, database=database)
+    app.add_middleware(LimitBody, max_body=1000)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
+        yield made
+
+
+async def test_the_first_answer_comes_again(client: httpx.AsyncClient, counter: Counter) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = await client.post("/things", json={"a": 1}, headers=headers)
+    again = await client.post("/things", json={"a": 1}, headers=headers)
+    assert (first.json(), first.status_code) == (again.json(), again.status_code)
+    assert again.headers["idempotent-replay"] == "true"
+    assert counter.runs == 1
+
+
+async def test_another_body_under_the_same_key_is_refused(client: httpx.AsyncClient) -> None:
+    await client.post("/things", json={"a": 1}, headers={"Idempotency-Key": "k"})
+    other = await client.post("/things", json={"a": 2}, headers={"Idempotency-Key": "k"})
+    assert other.status_code == 422
+    assert other.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_key_still_running_conflicts(client: httpx.AsyncClient, counter: Counter) -> None:
+    counter.gate.clear()
+    running = asyncio.create_task(client.post("/things", json={}, headers={"Idempotency-Key": "k"}))
+    while counter.runs == 0:
+        await asyncio.sleep(0.001)
+    second = await client.post("/things", json={}, headers={"Idempotency-Key": "k"})
+    counter.gate.set()
+    assert second.status_code == 409
+    assert (await running).status_code == 200
+
+
+async def test_a_failed_request_may_be_tried_again(client: httpx.AsyncClient, counter: Counter) -> None:
+    for _ in range(2):
+        failed = await client.post("/things", json={"fail": True}, headers={"Idempotency-Key": "k"})
+        assert failed.status_code == 500
+        assert "secret detail" not in failed.text
+        assert failed.json()["type"] == "about:blank"
+    assert counter.runs == 2
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient, announced: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 100
+
+    answer = await client.post("/things", content=b" " * 2000 if announced else parts())
+    assert answer.status_code == 413
+    assert answer.json()["status"] == 413
+
+
+async def test_problems_say_what_to_do(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/gone")
+    assert answer.status_code == 404
+    assert answer.json()["detail"].endswith("GET /v1/offers")
+    assert (await client.get("/nowhere")).json()["type"] == "urn:opportune:not-found"
+
+
+async def test_keys_open_what_their_scope_allows(client: httpx.AsyncClient, database: Database) -> None:
+    now = SystemClock().now()
+    decide = create_key(database, ("decide",), "engine", now)
+    ingest = create_key(database, ("ingest",), "site", now)
+    admin = create_key(database, ("admin",), "me", now)
+
+    async def status(**kwargs: object) -> int:
+        return (await client.get("/kept", **kwargs)).status_code  # type: ignore[arg-type]
+
+    assert await status() == 401
+    assert await status(headers={"Authorization": "Bearer nonsense"}) == 401
+    assert await status(headers={"Authorization": "Basic !!!"}) == 401
+    assert await status(headers={"Authorization": f"Bearer {ingest}"}) == 403
+    assert await status(headers={"Authorization": f"Bearer {decide}"}) == 200
+    assert await status(auth=(decide, "")) == 200
+    assert await status(headers={"Authorization": f"Bearer {admin}"}) == 200

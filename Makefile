@@ -1,0 +1,44 @@
+# Two commands do all: `make demo` and `make test`. Both are repeatable and finish what an interrupted run left.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# A CPU-only index for torch where a user wants one: make demo TORCH_INDEX=URL
+TORCH_INDEX ?=
+PORT ?= 8000
+EXTRA_DEMO := train,demo
+EXTRA_TEST := train,demo,dev
+
+.PHONY: demo test check lint types contracts bench-features bench-models bench-decisions clean
+
+demo: $(VENV)/installed-demo
+	$(VENV)/bin/opportune demo --port $(PORT) $(DEMO_ARGS)
+
+test: $(VENV)/installed-test check
+	$(PY) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+check: lint types contracts
+
+lint: $(VENV)/installed-test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(VENV)/installed-test
+	$(PY) -m mypy
+
+contracts: $(VENV)/installed-test
+	$(VENV)/bin/lint-imports
+
+bench-%: $(VENV)/installed-test
+	$(PY) -m tests.bench.bench_$*
+
+# The marker files are written last, so that an interrupted installation is taken up again.
+$(VENV)/installed-demo: pyproject.toml constraints.txt setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" sh setup.sh "$(EXTRA_DEMO)"
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" sh setup.sh "$(EXTRA_TEST)"
+	touch $@ $(VENV)/installed-demo
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

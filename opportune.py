@@ -1,0 +1,238 @@
+"""The command line: one door to everything. Each command imports its part only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+app = typer.Typer(
+    help="The right offer, at the opportune moment, in words that a person approved.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+Model = Annotated[list[str], typer.Argument(help="lead churn winback send-time next-offer, or all", show_default=False)]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="an RFC 3339 time; default: now")]
+
+
+def main() -> None:
+    """Runs a command: exit status 0 done, 1 failed (one sentence on standard error), 2 wrong usage."""
+    if os.environ.get("OPPORTUNE_DEBUG"):
+        app()
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        print(f"opportune: {_sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _sentence(error: Exception) -> str:
+    """One line that says what is wrong; OPPORTUNE_DEBUG=1 shows the whole trace instead."""
+    errors = getattr(error, "errors", None)
+    if callable(errors):  # pydantic's: settings or a file
+        first = errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'settings'}: {first['msg'].removeprefix('Value error, ')}"
+    return str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
+
+
+def _settings(**overrides: Any) -> Settings:
+    from service.settings import Settings
+    from service.telemetry import silence_dependencies
+
+    silence_dependencies()
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def _time(text: str | None, settings: Settings) -> datetime:
+    from datetime import UTC
+
+    from service.clock import clock_from
+
+    if text is None:
+        return clock_from(settings.clock).now()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(f"{text!r} is not an RFC 3339 time, such as 2026-11-22T00:00:00Z") from wrong
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="where the service will answer; taken: the next free one")] = 8000,
+    exit_: Annotated[bool, typer.Option("--exit", help="end after the report")] = False,
+) -> None:
+    """Load real data, train every model, serve, run a journey in a simulated world, and report."""
+    from training.demo.run import run_demo
+
+    settings = _settings()
+    run_demo(home=settings.home.absolute(), port=port, exit_after=exit_)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
+    """Write a commented opportune.toml, an example catalogue and an example journey."""
+    from service.starter import write_starter
+
+    for path in write_starter(folder):
+        print(path)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH…", show_default=False)] = None,
+    offers: Annotated[Path | None, typer.Option(help="an offer catalogue, JSON or JSONL")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="column mapping (TOML) for CSV and Parquet")] = None,
+) -> None:
+    """Read Segment-shaped JSONL, or CSV and Parquet through a column mapping, and offers."""
+    if not paths and offers is None:
+        raise typer.BadParameter("name at least one PATH, or --offers FILE")
+    from service.commands import ingest_command
+
+    ingest_command(_settings(), paths or [], offers, mapping)
+
+
+@app.command()
+def features(
+    as_of: AsOf = None,
+    backfill: Annotated[int, typer.Option(help="also build the days before", min=0)] = 0,
+    explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,
+) -> None:
+    """Build the feature tables and load the online store."""
+    from service.commands import explain_feature, features_command
+
+    settings = _settings()
+    if explain:
+        explain_feature(settings, explain)
+    else:
+        features_command(settings, _time(as_of, settings), backfill)
+
+
+@app.command()
+def train(models: Model, as_of: AsOf = None) -> None:
+    """Train, log, register, and promote through the gate."""
+    from service.commands import export_command
+    from training.train import MODELS, print_results
+    from training.train import train as train_models
+
+    wanted = list(MODELS) if "all" in models else models
+    unknown = [name for name in wanted if name not in MODELS]
+    if unknown:
+        raise typer.BadParameter(f"no model {unknown[0]!r}; choose from {', '.join(MODELS)}, or all")
+    settings = _settings()
+    moment = _time(as_of, settings)
+    export_command(settings)
+    print_results(train_models(wanted, settings.home.absolute(), settings.tracking_uri, moment, print))
+
+
+@app.command()
+def promote(model: str, version: Annotated[str, typer.Argument(show_default=False)]) -> None:
+    """Make a registered version the champion, which serves within 10 s."""
+    from training.tracking import promote as move
+
+    print(move(_settings().tracking_uri, model, version))
+
+
+@app.command()
+def rollback(model: str) -> None:
+    """Make the champion before this one the champion again."""
+    from training.tracking import rollback as move
+
+    print(move(_settings().tracking_uri, model))
+
+
+@app.command()
+def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scores.parquet")) -> None:
+    """Write every customer's scores and ranked actions to Parquet."""
+    from service.commands import score_command
+
+    score_command(_settings(), out)
+
+
+@app.command()
+def evaluate(policy: str) -> None:
+    """Estimate from the decision log what another policy would have earned."""
+    from service.commands import export_command
+    from training.evaluate import evaluate as estimate
+
+    settings = _settings()
+    export_command(settings)
+    print(estimate(policy, settings.home.absolute()))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes; shared state is safe with any number")] = 1,
+) -> None:
+    """Answer the API and the pages."""
+    from service.serve import serve as run
+
+    run(_settings(host=host, port=port), workers)
+
+
+@app.command()
+def worker() -> None:
+    """Run the journeys: move what is due, send, retry."""
+    from service.worker import run
+
+    run(_settings())
+
+
+@app.command()
+def doctor() -> None:
+    """Check configuration, stores, models and freshness; say what to do."""
+    from service.doctor import examine
+
+    sys.exit(examine(_settings()))
+
+
+@keys.command("create")
+def keys_create(
+    scope: Annotated[list[str], typer.Option(help="ingest, decide, review or admin; may be repeated")],
+    label: Annotated[str, typer.Option(help="who uses it")] = "",
+) -> None:
+    """Make a key: alone on standard output, shown once, stored hashed."""
+    from service.commands import create_key_command
+    from service.web.auth import SCOPES
+
+    scopes = [part for given in scope for part in given.split(",")]
+    unknown = [name for name in scopes if name not in SCOPES]
+    if unknown:
+        raise typer.BadParameter(f"no scope {unknown[0]!r}; choose from {', '.join(SCOPES)}")
+    print(create_key_command(_settings(), tuple(dict.fromkeys(scopes)), label))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """Show every key but its secret."""
+    from service.commands import list_keys_command
+
+    for line in list_keys_command(_settings()):
+        print(line)
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str) -> None:
+    """End a key; it opens nothing within seconds."""
+    from service.commands import revoke_key_command
+
+    revoke_key_command(_settings(), key_id)
+
+
+if __name__ == "__main__":
+    main()

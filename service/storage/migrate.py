@@ -1,0 +1,77 @@
+"""Brings the state database to the newest schema. Safe to call from many processes at once.
+
+A new migration: declare the tables in a slice's `*_store.py`, then
+`python -m service.storage.migrate "why"` writes `migrations/versions/NNNN_why.py` to read and mend.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import inspect, text
+
+from service.storage.database import Connection, Database
+
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
+_LOCK = 7_067_267_823  # any number of our own, for Postgres' advisory lock
+
+
+def newest() -> str:
+    """The newest revision: migration files are named by it."""
+    return max(path.name.split("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+
+
+def migrate(database: Database) -> None:
+    """Applies what is missing, in one transaction; Alembic is imported only then."""
+    if _current(database) == newest():
+        return
+    from alembic import command
+
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        command.upgrade(_config(connection), "head")
+
+
+def _current(database: Database) -> str | None:
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _config(connection: Connection) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def write_migration(message: str) -> None:
+    """Compares the declared tables with a database at the newest revision and writes the difference as a migration."""
+    import tempfile
+
+    from alembic import command
+
+    from service.wiring import import_every_store
+
+    import_every_store()
+    number = int(newest()) + 1 if any(VERSIONS.glob("[0-9]*.py")) else 1
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/state.db")
+        with database.write() as connection:
+            config = _config(connection)
+            config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+            command.upgrade(config, "head")
+            command.revision(config, re.sub(r"\W+", " ", message), autogenerate=True, rev_id=f"{number:04d}")
+        database.close()
+
+
+if __name__ == "__main__":
+    write_migration(sys.argv[1])

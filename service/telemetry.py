@@ -1,0 +1,103 @@
+"""Logs, Prometheus metrics and (when configured) OpenTelemetry. Nothing leaves the machine unless asked to.
+
+Logs are one JSON object a line on standard error: never a secret, a person's data or a request's body.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+registry = CollectorRegistry()
+REQUESTS = Counter("opportune_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=registry)
+SECONDS = Histogram(
+    "opportune_http_request_seconds",
+    "Time to answer",
+    ["route"],
+    registry=registry,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+EVENTS = Counter("opportune_events_total", "Events by what became of them", ["outcome"], registry=registry)
+DECISIONS = Counter("opportune_decisions_total", "Decisions by arm", ["arm"], registry=registry)
+DEGRADED = Counter("opportune_degraded_total", "Decisions that did without a part", ["part"], registry=registry)
+LOOP_FAILURES = Counter(
+    "opportune_loop_failures_total", "Failed passes of a background loop", ["loop"], registry=registry
+)
+LOOP_SEEN = Gauge("opportune_loop_last_pass_timestamp_seconds", "Last finished pass", ["loop"], registry=registry)
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def set_up_logs(level: str = "INFO") -> None:
+    """JSON lines on standard error; uvicorn's access log stays off (metrics count requests)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def silence_dependencies() -> None:
+    """Turns off what dependencies would send home. Called before anything imports them."""
+    os.environ.update(
+        MLFLOW_DISABLE_TELEMETRY="true",
+        DO_NOT_TRACK="1",
+        FEAST_USAGE="False",
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        RAY_USAGE_STATS_ENABLED="0",
+    )
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(registry)
+
+
+Message = MutableMapping[str, Any]
+App = Callable[..., Awaitable[None]]
+
+
+class CountRequests:
+    """ASGI: counts and times every request under its route's template, so that ids make no new series."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            REQUESTS.labels(scope["method"], route, str(status)).inc()
+            SECONDS.labels(route).observe(time.perf_counter() - started)

@@ -1,0 +1,97 @@
+"""Background loops that never stop silently: each pass is timed, failures are logged, counted and retried."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+
+from service.telemetry import LOOP_FAILURES, LOOP_SEEN
+
+log = logging.getLogger(__name__)
+_LONGEST_PAUSE_S = 30.0
+
+
+class Loop:
+    """Runs `run_pass` in a thread: again at once while it returns True, else after `every_s` or a `wake()`.
+
+    A failed pass is retried after a pause that doubles up to 30 s; `run_pass` must be safe to repeat.
+    """
+
+    def __init__(self, name: str, run_pass: Callable[[], bool], every_s: float) -> None:
+        self.name = name
+        self._run_pass = run_pass
+        self._every_s = every_s
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Runs the next pass at once."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Ends after the pass in progress."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            self._wake.clear()
+            more = False
+            try:
+                more = self._run_pass()
+                failures = 0
+                LOOP_SEEN.labels(self.name).set_to_current_time()
+            except Exception:
+                failures += 1
+                LOOP_FAILURES.labels(self.name).inc()
+                log.exception("a pass of the loop %r failed (%d in a row); it will be tried again", self.name, failures)
+            if failures:
+                self._stopping.wait(min(0.5 * 2 ** (failures - 1), _LONGEST_PAUSE_S))
+            elif not more:
+                self._wake.wait(self._every_s)
+
+
+class Child:
+    """A child process that is started again when it ends, and ends when we do (its standard input closes)."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._loop = Loop(name, self._keep_running, every_s=1.0)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self) -> None:
+        self._loop.stop()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(5)
+        self._close_input()
+
+    def _keep_running(self) -> bool:
+        ended = self._process is not None and self._process.poll() is not None
+        if self._process is None or ended:
+            self._close_input()
+            code = None if self._process is None else self._process.returncode
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            if ended:
+                raise RuntimeError(f"the child process ended with status {code} and was started again")
+        return False
+
+    def _close_input(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()

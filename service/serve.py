@@ -1,0 +1,71 @@
+"""`opportune serve`: uvicorn over the app, with the child process that fetches models from MLflow beside it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import uvicorn
+
+from service.loops import Child
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.migrate import migrate
+from service.telemetry import set_up_logs
+
+
+def serve(settings: Settings, workers: int = 1) -> None:
+    """Answers until it is told to stop (SIGTERM, SIGINT); finishes requests in progress.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    set_up_logs()
+    _claim_port(settings.host, settings.port)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.state_url)
+    migrate(database)
+    database.close()
+    _hand_down(settings)
+    fetcher = Child("model-fetcher", fetcher_command(settings))
+    fetcher.start()
+    try:
+        uvicorn.run(
+            "service.main:app_from_settings",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=workers,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=65,
+            backlog=8192,
+        )
+    finally:
+        fetcher.stop()
+
+
+def fetcher_command(settings: Settings) -> list[str]:
+    """MLflow is slow to import and large, so another process brings its models into `served/`."""
+    return [sys.executable, "-m", "models.registry", settings.tracking_uri, str(settings.home.absolute() / "served")]
+
+
+def _claim_port(host: str, port: int) -> None:
+    """Says plainly that a port is taken, before anything is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as taken:
+            raise OSError(f"cannot listen on {host}:{port} ({taken.strerror}); choose another with --port") from taken
+
+
+def _hand_down(settings: Settings) -> None:
+    """The app is made in uvicorn's process(es): options of the command line reach it as variables."""
+    os.environ["OPPORTUNE_HOST"] = settings.host
+    os.environ["OPPORTUNE_PORT"] = str(settings.port)
+    os.environ["OPPORTUNE_HOME"] = str(settings.home.absolute())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from service.loops import Child, Loop
+
+
+def wait_until(condition: threading.Event) -> None:
+    assert condition.wait(10)
+
+
+def test_a_loop_goes_on_after_a_failed_pass(caplog: pytest.LogCaptureFixture) -> None:
+    passes, third = [], threading.Event()
+
+    def run_pass() -> bool:
+        passes.append(1)
+        if len(passes) == 1:
+            raise RuntimeError("a store is away")
+        if len(passes) == 3:
+            third.set()
+        return True
+
+    loop = Loop("test", run_pass, every_s=0.01)
+    loop.start()
+    wait_until(third)
+    loop.stop()
+    assert "a store is away" in caplog.text
+
+
+def test_waking_runs_the_next_pass_at_once() -> None:
+    ran = threading.Event()
+    first = threading.Event()
+
+    def run_pass() -> bool:
+        (ran if first.is_set() else first).set()
+        return False
+
+    loop = Loop("test", run_pass, every_s=3600)
+    loop.start()
+    wait_until(first)
+    time.sleep(0.05)
+    loop.wake()
+    wait_until(ran)
+    loop.stop()
+
+
+def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    script = f"""import sys
+with open({str(marks)!r}, 'a') as file: file.write('x')
+with open({str(marks)!r}) as file: again = len(file.read()) > 1
+if again: sys.stdin.read()
+"""
+    child = Child("test-child", [sys.executable, "-c", script])
+    child.start()
+    for _ in range(400):
+        time.sleep(0.025)
+        if marks.exists() and marks.read_text() == "xx":
+            break
+    child.stop()
+    assert marks.read_text() == "xx"

@@ -169,9 +169,8 @@ def _relative(control: Moments, treatment: Moments, n: int, alpha: float, tuning
     """(mb - ma)/ma by the delta method: var = var_b/(nb ma^2) + var_a mb^2/(na ma^4)."""
     if control.mean <= 0:
         return None
-    squared_error = (
-        treatment.variance / (treatment.n * control.mean**2)
-        + control.variance * treatment.mean**2 / (control.n * control.mean**4)
+    squared_error = treatment.variance / (treatment.n * control.mean**2) + control.variance * treatment.mean**2 / (
+        control.n * control.mean**4
     )
     if squared_error <= 0:
         return None
@@ -195,9 +194,7 @@ def sequential_half_width(squared_error: float, n: int, alpha: float, tuning: fl
     return sqrt(squared_error * n) * sqrt(2 * grown / (n * n * rho2) * log(sqrt(grown) / alpha))
 
 
-def sequential_p_value(
-    difference: float, squared_error: float, n: int, alpha: float, tuning: float
-) -> float:
+def sequential_p_value(difference: float, squared_error: float, n: int, alpha: float, tuning: float) -> float:
     """The p-value that goes with the interval (WS, equation 155): 1/e-value, at most 1."""
     rho2 = best_rho(alpha, tuning) ** 2
     grown = n * rho2 + 1
@@ -233,9 +230,7 @@ def chi_square_p_value(counts: Sequence[int], weights: Sequence[float]) -> float
     return chi_square_survival(statistic, len(expected) - 1)
 
 
-def sequential_ratio_p_value(
-    counts: Sequence[int], weights: Sequence[float], concentration: float = 10_000
-) -> float:
+def sequential_ratio_p_value(counts: Sequence[int], weights: Sequence[float], concentration: float = 10_000) -> float:
     """LM, equation 5: 1/Bayes factor of a Dirichlet(concentration * weights) against the weights, at most 1."""
     whole = sum(weights)
     pairs = [(count, weight / whole) for count, weight in zip(counts, weights, strict=True) if weight > 0]

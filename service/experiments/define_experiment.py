@@ -1,0 +1,86 @@
+"""Declares an experiment, or changes what may be changed once somebody takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from service.errors import Conflict, FieldError, NotFound
+from service.experiments.experiment_store import (
+    find_experiment,
+    has_exposures,
+    list_experiments,
+    save_experiment,
+)
+from service.experiments.schemas import ExperimentIn
+
+_FIXED = ("variants", "control", "seed", "namespace", "metric", "cuped")
+
+
+def define_experiment(
+    connection: Connection, experiment_id: str, body: ExperimentIn, now: datetime
+) -> tuple[dict[str, Any], bool]:
+    """Stores the definition; returns it and whether it is new.
+
+    `Conflict` when subjects are exposed and the change would mix two experiments: other variants, weights, seed,
+    goal. Status, coverage (which moves nobody), texts, guardrails and dates may change at any time.
+    """
+    stored = find_experiment(connection, experiment_id, lock=True)
+    definition = body.model_dump(mode="json")
+    if stored and stored["definition"] == definition:
+        return shown(stored), False
+    if stored and has_exposures(connection, experiment_id):
+        _refuse_mixing(stored["definition"], definition)
+    row = {
+        "id": experiment_id,
+        "version": stored["version"] + 1 if stored else 1,
+        "definition": definition,
+        "created_at": stored["created_at"] if stored else now,
+        "updated_at": now,
+    }
+    save_experiment(connection, row)
+    return shown(row), stored is None
+
+
+def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    changed = [field for field in _FIXED if _essence(old, field) != _essence(new, field)]
+    if changed:
+        raise Conflict(
+            f"people were already exposed, so {', '.join(changed)} cannot change; stop this experiment and "
+            "declare another under a new id",
+            [FieldError(field, "fixed since the first exposure") for field in changed],
+        )
+
+
+def _essence(definition: Mapping[str, Any], field: str) -> Any:
+    """Variants without their texts: a description may be corrected at any time."""
+    if field != "variants":
+        return definition.get(field)
+    return [(variant["key"], round(variant["weight"], 9)) for variant in definition["variants"]]
+
+
+def get_experiment(connection: Connection, experiment_id: str) -> dict[str, Any]:
+    """The experiment as shown to a client. `NotFound` when there is none."""
+    stored = find_experiment(connection, experiment_id)
+    if stored is None:
+        raise NotFound(f"there is no experiment {experiment_id!r}; declare it with PUT /v1/experiments/{{id}}")
+    return shown(stored)
+
+
+def get_experiments(connection: Connection) -> list[dict[str, Any]]:
+    """All experiments as shown to a client, by id."""
+    return [shown(row) for row in list_experiments(connection)]
+
+
+def shown(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row as clients see it."""
+    return {
+        "id": stored["id"],
+        "version": stored["version"],
+        "created_at": stored["created_at"],
+        "updated_at": stored["updated_at"],
+        **stored["definition"],
+    }

@@ -1,0 +1,227 @@
+"""SQL of experiments: definitions, exposures (one a subject, the first sticks), and what the exposed did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+
+from service.experiments.definition import Experiment, Metric, experiment_from
+from service.experiments.statistics import Sums
+from service.storage.database import Json, UtcTime, metadata, upsert
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("definition", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+exposures = Table(
+    "experiment_exposures",
+    metadata,
+    Column("experiment_id", String, primary_key=True),
+    Column("customer_id", String, primary_key=True),
+    Column("variant", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("covariate", Float(53)),
+    Index("ix_experiment_exposures_customer_id", "customer_id"),
+)
+values = Table(
+    "experiment_values",
+    metadata,
+    Column("experiment_id", String, primary_key=True),
+    Column("customer_id", String, primary_key=True),
+    Column("metric", String, primary_key=True),
+    Column("times", BigInteger, nullable=False),
+    Column("total", Float(53), nullable=False),
+    Index("ix_experiment_values_customer_id", "customer_id"),
+)
+_CHUNK = 500
+ValueKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A subject's first assignment, which sticks."""
+
+    experiment_id: str
+    customer_id: str
+    variant: str
+    at: datetime
+    covariate: float | None
+
+
+def find_experiment(connection: Connection, experiment_id: str, lock: bool = False) -> Mapping[str, Any] | None:
+    """The stored row (id, version, definition, created_at, updated_at)."""
+    query = select(experiments).where(experiments.c.id == experiment_id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    return dict(row) if row else None
+
+
+def list_experiments(connection: Connection) -> list[Mapping[str, Any]]:
+    """All stored rows, by id."""
+    return [dict(row) for row in connection.execute(select(experiments).order_by(experiments.c.id)).mappings()]
+
+
+def all_experiments(connection: Connection) -> list[Experiment]:
+    """All experiments, by id."""
+    return [experiment_from(row) for row in list_experiments(connection)]
+
+
+def save_experiment(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Writes a definition; `created_at` stays as it was."""
+    upsert(connection, experiments, [row], ["id"], ["version", "definition", "updated_at"])
+
+
+def has_exposures(connection: Connection, experiment_id: str) -> bool:
+    """Whether anybody was exposed yet."""
+    query = select(exposures.c.customer_id).where(exposures.c.experiment_id == experiment_id).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def find_exposures(
+    connection: Connection, customer_ids: Iterable[str], experiment_ids: Collection[str] | None = None
+) -> list[Exposure]:
+    """The exposures of these customers, in these experiments or in all."""
+    wanted, found = sorted(set(customer_ids)), []
+    for start in range(0, len(wanted), _CHUNK):
+        query = select(exposures).where(exposures.c.customer_id.in_(wanted[start : start + _CHUNK]))
+        if experiment_ids is not None:
+            query = query.where(exposures.c.experiment_id.in_(experiment_ids))
+        found += [Exposure(**row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def add_exposures(connection: Connection, new: Sequence[Exposure]) -> None:
+    """Records exposures; a subject already exposed keeps the first."""
+    rows = [
+        {
+            "experiment_id": each.experiment_id,
+            "customer_id": each.customer_id,
+            "variant": each.variant,
+            "at": each.at,
+            "covariate": each.covariate,
+        }
+        for each in new
+    ]
+    upsert(connection, exposures, rows, update=())
+
+
+def add_values(connection: Connection, added: Mapping[ValueKey, tuple[int, float]]) -> None:
+    """Adds counts and totals to (experiment, customer, metric). Call it in a `write()` transaction."""
+    keys = sorted(added)
+    known: dict[ValueKey, tuple[int, float]] = {}
+    columns = (values.c.experiment_id, values.c.customer_id, values.c.metric)
+    for start in range(0, len(keys), _CHUNK):
+        query = select(values).where(tuple_(*columns).in_(keys[start : start + _CHUNK])).with_for_update()
+        for row in connection.execute(query):
+            known[(row.experiment_id, row.customer_id, row.metric)] = (row.times, row.total)
+    rows = []
+    for key in keys:
+        count, total = known.get(key, (0, 0.0))
+        more, plus = added[key]
+        rows.append(
+            {
+                "experiment_id": key[0],
+                "customer_id": key[1],
+                "metric": key[2],
+                "times": count + more,
+                "total": total + plus,
+            }
+        )
+    upsert(connection, values, rows)
+
+
+def arm_sums(connection: Connection, experiment: Experiment, metric: Metric, covariate: bool) -> dict[str, Sums]:
+    """Each arm's sums of the metric per exposed subject (x), and of the ratio's denominator or covariate (y).
+
+    A subject without a covariate has the mean of the others, which leaves it unadjusted.
+    """
+    above, below = values.alias("above"), values.alias("below")
+    x = _subject_value(metric, above)
+    y: ColumnElement[Any] = literal(0.0)
+    if metric.kind == "ratio":
+        y = cast(func.coalesce(below.c.times, 0), Float(53))
+    elif covariate:
+        middle = select(func.avg(exposures.c.covariate)).where(exposures.c.experiment_id == experiment.id)
+        y = func.coalesce(exposures.c.covariate, connection.execute(middle).scalar() or 0.0)
+    joined = exposures.outerjoin(above, _of_subject(above, metric.name))
+    if metric.kind == "ratio":
+        joined = joined.outerjoin(below, _of_subject(below, metric.below))
+    query = (
+        select(
+            exposures.c.variant,
+            func.count(),
+            *(func.coalesce(func.sum(term), 0.0) for term in (x, x * x, y, y * y, x * y)),
+        )
+        .select_from(joined)
+        .where(exposures.c.experiment_id == experiment.id)
+        .group_by(exposures.c.variant)
+    )
+    sums = {row[0]: Sums(int(row[1]), *(float(term) for term in row[2:])) for row in connection.execute(query)}
+    return {variant: sums.get(variant, Sums(0)) for variant in experiment.plan.variants}
+
+
+def _subject_value(metric: Metric, table: Any) -> ColumnElement[Any]:
+    if metric.kind == "conversion":
+        return case((table.c.times > 0, 1.0), else_=0.0)
+    summed = table.c.total if metric.value is not None else table.c.times
+    return cast(func.coalesce(summed, 0), Float(53))
+
+
+def _of_subject(table: Any, metric: str) -> ColumnElement[bool]:
+    return and_(
+        table.c.experiment_id == exposures.c.experiment_id,
+        table.c.customer_id == exposures.c.customer_id,
+        table.c.metric == metric,
+    )
+
+
+def take_values(connection: Connection, customer_id: str) -> dict[ValueKey, tuple[int, float]]:
+    """Removes and returns what is counted for a customer, by (experiment, customer, metric)."""
+    mine = values.c.customer_id == customer_id
+    taken = {
+        (row.experiment_id, row.customer_id, row.metric): (int(row.times), float(row.total))
+        for row in connection.execute(select(values).where(mine))
+    }
+    connection.execute(delete(values).where(mine))
+    return taken
+
+
+def remove_exposures(connection: Connection, customer_id: str) -> None:
+    """Removes a customer's exposures."""
+    connection.execute(delete(exposures).where(exposures.c.customer_id == customer_id))
+
+
+def rename_subject(connection: Connection, customer_id: str, token: str) -> int:
+    """Puts a token in the place of a customer's id; returns in how many experiments."""
+    for table in (exposures, values):
+        changed = connection.execute(update(table).where(table.c.customer_id == customer_id).values(customer_id=token))
+        if table is exposures:
+            renamed = changed.rowcount
+    return renamed

@@ -1,0 +1,3 @@
+"""Fitted predictors: frame in, predictions out. They know no HTTP and no training; `load` reads one from a folder."""
+
+from models.load import load as load

@@ -1,0 +1,168 @@
+"""Maps a model's scores to probabilities that hold: Platt, beta or isotonic, chosen by held-out log loss.
+
+Platt (1999): logit(q) = a logit(p) + c. Beta (Kull, Silva Filho, Flach 2017, eq. 6): logit(q) = a ln p - b ln(1-p) + c
+with a, b >= 0. Isotonic: pool adjacent violators, joined at block centres (Oron and Flournoy 2017), so that it stays
+monotone without wide steps that would tie customers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+EPSILON = 1e-6
+ISOTONIC_FROM = 3000  # rows; below it isotonic overfits
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A monotone map of probabilities. `kind`: identity, platt, beta or isotonic.
+
+    `coefficients` are (a, b, c) of the beta form (Platt is a = b); `x`, `y` are isotonic's knots on the logit scale
+    and in probability.
+    """
+
+    kind: str = "identity"
+    coefficients: tuple[float, float, float] = (1.0, 1.0, 0.0)
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+
+    def apply(self, probability: npt.ArrayLike) -> Floats:
+        """Calibrated probabilities in (0, 1), same shape."""
+        p = clip(probability)
+        if self.kind == "identity":
+            return p
+        if self.kind == "isotonic":
+            return clip(np.interp(logit(p), self.x, self.y))
+        a, b, c = self.coefficients
+        return clip(sigmoid(a * np.log(p) - b * np.log1p(-p) + c))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "coefficients": list(self.coefficients), "x": list(self.x), "y": list(self.y)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Calibration:
+        a, b, c = raw["coefficients"]
+        return cls(raw["kind"], (a, b, c), tuple(raw["x"]), tuple(raw["y"]))
+
+
+def clip(probability: npt.ArrayLike) -> Floats:
+    return np.clip(np.asarray(probability, np.float64), EPSILON, 1 - EPSILON)
+
+
+def logit(probability: npt.ArrayLike) -> Floats:
+    p = clip(probability)
+    return np.asarray(np.log(p) - np.log1p(-p), np.float64)
+
+
+def sigmoid(score: npt.ArrayLike) -> Floats:
+    """1 / (1 + exp(-score)) without overflow."""
+    z = np.asarray(score, np.float64)
+    small = np.exp(-np.abs(z))
+    return np.asarray(np.where(z >= 0, 1, small) / (1 + small), np.float64)
+
+
+def fit_calibration(
+    probability: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    kinds: Sequence[str] | None = None,
+) -> Calibration:
+    """The best of `kinds` by cross-validated log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
+
+    `groups` (integers, e.g. customers) are never divided between folds. `kinds` defaults to identity, Platt and beta,
+    from 3,000 rows on also isotonic. With one class only, the identity is returned: there is nothing to learn.
+    """
+    p, y = clip(probability), np.asarray(labels, np.float64)
+    w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
+    if len(np.unique(y)) < 2:
+        return Calibration()
+    chosen = kinds or ("identity", "platt", "beta", *(("isotonic",) if len(y) >= ISOTONIC_FROM else ()))
+    fold = (np.arange(len(y)) if groups is None else np.asarray(groups)) % FOLDS
+    losses = {kind: _held_out_loss(kind, p, y, w, fold) for kind in chosen}
+    return fit_kind(min(losses, key=lambda kind: losses[kind]), p, y, w)
+
+
+def fit_kind(kind: str, p: Floats, y: Floats, w: Floats) -> Calibration:
+    """The calibration of one kind fitted to all rows."""
+    if kind == "identity":
+        return Calibration()
+    if kind == "isotonic":
+        return _isotonic(p, y, w)
+    return _platt(p, y, w) if kind == "platt" else _beta(p, y, w)
+
+
+def _held_out_loss(kind: str, p: Floats, y: Floats, w: Floats, fold: npt.NDArray[Any]) -> float:
+    loss = np.empty_like(y)
+    for k in np.unique(fold):
+        held, rest = fold == k, fold != k
+        q = fit_kind(kind, p[rest], y[rest], w[rest]).apply(p[held]) if len(np.unique(y[rest])) == 2 else p[held]
+        loss[held] = -np.log(np.where(y[held] > 0, q, 1 - q))
+    return float(np.average(loss, weights=w))
+
+
+def _platt(p: Floats, y: Floats, w: Floats) -> Calibration:
+    (a, c) = _logistic(logit(p)[:, None], y, w)
+    if a < 0:  # the score ranks the wrong way: only the base rate is left
+        return Calibration("platt", (0.0, 0.0, _base(y, w)))
+    return Calibration("platt", (a, a, c))
+
+
+def _beta(p: Floats, y: Floats, w: Floats) -> Calibration:
+    log_p, log_q = np.log(p), -np.log1p(-p)
+    a, b, c = _logistic(np.column_stack([log_p, log_q]), y, w)
+    if a < 0:
+        a = 0.0
+        b, c = _logistic(log_q[:, None], y, w)
+    elif b < 0:
+        b = 0.0
+        a, c = _logistic(log_p[:, None], y, w)
+    if a < 0 or b < 0:
+        return Calibration("beta", (0.0, 0.0, _base(y, w)))
+    return Calibration("beta", (a, b, c))
+
+
+def _base(y: Floats, w: Floats) -> float:
+    return float(logit(np.average(y, weights=w)))
+
+
+def _logistic(x: Floats, y: Floats, w: Floats, ridge: float = 1e-3) -> tuple[float, ...]:
+    """Coefficients, intercept last, by Newton's method with a ridge that keeps separable data finite."""
+    design = np.column_stack([x, np.ones(len(x))])
+    theta = np.zeros(design.shape[1])
+    penalty = np.diag([ridge] * x.shape[1] + [1e-9])
+    for _ in range(50):
+        q = sigmoid(design @ theta)
+        gradient = design.T @ (w * (y - q)) - penalty @ theta
+        hessian = (design * (w * np.maximum(q * (1 - q), 1e-9))[:, None]).T @ design + penalty
+        step = np.linalg.solve(hessian, gradient)
+        theta += step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-9:
+            break
+    return tuple(float(value) for value in theta)
+
+
+def _isotonic(p: Floats, y: Floats, w: Floats) -> Calibration:
+    order = np.argsort(p, kind="stable")
+    x, starts = np.unique(logit(p[order]), return_index=True)
+    weight = np.add.reduceat(w[order], starts)
+    mean = np.add.reduceat((w * y)[order], starts) / weight
+    blocks: list[list[float]] = []  # mean, weight, sum of weight * x
+    for value, mass, place in zip(mean.tolist(), weight.tolist(), x.tolist(), strict=True):
+        blocks.append([value, mass, mass * place])
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            top = blocks.pop()
+            below = blocks[-1]
+            total = below[1] + top[1]
+            blocks[-1] = [(below[0] * below[1] + top[0] * top[1]) / total, total, below[2] + top[2]]
+    # An end block of one class would promise 0 or 1; half a case more keeps the promise finite.
+    knots = [(b[2] / b[1], (b[0] * b[1] + 0.5 * (b[0] <= 0)) / (b[1] + 0.5 * (b[0] <= 0 or b[0] >= 1))) for b in blocks]
+    return Calibration("isotonic", x=tuple(k[0] for k in knots), y=tuple(np.maximum.accumulate([k[1] for k in knots])))

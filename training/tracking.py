@@ -1,0 +1,331 @@
+"""The only door to MLflow from training: runs, versions, aliases. Nothing leaves the machine by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from models.load import MANIFEST
+
+# MLflow reads these when it is imported; its own usage statistics and logs must stay quiet.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlflow import MlflowClient
+
+PREFIX = "opportune-"
+CHAMPION, CHALLENGER = "champion", "challenger"
+HISTORY = "opportune.champions"  # a tag of the registered model: versions that were champion, newest last
+EXPERIMENT = "opportune"
+TYPES = {pl.Float64: "double", pl.Float32: "float", pl.Int64: "long", pl.Int32: "integer", pl.String: "string",
+         pl.Boolean: "boolean"}  # fmt: skip
+PACKAGES = ("numpy", "polars")  # what a saved model needs to predict, beside this repository
+
+
+class TrackingError(RuntimeError):
+    """What was asked of the registry cannot be done; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A tracking server and registry: any MLflow URI; `artifacts` is where files go (None: where the server says)."""
+
+    uri: str
+    artifacts: Path | None = None
+
+    @classmethod
+    def at(cls, uri: str, home: Path | None = None) -> Tracking:
+        """For a database URI, files go to `home`/mlartifacts (`home` defaults to the SQLite file's folder)."""
+        if uri.startswith("sqlite:///"):
+            home = home or Path(uri.removeprefix("sqlite:///")).parent
+        if uri.startswith(("http://", "https://", "databricks")) or home is None:
+            return cls(uri)
+        return cls(uri, home.absolute() / "mlartifacts")
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        if self.uri.startswith("sqlite:///"):
+            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(self.uri, self.uri)
+
+    @cached_property
+    def experiment(self) -> str:
+        """The id of our experiment, made when it is missing."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            location = self.artifacts.as_uri() if self.artifacts else None
+            return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
+        except MlflowException:  # another process was faster
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+
+def log_and_register(
+    tracking: Tracking,
+    name: str,
+    model_folder: Path,
+    *,
+    metrics: Mapping[str, float],
+    rivals: Mapping[str, Mapping[str, float]],
+    fold_metrics: Sequence[Mapping[str, float]] = (),
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    figures: Mapping[str, Figure] | None = None,
+    texts: Mapping[str, str] | None = None,
+    tables: Mapping[str, pl.DataFrame] | None = None,
+    example: pl.DataFrame,
+    data: Mapping[str, object] | None = None,
+    promote_it: bool = False,
+) -> str:
+    """Logs one training run, registers `model_folder` as a new version of opportune-`name`, returns the version.
+
+    `metrics` are the model's figures, `rivals` those of each rival (logged as `rival.metric`), `fold_metrics` one
+    mapping a fold, oldest first. `figures` go to plots/, `texts` (file name -> content) and `tables` beside them.
+    `texts["card.md"]` becomes the version's description too. `example` holds a few rows of the model's inputs: it
+    gives the signature. `data` describes the training data (`digest`, and what else is known). The alias (`champion`
+    when `promote_it`, else `challenger`) is set last: a run killed before leaves nothing that serves.
+    """
+    client = tracking.client
+    _discard_unfinished(tracking, name)
+    run = client.create_run(tracking.experiment, run_name=name, tags=_run_tags(tracking, name, tags or {}))
+    run_id = run.info.run_id
+    try:
+        _log_numbers(client, run_id, metrics, rivals, fold_metrics, params or {})
+        _log_data(client, run_id, name, data or {})
+        with tempfile.TemporaryDirectory() as scratch:
+            _write_files(Path(scratch), figures or {}, texts or {}, tables or {})
+            client.log_artifacts(run_id, scratch)
+        source, model_id = _log_model(tracking, run_id, name, model_folder, example, metrics)
+        version = _register(client, name, source, run_id, model_id, tags or {}, (texts or {}).get("card.md", ""))
+        client.set_terminated(run_id, "FINISHED")
+    except BaseException:
+        with contextlib.suppress(Exception):
+            client.set_terminated(run_id, "FAILED")
+        raise
+    if promote_it:
+        promote(tracking, name, version)
+    else:
+        client.set_registered_model_alias(PREFIX + name, CHALLENGER, version)
+    return version
+
+
+def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str, Path] | None:
+    """The version that `alias` names and the local folder of its model; None when there is none."""
+    from mlflow.artifacts import download_artifacts
+
+    version = aliases(tracking, name).get(alias)
+    if version is None:
+        return None
+    found = tracking.client.get_model_version(PREFIX + name, version)
+    place = Path(download_artifacts(artifact_uri=found.source, tracking_uri=tracking.uri))
+    return version, next(path.parent for path in place.rglob(MANIFEST))
+
+
+def run_artifact(tracking: Tracking, name: str, version: str, path: str) -> Path | None:
+    """A local copy of a file of the run that made `version`; None when the run has no such file."""
+    from mlflow.exceptions import MlflowException
+
+    found = tracking.client.get_model_version(PREFIX + name, version)
+    try:
+        return Path(tracking.client.download_artifacts(str(found.run_id), path))
+    except (OSError, MlflowException):
+        return None
+
+
+def aliases(tracking: Tracking, name: str) -> dict[str, str]:
+    """Alias -> version of opportune-`name`; empty when nothing is registered."""
+    found = tracking.client.search_registered_models(f"name = '{PREFIX}{name}'")
+    return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
+
+
+def promote(tracking: Tracking, name: str, version: str) -> str | None:
+    """Makes `version` the champion of opportune-`name`; returns the version that was. Raises TrackingError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracking.client.get_model_version(PREFIX + name, version)
+    except MlflowException as missing:
+        raise TrackingError(
+            f"opportune-{name} has no version {version}; see the registered ones in MLflow"
+        ) from missing
+    before = aliases(tracking, name)
+    history = [*_history(tracking, name), *([before[CHAMPION]] if CHAMPION in before else [])]
+    client = tracking.client
+    kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]
+    client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
+    client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
+    if before.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(PREFIX + name, CHALLENGER)
+    return before.get(CHAMPION)
+
+
+def rollback(tracking: Tracking, name: str) -> str:
+    """Makes the previous champion serve again; returns its version. Raises TrackingError."""
+    history, present = _history(tracking, name), aliases(tracking, name).get(CHAMPION)
+    while history and history[-1] == present:
+        history.pop()
+    if not history:
+        raise TrackingError(f"opportune-{name} had no champion before {present or 'now'}; nothing to go back to")
+    version = history.pop()
+    tracking.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
+    tracking.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(history))
+    return version
+
+
+@contextlib.contextmanager
+def training_lock(home: Path, name: str) -> Iterator[None]:
+    """Lets one process at a time train a model; freed by the system when the process ends in any way."""
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / f".train-{name}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrackingError(f"{name} is being trained by another process; wait for it to end") from None
+        yield
+
+
+def _history(tracking: Tracking, name: str) -> list[str]:
+    found = tracking.client.search_registered_models(f"name = '{PREFIX}{name}'")
+    return list(json.loads(found[0].tags.get(HISTORY, "[]"))) if found else []
+
+
+def _run_tags(tracking: Tracking, name: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """`mlflow run` leaves its own run's id in the environment; ours becomes its child where both share a server."""
+    parent = os.environ.get("MLFLOW_RUN_ID")
+    shared = parent is not None and os.environ.get("MLFLOW_TRACKING_URI") == tracking.uri
+    return {"opportune.model": name, **tags, **({"mlflow.parentRunId": parent} if shared and parent else {})}
+
+
+def _discard_unfinished(tracking: Tracking, name: str) -> None:
+    """Versions and runs of a training that was killed half way are removed, so that a second try stands alone.
+
+    The caller holds `training_lock`: nobody else is in the middle of one.
+    """
+    client = tracking.client
+    query = f"tags.`opportune.model` = '{name}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs([tracking.experiment], query):
+        for version in client.search_model_versions(f"name = '{PREFIX}{name}' and run_id = '{run.info.run_id}'"):
+            client.delete_model_version(PREFIX + name, version.version)
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _log_numbers(
+    client: MlflowClient,
+    run_id: str,
+    metrics: Mapping[str, float],
+    rivals: Mapping[str, Mapping[str, float]],
+    fold_metrics: Sequence[Mapping[str, float]],
+    params: Mapping[str, object],
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = time.time_ns() // 1_000_000
+    flat = {**metrics, **{f"{rival}.{key}": value for rival, row in rivals.items() for key, value in row.items()}}
+    points = [Metric(key, float(value), now, 0) for key, value in flat.items() if value == value]
+    for step, row in enumerate(fold_metrics):
+        points += [Metric(f"fold.{key}", float(value), now, step) for key, value in row.items() if value == value]
+    settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
+    for start in range(0, max(len(points), 1), 1000):
+        client.log_batch(run_id, metrics=points[start : start + 1000], params=settings[:100] if start == 0 else ())
+
+
+def _log_data(client: MlflowClient, run_id: str, name: str, data: Mapping[str, object]) -> None:
+    from mlflow.entities import Dataset, DatasetInput
+
+    if not data:
+        return
+    dataset = Dataset(f"{name}-training", str(data.get("digest", ""))[:36], "local", json.dumps({"tables": "events"}),
+                      profile=json.dumps(dict(data), default=str))  # fmt: skip
+    client.log_inputs(run_id, [DatasetInput(dataset)])
+
+
+def _write_files(
+    folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str], tables: Mapping[str, pl.DataFrame]
+) -> None:
+    (folder / "plots").mkdir()
+    for file, figure in figures.items():
+        figure.savefig(folder / "plots" / file)
+    for file, text in texts.items():
+        (folder / file).write_text(text)
+    for file, table in tables.items():
+        table.write_parquet(folder / file)
+
+
+def _log_model(
+    tracking: Tracking, run_id: str, name: str, folder: Path, example: pl.DataFrame, metrics: Mapping[str, float]
+) -> tuple[str, str]:
+    """Stores the model in MLflow's own form (a pyfunc), returns its URI and id."""
+    import mlflow.pyfunc
+
+    client = tracking.client
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            loader_module="models.load",
+            data_path=str(folder),
+            signature=_signature(example),
+            pip_requirements=[_pinned(package) for package in PACKAGES],
+            metadata={"opportune.model": name},
+            input_example=example.to_pandas(),
+        )
+        logged = client.create_logged_model(tracking.experiment, name=name, source_run_id=run_id, model_type="pyfunc")
+        client.log_model_artifacts(logged.model_id, str(path))
+        client.finalize_logged_model(logged.model_id, "READY")
+    return str(logged.artifact_location), str(logged.model_id)
+
+
+def _pinned(package: str) -> str:
+    from importlib.metadata import version
+
+    return f"{package}=={version(package)}"
+
+
+def _signature(example: pl.DataFrame) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    columns: list[ColSpec | TensorSpec] = []
+    for name, kind in example.schema.items():
+        known = "datetime" if isinstance(kind, pl.Datetime) else TYPES.get(kind.base_type())
+        if known is None:
+            raise TrackingError(f"column {name} has type {kind}, which has no place in a model's signature")
+        columns.append(ColSpec(DataType[known], name))
+    return ModelSignature(Schema(columns), Schema([ColSpec(DataType.double, "probability")]))
+
+
+def _register(
+    client: MlflowClient, name: str, source: str, run_id: str, model_id: str, tags: Mapping[str, str], card: str
+) -> str:
+    from mlflow.exceptions import MlflowException
+
+    with contextlib.suppress(MlflowException):  # it exists
+        client.create_registered_model(PREFIX + name)
+    version = client.create_model_version(
+        PREFIX + name, source, run_id, tags=dict(tags), description=card, model_id=model_id
+    )
+    return str(version.version)

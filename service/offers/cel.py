@@ -1,0 +1,186 @@
+"""CEL expressions over what is known of a customer: compiled once, refused with the place of the fault.
+
+The only importer of the CEL engine. An expression sees `customer.traits`, `customer.features`,
+`customer.segments`, `customer.scores`, `context` (of the request) and `now`. Features are numbers with a
+decimal point; CEL does not mix those with whole numbers in arithmetic (`customer.features.x / 2.0`), but does
+in comparisons (`customer.features.x >= 2`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import cel
+
+VARIABLES = frozenset({"customer", "context", "now"})
+MAX_LENGTH = 4_000
+_FUNCTIONS = frozenset(
+    [
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "string",
+        "int",
+        "uint",
+        "double",
+        "bytes",
+        "timestamp",
+        "duration",
+        "type",
+        "dyn",
+        "getFullYear",
+        "getMonth",
+        "getDayOfMonth",
+        "getDate",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getHours",
+        "getMinutes",
+        "getSeconds",
+        "getMilliseconds",
+    ]
+)
+_NAME = re.compile(r"[A-Za-z_]\w*\Z")
+_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_PLACE = re.compile(r"ERROR: <input>:(\d+):(-?\d+): (.*)")
+_STRING = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+_FEATURE = re.compile(r"\bcustomer\s*\.\s*features\s*\.\s*([A-Za-z_]\w*)")
+_FEATURES = re.compile(r"\bfeatures\b")
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be used: what is wrong, and where (line and column count from 1)."""
+
+    def __init__(self, problem: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(f"{problem} (line {line}, column {column})")
+        self.problem, self.line, self.column = problem, line, column
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression. `features` are the feature names it reads; None when it may read any."""
+
+    source: str
+    program: Any
+    features: frozenset[str] | None
+    uses_scores: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """True, false, or why neither: `missing` names what is not known of this customer."""
+
+    holds: bool
+    missing: str | None = None
+    problem: str | None = None
+
+
+def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Expression:
+    """Compiles and checks an expression; `ExpressionError` tells what is wrong and where.
+
+    Checked without a customer: grammar, unknown names and functions, operators between types that never fit, and
+    that the result is true or false.
+    """
+    if not source.strip():
+        raise ExpressionError("the expression is empty; leave the field out for 'everyone'")
+    if len(source) > MAX_LENGTH:
+        raise ExpressionError(f"the expression is longer than {MAX_LENGTH:,} characters", 1, MAX_LENGTH + 1)
+    try:
+        program = cel.compile(source)
+    except Exception as fault:  # the engine has no error type of its own for a failed parse
+        raise _grammar_error(str(fault)) from None
+    bare = _STRING.sub(lambda match: " " * len(match.group()), source)
+    _refuse_unknown_names(program, source, bare, variables)
+    expression = Expression(source, program, _features_read(bare), "scores" in bare)
+    _refuse_what_never_works(expression)
+    return expression
+
+
+def prepare(
+    traits: Mapping[str, Any],
+    features: Mapping[str, float],
+    segments: Any,
+    scores: Mapping[str, float],
+    context: Mapping[str, Any],
+    now: datetime,
+) -> Any:
+    """The prepared variables of one request, shared by all its expressions. Missing features are left out."""
+    known = {name: value for name, value in features.items() if value == value}
+    customer = {"traits": dict(traits), "features": known, "segments": list(segments), "scores": dict(scores)}
+    return cel.Context(variables={"customer": customer, "context": dict(context), "now": now})
+
+
+def ask(expression: Expression, prepared: Any) -> Answer:
+    """What an expression says of prepared variables. Never raises: what cannot be told is named."""
+    try:
+        result = expression.program.execute(prepared)
+    except KeyError as missing:
+        return Answer(False, missing=str(missing.args[0]) if missing.args else "a field")
+    except Exception as fault:  # any failure of an expression is a verdict on the offer, not on the request
+        return Answer(False, problem=str(fault).split(". ")[0])
+    if isinstance(result, bool):
+        return Answer(result)
+    return Answer(False, problem=f"the result is {type(result).__name__}, not true or false")
+
+
+def _grammar_error(message: str) -> ExpressionError:
+    found = _PLACE.search(message)
+    if found is None:
+        return ExpressionError(message.split("\n")[0][:300])
+    line, column, problem = int(found[1]), max(1, int(found[2])), found[3]
+    if "Recursion limit" in problem:
+        problem = "too deeply nested"
+    return ExpressionError(problem.split(" expecting ")[0].strip()[:300], line, column)
+
+
+def _refuse_unknown_names(program: Any, source: str, bare: str, variables: frozenset[str]) -> None:
+    bound = set(_MACRO.findall(bare))
+    for name in program.variables():
+        if name not in variables and name not in bound:
+            names = ", ".join(sorted(variables))
+            raise _at(bare, name, f"unknown name '{name}'; an expression may use {names}")
+    for name in program.functions():
+        if _NAME.match(name) and name not in _FUNCTIONS:
+            raise _at(bare, name, f"unknown function '{name}'")
+
+
+def _at(text: str, name: str, problem: str) -> ExpressionError:
+    found = re.search(rf"(?<![\w.]){re.escape(name)}\b", text) or re.search(rf"\b{re.escape(name)}\b", text)
+    start = found.start() if found else 0
+    line = text.count("\n", 0, start) + 1
+    return ExpressionError(problem, line, start - (text.rfind("\n", 0, start) + 1) + 1)
+
+
+def _features_read(bare: str) -> frozenset[str] | None:
+    """Names after `customer.features.`; None when features are reached in another way, such as by index."""
+    names = _FEATURE.findall(bare)
+    mentions = len(_FEATURES.findall(bare))
+    whole_customer = len(re.findall(r"\bcustomer\b(?!\s*\.)", bare))
+    return frozenset(names) if mentions == len(names) and not whole_customer else None
+
+
+def _refuse_what_never_works(expression: Expression) -> None:
+    """Tries the expression on a made-up customer: types that never fit would else be found by no customer at all."""
+    features = dict.fromkeys(expression.features or (), 1.5)
+    sample = prepare({}, features, [], {}, {}, datetime(2026, 1, 1, tzinfo=UTC))
+    try:
+        result = expression.program.execute(sample)
+    except TypeError as fault:
+        raise _type_error(expression.source, str(fault)) from None
+    except Exception:  # a trait or score that the made-up customer lacks: real ones may have it
+        return
+    if not isinstance(result, bool):
+        raise ExpressionError(f"the result is {type(result).__name__}; it must be true or false")
+
+
+def _type_error(source: str, message: str) -> ExpressionError:
+    operator = re.search(r"operation: \w+ (\S+) \w+", message)
+    where = source.find(operator[1]) + 1 if operator and operator[1] in source else 1
+    before = source[: max(0, where - 1)]
+    return ExpressionError(message.replace("\n", " ")[:300], before.count("\n") + 1, where - before.rfind("\n") - 1)

@@ -1,0 +1,144 @@
+"""One offer of the catalogue, as decisions use it, and the hash that ties approved copy to its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import xxhash
+
+from features.offers import OfferInfo
+
+_SAID_IN_COPY = ("name", "description", "category", "facts")
+_NO_MINOR_UNITS = frozenset(
+    [
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    ]
+)
+_THREE_MINOR_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+
+
+@dataclass(frozen=True, slots=True)
+class OfferCap:
+    """At most `max` impressions in any `per_days` days: of one customer, or of everyone together."""
+
+    max: int
+    per_days: float
+    per: str = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `amount` of cost (the catalogue's currency) in any `per_days` days, over all customers."""
+
+    amount: float
+    per_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer at one version. `ends_at` is the earlier of its own and its facts' end."""
+
+    offer_id: str
+    version: int
+    hash: str
+    document: Mapping[str, Any]
+    channels: tuple[str, ...]
+    value: float
+    cost: float
+    priority: float
+    starts_at: datetime | None
+    ends_at: datetime | None
+    eligibility: str | None
+    caps: tuple[OfferCap, ...]
+    budget: Budget | None
+    requires_approval: bool
+    info: OfferInfo
+
+    @property
+    def shared_limits(self) -> bool:
+        """Whether customers compete for this offer: a cap over everyone, or a budget that its cost uses up."""
+        return any(cap.per == "everyone" for cap in self.caps) or (self.budget is not None and self.cost > 0)
+
+
+def content_hash(document: Mapping[str, Any]) -> str:
+    """16 hex digits over what copy may say: name, description, category, facts. Worth and rules are not said."""
+    said = {key: document.get(key) for key in _SAID_IN_COPY}
+    return xxhash.xxh3_64_hexdigest(orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
+
+
+def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]) -> Offer:
+    """Builds an offer from its stored document (as `schemas.OfferIn` writes it: every field is there)."""
+    facts = document["facts"]
+    ends = [_time(text) for text in (document["ends_at"], facts.get("ends_at")) if text]
+    starts_at, ends_at = _time(document["starts_at"]), min((end for end in ends if end), default=None)
+    budget = document["budget"]
+    return Offer(
+        offer_id=offer_id,
+        version=version,
+        hash=content_hash(document),
+        document=document,
+        channels=tuple(document["channels"]),
+        value=document["value"],
+        cost=document["cost"],
+        priority=document["priority"],
+        starts_at=starts_at,
+        ends_at=ends_at,
+        eligibility=document["eligibility"],
+        caps=tuple(OfferCap(cap["max"], cap["per_days"], cap["per"]) for cap in document["caps"]),
+        budget=Budget(budget["amount"], budget["per_days"]) if budget else None,
+        requires_approval=document["requires_approval"],
+        info=_info(offer_id, document, starts_at, ends_at),
+    )
+
+
+def price_cents(facts: Mapping[str, Any]) -> int | None:
+    """The price in minor units of its currency; None without a price."""
+    price = facts.get("price")
+    if price is None:
+        return None
+    currency = price["currency"]
+    digits = 0 if currency in _NO_MINOR_UNITS else 3 if currency in _THREE_MINOR_DIGITS else 2
+    return int((Decimal(price["amount"]) * 10**digits).to_integral_value())
+
+
+def _info(offer_id: str, document: Mapping[str, Any], starts: datetime | None, ends: datetime | None) -> OfferInfo:
+    facts = document["facts"]
+    discount = facts.get("discount")
+    return OfferInfo(
+        offer_id=offer_id,
+        category=document["category"],
+        product_ids=frozenset(document["product_ids"]),
+        channels=tuple(document["channels"]),
+        discount_percent=discount["percent"] if discount else None,
+        price_cents=price_cents(facts),
+        value=document["value"],
+        cost=document["cost"],
+        starts_at=starts,
+        tags=tuple(document["tags"]),
+        ends_at=ends,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

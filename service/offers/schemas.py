@@ -1,0 +1,177 @@
+"""The shape of an offer on the wire. Numbers are numbers and unknown fields are errors."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from service.offers.cel import ExpressionError, compile_expression
+
+Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
+MAX_BULK = 10_000
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+
+
+def plain_text(text: str) -> str:
+    """Refuses control characters (tab and line breaks are fine) and broken surrogates."""
+    for character in text:
+        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
+            raise ValueError(f"contains the control character U+{ord(character):04X}; remove it")
+    return text
+
+
+def identifier(text: str) -> str:
+    """Refuses control characters, and space around the text."""
+    plain_text(text)
+    if text != text.strip() or any(character in "\t\n\r" for character in text):
+        raise ValueError("has space around it or a line break; remove it")
+    return text
+
+
+def utc_time(value: Any) -> datetime:
+    """An RFC 3339 time with its offset, between 1970 and 2100, in UTC."""
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be a time such as 2026-07-01T09:00:00Z")
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must be a time such as 2026-07-01T09:00:00Z") from None
+    if time.tzinfo is None:
+        raise ValueError("has no time zone; write 2026-07-01T09:00:00Z")
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between 1970 and 2100") from None
+    if not _FIRST <= time < _LAST:
+        raise ValueError("must lie between 1970 and 2100")
+    return time
+
+
+UtcInstant = Annotated[datetime, BeforeValidator(utc_time)]
+Text = Annotated[str, Field(max_length=2_000), AfterValidator(plain_text)]
+Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(identifier)]
+Money = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e9)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+Days = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=3_660)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Discount(_Strict):
+    """Percent off."""
+
+    percent: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=100)]
+
+
+class Price(_Strict):
+    """A price as it is written: a decimal text, so that no cent is lost, and its ISO 4217 currency."""
+
+    amount: Annotated[str, Field(max_length=20)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+    @field_validator("amount")
+    @classmethod
+    def _decimal(cls, amount: str) -> str:
+        try:
+            number = Decimal(amount) if re.fullmatch(r"\d+(\.\d+)?", amount, re.ASCII) else None
+        except InvalidOperation:
+            number = None
+        if number is None or number >= Decimal("1e12"):
+            raise ValueError('must be a decimal text such as "9.90", below 1,000,000,000,000')
+        return amount
+
+
+class Facts(_Strict):
+    """What copy may state. Every number, price, date and link in copy comes from here."""
+
+    discount: Discount | None = None
+    price: Price | None = None
+    code: Annotated[Word, Field(max_length=100)] | None = None
+    url: Annotated[str, Field(max_length=2_000, pattern=r"^https?://[^\s<>\"]+$")] | None = None
+    ends_at: UtcInstant | None = None
+
+
+class Cap(_Strict):
+    """At most `max` impressions in any `per_days` days; `per` customer (the default), or everyone together."""
+
+    max: Count
+    per_days: Days
+    per: Literal["customer", "everyone"] = "customer"
+
+
+class Spend(_Strict):
+    """At most `amount` of the offer's `cost` in any `per_days` days."""
+
+    amount: Money
+    per_days: Days
+
+
+class OfferIn(_Strict):
+    """An offer as it is put. What is left out takes the default written here."""
+
+    offer_id: Word | None = Field(None, description="As in the path; may be left out")
+    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    description: Text = ""
+    category: Word | None = None
+    product_ids: Annotated[list[Word], Field(max_length=50_000)] = []
+    channels: Annotated[list[Channel], Field(min_length=1)] = ["email", "sms", "push", "web", "call", "webhook"]
+    facts: Facts = Facts()
+    value: Money = 1.0
+    cost: Money = 0.0
+    starts_at: UtcInstant | None = None
+    ends_at: UtcInstant | None = None
+    eligibility: Annotated[str, Field(max_length=4_000)] | None = None
+    caps: Annotated[list[Cap], Field(max_length=20)] = []
+    budget: Spend | None = None
+    priority: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1_000)] = 1.0
+    tags: Annotated[list[Word], Field(max_length=200)] = []
+    requires_approval: Annotated[bool, Field(strict=True)] = True
+
+    @field_validator("channels", "product_ids", "tags")
+    @classmethod
+    def _distinct(cls, items: list[str]) -> list[str]:
+        return list(dict.fromkeys(items))
+
+    @field_validator("eligibility")
+    @classmethod
+    def _compiles(cls, source: str | None) -> str | None:
+        if source is not None:
+            try:
+                compile_expression(source)
+            except ExpressionError as fault:
+                raise ValueError(str(fault)) from None
+        return source
+
+    @model_validator(mode="after")
+    def _ends_after_start(self) -> OfferIn:
+        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
+            raise ValueError("ends_at is not after starts_at")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """The stored form: every field, times as text; the id stands beside it."""
+        return self.model_dump(mode="json", exclude={"offer_id"})
+
+
+class BulkOffer(OfferIn):
+    """An offer of a list: here its id is needed."""
+
+    offer_id: Word
+
+
+class BulkIn(_Strict):
+    """Offers put together: all of them, or none when one is wrong."""
+
+    offers: Annotated[list[BulkOffer], Field(min_length=1, max_length=MAX_BULK)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_list(cls, value: Any) -> Any:
+        return {"offers": value} if isinstance(value, list) else value

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from service.offers.cel import ExpressionError, ask, compile_expression, prepare
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def answer(source: str, **known: object) -> object:
+    prepared = prepare(
+        known.get("traits", {}),  # type: ignore[arg-type]
+        known.get("features", {}),  # type: ignore[arg-type]
+        known.get("segments", []),
+        known.get("scores", {}),  # type: ignore[arg-type]
+        known.get("context", {}),  # type: ignore[arg-type]
+        NOW,
+    )
+    return ask(compile_expression(source), prepared)
+
+
+@pytest.mark.parametrize(
+    ("source", "holds"),
+    [
+        ("customer.features.orders_90d >= 1 && !('vip' in customer.segments)", True),
+        ("customer.features.orders_90d > 2", False),
+        ("customer.traits.plan == 'gold'", True),
+        ("context.page == 'cart' && now > timestamp('2026-01-01T00:00:00Z')", True),
+        ("customer.scores.churn > 0.5", False),
+        ("customer.segments.exists(s, s.startsWith('v'))", False),
+        ("customer.features['orders_90d'] / 2.0 == 1.0", True),
+    ],
+)
+def test_an_expression_sees_customer_context_and_time(source: str, holds: bool) -> None:
+    told = answer(
+        source,
+        traits={"plan": "gold"},
+        features={"orders_90d": 2.0},
+        segments=["new"],
+        scores={"churn": 0.1},
+        context={"page": "cart"},
+    )
+    assert told.holds is holds  # type: ignore[attr-defined]
+    assert told.missing is None  # type: ignore[attr-defined]
+    assert told.problem is None  # type: ignore[attr-defined]
+
+
+def test_a_missing_feature_is_named_and_nan_counts_as_missing() -> None:
+    assert answer("customer.features.visits > 1").missing == "visits"  # type: ignore[attr-defined]
+    assert answer("customer.features.visits > 1", features={"visits": float("nan")}).missing == "visits"  # type: ignore[attr-defined]
+    asked = answer("has(customer.features.visits) && customer.features.visits > 1")
+    assert asked.missing is None  # type: ignore[attr-defined]
+
+
+def test_a_fault_while_evaluating_is_a_verdict() -> None:
+    assert "operand" in answer("customer.traits.age + 'x' == '1'", traits={"age": 1}).problem  # type: ignore[attr-defined]
+    assert answer("customer.traits.age", traits={"age": 1}).problem  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column", "word"),
+    [
+        ("customer.features.x >", 1, 22, "EOF"),
+        ("customer.features.x > 1 &&\n  customer.traits.y ==", 2, 23, "EOF"),
+        ("custmer.features.x > 1", 1, 1, "custmer"),
+        ("1 == 1 &&\n nosuch(customer.traits.a) == 2", 2, 2, "nosuch"),
+        ("customer.features.x / 2 > 1", 1, 21, "float / int"),
+        ("1 + 1", 1, 1, "true or false"),
+        ("   ", 1, 1, "empty"),
+        ("(" * 300 + "true" + ")" * 300, 1, 97, "nested"),
+        ("true || " * 1_000 + "true", 1, 4_001, "longer"),
+    ],
+)
+def test_a_wrong_expression_is_refused_with_the_place(source: str, line: int, column: int, word: str) -> None:
+    with pytest.raises(ExpressionError, match=word) as fault:
+        compile_expression(source)
+    assert (fault.value.line, fault.value.column) == (line, column)
+
+
+def test_names_in_texts_and_of_macros_are_not_taken_for_variables() -> None:
+    compile_expression("customer.segments.exists(foo, foo == 'bar(') || customer.traits.x == 'unknown(y)'")
+
+
+def test_the_features_an_expression_reads_are_known() -> None:
+    assert compile_expression("customer.features.a > 1 && customer.features.b > 1").features == {"a", "b"}
+    assert compile_expression("customer.features['a'] > 1.0").features is None
+    assert compile_expression("size(customer) > 1").features is None
+    assert compile_expression("customer.traits.note == 'customer.features'").features == frozenset()

@@ -1,0 +1,171 @@
+"""The raw events as Parquet, by hash bucket of the customer and then by month. No SQL, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+from xxhash import xxh3_64_intdigest
+
+from features.files import fsync_folder, write_parquet
+from features.tables import EVENTS
+
+
+def bucket_of(customer_id: str, buckets: int = 16) -> int:
+    """The bucket of a customer: stable across machines and versions (xxh3_64 of the UTF-8 id)."""
+    return xxh3_64_intdigest(customer_id.encode()) % buckets
+
+
+class EventLog:
+    """Events under `root/bucket=07/month=2026-10/part-NAME.parquet`, EVENTS-shaped.
+
+    A part is written whole or not at all, and writing a part again replaces it: an interrupted import that is
+    run again leaves the same log. Reading drops repeated message ids (the earliest received stays).
+    """
+
+    def __init__(self, root: Path, buckets: int = 16) -> None:
+        if not 1 <= buckets <= 100:
+            raise ValueError(f"buckets is {buckets}; use 1 to 100")
+        self.root = root
+        self.buckets = buckets
+
+    def append(self, frame: pl.DataFrame, part: str) -> None:
+        """Adds events as the named part, or replaces that part. Raises TableError if a column does not fit."""
+        if not part or "/" in part or part.startswith("."):
+            raise ValueError(f"part is {part!r}; use a plain file name")
+        events = EVENTS.conform(frame)
+        written: set[Path] = set()
+        for (bucket, month), rows in self._split(events):
+            path = self._folder(bucket) / f"month={month}" / f"part-{part}.parquet"
+            write_parquet(rows.sort("customer_id", "timestamp"), path)
+            written.add(path)
+        for stale in self.root.glob(f"bucket=*/month=*/part-{part}.parquet"):
+            if stale not in written:
+                stale.unlink()
+
+    def scan(
+        self,
+        *,
+        buckets: Sequence[int] | None = None,
+        customer_id: str | None = None,
+        before: datetime | None = None,
+    ) -> pl.LazyFrame:
+        """Events, without repeated message ids. `before` leaves out what happened at that time or later."""
+        if customer_id is not None:
+            buckets = [bucket_of(customer_id, self.buckets)]
+        chosen = range(self.buckets) if buckets is None else buckets
+        files = [path for bucket in chosen for path in self.files(bucket)]
+        if before is not None:
+            last = f"month={before:%Y-%m}"
+            files = [path for path in files if path.parent.name <= last]
+        if not files:
+            return EVENTS.empty().lazy()
+        events = pl.scan_parquet(files, hive_partitioning=False, schema=EVENTS.schema)
+        if customer_id is not None:
+            events = events.filter(pl.col("customer_id") == customer_id)
+        if before is not None:
+            events = events.filter(pl.col("timestamp") < before)
+        return events.sort("received_at", maintain_order=True).unique(
+            "message_id", keep="first", maintain_order=True
+        )
+
+    def files(self, bucket: int) -> list[Path]:
+        """The Parquet files of one bucket, in a stable order."""
+        return sorted(self._folder(bucket).glob("month=*/part-*.parquet"))
+
+    def erase(self, customer_ids: Sequence[str]) -> int:
+        """Removes these customers' events from every file that has any; returns how many rows went."""
+        return self._remove(list(customer_ids))
+
+    def reassign(self, owners: Mapping[str, str]) -> int:
+        """Gives events of the key customers (anonymous ids) to the value customers; returns how many moved.
+
+        The moved rows are written first as a part of their own; a run killed between the two steps leaves
+        duplicates that reading drops only within a bucket, so run it again: it ends in the same log.
+        """
+        moved = 0
+        for source, owner in sorted(owners.items()):
+            rows = self.scan(customer_id=source).collect()
+            if rows.is_empty() or source == owner:
+                continue
+            own = f"joined-{_digest((source, owner))}"
+            earlier = self._own_part(own, owner)
+            both = pl.concat([earlier, rows.with_columns(customer_id=pl.lit(owner))])
+            self.append(both.unique("message_id", keep="first", maintain_order=True), own)
+            moved += self._remove([source])
+        return moved
+
+    def compact(self, bucket: int) -> int:
+        """Joins the many small parts of each month of a bucket into one; returns how many files went.
+
+        Killed in between, a month holds rows twice under the same message ids, which reading drops.
+        """
+        removed = 0
+        for folder in sorted(self._folder(bucket).glob("month=*")):
+            parts = sorted(folder.glob("part-*.parquet"))
+            if len(parts) < 2:
+                continue
+            rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in parts])
+            rows = rows.sort("received_at", maintain_order=True).unique(
+                "message_id", keep="first", maintain_order=True
+            )
+            whole = folder / f"part-whole-{_digest([p.name for p in parts])}.parquet"
+            write_parquet(rows.sort("customer_id", "timestamp"), whole)
+            for path in parts:
+                if path != whole:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _own_part(self, part: str, owner: str) -> pl.DataFrame:
+        paths = [p for p in self.files(bucket_of(owner, self.buckets)) if p.name == f"part-{part}.parquet"]
+        return pl.concat([EVENTS.empty(), *(pl.read_parquet(p, hive_partitioning=False) for p in paths)])
+
+    def _remove(self, customer_ids: list[str]) -> int:
+        removed = 0
+        wanted = pl.Series(customer_ids, dtype=pl.String)
+        for bucket in sorted({bucket_of(c, self.buckets) for c in customer_ids}):
+            for path in self.files(bucket):
+                rows = pl.read_parquet(path, hive_partitioning=False)
+                kept = rows.filter(~pl.col("customer_id").is_in(wanted.implode()))
+                if kept.height == rows.height:
+                    continue
+                removed += rows.height - kept.height
+                self._replace(path, kept)
+        return removed
+
+    def _replace(self, path: Path, rows: pl.DataFrame) -> None:
+        if rows.height:
+            write_parquet(rows, path)
+            return
+        path.unlink()
+        fsync_folder(path.parent)
+
+    def _split(self, events: pl.DataFrame) -> list[tuple[tuple[int, str], pl.DataFrame]]:
+        names = events["customer_id"].unique()
+        owners = pl.DataFrame(
+            {"customer_id": names, "bucket": [bucket_of(name, self.buckets) for name in names]},
+            schema={"customer_id": pl.String, "bucket": pl.Int32},
+        )
+        marked = events.join(owners, on="customer_id", how="left", maintain_order="left").with_columns(
+            month=pl.col("timestamp").dt.strftime("%Y-%m")
+        )
+        groups = marked.partition_by("bucket", "month", as_dict=True, include_key=False)
+        return [((int(b), str(m)), rows) for (b, m), rows in sorted(groups.items())]
+
+    def _folder(self, bucket: int) -> Path:
+        return self.root / f"bucket={bucket:02d}"
+
+
+def _digest(names: Sequence[str]) -> str:
+    return f"{xxh3_64_intdigest(repr(tuple(names)).encode()):016x}"
+
+
+def sweep(root: Path) -> int:
+    """Removes temporary files that a killed writer left; returns how many."""
+    left = list(root.glob("**/.*.tmp"))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)

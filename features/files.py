@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all: written beside their place, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary path in the same folder, then renames what it wrote to `path`, durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write(draft)
+        with open(draft, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Writes a frame as Parquet (zstd, with statistics), whole or not at all."""
+    write_whole(path, lambda draft: frame.write_parquet(draft, compression="zstd", statistics=True))
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes a rename in this folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

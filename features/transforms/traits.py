@@ -1,0 +1,37 @@
+"""What a profile says, as numbers: the latest value of a trait from `identify`.
+
+A trait whose values have an order is declared with `levels`: its value is the place in the list. Values not in
+the list that begin with or hold a number count as that number (`25-34` is 25, `100-124K` is 100).
+"""
+
+from __future__ import annotations
+
+from features.declare import Feature
+
+
+def _trait(name: str, words: str, unit: str, levels: tuple[str, ...] = ()) -> Feature:
+    return Feature(
+        name,
+        "last",
+        f"{words[0].upper()}{words[1:]}, as the profile last said.",
+        f"{words} {{{name}:.0f}}",
+        unit,
+        column=name,
+        levels=levels,
+    )
+
+
+FEATURES: tuple[Feature, ...] = (
+    _trait("household_size", "household size", "people"),
+    _trait("household_kids", "children in the household", "people"),
+    _trait("age_band", "lower end of the age band", "years"),
+    _trait("income_band", "lower end of the income band in thousands", "thousands"),
+    _trait("company_size", "company size", "people"),
+    _trait(
+        "role_level",
+        "level of the role (0 intern to 6 head)",
+        "level",
+        ("intern", "junior", "senior", "lead", "manager", "director", "executive"),
+    ),
+    _trait("lead_score", "lead score that a sales system gave", "points"),
+)

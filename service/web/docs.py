@@ -1,0 +1,109 @@
+"""`/docs`: the OpenAPI document as one readable page, made on the server: no script, no outside resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Response
+from jinja2 import Environment, PackageLoader
+
+_METHODS = ("get", "put", "post", "delete", "patch")
+_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+def routes(app: FastAPI) -> APIRouter:
+    """The page and its style sheet."""
+    router = APIRouter(include_in_schema=False)
+    environment = Environment(loader=PackageLoader("service.web"), autoescape=True, trim_blocks=True)
+
+    @router.get("/docs")
+    async def docs() -> Response:
+        page = environment.get_template("docs.html").render(api=app.openapi()["info"], groups=grouped(app.openapi()))
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": _CSP})
+
+    @router.get("/docs/docs.css")
+    async def style() -> Response:
+        return Response(environment.get_template("docs.css").render(), media_type="text/css")
+
+    return router
+
+
+def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Operations by tag, in the order in which they were declared."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path, operations in document["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                operation = operations[method]
+                tag = (operation.get("tags") or ["service"])[0]
+                groups.setdefault(tag, []).append(_operation(method, path, operation, document))
+    return groups
+
+
+def _operation(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    content = operation.get("requestBody", {}).get("content", {})
+    body = next((part.get("schema") for part in content.values()), None)
+    return {
+        "id": f"{method}-{path.strip('/').replace('/', '-').replace('{', '').replace('}', '') or 'root'}",
+        "method": method.upper(),
+        "path": path,
+        "summary": operation.get("summary", ""),
+        "description": operation.get("description", ""),
+        "parameters": [
+            {
+                "name": parameter["name"],
+                "in": parameter["in"],
+                "required": parameter.get("required", False),
+                "type": _type(parameter.get("schema", {}), document),
+                "description": parameter.get("description", ""),
+            }
+            for parameter in operation.get("parameters", [])
+        ],
+        "fields": list(_fields(body, document)) if body else [],
+        "example": _example(body, document),
+        "answers": {status: answer.get("description", "") for status, answer in operation.get("responses", {}).items()},
+    }
+
+
+def _resolve(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" not in schema:
+        return schema
+    found: Any = document
+    for part in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return dict(found)
+
+
+def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return " or ".join(dict.fromkeys(_type(choice, document) for choice in choices))
+    name = str(schema.get("$ref", "")).rsplit("/", 1)[-1]
+    resolved = _resolve(schema, document)
+    if "enum" in resolved:
+        return " | ".join(str(value) for value in resolved["enum"])
+    if resolved.get("type") == "array":
+        return f"list of {_type(resolved.get('items', {}), document)}"
+    return name or str(resolved.get("format") or resolved.get("type") or "any")
+
+
+def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    resolved = _resolve(schema, document)
+    required = resolved.get("required", [])
+    return [
+        {
+            "name": name,
+            "type": _type(field, document),
+            "required": name in required,
+            "default": "" if name in required else orjson.dumps(field.get("default")).decode(),
+            "description": field.get("description", ""),
+        }
+        for name, field in resolved.get("properties", {}).items()
+    ]
+
+
+def _example(schema: Mapping[str, Any] | None, document: Mapping[str, Any]) -> str:
+    examples = _resolve(schema, document).get("examples") if schema else None
+    return orjson.dumps(examples[0], option=orjson.OPT_INDENT_2).decode() if examples else ""

@@ -1,0 +1,267 @@
+"""Declaring, assigning, exposing, counting and reading experiments, on SQLite and on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from service.errors import Conflict, NotFound
+from service.experiments.assign_customer import assign
+from service.experiments.assignment import Plan, assign_variant
+from service.experiments.define_experiment import define_experiment, get_experiment
+from service.experiments.experiment_store import find_exposures
+from service.experiments.read_results import read_results
+from service.experiments.record_outcomes import apply_outcomes, erase_subject, exported, merge_subject
+from service.experiments.schemas import ExperimentIn
+from service.storage.database import Database
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+PLAIN: dict[str, Any] = {"variants": ["A", "B"], "metric": {"event": "Order Completed"}, "guardrails": []}
+
+
+def declare(database: Database, experiment_id: str = "x", **changes: Any) -> dict[str, Any]:
+    body = ExperimentIn.model_validate({**PLAIN, **changes})
+    with database.write() as connection:
+        return define_experiment(connection, experiment_id, body, NOW)[0]
+
+
+def expose_many(database: Database, count: int, experiment_id: str = "x") -> dict[str, list[str]]:
+    arms: dict[str, list[str]] = {}
+    with database.write() as connection:
+        for number in range(count):
+            variant = assign(connection, experiment_id, f"c{number}", NOW)
+            arms.setdefault(str(variant), []).append(f"c{number}")
+    return arms
+
+
+def event(customer_id: str, name: str = "Order Completed", **changes: Any) -> Mapping[str, Any]:
+    base = {"message_id": f"m{customer_id}", "type": "track", "event": name, "customer_id": customer_id}
+    return {**base, "timestamp": NOW + timedelta(hours=1), "machine": False, "properties": "{}", **changes}
+
+
+def results(database: Database, experiment_id: str = "x") -> dict[str, Any]:
+    with database.read() as connection:
+        return read_results(connection, experiment_id, NOW)
+
+
+def apply(database: Database, *events: Mapping[str, Any], **options: Any) -> None:
+    with database.write() as connection:
+        apply_outcomes(connection, events, **options)
+
+
+def test_a_definition_is_completed_and_versioned(database: Database) -> None:
+    first = declare(database, variants={"A": 1, "B": 3})
+    assert [variant["weight"] for variant in first["variants"]] == [0.25, 0.75]
+    assert first["version"] == 1
+    assert declare(database, variants={"A": 1, "B": 3})["version"] == 1
+    assert declare(database, variants={"A": 1, "B": 3}, coverage=0.5)["version"] == 2
+    with database.read() as connection, pytest.raises(NotFound):
+        get_experiment(connection, "other")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"variants": ["A"]}, {"variants": ["A", "A"]}, {"variants": {"A": 0, "B": 0}}, {"control": "C"},
+        {"coverage": 2},
+        {"metric": {"event": "e", "kind": "sum"}}, {"metric": {"event": "e", "kind": "ratio"}}, {"surprise": 1},
+        {"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"},
+        {"guardrails": [{"event": "Order Completed"}]}, {"metric": {"event": "e", "window_days": 0}},
+    ],
+)  # fmt: skip
+def test_wrong_definitions_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ExperimentIn.model_validate({**PLAIN, **wrong})
+
+
+def test_the_first_assignment_sticks(database: Database) -> None:
+    declare(database)
+    arms = expose_many(database, 40)
+    again = expose_many(database, 40)
+    assert arms == again
+    assert set(arms) == {"A", "B"}
+    assert results(database)["exposures"] == 40
+    expected = assign_variant(Plan("x", ("A", "B"), (0.5, 0.5)), "c7")
+    assert "c7" in arms[str(expected)]
+
+
+def test_what_would_mix_two_experiments_is_a_conflict(database: Database) -> None:
+    declare(database)
+    expose_many(database, 1)
+    with pytest.raises(Conflict, match="variants, metric"):
+        declare(database, variants={"A": 1, "B": 9}, metric={"event": "Other"})
+    declare(database, coverage=0.3, description="may change")
+
+
+def test_who_takes_no_part_gets_none_and_is_not_counted(database: Database) -> None:
+    declare(database, status="draft")
+    assert set(expose_many(database, 5)) == {"None"}
+    declare(database, starts_at=(NOW + timedelta(days=1)).isoformat())
+    assert set(expose_many(database, 5)) == {"None"}
+    declare(database, coverage=0)
+    assert set(expose_many(database, 5)) == {"None"}
+    assert results(database)["sentence"] == "Nobody was exposed yet."
+    with database.write() as connection, pytest.raises(NotFound):
+        assign(connection, "nothing", "c", NOW)
+
+
+def test_a_stopped_experiment_ships_one_variant_to_all(database: Database) -> None:
+    declare(database)
+    expose_many(database, 20)
+    declare(database, status="stopped", ship="B")
+    assert set(expose_many(database, 30)) == {"B"}
+    declare(database, status="stopped")
+    assert set(expose_many(database, 30)) == {"A"}
+    assert results(database)["exposures"] == 20
+
+
+def test_only_human_events_in_the_window_after_exposure_count(database: Database) -> None:
+    declare(database, metric={"event": "Order Completed", "window_days": 2})
+    arms = expose_many(database, 20)
+    someone = arms["A"][0]
+    late, early = NOW + timedelta(days=2), NOW - timedelta(seconds=1)
+    apply(
+        database,
+        event(someone, timestamp=late), event(someone, timestamp=early), event(someone, machine=True),
+        event("stranger"), event(someone, name="Product Viewed"),
+    )  # fmt: skip
+    assert [arm["total"] for arm in results(database)["arms"]] == [0, 0]
+    apply(database, event(someone, timestamp=NOW), event(someone), event(arms["B"][0]))
+    apply(database, event(someone))
+    assert [arm["total"] for arm in results(database)["arms"]] == [1, 1]
+
+
+def test_sums_counts_and_ratios(database: Database) -> None:
+    for name, metric in {
+        "sum": {"event": "Order Completed", "kind": "sum", "value": "revenue_cents"},
+        "count": {"event": "Order Completed", "kind": "count"},
+        "property": {"event": "Order Completed", "kind": "sum", "value": "points"},
+        "ratio": {"event": "Order Completed", "kind": "ratio", "denominator": "Product Viewed"},
+    }.items():
+        declare(database, name, metric=metric)
+        arms = expose_many(database, 40, name)
+    a = arms["A"][0]
+    with database.read() as connection:
+        mine = {exposure.experiment_id: exposure.variant for exposure in find_exposures(connection, [a])}
+    points = orjson.dumps({"points": 5}).decode()
+    views = [event(a, name="Product Viewed") for _ in range(4)]
+    apply(database, event(a, revenue_cents=1250, properties=points), *views)
+    apply(database, event(a, revenue_cents=750))
+    for name, total in {"sum": 2000, "count": 2, "property": 5, "ratio": 2}.items():
+        arm = next(arm for arm in results(database, name)["arms"] if arm["key"] == mine[name])
+        assert arm["total"] == total
+    ratio = next(arm for arm in results(database, "ratio")["arms"] if arm["key"] == mine["ratio"])
+    assert ratio["value"] == 0.5
+
+
+def test_a_clear_difference_names_a_winner_in_words(database: Database) -> None:
+    declare(database, metric="Order Completed")
+    arms = expose_many(database, 800)
+    buyers = arms["B"][: int(len(arms["B"]) * 0.5)] + arms["A"][: int(len(arms["A"]) * 0.1)]
+    apply(database, *(event(customer) for customer in buyers))
+    got = results(database)
+    assert got["winner"] == "B"
+    assert got["srm"]["passed"]
+    assert got["effect"]["arm"] == "B"
+    assert got["effect"]["absolute"]["low"] > 0.2
+    assert got["effect"]["absolute"]["high"] < 0.6
+    assert got["sentence"].endswith("B wins.")
+    assert "Order Completed: B 50.00%" in got["sentence"] or "Order Completed: B 49" in got["sentence"]
+
+
+def test_a_broken_split_withholds_the_winner(database: Database) -> None:
+    declare(database)
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer) for customer in arms["B"][:300]))
+    with database.write() as connection:
+        for customer in arms["A"][:200]:
+            erase_row(connection, customer)
+    got = results(database)
+    assert got["srm"]["verdict"] == "failed"
+    assert got["winner"] is None
+    assert "split is not as planned" in got["winner_withheld"]
+    assert "No winner is named" in got["sentence"]
+
+
+def erase_row(connection: Any, customer_id: str) -> None:
+    from service.experiments.experiment_store import remove_exposures
+
+    remove_exposures(connection, customer_id)
+
+
+def test_a_harmed_guardrail_withholds_the_winner(database: Database) -> None:
+    declare(database, guardrails=[{"event": "Unsubscribed"}])
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer) for customer in arms["B"][:300]))
+    apply(database, *(event(customer, name="Unsubscribed") for customer in arms["B"][:150]))
+    got = results(database)
+    assert got["guardrails"][0]["verdict"] == "harmed"
+    assert got["winner"] is None
+    assert got["winner_withheld"] == "B harms Unsubscribed"
+
+
+def test_a_worse_treatment_leaves_control(database: Database) -> None:
+    declare(database)
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer) for customer in arms["A"][:300]))
+    assert results(database)["winner"] == "A"
+
+
+def test_cuped_uses_the_value_before_exposure(database: Database) -> None:
+    declare(database, metric={"event": "Order Completed", "kind": "count"}, cuped="orders_90d")
+    before = {f"c{number}": float(number % 7) for number in range(300)}
+    with database.write() as connection:
+        for customer in before:
+            assign(
+                connection, "x", customer, NOW, lambda who, feature: before[who] if feature == "orders_90d" else None
+            )
+        assign(connection, "x", "unknown", NOW, lambda who, feature: None)
+    apply(database, *(event(customer) for customer, orders in before.items() for _ in range(int(orders))))
+    got = results(database)
+    assert got["cuped"]["used"]
+    assert got["cuped"]["variance_reduction"] > 0.9
+    assert got["exposures"] == 301
+
+
+def test_experiment_viewed_exposes(database: Database) -> None:
+    declare(database, exposed_by="event")
+    seen = {"event": "Experiment Viewed", "properties": orjson.dumps({"experiment_id": "x"}).decode()}
+    apply(database, {**event("c1"), **seen}, {**event("c1"), **seen}, event("c1", timestamp=NOW + timedelta(hours=2)))
+    got = results(database)
+    assert got["exposures"] == 1
+    assert sum(arm["total"] for arm in got["arms"]) == 1
+
+
+def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> None:
+    declare(database)
+    with database.write() as connection:
+        early = assign(connection, "x", "anonymous-1", NOW)
+    with database.write() as connection:
+        assign(connection, "x", "known-1", NOW + timedelta(minutes=5))
+    apply(database, event("anonymous-1"))
+    apply(database, {"type": "identify", "anonymous_id": "anonymous-1", "customer_id": "known-1", "timestamp": NOW})
+    with database.read() as connection:
+        assert find_exposures(connection, ["anonymous-1"]) == []
+        kept = find_exposures(connection, ["known-1"])
+    assert [(each.variant, each.at) for each in kept] == [(early, NOW)]
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 1
+    with database.write() as connection:
+        merge_subject(connection, "nobody", "known-1")
+    assert results(database)["exposures"] == 1
+
+
+def test_erasing_keeps_the_aggregate_without_the_person(database: Database) -> None:
+    declare(database)
+    expose_many(database, 10)
+    apply(database, event("c3"))
+    before = results(database)
+    with database.write() as connection:
+        assert len(exported(connection, "c3")) == 1
+        assert erase_subject(connection, "c3") == 1
+        assert exported(connection, "c3") == []
+    assert results(database) == before

@@ -1,0 +1,173 @@
+"""The applier: takes accepted events in order and makes their effects, once each, within a second.
+
+An event's effects in the state and its mark are one transaction. Online features follow, at least once: they drop
+repeated messages themselves. One process at a time does this, by a lease. An event whose effects keep failing is
+set aside with the reason and never stops the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from service.clock import Clock, SystemClock
+from service.events.inbox_store import (
+    EFFECTS,
+    FEATURES,
+    anything_to_do,
+    mark_applied,
+    mark_features,
+    quarantine,
+    remove,
+    replace_rows,
+    waiting,
+    without_features,
+)
+from service.events.ports import Event, Features, Handler, Identities, NoIdentities, give_owners
+from service.storage.database import Connection, Database
+from service.storage.lease import take
+
+log = logging.getLogger(__name__)
+
+LEASE = "events"
+LEASE_S = 5.0
+MOST_AT_ONCE = 500
+TRIES = 3
+
+
+class LostLease(Exception):
+    """Another process applies events now."""
+
+
+class Applier:
+    """Makes the effects of waiting events. `run_pass` is for one loop; it is not re-entrant."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        handlers: Sequence[Handler],
+        features: Features | None = None,
+        identities: Identities | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._handlers = tuple(handlers)
+        self._features = features
+        self._identities = identities or NoIdentities()
+        self._machine_clock = SystemClock()
+        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._failures: Counter[tuple[str, str]] = Counter()
+
+    def run_pass(self) -> bool:
+        """Applies one portion; True when there may be more at once."""
+        with self._database.read() as connection:
+            if not anything_to_do(connection):
+                return False
+        try:
+            applied = self._apply_waiting()
+            fed = self._feed_features()
+        except LostLease:
+            return False
+        return max(applied, fed) >= MOST_AT_ONCE
+
+    def drain(self) -> None:
+        """Applies everything that can be applied now."""
+        while self.run_pass():
+            pass
+
+    def hold(self, connection: Connection) -> None:
+        """Takes or renews the lease inside a transaction; `LostLease` when another process has it."""
+        if not take(connection, LEASE, self._holder, self._machine_clock.now(), LEASE_S):
+            raise LostLease
+
+    def _apply_waiting(self) -> int:
+        try:
+            return self._apply(lambda connection: waiting(connection, MOST_AT_ONCE))
+        except LostLease:
+            raise
+        except Exception:
+            log.exception("the effects of a portion of events failed; each is tried by itself")
+        with self._database.read() as connection:
+            events = waiting(connection, MOST_AT_ONCE)
+        for event in events:
+            self._try_alone(event, EFFECTS)
+        return len(events)
+
+    def _apply(self, choose: Callable[[Connection], list[Event]]) -> int:
+        with self._database.write() as connection:
+            self.hold(connection)
+            events = choose(connection)
+            if not events:
+                return 0
+            replace_rows(connection, give_owners(self._identities, connection, events))
+            for handler in self._handlers:
+                handler(connection, events)
+            mark_applied(connection, [event["seq"] for event in events], self._clock.now())
+        return len(events)
+
+    def _feed_features(self) -> int:
+        with self._database.read() as connection:
+            events = without_features(connection, MOST_AT_ONCE)
+        if not events:
+            return 0
+        try:
+            self._feed(events)
+        except LostLease:
+            raise
+        except Exception as failure:
+            log.exception("the features of a portion of events failed; each is tried by itself")
+            self._feed_singly(events, failure)
+        return len(events)
+
+    def _feed(self, events: list[Event]) -> None:
+        with self._database.write() as connection:
+            self.hold(connection)
+        if self._features is not None:
+            self._features.apply(events)
+        with self._database.write() as connection:
+            self.hold(connection)
+            mark_features(connection, [event["seq"] for event in events], self._clock.now())
+
+    def _feed_singly(self, events: list[Event], failure: Exception) -> None:
+        """When every event fails, the store is down and no event is to blame: the failure goes up and all wait."""
+        failed = [event for event in events if not self._try_alone(event, FEATURES, blame=len(events) == 1)]
+        if len(failed) == len(events):
+            raise failure
+        for event in failed:
+            self._blame(event, FEATURES, "failed beside events that went well")
+
+    def _try_alone(self, event: Event, stage: str, blame: bool = True) -> bool:
+        try:
+            if stage == FEATURES:
+                self._feed([event])
+            else:
+                self._apply(lambda _: [event])
+        except LostLease:
+            raise
+        except Exception as failure:
+            log.warning("event %s failed at %s: %r", event["message_id"], stage, failure)
+            if blame:
+                self._blame(event, stage, repr(failure))
+            return False
+        self._failures.pop((stage, event["message_id"]), None)
+        return True
+
+    def _blame(self, event: Event, stage: str, reason: str) -> None:
+        key = (stage, event["message_id"])
+        self._failures[key] += 1
+        if self._failures[key] < TRIES:
+            return
+        with self._database.write() as connection:
+            self.hold(connection)
+            now = self._clock.now()
+            quarantine(connection, event, stage, reason, now)
+            if stage == EFFECTS:
+                remove(connection, [event["seq"]])
+            else:
+                mark_features(connection, [event["seq"]], now)
+        del self._failures[key]
+        log.error("event %s was set aside after %d tries at %s: %s", event["message_id"], TRIES, stage, reason)

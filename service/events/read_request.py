@@ -1,0 +1,133 @@
+"""An ingest request's body to rows: bounded inflation, JSON, limits, every bad message named. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from service.clock import new_id
+from service.errors import BadRequest, FieldError, Problem, TooLarge
+from service.events.normalize import BadMessage, Row, Rules, normalize
+
+MAX_MESSAGE = 32 * 1024
+MAX_BATCH = 500 * 1024
+BATCH_FIELDS = frozenset({"batch", "context", "integrations", "sentAt", "timestamp", "writeKey", "messageId", "type"})
+_FAULTS_SHOWN = 5
+
+
+class UnknownEncoding(Problem):
+    status, type, title = 415, "urn:opportune:unsupported-encoding", "The encoding is not supported"
+
+
+def decoded(raw: bytes, encoding: str | None, limit: int) -> bytes:
+    """The body without its content encoding; never inflates more than `limit` bytes."""
+    kind = (encoding or "identity").strip().lower()
+    if kind in {"identity", ""}:
+        body = raw
+    elif kind in {"gzip", "x-gzip"}:
+        body = _inflated(raw, limit)
+    else:
+        raise UnknownEncoding(f"Content-Encoding {kind[:40]!r} is not known here; send gzip or none")
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def read_single(body: bytes, kind: str, rules: Rules, now: datetime) -> list[Row]:
+    """The row of one message of the kind that the path names."""
+    message = _parsed(body)
+    if message.get("type") not in {None, kind}:
+        detail = f"is {str(message['type'])[:40]!r}, but the path says {kind!r}; leave it out or make them equal"
+        raise BadRequest(f"type {detail}", [FieldError("type", detail)])
+    message["type"] = kind
+    try:
+        return [_row(message, rules, now, None)]
+    except BadMessage as bad:
+        raise BadRequest(_summary(bad.errors), bad.errors) from bad
+
+
+def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
+    """The rows of a batch; one bad message rejects all, and each bad one is named by its index."""
+    envelope = _parsed(body)
+    unknown = envelope.keys() - BATCH_FIELDS
+    errors = [FieldError(key, "unknown field; a batch has 'batch', 'context' and 'sentAt'") for key in sorted(unknown)]
+    batch = envelope.get("batch")
+    if type(batch) is not list:
+        errors.append(FieldError("batch", 'is missing or no list; send {"batch": [messages]}'))
+    shared = envelope.get("context") or {}
+    if type(shared) is not dict:
+        errors.append(FieldError("context", "is no object; send an object"))
+    if errors:
+        raise BadRequest(_summary(errors), errors)
+    _check_sizes(batch, body)
+    rows = []
+    for index, message in enumerate(batch):
+        if shared and type(message) is dict and type(message.get("context") or {}) is dict:
+            message["context"] = {**shared, **(message.get("context") or {})}
+        try:
+            rows.append(_row(message, rules, now, envelope.get("sentAt")))
+        except BadMessage as bad:
+            errors += [
+                FieldError(f"batch[{index}].{error.field}" if error.field else f"batch[{index}]", error.detail)
+                for error in bad.errors[:_FAULTS_SHOWN]
+            ]
+    if errors:
+        raise BadRequest(f"nothing of the batch was taken: {_summary(errors)}", errors)
+    return rows
+
+
+def _row(message: Any, rules: Rules, now: datetime, sent_at: Any) -> Row:
+    row = normalize(message, rules, now, sent_at=sent_at)
+    if row["message_id"] is None:
+        row["message_id"] = f"made-{new_id(now)}"
+    return row
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as wrong:
+        raise BadRequest(f"the body is no JSON ({wrong}); send a JSON object in UTF-8") from wrong
+    if type(value) is not dict:
+        raise BadRequest("the body is no JSON object; send an object")
+    return value
+
+
+def _check_sizes(batch: list[Any], body: bytes) -> None:
+    """Only a body above the limit of one message can hold a message above it."""
+    if len(body) <= MAX_MESSAGE:
+        return
+    for index, message in enumerate(batch):
+        try:
+            size = len(orjson.dumps(message))
+        except orjson.JSONEncodeError:  # nested too deeply: normalization says so
+            continue
+        if size > MAX_MESSAGE:
+            detail = f"is {size:,} bytes; a message has at most {MAX_MESSAGE:,}"
+            raise TooLarge(f"batch[{index}] {detail}", [FieldError(f"batch[{index}]", detail)])
+
+
+def _inflated(raw: bytes, limit: int) -> bytes:
+    inflate = zlib.decompressobj(wbits=31)
+    try:
+        body = inflate.decompress(raw, limit + 1)
+    except zlib.error as wrong:
+        raise BadRequest("the body is no gzip stream, though Content-Encoding says so") from wrong
+    if len(body) > limit:
+        raise _too_large(limit)
+    if not inflate.eof:
+        raise BadRequest("the gzip stream ends too early; send it whole")
+    return body
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit:,} bytes; send it in parts")
+
+
+def _summary(errors: Any) -> str:
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.field}: {first.detail}{more}"

@@ -1,0 +1,83 @@
+"""HTTP of events in: Segment's tracking API, answered once the events are durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+
+from service.clock import Clock
+from service.errors import TooLarge
+from service.events.inbox_writer import InboxWriter
+from service.events.normalize import TYPES, Row, Rules
+from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, read_batch, read_single
+from service.events.schemas import ANSWERS, BATCH_BODY, message_body
+from service.web.auth import Guard
+from service.web.threads import in_thread
+
+_SUCCESS = b'{"success":true}'
+_INLINE = 64 * 1024
+"""A body up to this size is read on the event loop (under a few ms), a larger one in a thread."""
+
+
+def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> APIRouter:
+    """`POST /v1/identify | track | page | screen | group | alias | batch`."""
+    router = APIRouter(prefix="/v1", tags=["events"])
+    may_ingest = [guard.needs("ingest")]
+
+    async def take(request: Request, limit: int, read: Callable[[bytes], list[Row]]) -> Response:
+        raw = await _bounded(request, limit)
+        encoding = request.headers.get("content-encoding")
+
+        def rows_of() -> list[Row]:
+            return read(decoded(raw, encoding, limit))
+
+        rows = rows_of() if len(raw) <= _INLINE and encoding is None else await in_thread(rows_of)
+        if rows:
+            await asyncio.wrap_future(writer.submit(rows))
+        return Response(_SUCCESS, media_type="application/json")
+
+    def add_single(kind: str) -> None:
+        async def single(request: Request) -> Response:
+            return await take(request, MAX_MESSAGE, lambda body: read_single(body, kind, rules, clock.now()))
+
+        router.add_api_route(
+            f"/{kind}",
+            single,
+            methods=["POST"],
+            name=f"post_{kind}",
+            summary=f"One {kind} message",
+            dependencies=may_ingest,
+            openapi_extra=message_body(kind),
+            responses=ANSWERS,
+        )
+
+    for kind in TYPES:
+        add_single(kind)
+
+    @router.post(
+        "/batch",
+        summary="Many messages, all or none",
+        dependencies=may_ingest,
+        openapi_extra=BATCH_BODY,
+        responses=ANSWERS,
+    )
+    async def post_batch(request: Request) -> Response:
+        return await take(request, MAX_BATCH, lambda body: read_batch(body, rules, clock.now()))
+
+    return router
+
+
+async def _bounded(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge(f"the body is larger than {limit:,} bytes; send it in parts")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"the body is larger than {limit:,} bytes; send it in parts")
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,330 @@
+"""Finds every figure in a text: links, addresses, codes, dates, times, prices, percents and bare numbers.
+
+Works on text as a reader sees it (tags resolved). A found piece is blanked before the next kind is looked for,
+so that each character belongs to one mention at most.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import regex
+from babel.core import get_global
+
+from service.content.claims import DEADLINE_WORDS
+from service.content.locales import (
+    DECIMALS,
+    GROUPS,
+    MINOR_WORDS,
+    PERCENT_SIGNS,
+    PERCENT_WORDS,
+    SPACES,
+    Writing,
+    digits_to_ascii,
+    writing,
+)
+from service.content.number_words import pattern_of, value_of
+
+BLANK = "\x00"
+_CODE_WORD = (
+    r"(?:(?:promo|discount|coupon|voucher|gutschein|rabatt|aktions|promotion)?[-\s]?(?:code|codes|kode|kod)|gutschein|"
+    r"c[óo]digo(?:\s+promocional|\s+de\s+descuento)?|cup[óo]n|code\s+promo|kod\s+promo(?:si)?|โค้ด(?:ส่วนลด)?|รหัส(?:ส่วนลด)?)"
+)
+_KEYWORD_CODE = regex.compile(
+    rf"(?<!\p{{L}})(?i:{_CODE_WORD})\s*(?:[:：=]|(?i:is|ist|es|est|ialah|คือ))?\s*"
+    r"(?:[\"'“”‘’«»„`]\s?(?P<quoted>[\p{L}\p{N}][\p{L}\p{N}_-]{2,})|(?P<code>[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{2,})(?!\p{Ll}))"
+)
+_LOOSE_CODE = regex.compile(
+    r"(?<![\p{L}\p{N}_-])(?=[\p{Lu}\p{Nd}_-]*\p{Lu})(?=[\p{Lu}\p{Nd}_-]*\p{Nd})[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{3,}(?![\p{L}\p{N}])"
+)
+_GENERIC_DOMAINS = [
+    "com", "net", "org", "info", "biz", "io", "co", "me", "app", "shop", "store", "online", "site", "xyz", "top",
+    "link", "click", "dev", "ai", "eu", "uk", "club", "live", "win", "page", "cloud", "tech", "news", "blog",
+    "travel", "agency", "work", "support", "help", "market", "sale", "deals", "email", "zip", "mov",
+]  # fmt: skip
+_LINK = regex.compile(r"(?i:(?:\p{L}[\p{L}\p{N}+.-]*:)?//|www\.|(?:mailto|tel|sms|javascript|data):)[^\s<>\"“”«»\x00]+")
+_EMAIL = regex.compile(r"[\p{L}\p{N}._%+-]+@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+")
+_ISO_DATE = regex.compile(r"(?<!\d)(?P<y>\d{4})([-/.])(?P<m>\d{1,2})\2(?P<d>\d{1,2})(?!\d)(?:T\d{2}:\d{2}\S*)?")
+_CJK_DATE = regex.compile(r"(?:(?P<y>\d{4})\s*年)?\s*(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*日")
+_NUMERIC_DATE = regex.compile(
+    r"(?<![\d.,/-])(?P<a>\d{1,2})\s?(?P<sep>[./-])\s?(?P<b>\d{1,2})\s?(?P=sep)(?:\s?(?P<y>\d{4})|(?P<y>\d{2}))(?!\d|\s?%)"
+)
+_SHORT_DATE = regex.compile(
+    r"(?<![\d.,/])(?P<a>\d{1,2})(?:(?P<dot>\.)(?P<b>\d{1,2})\.|(?P<slash>/)(?P<b2>\d{1,2}))(?![\d/])"
+)
+_TIME = regex.compile(
+    r"(?<![\d.,:])(?P<h>\d{1,2})(?:(?:[:h](?P<m>\d{2})|\.(?P<m2>\d{2})(?=\s?(?:[ap]\.?m\b|uhr|น\.)))(?::\d{2})?"
+    r"(?:\s?(?P<half>[ap])\.?m\b\.?)?(?:\s?(?:uhr|น\.))?"
+    r"|\s?(?P<half2>[ap])\.?m\b\.?|\s?(?:uhr|o'clock|นาฬิกา)|h\b)(?!\d)",
+    regex.IGNORECASE,
+)
+_DURATION = regex.compile(
+    r"[\s-]*(?:(?:hours?|hrs?|days?|weeks?|months?|years?|minutes?|mins?|seconds?|stunden?|tagen?|tage|wochen?|monaten?"
+    r"|jahren?|horas?|días?|semanas?|mes(?:es)?|años?|heures?|jours?|semaines?|mois|ans|jam|hari|minggu|bulan|tahun)\b"
+    r"|ชั่วโมง|วัน|สัปดาห์|เดือน|ปี)",
+    regex.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One figure: `kind` is link email code date time money percent number; `text[start:end]` is as written.
+
+    `value`: Decimal for number and percent; (Decimal, frozenset of currencies) for money; (year | None, month |
+    None, day | None) for a date, with a weekday 0-6 alone as `("weekday", n)`; (hour, minute) for a time; else str.
+    """
+
+    kind: str
+    start: int
+    end: int
+    text: str
+    value: Any
+    duration: bool = False
+
+
+def find_mentions(text: str, writing: Writing) -> list[Mention]:
+    """Every mention in `text`, in order of place."""
+    return sorted(_Finder(text, writing).run(), key=lambda mention: mention.start)
+
+
+class _Finder:
+    def __init__(self, text: str, writing: Writing) -> None:
+        self.text = text
+        self.left = digits_to_ascii(text)
+        self.writing = writing
+        self.language = writing.locale.language
+        self.found: list[Mention] = []
+
+    def run(self) -> list[Mention]:
+        self._links()
+        self._keyword_codes()
+        self._take(_ISO_DATE, "date", lambda m: (int(m["y"]), int(m["m"]), int(m["d"])))
+        self._take(_CJK_DATE, "date", lambda m: (int(m["y"]) if m["y"] else None, int(m["m"]), int(m["d"])))
+        self._take(_NUMERIC_DATE, "date", self._numeric_date)
+        for pattern in _month_patterns(self.writing.tag, tuple(self.writing.months)):
+            self._take(pattern, "date", self._named_date)
+        self._measured_numbers()
+        self._number_words()
+        self._take(_SHORT_DATE, "date", self._short_date)
+        self._take(_TIME, "time", _time_value)
+        self._take(_LOOSE_CODE, "code", lambda m: m.group())
+        self._deadline_names()
+        self._bare_numbers()
+        return self.found
+
+    def _add(self, kind: str, start: int, end: int, value: Any, duration: bool = False) -> None:
+        self.found.append(Mention(kind, start, end, self.text[start:end], value, duration))
+        self.left = self.left[:start] + BLANK * (end - start) + self.left[end:]
+
+    def _take(self, pattern: regex.Pattern[str], kind: str, value: Callable[[Any], Any]) -> None:
+        for match in pattern.finditer(self.left):
+            read = value(match)
+            if read is not None:
+                self._add(kind, match.start(), match.end(), read)
+
+    def _links(self) -> None:
+        for pattern, kind in ((_LINK, "link"), (_EMAIL, "email"), (_domain_pattern(), "link")):
+            for match in pattern.finditer(self.left):
+                end = match.start() + len(match.group().rstrip(".,;:!?)]}'’…"))
+                if end > match.start():
+                    self._add(kind, match.start(), end, self.text[match.start() : end])
+
+    def _keyword_codes(self) -> None:
+        for match in _KEYWORD_CODE.finditer(self.left):
+            group = "quoted" if match["quoted"] else "code"
+            self._add("code", match.start(group), match.end(group), self.text[match.start(group) : match.end(group)])
+
+    def _numeric_date(self, match: Any) -> tuple[int, int, int] | None:
+        year = int(match["y"]) + (2000 if len(match["y"]) == 2 else 0)
+        day, month = self._day_month(int(match["a"]), int(match["b"]))
+        return (year, month, day) if _possible(month, day) else None
+
+    def _short_date(self, match: Any) -> tuple[None, int, int] | None:
+        day, month = self._day_month(int(match["a"]), int(match["b"] or match["b2"]))
+        return (None, month, day) if _possible(month, day) else None
+
+    def _day_month(self, first: int, second: int) -> tuple[int, int]:
+        """(day, month) in the locale's order, or in the only possible one."""
+        day, month = (first, second) if self.writing.day_first else (second, first)
+        return (day, month) if month <= 12 else (month, day)
+
+    def _named_date(self, match: Any) -> tuple[int | None, int, int] | None:
+        month = self.writing.months.get(match["m"].casefold().rstrip("."))
+        day = int(match["d"])
+        if month is None or not _possible(month, day):
+            return None
+        return (int(match["y"]) if match["y"] else None, month, day)
+
+    def _measured_numbers(self) -> None:
+        for match in _number_pattern(self.writing.group).finditer(self.left):
+            measured = self._percent(match) or self._money(match)
+            if measured is not None:
+                self._add(*measured)
+
+    def _percent(self, match: Any) -> tuple[str, int, int, Any] | None:
+        value = self.writing.number(match.group())
+        after = _PERCENT_AFTER.match(self.left, match.end())
+        if after is not None:
+            return ("percent", match.start(), after.end(), value)
+        before = _PERCENT_BEFORE.search(self.left, max(0, match.start() - 14), match.start())
+        return None if before is None else ("percent", before.start(), match.end(), value)
+
+    def _money(self, match: Any) -> tuple[str, int, int, Any] | None:
+        value = self.writing.number(match.group())
+        ends = match.end() + len(_NO_CENTS.match(self.left, match.end()).group())
+        after = self._sign_after(ends)
+        before = self._sign_before(match.start())
+        if before is None and after is None:
+            return None
+        meant = [sign for sign in (before, after) if sign is not None]
+        codes = frozenset.intersection(*(codes for _, codes, _ in meant))
+        if any(word in MINOR_WORDS for _, _, word in meant):
+            value = value / 100
+        start = before[0] if before else match.start()
+        return ("money", start, after[0] if after else ends, (value, codes))
+
+    def _sign_after(self, at: int) -> tuple[int, frozenset[str], str] | None:
+        gap = 1 if self.left[at : at + 1] in tuple(SPACES) else 0
+        right = self.left[at + gap : at + gap + 40]
+        for sign, exact, codes in _signs(self.writing.tag):
+            if _starts(right, sign, exact):
+                follows = right[len(sign) : len(sign) + 1]
+                if gap and follows.isdigit() and not sign[-1].isalpha():
+                    return None  # "5 $10": the sign belongs to the next number
+                if sign[-1].isalpha() and follows.isalpha() and sign[-1].isascii():
+                    continue
+                return at + gap + len(sign), codes, sign.casefold()
+        if right and unicodedata.category(right[0]) == "Sc":
+            return at + gap + 1, frozenset(), right[0]
+        return None
+
+    def _sign_before(self, at: int) -> tuple[int, frozenset[str], str] | None:
+        gap = 1 if at and self.left[at - 1] in SPACES else 0
+        left = self.left[max(0, at - gap - 40) : at - gap]
+        for sign, exact, codes in _signs(self.writing.tag):
+            if _ends(left, sign, exact):
+                if sign.casefold() in MINOR_WORDS or (len(sign) > 4 and sign.isalpha()):
+                    continue  # "euros 5": words follow their number
+                before = left[: len(left) - len(sign)][-1:]
+                if sign[0].isalpha() and before.isalpha():
+                    continue
+                return at - gap - len(sign), codes, sign.casefold()
+        if left and unicodedata.category(left[-1]) == "Sc":
+            return at - gap - 1, frozenset(), left[-1]
+        return None
+
+    def _number_words(self) -> None:
+        """Words count as figures only before a percent or a currency: 'one' alone is mostly no figure."""
+        for match in pattern_of(self.language).finditer(self.left):
+            value = value_of(match.group(), self.language)
+            after = _PERCENT_AFTER.match(self.left, match.end())
+            if value is not None and after is not None:
+                self._add("percent", match.start(), after.end(), Decimal(value))
+                continue
+            sign = self._sign_after(match.end())
+            if value is not None and sign is not None:
+                self._add("money", match.start(), sign[0], (Decimal(value), sign[1]))
+
+    def _deadline_names(self) -> None:
+        """Weekdays and months after 'until' and its like."""
+        for match in _deadline_pattern(self.writing.tag).finditer(self.left):
+            name = match["name"].casefold().rstrip(".")
+            if name in self.writing.weekdays:
+                self._add("date", match.start("name"), match.end("name"), ("weekday", self.writing.weekdays[name]))
+            else:
+                self._add("date", match.start("name"), match.end("name"), (None, self.writing.months[name], None))
+
+    def _bare_numbers(self) -> None:
+        for match in _number_pattern(self.writing.group).finditer(self.left):
+            duration = _DURATION.match(self.left, match.end()) is not None
+            self._add("number", match.start(), match.end(), self.writing.number(match.group()), duration)
+        for place, character in enumerate(self.left):
+            if unicodedata.category(character) in ("No", "Nl"):
+                value = Decimal(str(unicodedata.numeric(character)))
+                self._add("number", place, place + 1, value)
+
+
+_PERCENT_AFTER = regex.compile(
+    rf"[{SPACES}]{{0,2}}(?:[{PERCENT_SIGNS}]|(?i:{'|'.join(regex.escape(w) for w in PERCENT_WORDS)})(?![a-z])"
+    r"|[-\s]?(?i:prozent)\p{L}*|‰)"
+)
+_PERCENT_BEFORE = regex.compile(rf"(?:[{PERCENT_SIGNS}]|(?i:ร้อยละ|yüzde))[{SPACES}]?$")
+_NO_CENTS = regex.compile(r"(?:[.,]\s?[-–—]{1,2})?")
+
+
+def _possible(month: int, day: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= 31
+
+
+def _time_value(match: Any) -> tuple[int, int] | None:
+    hour, minute = int(match["h"]), int(match["m"] or match["m2"] or 0)
+    half = (match["half"] or match["half2"] or "").lower()
+    if half:
+        hour = hour % 12 + (12 if half == "p" else 0)
+    return (hour % 24, minute) if hour <= 24 and minute < 60 else None
+
+
+def _starts(text: str, sign: str, exact: bool) -> bool:
+    return text.startswith(sign) if exact else text[: len(sign)].casefold() == sign
+
+
+def _ends(text: str, sign: str, exact: bool) -> bool:
+    return text.endswith(sign) if exact else len(text) >= len(sign) and text[-len(sign) :].casefold() == sign
+
+
+@lru_cache(maxsize=64)
+def _signs(tag: str) -> tuple[tuple[str, bool, frozenset[str]], ...]:
+    """(sign, whether case counts, currencies), longest first."""
+    local = writing(tag)
+    rows = [(sign, True, frozenset(codes)) for sign, codes in local.currency_signs.items()]
+    rows += [(word, False, frozenset(codes)) for word, codes in local.currency_words.items()]
+    return tuple(sorted(rows, key=lambda row: len(row[0]), reverse=True))
+
+
+@lru_cache(maxsize=64)
+def _number_pattern(group: str) -> regex.Pattern[str]:
+    tight = "".join(c for c in GROUPS + DECIMALS if c not in SPACES)
+    spaced = rf"|[{SPACES}](?=\d{{3}}(?!\d))" if group in SPACES else ""
+    return regex.compile(rf"(?<![\d])\d+(?:(?:[{regex.escape(tight)}]{spaced})\d+)*")
+
+
+@lru_cache(maxsize=64)
+def _month_patterns(tag: str, names: tuple[str, ...]) -> tuple[regex.Pattern[str], ...]:
+    month = "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
+    name = rf"(?P<m>(?i:{month}))\.?(?![a-z])"
+    year = r"(?:,?\s*(?:de\s+|del\s+|พ\.ศ\.\s*|ค\.ศ\.\s*)?(?P<y>\d{4})(?!\d))?"
+    ordinal = r"(?:st|nd|rd|th|\.|er|º|ª|\.º)?"
+    unmeasured = rf"(?!\s?[{PERCENT_SIGNS}])(?!\d)(?![.,]\d)"
+    return (
+        regex.compile(rf"(?<!\d)(?:\d{{1,2}}\.?\s?[-–—]\s?)?(?P<d>\d{{1,2}}){ordinal}\s*(?:de\s+|of\s+)?{name}{year}"),
+        regex.compile(rf"(?<!\p{{L}}){name}\s*(?P<d>\d{{1,2}}){ordinal}{unmeasured}{year}"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _deadline_pattern(tag: str) -> regex.Pattern[str]:
+    local = writing(tag)
+    names = sorted({*local.weekdays, *(n for n in local.months if len(n) > 3)}, key=len, reverse=True)
+    words = sorted(DEADLINE_WORDS, key=len, reverse=True)
+    inner = "|".join(regex.escape(word) for word in words)
+    return regex.compile(
+        rf"(?<!\p{{L}})(?:{inner})\s*(?:the\s+end\s+of\s+|end\s+of\s+|this\s+|next\s+|le\s+|el\s+|zum\s+|hari\s+)?"
+        rf"(?P<name>{'|'.join(regex.escape(name) for name in names)})(?![a-z])",
+        regex.IGNORECASE,
+    )
+
+
+@lru_cache(maxsize=1)
+def _domain_pattern() -> regex.Pattern[str]:
+    countries = {code.lower() for code in get_global("territory_languages") if len(code) == 2}
+    endings = "|".join(sorted({*_GENERIC_DOMAINS, *countries}, key=len, reverse=True))
+    label = r"[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])"
+    return regex.compile(
+        rf"(?<![\p{{L}}\p{{N}}@.-])(?:{label}\.)+(?:(?:{endings})(?![\p{{L}}\p{{N}}-])(?:[/?#][^\s<>\"\x00]*)?"
+        rf"|\p{{L}}{{2,}}/[^\s<>\"\x00]*)"
+    )

@@ -1,0 +1,113 @@
+"""Numbers written out in words, 1 to 100, in the languages that templates speak: 'fifty percent' is a figure too."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import regex
+
+_EN = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_EN_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_DE = [
+    "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf", "dreizehn",
+    "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn",
+]  # fmt: skip
+_DE_TENS = ["zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
+_ES = [
+    "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve", "diez", "once", "doce", "trece",
+    "catorce", "quince", "dieciséis", "diecisiete", "dieciocho", "diecinueve",
+]  # fmt: skip
+_ES_TENS = ["veinte", "treinta", "cuarenta", "cincuenta", "sesenta", "setenta", "ochenta", "noventa"]
+_FR = [
+    "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze", "treize",
+    "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf",
+]  # fmt: skip
+_FR_TENS = {20: "vingt", 30: "trente", 40: "quarante", 50: "cinquante", 60: "soixante", 80: "quatre-vingt"}
+_MS = ["satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "lapan", "sembilan"]
+_TH = ["หนึ่ง", "สอง", "สาม", "สี่", "ห้า", "หก", "เจ็ด", "แปด", "เก้า"]
+
+
+def _english() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_EN, 1)} | {"hundred": 100, "a hundred": 100}
+    for tens, word in enumerate(_EN_TENS, 2):
+        words[word] = tens * 10
+        for unit in range(1, 10):
+            words[f"{word}-{_EN[unit - 1]}"] = words[f"{word} {_EN[unit - 1]}"] = tens * 10 + unit
+    return words | {"one hundred": 100}
+
+
+def _german() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_DE, 1)} | {"eins": 1, "hundert": 100, "einhundert": 100}
+    for tens, word in enumerate(_DE_TENS, 2):
+        words[word] = tens * 10
+        for unit in range(1, 10):
+            words[f"{_DE[unit - 1]}und{word}"] = tens * 10 + unit
+    return words
+
+
+def _spanish() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_ES, 1)} | {"cien": 100, "ciento": 100}
+    for tens, word in enumerate(_ES_TENS, 2):
+        words[word] = tens * 10
+        for unit in range(1, 10):
+            words[f"{word} y {_ES[unit - 1]}"] = tens * 10 + unit
+    joined = "veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete veintiocho veintinueve"
+    return words | {word: number for number, word in enumerate(joined.split(), 21)}
+
+
+def _french() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_FR, 1)} | {"cent": 100, "quatre-vingts": 80}
+    for tens, word in _FR_TENS.items():
+        words[word] = tens
+        for unit in range(1, 20 if tens in (60, 80) else 10):
+            join = "-et-" if unit in (1, 11) and tens != 80 else "-"
+            words[f"{word}{join}{_FR[unit - 1]}"] = tens + unit
+            words[f"{word}{join}{_FR[unit - 1]}".replace("-", " ")] = tens + unit
+    return words
+
+
+def _malay() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_MS, 1)} | {"sepuluh": 10, "sebelas": 11, "seratus": 100}
+    for number, word in enumerate(_MS, 1):
+        if number > 1:
+            words[f"{word} belas"] = 10 + number
+            words[f"{word} puluh"] = number * 10
+            words |= {f"{word} puluh {unit}": number * 10 + place for place, unit in enumerate(_MS, 1)}
+    return words
+
+
+def _thai() -> dict[str, int]:
+    words = {word: number for number, word in enumerate(_TH, 1)} | {"ร้อย": 100, "หนึ่งร้อย": 100}
+    for tens in range(1, 10):
+        ten = {1: "สิบ", 2: "ยี่สิบ"}.get(tens, f"{_TH[tens - 1]}สิบ")
+        words[ten] = tens * 10
+        words |= {f"{ten}{unit}": tens * 10 + place for place, unit in enumerate(_TH, 1)}
+        words[f"{ten}เอ็ด"] = tens * 10 + 1
+    return words
+
+
+_LANGUAGES = {"en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _malay, "th": _thai}
+
+
+@lru_cache(maxsize=32)
+def words_of(language: str) -> dict[str, int]:
+    """Number words of a language together with the English ones; only English for a language not listed."""
+    return _english() | _LANGUAGES.get(language, _english)()
+
+
+@lru_cache(maxsize=32)
+def pattern_of(language: str) -> regex.Pattern[str]:
+    """Matches one number word (longest first), not inside a longer word except in Thai, which has no spaces."""
+    words = sorted(words_of(language), key=len, reverse=True)
+    inner = "|".join(regex.escape(word).replace(r"\ ", r"\s+") for word in words)
+    if language == "th":
+        return regex.compile(f"({inner})", regex.IGNORECASE)
+    return regex.compile(rf"(?<!\p{{L}})({inner})(?!\p{{L}})", regex.IGNORECASE)
+
+
+def value_of(written: str, language: str) -> int | None:
+    """The number that the words mean."""
+    return words_of(language).get(regex.sub(r"\s+", " ", written.casefold().strip()))

@@ -1,0 +1,1 @@
+"""Journeys: enrolments are rows, moved by a pure interpreter; a thin runner carries out what it commands."""

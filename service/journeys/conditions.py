@@ -1,0 +1,34 @@
+"""The CEL conditions of journeys: checked when a journey is written, asked when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from service.offers.cel import Answer, Expression, ExpressionError, ask, compile_expression
+
+__all__ = ["BRANCH", "EVENT", "ExpressionError", "check", "holds"]
+
+BRANCH = frozenset({"customer", "decision", "steps", "journey", "now"})
+EVENT = frozenset({"event"})
+
+
+@lru_cache(maxsize=4096)
+def compiled(source: str, variables: frozenset[str]) -> Expression:
+    """The expression, compiled once; `ExpressionError` names the place of the fault."""
+    return compile_expression(source, variables)
+
+
+def check(source: str, variables: frozenset[str]) -> str | None:
+    """What is wrong with an expression, or None."""
+    try:
+        compiled(source, variables)
+    except ExpressionError as fault:
+        return str(fault)
+    return None
+
+
+def holds(source: str, variables: frozenset[str], values: Mapping[str, Any]) -> Answer:
+    """Whether an expression holds; what cannot be told does not hold, with its reason."""
+    return ask(compiled(source, variables), dict(values))

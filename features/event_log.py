@@ -18,6 +18,16 @@ def bucket_of(customer_id: str, buckets: int = 16) -> int:
     return xxh3_64_intdigest(customer_id.encode()) % buckets
 
 
+def in_buckets(frame: pl.DataFrame, buckets: int = 16) -> pl.DataFrame:
+    """The frame with `_bucket`, the bucket of each row's `customer_id`, added."""
+    names = frame["customer_id"].unique()
+    owners = pl.DataFrame(
+        {"customer_id": names, "_bucket": [bucket_of(name, buckets) for name in names]},
+        schema={"customer_id": pl.String, "_bucket": pl.Int32},
+    )
+    return frame.join(owners, on="customer_id", how="left", maintain_order="left")
+
+
 class EventLog:
     """Events under `root/bucket=07/month=2026-10/part-NAME.parquet`, EVENTS-shaped.
 
@@ -67,9 +77,7 @@ class EventLog:
             events = events.filter(pl.col("customer_id") == customer_id)
         if before is not None:
             events = events.filter(pl.col("timestamp") < before)
-        return events.sort("received_at", maintain_order=True).unique(
-            "message_id", keep="first", maintain_order=True
-        )
+        return events.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
 
     def files(self, bucket: int) -> list[Path]:
         """The Parquet files of one bucket, in a stable order."""
@@ -108,9 +116,7 @@ class EventLog:
             if len(parts) < 2:
                 continue
             rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in parts])
-            rows = rows.sort("received_at", maintain_order=True).unique(
-                "message_id", keep="first", maintain_order=True
-            )
+            rows = rows.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
             whole = folder / f"part-whole-{_digest([p.name for p in parts])}.parquet"
             write_parquet(rows.sort("customer_id", "timestamp"), whole)
             for path in parts:
@@ -144,15 +150,8 @@ class EventLog:
         fsync_folder(path.parent)
 
     def _split(self, events: pl.DataFrame) -> list[tuple[tuple[int, str], pl.DataFrame]]:
-        names = events["customer_id"].unique()
-        owners = pl.DataFrame(
-            {"customer_id": names, "bucket": [bucket_of(name, self.buckets) for name in names]},
-            schema={"customer_id": pl.String, "bucket": pl.Int32},
-        )
-        marked = events.join(owners, on="customer_id", how="left", maintain_order="left").with_columns(
-            month=pl.col("timestamp").dt.strftime("%Y-%m")
-        )
-        groups = marked.partition_by("bucket", "month", as_dict=True, include_key=False)
+        marked = in_buckets(events, self.buckets).with_columns(month=pl.col("timestamp").dt.strftime("%Y-%m"))
+        groups = marked.partition_by("_bucket", "month", as_dict=True, include_key=False)
         return [((int(b), str(m)), rows) for (b, m), rows in sorted(groups.items())]
 
     def _folder(self, bucket: int) -> Path:

@@ -24,9 +24,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     fsync_folder(path.parent)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes a frame as Parquet (zstd, with statistics), whole or not at all."""
-    write_whole(path, lambda draft: frame.write_parquet(draft, compression="zstd", statistics=True))
+    write_whole(path, lambda draft: frame.write_parquet(draft, compression="zstd", statistics=True, metadata=metadata))
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,0 +1,226 @@
+"""A feature set compiled: which partial sums are kept, under which keys, and where each feature finds its own.
+
+Batch (prefix sums) and online (tiles) both compute the same `Partials`, all integers, from the same plan, and
+`finalize.py` turns them into features. That is why the two agree.
+
+The key space of partial sums, in order: sums (counts and columns), histogram bins, maxima, traits, local hours,
+and after them one key for each product category that a customer has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from features.declare import DAY, HOPS, DeclarationError, Events, Feature, hop_of
+from features.feature_set import FeatureSet
+from features.histogram import BINS
+from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
+
+_T = TypeVar("_T")
+LAYOUT = 1
+"""Raised when the meaning of packed rows changes."""
+CATEGORY_DAYS = 730
+"""A category is remembered this long after its last order."""
+AFFINITY_WINDOWS = (90 * DAY, 365 * DAY)
+ORDERED = Events(("ordered",))
+PLACES: tuple[str | None, ...] = (*CHANNELS, None)
+GRID_CHANNELS = tuple("unknown" if place is None else place for place in PLACES)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum over matching events: of 1 (column None), of a column, or of its square."""
+
+    events: Events
+    column: str | None = None
+    square: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    events: Events
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Maximum:
+    """The largest value of a column; of its negative for a minimum."""
+
+    events: Events
+    column: str
+    negative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Counts by local hour: of the day (24 cells) or of the week (168)."""
+
+    events: Events
+    cells: int
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    name: str
+    date: bool
+    levels: tuple[str, ...]
+
+
+class Plan:
+    """What a FeatureSet needs. Indices below are places in the lists of the same name."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        self.features = features
+        named = [verb for f in features.features if f.events for verb in f.events.verbs]
+        self.vocabulary = Vocabulary(tuple(named))
+        self.sums: list[Sum] = []
+        self.histograms: list[Histogram] = []
+        self.maxima: list[Maximum] = []
+        self.traits: list[Trait] = []
+        self.hours: list[Hours] = [Hours(ORDERED, 168)]
+        self.tracked: list[int] = []  # sums whose first and last times are kept
+        self.days: list[tuple[int, int]] = []  # (sum, window): distinct days
+        self.cells: list[tuple[int, int | None]] = []  # (sum, window or None for all time)
+        self.histogram_cells: list[tuple[int, int]] = []
+        self.maximum_cells: list[tuple[int, int]] = []
+        self.category_windows: list[int] = list(AFFINITY_WINDOWS)
+        for place in range(NO_CHANNEL + 1):
+            self.hours.append(Hours(Events(("delivered",)), 168, place))
+            self.hours.append(Hours(Events(("opened", "clicked"), human=True), 168, place))
+        for feature in features.features:
+            self._plan(feature)
+        self._lay_out()
+
+    def _plan(self, f: Feature) -> None:
+        match f.aggregate:
+            case "count" | "sum":
+                self.cell(f)
+            case "mean":
+                self.cell(f)
+                self.cell(f, counted=True)
+            case "std":
+                self.cell(f)
+                self.cell(f, counted=True)
+                self.cell(f, square=True)
+            case "days_since_last" | "days_since_first":
+                self.track(f)
+            case "quantile":
+                self.histogram(f)
+            case "max" | "min":
+                self.maximum(f)
+            case "last" | "days_until":
+                self.trait(f)
+            case "gap_mean" | "gap_std" | "active_days":
+                self.day(f)
+            case "peak_hour" | "hour_concentration":
+                self.hour(f)
+            case "distinct" | "top_share":
+                self.category(f)
+
+    # Each of these gives the place of what a feature needs, adding it the first time.
+    def cell(self, f: Feature, *, counted: bool = False, square: bool = False) -> int:
+        column = None if counted or f.aggregate == "count" else f.column
+        return _place(self.cells, (_place(self.sums, Sum(_events(f), column, square)), f.window_us))
+
+    def track(self, f: Feature) -> int:
+        return _place(self.tracked, _place(self.sums, Sum(_events(f))))
+
+    def histogram(self, f: Feature) -> int:
+        source = _place(self.histograms, Histogram(_events(f), f.column or ""))
+        return _place(self.histogram_cells, (source, _window(f)))
+
+    def maximum(self, f: Feature) -> int:
+        source = _place(self.maxima, Maximum(_events(f), f.column or "", f.aggregate == "min"))
+        return _place(self.maximum_cells, (source, _window(f)))
+
+    def trait(self, f: Feature) -> int:
+        return _place(self.traits, Trait(f.column or "", f.aggregate == "days_until", f.levels))
+
+    def day(self, f: Feature) -> int:
+        if hop_of(_window(f)) != DAY:
+            raise DeclarationError(f"{f.name}: {f.aggregate} needs a window of 12 days or more")
+        return _place(self.days, (_place(self.sums, Sum(_events(f))), _window(f)))
+
+    def hour(self, f: Feature) -> int:
+        return _place(self.hours, Hours(_events(f), 24))
+
+    def category(self, f: Feature) -> int:
+        if _events(f) != ORDERED or _window(f) > CATEGORY_DAYS * DAY or hop_of(_window(f)) != DAY:
+            raise DeclarationError(f"{f.name}: {f.aggregate} is of orders, over 12 to {CATEGORY_DAYS} days")
+        return _place(self.category_windows, _window(f))
+
+    def _lay_out(self) -> None:
+        self.windows: list[int] = sorted(
+            {w for _, w in (*self.cells, *self.histogram_cells, *self.maximum_cells, *self.days) if w}
+            | set(self.category_windows)
+        )
+        self.window_index = {w: i for i, w in enumerate(self.windows)}
+        self.histogram_base = len(self.sums)
+        self.maximum_base = self.histogram_base + BINS * len(self.histograms)
+        self.trait_base = self.maximum_base + len(self.maxima)
+        self.hour_bases: list[int] = []
+        at = self.trait_base + len(self.traits)
+        for group in self.hours:
+            self.hour_bases.append(at)
+            at += group.cells
+        self.hour_base = self.trait_base + len(self.traits)
+        self.category_base = at
+        self.category_tails = [self.window_index[w] for w in self.category_windows]
+        self._lay_out_windows()
+        self.signature = xxh3_64_intdigest(repr(self._layout()).encode())
+
+    def _layout(self) -> tuple[object, ...]:
+        parts = (self.sums, self.histograms, self.maxima, self.traits, self.hours, self.tracked)
+        return (LAYOUT, BINS, CATEGORY_DAYS, self.windows, *parts, self.reach.tolist(), self.kept.tolist())
+
+    def _lay_out_windows(self) -> None:
+        """`reach[key, h]`: the longest window of that key with hop h; `kept`: needs an all-time sum."""
+        self.reach: NDArray[np.int64] = np.zeros((self.category_base + 1, len(HOPS)), dtype=np.int64)
+        self.kept: NDArray[np.bool_] = np.zeros(self.category_base + 1, dtype=np.bool_)
+        self.kept[self.hour_base : self.category_base] = True
+        spans = [(s, w) for s, w in (*self.cells, *self.days) if w]
+        spans += [(self.histogram_base + BINS * h + b, w) for h, w in self.histogram_cells for b in range(BINS)]
+        spans += [(self.maximum_base + m, w) for m, w in self.maximum_cells]
+        spans += [(self.category_base, w) for w in self.category_windows]
+        for key, window in spans:
+            hop = HOPS.index(hop_of(window))
+            self.reach[key, hop] = max(self.reach[key, hop], window)
+        self.kept[[key for key, window in self.cells if window is None]] = True
+
+    def matches(self, events: Events, channel: int | None = None) -> NDArray[np.bool_]:
+        """For every event code, whether it matches (and has that channel place)."""
+        told = [self.vocabulary.parts(code) for code in range(self.vocabulary.codes)]
+        return np.array(
+            [events.match(*part) and (channel is None or part[1] == PLACES[channel]) for part in told], dtype=np.bool_
+        )
+
+
+@lru_cache(maxsize=8)
+def plan_of(features: FeatureSet) -> Plan:
+    """The plan of a feature set, made once."""
+    return Plan(features)
+
+
+def _place(items: list[_T], item: _T) -> int:
+    if item not in items:
+        items.append(item)
+    return items.index(item)
+
+
+def _events(f: Feature) -> Events:
+    if f.events is None:
+        raise DeclarationError(f"{f.name}: `events` must say which events count")
+    return f.events
+
+
+def _window(f: Feature) -> int:
+    if f.window_us is None:
+        raise DeclarationError(f"{f.name}: {f.aggregate} needs `window_days`")
+    return f.window_us

@@ -18,9 +18,9 @@ BROWSERS = (
 )
 PRIVACY_RELAY = "Mozilla/5.0"  # Apple's mail privacy proxy says no more than this
 SCANNER = "Mozilla/5.0 (compatible; Barracuda Sentinel (EE))"
-DELIVERED = {"email": "Email Delivered", "sms": "SMS Delivered", "push": "Push Delivered"}
-OPENED = {"email": "Email Opened", "push": "Push Opened"}
-CLICKED = {"email": "Email Link Clicked", "sms": "SMS Link Clicked", "push": "Push Link Clicked"}
+DELIVERED = {"email": "Email Delivered", "sms": "SMS Delivered", "push": "Push Notification Delivered"}
+OPENED = {"email": "Email Opened", "push": "Push Notification Opened"}
+CLICKED = {"email": "Email Link Clicked", "sms": "SMS Link Clicked", "push": "Push Notification Tapped"}
 
 
 def stamp(at: datetime) -> str:

@@ -114,6 +114,17 @@ class World:
         probability = float(table[hour, offer, number])
         return Best(self.offers[offer].offer_id, CHANNELS[number], moments[hour], probability, top)
 
+    def uniform_value(self, customer_id: str, at: datetime, hours: int = 24) -> float:
+        """The mean true expected value of any offer on any subscribed channel at any waking hour from `at`."""
+        index = self.index[customer_id]
+        open_channels = [CHANNELS.index(channel) for channel in self.subscribed(customer_id)]
+        if not open_channels:
+            return 0.0
+        week_hours = np.array([self.local_hour(customer_id, m) for m in self._moments(customer_id, at, hours)])
+        table = self._probabilities(index, week_hours, self.recent_sends(customer_id, at))
+        worth = (table * self._values - self._costs)[:, :, open_channels]
+        return float(worth[np.isfinite(self._fixed[index][:, open_channels])[None].repeat(len(worth), 0)].mean())
+
     def _probabilities(self, index: int, hours: Ints, recent: int) -> Floats:
         """(hours, offers, channels) for one customer."""
         moved = hour_effect(self.people, np.array([index]), hours)[0] - self.people.fatigue[index] * recent

@@ -26,7 +26,7 @@ from service.events.inbox_store import (
     waiting,
     without_features,
 )
-from service.events.ports import Event, Features, Handler, Identities, NoIdentities, give_owners
+from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.storage.database import Connection, Database
 from service.storage.lease import take
 
@@ -103,7 +103,7 @@ class Applier:
             events = choose(connection)
             if not events:
                 return 0
-            replace_rows(connection, give_owners(self._identities, connection, events))
+            replace_rows(connection, self._identities.give_owners(connection, events))
             for handler in self._handlers:
                 handler(connection, events)
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())

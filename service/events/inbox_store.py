@@ -169,9 +169,15 @@ def replace_rows(connection: Connection, events: Sequence[Event]) -> None:
     connection.execute(statement, values)
 
 
-def of_customers(connection: Connection, customer_ids: Sequence[str], limit: int | None = None) -> list[Event]:
-    """What the inbox still holds of these customers, newest last; with a limit, the newest."""
+def of_customers(
+    connection: Connection, customer_ids: Sequence[str], limit: int | None = None, fed: bool = False
+) -> list[Event]:
+    """What the inbox still holds of these customers, newest last; with a limit, the newest.
+
+    `fed` leaves out what the online features have not seen.
+    """
     rows = select(inbox.c.seq, inbox.c.row).where(inbox.c.customer_id.in_(customer_ids))
+    rows = rows.where(inbox.c.features_at.is_not(None)) if fed else rows
     found = connection.execute(rows.order_by(inbox.c.seq.desc()).limit(limit)).all()
     return [unpack(seq, packed) for seq, packed in reversed(found)]
 

@@ -15,11 +15,11 @@ Handler = Callable[[Connection, Sequence[Mapping[str, Any]]], None]
 class Identities(Protocol):
     """Who an anonymous visitor or a former id is."""
 
-    def link(self, connection: Connection, events: Sequence[Event]) -> None:
-        """Learns from identify and alias events; queues the joining of earlier history."""
+    def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
+        """Learns from identify and alias events and sets each event's `customer_id` to its present customer.
 
-    def resolve(self, connection: Connection, customer_ids: Sequence[str]) -> Mapping[str, str]:
-        """The present id of those that have another one now."""
+        Returns the events it changed; queues the joining of history from before.
+        """
 
 
 class Features(Protocol):
@@ -31,18 +31,5 @@ class Features(Protocol):
 class NoIdentities:
     """Nobody has a second id."""
 
-    def link(self, connection: Connection, events: Sequence[Event]) -> None:
-        return None
-
-    def resolve(self, connection: Connection, customer_ids: Sequence[str]) -> Mapping[str, str]:
-        return {}
-
-
-def give_owners(identities: Identities, connection: Connection, events: Sequence[Event]) -> list[Event]:
-    """Links what the events tell, then gives each event its present customer; returns the events that changed."""
-    identities.link(connection, events)
-    owners = identities.resolve(connection, list({event["customer_id"] for event in events}))
-    changed = [event for event in events if event["customer_id"] in owners]
-    for event in changed:
-        event["customer_id"] = owners[event["customer_id"]]
-    return changed
+    def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
+        return []

@@ -1,4 +1,4 @@
-"""An ingest request's body to rows: bounded inflation, JSON, limits, every bad message named. Pure."""
+"""An ingest request's body to rows: bounded inflation, JSON, limits, every bad message named."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
     envelope = _parsed(body)
     unknown = envelope.keys() - BATCH_FIELDS
     errors = [FieldError(key, "unknown field; a batch has 'batch', 'context' and 'sentAt'") for key in sorted(unknown)]
-    batch = envelope.get("batch")
+    batch: Any = envelope.get("batch")
     if type(batch) is not list:
         errors.append(FieldError("batch", 'is missing or no list; send {"batch": [messages]}'))
     shared = envelope.get("context") or {}

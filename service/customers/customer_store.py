@@ -1,0 +1,257 @@
+"""Profiles, identities, the record of consents, and what is still to be joined or erased."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, delete, insert, select, update
+
+from service.customers.profile import ConsentChange, Profile
+from service.storage.database import Connection, Json, UtcTime, metadata, upsert
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("customer_id", String, primary_key=True),
+    Column("first_seen", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("identified", Boolean, nullable=False),
+    Column("timezone", String),
+    Column("locale", String),
+    Column("country", String),
+    Column("profiling", Boolean, nullable=False),
+    Column("traits", Json, nullable=False),
+    Column("trait_times", Json, nullable=False),
+    Column("segments", Json, nullable=False),
+    Column("consents", Json, nullable=False),
+    Column("consent_times", Json, nullable=False),
+)
+identities = Table(
+    "identities",
+    metadata,
+    Column("alias_id", String, primary_key=True),
+    Column("customer_id", String, nullable=False, index=True),
+    Column("linked_at", UtcTime, nullable=False),
+)
+pending_merges = Table(
+    "pending_merges",
+    metadata,
+    Column("alias_id", String, primary_key=True),
+    Column("customer_id", String, nullable=False),
+)
+consent_log = Table(
+    "consent_log",
+    metadata,
+    Column("entry", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("customer_id", String, nullable=False, index=True),
+    Column("at", UtcTime, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("answer", Boolean),
+    Column("source", String, nullable=False),
+)
+customer_secrets = Table(
+    "customer_secrets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+_FIELDS = tuple(one.name for one in fields(Profile))
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What a decision, a text or a journey may know of a person. `known` is false for an id never seen."""
+
+    customer_id: str
+    traits: Mapping[str, Any]
+    timezone: str | None
+    locale: str | None
+    country: str | None
+    segments: tuple[str, ...]
+    consents: Mapping[str, Mapping[str, bool]]
+    profiling: bool
+    known: bool
+
+
+_READ = select(
+    customers.c.customer_id,
+    customers.c.traits,
+    customers.c.timezone,
+    customers.c.locale,
+    customers.c.country,
+    customers.c.segments,
+    customers.c.consents,
+    customers.c.profiling,
+)
+
+
+def read_customer(connection: Connection, customer_id: str) -> Customer:
+    """The customer behind an id, a former id or an anonymous id; a blank one where nothing is known."""
+    return read_customers(connection, [customer_id])[customer_id]
+
+
+def read_customers(connection: Connection, customer_ids: Collection[str]) -> dict[str, Customer]:
+    """Customers by the ids asked for; each has its present id in `customer_id`."""
+    wanted = list(dict.fromkeys(customer_ids))
+    found = _found(connection, wanted)
+    missing = [one for one in wanted if one not in found]
+    if missing:
+        owners = owners_of(connection, missing)
+        theirs = _found(connection, list(set(owners.values()))) if owners else {}
+        for one in missing:
+            owner = owners.get(one, one)
+            found[one] = theirs.get(owner) or Customer(owner, {}, None, None, None, (), {}, True, False)
+    return found
+
+
+def read_profiles(connection: Connection, customer_ids: Iterable[str], lock: bool = False) -> dict[str, Profile]:
+    """Profiles by id, of those that exist; `lock` keeps other writers off until the transaction ends."""
+    found: dict[str, Profile] = {}
+    for some in slices(sorted(set(customer_ids))):
+        rows = select(customers).where(customers.c.customer_id.in_(some)).order_by(customers.c.customer_id)
+        for row in connection.execute(rows.with_for_update() if lock else rows).mappings():
+            found[row["customer_id"]] = Profile(**{name: row[name] for name in _FIELDS})
+    return found
+
+
+def write_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
+    """Stores profiles, new or changed."""
+    rows = [{name: getattr(profile, name) for name in _FIELDS} for profile in profiles]
+    for some in slices(rows):
+        upsert(connection, customers, some)
+
+
+def delete_profiles(connection: Connection, customer_ids: Sequence[str]) -> int:
+    """Removes profiles; returns how many there were."""
+    return connection.execute(delete(customers).where(customers.c.customer_id.in_(customer_ids))).rowcount
+
+
+def owners_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The present customer of each id that has another one now."""
+    found: dict[str, str] = {}
+    for some in slices(ids):
+        rows = select(identities.c.alias_id, identities.c.customer_id).where(identities.c.alias_id.in_(some))
+        found.update({alias: owner for alias, owner in connection.execute(rows) if alias != owner})
+    return found
+
+
+def aliases_of(connection: Connection, customer_id: str) -> list[str]:
+    """Every other id of a customer."""
+    rows = select(identities.c.alias_id).where(identities.c.customer_id == customer_id)
+    return list(connection.execute(rows.order_by(identities.c.alias_id)).scalars())
+
+
+def set_owner(connection: Connection, alias_id: str, customer_id: str, at: datetime) -> None:
+    """From now on `alias_id`, and whatever led to it, is `customer_id`."""
+    moved = update(identities).where(identities.c.customer_id == alias_id).values(customer_id=customer_id)
+    connection.execute(moved)
+    connection.execute(delete(identities).where(identities.c.alias_id == customer_id))
+    upsert(connection, identities, [{"alias_id": alias_id, "customer_id": customer_id, "linked_at": at}])
+
+
+def forget_identities(connection: Connection, customer_ids: Sequence[str]) -> int:
+    """Removes every link from or to these ids."""
+    some = list(customer_ids)
+    either = identities.c.alias_id.in_(some) | identities.c.customer_id.in_(some)
+    connection.execute(delete(pending_merges).where(pending_merges.c.alias_id.in_(some)))
+    connection.execute(delete(pending_merges).where(pending_merges.c.customer_id.in_(some)))
+    return connection.execute(delete(identities).where(either)).rowcount
+
+
+def queue_merge(connection: Connection, alias_id: str, customer_id: str) -> None:
+    """Notes that history under `alias_id` in the event log and the features is to become `customer_id`'s."""
+    moved = update(pending_merges).where(pending_merges.c.customer_id == alias_id).values(customer_id=customer_id)
+    connection.execute(moved)
+    upsert(connection, pending_merges, [{"alias_id": alias_id, "customer_id": customer_id}])
+
+
+def read_merges(connection: Connection, limit: int) -> dict[str, str]:
+    """Former id -> customer, of histories still to be joined."""
+    rows = select(pending_merges).order_by(pending_merges.c.alias_id).limit(limit)
+    return {row.alias_id: row.customer_id for row in connection.execute(rows)}
+
+
+def finish_merges(connection: Connection, merges: Mapping[str, str]) -> None:
+    """Histories that were joined, unless their target has moved on meanwhile."""
+    for alias_id, customer_id in merges.items():
+        same = (pending_merges.c.alias_id == alias_id) & (pending_merges.c.customer_id == customer_id)
+        connection.execute(delete(pending_merges).where(same))
+
+
+def add_consents(connection: Connection, changes: Sequence[ConsentChange]) -> None:
+    """Appends to the record of consents."""
+    if changes:
+        connection.execute(insert(consent_log), [asdict(change) for change in changes])
+
+
+def consents_told(connection: Connection, customer_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The record of a customer's consents, oldest first."""
+    rows = select(consent_log).where(consent_log.c.customer_id.in_(customer_ids)).order_by(consent_log.c.entry)
+    return [
+        {"at": r.at, "channel": r.channel, "purpose": r.purpose, "answer": r.answer, "source": r.source}
+        for r in connection.execute(rows)
+    ]
+
+
+def forget_consents(connection: Connection, customer_ids: Sequence[str]) -> int:
+    """Removes the record of consents."""
+    return connection.execute(delete(consent_log).where(consent_log.c.customer_id.in_(customer_ids))).rowcount
+
+
+def move_consents(connection: Connection, old: str, new: str) -> None:
+    """The record of one id becomes another's."""
+    connection.execute(update(consent_log).where(consent_log.c.customer_id == old).values(customer_id=new))
+
+
+def all_profiles(connection: Connection, page: int = 5000) -> Iterator[list[Profile]]:
+    """Every profile in the order of the ids, a page at a time."""
+    after = ""
+    while True:
+        rows = select(customers).where(customers.c.customer_id > after).order_by(customers.c.customer_id).limit(page)
+        found = [Profile(**{n: row[n] for n in _FIELDS}) for row in connection.execute(rows).mappings()]
+        if not found:
+            return
+        yield found
+        after = found[-1].customer_id
+
+
+def customer_ids(connection: Connection, after: str, limit: int) -> list[str]:
+    """Ids in order, for batch work."""
+    rows = select(customers.c.customer_id).where(customers.c.customer_id > after)
+    return list(connection.execute(rows.order_by(customers.c.customer_id).limit(limit)).scalars())
+
+
+def secret(connection: Connection, name: str, fresh: str) -> str:
+    """The installation's secret of this name; `fresh` becomes it where there is none."""
+    upsert(connection, customer_secrets, [{"name": name, "value": fresh}], update=())
+    stored = select(customer_secrets.c.value).where(customer_secrets.c.name == name)
+    return str(connection.execute(stored).scalar_one())
+
+
+def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
+    """Parts small enough for one statement."""
+    for start in range(0, len(values), size):
+        yield list(values[start : start + size])
+
+
+def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:
+    found: dict[str, Customer] = {}
+    for some in slices(ids):
+        for row in connection.execute(_READ.where(customers.c.customer_id.in_(some))):
+            found[row.customer_id] = Customer(
+                row.customer_id,
+                row.traits,
+                row.timezone,
+                row.locale,
+                row.country,
+                tuple(row.segments),
+                row.consents,
+                row.profiling,
+                True,
+            )
+    return found

@@ -1,0 +1,71 @@
+"""After two ids became one: the event log and the online features follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from service.customers.customer_store import finish_merges, read_merges
+from service.events.inbox_store import of_customers
+from service.storage.database import Connection, Database
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from features.event_log import EventLog
+
+_AT_ONCE = 100
+
+
+class Rebuildable(Protocol):
+    """The part of the online features that joining and erasing need."""
+
+    def rebuild(self, customer_id: str, events: pl.DataFrame) -> None: ...
+
+    def erase(self, customer_id: str) -> None: ...
+
+
+class JoinHistories:
+    """A chore of the events loop. Safe to repeat: a merge is forgotten only when all of it is done."""
+
+    def __init__(
+        self,
+        database: Database,
+        event_log: EventLog,
+        features: Rebuildable | None,
+        hold: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._log = event_log
+        self._features = features
+        self._hold = hold
+
+    def __call__(self) -> bool:
+        with self._database.read() as connection:
+            if not read_merges(connection, 1):
+                return False
+        with self._database.write() as connection:
+            self._hold(connection)
+            merges = read_merges(connection, _AT_ONCE)
+        self._log.reassign(merges)
+        if self._features is not None:
+            for alias_id in merges:
+                self._features.erase(alias_id)
+            for customer_id in sorted(set(merges.values())):
+                self._features.rebuild(customer_id, self._events(customer_id))
+        with self._database.write() as connection:
+            self._hold(connection)
+            finish_merges(connection, merges)
+        return True
+
+    def _events(self, customer_id: str) -> Any:
+        """All events of the customer that features have seen; the others reach them by the applier."""
+        import polars as pl
+
+        from service.events.frame import events_frame
+
+        logged = self._log.scan(customer_id=customer_id).collect()
+        with self._database.read() as connection:
+            held = of_customers(connection, [customer_id], fed=True)
+        known = set(logged["message_id"])
+        return pl.concat([logged, events_frame([event for event in held if event["message_id"] not in known])])

@@ -1,0 +1,117 @@
+"""An anonymous visitor becomes a known customer, or one id another: from now on, and for what was before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from service.customers.customer_store import (
+    delete_profiles,
+    move_consents,
+    owners_of,
+    queue_merge,
+    read_profiles,
+    set_owner,
+    write_profiles,
+)
+from service.customers.profile import Profile, merge
+from service.events.inbox_store import rekey
+from service.storage.database import Connection
+
+Event = dict[str, Any]
+
+
+class LinkedIdentities:
+    """`service.events.ports.Identities` over the identities table.
+
+    `identify` with an anonymous id, and `alias`, give that id's history to the user. An anonymous id that is known
+    as another user's (a shared device), or that is itself a user's id, only points to the new user from then on:
+    nobody's history moves by a mere `identify`. An `alias` always joins.
+    """
+
+    def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
+        claims = [event for event in events if _is_claim(event)]
+        ids = {event["customer_id"] for event in events} | {event["anonymous_id"] for event in claims}
+        owners = owners_of(connection, sorted(ids))
+        if not claims and not owners:
+            return []
+        profiles = read_profiles(connection, [claim["anonymous_id"] for claim in claims])
+        walk = _Walk(connection, owners, profiles)
+        for event in events:
+            walk.take(event)
+        return list(walk.changed.values())
+
+
+class _Walk:
+    """One pass over a portion of events in order; what it learns holds for the events after."""
+
+    def __init__(self, connection: Connection, owners: dict[str, str], profiles: dict[str, Profile]) -> None:
+        self._connection = connection
+        self._owners = owners
+        self._profiles = profiles
+        self._earlier: dict[str, list[Event]] = defaultdict(list)
+        self.changed: dict[int, Event] = {}
+
+    def take(self, event: Event) -> None:
+        if _is_claim(event):
+            self._claim(event)
+        else:
+            self._own(event, self._owners.get(event["customer_id"]))
+            self._earlier[event["customer_id"]].append(event)
+
+    def _claim(self, event: Event) -> None:
+        alias: str = event["anonymous_id"]
+        user: str = event["customer_id"]
+        owner = self._owners.get(user, user)
+        self._own(event, owner if owner != user else None)
+        self._earlier[owner].append(event)
+        if alias == owner or self._owners.get(alias) == owner:
+            return
+        joins = event["type"] == "alias" or (alias not in self._owners and not self._is_user(alias))
+        if joins:
+            self._join(alias, owner)
+        elif self._is_user(alias):
+            return
+        set_owner(self._connection, alias, owner, event["timestamp"])
+        for known, present in list(self._owners.items()):
+            if present == alias:
+                self._owners[known] = owner
+        self._owners[alias] = owner
+        self._owners.pop(owner, None)
+
+    def _join(self, alias: str, owner: str) -> None:
+        for earlier in self._earlier.pop(alias, []):
+            self._own(earlier, owner)
+            self._earlier[owner].append(earlier)
+        theirs = self._profiles.pop(alias, None)
+        if theirs is not None:
+            join_profiles(self._connection, theirs, owner)
+            queue_merge(self._connection, alias, owner)
+
+    def _is_user(self, alias: str) -> bool:
+        stored = self._profiles.get(alias)
+        if stored is not None and stored.identified:
+            return True
+        return any(event["anonymous_id"] != alias for event in self._earlier.get(alias, ()))
+
+    def _own(self, event: Event, owner: str | None) -> None:
+        if owner is not None and owner != event["customer_id"]:
+            event["customer_id"] = owner
+            self.changed[id(event)] = event
+
+
+def join_profiles(connection: Connection, theirs: Profile, owner: str) -> None:
+    """Makes one profile of two, and gives the inbox's events and the record of consents to the owner."""
+    mine = read_profiles(connection, [owner], lock=True).get(owner)
+    mine = mine or Profile(owner, theirs.first_seen, theirs.updated_at, identified=True)
+    merge(mine, theirs)
+    write_profiles(connection, [mine])
+    delete_profiles(connection, [theirs.customer_id])
+    move_consents(connection, theirs.customer_id, owner)
+    rekey(connection, theirs.customer_id, owner)
+
+
+def _is_claim(event: Event) -> bool:
+    alias = event["anonymous_id"]
+    return event["type"] in {"identify", "alias"} and alias is not None and alias != event["customer_id"]

@@ -1,0 +1,31 @@
+"""Requests about customers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+
+Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+Answers = Annotated[dict[Purpose, StrictBool | None], Field(max_length=50)]
+
+
+class ConsentsIn(BaseModel):
+    """Answers per channel and purpose (`marketing`, `transactional`, …); null goes back to saying nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"email": {"marketing": True}, "profiling": True}}
+    )
+
+    email: Answers | None = None
+    sms: Answers | None = None
+    push: Answers | None = None
+    web: Answers | None = None
+    call: Answers | None = None
+    webhook: Answers | None = None
+    profiling: StrictBool | None = None
+
+    def answers(self) -> dict[str, dict[str, bool | None]]:
+        """The channels that were named."""
+        channels = {name: getattr(self, name) for name in ("email", "sms", "push", "web", "call", "webhook")}
+        return {name: answers for name, answers in channels.items() if answers is not None}

@@ -1,0 +1,44 @@
+"""A customer's lead, churn and winback scores by the models that serve now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from features.rows import CustomerRow
+    from models.registry import ServedModels
+
+SCORES = ("lead", "churn", "winback")
+
+
+def scores(models: ServedModels | None, row: CustomerRow | None, profiling: bool) -> dict[str, dict[str, Any]]:
+    """One entry a model; where a score does not apply, `probability` is None and `why` says why."""
+    return {name: _score(models, name, row, profiling) for name in SCORES}
+
+
+def _score(models: ServedModels | None, name: str, row: CustomerRow | None, profiling: bool) -> dict[str, Any]:
+    model = None if models is None else models.get(name)
+    if model is None:
+        return _none(f"no {name} model serves yet; train one with 'opportune train {name}'", None)
+    if not profiling:
+        return _none("the customer has opted out of profiling", model.version)
+    if row is None:
+        return _none("nothing is known of this customer's behaviour yet", model.version)
+    score = model.score(row)
+    return {
+        "probability": score.probability,
+        "tier": score.tier,
+        "reasons": [{"feature": r.feature, "text": r.text, "effect": r.effect} for r in score.reasons],
+        "model_version": score.model_version,
+        "why": score.why,
+    }
+
+
+def _none(why: str, version: str | None) -> dict[str, Any]:
+    return {"probability": None, "tier": None, "reasons": [], "model_version": version, "why": why}
+
+
+def features_of(row: CustomerRow | None) -> Mapping[str, float]:
+    """Every feature of a row; NaN (unknown) is written as null in JSON."""
+    return {} if row is None else dict(row.values)

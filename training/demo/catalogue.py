@@ -91,7 +91,7 @@ def _slug(text: pl.Expr) -> pl.Expr:
 
 
 def offers(tables: dict[str, pl.DataFrame], lines: pl.DataFrame, weeks: int, zone: str) -> list[dict[str, Any]]:
-    """Contract-shaped offers with `id`, in the order of their ids."""
+    """Contract-shaped offers with `offer_id`, in the order of their ids."""
     of_coupon = offer_of_coupons(tables)
     products = _products_of_offers(tables, of_coupon, lines)
     starts = _starts(tables, of_coupon, weeks, zone)
@@ -155,7 +155,7 @@ def _offer(row: dict[str, Any], ends: datetime) -> dict[str, Any]:
     name, identifier = row["offer_name"], row["offer_id"]
     until = ends.isoformat().replace("+00:00", "Z")
     return {
-        "id": identifier,
+        "offer_id": identifier,
         "name": f"{percent}% off {name[:1].lower()}{name[1:]}",
         "description": f"{percent}% off selected products: {name[:1].lower()}{name[1:]}.",
         "category": row["offer_category"] or row["main_category"],

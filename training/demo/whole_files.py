@@ -1,25 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Text and JSON files that appear whole or not at all."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
 
+from features.files import write_whole
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a file beside `path`, then puts it in place in one step, after it has reached the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb") as done:
-            os.fsync(done.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+__all__ = ["write_json", "write_json_lines", "write_text", "write_whole"]
 
 
 def write_text(path: Path, text: str) -> None:

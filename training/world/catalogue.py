@@ -32,10 +32,10 @@ class WorldOffer:
         return products_of(self.category)
 
     def contract(self) -> dict[str, Any]:
-        """The offer as `PUT /v1/offers` takes it, with its `id`."""
+        """The offer as `PUT /v1/offers` takes it, with its `offer_id`."""
         name = f"{self.discount}% off {self.category}" if self.discount else f"New: {self.category} of the month"
         return {
-            "id": self.offer_id,
+            "offer_id": self.offer_id,
             "name": name,
             "description": f"{name}, in the shop and online.",
             "category": self.category,

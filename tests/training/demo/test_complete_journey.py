@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.events.normalize import Rules, normalize
+from service.offers.schemas import BulkOffer
 from training.demo.catalogue import readable
 from training.demo.complete_journey import (
     LAST_DAY,
@@ -88,7 +90,7 @@ def test_redemptions_name_an_offer_of_the_catalogue_and_an_order_of_the_same_hou
 ) -> None:
     folder, manifest = sample
     sent = messages(folder, manifest)
-    catalogue = {json.loads(line)["id"] for line in (folder / manifest.offers_file).read_text().splitlines()}
+    catalogue = {json.loads(line)["offer_id"] for line in (folder / manifest.offers_file).read_text().splitlines()}
     buyer = {m["properties"]["order_id"]: m["userId"] for m in sent if m.get("event") == "Order Completed"}
     redeemed = [m for m in sent if m.get("event") == "Coupon Redeemed"]
     assert redeemed
@@ -121,7 +123,7 @@ def test_a_finished_folder_is_left_as_it_is_and_an_unfinished_one_is_made_the_sa
 def test_offers_are_shaped_as_the_contract_says(sample: tuple[Path, Manifest]) -> None:
     folder, manifest = sample
     offers = [json.loads(line) for line in (folder / manifest.offers_file).read_text().splitlines()]
-    assert manifest.offers == len(offers) == len({offer["id"] for offer in offers})
+    assert manifest.offers == len(offers) == len({offer["offer_id"] for offer in offers})
     for offer in offers:
         assert offer["product_ids"]
         assert offer["value"] > 0
@@ -148,3 +150,13 @@ def test_categories_read_as_plain_words_and_stay_distinct() -> None:
     assert readable("FRZN MEAT/MEAT DINNERS") == "Frozen meat, meat dinners"
     names = pl.read_parquet(data_folder() / "products.parquet")["product_category"].unique().drop_nulls().to_list()
     assert len({readable(name) for name in names}) == len(names)
+
+
+def test_the_service_takes_messages_and_offers_as_they_are(sample: tuple[Path, Manifest]) -> None:
+    folder, manifest = sample
+    now = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
+    for message in messages(folder, manifest):
+        row = normalize(message, Rules(), now, imported=True)
+        assert row["timezone"] == ZONE
+    for line in (folder / manifest.offers_file).read_text().splitlines():
+        BulkOffer.model_validate(json.loads(line))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.events.normalize import Rules, normalize
+from service.offers.schemas import BulkOffer
 from training.world import CHANNELS, Action, World
 from training.world.__main__ import main
 from training.world.messages import DELIVERED
@@ -189,3 +190,8 @@ def test_the_command_prints_a_line_a_policy(capsys: pytest.CaptureFixture[str]) 
     assert [line.split()[0] for line in lines[1:-1]] == ["random", "best", "nothing"]
     with pytest.raises(SystemExit):
         main(["--days", "0"])
+
+
+def test_the_service_takes_its_offers() -> None:
+    for offer in WORLD.offers:
+        assert BulkOffer.model_validate(offer.contract()).offer_id == offer.offer_id

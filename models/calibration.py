@@ -110,7 +110,7 @@ def _held_out_loss(kind: str, p: Floats, y: Floats, w: Floats, fold: npt.NDArray
 
 
 def _platt(p: Floats, y: Floats, w: Floats) -> Calibration:
-    (a, c) = _logistic(logit(p)[:, None], y, w)
+    (a, c) = logistic_regression(logit(p)[:, None], y, w)
     if a < 0:  # the score ranks the wrong way: only the base rate is left
         return Calibration("platt", (0.0, 0.0, _base(y, w)))
     return Calibration("platt", (a, a, c))
@@ -118,13 +118,13 @@ def _platt(p: Floats, y: Floats, w: Floats) -> Calibration:
 
 def _beta(p: Floats, y: Floats, w: Floats) -> Calibration:
     log_p, log_q = np.log(p), -np.log1p(-p)
-    a, b, c = _logistic(np.column_stack([log_p, log_q]), y, w)
+    a, b, c = logistic_regression(np.column_stack([log_p, log_q]), y, w)
     if a < 0:
         a = 0.0
-        b, c = _logistic(log_q[:, None], y, w)
+        b, c = logistic_regression(log_q[:, None], y, w)
     elif b < 0:
         b = 0.0
-        a, c = _logistic(log_p[:, None], y, w)
+        a, c = logistic_regression(log_p[:, None], y, w)
     if a < 0 or b < 0:
         return Calibration("beta", (0.0, 0.0, _base(y, w)))
     return Calibration("beta", (a, b, c))
@@ -134,8 +134,11 @@ def _base(y: Floats, w: Floats) -> float:
     return float(logit(np.average(y, weights=w)))
 
 
-def _logistic(x: Floats, y: Floats, w: Floats, ridge: float = 1e-3) -> tuple[float, ...]:
-    """Coefficients, intercept last, by Newton's method with a ridge that keeps separable data finite."""
+def logistic_regression(x: Floats, y: Floats, w: Floats, ridge: float = 1e-3) -> tuple[float, ...]:
+    """Coefficients of `x` (n, k), intercept last, by Newton's method; the ridge keeps separable data finite.
+
+    `y` are 0/1 labels or shares (n,), `w` weights (n,); `ridge` is the penalty on half the squared coefficients.
+    """
     design = np.column_stack([x, np.ones(len(x))])
     theta = np.zeros(design.shape[1])
     penalty = np.diag([ridge] * x.shape[1] + [1e-9])

@@ -85,7 +85,7 @@ def judge(
     if cannot_compare:
         return Verdict(False, f"not promoted: {cannot_compare}; {beaten}", tuple(results))
     if champion is None:
-        return Verdict(True, f"promoted: {beaten}; there was no champion", tuple(results))
+        return Verdict(True, f"promoted: {beaten}; there was no champion to beat", tuple(results))
     name = f"champion {champion_version}" if champion_version else "the champion"
     against = compare(name, candidate, champion, clusters, seed)
     verdict = "promoted" if against.won else "not promoted"

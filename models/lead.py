@@ -1,0 +1,16 @@
+"""Lead: has been reached by a campaign and never redeemed; will the first redemption come within 28 days?"""
+
+from models.propensity import Declaration, Goal, Rule
+
+DECLARATION = Declaration(
+    name="lead",
+    title="First redemption within 28 days",
+    population=(
+        Rule("deliveries_total > 0", "no campaign has reached this customer yet"),
+        Rule("redeemed_total = 0", "is no lead any more: has redeemed {redeemed_total:.0f} times"),
+    ),
+    goal=Goal("redeemed", noun="first redemptions"),
+    horizon_days=28,
+    baseline="days_since_last_order",
+    tiers=(("A", 0.1), ("B", 0.2), ("C", 0.3), ("D", 0.4)),
+)

@@ -1,0 +1,290 @@
+"""Served models: a child process brings champions and challengers from MLflow into `served/`; the API only reads there.
+
+    served/<name>/<version>/…     a model's folder, whole or not there
+    served/aliases.json           {"churn": {"champion": "3", "challenger": "4"}}: what is to be served
+    served/sync.json              what the child saw last: refused versions with reasons, its own trouble
+
+`python -m models.registry TRACKING_URI FOLDER` is that child. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from models.load import MANIFEST, ModelError, load, verify_golden
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PREFIX = "opportune-"
+ALIASES = ("champion", "challenger")
+ALIAS_FILE, SYNC_FILE = "aliases.json", "sync.json"
+
+class NotFetched(ModelError):
+    """A version's files did not arrive; unlike a bad model, this is tried again."""
+
+
+Wanted = dict[str, dict[str, str]]  # model -> alias -> version
+
+
+@dataclass(slots=True)
+class ServedModels:
+    """The models that serve, read from `folder`; MLflow is not needed.
+
+    A version that does not load, or does not reproduce its golden rows, is refused: what served before serves on, and
+    `status` says so. Safe to use from several threads: `get` sees the old models or the new, never a mixture.
+    """
+
+    folder: Path
+    _models: Mapping[tuple[str, str], Any] = field(default_factory=lambda: MappingProxyType({}))
+    _refused: dict[str, str] = field(default_factory=dict)
+    _stamp: tuple[int, ...] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def refresh(self) -> bool:
+        """Takes up moved aliases; True when what is served changed. Cheap when nothing did: one `stat`."""
+        stamp = _stamp(self.folder / ALIAS_FILE)
+        if stamp == self._stamp:
+            return False
+        with self._lock:
+            if stamp == self._stamp:
+                return False
+            before, refused = self._models, dict[str, str]()
+            self._models = MappingProxyType(self._load(_read_json(self.folder / ALIAS_FILE), before, refused))
+            self._refused, self._stamp = refused, stamp
+            return dict(before) != dict(self._models)
+
+    def get(self, name: str, alias: str = "champion") -> Any | None:
+        """The model that serves under `alias`; None when there is none."""
+        return self._models.get((name, alias))
+
+    def status(self) -> list[dict[str, Any]]:
+        """One entry a model and alias: `name`, `alias`, `version` served, `wanted`, `problem` (None when all is well).
+
+        An entry named `sync` tells of trouble of the child process, where there is any.
+        """
+        wanted: Wanted = _read_json(self.folder / ALIAS_FILE)
+        sync = _read_json(self.folder / SYNC_FILE)
+        refused: dict[str, Any] = sync.get("refused", {})
+        keys = {(name, alias) for name, row in wanted.items() for alias in row} | set(self._models)
+        keys |= {(entry["name"], entry["alias"]) for entry in refused.values()}
+        entries = [self._entry(name, alias, wanted, refused) for name, alias in sorted(keys)]
+        if sync.get("problem"):
+            entries.append({"name": "sync", "alias": None, "version": None, "wanted": None, "problem": sync["problem"]})
+        return entries
+
+    def _entry(self, name: str, alias: str, wanted: Wanted, refused: Mapping[str, Any]) -> dict[str, Any]:
+        model, asked = self.get(name, alias), refused.get(f"{name}/{alias}")
+        version = asked["version"] if asked else wanted.get(name, {}).get(alias)
+        problem = asked["problem"] if asked else self._refused.get(f"{name}/{alias}")
+        return {
+            "name": name,
+            "alias": alias,
+            "version": model.version if model else None,
+            "wanted": version,
+            "problem": problem,
+        }
+
+    def _load(
+        self, wanted: Wanted, before: Mapping[tuple[str, str], Any], refused: dict[str, str]
+    ) -> dict[tuple[str, str], Any]:
+        loaded = {(model.name, model.version): model for model in before.values()}
+        result: dict[tuple[str, str], Any] = {}
+        for name, row in wanted.items():
+            for alias, version in row.items():
+                old = before.get((name, alias))
+                try:
+                    model = loaded.get((name, version)) or _verified(self.folder / name / version, version)
+                except ModelError as problem:
+                    refused[f"{name}/{alias}"] = f"version {version} is refused: {problem}"
+                    model = old
+                if model is not None:
+                    loaded[name, model.version] = result[name, alias] = model
+        return result
+
+
+def sync_once(tracking_uri: str, folder: Path) -> list[str]:
+    """Brings `folder` up to date with the aliases in MLflow; returns what changed, in words.
+
+    New versions are fetched beside their place, checked against their golden rows and then renamed into it.
+    """
+    return _sync(_client(tracking_uri), tracking_uri, folder)
+
+
+def sync_forever(
+    tracking_uri: str, folder: Path, every_s: float = 2.0, going: Callable[[], bool] = lambda: True
+) -> None:
+    """`sync_once` every `every_s` seconds while `going()`; trouble is written to sync.json and tried again."""
+    client = None
+    while going():
+        try:
+            client = client or _client(tracking_uri)
+            for line in _sync(client, tracking_uri, folder):
+                print(line, flush=True)
+        except Exception as trouble:  # the registry may be down for hours; what is served goes on
+            _note(folder, f"cannot read the registry at {_shown(tracking_uri)}: {trouble}")
+        _sleep(every_s, going)
+
+
+def main(arguments: list[str]) -> int:
+    """The child process: syncs until its parent has gone."""
+    if len(arguments) != 2:
+        print("usage: python -m models.registry TRACKING_URI FOLDER", file=sys.stderr)
+        return 2
+    parent = os.getppid()
+    sync_forever(arguments[0], Path(arguments[1]), going=lambda: os.getppid() == parent)
+    return 0
+
+
+def _client(tracking_uri: str) -> MlflowClient:
+    for name, value in (("DISABLE_TELEMETRY", "true"), ("LOGGING_LEVEL", "WARNING"),
+                        ("ENABLE_ARTIFACTS_PROGRESS_BAR", "false")):  # fmt: skip
+        os.environ.setdefault(f"MLFLOW_{name}", value)
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri, tracking_uri)
+
+
+def _sync(client: MlflowClient, tracking_uri: str, folder: Path) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    before: Wanted = _read_json(folder / ALIAS_FILE)
+    seen = _read_json(folder / SYNC_FILE)
+    known: dict[str, Any] = seen.get("refused", {})
+    serving, refused, changes = Wanted(), dict[str, Any](), list[str]()
+    for name, row in _registered(client).items():
+        for alias, version in row.items():
+            key, old = f"{name}/{alias}", before.get(name, {}).get(alias)
+            try:
+                if known.get(key, {}).get("version") == version and not known[key]["again"]:
+                    raise ModelError(known[key]["problem"])
+                _fetch(client, tracking_uri, name, version, folder)
+                serving.setdefault(name, {})[alias] = version
+            except ModelError as problem:
+                refused[key] = {"name": name, "alias": alias, "version": version, "problem": str(problem)}
+                refused[key]["again"] = isinstance(problem, NotFetched)
+                if old is not None and (folder / name / old / MANIFEST).exists():
+                    serving.setdefault(name, {})[alias] = old
+                if key not in known or known[key]["version"] != version:
+                    changes.append(f"{name} {alias}: version {version} is refused: {problem}")
+            now = serving.get(name, {}).get(alias)
+            if now != old:
+                changes.append(f"{name} {alias}: version {now}")
+    changes += [f"{name} {alias}: taken away" for name, row in before.items() for alias in row
+                if alias not in serving.get(name, {})]  # fmt: skip
+    if serving != before or not (folder / ALIAS_FILE).exists():
+        _write_json(folder / ALIAS_FILE, serving)
+        _tidy(folder, serving, before)
+    if refused != known or seen.get("problem"):
+        _write_json(folder / SYNC_FILE, {"refused": refused, "problem": None})
+    return changes
+
+
+def _registered(client: MlflowClient) -> Wanted:
+    """What MLflow's aliases ask for, all pages of it."""
+    wanted, token = Wanted(), None
+    while True:
+        page = client.search_registered_models(f"name LIKE '{PREFIX}%'", max_results=200, page_token=token)
+        for model in page:
+            row = {alias: str(model.aliases[alias]) for alias in ALIASES if alias in model.aliases}
+            if row:
+                wanted[model.name.removeprefix(PREFIX)] = row
+        token = page.token
+        if not token:
+            return wanted
+
+
+def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path) -> None:
+    """Puts a version's folder at served/<name>/<version>, checked. Raises ModelError."""
+    place = folder / name / version
+    if (place / MANIFEST).exists():
+        return
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    draft = folder / f".{name}-{version}.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        source = client.get_model_version(PREFIX + name, version).source
+        fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=tracking_uri))
+        manifests = sorted(fetched.rglob(MANIFEST), key=lambda path: len(path.parts))
+        if not manifests:
+            raise ModelError(f"its files hold no {MANIFEST}; register it by training, not by hand")
+        _verified(manifests[0].parent, version)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(manifests[0].parent, place)
+    except (OSError, MlflowException) as problem:
+        raise NotFetched(f"its files cannot be fetched: {problem}") from problem
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _verified(folder: Path, version: str) -> Any:
+    model = load(folder, version)
+    verify_golden(model, folder)
+    return model
+
+
+def _tidy(folder: Path, serving: Wanted, before: Wanted) -> None:
+    """Removes versions that neither serve now nor served before; a reader may still be loading the latter."""
+    for name in {*serving, *before}:
+        kept = {*serving.get(name, {}).values(), *before.get(name, {}).values()}
+        for place in (folder / name).glob("*"):
+            if place.name not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _note(folder: Path, problem: str) -> None:
+    seen = _read_json(folder / SYNC_FILE)
+    if seen.get("problem") != problem:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(folder / SYNC_FILE, {"refused": seen.get("refused", {}), "problem": problem})
+
+
+def _shown(uri: str) -> str:
+    """A URI without the password that it may carry."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _sleep(seconds: float, going: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while going() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.5))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=1))
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""Point-in-time training sets: features as of each cut, labels after it, one bucket of customers at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from xxhash import xxh3_64_intdigest, xxh3_128
+
+from features.build import compute
+from features.event_log import EventLog
+from models.propensity import Declaration
+from training.labels import goal_events, label
+from training.splits import grid, matured
+
+Progress = Callable[[str, float], None]
+
+STEP = timedelta(days=14)
+HISTORY = timedelta(days=56)  # what must lie before the first cut for its features to mean anything
+CUTS = 26  # a year of cuts; older ones are left out
+ROWS = 120_000  # more are sampled: memory stays flat in customers and cuts
+CUSTOMERS = 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What the event log covers, as known at `as_of`. `late` events carry a later time and are left out.
+
+    `first` is where the events begin to be many: a lone early one does not make history.
+    """
+
+    first: datetime
+    end: datetime
+    as_of: datetime
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """`frame`: customer_id, as_of, label, goal_at and the features, sorted by cut and customer."""
+
+    frame: pl.DataFrame
+    features: tuple[str, ...]
+    cuts: tuple[datetime, ...]
+    period: Period
+    customers: int
+    excluded: int
+
+    @property
+    def labels(self) -> npt.NDArray[np.float64]:
+        return self.frame["label"].cast(pl.Float64).to_numpy()
+
+    @property
+    def times(self) -> npt.NDArray[np.datetime64]:
+        return self.frame["as_of"].dt.replace_time_zone(None).to_numpy()
+
+    def events_seen(self, happens: bool) -> int:
+        """How many separate outcomes stand behind the positive labels; overlapping horizons count one only once.
+
+        For a goal that is the lack of an event: how many separate customers.
+        """
+        positive = self.frame.filter(pl.col("label") == 1)
+        return positive.select("customer_id", *(["goal_at"] if happens else [])).n_unique()
+
+
+def period(log: EventLog, as_of: datetime) -> Period | None:
+    """What the log covers; None where it holds nothing up to `as_of`."""
+    past = pl.col("timestamp") < as_of
+    row = (
+        log.scan()
+        .select(
+            first=pl.col("timestamp").filter(past).quantile(0.005, "lower"),
+            last=pl.col("timestamp").filter(past).max(),
+            late=(~past).sum(),
+        )
+        .collect()
+        .row(0, named=True)
+    )
+    if row["first"] is None:
+        return None
+    return Period(row["first"], row["last"] + timedelta(microseconds=1), as_of, int(row["late"] or 0))
+
+
+def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP) -> list[datetime]:
+    """Matured cuts on the fixed grid, oldest first, at most a year of them."""
+    first, last = covered.first + HISTORY, covered.end - horizon
+    if first > last:
+        return []
+    return matured(grid(first, last, step), horizon, covered.end)[-CUTS:]
+
+
+def unprofiled(home: Path) -> frozenset[str]:
+    """Customers who may not be profiled: they are in no training set."""
+    path = home / "tables" / "customers.parquet"
+    if not path.exists():
+        return frozenset()
+    return frozenset(pl.scan_parquet(path).filter(~pl.col("profiling")).select("customer_id").collect()["customer_id"])
+
+
+def training_set(
+    log: EventLog,
+    declaration: Declaration,
+    cuts: Sequence[datetime],
+    covered: Period,
+    excluded: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> TrainingSet:
+    """Members of the declared population at each of `cuts`, with features as of it and labels after it."""
+    parts, seen, left_out = [], 0, 0
+    for bucket in range(log.buckets):
+        events = log.scan(buckets=[bucket], before=covered.end).collect()
+        events = events.filter(pl.col("received_at") <= covered.as_of)
+        members, dropped = _customers(events, excluded, CUSTOMERS // log.buckets)
+        part = _bucket(events, members, declaration, cuts)
+        parts.append(_sample(part, ROWS // log.buckets))
+        seen, left_out = seen + members.height, left_out + dropped
+        if progress:
+            progress(f"{declaration.name}: features as of {len(cuts)} dates", (bucket + 1) / log.buckets)
+    frame = pl.concat(parts).sort("as_of", "customer_id")
+    return TrainingSet(frame, declaration.inputs, tuple(cuts), covered, seen, left_out)
+
+
+def fingerprint(frame: pl.DataFrame) -> str:
+    """A digest of a frame's column names and values (numbers, text and times), in its order of rows."""
+    digest = xxh3_128()
+    for column in frame.iter_columns():
+        digest.update(f"{column.name}:{column.dtype}:{column.len()};".encode())
+        plain = column.to_physical()
+        values = plain.cast(pl.String).fill_null("\0").to_list() if plain.dtype == pl.String else None
+        if values is not None:
+            digest.update("\x1f".join(values).encode())
+        else:
+            digest.update(plain.cast(pl.Float64).fill_null(float("nan")).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe(data: TrainingSet) -> dict[str, object]:
+    """The training data in words and numbers, for the run's record."""
+    cuts = [cut.astimezone(UTC).date().isoformat() for cut in data.cuts]
+    return {
+        "digest": fingerprint(data.frame.select("customer_id", "as_of", "label", *data.features)),
+        "rows": data.frame.height,
+        "positives": int(data.frame["label"].sum()),
+        "customers": data.frame["customer_id"].n_unique(),
+        "without_the_right_to_profile": data.excluded,
+        "cuts": f"{cuts[0]} to {cuts[-1]}, {len(cuts)}" if cuts else "none",
+        "events_from": data.period.first.isoformat(),
+        "events_until": data.period.end.isoformat(),
+        "events_after_as_of": data.period.late,
+    }
+
+
+def _customers(events: pl.DataFrame, excluded: frozenset[str], limit: int) -> tuple[pl.DataFrame, int]:
+    """Who is in the log since when (customer_id, first), without the excluded; beyond `limit` a fixed sample."""
+    everyone = events.group_by("customer_id").agg(first=pl.col("timestamp").min())
+    allowed = everyone.filter(~pl.col("customer_id").is_in(list(excluded))).sort("customer_id")
+    dropped = everyone.height - allowed.height
+    if allowed.height > limit:
+        order = np.argsort([xxh3_64_intdigest(f"train:{n}".encode()) for n in allowed["customer_id"]], kind="stable")
+        allowed = allowed[np.sort(order[:limit])]
+    return allowed, dropped
+
+
+def _bucket(
+    events: pl.DataFrame, members: pl.DataFrame, declaration: Declaration, cuts: Sequence[datetime]
+) -> pl.DataFrame:
+    dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": pl.Datetime("us", "UTC")})
+    rows = members.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of")).select("customer_id", "as_of")
+    known = compute(events.join(members.select("customer_id"), on="customer_id", how="semi"), rows)
+    inside = known.filter(pl.Series(declaration.applies(known), dtype=pl.Boolean))
+    happened = goal_events(events, declaration.goal)
+    marked = label(inside.select("customer_id", "as_of"), happened, declaration.goal, declaration.horizon)
+    return pl.concat([marked, inside.select(declaration.inputs)], how="horizontal")
+
+
+def _sample(part: pl.DataFrame, limit: int) -> pl.DataFrame:
+    return part if part.height <= limit else part.sample(limit, seed=7).sort("as_of", "customer_id")

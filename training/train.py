@@ -1,0 +1,93 @@
+"""Trains models by name, one after another; each is logged, registered and judged. Also `python -m training.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from features.event_log import EventLog
+from training.tracking import Tracking, training_lock
+
+Progress = Callable[[str, float], None]
+
+TRAINERS: Mapping[str, str] = {
+    "lead": "training.propensity:train_lead",
+    "churn": "training.propensity:train_churn",
+    "winback": "training.propensity:train_winback",
+    "send-time": "training.send_time:train_send_time",
+    "next-offer": "training.next_offer:train_next_offer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a trainer is given. `as_of`: what happened or arrived later is not known. `progress(what, share)`."""
+
+    home: Path
+    log: EventLog
+    tracking: Tracking
+    as_of: datetime
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What came out: a registered version, or None with the reason in `verdict`.
+
+    `metrics` are the model's figures on later data, `rivals` the same figures of each rival.
+    """
+
+    name: str
+    version: str | None
+    promoted: bool
+    verdict: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rivals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def train(
+    names: Sequence[str],
+    home: Path,
+    tracking_uri: str,
+    as_of: datetime | None = None,
+    progress: Progress | None = None,
+) -> list[TrainResult]:
+    """Trains each of `names` (see TRAINERS; `all` for every one) on the events in `home` as known at `as_of`.
+
+    `as_of` defaults to now. Raises ValueError for an unknown name, TrackingError where a model is being trained.
+    """
+    chosen = expand(names)
+    now = as_of or datetime.now(UTC)
+    job = Job(home, EventLog(home / "events"), Tracking.at(tracking_uri, home), now, progress or _silent)
+    results = []
+    for name in chosen:
+        with training_lock(home, name):
+            results.append(_trainer(name)(job))
+    return results
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """The models that `names` mean, each once. Raises ValueError naming unknown ones."""
+    unknown = [name for name in names if name not in TRAINERS and name != "all"]
+    if unknown or not names:
+        raise ValueError(f"no model {', '.join(unknown) or 'named'}; choose from {', '.join(TRAINERS)} or all")
+    return list(TRAINERS) if "all" in names else list(dict.fromkeys(names))
+
+
+def say(result: TrainResult) -> str:
+    """One line for a person."""
+    version = f"version {result.version}" if result.version else "no model"
+    return f"{result.name}: {version}; {result.verdict}"
+
+
+def _trainer(name: str) -> Callable[[Job], TrainResult]:
+    module, _, function = TRAINERS[name].partition(":")
+    return cast("Callable[[Job], TrainResult]", getattr(import_module(module), function))
+
+
+def _silent(what: str, share: float) -> None:
+    pass

@@ -370,6 +370,11 @@ def whole_hours(start: datetime, end: datetime, zone: str) -> list[datetime]:
 
 
 def _next_whole(moment: datetime, zone: str) -> datetime:
-    local = moment.astimezone(known_zone(zone) or UTC)
-    past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    return moment if not past else moment - past + _HOUR
+    """The first local whole hour at or after a UTC time. Repeats where a clock change of half an hour intervenes."""
+    place = known_zone(zone) or UTC
+    while True:
+        local = moment.astimezone(place)
+        past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        if not past:
+            return moment
+        moment += _HOUR - past

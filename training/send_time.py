@@ -1,0 +1,387 @@
+"""Trains the send-time model: gathers hours, fits, chooses its few numbers on later data, judges, registers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from features.rows import HOURS
+from features.tables import CHANNELS
+from models.load import ModelError, load, write_golden
+from models.send_time import TINY, Presence, SendTimeModel, after
+from training import tracking
+from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
+from training.gate import Verdict, judge
+from training.metrics import log_losses
+from training.train import Job, TrainResult
+from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
+from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NAME = "send-time"
+EVENTS_NEEDED = 300
+RESPONSES_NEEDED = 100
+LATER = timedelta(days=28)
+SHARPNESS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+LEVEL_PRIOR = (5.0, 20.0, 80.0)
+JUDGED = 60_000
+BAND = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """All that training uses: orders and sends with their hours, and counts as of `cuts` by customer."""
+
+    moments: pl.DataFrame
+    as_of: Mapping[datetime, Grids]
+    covered: Period
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What is judged: sends (`worth` is what came of them) or orders, each by customer and local hour."""
+
+    kind: str
+    customer: Ints
+    hour: Ints
+    channel: npt.NDArray[Any]
+    worth: Floats
+    time: npt.NDArray[np.datetime64]
+
+
+def train_send_time(job: Job) -> TrainResult:
+    """Trains, logs and registers. With too little data: no version, and the verdict says what is needed."""
+    covered = period(job.log, job.as_of)
+    if covered is None:
+        return _refusal("there are no events yet; bring some with `opportune ingest`")
+    later = min(LATER, (covered.end - covered.first) / 4)
+    middle, last = covered.end - 2 * later, covered.end - later
+    week = gather(job, covered, (middle, last, covered.end))
+    seen = week.moments.height
+    if seen < EVENTS_NEEDED:
+        return _refusal(f"{seen} of {EVENTS_NEEDED} orders and sends with a known hour")
+    job.progress(f"{NAME}: fitting", 0.0)
+    numbers = choose(week, middle, last)
+    job.progress(f"{NAME}: fitting", 0.4)
+    twin = fit(week, last, numbers)
+    job.progress(f"{NAME}: fitting", 0.7)
+    model = fit(week, covered.end, numbers)
+    job.progress(f"{NAME}: fitting", 1.0)
+    return conclude(job, week, model, twin, last)
+
+
+def _refusal(text: str) -> TrainResult:
+    return TrainResult(NAME, None, False, text)
+
+
+def gather(job: Job, covered: Period, cuts: tuple[datetime, ...]) -> Week:
+    """Hours of everybody who may be profiled (at most CUSTOMERS), one bucket at a time."""
+    excluded = list(unprofiled(job.home))
+    found, counts = [pl.DataFrame(schema=MOMENTS)], {cut: list[pl.DataFrame]() for cut in cuts}
+    names: list[str] = []
+    for bucket in range(job.log.buckets):
+        events = job.log.scan(buckets=[bucket], before=covered.end).select(NEEDED)
+        known = events.filter((pl.col("received_at") <= job.as_of) & ~pl.col("customer_id").is_in(excluded)).collect()
+        customers = chosen(known["customer_id"], CUSTOMERS // job.log.buckets)
+        found.append(moments(known, customers))
+        for cut in cuts:
+            counts[cut].append(counts_as_of(known, customers, cut))
+        names += customers.to_list()
+        job.progress(f"{NAME}: hours", (bucket + 1) / job.log.buckets)
+    held = {cut: grids(pl.concat(parts), names) for cut, parts in counts.items()}
+    return Week(pl.concat(found).sort("timestamp", "customer_id"), held, covered, len(names))
+
+
+def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
+    """A model fitted before `middle` with the numbers that fit [middle, last) best; only those are used later."""
+    base = fit(week, middle, None)
+    grid = week.as_of[middle]
+    orders = units(week, "order", middle, last)
+    known = grid.orders, grid.sends, grid.responses
+    own = fit_own(base.presence, known, orders.customer, orders.hour)
+    model = replace(base, presence=replace(base.presence, own=own))
+    sends = units(week, "send", middle, last)
+    if sends.worth.sum() < RESPONSES_NEEDED:
+        return model
+    losses = {
+        (sharp, prior): float(-gains(replace(model, sharpness=sharp, level_prior=prior), grid, sends).mean())
+        for sharp in SHARPNESS
+        for prior in LEVEL_PRIOR
+    }
+    sharp, prior = min(losses, key=lambda pair: losses[pair])
+    return replace(model, sharpness=sharp, level_prior=prior)
+
+
+def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeModel:
+    """The model from everything before `until`. `numbers` gives sharpness, level prior and own; else the defaults."""
+    start = numbers or SendTimeModel.untrained()
+    grid = week.as_of[until]
+    before = week.moments.filter((pl.col("timestamp") < until) & (pl.col("kind") == "send"))
+    lag = fit_lag(before["delay"].drop_nulls().to_numpy())
+    presence = fit_presence(grid.orders, grid.sends, grid.responses, lag, start.presence.own)
+    channels = {}
+    for (channel,), part in before.partition_by("channel", as_dict=True).items():
+        if channel not in CHANNELS:
+            continue
+        age = ((pl.lit(until) - pl.col("timestamp")).dt.total_seconds() / 86400).alias("age")
+        sent, answered = grid.channels.get(str(channel), (np.zeros(1), np.zeros(1)))
+        engagement = float(answered.sum() / max(sent.sum(), 1.0))
+        channels[str(channel)] = fit_channel(
+            part["hour"].to_numpy(), part["worth"].to_numpy(), part.select(age)["age"].to_numpy(), presence, engagement
+        )
+    trained = {
+        "until": until.isoformat(),
+        "on": "sends and orders" if float(before["worth"].sum()) >= RESPONSES_NEEDED else "orders",
+        "customers": week.customers,
+        "sends": before.height,
+        "orders": float(grid.orders.sum()),
+    }
+    return SendTimeModel(channels, presence, start.sharpness, start.level_prior, trained=trained)
+
+
+def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
+    """Sends or orders in [start, end), at most JUDGED of them, by customers known at `start`."""
+    place = week.as_of[start].place
+    part = week.moments.filter(
+        (pl.col("kind") == kind) & (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
+    ).sample(fraction=1.0, shuffle=True, seed=11)
+    part = part.head(JUDGED).sort("timestamp", "customer_id")
+    customer = np.array([place[name] for name in part["customer_id"]], np.int64)
+    times = part["timestamp"].dt.replace_time_zone(None).to_numpy()
+    return Units(kind, customer, part["hour"].to_numpy(), part["channel"].to_numpy(), part["worth"].to_numpy(), times)
+
+
+def gains(model: SendTimeModel, grid: Grids, judged: Units, personal: bool = True) -> Floats:
+    """Log-likelihood of each unit, (n,): of what came of a send, or of an order's hour.
+
+    `personal` False is the plain baseline: everyone's best hours, with the person's own level of response.
+    """
+    own = people(model.presence, grid.orders, grid.sends, grid.responses) if personal else None
+    everyone = model.presence.everyone
+    if judged.kind == "order":
+        chance = own[judged.customer, judged.hour] if own is not None else everyone[judged.hour]
+        return np.asarray(np.log(np.maximum(chance, TINY)), np.float64)
+    return -_fractional_loss(judged.worth, probabilities(model, grid, judged, own))
+
+
+def probabilities(model: SendTimeModel, grid: Grids, judged: Units, own: Floats | None) -> Floats:
+    """P(response) of each send, (n,), as the model would give it; `own` None: without the person's hours."""
+    ratio = np.ones(len(judged.hour))
+    if own is not None:
+        lag = model.presence.lag
+        everyone = np.maximum(after(model.presence.everyone, lag), TINY)
+        ratio = after(own, lag)[judged.customer, judged.hour] / everyone[judged.hour]
+    result = np.zeros(len(judged.hour))
+    for channel in np.unique(judged.channel):
+        here = judged.channel == channel
+        curve = model.curve(str(channel))
+        level = np.ones(len(grid.orders))
+        if curve.engagement > 0 and str(channel) in grid.channels:
+            sent, answered = grid.channels[str(channel)]
+            prior = model.level_prior * curve.engagement
+            level = (prior + answered.sum(axis=1)) / (prior + curve.engagement * sent.sum(axis=1))
+        result[here] = curve.rate[judged.hour[here]] * level[judged.customer[here]]
+    return np.clip(result * ratio**model.sharpness, 1e-6, 0.999)
+
+
+def _fractional_loss(worth: Floats, chance: Floats) -> Floats:
+    return worth * log_losses(np.ones_like(worth), chance) + (1 - worth) * log_losses(np.zeros_like(worth), chance)
+
+
+def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, last: datetime) -> TrainResult:
+    """Judges the twin (fitted before `last`) on what came later, logs, registers the model fitted on everything."""
+    grid = week.as_of[last]
+    sends, orders = (units(week, kind, last, week.covered.end) for kind in ("send", "order"))
+    judged = sends if sends.worth.sum() >= RESPONSES_NEEDED and twin.sharpness > 0 else orders
+    ours, plain = gains(twin, grid, judged), gains(twin, grid, judged, personal=False)
+    present = tracking.champion(job.tracking, NAME)
+    rival, reason = champion_gains(present, grid, judged) if present else (None, None)
+    if not len(judged.hour):
+        verdict = Verdict(False, f"not promoted: no {judged.kind} after {last:%Y-%m-%d} to judge by")
+    else:
+        measure = f"log-likelihood of {'responses' if judged.kind == 'send' else 'order hours'}"
+        verdict = judge(ours, {"the overall best hours": plain}, rival, measure=measure, clusters=judged.customer,
+                        champion_version=present[0] if present else None, cannot_compare=reason)  # fmt: skip
+    metrics, rivals = figures(twin, grid, sends, orders)
+    version = _register(job, week, model, twin, metrics, rivals, verdict)
+    return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, rivals)
+
+
+def champion_gains(present: tuple[str, Path], grid: Grids, judged: Units) -> tuple[Floats | None, str | None]:
+    """The champion's gains where it has not seen the outcome (its twin answers for the rest), or why there are none."""
+    version, folder = present
+    found = np.full(len(judged.hour), np.nan)
+    loaded = [model for place in (folder / "twin", folder) if (model := _loaded(place)) is not None]
+    if not loaded:
+        return None, None  # a champion that does not load serves nobody
+    for model in loaded:
+        until = np.datetime64(datetime.fromisoformat(model.trained["until"]).replace(tzinfo=None))
+        fair = judged.time >= until
+        if fair.any():
+            found[fair] = gains(model, grid, judged)[fair]
+    if not np.isfinite(found).any():
+        return None, f"champion {version} has learnt from all outcomes known so far; wait for newer ones"
+    return found, None
+
+
+def _loaded(folder: Path) -> SendTimeModel | None:
+    try:
+        model = load(folder)
+    except ModelError:
+        return None
+    return model if isinstance(model, SendTimeModel) else None
+
+
+def figures(
+    model: SendTimeModel, grid: Grids, sends: Units, orders: Units
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Figures on later data: of the model, and of the overall best hours."""
+    own = people(model.presence, grid.orders, grid.sends, grid.responses)
+    everyone = np.broadcast_to(model.presence.everyone, own.shape)
+    result = []
+    for hours, personal in ((own, True), (everyone, False)):
+        row: dict[str, float] = {}
+        if len(orders.hour):
+            row["order_log_likelihood"] = float(gains(model, grid, orders, personal).mean())
+            row["order_in_best_band"] = float(_in_band(hours, orders, BAND).mean())
+        if len(sends.hour):
+            row["send_log_likelihood"] = float(gains(model, grid, sends, personal).mean())
+            best = _in_band(after(hours, model.presence.lag), sends, BAND)
+            row["sends_in_best_band"] = float(best.mean())
+            row["response_in_best_band"] = float(sends.worth[best].mean()) if best.any() else float("nan")
+        result.append(row)
+    return result[0], {"overall_best_hours": result[1]}
+
+
+def _in_band(hours: Floats, judged: Units, width: int) -> npt.NDArray[np.bool_]:
+    """Whether each unit lies in its customer's best `width` hours in a row of its day."""
+    days = hours.reshape(len(hours), 7, 24)
+    bands = np.add.reduce([np.roll(days, -step, axis=2) for step in range(width)])[:, :, : 25 - width]
+    first = np.argmax(bands, axis=2)[judged.customer, judged.hour // 24]
+    offset = judged.hour % 24 - first
+    inside: npt.NDArray[np.bool_] = (offset >= 0) & (offset < width)
+    return inside
+
+
+def _register(
+    job: Job,
+    week: Week,
+    model: SendTimeModel,
+    twin: SendTimeModel,
+    metrics: Mapping[str, float],
+    rivals: Mapping[str, Mapping[str, float]],
+    verdict: Verdict,
+) -> str:
+    described = {
+        "digest": fingerprint(week.moments.select("customer_id", "timestamp", "kind", "hour", "worth")),
+        "events_from": week.covered.first.isoformat(),
+        "events_until": week.covered.end.isoformat(),
+        **{key: value for key, value in model.trained.items() if key != "until"},
+    }
+    example = pl.DataFrame(
+        [(channel, hour) for channel in CHANNELS for hour in range(0, HOURS, 7)],
+        schema={"channel": pl.String, "hour_of_week": pl.Int64},
+        orient="row",
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        model.save(folder)
+        twin.save(folder / "twin")
+        write_golden(model, folder, example)
+        return tracking.log_and_register(
+            job.tracking,
+            NAME,
+            folder,
+            metrics=metrics,
+            rivals=rivals,
+            params={
+                "sharpness": model.sharpness,
+                "level_prior": model.level_prior,
+                "own": model.presence.own,
+                "types": len(model.presence.shares),
+                "learnt_from": model.trained["on"],
+                "as_of": job.as_of.isoformat(),
+            },
+            tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
+            figures={"presence.png": presence_plot(model.presence), "channels.png": channels_plot(model)},
+            texts={"card.md": _card(model, metrics, rivals, verdict, described)},
+            example=example.head(5),
+            data=described,
+            promote_it=verdict.promote,
+        )
+
+
+def presence_plot(presence: Presence) -> Figure:
+    """The types of weeks, each with its share of customers."""
+    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axis = drawing.subplots()
+    for profile, share in zip(presence.profiles, presence.shares, strict=True):
+        axis.plot(profile * HOURS, linewidth=1, label=f"{share:.0%} of customers")
+    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="presence, 1 is even", title="Types of weeks")
+    axis.set_xticks(range(0, HOURS + 1, 24))
+    axis.legend(fontsize=7)
+    return drawing
+
+
+def channels_plot(model: SendTimeModel) -> Figure:
+    """Response by hour of sending, a line a channel."""
+    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axis = drawing.subplots()
+    for channel, curve in sorted(model.channels.items()):
+        axis.plot(curve.rate, linewidth=1, label=channel)
+    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="response", title="Response by hour of sending")
+    axis.set_xticks(range(0, HOURS + 1, 24))
+    if model.channels:
+        axis.legend(fontsize=7)
+    return drawing
+
+
+def _card(
+    model: SendTimeModel,
+    metrics: Mapping[str, float],
+    rivals: Mapping[str, Mapping[str, float]],
+    verdict: Verdict,
+    described: Mapping[str, object],
+) -> str:
+    plain = rivals["overall_best_hours"]
+    return "\n".join(
+        [
+            "# opportune-send-time: the best hour to send",
+            "",
+            "## Purpose",
+            "The probability of a human response by local hour of sending, for one person and channel. For choosing "
+            "hours among those that rules allow; not a permission to send.",
+            "",
+            "## Learnt from",
+            *(f"- {key.replace('_', ' ')}: {value}" for key, value in described.items()),
+            "",
+            "## How good, on later data that it had not seen",
+            "| | model | overall best hours |",
+            "|---|---|---|",
+            *(f"| {key.replace('_', ' ')} | {value:.4f} | {plain[key]:.4f} |" for key, value in metrics.items()),
+            "",
+            "## Verdict of the gate",
+            verdict.text,
+            "",
+            "## Limits",
+            "- Hours in which nothing was ever sent are judged by when people order and answer, not by responses.",
+            "- Where the customer's zone is not known or not valid, the default zone is used and the answer says so.",
+            f"- The number of types of weeks found: {len(model.presence.shares)}.",
+            "",
+        ]
+    )

@@ -1,0 +1,121 @@
+"""Fits the send-time model's parts: types of weeks, delays, channels' curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from features.rows import HOURS
+from models.send_time import (
+    TINY,
+    ChannelCurve,
+    Presence,
+    after,
+    best_hour,
+    exposure,
+    own_presence,
+    spread,
+    type_weights,
+)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TYPES = 6
+CUSTOMERS_A_TYPE = 40
+ROUNDS = 40
+PROFILE_PRIOR = 30.0
+"""Observations of everyone's profile that each type's is shrunk with."""
+CELL_PRIOR = 50.0
+"""Sends of the channel's expected rate that each hour's is shrunk with."""
+HALF_LIFE_DAYS = 120.0
+SHAPE = 0.5
+OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+
+
+def fit_lag(delays: Floats) -> Floats:
+    """The distribution (24,) of whole hours until a response; the usual one where fewer than 50 are known."""
+    known = delays[np.isfinite(delays) & (delays >= 0) & (delays < 24)]
+    usual = 0.5 ** np.arange(1, 25)
+    counts = np.bincount(known.astype(np.int64), minlength=24) + 50 * usual / usual.sum()
+    return np.asarray(counts / counts.sum(), np.float64)
+
+
+def fit_presence(orders: Floats, sends: Floats, responses: Floats, lag: Floats, own: float = 40.0) -> Presence:
+    """Types of weeks by expectation maximization over customers' counts, all (customers, 168)."""
+    active = (orders.sum(axis=1) + responses.sum(axis=1)) >= 2
+    everyone = _profile(orders.sum(axis=0) + _fair(responses, exposure(sends, lag)).sum(axis=0), _flat())
+    count = int(min(TYPES, active.sum() // CUSTOMERS_A_TYPE))
+    if count < 2:
+        return Presence(everyone[None, :], np.ones(1), own, lag)
+    kept = orders[active], responses[active], exposure(sends[active], lag)
+    fair = kept[0] + _fair(kept[1], kept[2])
+    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag)
+    for _ in range(ROUNDS):
+        weights = type_weights(presence, *kept)
+        profiles = np.stack([_profile(part, everyone) for part in weights.T @ fair])
+        shares = (weights.sum(axis=0) + 1) / (len(fair) + count)
+        settled = float(np.abs(profiles - presence.profiles).max()) < 1e-6
+        presence = Presence(profiles, shares, own, lag)
+        if settled:
+            break
+    return presence
+
+
+def _flat() -> Floats:
+    return np.full(HOURS, 1 / HOURS)
+
+
+def _fair(responses: Floats, exposed: Floats) -> Floats:
+    """Responses weighed by how little their hour was exposed, as many as they are."""
+    fair = responses / np.maximum(exposed * HOURS, 0.1)
+    total = np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
+    return np.asarray(fair * responses.sum(axis=-1, keepdims=True) / total, np.float64)
+
+
+def _profile(counts: Floats, prior: Floats) -> Floats:
+    smooth = spread(counts) + PROFILE_PRIOR * prior
+    return np.asarray(smooth / smooth.sum(), np.float64)
+
+
+def _seeds(counts: Floats, everyone: Floats, count: int) -> Floats:
+    """Starting profiles: customers far from one another (k-means++ with the farthest point, so no chance in it)."""
+    shapes = spread(counts) + 5 * everyone
+    shapes /= shapes.sum(axis=1, keepdims=True)
+    roots = np.sqrt(shapes)
+    chosen = [int(np.argmax(((roots - np.sqrt(everyone)) ** 2).sum(axis=1) * np.log1p(counts.sum(axis=1))))]
+    distance = ((roots - roots[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < count:
+        chosen.append(int(np.argmax(distance * np.log1p(counts.sum(axis=1)))))
+        distance = np.minimum(distance, ((roots - roots[chosen[-1]]) ** 2).sum(axis=1))
+    return np.asarray(0.5 * shapes[chosen] + 0.5 * everyone, np.float64)
+
+
+def people(presence: Presence, orders: Floats, sends: Floats, responses: Floats) -> Floats:
+    """Everybody's own presence (customers, 168)."""
+    exposed = exposure(sends, presence.lag)
+    return own_presence(presence, type_weights(presence, orders, responses, exposed), orders, responses, exposed)
+
+
+def fit_own(presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints) -> float:
+    """How many observations the types weigh in a person: the most likely for later orders (customer, hour)."""
+    if not len(customer):
+        return presence.own
+    gains = {}
+    for own in OWN_GRID:
+        tried = people(Presence(presence.profiles, presence.shares, own, presence.lag), *known)
+        gains[own] = float(np.log(np.maximum(tried[customer, hour], TINY)).mean())
+    return max(gains, key=lambda own: gains[own])
+
+
+def fit_channel(hour: Ints, worth: Floats, age_days: Floats, presence: Presence, engagement: float) -> ChannelCurve:
+    """A channel's response by hour of sending: rates with forgetting, shrunk to everyone's presence after it."""
+    weight = 0.5 ** (age_days / HALF_LIFE_DAYS)
+    sent = np.bincount(hour, weights=weight, minlength=HOURS).astype(np.float64)
+    gained = np.bincount(hour, weights=weight * worth, minlength=HOURS).astype(np.float64)
+    usual = (gained.sum() + 1) / (sent.sum() + 20)
+    shape = after(presence.everyone, presence.lag) ** SHAPE
+    shape /= (shape @ sent) / sent.sum() if sent.sum() > 0 else shape.mean()
+    rate = (spread(gained) + CELL_PRIOR * usual * shape) / (spread(sent) + CELL_PRIOR)
+    rate = np.clip(rate, 1e-6, 0.95)
+    return ChannelCurve(rate, float(usual), engagement, best_hour(rate))

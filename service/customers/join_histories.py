@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.customers.customer_store import finish_merges, read_merges
+from service.events.events_lease import EventsLease
 from service.events.inbox_store import of_customers
-from service.storage.database import Connection, Database
+from service.storage.database import Database
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,20 +32,20 @@ class JoinHistories:
         self,
         database: Database,
         event_log: EventLog,
+        lease: EventsLease,
         features: Rebuildable | None,
-        hold: Callable[[Connection], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._log = event_log
         self._features = features
-        self._hold = hold
+        self._lease = lease
 
     def __call__(self) -> bool:
         with self._database.read() as connection:
             if not read_merges(connection, 1):
                 return False
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             merges = read_merges(connection, _AT_ONCE)
         self._log.reassign(merges)
         if self._features is not None:
@@ -54,7 +54,7 @@ class JoinHistories:
             for customer_id in sorted(set(merges.values())):
                 self._features.rebuild(customer_id, self._events(customer_id))
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             finish_merges(connection, merges)
         return True
 

@@ -8,12 +8,11 @@ set aside with the reason and never stops the rest.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from service.clock import Clock, SystemClock
+from service.clock import Clock
+from service.events.events_lease import EventsLease, LostLease
 from service.events.inbox_store import (
     EFFECTS,
     FEATURES,
@@ -28,18 +27,11 @@ from service.events.inbox_store import (
 )
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.storage.database import Connection, Database
-from service.storage.lease import take
 
 log = logging.getLogger(__name__)
 
-LEASE = "events"
-LEASE_S = 5.0
 MOST_AT_ONCE = 500
 TRIES = 3
-
-
-class LostLease(Exception):
-    """Another process applies events now."""
 
 
 class Applier:
@@ -49,6 +41,7 @@ class Applier:
         self,
         database: Database,
         clock: Clock,
+        lease: EventsLease,
         handlers: Sequence[Handler],
         features: Features | None = None,
         identities: Identities | None = None,
@@ -58,8 +51,7 @@ class Applier:
         self._handlers = tuple(handlers)
         self._features = features
         self._identities = identities or NoIdentities()
-        self._machine_clock = SystemClock()
-        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._lease = lease
         self._failures: Counter[tuple[str, str]] = Counter()
 
     def run_pass(self) -> bool:
@@ -79,11 +71,6 @@ class Applier:
         while self.run_pass():
             pass
 
-    def hold(self, connection: Connection) -> None:
-        """Takes or renews the lease inside a transaction; `LostLease` when another process has it."""
-        if not take(connection, LEASE, self._holder, self._machine_clock.now(), LEASE_S):
-            raise LostLease
-
     def _apply_waiting(self) -> int:
         try:
             return self._apply(lambda connection: waiting(connection, MOST_AT_ONCE))
@@ -99,7 +86,7 @@ class Applier:
 
     def _apply(self, choose: Callable[[Connection], list[Event]]) -> int:
         with self._database.write() as connection:
-            self.hold(connection)
+            self._lease.hold(connection)
             events = choose(connection)
             if not events:
                 return 0
@@ -125,11 +112,11 @@ class Applier:
 
     def _feed(self, events: list[Event]) -> None:
         with self._database.write() as connection:
-            self.hold(connection)
+            self._lease.hold(connection)
         if self._features is not None:
             self._features.apply(events)
         with self._database.write() as connection:
-            self.hold(connection)
+            self._lease.hold(connection)
             mark_features(connection, [event["seq"] for event in events], self._clock.now())
 
     def _feed_singly(self, events: list[Event], failure: Exception) -> None:
@@ -162,7 +149,7 @@ class Applier:
         if self._failures[key] < TRIES:
             return
         with self._database.write() as connection:
-            self.hold(connection)
+            self._lease.hold(connection)
             now = self._clock.now()
             quarantine(connection, event, stage, reason, now)
             if stage == EFFECTS:

@@ -7,13 +7,13 @@ again replaces it); then its events leave the inbox.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.clock import Clock, monotonic
+from service.events.events_lease import EventsLease
 from service.events.inbox_store import anything_settled, assign_part, drop_part, forget_ids, of_part, open_parts
-from service.storage.database import Connection, Database
+from service.storage.database import Database
 
 if TYPE_CHECKING:
     from features.event_log import EventLog
@@ -28,15 +28,13 @@ MOST_FILES_A_MONTH = 100
 
 
 class Flusher:
-    """Writes parts of the event log. `hold` takes the applier's lease inside a transaction."""
+    """Writes parts of the event log, under the applier's lease."""
 
-    def __init__(
-        self, database: Database, event_log: EventLog, clock: Clock, hold: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, database: Database, event_log: EventLog, clock: Clock, lease: EventsLease) -> None:
         self._database = database
         self._log = event_log
         self._clock = clock
-        self._hold = hold
+        self._lease = lease
         self._flushed = self._tidied = monotonic()
 
     def flush_due(self) -> None:
@@ -64,7 +62,7 @@ class Flusher:
             if not anything_settled(connection):
                 return []
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             part = assign_part(connection, LARGEST_PART)
         return [part] if part else []
 
@@ -72,17 +70,17 @@ class Flusher:
         from service.events.frame import events_frame
 
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             events = of_part(connection, part)
         if events:
             self._log.append(events_frame(events), part)
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             return drop_part(connection, part)
 
     def _tidy(self) -> None:
         with self._database.write() as connection:
-            self._hold(connection)
+            self._lease.hold(connection)
             forget_ids(connection, self._clock.now() - KEEP_IDS)
         for bucket in range(self._log.buckets):
             months: dict[str, int] = {}

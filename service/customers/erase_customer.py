@@ -1,0 +1,163 @@
+"""Erases a customer everywhere: state, inbox, event log, online features, exported tables. Aggregates stay.
+
+The state goes in one transaction, which also notes what is left; events, features and tables follow between two
+passes of the events loop, so that nothing in flight brings the customer back. A killed process's rest is finished by
+the next one (`finish_open`, a chore of that loop).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.clock import Clock, monotonic, new_id
+from service.customers.customer_store import (
+    aliases_of,
+    delete_profiles,
+    forget_consents,
+    forget_identities,
+    owners_of,
+    read_profiles,
+)
+from service.customers.erasure_store import begin_erasure, finish_erasure, open_erasures, read_erasure
+from service.customers.join_histories import Rebuildable
+from service.events.events_lease import EventsLease
+from service.events.inbox_store import erase_customers
+from service.storage.database import Connection, Database
+
+if TYPE_CHECKING:
+    from features.event_log import EventLog
+    from models.registry import ServedModels
+
+Eraser = Callable[[Connection, Sequence[str]], int]
+"""Removes what a slice holds of customers, given all their ids, in the caller's transaction; answers how many rows."""
+_WAIT_S = 20.0
+_FOLDERS = ("tables", "features")
+
+
+class CustomerEraser:
+    """`erasers` are the other slices' parts, by the name under which the answer counts them."""
+
+    def __init__(
+        self,
+        database: Database,
+        event_log: EventLog,
+        clock: Clock,
+        lease: EventsLease,
+        features: Rebuildable | None,
+        home: Path,
+        models: ServedModels | None = None,
+        erasers: Mapping[str, Eraser] | None = None,
+    ) -> None:
+        self._database = database
+        self._log = event_log
+        self._clock = clock
+        self._lease = lease
+        self._features = features
+        self._home = home
+        self._models = models
+        self._erasers = dict(erasers or {})
+
+    def erase(self, customer_id: str, exclusively: Callable[[Callable[[], bool]], bool]) -> dict[str, Any]:
+        """Erases, and waits for the end of it; `complete` is false when another process has it still to do.
+
+        `exclusively` is `EventsRunner.exclusively`.
+        """
+        erasure_id, first_seen = self._erase_state(customer_id)
+        mine = exclusively(self.finish_open)
+        end = monotonic() + (0 if mine else _WAIT_S)
+        while not (result := self._result(erasure_id))[0] and monotonic() < end:
+            time.sleep(0.1)
+        complete, erased = result
+        return {
+            "customer_id": customer_id,
+            "erased": erased,
+            "complete": complete,
+            "kept": "counts and totals that name nobody",
+            "models": [] if first_seen is None else learnt_from(self._models, first_seen),
+        }
+
+    def finish_open(self) -> bool:
+        """A chore: finishes erasures that were begun, here or by a process that died."""
+        with self._database.read() as connection:
+            if not open_erasures(connection):
+                return False
+        with self._database.write() as connection:
+            self._lease.hold(connection)
+            waiting = open_erasures(connection)
+        for erasure_id, ids in waiting:
+            counts = {"events": self._log.erase(ids), "features": self._erase_features(ids)}
+            counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                finish_erasure(connection, erasure_id, counts, self._clock.now())
+        return bool(waiting)
+
+    def _erase_state(self, customer_id: str) -> tuple[str, datetime | None]:
+        now = self._clock.now()
+        with self._database.write() as connection:
+            owner = owners_of(connection, [customer_id]).get(customer_id, customer_id)
+            ids = list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
+            profile = read_profiles(connection, [owner], lock=True).get(owner)
+            erased = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
+            erased["inbox"] = erase_customers(connection, ids)
+            erased["profile"] = delete_profiles(connection, ids)
+            erased["identities"] = forget_identities(connection, ids)
+            erased["consents"] = forget_consents(connection, ids)
+            erasure_id = new_id(now)
+            begin_erasure(connection, erasure_id, ids, erased, now)
+        return erasure_id, None if profile is None else profile.first_seen
+
+    def _erase_features(self, ids: Sequence[str]) -> int:
+        if self._features is None:
+            return 0
+        for one in ids:
+            self._features.erase(one)
+        return len(ids)
+
+    def _result(self, erasure_id: str) -> tuple[bool, dict[str, Any]]:
+        with self._database.read() as connection:
+            return read_erasure(connection, erasure_id)
+
+
+def learnt_from(models: ServedModels | None, first_seen: datetime) -> list[dict[str, Any]]:
+    """Model versions in service whose training data reaches to the customer's first event or beyond."""
+    if models is None:
+        return []
+    learnt = []
+    for entry in models.status():
+        model = models.get(entry["name"], entry["alias"]) if entry["version"] else None
+        until = getattr(model, "trained", {}).get("labels_until") if model is not None else None
+        if model is not None and (until is None or _utc(until) >= first_seen):
+            learnt.append({"name": entry["name"], "version": entry["version"], "alias": entry["alias"]})
+    return learnt
+
+
+def erase_from_tables(folder: Path, customer_ids: Sequence[str]) -> int:
+    """Rewrites the Parquet files below a folder that name these customers; returns how many rows went."""
+    import polars as pl
+
+    from features.files import write_parquet
+
+    gone = 0
+    wanted = pl.Series(list(customer_ids), dtype=pl.String).implode()
+    for path in sorted(folder.rglob("*.parquet")):
+        scan = pl.scan_parquet(path, hive_partitioning=False)
+        if "customer_id" not in scan.collect_schema().names():
+            continue
+        theirs = scan.filter(pl.col("customer_id").is_in(wanted)).select(pl.len()).collect().item()
+        if theirs:
+            rows = pl.read_parquet(path, hive_partitioning=False)
+            write_parquet(rows.filter(~pl.col("customer_id").is_in(wanted)), path)
+            gone += theirs
+    return gone
+
+
+def _utc(text: str) -> datetime:
+    from datetime import UTC
+
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

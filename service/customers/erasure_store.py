@@ -1,0 +1,48 @@
+"""Erasures: what is asked, and, once done, only what was erased, with no name left."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, String, Table, insert, select, update
+
+from service.storage.database import Connection, Json, UtcTime, metadata
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", String, primary_key=True),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("done_at", UtcTime, index=True),
+    Column("customer_ids", Json, nullable=False),
+    Column("erased", Json, nullable=False),
+)
+
+
+def begin_erasure(
+    connection: Connection, erasure_id: str, customer_ids: list[str], erased: dict[str, int], now: datetime
+) -> None:
+    """Notes whose events and features are still to go."""
+    row = {"erasure_id": erasure_id, "requested_at": now, "customer_ids": customer_ids, "erased": erased}
+    connection.execute(insert(erasures).values(**row))
+
+
+def open_erasures(connection: Connection) -> list[tuple[str, list[str]]]:
+    """(erasure, customer ids) of those not finished, oldest first."""
+    rows = select(erasures.c.erasure_id, erasures.c.customer_ids).where(erasures.c.done_at.is_(None))
+    return [(row.erasure_id, row.customer_ids) for row in connection.execute(rows.order_by(erasures.c.erasure_id))]
+
+
+def finish_erasure(connection: Connection, erasure_id: str, more: dict[str, int], now: datetime) -> None:
+    """Adds what the last steps erased, and forgets whom it was about."""
+    erased = {**read_erasure(connection, erasure_id)[1], **more}
+    done = update(erasures).where(erasures.c.erasure_id == erasure_id)
+    connection.execute(done.values(done_at=now, customer_ids=[], erased=erased))
+
+
+def read_erasure(connection: Connection, erasure_id: str) -> tuple[bool, dict[str, Any]]:
+    """Whether it is done, and what it erased so far."""
+    found = select(erasures.c.done_at, erasures.c.erased).where(erasures.c.erasure_id == erasure_id)
+    row = connection.execute(found).one()
+    return row.done_at is not None, row.erased

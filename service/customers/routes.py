@@ -1,0 +1,177 @@
+"""HTTP of customers, and the page behind an unsubscribe link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AfterValidator
+
+from service.clock import Clock
+from service.customers.erase_customer import CustomerEraser
+from service.customers.look_up import CustomerReader
+from service.customers.schemas import ConsentsIn
+from service.customers.set_consents import consents_of, set_consents
+from service.customers.unsubscribe import Link, Unsubscriber
+from service.errors import FieldError, Invalid
+from service.events.normalize import CHANNELS
+from service.events.values import Errors, identifier
+from service.storage.database import Database
+from service.web.auth import Guard
+from service.web.threads import in_thread
+
+Exclusively = Callable[[Callable[[], bool]], bool]
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+    "Cache-Control": "no-store",
+}
+
+
+def _id(value: str) -> str:
+    errors: Errors = []
+    read = identifier(value, "customer_id", errors)
+    if errors or read is None:
+        raise ValueError(errors[0].detail if errors else "is empty; send the id")
+    return read
+
+
+def _channel(value: str) -> str:
+    if value not in CHANNELS:
+        raise ValueError(f"is no channel; use one of {', '.join(sorted(CHANNELS))}")
+    return value
+
+
+CustomerId = Annotated[str, Path(description="userId, or an anonymousId"), AfterValidator(_id)]
+
+
+def routes(
+    database: Database,
+    clock: Clock,
+    guard: Guard,
+    reader: CustomerReader,
+    eraser: CustomerEraser,
+    exclusively: Exclusively,
+    unsubscriber: Unsubscriber,
+) -> APIRouter:
+    """`/v1/customers/{id}` and what is below it, and `/u/{token}`. Ids may contain slashes."""
+    router = APIRouter()
+    router.include_router(_customers(database, clock, guard, reader, eraser, exclusively))
+    router.include_router(_links(unsubscriber))
+    return router
+
+
+def _customers(
+    database: Database,
+    clock: Clock,
+    guard: Guard,
+    reader: CustomerReader,
+    eraser: CustomerEraser,
+    exclusively: Exclusively,
+) -> APIRouter:
+    router = APIRouter(prefix="/v1/customers", tags=["customers"])
+    may_read, may_tell, may_all = guard.needs("decide", "review"), guard.needs("ingest"), guard.needs("admin")
+
+    @router.get("/{customer_id:path}/scores", summary="Lead, churn and winback scores", dependencies=[may_read])
+    async def get_scores(customer_id: CustomerId) -> Response:
+        return _json(await in_thread(reader.scores, customer_id))
+
+    @router.get("/{customer_id:path}/send-times", summary="The best allowed hours", dependencies=[may_read])
+    async def get_send_times(
+        customer_id: CustomerId,
+        channel: Annotated[str, Query(), AfterValidator(_channel)],
+        start: Annotated[datetime | None, Query(alias="from", description="default: now")] = None,
+        end: Annotated[datetime | None, Query(alias="to", description="default: a week later")] = None,
+        n: Annotated[int, Query(ge=1, le=168)] = 3,
+    ) -> Response:
+        first = _utc("from", start) or clock.now()
+        last = _utc("to", end) or first + timedelta(days=7)
+        return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n))
+
+    @router.put("/{customer_id:path}/consents", summary="Tell a customer's answers", dependencies=[may_tell])
+    async def put_consents(customer_id: CustomerId, body: ConsentsIn) -> Response:
+        def put() -> dict[str, Any]:
+            with database.write() as connection:
+                answers = body.answers()
+                profile, _ = set_consents(connection, customer_id, answers, body.profiling, clock.now(), "api")
+                return {"customer_id": profile.customer_id, "consents": consents_of(profile)}
+
+        return _json(await in_thread(put))
+
+    @router.get("/{customer_id:path}/export", summary="Everything held of a customer", dependencies=[may_all])
+    async def get_export(customer_id: CustomerId) -> Response:
+        return _json(await in_thread(reader.export, customer_id))
+
+    @router.get("/{customer_id:path}", summary="A customer", dependencies=[may_read])
+    async def get_customer(customer_id: CustomerId) -> Response:
+        return _json(await in_thread(reader.overview, customer_id))
+
+    @router.delete("/{customer_id:path}", summary="Erase a customer everywhere", dependencies=[may_all])
+    async def delete_customer(customer_id: CustomerId) -> Response:
+        return _json(await in_thread(eraser.erase, customer_id, exclusively))
+
+    return router
+
+
+def _links(unsubscriber: Unsubscriber) -> APIRouter:
+    router = APIRouter(tags=["links"])
+
+    @router.get("/u/{token}", summary="Asks before it unsubscribes", responses={404: {}})
+    async def ask(token: str) -> Response:
+        link = await in_thread(unsubscriber.read_token, token)
+        if link is None:
+            return _unknown_link()
+        return _page(
+            "Unsubscribe",
+            f"<p>Stop marketing messages by {_word(link)}?</p>"
+            '<form method="post"><button type="submit">Unsubscribe</button></form>',
+        )
+
+    @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", responses={404: {}})
+    async def unsubscribe(token: str) -> Response:
+        link = await in_thread(unsubscriber.read_token, token)
+        if link is None:
+            return _unknown_link()
+        await in_thread(unsubscriber.unsubscribe, link)
+        return _page("Unsubscribed", f"<p>You will get no more marketing messages by {_word(link)}.</p>")
+
+    return router
+
+
+def _word(link: Link) -> str:
+    return {"email": "e-mail", "sms": "SMS", "push": "push notification", "call": "phone"}.get(
+        link.channel, escape(link.channel)
+    )
+
+
+def _unknown_link() -> Response:
+    return _page("This link does not work", "<p>It is incomplete or not ours. Copy the whole link.</p>", 404)
+
+
+def _page(title: str, body: str, status: int = 200) -> Response:
+    html = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem;"
+        "color:#1a1a1a;background:#fff}button{font:inherit;padding:.5rem 1.25rem}</style></head>"
+        f"<body><main><h1>{title}</h1>{body}</main></body></html>"
+    )
+    return Response(html, status, _PAGE_HEADERS, media_type="text/html; charset=utf-8")
+
+
+def _utc(name: str, at: datetime | None) -> datetime | None:
+    """Query times: with an offset, or UTC; years that cannot be reckoned with are refused."""
+    if at is None:
+        return None
+    if not 1970 <= at.year <= 2100:
+        raise Invalid(f"{name}: the year {at.year} is outside 1970 to 2100", [FieldError(name, "choose another year")])
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")

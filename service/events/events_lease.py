@@ -1,0 +1,36 @@
+"""One process at a time applies events, joins histories, erases and flushes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from service.clock import SystemClock
+from service.storage.database import Connection, Database
+from service.storage.lease import release, take
+
+LEASE = "events"
+LEASE_S = 5.0
+
+
+class LostLease(Exception):
+    """Another process works on events now."""
+
+
+class EventsLease:
+    """This process's claim. Held for five seconds after each use, by the machine's clock, not a simulated one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._clock = SystemClock()
+        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    def hold(self, connection: Connection) -> None:
+        """Takes or renews the lease inside a write transaction; `LostLease` when another process has it."""
+        if not take(connection, LEASE, self._holder, self._clock.now(), LEASE_S):
+            raise LostLease
+
+    def release(self) -> None:
+        """Lets the next process begin at once."""
+        with self._database.write() as connection:
+            release(connection, LEASE, self._holder)

@@ -76,6 +76,11 @@ class Offer:
     info: OfferInfo
 
     @property
+    def longest_cap_days(self) -> float:
+        """The longest window of its caps of one customer; 0 without any."""
+        return max((cap.per_days for cap in self.caps if cap.per == "customer"), default=0.0)
+
+    @property
     def shared_limits(self) -> bool:
         """Whether customers compete for this offer: a cap over everyone, or a budget that its cost uses up."""
         return any(cap.per == "everyone" for cap in self.caps) or (self.budget is not None and self.cost > 0)

@@ -1,0 +1,120 @@
+"""All that a decision depends on, as values: the same case gives the same decision, today or from a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.offers.cel import Answer
+    from service.offers.offer import Offer
+
+ARMS = ("model", "random", "business_as_usual", "holdout")
+PULLED = frozenset({"web"})
+"""Channels that the customer comes to: no message goes out, so they know no fatigue and no caps over all channels."""
+WORDED = frozenset({"email", "sms", "push", "web"})
+"""Channels that show words, so an action on them needs approved content."""
+US = 1_000_000
+DAY_US = 86_400 * US
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCap:
+    """At most `max` messages a customer in any `per_days` days, on one channel or (None) on all together."""
+
+    channel: str | None
+    max: int
+    per_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The installation's rules, as they stood when the decision was made. `version` names their content."""
+
+    version: str
+    exploration: float
+    floor: float
+    fatigue_cost: float
+    caps: tuple[MessageCap, ...]
+    consent_when_unknown: str
+    quiet_start: time
+    quiet_end: time
+    quiet_channels: frozenset[str]
+    default_timezone: str
+    placement_channels: tuple[str, ...]
+    business_as_usual: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What a decision may know of a customer. `suppressed` maps a channel (or "all") to the reason."""
+
+    customer_id: str
+    known: bool = False
+    timezone: str | None = None
+    locale: str | None = None
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    segments: tuple[str, ...] = ()
+    consents: Mapping[str, Any] = field(default_factory=dict)
+    profiling: bool = True
+    suppressed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. Times in microseconds since 1970; `expires` is None once the message was delivered."""
+
+    at: int
+    expires: int | None
+    channel: str
+    offer_id: str
+    message: bool
+    impression: bool
+
+    def holds(self, now: int) -> bool:
+        """Whether it counts: delivered, or reserved and not yet given back."""
+        return self.expires is None or self.expires > now
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all customers together have used of one limit of an offer: `used` impressions or money, the `oldest` one."""
+
+    used: float
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the ledger says: this customer's entries, and the shared limits by (offer, index of the limit)."""
+
+    entries: tuple[Entry, ...] = ()
+    shared: Mapping[tuple[str, int], Shared] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A decision to make. `answers` holds what each CEL expression says; `missing` offers have no common channel."""
+
+    customer: Customer
+    placement: str
+    channels: tuple[str, ...]
+    offers: tuple[Offer, ...]
+    at: datetime
+    arm: str
+    seed: int
+    top_k: int
+    rules: Rules
+    usage: Usage
+    answers: Mapping[str, Answer]
+
+    @property
+    def now_us(self) -> int:
+        return microseconds(self.at)
+
+
+def microseconds(at: datetime) -> int:
+    """Whole microseconds since 1970."""
+    return int(at.timestamp()) * US + at.microsecond

@@ -1,0 +1,87 @@
+"""From a case and its probabilities to a ranking: verdicts, worth, propensities, the draw. Pure.
+
+The first place is drawn from the policy of the arm; `propensity` is that policy's probability of putting the
+candidate first. The places behind it follow by expected value (in the random arm: by chance). The list ends where
+sending nothing would come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.decisions.arbitration import expected_values
+from service.decisions.case import Case
+from service.decisions.policy import certain, draw, inverse_gap, sample, shuffled, uniform
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One eligible candidate, weighed. Without offer and channel it is "send nothing". `rank` counts from 1."""
+
+    offer_id: str | None
+    channel: str | None
+    probability: float | None
+    expected_value: float
+    propensity: float
+    rank: int | None
+
+
+def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float]) -> list[Candidate]:
+    """Every eligible candidate and, last, sending nothing, with propensities that sum to 1 and their ranks.
+
+    When nothing is sent, "send nothing" has rank 1.
+    """
+    values = expected_values(case, eligible, probabilities)
+    weights = _weights(case, eligible, values)
+    order = _order(case, values, sample(weights, draw(case.seed, 0)))
+    ranks = {position: rank for rank, position in enumerate(order, 1)}
+    chosen = [
+        Candidate(
+            case.offers[position].offer_id,
+            channel,
+            probabilities[index],
+            values[index],
+            weights[index],
+            ranks.get(index),
+        )
+        for index, (position, channel) in enumerate(eligible)
+    ]
+    nothing = len(eligible)
+    return [*chosen, Candidate(None, None, None, 0.0, weights[nothing], ranks.get(nothing))]
+
+
+def _weights(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float]) -> list[float]:
+    nothing = len(eligible)
+    match case.arm:
+        case "holdout":
+            return certain(nothing + 1, nothing)
+        case "random":
+            return uniform(nothing + 1)
+        case "business_as_usual":
+            return certain(nothing + 1, _usual(case, eligible))
+        case _:
+            return inverse_gap(values, case.rules.exploration, case.rules.floor)
+
+
+def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:
+    """What the old way would send: the placement's fixed offer on the first open channel asked for, or nothing.
+
+    Where no offer is named: the eligible one of the highest priority, by the order of the catalogue.
+    """
+    usual = case.rules.business_as_usual
+    fitting = [index for index, (position, _) in enumerate(eligible) if usual in {None, case.offers[position].offer_id}]
+    return max(fitting, key=lambda i: (case.offers[eligible[i][0]].priority, -i)) if fitting else len(eligible)
+
+
+def _order(case: Case, values: Sequence[float], first: int) -> list[int]:
+    nothing = len(values) - 1
+    if first == nothing or case.arm in {"holdout", "business_as_usual"}:
+        return [first]
+    rest = [position for position in range(len(values)) if position != first]
+    if case.arm == "random":
+        rest = shuffled(rest, case.seed, 1)
+        rest = rest[: rest.index(nothing)]
+    else:
+        rest = sorted((p for p in rest if values[p] > 0.0), key=lambda p: (-values[p], p))
+    return [first, *rest[: case.top_k - 1]]

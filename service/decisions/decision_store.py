@@ -1,0 +1,185 @@
+"""Records of decisions, their outcomes, and each offer's response rates. SQL only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    delete,
+    func,
+    select,
+    update,
+)
+
+from service.storage.database import Connection, UtcTime, metadata, upsert
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", String, primary_key=True),
+    Column("customer_id", String, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("placement", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("policy", String, nullable=False),
+    Column("policy_version", String, nullable=False),
+    Column("offer_id", String),
+    Column("channel", String),
+    Column("candidates", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Index("ix_decisions_customer_decided", "customer_id", "decided_at"),
+)
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("message_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("decision_id", String, nullable=False),
+    Column("customer_id", String, nullable=False),
+    Column("offer_id", String),
+    Column("channel", String),
+    Column("at", UtcTime, nullable=False),
+    Column("value_cents", BigInteger),
+    Column("machine", Boolean, nullable=False),
+    Index("ix_outcomes_decision", "decision_id"),
+    Index("ix_outcomes_customer", "customer_id"),
+)
+offer_rates = Table(
+    "offer_rates",
+    metadata,
+    Column("offer_id", String, primary_key=True),
+    Column("channel", String, primary_key=True),
+    Column("shown", BigInteger, nullable=False),
+    Column("converted", BigInteger, nullable=False),
+)
+_HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Deliveries of an offer on a channel, and how many of them led to an order or a redemption."""
+
+    shown: int
+    converted: int
+
+
+def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes records; each row has every column."""
+    if rows:
+        connection.execute(decisions.insert(), list(rows))
+
+
+def read_decision(connection: Connection, decision_id: str) -> Any | None:
+    """One decision's row, or None."""
+    return connection.execute(select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()
+
+
+def read_heads(connection: Connection, decision_ids: Sequence[str]) -> dict[str, Any]:
+    """Decisions by id, without their records."""
+    rows = connection.execute(select(*_HEAD).where(decisions.c.decision_id.in_(decision_ids)))
+    return {row.decision_id: row for row in rows}
+
+
+def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[Any]:
+    """A customer's decisions, newest first."""
+    query = select(decisions).where(decisions.c.customer_id == customer_id)
+    return list(
+        connection.execute(query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc()).limit(limit))
+    )
+
+
+def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
+    """All decisions with their candidates but without their records, in chunks, in the order of their ids."""
+    after = ""
+    while True:
+        query = select(*_HEAD, decisions.c.candidates).where(decisions.c.decision_id > after)
+        rows = connection.execute(query.order_by(decisions.c.decision_id).limit(size)).all()
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].decision_id
+
+
+def add_outcomes(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes outcomes; one that is there already (same message and kind) stays as it is."""
+    upsert(connection, outcomes, rows, update=())
+
+
+def add_outcome(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Writes an outcome; False when it was there already."""
+    return upsert(connection, outcomes, [row], update=()) == 1
+
+
+def responded(connection: Connection, decision_id: str, offer_id: str | None) -> int:
+    """How many orders and redemptions were put down to a decision's offer."""
+    where = (outcomes.c.decision_id == decision_id) & outcomes.c.kind.in_(("converted", "redeemed"))
+    where &= outcomes.c.offer_id.is_(None) if offer_id is None else outcomes.c.offer_id == offer_id
+    return int(connection.execute(select(func.count()).select_from(outcomes).where(where)).scalar_one())
+
+
+def outcomes_of(connection: Connection, decision_id: str) -> list[Any]:
+    """A decision's outcomes, oldest first."""
+    query = select(outcomes).where(outcomes.c.decision_id == decision_id)
+    return list(connection.execute(query.order_by(outcomes.c.at, outcomes.c.message_id)))
+
+
+def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequence[Any]]:
+    """All outcomes in chunks, in the order of message and kind."""
+    message, kind = "", ""
+    while True:
+        after = (outcomes.c.message_id > message) | ((outcomes.c.message_id == message) & (outcomes.c.kind > kind))
+        query = select(outcomes).where(after).order_by(outcomes.c.message_id, outcomes.c.kind).limit(size)
+        rows = connection.execute(query).all()
+        if not rows:
+            return
+        yield rows
+        message, kind = rows[-1].message_id, rows[-1].kind
+
+
+def count_response(connection: Connection, offer_id: str, channel: str, shown: int, converted: int) -> None:
+    """Adds to the rates of an offer on a channel."""
+    key = {"offer_id": offer_id, "channel": channel}
+    upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0}], update=())
+    here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
+    moved = {"shown": offer_rates.c.shown + shown, "converted": offer_rates.c.converted + converted}
+    connection.execute(update(offer_rates).where(here).values(moved))
+
+
+def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
+    """Every offer's rates by (offer, channel)."""
+    rows = connection.execute(select(offer_rates))
+    return {(row.offer_id, row.channel): Rate(row.shown, row.converted) for row in rows}
+
+
+def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:
+    """Gives the decisions and outcomes of one id of a person to another. Records keep the id they were made for."""
+    for table in (decisions, outcomes):
+        connection.execute(update(table).where(table.c.customer_id == from_id).values(customer_id=to_id))
+
+
+def erase_decisions(connection: Connection, customer_id: str) -> dict[str, int]:
+    """Deletes a customer's decisions and outcomes; rates are aggregates and stay. Returns how many of each."""
+    return {
+        table.name: connection.execute(delete(table).where(table.c.customer_id == customer_id)).rowcount
+        for table in (decisions, outcomes)
+    }
+
+
+def held_of(connection: Connection, customer_id: str) -> tuple[Iterable[Any], Iterable[Any]]:
+    """Every decision and outcome of a customer, for their export."""
+    mine = connection.execute(
+        select(decisions).where(decisions.c.customer_id == customer_id).order_by(decisions.c.decided_at)
+    ).all()
+    theirs = connection.execute(
+        select(outcomes).where(outcomes.c.customer_id == customer_id).order_by(outcomes.c.at)
+    ).all()
+    return mine, theirs

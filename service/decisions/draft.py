@@ -1,0 +1,38 @@
+"""A decision as it is being made: its case, what models said of it, and the answer that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from features.rows import CustomerRow
+from service.decisions.case import Case, Customer
+from service.decisions.choose import Candidate
+from service.decisions.eligibility import Verdicts
+from service.decisions.schemas import DecisionIn
+
+
+@dataclass(slots=True)
+class Draft:
+    """`customer` is all that is known of the customer, `case.customer` what the decision may use of it."""
+
+    decision_id: str
+    request: DecisionIn
+    case: Case
+    customer: Customer
+    row: CustomerRow | None
+    contextless: str | None
+    verdicts: Verdicts
+    eligible: Sequence[tuple[int, str]]
+    probabilities: Sequence[float] = ()
+    scored_by: str | None = None
+    candidates: Sequence[Candidate] = ()
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    degraded: list[str] = field(default_factory=list)
+
+    def degrade(self, part: str) -> None:
+        """Names a part that a fallback stands in for."""
+        if part not in self.degraded:
+            self.degraded.append(part)

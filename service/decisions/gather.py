@@ -1,0 +1,248 @@
+"""Reads all that decisions need, once for many of them, and puts it into cases."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from features.rows import CustomerRow
+from service.clock import new_id
+from service.decisions.arbitration import FATIGUE_DAYS
+from service.decisions.arms import arm_of
+from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
+from service.decisions.draft import Draft
+from service.decisions.eligibility import candidates, judge
+from service.decisions.ledger_store import FOREVER, read_entries, read_shared
+from service.decisions.policy import seed_of
+from service.decisions.ports import Features, Models, ReadCustomers
+from service.decisions.rules import RuleBook
+from service.decisions.schemas import DecisionIn
+from service.decisions.suppression_store import read_suppressed
+from service.errors import FieldError, Invalid
+from service.offers.catalogue import Catalogue, CatalogueCache, distinct_expressions
+from service.offers.cel import Answer, Expression, ask, prepare
+from service.offers.offer import Offer
+from service.storage.database import Connection, Database
+
+log = logging.getLogger(__name__)
+MOST_OFFERS = 300
+"""Offers weighed in one decision; of a larger catalogue the shortlist (Catalogue.shortlist)."""
+SCORES = ("lead", "churn", "winback")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where things are read from."""
+
+    database: Database
+    catalogue: CatalogueCache
+    read_customers: ReadCustomers
+    features: Features
+    models: Models
+    rules: RuleBook
+    secret: str
+
+
+def gather(sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None) -> list[Draft]:
+    """A draft of each request: candidates judged, nothing scored yet. `Invalid` names an offer that is unknown.
+
+    `first`: place in its batch of the first request, for the names of fields; None where it came alone.
+    """
+    with sources.database.read() as connection:
+        catalogue = sources.catalogue.current(connection)
+        people = _people(connection, sources, requests)
+        wanted = [(people[request.customer_id].customer_id, request) for request in requests]
+        ledger = LedgerView(connection, wanted, catalogue.longest_cap_days, sources.rules, now)
+        rows, unread = _rows(sources.features, requests, people, now)
+        drafts = []
+        for index, request in enumerate(requests):
+            place = "" if first is None else f"requests[{first + index}]."
+            person = people[request.customer_id]
+            row = rows.get((person.customer_id, request.at or now))
+            offers = _offers(catalogue, request, row, now, place)
+            draft = _draft(sources, request, now, person, row, offers, ledger)
+            if not person.known and row is None:
+                draft.degrade("unknown_customer")
+            if unread or (row is None and person.known and person.profiling):
+                draft.degrade("features")
+            drafts.append(draft)
+    return drafts
+
+
+def _people(connection: Connection, sources: Sources, requests: Sequence[DecisionIn]) -> dict[str, Customer]:
+    ids = list(dict.fromkeys(request.customer_id for request in requests))
+    found = sources.read_customers(connection, ids)
+    suppressed = read_suppressed(connection, list({person.customer_id for person in found.values()}))
+    return {
+        asked: Customer(
+            person.customer_id,
+            person.known,
+            person.timezone,
+            person.locale,
+            person.traits,
+            person.segments,
+            person.consents,
+            person.profiling,
+            suppressed.get(person.customer_id, {}),
+        )
+        for asked, person in found.items()
+    }
+
+
+class LedgerView:
+    """What the ledger says for a set of requests, read with few queries."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        wanted: Sequence[tuple[str, DecisionIn]],
+        offer_days: float,
+        rules: RuleBook,
+        now: datetime,
+    ) -> None:
+        """`wanted`: customers with what is asked for them; `offer_days`: the longest window of a cap of an offer."""
+        caps = [cap.per_days for _, request in wanted for cap in rules.rules(request.placement).caps]
+        days = max([*caps, offer_days, FATIGUE_DAYS])
+        first = min(microseconds(request.at or now) for _, request in wanted)
+        self._entries = read_entries(connection, sorted({name for name, _ in wanted}), first - round(days * DAY_US))
+        self._connection = connection
+        self._shared: dict[tuple[int, int, str], dict[tuple[str, int], Shared]] = {}
+
+    def usage(self, customer_id: str, offers: Sequence[Offer], at: datetime, as_of: bool) -> Usage:
+        """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
+        now = microseconds(at)
+        until = now if as_of else FOREVER
+        entries: tuple[Entry, ...] = self._entries.get(customer_id, ())
+        if as_of:
+            entries = tuple(entry for entry in entries if entry.at <= until)
+        shared: dict[tuple[str, int], Shared] = {}
+        for offer in offers:
+            if offer.shared_limits:
+                key = (now, until, offer.offer_id)
+                if key not in self._shared:
+                    self._shared[key] = read_shared(self._connection, [offer], now, until)
+                shared.update(self._shared[key])
+        return Usage(entries, shared)
+
+
+def _rows(
+    features: Features, requests: Sequence[DecisionIn], people: Mapping[str, Customer], now: datetime
+) -> tuple[dict[tuple[str, datetime], CustomerRow], bool]:
+    """Feature rows by (customer, time) of those who may be profiled; and whether reading failed."""
+    wanted: dict[datetime, dict[str, None]] = {}
+    for request in requests:
+        person = people[request.customer_id]
+        if person.profiling:
+            wanted.setdefault(request.at or now, {})[person.customer_id] = None
+    found: dict[tuple[str, datetime], CustomerRow] = {}
+    try:
+        for at, ids in wanted.items():
+            names = list(ids)
+            for name, row in zip(names, features.read(names, at), strict=True):
+                if row is not None:
+                    found[name, at] = row
+    except Exception:  # whatever fails in the feature store, the customer still gets a decision
+        log.exception("the online features could not be read; deciding without them")
+        return {}, True
+    return found, False
+
+
+def _offers(
+    catalogue: Catalogue, request: DecisionIn, row: CustomerRow | None, now: datetime, place: str
+) -> tuple[Offer, ...]:
+    if request.offers is None:
+        liked = {name: counts[0] for name, counts in row.affinity.items()} if row is not None else {}
+        return catalogue.shortlist(request.at or now, liked, MOST_OFFERS)
+    unknown = [
+        FieldError(f"{place}offers[{index}]", f"there is no offer {offer_id!r}")
+        for index, offer_id in enumerate(request.offers)
+        if offer_id not in catalogue.by_id
+    ]
+    if unknown:
+        raise Invalid(f"{unknown[0].field}: {unknown[0].detail}", unknown)
+    return tuple(catalogue.by_id[offer_id] for offer_id in sorted(request.offers))
+
+
+def _draft(
+    sources: Sources,
+    request: DecisionIn,
+    now: datetime,
+    customer: Customer,
+    row: CustomerRow | None,
+    offers: tuple[Offer, ...],
+    ledger: LedgerView,
+) -> Draft:
+    at = request.at or now
+    decision_id = new_id(at)
+    rules = sources.rules.rules(request.placement)
+    used = customer if customer.profiling else replace(customer, traits={}, segments=())
+    models: dict[str, str] = {}
+    answers = ask_rules(sources.models, distinct_expressions(offers), used, row, request.context, at, models)
+    case = Case(
+        customer=used,
+        placement=request.placement,
+        channels=tuple(request.channels or rules.placement_channels),
+        offers=offers,
+        at=at,
+        arm=arm_of(customer.customer_id, request.placement, sources.rules.shares(request.placement), sources.secret),
+        seed=seed_of(sources.secret, decision_id),
+        top_k=request.top_k,
+        rules=rules,
+        usage=ledger.usage(customer.customer_id, offers, at, request.at is not None),
+        answers=answers,
+    )
+    verdicts = judge(case)
+    return Draft(
+        decision_id,
+        request,
+        case,
+        customer,
+        row,
+        None if customer.profiling else "profiling_opt_out",
+        verdicts,
+        candidates(case, verdicts),
+        models=models,
+    )
+
+
+def ask_rules(
+    models: Models,
+    expressions: Mapping[str, Expression],
+    customer: Customer,
+    row: CustomerRow | None,
+    context: Mapping[str, Any],
+    at: datetime,
+    versions: dict[str, str],
+) -> dict[str, Answer]:
+    """What each expression says; scores are computed only where one asks for them, and their models named."""
+    if not expressions:
+        return {}
+    scores: dict[str, float] = {}
+    if row is not None and any(expression.uses_scores for expression in expressions.values()):
+        scores = _scores(models, row, versions)
+    prepared = prepare(customer.traits, _read_by(expressions, row), customer.segments, scores, context, at)
+    return {source: ask(expression, prepared) for source, expression in expressions.items()}
+
+
+def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> Mapping[str, float]:
+    """Only the features that some expression reads: building the variables is what costs."""
+    if row is None:
+        return {}
+    if any(expression.features is None for expression in expressions.values()):
+        return row.values
+    names = {name for expression in expressions.values() for name in expression.features or ()}
+    return {name: row.values[name] for name in names if name in row.values}
+
+
+def _scores(models: Models, row: CustomerRow, versions: dict[str, str]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name in SCORES:
+        model = models.get(name)
+        score = None if model is None else model.score(row)
+        if score is not None and score.probability is not None:
+            scores[name] = score.probability
+            versions[name] = str(model.version) if model is not None else ""
+    return scores

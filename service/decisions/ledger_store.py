@@ -1,0 +1,191 @@
+"""The ledger of messages and impressions: reserved with the decision, used on delivery, else free again by time.
+
+A reservation is made in the transaction that has just counted, behind a lock on the customer and on the offers that
+customers share (SQLite has one writer; Postgres takes advisory locks in one order). So a cap of N never gives N+1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from service.decisions.case import DAY_US, Entry, Shared
+from service.offers.offer import Offer
+from service.storage.database import Connection, metadata
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("decision_id", String, primary_key=True),
+    Column("rank", Integer, primary_key=True),
+    Column("customer_id", String, nullable=False),
+    Column("offer_id", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("message", Boolean, nullable=False),
+    Column("impression", Boolean, nullable=False),
+    Column("cost", Float, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Index("ix_ledger_customer_at", "customer_id", "at"),
+    Index("ix_ledger_offer_at", "offer_id", "at"),
+)
+_ENTRIES = select(
+    ledger.c.customer_id,
+    ledger.c.at,
+    ledger.c.expires,
+    ledger.c.channel,
+    ledger.c.offer_id,
+    ledger.c.message,
+    ledger.c.impression,
+).where(ledger.c.at > bindparam("since"), ledger.c.at <= bindparam("until"))
+_OF_ONE = _ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(
+    ledger.c.at, ledger.c.decision_id, ledger.c.rank
+)
+_OF_MANY = _ENTRIES.where(ledger.c.customer_id.in_(bindparam("customers", expanding=True))).order_by(
+    ledger.c.at, ledger.c.decision_id, ledger.c.rank
+)
+_SHARED = select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func.min(ledger.c.at)).where(
+    ledger.c.offer_id == bindparam("offer"),
+    ledger.c.at > bindparam("since"),
+    ledger.c.at <= bindparam("until"),
+    ledger.c.impression,
+    or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
+)
+_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+FOREVER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A line of the ledger that a delivery has used, or had used before (`first` is false)."""
+
+    decision_id: str
+    rank: int
+    offer_id: str
+    channel: str
+    first: bool
+
+
+def lock(connection: Connection, customers: Iterable[str], offers: Iterable[str]) -> None:
+    """Makes others who count for the same customers and shared offers wait until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        return
+    names = {f"customer {name}" for name in customers} | {f"offer {name}" for name in offers}
+    keys = sorted(xxhash.xxh3_64_intdigest(name.encode()) - 2**63 for name in names)
+    if keys:
+        connection.execute(_LOCK, {"keys": keys})
+
+
+def read_entries(
+    connection: Connection, customers: Sequence[str], since: int, until: int = FOREVER
+) -> dict[str, tuple[Entry, ...]]:
+    """Each customer's lines in (since, until], oldest first. Times in microseconds."""
+    if len(customers) == 1:
+        rows = connection.execute(_OF_ONE, {"customer": customers[0], "since": since, "until": until})
+    else:
+        rows = connection.execute(_OF_MANY, {"customers": list(customers), "since": since, "until": until})
+    found: dict[str, list[Entry]] = {}
+    for customer, at, expires, channel, offer, message, impression in rows:
+        found.setdefault(customer, []).append(Entry(at, expires, channel, offer, message, impression))
+    return {customer: tuple(entries) for customer, entries in found.items()}
+
+
+def read_shared(
+    connection: Connection, offers: Iterable[Offer], now: int, until: int = FOREVER
+) -> dict[tuple[str, int], Shared]:
+    """What all customers have used of each shared limit: by (offer, index of its cap; -1 is the budget)."""
+    found: dict[tuple[str, int], Shared] = {}
+    for offer in offers:
+        for index, cap in enumerate(offer.caps):
+            if cap.per == "everyone":
+                count, _, oldest = _used(connection, offer.offer_id, cap.per_days, now, until)
+                found[offer.offer_id, index] = Shared(float(count), oldest)
+        if offer.budget is not None and offer.cost > 0:
+            _, cost, oldest = _used(connection, offer.offer_id, offer.budget.per_days, now, until)
+            found[offer.offer_id, -1] = Shared(float(cost), oldest)
+    return found
+
+
+def _used(connection: Connection, offer: str, days: float, now: int, until: int) -> tuple[int, float, int | None]:
+    since = now - round(days * DAY_US)
+    row = connection.execute(_SHARED, {"offer": offer, "since": since, "until": until, "now": now}).one()
+    return int(row[0]), float(row[1]), None if row[2] is None else int(row[2])
+
+
+def reserve(connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes reservations; each line has every column of the ledger."""
+    if lines:
+        connection.execute(ledger.insert(), list(lines))
+
+
+def use(
+    connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
+) -> Delivered | None:
+    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told, else its first.
+
+    The one message that the decision reserved becomes this one. None when the decision has no line.
+    """
+    rows = connection.execute(select(ledger).where(ledger.c.decision_id == decision_id).order_by(ledger.c.rank)).all()
+    if not rows:
+        return None
+    row = min(rows, key=lambda r: (offer_id not in {None, r.offer_id}, channel not in {None, r.channel}, r.rank))
+    if row.expires is None:
+        return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
+    here = ledger.c.decision_id == decision_id
+    connection.execute(
+        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires.is_not(None)).values(message=False)
+    )
+    connection.execute(
+        update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
+    )
+    return Delivered(decision_id, row.rank, row.offer_id, row.channel, True)
+
+
+def release(connection: Connection, decision_id: str) -> int:
+    """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
+    unused = (ledger.c.decision_id == decision_id) & ledger.c.expires.is_not(None)
+    return connection.execute(delete(ledger).where(unused)).rowcount
+
+
+def delivered_to(connection: Connection, customer_id: str, since: int, until: int) -> list[Any]:
+    """Delivered lines of a customer in [since, until], newest first."""
+    where = (ledger.c.customer_id == customer_id) & ledger.c.at.between(since, until) & ledger.c.expires.is_(None)
+    return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
+
+
+def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Any]:
+    """Lines of one offer to a customer in [since, until], delivered or not, newest first."""
+    where = (ledger.c.customer_id == customer_id) & (ledger.c.offer_id == offer_id)
+    where &= ledger.c.at.between(since, until)
+    return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
+
+
+def move_ledger(connection: Connection, from_id: str, to_id: str) -> None:
+    """Joins the counts of two ids of one person."""
+    connection.execute(update(ledger).where(ledger.c.customer_id == from_id).values(customer_id=to_id))
+
+
+def erase_ledger(connection: Connection, customer_id: str) -> int:
+    """Forgets whom the lines were for; shared limits keep their counts. Returns how many lines."""
+    anonymous = update(ledger).where(ledger.c.customer_id == customer_id).values(customer_id="")
+    return connection.execute(anonymous).rowcount

@@ -1,0 +1,84 @@
+"""How a candidate is drawn: exact probabilities, and draws that anyone can repeat from the seed. Pure.
+
+Inverse gap weighting is SquareCB (Foster and Rakhlin, "Beyond UCB: Optimal and Efficient Contextual Bandits with
+Regression Oracles", ICML 2020, algorithm 1): p(a) = 1 / (K + gamma x gap(a)) for all but the best, which gets the rest.
+Here gamma = exploration x K and gaps are shares of the range of the values, so that neither the currency nor the
+number of candidates changes how bold the policy is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import fsum
+
+import xxhash
+
+MOST_BY_FLOOR = 0.2
+"""The floors of all candidates together take at most this share of the probability."""
+
+
+def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> list[float]:
+    """SquareCB's probabilities over `values` (at least one), each at least `floor` (or less: see `MOST_BY_FLOOR`).
+
+    Example: values 1.0, 0.5, 0.0 with exploration 20 and no floor give 0.954, 0.030, 0.016.
+    """
+    count = len(values)
+    best = max(range(count), key=values.__getitem__)
+    span = values[best] - min(values)
+    least = min(floor, MOST_BY_FLOOR / count)
+    free = 1.0 - least * count
+    weights = [
+        least + free / (count * (1.0 + (exploration * (values[best] - value) / span if span > 0 else 0.0)))
+        for value in values
+    ]
+    weights[best] = 0.0
+    weights[best] = 1.0 - fsum(weights)
+    return weights
+
+
+def uniform(count: int) -> list[float]:
+    """The same probability for each."""
+    weights = [1.0 / count] * count
+    weights[-1] = 1.0 - fsum(weights[:-1])
+    return weights
+
+
+def certain(count: int, position: int) -> list[float]:
+    """All probability on one."""
+    weights = [0.0] * count
+    weights[position] = 1.0
+    return weights
+
+
+def draw(seed: int, step: int) -> float:
+    """A number in [0, 1) with 53 random bits: a hash of the seed and the step."""
+    return (xxhash.xxh3_64_intdigest(step.to_bytes(8, "little"), seed) >> 11) * 2.0**-53
+
+
+def sample(weights: Sequence[float], at: float) -> int:
+    """The position at which the running sum of `weights` passes `at`. Never one without weight."""
+    running = 0.0
+    last = 0
+    for position, weight in enumerate(weights):
+        if weight <= 0.0:
+            continue
+        running += weight
+        last = position
+        if at < running:
+            return position
+    return last
+
+
+def shuffled(positions: Sequence[int], seed: int, step: int) -> list[int]:
+    """A uniformly random order (Fisher and Yates), from the seed; `step` is the first draw it uses."""
+    order = list(positions)
+    for index in range(len(order) - 1, 0, -1):
+        other = int(draw(seed, step) * (index + 1))
+        order[index], order[other] = order[other], order[index]
+        step += 1
+    return order
+
+
+def seed_of(secret: str, decision_id: str) -> int:
+    """The seed of one decision."""
+    return xxhash.xxh3_64_intdigest(f"{secret}\0seed\0{decision_id}".encode())

@@ -1,0 +1,70 @@
+"""What decisions ask of others; wiring gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from features.rows import CustomerRow
+from service.decisions.case import Customer
+from service.offers.offer import Offer
+from service.storage.database import Connection
+
+
+class Person(Protocol):
+    """What the customers' slice knows of a person; `customer_id` is the present one of the id asked for."""
+
+    @property
+    def customer_id(self) -> str: ...
+    @property
+    def known(self) -> bool: ...
+    @property
+    def timezone(self) -> str | None: ...
+    @property
+    def locale(self) -> str | None: ...
+    @property
+    def traits(self) -> Mapping[str, Any]: ...
+    @property
+    def segments(self) -> tuple[str, ...]: ...
+    @property
+    def consents(self) -> Mapping[str, Any]: ...
+    @property
+    def profiling(self) -> bool: ...
+
+
+ReadCustomers = Callable[[Connection, Sequence[str]], Mapping[str, Person]]
+"""Every id asked for with what is known of that person (`known` false: nothing)."""
+ChooseContent = Callable[[Offer, str, str, Customer], "dict[str, Any] | None"]
+"""(offer, channel, locale, customer) -> approved content rendered for the customer, or None where there is none."""
+
+
+class Features(Protocol):
+    """The online features (features.rows.OnlineFeatures)."""
+
+    def read(self, customer_ids: Sequence[str], as_of: datetime) -> Sequence[CustomerRow | None]: ...
+
+
+class Models(Protocol):
+    """The served models (models.registry.ServedModels); None where no version is served."""
+
+    def get(self, name: str) -> Any | None: ...
+
+
+class NoFeatures:
+    """Nothing is known of anyone."""
+
+    def read(self, customer_ids: Sequence[str], as_of: datetime) -> Sequence[CustomerRow | None]:
+        return [None] * len(customer_ids)
+
+
+class NoModels:
+    """No model is trained yet."""
+
+    def get(self, name: str) -> Any | None:
+        return None
+
+
+def no_content(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
+    """Nothing is approved yet."""
+    return None

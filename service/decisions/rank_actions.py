@@ -1,0 +1,242 @@
+"""The decision: gather, judge, score, weigh, draw, word, record and reserve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.clock import Clock
+from service.decisions.case import WORDED, Case, Entry, Shared, Usage, microseconds
+from service.decisions.choose import choose
+from service.decisions.decision_store import add_decisions, read_rates
+from service.decisions.draft import Draft
+from service.decisions.eligibility import judge
+from service.decisions.gather import LedgerView, Sources, gather
+from service.decisions.ledger_store import lock, reserve
+from service.decisions.ports import ChooseContent, Features, Models, ReadCustomers
+from service.decisions.rates import PooledRates
+from service.decisions.record import answer, pack
+from service.decisions.rules import RuleBook
+from service.decisions.schemas import DecisionIn
+from service.decisions.score import Scorer
+from service.errors import Unavailable
+from service.offers.catalogue import CatalogueCache
+from service.settings import Settings
+from service.storage.database import Connection, Database
+
+CHUNK = 100
+"""Decisions of a batch that are read together and written in one transaction."""
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a returned action reserves."""
+
+    decision_id: str
+    rank: int
+    customer_id: str
+    offer_id: str
+    channel: str
+    message: bool
+    impression: bool
+    cost: float
+    at: int
+    expires: int
+
+    def entry(self) -> Entry:
+        return Entry(self.at, self.expires, self.channel, self.offer_id, self.message, self.impression)
+
+    def row(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Decider:
+    """Makes decisions. One for each process; safe for threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        settings: Settings,
+        catalogue: CatalogueCache,
+        read_customers: ReadCustomers,
+        features: Features,
+        models: Models,
+        choose_content: ChooseContent,
+    ) -> None:
+        rules = RuleBook(settings)
+        self.sources = Sources(database, catalogue, read_customers, features, models, rules, settings.decisions.seed)
+        self._clock = clock
+        self._content = choose_content
+        self._locale = settings.default_locale
+        self._keep = timedelta(hours=settings.decisions.reservation_hours)
+
+    def decide(self, request: DecisionIn) -> dict[str, Any]:
+        """One decision as the API answers it. `Invalid` names an unknown offer."""
+        return self._decide([request], prefix=False)[0]
+
+    def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
+        """Decisions in the order of their requests; later ones see what earlier ones reserved."""
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(requests), CHUNK):
+            answers += self._decide(requests[start : start + CHUNK], prefix=True, first=start)
+        return answers
+
+    def _decide(self, requests: Sequence[DecisionIn], prefix: bool, first: int = 0) -> list[dict[str, Any]]:
+        """Drafts, then writes those whose reservations still fit; the rest is drafted again with what it lost to."""
+        now = self._clock.now()
+        answers: dict[int, dict[str, Any]] = {}
+        waiting = list(range(len(requests)))
+        for _ in range(ATTEMPTS):
+            drafts = self.draft([requests[index] for index in waiting], now, prefix, first)
+            refused = self._write(drafts, now)
+            for index, draft in zip(waiting, drafts, strict=True):
+                if draft.decision_id not in refused:
+                    answers[index] = answer(draft)
+            waiting = [index for index in waiting if index not in answers]
+            if not waiting:
+                return [answers[index] for index in range(len(requests))]
+        raise Unavailable("others took every place that was chosen; try again")
+
+    def draft(self, requests: Sequence[DecisionIn], now: datetime, prefix: bool = False, first: int = 0) -> list[Draft]:
+        """Complete decisions, not yet written."""
+        drafts = gather(self.sources, requests, now, first if prefix else None)
+        scorer = Scorer(self.sources.models, self._rates)
+        for draft in drafts:
+            scorer.score(draft)
+            draft.candidates = choose(draft.case, draft.eligible, draft.probabilities)
+            self._act(draft, scorer)
+        return drafts
+
+    def _rates(self) -> PooledRates:
+        with self.sources.database.read() as connection:
+            return PooledRates(read_rates(connection))
+
+    def _act(self, draft: Draft, scorer: Scorer) -> None:
+        """The ranked candidates as actions: when, in which words, and why."""
+        ranked = sorted(
+            (candidate.rank, index)
+            for index, candidate in enumerate(draft.candidates)
+            if candidate.rank is not None and candidate.offer_id is not None
+        )
+        times: dict[tuple[str, datetime | None], datetime] = {}
+        for rank, index in ranked:
+            candidate = draft.candidates[index]
+            position, channel = draft.eligible[index]
+            offer = draft.case.offers[position]
+            when = (channel, offer.ends_at)
+            if when not in times:
+                times[when] = scorer.send_at(draft, channel, offer.ends_at)
+            locale = draft.customer.locale or self._locale
+            content = self._content(offer, channel, locale, draft.customer)
+            if content is None and channel in WORDED:
+                draft.degrade("content")
+            action: dict[str, Any] = {
+                "rank": rank,
+                "offer_id": offer.offer_id,
+                "channel": channel,
+                "send_at": times[when],
+                "content": content,
+                "probability": candidate.probability,
+                "expected_value": candidate.expected_value,
+                "propensity": candidate.propensity,
+            }
+            if draft.request.explain:
+                action["reasons"] = scorer.reasons(draft, position, channel)
+            draft.actions.append(action)
+
+    def _write(self, drafts: Sequence[Draft], now: datetime) -> set[str]:
+        """Records and reserves in one transaction; returns the decisions whose reservations no longer fit."""
+        lasting = [draft for draft in drafts if not draft.request.dry_run]
+        if not lasting:
+            return set()
+        lines = {draft.decision_id: list(self._lines(draft)) for draft in lasting}
+        reserving = [draft for draft in lasting if lines[draft.decision_id]]
+        with self.sources.database.write() as connection:
+            refused = self._admit(connection, reserving, lines, now)
+            admitted = [draft for draft in lasting if draft.decision_id not in refused]
+            add_decisions(connection, [pack(draft) for draft in admitted])
+            reserve(connection, [line.row() for draft in admitted for line in lines[draft.decision_id]])
+        return refused
+
+    def _lines(self, draft: Draft) -> Iterator[Line]:
+        costs = {offer.offer_id: offer.cost for offer in draft.case.offers}
+        at = draft.case.now_us
+        seen: set[str] = set()
+        for action in draft.actions:
+            offer = action["offer_id"]
+            new = offer not in seen
+            seen.add(offer)
+            yield Line(
+                draft.decision_id,
+                action["rank"],
+                draft.customer.customer_id,
+                offer,
+                action["channel"],
+                action["rank"] == 1,
+                new,
+                costs[offer] if new else 0.0,
+                at,
+                microseconds(max(action["send_at"], draft.case.at) + self._keep),
+            )
+
+    def _admit(
+        self, connection: Connection, drafts: Sequence[Draft], lines: dict[str, list[Line]], now: datetime
+    ) -> set[str]:
+        """Counts again behind the locks, decision by decision, each seeing what the one before it took."""
+        if not drafts:
+            return set()
+        returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in drafts}
+        shared = {offer.offer_id for case in returned.values() for offer in case.offers if offer.shared_limits}
+        lock(connection, (draft.customer.customer_id for draft in drafts), shared)
+        wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
+        days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
+        view = LedgerView(connection, wanted, days, self.sources.rules, now)
+        taken: list[Line] = []
+        refused: set[str] = set()
+        for draft in drafts:
+            case = returned[draft.decision_id]
+            usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
+            usage = with_lines(usage, case, draft.customer.customer_id, taken)
+            if _fits(draft, replace(case, usage=usage)):
+                taken += lines[draft.decision_id]
+            else:
+                refused.add(draft.decision_id)
+        return refused
+
+
+def _returned(case: Case, lines: Sequence[Line]) -> Case:
+    """The case cut down to the actions returned: what must still be allowed."""
+    offers = {line.offer_id for line in lines}
+    return replace(
+        case,
+        offers=tuple(offer for offer in case.offers if offer.offer_id in offers),
+        channels=tuple(dict.fromkeys(line.channel for line in lines)),
+    )
+
+
+def _fits(draft: Draft, case: Case) -> bool:
+    before = draft.case.usage
+    if case.usage.entries == before.entries and all(
+        before.shared.get(key) == value for key, value in case.usage.shared.items()
+    ):
+        return True
+    verdicts = judge(case)
+    return not any(verdicts.of(action["offer_id"], action["channel"]) for action in draft.actions)
+
+
+def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]) -> Usage:
+    """Usage as it stands after lines that this transaction is about to write."""
+    if not lines:
+        return usage
+    own = tuple(line.entry() for line in lines if line.customer_id == customer_id)
+    shared = dict(usage.shared)
+    for offer_id, index in shared:
+        used = [line for line in lines if line.offer_id == offer_id and line.impression]
+        before = shared[offer_id, index]
+        more = sum(line.cost for line in used) if index == -1 else len(used)
+        shared[offer_id, index] = Shared(before.used + more, before.oldest)
+    return Usage((*usage.entries, *own), shared)

@@ -1,0 +1,58 @@
+"""Response rates of offers, shrunk towards each other: what stands in where no model is trained yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+PRIOR_RATE = 0.05
+PRIOR_WEIGHT = 20.0
+POOL_WEIGHT = 50.0
+
+
+class Counts(Protocol):
+    """Deliveries, and how many led to an order or a redemption."""
+
+    @property
+    def shown(self) -> int: ...
+    @property
+    def converted(self) -> int: ...
+
+
+class PooledRates:
+    """Empirical Bayes in three levels: everything, the offer, the offer on the channel.
+
+    Each level is the mean of a Beta whose prior is the level above with the weight of `POOL_WEIGHT` deliveries; the
+    top's prior is `PRIOR_RATE` with `PRIOR_WEIGHT`. So an offer never shown gets the common rate, and with no data at
+    all every offer gets 5%.
+    """
+
+    def __init__(self, counts: Mapping[tuple[str, str], Counts]) -> None:
+        self._counts = counts
+        self._offers: dict[str, tuple[int, int]] = {}
+        for (offer, _), count in counts.items():
+            shown, converted = self._offers.get(offer, (0, 0))
+            self._offers[offer] = (shown + count.shown, converted + count.converted)
+        shown = sum(shown for shown, _ in self._offers.values())
+        converted = sum(converted for _, converted in self._offers.values())
+        self._common = (converted + PRIOR_RATE * PRIOR_WEIGHT) / (shown + PRIOR_WEIGHT)
+
+    def rate(self, offer_id: str, channel: str) -> float:
+        """Probability that a delivery of this offer on this channel leads to an order, in (0, 1)."""
+        shown, converted = self._offers.get(offer_id, (0, 0))
+        of_offer = (converted + POOL_WEIGHT * self._common) / (shown + POOL_WEIGHT)
+        here = self._counts.get((offer_id, channel))
+        if here is None:
+            return of_offer
+        return min(1.0, (here.converted + POOL_WEIGHT * of_offer) / (here.shown + POOL_WEIGHT))
+
+    def rates(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The rate of each (offer, channel)."""
+        return [self.rate(offer, channel) for offer, channel in pairs]
+
+    def sentence(self, offer_id: str) -> str:
+        """The evidence in words."""
+        shown, converted = self._offers.get(offer_id, (0, 0))
+        if shown == 0:
+            return "this offer has not been delivered yet; offers in general are assumed to do alike"
+        return f"{converted} of {shown} deliveries of this offer led to an order"

@@ -1,0 +1,278 @@
+"""A decision written down: all it was made of, small, and read back whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from features.rows import CustomerRow
+from service.decisions.case import Case, Customer, Entry, Shared, Usage
+from service.decisions.choose import Candidate
+from service.decisions.draft import Draft
+from service.decisions.eligibility import RULES, Failure, Verdicts, excluded
+from service.decisions.rules import POLICY, rules_from_json, rules_to_json
+from service.offers.cel import Answer
+from service.offers.offer import Offer
+
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
+VERSION = 1
+
+
+def answer(draft: Draft) -> dict[str, Any]:
+    """The answer to the client."""
+    case = draft.case
+    body: dict[str, Any] = {
+        "decision_id": draft.decision_id,
+        "customer_id": draft.customer.customer_id,
+        "decided_at": case.at,
+        "arm": case.arm,
+        "policy": {"name": POLICY, "version": case.rules.version},
+        "actions": draft.actions,
+        "models": draft.models,
+        "degraded": draft.degraded,
+    }
+    if draft.request.explain:
+        body["excluded"] = [
+            {"offer_id": offer_id, "channel": channel, **asdict(failure)}
+            for offer_id, channel, failure in excluded(case, draft.verdicts)
+        ]
+    return body
+
+
+def pack(draft: Draft) -> dict[str, Any]:
+    """The row of a decision: `record` has everything but the candidates, which training reads."""
+    case = draft.case
+    first = draft.actions[0] if draft.actions else None
+    return {
+        "decision_id": draft.decision_id,
+        "customer_id": draft.customer.customer_id,
+        "decided_at": case.at,
+        "placement": case.placement,
+        "arm": case.arm,
+        "policy": POLICY,
+        "policy_version": case.rules.version,
+        "offer_id": first["offer_id"] if first else None,
+        "channel": first["channel"] if first else None,
+        "candidates": _squeeze(_candidates(draft)),
+        "record": _squeeze(_record(draft)),
+    }
+
+
+def _squeeze(value: Any) -> bytes:
+    return zlib.compress(orjson.dumps(value, option=OPTIONS), 1)
+
+
+def unsqueeze(packed: bytes) -> Any:
+    """What `pack` wrote."""
+    return orjson.loads(zlib.decompress(packed))
+
+
+def _candidates(draft: Draft) -> list[list[Any]]:
+    """[offer, channel, probability, expected value, propensity, rank, send_at] of each; "send nothing" is the last."""
+    times = {action["rank"]: action["send_at"] for action in draft.actions}
+    return [
+        [c.offer_id, c.channel, c.probability, c.expected_value, c.propensity, c.rank, times.get(c.rank)]
+        for c in draft.candidates
+    ]
+
+
+def candidates_of(packed: bytes) -> list[Candidate]:
+    """The weighed candidates of a stored decision."""
+    return [Candidate(*line[:6]) for line in unsqueeze(packed)]
+
+
+def _record(draft: Draft) -> dict[str, Any]:
+    case = draft.case
+    return {
+        "v": VERSION,
+        "request": draft.request.model_dump(),
+        "seed": case.seed,
+        "rules": rules_to_json(case.rules),
+        "customer": asdict(case.customer),
+        "locale": draft.customer.locale,
+        "contextless": draft.contextless,
+        "features": row_to_json(draft.row),
+        "channels": case.channels,
+        "offers": [[offer.offer_id, offer.version] for offer in case.offers],
+        "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
+        "usage": usage_to_json(case.usage),
+        "verdicts": verdicts_to_json(draft.verdicts),
+        "scored_by": draft.scored_by,
+        "actions": draft.actions,
+        "models": draft.models,
+        "degraded": draft.degraded,
+    }
+
+
+def row_to_json(row: CustomerRow | None) -> dict[str, Any] | None:
+    """A feature row; unknown values become null."""
+    if row is None:
+        return None
+    return {
+        "customer_id": row.customer_id,
+        "as_of": row.as_of,
+        "values": dict(row.values),
+        "affinity": {name: list(counts) for name, counts in row.affinity.items()},
+        "order_hours": _sparse(row.order_hours),
+        "response_hours": {
+            channel: [_sparse(sends), _sparse(answers)] for channel, (sends, answers) in row.response_hours.items()
+        },
+    }
+
+
+def row_from_json(value: Mapping[str, Any] | None) -> CustomerRow | None:
+    """The feature row of a record, equal to what it was."""
+    if value is None:
+        return None
+    return CustomerRow(
+        customer_id=value["customer_id"],
+        as_of=datetime.fromisoformat(value["as_of"]),
+        values={name: _number(number) for name, number in value["values"].items()},
+        affinity={name: _three(counts) for name, counts in value["affinity"].items()},
+        order_hours=_dense(value["order_hours"]),
+        response_hours={
+            channel: (_dense(sends), _dense(answers)) for channel, (sends, answers) in value["response_hours"].items()
+        },
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _three(counts: Sequence[float | None]) -> tuple[float, float, float]:
+    return _number(counts[0]), _number(counts[1]), _number(counts[2])
+
+
+def _sparse(hours: Any) -> list[Any]:
+    """Length, then (hour, count) of what is not zero."""
+    array = np.asarray(hours)
+    places = np.flatnonzero(array)
+    return [len(array), str(array.dtype), places.tolist(), array[places].tolist()]
+
+
+def _dense(packed: Sequence[Any]) -> Any:
+    array = np.zeros(packed[0], dtype=packed[1])
+    array[packed[2]] = packed[3]
+    return array
+
+
+def usage_to_json(usage: Usage) -> dict[str, Any]:
+    """The ledger as a decision saw it."""
+    return {
+        "entries": [[e.at, e.expires, e.channel, e.offer_id, e.message, e.impression] for e in usage.entries],
+        "shared": [[offer, index, s.used, s.oldest] for (offer, index), s in usage.shared.items()],
+    }
+
+
+def usage_from_json(value: Mapping[str, Any]) -> Usage:
+    """The ledger out of a record."""
+    return Usage(
+        tuple(Entry(*line) for line in value["entries"]),
+        {(offer, index): Shared(used, oldest) for offer, index, used, oldest in value["shared"]},
+    )
+
+
+def verdicts_to_json(verdicts: Verdicts) -> dict[str, Any]:
+    """Only what failed: every other rule passed."""
+    return {
+        "channels": {name: [_failure(f) for f in failures] for name, failures in verdicts.channels.items() if failures},
+        "offers": {name: [_failure(f) for f in failures] for name, failures in verdicts.offers.items() if failures},
+        "pairs": [
+            [offer, channel, [_failure(f) for f in failures]] for (offer, channel), failures in verdicts.pairs.items()
+        ],
+    }
+
+
+def _failure(failure: Failure) -> list[Any]:
+    return [failure.rule, failure.detail, failure.until]
+
+
+def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...]) -> Case:
+    """The case of a stored decision; `offers` are those of the record, at their versions then."""
+    customer = record["customer"]
+    return Case(
+        customer=Customer(**{**customer, "segments": tuple(customer["segments"])}),
+        placement=row.placement,
+        channels=tuple(record["channels"]),
+        offers=offers,
+        at=row.decided_at,
+        arm=row.arm,
+        seed=record["seed"],
+        top_k=record["request"]["top_k"],
+        rules=rules_from_json(record["rules"]),
+        usage=usage_from_json(record["usage"]),
+        answers={source: Answer(*told) for source, told in record["answers"].items()},
+    )
+
+
+def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The full record as the API shows it: every candidate with each rule's verdict.
+
+    `channels_of` has the channels of each offer as it was then.
+    """
+    record = unsqueeze(row.record)
+    return {
+        "decision_id": row.decision_id,
+        "customer_id": row.customer_id,
+        "decided_at": row.decided_at,
+        "placement": row.placement,
+        "arm": row.arm,
+        "policy": {"name": row.policy, "version": row.policy_version, "rules": record["rules"]},
+        "seed": record["seed"],
+        "request": record["request"],
+        "customer": record["customer"],
+        "contextless": record["contextless"],
+        "features": record["features"],
+        "answers": {
+            source: {"holds": holds, "missing": missing, "problem": problem}
+            for source, (holds, missing, problem) in record["answers"].items()
+        },
+        "ledger": record["usage"],
+        "candidates": list(_weighed(row, record, channels_of)),
+        "actions": record["actions"],
+        "scored_by": record["scored_by"],
+        "models": record["models"],
+        "offers": dict(record["offers"]),
+        "degraded": record["degraded"],
+    }
+
+
+def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> Any:
+    found = {(line[0], line[1]): line for line in unsqueeze(row.candidates)}
+    failed = record["verdicts"]
+    pairs = {(offer, channel): failures for offer, channel, failures in failed["pairs"]}
+    for offer, _ in record["offers"]:
+        for channel in record["channels"]:
+            if channel not in channels_of.get(offer, record["channels"]):
+                continue
+            line = found.get((offer, channel))
+            failures = [*failed["channels"].get(channel, []), *failed["offers"].get(offer, [])]
+            failures += pairs.get((offer, channel), [])
+            yield {
+                "offer_id": offer,
+                "channel": channel,
+                "eligible": line is not None,
+                "verdicts": _each_rule(failures),
+                **_numbers(line),
+            }
+    yield {"offer_id": None, "channel": None, "eligible": True, "verdicts": {}, **_numbers(found.get((None, None)))}
+
+
+def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    verdicts: dict[str, Any] = dict.fromkeys(RULES, "pass")
+    for rule, detail, until in failures:
+        if verdicts[rule] == "pass":
+            verdicts[rule] = {"detail": detail, "until": until}
+    return verdicts
+
+
+def _numbers(line: Sequence[Any] | None) -> dict[str, Any]:
+    names = ("probability", "expected_value", "propensity", "rank", "send_at")
+    return dict(zip(names, line[2:] if line is not None else [None] * 5, strict=True))

@@ -1,0 +1,77 @@
+"""The settings of a placement as the rules of a case, named by a version that changes with their content."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import time
+from typing import Any
+
+import orjson
+import xxhash
+
+from service.decisions.case import ARMS, MessageCap, Rules
+from service.settings import Settings
+
+POLICY = "default"
+
+
+class RuleBook:
+    """Rules and arms of each placement, made once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rules: dict[str, Rules] = {}
+
+    def rules(self, placement: str) -> Rules:
+        """The rules of a placement. Placements without settings of their own share one set."""
+        key = placement if placement in self._settings.placements else ""
+        if key not in self._rules:
+            self._rules[key] = self._make(placement)
+        return self._rules[key]
+
+    def shares(self, placement: str) -> list[tuple[str, float]]:
+        """The arms and their shares, which sum to 1."""
+        arms = self._settings.placement(placement).arms
+        return [(arm, float(getattr(arms, arm))) for arm in ARMS]
+
+    def _make(self, placement: str) -> Rules:
+        settings, own = self._settings, self._settings.placement(placement)
+        decisions, quiet = settings.decisions, settings.quiet_hours
+        content: dict[str, Any] = {
+            "exploration": decisions.exploration,
+            "floor": decisions.floor,
+            "fatigue_cost": decisions.fatigue_cost,
+            "caps": tuple(MessageCap(cap.channel, cap.max, cap.per_days) for cap in decisions.caps),
+            "consent_when_unknown": settings.consent.when_unknown,
+            "quiet_start": quiet.start,
+            "quiet_end": quiet.end,
+            "quiet_channels": frozenset(quiet.channels),
+            "default_timezone": settings.default_timezone,
+            "placement_channels": tuple(own.channels),
+            "business_as_usual": own.business_as_usual,
+        }
+        return Rules(version=_version(content), **content)
+
+
+def rules_to_json(rules: Rules) -> dict[str, Any]:
+    """Rules as a record holds them."""
+    return {**asdict(rules), "quiet_channels": sorted(rules.quiet_channels)}
+
+
+def rules_from_json(value: dict[str, Any]) -> Rules:
+    """Rules out of a record."""
+    return Rules(
+        **{
+            **value,
+            "caps": tuple(MessageCap(**cap) for cap in value["caps"]),
+            "quiet_start": time.fromisoformat(value["quiet_start"]),
+            "quiet_end": time.fromisoformat(value["quiet_end"]),
+            "quiet_channels": frozenset(value["quiet_channels"]),
+            "placement_channels": tuple(value["placement_channels"]),
+        }
+    )
+
+
+def _version(content: dict[str, Any]) -> str:
+    plain = {**content, "quiet_channels": sorted(content["quiet_channels"])}
+    return xxhash.xxh3_64_hexdigest(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS))[:8]

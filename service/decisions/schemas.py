@@ -1,0 +1,100 @@
+"""The shape of a request for a decision. Numbers are numbers and unknown fields are errors."""
+
+from __future__ import annotations
+
+import unicodedata
+from math import isfinite
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from service.errors import BadRequest, FieldError
+from service.offers.schemas import Channel, UtcInstant, Word, identifier, plain_text
+from service.web.problems import invalid_from
+
+MAX_TOP_K = 100
+MAX_BATCH = 1_000
+MAX_CONTEXT_BYTES = 32_768
+_MAX_ID_BYTES = 1_024
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def customer_id(text: str) -> str:
+    """An id in any script, as events write it (NFC)."""
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    return unicodedata.normalize("NFC", identifier(text))
+
+
+def plain_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuses what JSON cannot say, control characters, and too much of it."""
+    _check(value)
+    try:
+        size = len(orjson.dumps(value))
+    except (orjson.JSONEncodeError, RecursionError):
+        raise ValueError("cannot be written as JSON") from None
+    if size > MAX_CONTEXT_BYTES:
+        raise ValueError(f"is larger than {MAX_CONTEXT_BYTES:,} bytes; send only what rules and copy use")
+    return value
+
+
+def _check(value: Any, depth: int = 0) -> None:
+    if depth > 20:
+        raise ValueError("is nested deeper than 20 levels; flatten it")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            plain_text(key)
+            _check(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner, depth + 1)
+    elif isinstance(value, str):
+        if not (value.isascii() and value.isprintable()):
+            plain_text(value)
+    elif isinstance(value, float) and not isfinite(value):
+        raise ValueError("holds NaN or infinity; leave the value out")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("holds a whole number beyond 64 bits; send it as text")
+
+
+class DecisionIn(BaseModel):
+    """A decision asked for. Without `channels` or `offers`, all that the placement and the catalogue have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    customer_id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_BYTES), AfterValidator(customer_id)]
+    placement: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)] = "default"
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=20)] | None = None
+    offers: Annotated[list[Word], Field(max_length=1_000)] | None = None
+    context: Annotated[dict[str, Any], AfterValidator(plain_json)] = {}
+    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = 5
+    at: UtcInstant | None = Field(None, description="Decide as of this time: for evaluation and simulation")
+    dry_run: Annotated[bool, Field(strict=True)] = False
+    explain: Annotated[bool, Field(strict=True)] = True
+
+    @field_validator("channels", "offers")
+    @classmethod
+    def _distinct(cls, items: list[str] | None) -> list[str] | None:
+        return None if items is None else list(dict.fromkeys(items))
+
+
+class BatchIn(BaseModel):
+    """Up to 1,000 decisions asked for together, answered in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: Annotated[list[DecisionIn], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """The model in a body of JSON; a problem that names the field otherwise."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        detail = f"is not JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})"
+        raise BadRequest(f"the body {detail}", [FieldError("body", detail)]) from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as fault:
+        raise invalid_from(fault) from None

@@ -1,0 +1,53 @@
+"""Channels on which a customer cannot be reached, with the reason: set by a hard bounce, lifted by a delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, String, Table, bindparam, delete, select, update
+
+from service.storage.database import Connection, UtcTime, metadata, upsert
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("customer_id", String, primary_key=True),
+    Column("channel", String, primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+_READ = select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
+    suppressions.c.customer_id.in_(bindparam("customers", expanding=True))
+)
+
+
+def read_suppressed(connection: Connection, customers: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Channel -> reason, of each customer who has any."""
+    found: dict[str, dict[str, str]] = {}
+    for customer, channel, reason in connection.execute(_READ, {"customers": list(customers)}):
+        found.setdefault(customer, {})[channel] = reason
+    return found
+
+
+def suppress(connection: Connection, customer_id: str, channel: str, reason: str, at: object) -> None:
+    """Stops a channel for a customer."""
+    upsert(connection, suppressions, [{"customer_id": customer_id, "channel": channel, "reason": reason, "at": at}])
+
+
+def lift(connection: Connection, customer_id: str, channel: str, before: object) -> None:
+    """Opens a channel again, if it was stopped before a time."""
+    where = (suppressions.c.customer_id == customer_id) & (suppressions.c.channel == channel)
+    connection.execute(delete(suppressions).where(where, suppressions.c.at <= before))
+
+
+def move_suppressions(connection: Connection, from_id: str, to_id: str) -> None:
+    """Joins two ids of one person: what stops either stops both."""
+    have = set(connection.execute(select(suppressions.c.channel).where(suppressions.c.customer_id == to_id)).scalars())
+    here = suppressions.c.customer_id == from_id
+    connection.execute(delete(suppressions).where(here, suppressions.c.channel.in_(have)))
+    connection.execute(update(suppressions).where(here).values(customer_id=to_id))
+
+
+def erase_suppressions(connection: Connection, customer_id: str) -> int:
+    """Forgets a customer's; returns how many."""
+    return connection.execute(delete(suppressions).where(suppressions.c.customer_id == customer_id)).rowcount

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+import orjson
+
 from features.event_log import EventLog
+from features.files import write_whole
 from training.tracking import Tracking, training_lock
 
 Progress = Callable[[str, float], None]
@@ -67,7 +70,18 @@ def train(
     for name in chosen:
         with training_lock(home, name):
             results.append(_trainer(name)(job))
+            keep(results[-1], home)
     return results
+
+
+def keep(result: TrainResult, home: Path) -> None:
+    """Writes the result to `home`/reports/training/NAME.json, where reports find it."""
+    text = orjson.dumps(asdict(result), option=orjson.OPT_INDENT_2)
+    write_whole(home / "reports" / "training" / f"{result.name}.json", lambda draft: _write(draft, text))
+
+
+def _write(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
 
 
 def expand(names: Sequence[str]) -> list[str]:

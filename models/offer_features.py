@@ -1,0 +1,272 @@
+"""What the ranker sees of a customer and an offer together: the same arrays in training and for one request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from xxhash import xxh3_64_hexdigest
+
+from features.offers import OfferInfo
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CUSTOMER = (
+    "days_since_last_order",
+    "orders_30d",
+    "orders_90d",
+    "orders_365d",
+    "order_gap_mean_days",
+    "current_gap_ratio",
+    "average_order_cents_365d",
+    "categories_90d",
+    "top_category_share_365d",
+    "discount_share_365d",
+    "redeemed_365d",
+    "redeemed_total",
+    "tenure_days",
+    "delivered_7d",
+    "delivered_30d",
+    "clicks_human_90d",
+    "opens_human_90d",
+)
+"""The customer's features that the ranker uses, of features/catalogue.py."""
+OFFER = ("offer_discount_percent", "offer_price_cents", "offer_popularity", "offer_categories")
+CROSS = (
+    "category_orders_90d",
+    "category_orders_365d",
+    "category_days_since_last",
+    "category_share_365d",
+    "category_due",
+    "category_popular_and_bought",
+    "text_similarity",
+)
+PAIR = (*CUSTOMER, *OFFER, *CROSS)
+CATEGORIES_AN_OFFER = 6
+SMALL_PART = 0.25
+"""Categories with less than this part of an offer's largest count for how often, not for how long ago."""
+_ORDERS_365D = CUSTOMER.index("orders_365d")
+NO_RATE = math.log(0.01 / 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferFacts:
+    """An offer as numbers: `index` of its categories and their `weight` (the part of a category's orders that its
+    products have; 1 where only the category is known), `static` (OFFER) and its text's vector.
+    """
+
+    index: Ints
+    weight: Floats
+    static: Floats
+    vector: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTable:
+    """The facts of M offers, stacked: index and weight (M, 6), static (M, 4), vectors (M, dimensions)."""
+
+    index: Ints
+    weight: Floats
+    static: Floats
+    vectors: Floats
+
+    @classmethod
+    def of(cls, facts: Sequence[OfferFacts]) -> OfferTable:
+        return cls(
+            np.array([one.index for one in facts], np.int64).reshape(-1, CATEGORIES_AN_OFFER),
+            np.array([one.weight for one in facts], np.float64).reshape(-1, CATEGORIES_AN_OFFER),
+            np.array([one.static for one in facts], np.float64).reshape(-1, len(OFFER)),
+            np.array([one.vector for one in facts], np.float64).reshape(len(facts), -1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Customers:
+    """N customers as arrays: `values` (N, CUSTOMER), NaN where unknown; `affinity` (N, categories, 3): orders in 90
+    and 365 days, days since the last (NaN: never). `known` False makes a row one of which nothing is known.
+    """
+
+    values: Floats
+    affinity: Floats
+    known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OfferKnowledge:
+    """What training knew of offers: categories by number, each offer's mix, popularity (log-odds of an active customer
+    buying within the horizon), and text vectors of categories and offers. New offers are placed by their category.
+    """
+
+    categories: tuple[str, ...]
+    mixes: Mapping[str, tuple[str, tuple[tuple[str, float], ...]]]
+    popularity: Mapping[str, float]
+    category_popularity: Mapping[str, float]
+    usual_popularity: float
+    category_vectors: Floats
+    offer_vectors: Mapping[str, Floats]
+    _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _facts: dict[OfferInfo, OfferFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _lock: Any = field(init=False, repr=False, compare=False, default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self._numbers.update({name: number for number, name in enumerate(self.categories)})
+
+    @property
+    def dimensions(self) -> int:
+        return self.category_vectors.shape[1] if self.category_vectors.ndim == 2 else 0
+
+    @property
+    def width(self) -> int:
+        """How many categories have a number; grows as new offers bring new ones."""
+        return len(self._numbers)
+
+    def table(self, offers: Sequence[OfferInfo]) -> OfferTable:
+        """The facts of these offers, remembered from call to call."""
+        return OfferTable.of([self._facts.get(offer) or self._learn(offer) for offer in offers])
+
+    def _learn(self, offer: OfferInfo) -> OfferFacts:
+        with self._lock:
+            if len(self._facts) > 20_000:
+                self._facts.clear()
+            mix = self._mix(offer)
+            index, weight = np.zeros(CATEGORIES_AN_OFFER, np.int64), np.zeros(CATEGORIES_AN_OFFER)
+            for place, (category, part) in enumerate(mix):
+                index[place] = self._numbers.setdefault(category, len(self._numbers))
+                weight[place] = part
+            static = np.array([_number(offer.discount_percent), _number(offer.price_cents),
+                               self._popularity(offer), len(mix)])  # fmt: skip
+            facts = OfferFacts(index, weight, static, self._vector(offer))
+            self._facts[offer] = facts
+            return facts
+
+    def _mix(self, offer: OfferInfo) -> tuple[tuple[str, float], ...]:
+        """What was learnt, if the offer's products are still the same; else its category as a whole."""
+        signature, mix = self.mixes.get(offer.offer_id, ("", ()))
+        if mix and signature == products_signature(offer):
+            return mix[:CATEGORIES_AN_OFFER]
+        return ((offer.category, 1.0),) if offer.category else ()
+
+    def _popularity(self, offer: OfferInfo) -> float:
+        own = self.popularity.get(offer.offer_id)
+        if own is not None:
+            return own
+        return self.category_popularity.get(offer.category or "", self.usual_popularity)
+
+    def _vector(self, offer: OfferInfo) -> Floats:
+        own = self.offer_vectors.get(offer.offer_id)
+        if own is not None:
+            return own
+        number = self._numbers.get(offer.category or "", -1)
+        if 0 <= number < len(self.category_vectors):
+            return np.asarray(self.category_vectors[number], np.float64)
+        return np.full(self.dimensions, np.nan)
+
+    def customers(self, values: Mapping[str, float] | None, affinity: Mapping[str, Sequence[float]]) -> Customers:
+        """One customer as arrays; `values` None: somebody of whom nothing is known."""
+        told = [np.nan] * len(CUSTOMER) if values is None else [values.get(name, np.nan) for name in CUSTOMER]
+        grid = np.zeros((1, self.width, 3))
+        grid[0, :, 2] = np.nan
+        for category, numbers in affinity.items():
+            number = self._numbers.get(category)
+            if number is not None and number < grid.shape[1]:
+                grid[0, number] = numbers
+        return Customers(np.array([told], np.float64), grid, np.array([values is not None]))
+
+
+def products_signature(offer: OfferInfo) -> str:
+    """Changes when the offer's products do."""
+    return xxh3_64_hexdigest("\n".join(sorted(offer.product_ids)).encode()) if offer.product_ids else ""
+
+
+def pair_features(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
+    """The features of every pair, shape (N, M, PAIR). Everything of the customer is NaN where nothing is known."""
+    n, m = len(customers.values), len(offers.index)
+    result = np.empty((n, m, len(PAIR)))
+    first, second = len(CUSTOMER), len(CUSTOMER) + len(OFFER)
+    result[:, :, :first] = customers.values[:, None, :]
+    result[:, :, first:second] = offers.static[None]
+    result[:, :, second:] = _cross(customers, offers, knowledge)
+    return result
+
+
+def _cross(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
+    missing = customers.affinity.shape[1] - (int(offers.index.max(initial=0)) + 1)
+    affinity = customers.affinity
+    if missing < 0:
+        more = np.zeros((len(affinity), -missing, 3))
+        more[:, :, 2] = np.nan
+        affinity = np.concatenate([affinity, more], axis=1)
+    orders_90d = np.einsum("nmk,mk->nm", affinity[:, offers.index, 0], offers.weight)
+    orders_365d = np.einsum("nmk,mk->nm", affinity[:, offers.index, 1], offers.weight)
+    main = (offers.weight > 0) & (offers.weight >= SMALL_PART * offers.weight.max(axis=1, keepdims=True, initial=0))
+    days = np.where(main[None] & ~np.isnan(affinity[:, offers.index, 2]), affinity[:, offers.index, 2], np.inf)
+    last = days.min(axis=2, initial=np.inf)
+    last = np.where(np.isfinite(last), last, np.nan)
+    all_orders = customers.values[:, _ORDERS_365D][:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(all_orders > 0, orders_365d / all_orders, 0.0)
+        due = np.where(orders_365d > 0, last * orders_365d / 365, np.nan)
+    popularity = offers.static[None, :, OFFER.index("offer_popularity")]
+    both = popularity + np.log1p(orders_365d)
+    likeness = _similarity(affinity, offers, knowledge)
+    stacked = np.stack([orders_90d, orders_365d, last, share, due, both, likeness], axis=2)
+    stacked[~customers.known] = np.nan
+    return stacked
+
+
+def _similarity(affinity: Floats, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
+    """Cosine of the offer's text and the texts of the categories bought in a year, weighted by orders' logarithm."""
+    n, m = len(affinity), len(offers.index)
+    known = min(len(knowledge.category_vectors), affinity.shape[1])
+    if not knowledge.dimensions or not known:
+        return np.full((n, m), np.nan)
+    interest = np.log1p(affinity[:, :known, 1]) @ knowledge.category_vectors[:known]
+    size = np.linalg.norm(interest, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = interest / size
+        vectors = offers.vectors / np.linalg.norm(offers.vectors, axis=1, keepdims=True)
+        # Summed pair by pair, not as a matrix product: a pair's number must not depend on its neighbours.
+        return np.asarray(np.einsum("nd,md->nm", unit, vectors, optimize=False), np.float64)
+
+
+def _number(value: float | int | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+SENTENCES: Mapping[str, str] = {
+    "category_orders_90d": "bought {category} {category_orders_90d:.0f} times in 90 days",
+    "category_orders_365d": "bought {category} {category_orders_365d:.0f} times in a year",
+    "category_days_since_last": "last bought {category} {category_days_since_last:.0f} days ago",
+    "category_share_365d": "{category} is in {category_share_365d:.0%} of their orders",
+    "category_due": "{category_days_since_last:.0f} days since {category}, {category_due:.1f} times the usual gap",
+    "category_popular_and_bought": "others buy {category} often, and so does this customer",
+    "text_similarity": "close to what this customer buys",
+    "offer_popularity": "bought by {popular:.1%} of customers in two weeks",
+    "offer_discount_percent": "{offer_discount_percent:.0f}% off",
+    "offer_price_cents": "priced around {price:.2f}",
+    "offer_categories": "covers {offer_categories:.0f} categories",
+}
+"""What the features of a pair say. `category`, `popular` and `price` are made readable by `describe`."""
+
+
+def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
+    """The sentence of a pair's feature; None where it has none or something that it needs is unknown."""
+    template = SENTENCES.get(name)
+    if template is None or not math.isfinite(values.get(name, math.nan)):
+        return None
+    if name == "category_popular_and_bought" and not values.get("category_orders_365d", 0) >= 1:
+        return None
+    words: dict[str, Any] = {key: value for key, value in values.items() if math.isfinite(value)}
+    words["category"] = (category or "its products").lower()
+    words["popular"] = 1 / (1 + math.exp(-values.get("offer_popularity", NO_RATE)))
+    words["price"] = values.get("offer_price_cents", math.nan) / 100
+    try:
+        return template.format(**words)
+    except KeyError:
+        return None

@@ -109,7 +109,7 @@ def check_copy(
 
 
 def _prepare(channel: str, locale: str, fields: Mapping[str, str], offer: Mapping[str, Any], rules: Rules) -> Copy:
-    local = writing(locale)
+    local = writing(locale, channel)
     values = offer_values(offer, local, rules.zone)
     known = field_rules(channel)
     sample = {"offer": values, "customer": SAMPLE_NAMES, "unsubscribe_url": SAMPLE_LINK}

@@ -76,6 +76,11 @@ class Writing:
 
     tag: str
     locale: Locale
+    plain_spaces: bool = False
+
+    def tidy(self, text: str) -> str:
+        """Formatted figures; in SMS with plain spaces, because a no-break space would halve the room."""
+        return text.replace("\u00a0", " ").replace("\u202f", " ") if self.plain_spaces else text
 
     @cached_property
     def decimal(self) -> str:
@@ -88,7 +93,7 @@ class Writing:
     @cached_property
     def day_first(self) -> bool:
         pattern = self.locale.date_formats["short"].pattern
-        return pattern.find("d") < pattern.find("M")
+        return bool(pattern.find("d") < pattern.find("M"))
 
     @cached_property
     def months(self) -> dict[str, int]:
@@ -192,12 +197,12 @@ def _living_currencies() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def writing(tag: str) -> Writing:
+def writing(tag: str, channel: str = "email") -> Writing:
     """The writing of a locale; of its language, then of English, when CLDR does not know it."""
     for part in fallbacks(tag):
         locale = parse_locale(part)
         if locale is not None:
-            return Writing(part, locale)
+            return Writing(part, locale, plain_spaces=channel == "sms")
     raise AssertionError("English is always known")
 
 

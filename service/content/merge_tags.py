@@ -15,7 +15,7 @@ from typing import Any
 import regex
 from liquid import Environment, Mode
 from liquid.exceptions import LiquidError
-from liquid.undefined import StrictDefaultUndefined
+from liquid.undefined import FalsyStrictUndefined
 
 from service.content.merge_values import look_up
 
@@ -58,12 +58,16 @@ class CopyEnvironment(Environment):
         self.filters = {name: filter_ for name, filter_ in self.filters.items() if name in FILTERS}
 
 
+class Missing(FalsyStrictUndefined):
+    """False in a condition, replaced by `default`, an error when it would be printed."""
+
+    force_liquid_default = True
+
+
 @lru_cache(maxsize=2)
 def environment(autoescape: bool) -> CopyEnvironment:
     """One shared environment for HTML (escaping every value) and one for plain text."""
-    return CopyEnvironment(
-        tolerance=Mode.STRICT, undefined=StrictDefaultUndefined, strict_filters=True, autoescape=autoescape
-    )
+    return CopyEnvironment(tolerance=Mode.STRICT, undefined=Missing, strict_filters=True, autoescape=autoescape)
 
 
 @dataclass(frozen=True, slots=True)

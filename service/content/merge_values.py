@@ -34,9 +34,9 @@ class LocalNumber(Decimal):
     def of(cls, value: Decimal, writing: Writing, currency: str | None = None) -> LocalNumber:
         number = cls(value)
         if currency:  # with the currency's usual digits: 9.90, not 9.9
-            number.text = str(format_currency(value, currency, "#,##0.00", locale=writing.locale))
+            number.text = writing.tidy(format_currency(value, currency, "#,##0.00", locale=writing.locale))
         else:
-            number.text = str(format_decimal(value, locale=writing.locale, decimal_quantization=False))
+            number.text = writing.tidy(format_decimal(value, locale=writing.locale, decimal_quantization=False))
         return number
 
     def __str__(self) -> str:
@@ -64,12 +64,12 @@ def format_day(moment: datetime | date, writing: Writing, zone: tzinfo, is_end: 
         day = moment
     if writing.locale.language == "th":  # Thai readers count Buddhist years
         return str(format_date(day, "d MMMM", locale=writing.locale)) + f" {day.year + 543}"
-    return str(format_date(day, "long", locale=writing.locale))
+    return writing.tidy(format_date(day, "long", locale=writing.locale))
 
 
 def format_money(amount: Decimal, currency: str, writing: Writing) -> str:
     """`€9.90`, `9,90 €`, `RM9.90` … as the locale writes money."""
-    return str(format_currency(amount, currency, locale=writing.locale))
+    return writing.tidy(format_currency(amount, currency, locale=writing.locale))
 
 
 def _value(name: str, value: Any, writing: Writing, zone: tzinfo) -> Any:
@@ -105,7 +105,7 @@ def _mapping(name: str, value: Mapping[str, Any], writing: Writing, zone: tzinfo
 
 
 def _percent(number: Decimal, writing: Writing) -> str:
-    return str(format_percent(number / 100, locale=writing.locale, decimal_quantization=False))
+    return writing.tidy(format_percent(number / 100, locale=writing.locale, decimal_quantization=False))
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:

@@ -1,0 +1,139 @@
+"""Approve, reject, edit, comment: each under an ETag, each noted with who and when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from service.clock import new_id
+from service.content.guardrails import Rules, check_copy
+from service.content.variant import Variant, said_hash
+from service.content.variant_store import add_to_trail, find_variant, replace_variant
+from service.errors import Conflict, FieldError, Invalid, NotFound, Problem, Stale
+from service.offers.offers_store import read_offers
+from service.storage.database import Connection, Database
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+class PreconditionRequired(Problem):
+    """A change without If-Match could overwrite what somebody else has just done."""
+
+    status, type, title = 428, "urn:opportune:precondition-required", "If-Match is needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One reviewer's call: which variant, which version they saw (`If-Match`), who they are."""
+
+    variant_id: str
+    if_match: str | None
+    who: str
+
+
+class Reviewer:
+    """The use cases of review. `changed` is called after each change, so that caches look again."""
+
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], rules: Rules, changed: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._rules = rules
+        self._changed = changed
+
+    def approve(self, review: Review) -> Variant:
+        """Approves the copy for the offer as it is now. Copy whose checks fail on it is refused (`Invalid`)."""
+
+        def act(connection: Connection, variant: Variant) -> tuple[Variant, dict[str, Any]]:
+            checked = self._checked(connection, variant, variant.fields)
+            if checked.failed:
+                raise _refused(checked)
+            return replace(checked, state="approved"), {"offer_hash": checked.offer_hash}
+
+        return self._change(review, "approve", act)
+
+    def reject(self, review: Review, reason: str | None) -> Variant:
+        """Takes the copy out of use, with a reason for whoever wrote it."""
+        return self._change(
+            review, "reject", lambda _, variant: (replace(variant, state="rejected"), {"reason": reason})
+        )
+
+    def edit(self, review: Review, fields: Mapping[str, str | None]) -> Variant:
+        """Replaces the fields given (None takes one out), checks again, and waits for approval again."""
+
+        def act(connection: Connection, variant: Variant) -> tuple[Variant, dict[str, Any]]:
+            merged = {**variant.fields, **fields}
+            kept = {name: text for name, text in merged.items() if text is not None}
+            checked = self._checked(connection, variant, kept)
+            before = {name: variant.fields.get(name) for name in fields}
+            return replace(checked, state="pending"), {"before": before, "after": dict(fields)}
+
+        return self._change(review, "edit", act)
+
+    def comment(self, review: Review, text: str) -> Variant:
+        """Notes a remark; the next reviewer has to have seen it."""
+        return self._change(review, "comment", lambda _, variant: (variant, {"text": text}))
+
+    def _change(
+        self, review: Review, action: str, act: Callable[[Connection, Variant], tuple[Variant, dict[str, Any]]]
+    ) -> Variant:
+        with self._database.write() as connection:
+            variant = find_variant(connection, review.variant_id, lock=True)
+            if variant is None:
+                raise NotFound(f"there is no variant {review.variant_id!r}")
+            require_match(review.if_match, variant)
+            changed, detail = act(connection, variant)
+            at = self._now()
+            changed = replace(changed, version=variant.version + 1, updated_at=at)
+            if not replace_variant(connection, changed, variant.version):
+                raise Stale("the variant was changed while this ran; read it again")
+            add_to_trail(connection, new_id(at), variant.variant_id, at, review.who, action, detail)
+        self._changed()
+        return changed
+
+    def _checked(self, connection: Connection, variant: Variant, fields: Mapping[str, str]) -> Variant:
+        """The variant with these fields, checked against the offer as it is now."""
+        offer = current_offer(connection, variant.offer_id)
+        if offer is None:
+            raise Conflict(f"the offer {variant.offer_id!r} is gone, so its copy can only be rejected")
+        checks = check_copy(variant.channel, variant.locale, fields, offer, self._rules)
+        return replace(
+            variant,
+            fields=dict(fields),
+            checks=tuple(check.as_dict() for check in checks),
+            offer_hash=said_hash(offer),
+            lineage={**variant.lineage, "offer_hash": said_hash(offer)},
+        )
+
+
+def current_offer(connection: Connection, offer_id: str) -> Mapping[str, Any] | None:
+    """The document of a live offer, or None."""
+    found = read_offers(connection, [offer_id])
+    return found[0].document if found else None
+
+
+def require_match(if_match: str | None, variant: Variant) -> None:
+    """Holds a change to the version that its maker saw: 428 without If-Match, 412 with an old one."""
+    if if_match is None or not if_match.strip():
+        detail = f"send 'If-Match: {variant.etag}' (the variant's ETag), so that no other change is overwritten"
+        raise PreconditionRequired(detail, [FieldError("If-Match", detail)])
+    if if_match.strip() == "*":
+        return
+    tags = _ETAG.findall(if_match) or [if_match.strip()]
+    if str(variant.version) not in tags:
+        detail = f"you saw version {', '.join(tags)}; it is now {variant.version}. Read the variant again"
+        raise Stale(detail, [FieldError("If-Match", detail)], etag=variant.etag)
+
+
+def _refused(variant: Variant) -> Invalid:
+    errors = [
+        FieldError(f"fields.{check['field']}" if check["field"] else "fields", f"{check['name']}: {check['detail']}")
+        for check in variant.checks
+        if not check["passed"]
+    ]
+    names = ", ".join(variant.failed)
+    return Invalid(f"copy whose checks fail cannot be approved: {names}", errors, failed_checks=variant.failed)

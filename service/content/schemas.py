@@ -1,0 +1,82 @@
+"""The shapes of content requests on the wire."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from service.content.fields import CHANNEL_FIELDS
+from service.content.phrases import ANGLES
+
+Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
+StateName = Literal["pending", "approved", "rejected"]
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
+MAX_FIELD = 50_000
+
+
+def canonical_locale(tag: str) -> str:
+    """`MS_my` -> `ms-MY`: language small, script capitalised, region in capitals."""
+    if not _LOCALE.fullmatch(tag):
+        raise ValueError("must be a BCP 47 tag such as en, ms-MY or zh-Hant-TW")
+    first, *rest = tag.replace("_", "-").split("-")
+    shaped = [part.title() if len(part) == 4 and part.isalpha() else part.upper() for part in rest]
+    return "-".join([first.lower(), *shaped])
+
+
+def _no_null(text: str) -> str:
+    if "\x00" in text or any(0xD800 <= ord(character) < 0xE000 for character in text):
+        raise ValueError("contains a character that text cannot hold (U+0000 or half a surrogate pair)")
+    return text
+
+
+Locale = Annotated[str, Field(max_length=35), AfterValidator(canonical_locale)]
+FieldText = Annotated[str, Field(max_length=MAX_FIELD), AfterValidator(_no_null)]
+Words = Annotated[str, Field(max_length=200), AfterValidator(_no_null)]
+Note = Annotated[str, Field(max_length=4_000), AfterValidator(_no_null)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GenerateIn(_Strict):
+    """`n` variants in all; `angles` from plain, benefit, curiosity, urgency (templates), or any word (text model)."""
+
+    offer_id: Annotated[Words, Field(min_length=1)]
+    channel: Channel
+    locale: Locale = "en"
+    segment: Annotated[Words, Field(min_length=1)] | None = None
+    n: Annotated[int, Field(strict=True, ge=1, le=20)] = 3
+    angles: Annotated[list[Annotated[Words, Field(min_length=1, max_length=60)]], Field(max_length=20)] = []
+
+
+class CheckIn(_Strict):
+    """Copy written elsewhere. Without `offer_id` no figure counts as a fact."""
+
+    channel: Channel
+    locale: Locale = "en"
+    offer_id: Annotated[Words, Field(min_length=1)] | None = None
+    fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText], Field(max_length=20)]
+
+
+class RejectIn(_Strict):
+    """Why; shown to whoever writes the next variant."""
+
+    reason: Note | None = None
+
+
+class EditIn(_Strict):
+    """The fields to replace; null takes an optional field out."""
+
+    fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText | None], Field(min_length=1, max_length=20)]
+
+
+class CommentIn(_Strict):
+    """A remark for the next reviewer."""
+
+    text: Annotated[Note, Field(min_length=1)]
+
+
+__all__ = ["ANGLES", "CHANNEL_FIELDS", "CheckIn", "CommentIn", "EditIn", "GenerateIn", "RejectIn", "canonical_locale"]

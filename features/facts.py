@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -170,8 +171,8 @@ def _zones(told: pl.Series, customer: Ints, count: int) -> tuple[pl.Series, list
     first = np.searchsorted(customer, customer)
     source = np.where(latest >= first, latest, len(names))
     zones = pl.concat([names, pl.Series([None], dtype=pl.String)])[source]
-    ends = np.searchsorted(customer, np.arange(count), side="right")
-    last = [zones[int(end) - 1] if start < end else None for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    bounds = np.searchsorted(customer, np.arange(count + 1)).tolist()
+    last = [zones[end - 1] if start < end else None for start, end in pairwise(bounds)]
     return zones, last
 
 

@@ -80,6 +80,7 @@ class Plan:
         self.features = features
         named = [verb for f in features.features if f.events for verb in f.events.verbs]
         self.vocabulary = Vocabulary(tuple(named))
+        self._matches: dict[tuple[Events, int | None], NDArray[np.bool_]] = {}
         self.sums: list[Sum] = []
         self.histograms: list[Histogram] = []
         self.maxima: list[Maximum] = []
@@ -171,9 +172,16 @@ class Plan:
             self.hour_bases.append(at)
             at += group.cells
         self.hour_base = self.trait_base + len(self.traits)
+        self.day_hour_base = self.hour_base + sum(g.cells for g in self.hours if g.cells == 168)
         self.category_base = at
         self.category_tails = [self.window_index[w] for w in self.category_windows]
         self._lay_out_windows()
+        self.cell_keys: NDArray[np.int64] = np.array([key for key, _ in self.cells], dtype=np.int64)
+        self.cell_windows: NDArray[np.int64] = np.array(
+            [len(self.windows) if w is None else self.window_index[w] for _, w in self.cells], dtype=np.int64
+        )
+        self.tracked_place: NDArray[np.int64] = np.full(at + 1, -1)
+        self.tracked_place[self.tracked] = np.arange(len(self.tracked))
         self.signature = xxh3_64_intdigest(repr(self._layout()).encode())
 
     def _layout(self) -> tuple[object, ...]:
@@ -196,10 +204,13 @@ class Plan:
 
     def matches(self, events: Events, channel: int | None = None) -> NDArray[np.bool_]:
         """For every event code, whether it matches (and has that channel place)."""
-        told = [self.vocabulary.parts(code) for code in range(self.vocabulary.codes)]
-        return np.array(
-            [events.match(*part) and (channel is None or part[1] == PLACES[channel]) for part in told], dtype=np.bool_
-        )
+        if (events, channel) not in self._matches:
+            told = [self.vocabulary.parts(code) for code in range(self.vocabulary.codes)]
+            self._matches[events, channel] = np.array(
+                [events.match(*part) and (channel is None or part[1] == PLACES[channel]) for part in told],
+                dtype=np.bool_,
+            )
+        return self._matches[events, channel]
 
 
 @lru_cache(maxsize=8)

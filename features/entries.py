@@ -1,0 +1,144 @@
+"""From facts to the entries of a state: many events at once, and one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from features.facts import Fact, Facts, fact_of
+from features.finalize import NEVER, Ints
+from features.histogram import BINS, bin_of, bins_of
+from features.plan import ORDERED, Plan
+from features.prefix import SQUARE_LIMIT, squared
+from features.state import CATEGORIES, SEEN, Entries, State
+
+
+def entries_of(facts: Facts, plan: Plan) -> tuple[Ints, Entries, Ints]:
+    """(customer, entries, category): all contributions, sorted by customer. A category entry has the key
+    `category_base` and its place in the caller's list of names; others have -1."""
+    parts: list[tuple[Ints, Ints | int, Ints]] = []
+    for key, wanted in enumerate(plan.sums):
+        rows = np.flatnonzero(plan.matches(wanted.events)[facts.code])
+        parts.append((rows, key, _values(facts, rows, wanted.column, wanted.square)))
+    for place, source in enumerate(plan.histograms):
+        rows = np.flatnonzero(plan.matches(source.events)[facts.code])
+        bins: Ints = bins_of(facts.columns[source.column][rows]) + plan.histogram_base + BINS * place
+        parts.append((rows, bins, np.ones(len(rows), dtype=np.int64)))
+    for place, extreme in enumerate(plan.maxima):
+        rows = np.flatnonzero(plan.matches(extreme.events)[facts.code])
+        sign = -1 if extreme.negative else 1
+        parts.append((rows, plan.maximum_base + place, facts.columns[extreme.column][rows] * sign))
+    for base, group in zip(plan.hour_bases, plan.hours, strict=True):
+        rows = np.flatnonzero(plan.matches(group.events, group.channel)[facts.code])
+        parts.append((rows, base + facts.hour[rows] % group.cells, np.ones(len(rows), dtype=np.int64)))
+    parts.append((facts.traits.rows(), plan.trait_base + facts.traits.key, facts.traits.value.view(np.int64)))
+    owner = facts.categories.rows()
+    bought = plan.matches(ORDERED)[facts.code][owner]
+    count = int(bought.sum())
+    parts.append((owner[bought], plan.category_base, np.ones(count, dtype=np.int64)))
+    row = np.concatenate([rows for rows, _, _ in parts])
+    keys = np.concatenate([np.broadcast_to(np.asarray(at, dtype=np.int64), len(rows)) for rows, at, _ in parts])
+    category = np.full(len(row), -1)
+    category[len(row) - count :] = facts.categories.key[bought]
+    value = np.concatenate([values for _, _, values in parts])
+    order = np.argsort(facts.customer[row], kind="stable")
+    row = row[order]
+    entries = Entries(keys[order], facts.time[row], facts.known[row], value[order])
+    return facts.customer[row], entries, category[order]
+
+
+def _values(facts: Facts, rows: Ints, column: str | None, square: bool) -> Ints:
+    if column is None:
+        return np.ones(len(rows), dtype=np.int64)
+    told = facts.columns[column][rows]
+    return squared(told) if square else told
+
+
+class OneEvent:
+    """Adds single events to a state."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._codes: dict[int, tuple[tuple[int, str | None, str], ...]] = {}
+        self._ordered = plan.matches(ORDERED)
+
+    def add(self, state: State, events: list[Mapping[str, Any]]) -> bool:
+        """Adds events in the order of their receipt; repeats are left out. Says whether anything was new."""
+        seen = set(state.seen)
+        found: list[tuple[int, int, int, int]] = []
+        for event in sorted(events, key=_arrival):
+            mark = xxh3_64_intdigest(event["message_id"].encode())
+            if mark in seen:
+                continue
+            seen.add(mark)
+            state.seen.append(mark)
+            state.applied += 1
+            fact, state.zone = fact_of(event, state.zone, self._plan)
+            state.watermark = max(state.watermark, fact.known)
+            found += [(key, fact.time, fact.known, value) for key, value in self._contributions(fact, state)]
+        if not found:
+            return state.seen[-SEEN:] != state.seen
+        new = np.array(found, dtype=np.int64)
+        state.young = state.young.and_(Entries(new[:, 0], new[:, 1], new[:, 2], new[:, 3]))
+        state.seen = state.seen[-SEEN:]
+        return True
+
+    def _contributions(self, fact: Fact, state: State) -> list[tuple[int, int]]:
+        found = []
+        for key, column, kind in self._recipe(fact.code):
+            value = 1 if column is None else fact.columns[column]
+            if kind == "square":
+                value = min(max(value, -SQUARE_LIMIT), SQUARE_LIMIT) ** 2
+            elif kind == "negative":
+                value = -value
+            elif kind == "histogram":
+                key, value = key + bin_of(value), 1
+            elif kind == "hour":
+                key += fact.hour % 24
+            elif kind == "week":
+                key += fact.hour
+            found.append((key, value))
+        for place, number in fact.traits:
+            found.append((self._plan.trait_base + place, struct.unpack("<q", struct.pack("<d", number))[0]))
+        if self._ordered[fact.code]:
+            found += [(key, 1) for key in self._category_keys(fact.categories, state)]
+        return found
+
+    def _category_keys(self, names: tuple[str, ...], state: State) -> list[int]:
+        fresh = [name for name in names if name not in state.categories]
+        fresh = fresh[: max(CATEGORIES - len(state.categories), 0)]
+        if fresh:
+            state.categories = [*state.categories, *fresh]
+            state.category_last = np.append(state.category_last, np.full(len(fresh), NEVER))
+        return [self._plan.category_base + state.categories.index(n) for n in names if n in state.categories]
+
+    def _recipe(self, code: int) -> tuple[tuple[int, str | None, str], ...]:
+        """(key, column, what to do with it) of every partial sum that an event with this code adds to."""
+        if code not in self._codes:
+            self._codes[code] = tuple(self._recipe_of(code))
+        return self._codes[code]
+
+    def _recipe_of(self, code: int) -> list[tuple[int, str | None, str]]:
+        plan = self._plan
+        found: list[tuple[int, str | None, str]] = []
+        for key, one in enumerate(plan.sums):
+            if plan.matches(one.events)[code]:
+                found.append((key, one.column, "square" if one.square else "plain"))
+        for place, source in enumerate(plan.histograms):
+            if plan.matches(source.events)[code]:
+                found.append((plan.histogram_base + BINS * place, source.column, "histogram"))
+        for place, extreme in enumerate(plan.maxima):
+            if plan.matches(extreme.events)[code]:
+                found.append((plan.maximum_base + place, extreme.column, "negative" if extreme.negative else "plain"))
+        for base, group in zip(plan.hour_bases, plan.hours, strict=True):
+            if plan.matches(group.events, group.channel)[code]:
+                found.append((base, None, "hour" if group.cells == 24 else "week"))
+        return found
+
+
+def _arrival(event: Mapping[str, Any]) -> tuple[Any, Any, str]:
+    return event.get("received_at") or event["timestamp"], event["timestamp"], event["message_id"]

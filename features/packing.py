@@ -1,0 +1,61 @@
+"""A customer's state as bytes: a layout number, counts, then the arrays one after another."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+
+from features.declare import MINUTE
+from features.finalize import Floats, Ints
+from features.plan import Plan
+from features.state import Entries, State
+
+_UNIT = 5 * MINUTE
+"""Tiles begin at whole multiples of the finest hop, so their times fit 32 bits."""
+_HEADER = 9
+
+
+def pack(state: State, plan: Plan) -> bytes:
+    """The row of a state; `unpack` gives an equal state back."""
+    text = orjson.dumps([state.zone, state.categories])
+    counts = (len(state.categories), len(state.archive_key), len(state.tile_key), len(state.young), len(state.seen))
+    signature = np.array([plan.signature], dtype=np.uint64).view(np.int64)[0]
+    header = np.array([signature, len(text), state.watermark, state.applied, *counts], dtype=np.int64)
+    young = state.young
+    wide = (
+        header, state.first, state.last, state.trait_time, state.trait_value, state.category_last,
+        state.archive_value, state.tile_value, young.time, young.known, young.value,
+        np.array(state.seen, dtype=np.uint64),
+    )  # fmt: skip
+    narrow = (state.tile_time // _UNIT).astype(np.int32)
+    keys = np.concatenate([state.archive_key, state.tile_key, young.key]).astype(np.uint16)
+    return b"".join([*(part.tobytes() for part in wide), narrow.tobytes(), keys.tobytes(), text])
+
+
+def signature_of(row: bytes) -> int:
+    """The layout (Plan.signature) that a row was packed with."""
+    return int.from_bytes(row[:8], "little")
+
+
+def unpack(row: bytes, plan: Plan) -> State:
+    """The state of a row. The arrays of a state are its own. Call only if `signature_of` is the plan's."""
+    head: list[int] = np.frombuffer(row, np.int64, _HEADER).tolist()
+    _, text, watermark, applied, categories, archive, tiles, young, seen = head
+    tracked, traits = len(plan.tracked), len(plan.traits)
+    lengths = (tracked, tracked, traits, traits, categories, archive, tiles, young, young, young, seen)
+    wide = np.frombuffer(row, np.int64, sum(lengths), _HEADER * 8).copy()
+    at, parts = 0, []
+    for length in lengths:
+        parts.append(wide[at : at + length])
+        at += length
+    offset = (_HEADER + at) * 8
+    times = np.frombuffer(row, np.int32, tiles, offset).astype(np.int64) * _UNIT
+    keys: Ints = np.frombuffer(row, np.uint16, archive + tiles + young, offset + 4 * tiles).astype(np.int64)
+    zone, names = orjson.loads(row[len(row) - text :])
+    values: Floats = parts[3].view(np.float64)
+    return State(
+        parts[0], parts[1], parts[2], values, watermark, applied, zone, names, parts[4],
+        keys[:archive], parts[5], keys[archive : archive + tiles], times, parts[6],
+        Entries(keys[archive + tiles :], parts[7], parts[8], parts[9]),
+        parts[10].view(np.uint64).tolist(),
+    )  # fmt: skip

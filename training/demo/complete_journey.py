@@ -17,6 +17,7 @@ import orjson
 import polars as pl
 
 from training.demo.catalogue import offer_of_coupons, offers, readable
+from training.demo.examples import behaviour, examples, stopped
 from training.demo.whole_files import write_json, write_json_lines, write_whole
 
 VERSION = 1
@@ -52,7 +53,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was written. `weeks` is the shift; `files` are event files in the order to send them, then offers."""
+    """What was written. `weeks` is the shift; `files` are event files in the order to send them.
+
+    `examples` are customers worth looking at (what each is like -> id), `stopped` some who no longer order.
+    """
 
     version: int
     weeks: int
@@ -69,6 +73,8 @@ class Manifest:
     offers: int
     files: tuple[str, ...]
     offers_file: str
+    examples: dict[str, str]
+    stopped: tuple[str, ...]
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
 
@@ -94,6 +100,7 @@ def convert(out: Path, today: date, progress: Progress = lambda *_: None, househ
         progress(name, done, len(steps) + 1)
     catalogue = offers(tables, lines, weeks, ZONE)
     write_json_lines(out / "offers.jsonl", catalogue)
+    seen = behaviour(baskets, tables, LAST_DAY)
     manifest = Manifest(
         version=VERSION,
         weeks=weeks,
@@ -110,6 +117,8 @@ def convert(out: Path, today: date, progress: Progress = lambda *_: None, househ
         offers=len(catalogue),
         files=tuple(name for name, _ in steps),
         offers_file="offers.jsonl",
+        examples=examples(seen),
+        stopped=stopped(seen),
     )
     write_json(out / "manifest.json", asdict(manifest))
     progress("offers.jsonl", len(steps) + 1, len(steps) + 1)
@@ -124,7 +133,8 @@ def read_manifest(out: Path) -> Manifest | None:
         return None
     if found.get("version") != VERSION:
         return None
-    return Manifest(**{**found, "files": tuple(found["files"]), "assumptions": tuple(found["assumptions"])})
+    tuples = {name: tuple(found[name]) for name in ("files", "assumptions", "stopped")}
+    return Manifest(**{**found, **tuples})
 
 
 def data_folder() -> Path:

@@ -135,15 +135,17 @@ def test_offers_are_shaped_as_the_contract_says(sample: tuple[Path, Manifest]) -
 @pytest.mark.slow
 def test_the_whole_year_has_the_sums_of_its_source(tmp_path: Path) -> None:
     manifest = convert(tmp_path, TODAY)
-    assert replace(manifest, files=(), assumptions=()) == Manifest(
+    assert replace(manifest, files=(), assumptions=(), examples={}, stopped=()) == Manifest(
         version=manifest.version, weeks=463, first_day="2025-11-16", last_day="2026-11-15",
         transactions=1_469_307, households=2_469, baskets=155_848, campaigns=27, deliveries=6_589,
         redemptions=2_102, demographics=801, revenue=4_596_039.58, offers=100, files=(),
-        offers_file="offers.jsonl", assumptions=(),
+        offers_file="offers.jsonl", assumptions=(), examples={}, stopped=(),
     )  # fmt: skip
     source = pl.read_parquet(data_folder() / "transactions.parquet")
     assert round(source["sales_value"].sum(), 2) == manifest.revenue
     assert read_manifest(tmp_path) == manifest
+    assert len(manifest.examples) == len(set(manifest.examples.values())) == 4
+    assert len(manifest.stopped) == 12
 
 
 def test_categories_read_as_plain_words_and_stay_distinct() -> None:

@@ -41,9 +41,10 @@ class InboxEvent:
 class State:
     """One enrolment. `visit` counts entries into steps; a step and a visit name one piece of work for ever.
 
-    `rested_at` is when it last woke: events since then count for the waits that follow. `passed` are the steps since.
+    `rested_at` is when its last wait was over: events since then count for the waits that follow. `passed` are the steps since.
     `counting` is set where a wait was entered again with no time between: it counts from there. `taken` are the
-    inbox events that have been used up by a wait.
+    inbox events that have been used up by a wait. `trail` is what happened since the last save, for the counts; it is
+    not kept.
     """
 
     enrolled_at: datetime
@@ -63,6 +64,7 @@ class State:
     outcomes: Mapping[str, str] = field(default_factory=dict)
     taken: tuple[int, ...] = ()
     reason: str | None = None
+    trail: tuple[tuple[str, str], ...] = ()
 
     @property
     def done(self) -> bool:

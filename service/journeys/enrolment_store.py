@@ -7,6 +7,7 @@ may have died, and a simulated day is no reason to think so. Every claim raises 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,7 @@ from service.journeys.journey_store import journeys
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
 _CHUNK = 500
+MOST_EVENTS = 200
 
 enrolments = Table(
     "journey_enrolments",
@@ -148,6 +150,16 @@ def earlier(connection: Connection, journey_id: str, customer_id: str) -> list[E
         _enrolment(row)
         for row in connection.execute(wanted.order_by(enrolments.c.enrolled_at.desc(), enrolments.c.id.desc()))
     ]
+
+
+def ever_enrolled(connection: Connection, journey_id: str, customers: Sequence[str], running_only: bool) -> set[str]:
+    """Which of these customers are in the journey, or were once."""
+    wanted = select(enrolments.c.customer_id).where(
+        enrolments.c.journey_id == journey_id, enrolments.c.customer_id.in_(customers)
+    )
+    if running_only:
+        wanted = wanted.where(enrolments.c.status != "ended")
+    return set(connection.execute(wanted).scalars())
 
 
 def count_active(connection: Connection, journey_id: str) -> int:
@@ -289,23 +301,26 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]], wake: 
 
     The rows of `journey_enrolments` are locked first, as `save` does, so one of the two sees the other's work.
     """
-    touched = sorted({row["enrolment_id"] for row in rows} | set(wake))
-    for chunk in _chunks(touched):
-        connection.execute(
-            select(enrolments.c.id).where(enrolments.c.id.in_(chunk)).order_by(enrolments.c.id).with_for_update()
-        )
-    upsert(connection, inbox, rows, keys=["enrolment_id", "message_id"], update=())
+    there: set[str] = set()
+    for chunk in _chunks(sorted({row["enrolment_id"] for row in rows} | set(wake))):
+        wanted = select(enrolments.c.id).where(enrolments.c.id.in_(chunk)).order_by(enrolments.c.id)
+        there |= set(connection.execute(wanted.with_for_update()).scalars())
+    kept = [row for row in rows if row["enrolment_id"] in there]
+    upsert(connection, inbox, kept, keys=["enrolment_id", "message_id"], update=())
+    for enrolment_id, count in Counter(row["enrolment_id"] for row in kept).items():
+        if count > MOST_EVENTS:
+            trim_inbox(connection, enrolment_id)
     for chunk in _chunks(sorted(wake)):
         awake = (enrolments.c.id.in_(chunk), enrolments.c.status == "active", enrolments.c.due_at > now)
         connection.execute(update(enrolments).where(*awake).values(due_at=now))
 
 
-def trim_inbox(connection: Connection, enrolment_id: str, keep: int) -> None:
-    """Forgets all but the newest events of an enrolment."""
-    newest = select(inbox.c.seq).where(inbox.c.enrolment_id == enrolment_id).order_by(inbox.c.seq.desc()).limit(keep)
-    connection.execute(
-        delete(inbox).where(inbox.c.enrolment_id == enrolment_id, inbox.c.seq.not_in(newest.scalar_subquery()))
+def trim_inbox(connection: Connection, enrolment_id: str) -> None:
+    """Forgets all but the newest `MOST_EVENTS` events of an enrolment."""
+    newest = (
+        select(inbox.c.seq).where(inbox.c.enrolment_id == enrolment_id).order_by(inbox.c.seq.desc()).limit(MOST_EVENTS)
     )
+    connection.execute(delete(inbox).where(inbox.c.enrolment_id == enrolment_id, inbox.c.seq.not_in(newest)))
 
 
 def of_customers(connection: Connection, customers: Collection[str], ended_since: datetime) -> list[Enrolment]:

@@ -238,6 +238,12 @@ class JourneyBody(Body):
     goal: GoalBody | None = None
     steps: list[AnyStep] = Field(min_length=1, max_length=200)
 
+    @model_validator(mode="after")
+    def _a_segment_lets_in_again_only_after_exit(self) -> Self:
+        if self.entry.segment is not None and self.reentry.rule == "always":
+            raise ValueError("reentry: always needs an event or the API; a segment would let in again at every look")
+        return self
+
 
 class EnrollmentBody(Body):
     """Who is to enter."""

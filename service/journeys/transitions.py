@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from service.journeys.commands import (
@@ -69,7 +70,7 @@ def wake(journey: Journey, state: State, moment: Moment) -> Result:
     if moment.now - state.enrolled_at >= journey.caps.lifetime:
         return _end(state, "expired")
     if state.phase == "new":
-        return _enter(journey, replace(state, rested_at=moment.now), journey.first, moment)
+        return _enter(journey, replace(state, rested_at=state.enrolled_at), journey.first, moment)
     step = journey.steps.get(state.step or "")
     if step is None:
         return state, Halt(f"step {state.step!r} is not in this version of the journey")
@@ -121,6 +122,7 @@ def _enter(journey: Journey, state: State, target: str | None, moment: Moment) -
         passed=(*state.passed, target),
         counting=moment.now if again else None,
         deadline=None,
+        trail=(*state.trail, (target, "entered")),
     )
     return _ask(journey, journey.steps[target], state, moment)
 
@@ -162,6 +164,7 @@ def _waiting(journey: Journey, step: Wait, state: State, moment: Moment) -> Resu
 def _waited(journey: Journey, step: Wait, state: State, moment: Moment, result: Over | Until) -> Result:
     if isinstance(result, Until):
         return _park(journey, state, moment, result)
+    state = replace(state, rested_at=_later(state.rested_at, result.at))
     if result.taken is not None:
         state = replace(state, taken=(*state.taken, result.taken))
     return _leave(journey, state, moment, result.outcome, step.next if result.satisfied else step.otherwise)
@@ -172,10 +175,10 @@ def _wake_parked(journey: Journey, step: Step, state: State, moment: Moment) -> 
         result = check_event(step, step.rule, state, moment)
         if isinstance(result, Until):
             return _park(journey, state, moment, result)
-        return _waited(journey, step, replace(state, rested_at=moment.now), moment, result)
+        return _waited(journey, step, state, moment, result)
     if state.deadline is not None and moment.now < state.deadline:
         return state, Park(state.deadline)
-    state = replace(state, phase="asked", rested_at=moment.now)
+    state = replace(state, phase="asked", rested_at=_later(state.rested_at, state.deadline or moment.now))
     if isinstance(step, Wait):
         return _leave(journey, state, moment, "time", step.next)
     return _ask(journey, step, state, moment)
@@ -251,7 +254,13 @@ def _without_words(decision: Mapping[str, Any]) -> dict[str, Any]:
 def _leave(journey: Journey, state: State, moment: Moment, outcome: str, target: str | None) -> Result:
     """Notes how the step ended and goes on."""
     assert state.step is not None
-    state = replace(state, phase="asked", outcomes={**state.outcomes, state.step: outcome}, counting=None)
+    state = replace(
+        state,
+        phase="asked",
+        outcomes={**state.outcomes, state.step: outcome},
+        counting=None,
+        trail=(*state.trail, (state.step, f"outcome.{outcome}")),
+    )
     return _enter(journey, state, target, moment)
 
 
@@ -263,7 +272,13 @@ def _park(journey: Journey, state: State, moment: Moment, until: Until) -> Resul
 
 
 def _end(state: State, reason: str) -> Result:
-    return replace(state, phase="done", reason=reason, deadline=None), End(reason)
+    trail = (*state.trail, ("", f"ended.{reason}"))
+    return replace(state, phase="done", reason=reason, deadline=None, trail=trail), End(reason)
+
+
+def _later(known: datetime | None, at: datetime) -> datetime:
+    """A wait that is over began the rest of the way when it was over, not when somebody looked."""
+    return at if known is None else max(known, at)
 
 
 def _with_events(state: State, moment: Moment) -> State:

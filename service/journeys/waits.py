@@ -15,9 +15,10 @@ from service.journeys.local_time import next_local
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The wait is over: `outcome` is what a branch may look at, `satisfied` picks the way out."""
+    """The wait is over since `at`: `outcome` is what a branch may look at, `satisfied` picks the way out."""
 
     outcome: str
+    at: datetime
     satisfied: bool = True
     taken: int | None = None
 
@@ -41,7 +42,7 @@ def begin(wait: Wait, state: State, moment: Moment, again: bool) -> Over | Until
         case ForDuration(length):
             return Until(moment.now + length)
         case UntilTime(at) if at.tzinfo is not None:
-            return Over("time") if at <= moment.now else Until(at)
+            return Over("time", moment.now) if at <= moment.now else Until(at)
         case UntilTime() | UntilLocalHour():
             return "zone"
         case UntilGoodHour(channel, within):
@@ -58,7 +59,7 @@ def at_zone(wait: Wait, moment: Moment, zone: ZoneInfo, again: bool) -> Over | U
     else:
         assert isinstance(wait.rule, UntilLocalHour)
         at = next_local(moment.now, zone, wait.rule.at, wait.rule.days, strictly=again)
-    return Over("time") if at <= moment.now else Until(at)
+    return Over("time", moment.now) if at <= moment.now else Until(at)
 
 
 def at_good_hour(wait: Wait, moment: Moment, best: datetime | None, again: bool) -> Over | Until:
@@ -68,7 +69,7 @@ def at_good_hour(wait: Wait, moment: Moment, best: datetime | None, again: bool)
         return Until(min(best, moment.now + wait.rule.within))
     if again:
         return Until(moment.now + wait.rule.within)
-    return Over("time" if best is not None else "no_better_hour")
+    return Over("time" if best is not None else "no_better_hour", moment.now)
 
 
 def check_event(wait: Wait, rule: UntilEvent, state: State, moment: Moment) -> Over | Until:
@@ -77,8 +78,8 @@ def check_event(wait: Wait, rule: UntilEvent, state: State, moment: Moment) -> O
     deadline = (state.counting or start or state.entered_at or moment.now) + rule.timeout
     found = None if start is None else _first_match(wait.id, rule, state, moment, start, deadline)
     if found is not None:
-        return Over("event", not rule.negated, found.seq)
-    return Over("timeout", rule.negated) if deadline <= moment.now else Until(deadline)
+        return Over("event", found.at, not rule.negated, found.seq)
+    return Over("timeout", deadline, rule.negated) if deadline <= moment.now else Until(deadline)
 
 
 def anchor(rule: UntilEvent, state: State) -> datetime | None:

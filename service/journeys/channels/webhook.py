@@ -1,0 +1,159 @@
+"""Calls to addresses of the user's own, signed as Standard Webhooks (standardwebhooks.com, symmetric, `v1`).
+
+The same message carries the same `webhook-id` however often it is sent, so the other side can drop repeats. Addresses
+inside private networks are refused unless a setting allows them: a journey must not be a way into the machine's
+neighbourhood (server-side request forgery). The address that was checked is the one that is called.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import orjson
+
+from service.clock import Clock, SystemClock
+from service.journeys.channels.message import Message, OneByOne, SendResult
+
+Resolve = Callable[[str, int], Sequence[str]]
+_PREFIX = "whsec_"
+
+
+class WebhookChannel(OneByOne):
+    """Posts JSON. 2xx is sent; 408, 425, 429 and 5xx may pass; anything else, also a redirect, is a refusal."""
+
+    repeatable = True
+    parallel = 8
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        url: str | None = None,
+        *,
+        allow_private: bool = False,
+        timeout_s: float = 10.0,
+        clock: Clock | None = None,
+        resolve: Resolve | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url` is where `send` steps of the channel `webhook` go; webhook steps carry their own in `to`.
+
+        Several `secrets` sign side by side, so that one can be changed without a gap. Raises `ValueError` for a
+        secret that is none.
+        """
+        self._keys = [secret_bytes(secret) for secret in secrets]
+        self._url = url
+        self._allow_private = allow_private
+        self._clock = clock or SystemClock()
+        self._resolve = resolve or _addresses
+        self._client = httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, transport=transport)
+
+    def send(self, message: Message) -> SendResult:
+        url = message.to or self._url
+        if not url:
+            return SendResult("failed", "no address: set the webhook channel's url")
+        body = orjson.dumps(_payload(message), default=str)
+        try:
+            target, headers, extensions = self._target(url)
+        except ValueError as refused:
+            return SendResult("failed", str(refused))
+        except OSError as unknown:
+            return SendResult("retry", f"{urlsplit(url).hostname}: {unknown}"[:300])
+        headers |= self._signed(message.key, body) | {"content-type": "application/json", "user-agent": "Opportune"}
+        try:
+            answer = self._client.post(target, content=body, headers=headers, extensions=extensions)
+        except httpx.HTTPError as lost:
+            return SendResult("retry", f"{type(lost).__name__}: {lost}"[:300])
+        return _result(answer)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _signed(self, key: str, body: bytes) -> dict[str, str]:
+        stamp = str(int(self._clock.now().timestamp()))
+        signatures = " ".join(sign(secret, key, stamp, body) for secret in self._keys)
+        headers = {"webhook-id": key, "webhook-timestamp": stamp}
+        return headers | ({"webhook-signature": signatures} if signatures else {})
+
+    def _target(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """The address to connect to. The name is looked up once, checked, and then called by number."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url[:200]!r} is no http or https address")
+        if parts.username or parts.password:
+            raise ValueError("an address must not carry a user name or password")
+        if self._allow_private:
+            return url, {}, {}
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        numbers = [ipaddress.ip_address(number) for number in self._resolve(parts.hostname, port)]
+        if not numbers or not all(_is_public(number) for number in numbers):
+            raise ValueError(f"{parts.hostname} is inside a private network; the setting allow_private permits that")
+        host = f"[{numbers[0]}]" if numbers[0].version == 6 else str(numbers[0])
+        target = urlunsplit((parts.scheme, f"{host}:{port}", parts.path or "/", parts.query, ""))
+        named = parts.netloc.rpartition("@")[2]
+        return target, {"host": named}, {"sni_hostname": parts.hostname} if parts.scheme == "https" else {}
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The key in `whsec_BASE64`; `ValueError` where it is malformed or has not 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("a webhook secret is 'whsec_' and base64; make one of 32 random bytes") from None
+    if not 24 <= len(key) <= 64:
+        raise ValueError(f"a webhook secret has 24 to 64 bytes; this one has {len(key)}")
+    return key
+
+
+def sign(secret: bytes, key: str, stamp: str, body: bytes) -> str:
+    """`v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`."""
+    digest = hmac.new(secret, f"{key}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _payload(message: Message) -> dict[str, Any]:
+    data = {
+        "customer_id": message.customer_id,
+        "journey_id": message.journey_id,
+        "step": message.step,
+        "decision_id": message.decision_id,
+        "offer_id": message.offer_id,
+    }
+    if message.payload is not None:
+        return {"type": "journey.webhook", "timestamp": message.created_at, "data": data | {"payload": message.payload}}
+    return {"type": "journey.message", "timestamp": message.created_at, "data": data | {"content": message.content}}
+
+
+def _result(answer: httpx.Response) -> SendResult:
+    said = f"{answer.status_code} {answer.reason_phrase}"
+    if answer.is_success:
+        return SendResult("sent", said)
+    if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
+        return SendResult("retry", said)
+    return SendResult("failed", said)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _is_public(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Not loopback, private, link-local, shared or reserved; also not such an address in IPv6's clothes."""
+    if isinstance(number, ipaddress.IPv6Address):
+        if number in _NAT64:
+            return _is_public(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF))
+        inner = number.ipv4_mapped or number.sixtofour or (number.teredo[1] if number.teredo else None)
+        if inner is not None:
+            return _is_public(inner)
+    return number.is_global and not number.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

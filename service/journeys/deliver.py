@@ -1,0 +1,301 @@
+"""Sends: the intent first, then the channel, then the mark. See `intent_store.py` for what an old intent means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.journeys.carry_out import Run, counts_of, forget_counts
+from service.journeys.channels.message import Channel, Message, SendResult
+from service.journeys.collaborators import Collaborators, reason_against
+from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed, SendMessage
+from service.journeys.enrolment_store import save
+from service.journeys.intent_store import (
+    Mark,
+    begin_attempt,
+    mark_intents,
+    open_task,
+    read_intents,
+    sendable,
+    write_intents,
+)
+from service.journeys.journey_store import add_counts
+from service.journeys.parcel import Parcel, by_channel, checkpoint, delivered_event, parcel_of, task_of
+from service.journeys.retry import RetryPolicy
+from service.storage.database import Database
+
+log = logging.getLogger(__name__)
+
+_TOGETHER = 200
+_ADDRESSED = frozenset({"email", "sms"})
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Tried often enough; a person must look."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """Something of ours failed before or while sending; tried again later, from what the intent says."""
+
+    problem: str
+
+
+Result = Answer | GaveUp | Broke
+Results = dict[str, Result]
+"""By enrolment id; a run that is missing is no longer ours."""
+
+
+class Delivering:
+    """Carries out `SendMessage`, `OpenTask` and `CallWebhook` for many runs at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        ask: Collaborators,
+        channels: Mapping[str, Channel],
+        retry: RetryPolicy,
+        resend_uncertain: bool,
+        still_working: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._ask = ask
+        self._channels = channels
+        self._retry = retry
+        self._resend_uncertain = resend_uncertain
+        self._still_working = still_working
+
+    def deliver(self, runs: Sequence[Run], now: datetime) -> Results:
+        """Sends, and answers each run."""
+        parcels = [parcel_of(run, now) for run in runs]
+        with self._database.read() as connection:
+            known = read_intents(connection, [parcel.intent.key for parcel in parcels])
+        answers: Results = {}
+        fresh = []
+        for parcel in parcels:
+            parcel.intent = known.get(parcel.intent.key, parcel.intent)
+            answer = self._already(parcel, now) or self._not_yet(parcel, now)
+            if answer is None:
+                fresh.append(parcel)
+            else:
+                answers[parcel.id] = answer
+        for name, group in by_channel(self._write(fresh, now)):
+            answers |= self._by(name, group, now)
+        return answers
+
+    def _already(self, parcel: Parcel, now: datetime) -> Result | None:
+        """What is known of an intent found: finished, or begun by a process that died."""
+        intent = parcel.intent
+        match intent.state:
+            case "sent" | "failed" | "blocked" | "uncertain":
+                return Delivered(intent.state, intent.detail or "")
+        if intent.attempted_at is None or self._resend_uncertain:
+            return None
+        detail = "the sender stopped between handing the message over and noting it"
+        self._mark([Mark(intent.key, "uncertain", detail, intent.attempts, now)], [], now)
+        return Delivered("uncertain", detail)
+
+    def _not_yet(self, parcel: Parcel, now: datetime) -> Result | None:
+        if isinstance(parcel.command, CallWebhook):
+            return None
+        try:
+            quiet = self._ask.quiet_until(parcel.run.customer_id, parcel.intent.channel, now)
+        except Exception as fault:
+            return _broke(parcel, fault)
+        if quiet is None:
+            return None
+        return Postponed(max(quiet, now + timedelta(seconds=1)), "quiet hours")
+
+    def _write(self, parcels: Sequence[Parcel], now: datetime) -> list[Parcel]:
+        """Writes the intents and where their runs stand, for the runs that are still ours."""
+        if not parcels:
+            return []
+        with self._database.write() as connection:
+            held = save(connection, [checkpoint(parcel.run) for parcel in parcels], now, release=False)
+            mine = [parcel for parcel in parcels if parcel.id in held]
+            stored = write_intents(connection, [parcel.intent for parcel in mine])
+            add_counts(connection, counts_of(parcel.run for parcel in mine), now)
+        forget_counts(parcel.run for parcel in mine)
+        for parcel in mine:
+            parcel.intent = stored[parcel.intent.key]
+        return mine
+
+    def _by(self, name: str, parcels: Sequence[Parcel], now: datetime) -> Results:
+        channel = self._channels.get(name)
+        if isinstance(parcels[0].command, OpenTask) or (channel is None and name == "call"):
+            return self._as_tasks(parcels, now)
+        if channel is None:
+            detail = f"no channel {name!r} is set up"
+            return self._note([(parcel, SendResult("failed", detail)) for parcel in parcels], now)
+        if channel.repeatable and channel.parallel == 1:
+            return self._together(channel, parcels, now)
+        return self._singly(channel, parcels, now)
+
+    def _as_tasks(self, parcels: Sequence[Parcel], now: datetime) -> Results:
+        allowed, answers = self._allowed(parcels, now)
+        with self._database.write() as connection:
+            for parcel in allowed:
+                open_task(connection, task_of(parcel, now))
+            mark_intents(connection, [_mark(parcel, "sent", "a task was opened", now) for parcel in allowed])
+        return answers | {parcel.id: Delivered("sent") for parcel in allowed}
+
+    def _together(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
+        """Many at a time: the channel itself drops what it has had before."""
+        answers: Results = {}
+        for start in range(0, len(parcels), _TOGETHER):
+            allowed, refused = self._allowed(parcels[start : start + _TOGETHER], now)
+            answers |= refused
+            results = channel.send_many([_ready(parcel) for parcel in allowed]) if allowed else []
+            answers |= self._note(list(zip(allowed, results, strict=True)), now)
+            self._still_working()
+        return answers
+
+    def _singly(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
+        """Each by itself, some at a time. Once the other side is found dead, the rest are not tried."""
+        answers: Results = {}
+        with ThreadPoolExecutor(max_workers=min(channel.parallel, len(parcels))) as pool:
+            for start in range(0, len(parcels), channel.parallel):
+                group = parcels[start : start + channel.parallel]
+                done = list(pool.map(lambda parcel: self._one(channel, parcel, now), group))
+                for found, _ in done:
+                    answers |= found
+                self._still_working()
+                dead = [why for _, why in done if why is not None]
+                if len(dead) == len(done):
+                    refused = SendResult("retry", f"not tried: {dead[0]}")
+                    rest = parcels[start + len(group) :]
+                    return answers | self._note([(parcel, refused) for parcel in rest], now)
+        return answers
+
+    def _one(self, channel: Channel, parcel: Parcel, now: datetime) -> tuple[Results, str | None]:
+        """One message; also why the other side cannot be reached, if it cannot."""
+        try:
+            allowed, answers = self._allowed([parcel], now)
+            if not allowed:
+                return answers, None
+            if not channel.repeatable and not self._begin(parcel, now):
+                return {}, None  # another process has just begun it, and will note how it ended
+            result = channel.send(_ready(parcel))
+            return self._note([(parcel, result)], now), result.detail if result.state == "unreachable" else None
+        except Exception as fault:
+            return {parcel.id: _broke(parcel, fault)}, None
+
+    def _begin(self, parcel: Parcel, now: datetime) -> bool:
+        with self._database.write() as connection:
+            return begin_attempt(connection, parcel.intent.key, now) or self._resend_uncertain
+
+    def _allowed(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], Results]:
+        """Asked at the last moment: consent withdrawn, copy taken back or a customer erased since the claim.
+
+        What may go has its message made.
+        """
+        with self._database.read() as connection:
+            there = sendable(connection, [parcel.intent.key for parcel in parcels])
+        allowed, answers, refused = [], Results(), []
+        for parcel in parcels:
+            if parcel.intent.key not in there:
+                continue
+            try:
+                against = self._against(parcel)
+                if against is None and not isinstance(parcel.command, OpenTask):
+                    parcel.message = self._message(parcel)
+                    against = self._unaddressed(parcel)
+            except Exception as fault:
+                answers[parcel.id] = _broke(parcel, fault)
+                continue
+            if against is None:
+                allowed.append(parcel)
+            else:
+                refused.append(_mark(parcel, against.outcome, against.detail, now))
+                answers[parcel.id] = against
+        self._mark(refused, [], now)
+        return allowed, answers
+
+    def _against(self, parcel: Parcel) -> Delivered | None:
+        """Why a message must not go out."""
+        command, intent = parcel.command, parcel.intent
+        if isinstance(command, CallWebhook):
+            return None
+        reason = reason_against(self._ask.may_send(intent.customer_id, intent.channel))
+        content = command.action.get("content") if command.action else None
+        if reason is None and content:
+            reason = reason_against(self._ask.content_ok(content, intent.offer_id))
+        return None if reason is None else Delivered("blocked", reason)
+
+    def _unaddressed(self, parcel: Parcel) -> Delivered | None:
+        if parcel.intent.channel in _ADDRESSED and isinstance(parcel.command, SendMessage):
+            assert parcel.message is not None
+            if not parcel.message.to:
+                return Delivered("failed", f"the customer has no address for {parcel.intent.channel}")
+        return None
+
+    def _message(self, parcel: Parcel) -> Message:
+        intent, command = parcel.intent, parcel.command
+        plain = Message(
+            key=intent.key,
+            channel=intent.channel,
+            customer_id=intent.customer_id,
+            created_at=intent.created_at,
+            decision_id=intent.decision_id,
+            offer_id=intent.offer_id,
+            journey_id=intent.journey_id,
+            step=intent.step,
+        )
+        if isinstance(command, CallWebhook):
+            return replace(plain, to=command.url, payload=dict(command.payload))
+        assert isinstance(command, SendMessage)
+        to = self._ask.recipient(intent.customer_id, intent.channel) if intent.channel != "webhook" else None
+        url = self._ask.unsubscribe_url(intent.customer_id, intent.channel, intent.decision_id)
+        return replace(plain, to=to, content=command.action.get("content") or {}, unsubscribe_url=url)
+
+    def _note(self, results: Sequence[tuple[Parcel, SendResult]], now: datetime) -> Results:
+        """Marks how sends ended; with what was sent goes its delivery, as an event like any other."""
+        marks, events, answers = [], [], Results()
+        for parcel, result in results:
+            mark, answer = self._judge(parcel, result, now)
+            marks.append(mark)
+            answers[parcel.id] = answer
+            if result.state == "sent" and parcel.intent.kind == "message":
+                events.append(delivered_event(parcel.intent, now))
+        self._mark(marks, events, now)
+        return answers
+
+    def _judge(self, parcel: Parcel, result: SendResult, now: datetime) -> tuple[Mark, Result]:
+        if result.state != "retry" and result.state != "unreachable":
+            return _mark(parcel, result.state, result.detail, now), Delivered(result.state, result.detail)
+        attempts = parcel.intent.attempts + 1
+        mark = Mark(parcel.intent.key, "intended", result.detail, attempts, now)
+        delay = self._retry.delay(attempts, parcel.intent.key)
+        if delay is None:
+            return mark, GaveUp(f"{parcel.intent.channel} failed {attempts} times, last: {result.detail}")
+        return mark, Postponed(now + delay, result.detail)
+
+    def _mark(self, marks: Sequence[Mark], events: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        """The deliveries' events and the marks in one transaction."""
+        if not marks:
+            return
+        with self._database.write() as connection:
+            if events:
+                self._ask.record_events(connection, events, now)
+            mark_intents(connection, marks)
+
+
+def _broke(parcel: Parcel, fault: Exception) -> Broke:
+    log.error("sending %s failed on our side", parcel.intent.key, exc_info=fault)
+    return Broke(f"{type(fault).__name__}: {fault}"[:500])
+
+
+def _ready(parcel: Parcel) -> Message:
+    assert parcel.message is not None
+    return parcel.message
+
+
+def _mark(parcel: Parcel, state: str, detail: str, now: datetime) -> Mark:
+    return Mark(parcel.intent.key, state, detail[:500], parcel.intent.attempts + (state != "blocked"), now)

@@ -1,0 +1,87 @@
+"""Lets a customer into a journey, by its re-entry rule and caps; or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.clock import new_id
+from service.journeys.definition import Journey
+from service.journeys.enrolment import State
+from service.journeys.enrolment_store import Enrolment, add_enrolment, count_active, earlier, free_guard
+from service.journeys.journey_store import JourneyRow, add_counts
+from service.storage.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a customer was not let in: a stable `reason`, a sentence, the enrolment in the way, when it may succeed."""
+
+    reason: str
+    detail: str
+    enrolment_id: str | None = None
+    until: datetime | None = None
+
+
+def enrol(
+    connection: Connection,
+    row: JourneyRow,
+    journey: Journey,
+    customer_id: str,
+    now: datetime,
+    source: Mapping[str, Any],
+) -> Enrolment | Refused:
+    """Enrols a customer in the newest version, due at once. Call it in a `write()` transaction."""
+    refused = _closed(row) or _entered_before(connection, journey, customer_id, now) or _full(connection, journey)
+    if refused is not None:
+        return refused
+    guard = None if journey.reentry.rule == "always" else f"{journey.id}:{customer_id}"
+    if guard is not None and journey.reentry.rule == "after_exit":
+        free_guard(connection, guard)
+    state = State(enrolled_at=now)
+    enrolment = Enrolment(
+        new_id(now), journey.id, row.version, customer_id, "active", 0, state, due_at=now, source=source
+    )
+    if not add_enrolment(connection, enrolment, guard):
+        return Refused("already_enrolled", f"{customer_id!r} has just been enrolled by another request")
+    add_counts(connection, {(journey.id, row.version, "", "entered"): 1}, now)
+    return enrolment
+
+
+def _closed(row: JourneyRow) -> Refused | None:
+    match row.status:
+        case "active":
+            return None
+        case "draft":
+            return Refused("not_active", f"the journey is a draft; POST /v1/journeys/{row.journey_id}/activate first")
+        case "paused":
+            return Refused("paused", "the journey is paused; activate it to let customers in")
+    return Refused("archived", "the journey is archived and lets nobody in")
+
+
+def _entered_before(connection: Connection, journey: Journey, customer_id: str, now: datetime) -> Refused | None:
+    rule = journey.reentry
+    if rule.rule == "always":
+        return None
+    before = earlier(connection, journey.id, customer_id)
+    running = next((one for one in before if one.status != "ended"), None)
+    if running is not None:
+        return Refused("already_enrolled", f"{customer_id!r} is in this journey now", running.id)
+    if not before:
+        return None
+    if rule.rule == "once":
+        return Refused("entered_before", f"{customer_id!r} was in this journey, which lets in once", before[0].id)
+    left = max(one.ended_at or now for one in before)
+    again = left + (rule.after or timedelta(0))
+    if again > now:
+        return Refused("too_soon", f"{customer_id!r} may enter again from {again.isoformat()}", before[0].id, again)
+    return None
+
+
+def _full(connection: Connection, journey: Journey) -> Refused | None:
+    most = journey.caps.enrolled
+    if most is not None and count_active(connection, journey.id) >= most:
+        return Refused("full", f"{most} customers are in this journey, as many as its cap allows")
+    return None

@@ -1,0 +1,44 @@
+"""Lets the members of a segment into the journeys that the segment enters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import islice
+
+from service.journeys.definitions import Definitions
+from service.journeys.enrol_customer import enrol
+from service.journeys.enrolment_store import Enrolment, ever_enrolled
+from service.journeys.journey_store import JourneyRow, list_journeys
+from service.storage.database import Database
+
+log = logging.getLogger(__name__)
+_TOGETHER = 500
+
+
+def enrol_segments(
+    database: Database, definitions: Definitions, members_of: Callable[[str], Iterable[str]], now: datetime
+) -> int:
+    """Looks at every active journey with a segment at its door; returns how many came in."""
+    with database.read() as connection:
+        rows = [row for row in list_journeys(connection, "active") if row.entry_segment is not None]
+    return sum(_enrol_members(database, definitions, row, members_of(row.entry_segment or ""), now) for row in rows)
+
+
+def _enrol_members(
+    database: Database, definitions: Definitions, row: JourneyRow, members: Iterable[str], now: datetime
+) -> int:
+    iterator, entered = iter(members), 0
+    while some := list(islice(iterator, _TOGETHER)):
+        with database.read() as connection:
+            journey = definitions.get(connection, row.journey_id, row.version)
+            skip = ever_enrolled(connection, row.journey_id, some, running_only=journey.reentry.rule != "once")
+        fresh = [customer for customer in some if customer not in skip]
+        if not fresh:
+            continue
+        with database.write() as connection:
+            source = {"segment": row.entry_segment}
+            results = [enrol(connection, row, journey, customer, now, source) for customer in fresh]
+        entered += sum(isinstance(result, Enrolment) for result in results)
+    return entered

@@ -1,0 +1,329 @@
+"""The journey runner: claims due enrolments, moves them by the interpreter, carries out what it commands.
+
+Any number of runners may work on one database. A claim ends with its lease (real time), so what a killed runner held
+is taken up by another; what it had begun to send is told by its intents.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from service.clock import Clock, SystemClock, monotonic
+from service.journeys.carry_out import Run, carry_out, counts_of, forget_counts
+from service.journeys.channels.message import Channel
+from service.journeys.collaborators import Collaborators
+from service.journeys.commands import (
+    CallWebhook,
+    Delivered,
+    End,
+    Halt,
+    Moment,
+    OpenTask,
+    Park,
+    SendMessage,
+)
+from service.journeys.definition import Journey
+from service.journeys.definitions import Definitions
+from service.journeys.deliver import Broke, Delivering, GaveUp
+from service.journeys.enrol_segments import enrol_segments
+from service.journeys.enrolment_store import (
+    MOST_EVENTS,
+    Enrolment,
+    Outcome,
+    any_due,
+    claim_due,
+    count_due,
+    extend_claims,
+    read_inbox,
+    save,
+    trim_inbox,
+)
+from service.journeys.journey_store import add_counts
+from service.journeys.retry import RetryPolicy
+from service.journeys.transitions import wake
+from service.storage.database import Connection, Database
+
+log = logging.getLogger(__name__)
+
+Heartbeat = Callable[[str, datetime, Mapping[str, object]], object]
+NAME = "journeys"
+_LITTLE = timedelta(seconds=1)
+_Deliveries = (SendMessage, OpenTask, CallWebhook)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """`batch`: enrolments claimed at once. `lease_s`: real seconds till a silent runner's claims are free.
+
+    `resend_uncertain`: send again what was perhaps sent by SMTP (a message twice rather than not at all).
+    """
+
+    batch: int = 500
+    lease_s: float = 60.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    resend_uncertain: bool = False
+    segments_every: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass did. `due_left` are due rows that it could not have: others hold them, or it was told to stop."""
+
+    due_left: int = 0
+    moved: int = 0
+    sent: int = 0
+    failed: int = 0
+    blocked: int = 0
+    uncertain: int = 0
+    ended: int = 0
+    stuck: int = 0
+    retried: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def report(self, due_left: int) -> PassReport:
+        return PassReport(due_left=due_left, **self.counts)
+
+
+class Runner:
+    """One runner. Its methods are for one thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        ask: Collaborators,
+        channels: Mapping[str, Channel],
+        heartbeat: Heartbeat | None = None,
+        options: RunnerOptions | None = None,
+        definitions: Definitions | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ask = ask
+        self._heartbeat = heartbeat
+        self._options = options or RunnerOptions()
+        self._definitions = definitions or Definitions()
+        self._wall = SystemClock()
+        self._held: dict[str, int] = {}
+        self._renewed = 0.0
+        self._segments_at: datetime | None = None
+        self._beaten: tuple[datetime | None, float] = (None, 0.0)
+        self._stop = threading.Event()
+        self._delivering = Delivering(
+            database, ask, channels, self._options.retry, self._options.resend_uncertain, self._renew
+        )
+
+    def run_due(self, now: datetime | None = None) -> PassReport:
+        """Moves everything that is due at `now` (default: the clock), until nothing is left that can be had."""
+        now = now or self._clock.now()
+        tally = _Tally()
+        self._enter_by_segment(now)
+        while not self._stop.is_set():
+            claimed = self._claim(now)
+            if not claimed:
+                break
+            self._move(claimed, now, tally)
+        with self._database.read() as connection:
+            left = count_due(connection, now) if tally.counts or self._anything_due(now) else 0
+        return tally.report(left)
+
+    def run_pass(self) -> bool:
+        """One pass of the background loop; cheap when nothing is due. True when there may be more at once."""
+        now = self._clock.now()
+        report = None
+        if self._segments_due(now) or self._anything_due(now):
+            report = self.run_due(now)
+        self._beat(now, report)
+        return report is not None and report.moved > 0
+
+    def run_forever(self, every_s: float = 0.05) -> None:
+        """`opportune worker`: passes till `stop`; a failed pass is logged and tried again after a growing pause."""
+        failures = 0
+        while not self._stop.is_set():
+            more = False
+            try:
+                more = self.run_pass()
+                failures = 0
+            except Exception:
+                failures += 1
+                log.exception("a pass of the journey runner failed (%d in a row)", failures)
+            pause = min(0.5 * 2.0 ** (failures - 1), 30.0) if failures else 0.0 if more else every_s
+            self._stop.wait(pause)
+
+    def stop(self) -> None:
+        """Ends after the batch in progress; may be called from a signal handler."""
+        self._stop.set()
+
+    def _anything_due(self, now: datetime) -> bool:
+        with self._database.read() as connection:
+            return any_due(connection, now, self._wall.now())
+
+    def _segments_due(self, now: datetime) -> bool:
+        return self._segments_at is None or now >= self._segments_at
+
+    def _enter_by_segment(self, now: datetime) -> None:
+        if self._segments_due(now):
+            enrol_segments(self._database, self._definitions, self._ask.members_of, now)
+            self._segments_at = now + self._options.segments_every
+
+    def _beat(self, now: datetime, report: PassReport | None) -> None:
+        """Tells how far it is, when work was done, the clock has moved, or a little while has passed."""
+        then, beaten = self._beaten
+        quiet = then is not None and abs(now - then) < _LITTLE and monotonic() - beaten < _LITTLE.total_seconds()
+        if self._heartbeat is None or (report is None and quiet):
+            return
+        with self._database.read() as connection:
+            due = report.due_left if report else count_due(connection, now)
+        self._heartbeat(NAME, now, {"due": due, "moved": report.moved if report else 0})
+        self._beaten = (now, monotonic())
+
+    def _claim(self, now: datetime) -> list[Enrolment]:
+        wall = self._wall.now()
+        until = wall + timedelta(seconds=self._options.lease_s)
+        with self._database.write() as connection:
+            claimed = claim_due(connection, now, wall, until, self._options.batch)
+        self._held = {enrolment.id: enrolment.seq for enrolment in claimed}
+        self._renewed = monotonic()
+        return claimed
+
+    def _renew(self) -> None:
+        """Keeps the claims of the batch, well before they end."""
+        if monotonic() - self._renewed < self._options.lease_s / 4:
+            return
+        until = self._wall.now() + timedelta(seconds=self._options.lease_s)
+        with self._database.write() as connection:
+            extend_claims(connection, self._held, until)
+        self._renewed = monotonic()
+
+    def _move(self, claimed: Sequence[Enrolment], now: datetime, tally: _Tally) -> None:
+        runs = self._wake(claimed, now)
+        tally.counts["moved"] += len(claimed)
+        while going := [run for run in runs if not run.rests]:
+            sending = [run for run in going if isinstance(run.command, _Deliveries)]
+            for run in going:
+                if not isinstance(run.command, _Deliveries):
+                    self._answer(run)
+                    self._renew()
+            if sending:
+                self._send(sending, now, tally)
+        self._save(runs, now, tally)
+
+    def _wake(self, claimed: Sequence[Enrolment], now: datetime) -> list[Run]:
+        """Starts each run. Enrolments whose definition cannot be read get stuck, and stop nobody else."""
+        with self._database.read() as connection:
+            inboxes = read_inbox(connection, [enrolment.id for enrolment in claimed])
+            journeys = self._journeys_of(connection, claimed)
+        runs, unreadable = [], []
+        for enrolment in claimed:
+            journey = journeys[enrolment.journey_id, enrolment.version]
+            if isinstance(journey, str):
+                outcome = Outcome(enrolment.id, enrolment.seq, "stuck", enrolment.state, None, problem=journey)
+                unreadable.append(outcome)
+                continue
+            moment = Moment(now, inboxes.get(enrolment.id, ()))
+            run = Run(enrolment, journey, moment, enrolment.state, Park(now))
+            try:
+                run.state, run.command = wake(journey, enrolment.state, moment)
+            except Exception as fault:
+                self._fail(run, fault)
+            runs.append(run)
+        if unreadable:
+            with self._database.write() as connection:
+                save(connection, unreadable, now, release=True)
+        return runs
+
+    def _journeys_of(
+        self, connection: Connection, claimed: Sequence[Enrolment]
+    ) -> dict[tuple[str, int], Journey | str]:
+        """The definitions, or why one cannot be had."""
+        found: dict[tuple[str, int], Journey | str] = {}
+        for key in {(one.journey_id, one.version) for one in claimed}:
+            try:
+                found[key] = self._definitions.get(connection, *key)
+            except (LookupError, ValueError) as fault:
+                log.exception("version %d of journey %s cannot be read", key[1], key[0])
+                found[key] = f"the definition cannot be read: {fault}"[:500]
+        return found
+
+    def _answer(self, run: Run) -> None:
+        try:
+            run.take(carry_out(run, self._ask))
+        except Exception as fault:
+            self._fail(run, fault)
+
+    def _send(self, runs: Sequence[Run], now: datetime, tally: _Tally) -> None:
+        try:
+            answers = self._delivering.deliver(runs, now)
+        except Exception as fault:
+            for run in runs:
+                self._fail(run, fault)
+            return
+        for run in runs:
+            answer = answers.get(run.enrolment.id)
+            if answer is None:
+                run.lost = True
+            elif isinstance(answer, Broke):
+                run.problem = answer.problem
+            elif isinstance(answer, GaveUp):
+                run.command = Halt(answer.problem)
+            else:
+                if isinstance(answer, Delivered):
+                    tally.counts[answer.outcome] += 1
+                try:
+                    run.take(answer)
+                except Exception as fault:
+                    self._fail(run, fault)
+
+    def _fail(self, run: Run, fault: Exception) -> None:
+        where = f"enrolment {run.enrolment.id} of journey {run.journey.id}, step {run.state.step}"
+        log.error("%s failed; it will be tried again", where, exc_info=fault)
+        run.problem = f"{type(fault).__name__}: {fault}"[:500]
+
+    def _save(self, runs: Sequence[Run], now: datetime, tally: _Tally) -> None:
+        kept = [run for run in runs if not run.lost]
+        outcomes = [self._outcome(run, now) for run in kept]
+        with self._database.write() as connection:
+            held = save(connection, outcomes, now, release=True)
+            mine = [run for run in kept if run.enrolment.id in held]
+            add_counts(connection, counts_of(mine), now)
+            for run in mine:
+                if len(run.moment.events) > MOST_EVENTS:
+                    trim_inbox(connection, run.enrolment.id)
+        forget_counts(mine)
+        self._held = {}
+        for outcome in outcomes:
+            if outcome.id in held:
+                tally.counts["ended"] += outcome.status == "ended"
+                tally.counts["stuck"] += outcome.status == "stuck"
+                tally.counts["retried"] += outcome.failures > 0 and outcome.status == "active"
+
+    def _outcome(self, run: Run, now: datetime) -> Outcome:
+        enrolment, command = run.enrolment, run.command
+        seen = max((event.seq for event in run.moment.events), default=0)
+        if run.problem is not None:
+            return self._after_failure(run, now, seen)
+        if isinstance(command, Halt):
+            return Outcome(
+                enrolment.id, enrolment.seq, "stuck", run.state, None, seen, enrolment.failures, command.problem
+            )
+        if isinstance(command, End):
+            keep = run.journey.reentry.rule == "once"
+            return Outcome(enrolment.id, enrolment.seq, "ended", run.state, None, seen, keep_guard=keep)
+        assert isinstance(command, Park)
+        return Outcome(enrolment.id, enrolment.seq, "active", run.state, command.until, seen)
+
+    def _after_failure(self, run: Run, now: datetime, seen: int) -> Outcome:
+        enrolment = run.enrolment
+        failures = enrolment.failures + 1
+        delay = self._options.retry.delay(failures, enrolment.id)
+        status, due_at = ("stuck", None) if delay is None else ("active", now + delay)
+        return Outcome(enrolment.id, enrolment.seq, status, run.state, due_at, seen, failures, run.problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,10 @@ from service.decisions.schemas import DecisionIn
 
 @dataclass(slots=True)
 class Draft:
-    """`customer` is all that is known of the customer, `case.customer` what the decision may use of it."""
+    """`customer` is all that is known of the customer, `case.customer` what the decision may use of it.
+
+    `scores` are those that eligibility rules asked for.
+    """
 
     decision_id: str
     request: DecisionIn
@@ -25,6 +28,7 @@ class Draft:
     contextless: str | None
     verdicts: Verdicts
     eligible: Sequence[tuple[int, str]]
+    scores: Mapping[str, float] = field(default_factory=dict)
     probabilities: Sequence[float] = ()
     scored_by: str | None = None
     candidates: Sequence[Candidate] = ()

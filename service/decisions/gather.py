@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,7 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 MOST_OFFERS = 300
 """Offers weighed in one decision; of a larger catalogue the shortlist (Catalogue.shortlist)."""
+Name = Callable[[DecisionIn, datetime], str]
 SCORES = ("lead", "churn", "winback")
 
 
@@ -46,10 +47,18 @@ class Sources:
     secret: str
 
 
-def gather(sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None) -> list[Draft]:
+def random_id(_: DecisionIn, at: datetime) -> str:
+    """A decision's id: sortable by time."""
+    return new_id(at)
+
+
+def gather(
+    sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None, name: Name = random_id
+) -> list[Draft]:
     """A draft of each request: candidates judged, nothing scored yet. `Invalid` names an offer that is unknown.
 
     `first`: place in its batch of the first request, for the names of fields; None where it came alone.
+    `name` gives the decisions their ids, and so their seeds.
     """
     with sources.database.read() as connection:
         catalogue = sources.catalogue.current(connection)
@@ -63,7 +72,7 @@ def gather(sources: Sources, requests: Sequence[DecisionIn], now: datetime, firs
             person = people[request.customer_id]
             row = rows.get((person.customer_id, request.at or now))
             offers = _offers(catalogue, request, row, now, place)
-            draft = _draft(sources, request, now, person, row, offers, ledger)
+            draft = _draft(sources, request, name(request, request.at or now), now, person, row, offers, ledger)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
             if unread or (row is None and person.known and person.profiling):
@@ -169,6 +178,7 @@ def _offers(
 def _draft(
     sources: Sources,
     request: DecisionIn,
+    decision_id: str,
     now: datetime,
     customer: Customer,
     row: CustomerRow | None,
@@ -176,11 +186,11 @@ def _draft(
     ledger: LedgerView,
 ) -> Draft:
     at = request.at or now
-    decision_id = new_id(at)
     rules = sources.rules.rules(request.placement)
     used = customer if customer.profiling else replace(customer, traits={}, segments=())
-    models: dict[str, str] = {}
-    answers = ask_rules(sources.models, distinct_expressions(offers), used, row, request.context, at, models)
+    expressions = distinct_expressions(offers)
+    scores, versions, failed = _scores(sources.models, row, expressions)
+    answers = ask_rules(expressions, used, row, scores, request.context, at)
     case = Case(
         customer=used,
         placement=request.placement,
@@ -204,25 +214,23 @@ def _draft(
         None if customer.profiling else "profiling_opt_out",
         verdicts,
         candidates(case, verdicts),
-        models=models,
+        scores=scores,
+        models=versions,
+        degraded=failed,
     )
 
 
 def ask_rules(
-    models: Models,
     expressions: Mapping[str, Expression],
     customer: Customer,
     row: CustomerRow | None,
+    scores: Mapping[str, float],
     context: Mapping[str, Any],
     at: datetime,
-    versions: dict[str, str],
 ) -> dict[str, Answer]:
-    """What each expression says; scores are computed only where one asks for them, and their models named."""
+    """What each expression says of this customer."""
     if not expressions:
         return {}
-    scores: dict[str, float] = {}
-    if row is not None and any(expression.uses_scores for expression in expressions.values()):
-        scores = _scores(models, row, versions)
     prepared = prepare(customer.traits, _read_by(expressions, row), customer.segments, scores, context, at)
     return {source: ask(expression, prepared) for source, expression in expressions.items()}
 
@@ -237,12 +245,26 @@ def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> 
     return {name: row.values[name] for name in names if name in row.values}
 
 
-def _scores(models: Models, row: CustomerRow, versions: dict[str, str]) -> dict[str, float]:
+def _scores(
+    models: Models, row: CustomerRow | None, expressions: Mapping[str, Expression]
+) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    """The customer's scores, where some rule asks for them; the versions that gave them; the models that failed."""
     scores: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    failed: list[str] = []
+    if row is None or not any(expression.uses_scores for expression in expressions.values()):
+        return scores, versions, failed
     for name in SCORES:
         model = models.get(name)
-        score = None if model is None else model.score(row)
-        if score is not None and score.probability is not None:
-            scores[name] = score.probability
-            versions[name] = str(model.version) if model is not None else ""
-    return scores
+        if model is None:
+            continue
+        try:
+            probability = model.score(row).probability
+        except Exception:  # the rules that need it will say that it is missing
+            log.exception("the %s model failed", name)
+            failed.append(f"model:{name}")
+            continue
+        if probability is not None:
+            scores[name] = float(probability)
+            versions[name] = str(model.version)
+    return scores, versions, failed

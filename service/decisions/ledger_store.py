@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import xxhash
@@ -29,9 +30,9 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.case import DAY_US, Entry, Shared
+from service.decisions.case import DAY_US, Entry, Shared, microseconds
 from service.offers.offer import Offer
-from service.storage.database import Connection, metadata
+from service.storage.database import Connection, metadata, upsert
 
 ledger = Table(
     "ledger",
@@ -136,6 +137,25 @@ def reserve(connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
     """Writes reservations; each line has every column of the ledger."""
     if lines:
         connection.execute(ledger.insert(), list(lines))
+
+
+def add_foreign(
+    connection: Connection, message_id: str, customer_id: str, offer_id: str | None, channel: str | None, at: datetime
+) -> None:
+    """Counts a message that was delivered without a decision of ours. The same message counts once."""
+    row = {
+        "decision_id": f"event:{message_id}",
+        "rank": 1,
+        "customer_id": customer_id,
+        "offer_id": offer_id or "",
+        "channel": channel or "",
+        "message": True,
+        "impression": offer_id is not None,
+        "cost": 0.0,
+        "at": microseconds(at),
+        "expires": None,
+    }
+    upsert(connection, ledger, [row], update=())
 
 
 def use(

@@ -13,7 +13,7 @@ from service.decisions.choose import choose
 from service.decisions.decision_store import add_decisions, read_rates
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
-from service.decisions.gather import LedgerView, Sources, gather
+from service.decisions.gather import LedgerView, Name, Sources, gather, random_id
 from service.decisions.ledger_store import lock, reserve
 from service.decisions.ports import ChooseContent, Features, Models, ReadCustomers
 from service.decisions.rates import PooledRates
@@ -76,22 +76,22 @@ class Decider:
 
     def decide(self, request: DecisionIn) -> dict[str, Any]:
         """One decision as the API answers it. `Invalid` names an unknown offer."""
-        return self._decide([request], prefix=False)[0]
+        return self._decide([request])[0]
 
     def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
         """Decisions in the order of their requests; later ones see what earlier ones reserved."""
         answers: list[dict[str, Any]] = []
         for start in range(0, len(requests), CHUNK):
-            answers += self._decide(requests[start : start + CHUNK], prefix=True, first=start)
+            answers += self._decide(requests[start : start + CHUNK], start)
         return answers
 
-    def _decide(self, requests: Sequence[DecisionIn], prefix: bool, first: int = 0) -> list[dict[str, Any]]:
+    def _decide(self, requests: Sequence[DecisionIn], first: int | None = None) -> list[dict[str, Any]]:
         """Drafts, then writes those whose reservations still fit; the rest is drafted again with what it lost to."""
         now = self._clock.now()
         answers: dict[int, dict[str, Any]] = {}
         waiting = list(range(len(requests)))
         for _ in range(ATTEMPTS):
-            drafts = self.draft([requests[index] for index in waiting], now, prefix, first)
+            drafts = self.draft([requests[index] for index in waiting], now, first)
             refused = self._write(drafts, now)
             for index, draft in zip(waiting, drafts, strict=True):
                 if draft.decision_id not in refused:
@@ -101,21 +101,28 @@ class Decider:
                 return [answers[index] for index in range(len(requests))]
         raise Unavailable("others took every place that was chosen; try again")
 
-    def draft(self, requests: Sequence[DecisionIn], now: datetime, prefix: bool = False, first: int = 0) -> list[Draft]:
-        """Complete decisions, not yet written."""
-        drafts = gather(self.sources, requests, now, first if prefix else None)
+    def draft(
+        self,
+        requests: Sequence[DecisionIn],
+        now: datetime,
+        first: int | None = None,
+        name: Name = random_id,
+        words: bool = True,
+    ) -> list[Draft]:
+        """Complete decisions, not yet written; without `words`, actions have no content. The rest: see `gather`."""
+        drafts = gather(self.sources, requests, now, first, name)
         scorer = Scorer(self.sources.models, self._rates)
         for draft in drafts:
             scorer.score(draft)
             draft.candidates = choose(draft.case, draft.eligible, draft.probabilities)
-            self._act(draft, scorer)
+            self._act(draft, scorer, words)
         return drafts
 
     def _rates(self) -> PooledRates:
         with self.sources.database.read() as connection:
             return PooledRates(read_rates(connection))
 
-    def _act(self, draft: Draft, scorer: Scorer) -> None:
+    def _act(self, draft: Draft, scorer: Scorer, words: bool) -> None:
         """The ranked candidates as actions: when, in which words, and why."""
         ranked = sorted(
             (candidate.rank, index)
@@ -131,8 +138,8 @@ class Decider:
             if when not in times:
                 times[when] = scorer.send_at(draft, channel, offer.ends_at)
             locale = draft.customer.locale or self._locale
-            content = self._content(offer, channel, locale, draft.customer)
-            if content is None and channel in WORDED:
+            content = self._content(offer, channel, locale, draft.customer) if words else None
+            if words and content is None and channel in WORDED:
                 draft.degrade("content")
             action: dict[str, Any] = {
                 "rank": rank,

@@ -103,6 +103,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
         "usage": usage_to_json(case.usage),
         "verdicts": verdicts_to_json(draft.verdicts),
+        "scores": draft.scores,
         "scored_by": draft.scored_by,
         "actions": draft.actions,
         "models": draft.models,
@@ -230,6 +231,7 @@ def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, An
         "customer": record["customer"],
         "contextless": record["contextless"],
         "features": record["features"],
+        "scores": record["scores"],
         "answers": {
             source: {"holds": holds, "missing": missing, "problem": problem}
             for source, (holds, missing, problem) in record["answers"].items()

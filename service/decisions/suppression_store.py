@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Column, String, Table, bindparam, delete, select, update
 
@@ -14,6 +15,7 @@ suppressions = Table(
     Column("customer_id", String, primary_key=True),
     Column("channel", String, primary_key=True),
     Column("reason", String, nullable=False),
+    Column("address", String),
     Column("at", UtcTime, nullable=False),
 )
 _READ = select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
@@ -29,12 +31,24 @@ def read_suppressed(connection: Connection, customers: Sequence[str]) -> dict[st
     return found
 
 
-def suppress(connection: Connection, customer_id: str, channel: str, reason: str, at: object) -> None:
-    """Stops a channel for a customer."""
-    upsert(connection, suppressions, [{"customer_id": customer_id, "channel": channel, "reason": reason, "at": at}])
+def addresses_of(connection: Connection, customers: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """Channel -> address that could not be reached (None: not known), of each customer who has any."""
+    query = select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.address)
+    found: dict[str, dict[str, str | None]] = {}
+    for customer, channel, address in connection.execute(query.where(suppressions.c.customer_id.in_(customers))):
+        found.setdefault(customer, {})[channel] = address
+    return found
 
 
-def lift(connection: Connection, customer_id: str, channel: str, before: object) -> None:
+def suppress(
+    connection: Connection, customer_id: str, channel: str, reason: str, at: datetime, address: str | None = None
+) -> None:
+    """Stops a channel for a customer, on account of an address."""
+    row = {"customer_id": customer_id, "channel": channel, "reason": reason, "address": address, "at": at}
+    upsert(connection, suppressions, [row])
+
+
+def lift(connection: Connection, customer_id: str, channel: str, before: datetime) -> None:
     """Opens a channel again, if it was stopped before a time."""
     where = (suppressions.c.customer_id == customer_id) & (suppressions.c.channel == channel)
     connection.execute(delete(suppressions).where(where, suppressions.c.at <= before))

@@ -1,0 +1,198 @@
+"""Puts what happened down to the decision that led to it: by its id, else by customer, offer and window.
+
+A delivery turns the reservation into use (so do an open, a click, an order that name their decision). Orders without
+an id belong to the newest delivered offer that has one of their products, else their category, else is for anything.
+Machine opens and clicks are kept with their flag; nothing rewards them. A message of another sender counts for the
+caps. A hard bounce suppresses the channel until a delivery, or a new address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from features.vocabulary import NAMES
+from service.customers.customer_store import owners_of, read_customers
+from service.decisions.case import DAY_US, microseconds
+from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
+from service.decisions.ledger_store import add_foreign, delivered_to, move_ledger, offered_to, release, use
+from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
+from service.offers.catalogue import CatalogueCache
+from service.offers.offer import Offer, offer_from_document
+from service.offers.offers_store import read_offers
+from service.storage.database import Connection
+
+KINDS = {
+    "delivered": "delivered",
+    "opened": "opened",
+    "clicked": "clicked",
+    "ordered": "converted",
+    "redeemed": "redeemed",
+    "unsubscribed": "unsubscribed",
+    "complained": "complained",
+}
+RESPONSES = ("converted", "redeemed")
+_PROVE_DELIVERY = ("delivered", "opened", "clicked", "converted", "redeemed")
+_ADDRESS = {"email": "email", "sms": "phone", "call": "phone"}
+_SOFT = frozenset({"soft", "transient", "temporary", "block", "deferred"})
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The decision that an event belongs to, and the offer and channel in it, as far as they are known."""
+
+    decision_id: str
+    customer_id: str
+    offer_id: str | None
+    channel: str | None
+
+
+class AttributeOutcomes:
+    """A handler of events: call it with a connection and EVENTS-shaped events, in order, in their transaction."""
+
+    def __init__(self, catalogue: CatalogueCache, attribution_days: float) -> None:
+        self._catalogue = catalogue
+        self._window = round(attribution_days * DAY_US)
+
+    def __call__(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        self._join_people(connection, events)
+        self._new_addresses(connection, events)
+        for event in events:
+            meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
+            if meaning is None:
+                continue
+            channel = event["channel"] or meaning.channel
+            if meaning.verb == "bounced":
+                self._bounce(connection, event, channel or "email")
+            elif meaning.verb in KINDS:
+                self._outcome(connection, event, KINDS[meaning.verb], channel)
+
+    def _outcome(self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None) -> None:
+        link = self._link(connection, event, kind, channel)
+        at: datetime = event["timestamp"]
+        if kind == "delivered" and channel is not None:
+            lift(connection, event["customer_id"], channel, at)
+        if link is None:
+            if kind == "delivered":
+                add_foreign(connection, event["message_id"], event["customer_id"], event["offer_id"], channel, at)
+            return
+        offer_id, sent_by = link.offer_id, link.channel
+        line = None
+        if kind in _PROVE_DELIVERY:
+            line = use(connection, link.decision_id, offer_id, sent_by, microseconds(at))
+        if line is not None:
+            offer_id, sent_by = line.offer_id, line.channel
+            if line.first:
+                count_response(connection, line.offer_id, line.channel, 1, 0)
+        machine = event["machine"] is True
+        first = kind in RESPONSES and not machine and responded(connection, link.decision_id, offer_id) == 0
+        added = add_outcome(
+            connection,
+            {
+                "message_id": event["message_id"],
+                "kind": kind,
+                "decision_id": link.decision_id,
+                "customer_id": link.customer_id,
+                "offer_id": offer_id,
+                "channel": sent_by,
+                "at": at,
+                "value_cents": event["revenue_cents"] if kind in RESPONSES else None,
+                "machine": machine,
+            },
+        )
+        if first and added and line is not None:
+            count_response(connection, line.offer_id, line.channel, 0, 1)
+
+    def _link(self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None) -> Link | None:
+        if event["decision_id"]:
+            head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
+            if head is not None:
+                offer_id = event["offer_id"] or head.offer_id
+                known = channel if kind not in RESPONSES else None
+                sent_by = known or (head.channel if offer_id == head.offer_id else None)
+                return Link(head.decision_id, head.customer_id, offer_id, sent_by)
+        customer, until = event["customer_id"], microseconds(event["timestamp"])
+        since = until - self._window
+        if event["offer_id"]:
+            lines = offered_to(connection, customer, event["offer_id"], since, until)
+            if kind != "delivered":
+                lines = [line for line in lines if line.expires is None] or lines
+            elif channel is not None:
+                lines = [line for line in lines if line.channel == channel and line.expires is not None]
+        elif kind == "converted":
+            bought = _bought(event)
+            offers: dict[str, Offer | None] = {}
+            lines = [
+                line
+                for line in delivered_to(connection, customer, since, until)
+                if _covers(self._offer(connection, line.offer_id, offers), bought)
+            ]
+        else:
+            return None
+        own = [line for line in lines if not line.decision_id.startswith("event:")]
+        return Link(own[0].decision_id, customer, own[0].offer_id, own[0].channel) if own else None
+
+    def _offer(self, connection: Connection, offer_id: str, known: dict[str, Offer | None]) -> Offer | None:
+        if offer_id not in known:
+            live = self._catalogue.current(connection).by_id.get(offer_id)
+            if live is None:
+                for stored in read_offers(connection, [offer_id], deleted=True):
+                    live = offer_from_document(stored.offer_id, stored.version, stored.document)
+            known[offer_id] = live
+        return known[offer_id]
+
+    def _bounce(self, connection: Connection, event: Mapping[str, Any], channel: str) -> None:
+        properties = orjson.loads(event["properties"] or "{}")
+        kind = str(properties.get("bounce_type") or properties.get("type") or "").lower()
+        if event["decision_id"]:
+            release(connection, event["decision_id"])
+        if kind in _SOFT:
+            return
+        customer, at = event["customer_id"], event["timestamp"]
+        person = read_customers(connection, [customer])[customer]
+        address = person.traits.get(_ADDRESS.get(channel, ""))
+        reason = f"a message bounced on {at:%Y-%m-%d}"
+        suppress(connection, customer, channel, reason, at, address if isinstance(address, str) else None)
+
+    def _new_addresses(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        told = [event for event in events if event["type"] == "identify" and event["traits"]]
+        stopped = addresses_of(connection, [event["customer_id"] for event in told]) if told else {}
+        for event in told:
+            for channel, address in stopped.get(event["customer_id"], {}).items():
+                new = orjson.loads(event["traits"]).get(_ADDRESS.get(channel, ""))
+                if isinstance(new, str) and new != address:
+                    lift(connection, event["customer_id"], channel, event["timestamp"])
+
+    def _join_people(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        """One person has one count: what was decided for an anonymous id follows it to its customer."""
+        claimed = {
+            event["anonymous_id"]
+            for event in events
+            if event["type"] in {"identify", "alias"} and event["anonymous_id"] not in {None, event["customer_id"]}
+        }
+        for alias, owner in sorted(owners_of(connection, sorted(claimed)).items()) if claimed else ():
+            move_ledger(connection, alias, owner)
+            move_decisions(connection, alias, owner)
+            move_suppressions(connection, alias, owner)
+
+
+def _bought(event: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    products = event["products"] or ()
+    return (
+        frozenset(line["product_id"] for line in products if line.get("product_id")),
+        frozenset(line["category"] for line in products if line.get("category")),
+    )
+
+
+def _covers(offer: Offer | None, bought: tuple[frozenset[str], frozenset[str]]) -> bool:
+    """Whether an order is what an offer was for: its products, else its category, else anything."""
+    if offer is None:
+        return False
+    products, categories = bought
+    if offer.info.product_ids:
+        return not offer.info.product_ids.isdisjoint(products)
+    return offer.info.category is None or offer.info.category in categories

@@ -1,0 +1,237 @@
+"""A decision in plain words: why this, why not the rest, why nothing, and the smallest change that would flip it. Pure.
+
+Works on the full record of a decision, as the API shows it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+ARMS = {
+    "model": "The model's policy decided.",
+    "random": "This customer is in the small share for whom chance decides, so that the effect can be measured.",
+    "business_as_usual": "This customer is in the share that gets what the old way would send.",
+    "holdout": "This customer is in the holdout: nothing is sent, so that the effect of sending can be measured.",
+}
+DEGRADED = {
+    "unknown_customer": "Nothing is known of this customer yet, so what works for everyone was used.",
+    "features": "The customer's features could not be read, so what works for everyone was used.",
+    "model:next-offer": "No model of offers serves, so the response rates of the offers were used.",
+    "model:send-time": "No model of good hours serves, so the first allowed time was used.",
+    "content": "For some action there are no approved words.",
+    "unknown_timezone": "The customer's time zone is not one, so the default zone was used.",
+    "reasons": "The model could not give its reasons.",
+}
+_CHANNEL_WIDE = frozenset({"placement_channel", "consent", "suppression", "frequency_cap"})
+_FLIPS = {
+    "consent": "If the customer agreed to marketing by {channel}, {n} could be sent.",
+    "suppression": "If {channel} could reach the customer again, {n} could be sent.",
+    "frequency_cap": "From {until} on, a message by {channel} is within the cap again.",
+    "not_started": "{offer} can be sent from {until} on.",
+    "offer_cap": "{offer} can be sent again from {until} on.",
+    "budget": "{offer} has budget again from {until} on.",
+    "missing_feature": "{offer} could be sent if this were known: {detail}.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Sentences, each complete in itself."""
+
+    headline: str
+    why: tuple[str, ...]
+    why_not: tuple[str, ...]
+    why_nothing: tuple[str, ...]
+    would_flip: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+def explain(record: Mapping[str, Any]) -> Explanation:
+    """The record in words. `why_nothing` is empty when something was chosen, `why` when nothing was."""
+    names: Mapping[str, str] = record.get("offer_names", {})
+    actions = record["actions"]
+    weighed = [candidate for candidate in record["candidates"] if candidate["eligible"]]
+    stopped = [candidate for candidate in record["candidates"] if not candidate["eligible"]]
+    first = actions[0] if actions else None
+    return Explanation(
+        headline=_headline(record, first, names),
+        why=tuple(_why(record, first, weighed, names)) if first else (),
+        why_not=(*_not_first(weighed, first, names), *_stopped(stopped, names)),
+        why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
+        would_flip=tuple(_flips(record, first, weighed, stopped, names)),
+        limits=tuple(DEGRADED.get(part, f"A part was missing: {part}.") for part in record["degraded"]),
+    )
+
+
+def _headline(record: Mapping[str, Any], first: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
+    if first is None:
+        return "Nothing is sent."
+    return f"{_named(first['offer_id'], names)} by {first['channel']}, {_when(first['send_at'], record['decided_at'])}."
+
+
+def _why(
+    record: Mapping[str, Any], first: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> Sequence[str]:
+    worth, chance = _money(first["expected_value"]), _percent(first["probability"])
+    drawn = _percent(first["propensity"])
+    said = [
+        ARMS[record["arm"]],
+        f"It is expected to earn {worth}: a chance of {chance} that it leads to an order, times its value, less its "
+        "cost and what one more message costs in patience.",
+    ]
+    best = max(weighed, key=lambda c: c["expected_value"])
+    if best["expected_value"] <= first["expected_value"]:
+        said.append(
+            f"Nothing else that may be sent is expected to earn more; its probability of being drawn was {drawn}."
+        )
+    elif record["arm"] != "business_as_usual":
+        other = f"{_named(best['offer_id'], names)} by {best['channel']}" if best["offer_id"] else "sending nothing"
+        said.append(
+            f"{_capital(other)} looked better ({_money(best['expected_value'])}); this was tried, with a probability "
+            f"of {drawn}, to learn whether that is so."
+        )
+    said += [f"{_capital(reason['text'])}." for reason in first.get("reasons", ()) if reason["effect"] >= 0]
+    return said
+
+
+def _not_first(
+    weighed: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None, names: Mapping[str, str]
+) -> Sequence[str]:
+    said = []
+    key = (first["offer_id"], first["channel"]) if first else None
+    for candidate in sorted(weighed, key=lambda c: -c["expected_value"]):
+        if candidate["offer_id"] is None or (candidate["offer_id"], candidate["channel"]) == key:
+            continue
+        worth = _money(candidate["expected_value"])
+        what = f"{_named(candidate['offer_id'], names)} by {candidate['channel']}"
+        if candidate["expected_value"] <= 0:
+            said.append(f"{what} would cost more than it is expected to earn ({worth}).")
+        elif candidate["rank"]:
+            said.append(f"{what} is number {candidate['rank']} ({worth}).")
+        else:
+            said.append(f"{what} was expected to earn {worth}.")
+    return said
+
+
+def _stopped(stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Sequence[str]:
+    """One sentence a rule and offer; what stops a whole channel is said once."""
+    said: dict[str, None] = {}
+    for candidate in stopped:
+        rule, verdict = _first_failure(candidate)
+        if rule in _CHANNEL_WIDE:
+            said[f"Nothing may go by {candidate['channel']}: {verdict['detail']}{_until(verdict)}."] = None
+        else:
+            said[f"{_named(candidate['offer_id'], names)}: {verdict['detail']}{_until(verdict)}."] = None
+    return list(said)
+
+
+def _why_nothing(
+    record: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], stopped: Sequence[Mapping[str, Any]]
+) -> Sequence[str]:
+    if record["arm"] == "holdout":
+        return [ARMS["holdout"]]
+    others = [candidate for candidate in weighed if candidate["offer_id"] is not None]
+    if not others and not stopped:
+        return ["The catalogue has no offer for the channels asked for."]
+    if not others:
+        count = len(stopped)
+        return [f"Rules stop {'the only candidate' if count == 1 else f'all {count} candidates'}."]
+    best = max(others, key=lambda candidate: candidate["expected_value"])
+    if record["arm"] == "business_as_usual":
+        return [ARMS["business_as_usual"], "Its offer may not be sent to this customer now."]
+    if best["expected_value"] <= 0:
+        worth = _money(best["expected_value"])
+        return [f"Every message that may be sent is expected to cost more than it earns (the best: {worth})."]
+    nothing = next(candidate for candidate in weighed if candidate["offer_id"] is None)
+    drawn = _percent(nothing["propensity"])
+    return [ARMS[record["arm"]], f"Sending nothing was drawn, with a probability of {drawn}, to learn."]
+
+
+def _flips(
+    record: Mapping[str, Any],
+    first: Mapping[str, Any] | None,
+    weighed: Sequence[Mapping[str, Any]],
+    stopped: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+) -> Sequence[str]:
+    """Single changes that would open a candidate: those that one rule alone stops."""
+    if record["arm"] == "holdout":
+        return ["Only another arm would: the holdout's share of this placement is a setting."]
+    opened: dict[tuple[str, str], list[tuple[Mapping[str, Any], Any]]] = defaultdict(list)
+    for candidate in stopped:
+        failures = [(rule, verdict) for rule, verdict in candidate["verdicts"].items() if verdict != "pass"]
+        if len(failures) == 1:
+            rule, verdict = failures[0]
+            key = candidate["channel"] if rule in _CHANNEL_WIDE else candidate["offer_id"]
+            opened[rule, key].append((candidate, verdict))
+    said = []
+    for (rule, _), found in opened.items():
+        candidate, verdict = found[0]
+        sentence = _FLIPS.get(rule)
+        if sentence is None or ("{until}" in sentence and not verdict["until"]):
+            continue
+        count = len(found)
+        said.append(
+            _capital(
+                sentence.format(
+                    channel=candidate["channel"],
+                    offer=_named(candidate["offer_id"], names),
+                    n="1 more offer" if count == 1 else f"{count} more offers",
+                    until=_text(verdict["until"]),
+                    detail=verdict["detail"],
+                )
+            )
+        )
+    if first is None:
+        said += _dearer(weighed, names)
+    return list(dict.fromkeys(said))
+
+
+def _dearer(weighed: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Sequence[str]:
+    others = [c for c in weighed if c["offer_id"] is not None and c["probability"]]
+    best = max(others, key=lambda candidate: candidate["expected_value"], default=None)
+    if best is None or best["expected_value"] > 0:
+        return []
+    more = -best["expected_value"] / best["probability"]
+    return [f"{_named(best['offer_id'], names)} would be worth sending if an order were worth {more:.2f} more."]
+
+
+def _first_failure(candidate: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    return next((rule, verdict) for rule, verdict in candidate["verdicts"].items() if verdict != "pass")
+
+
+def _named(offer_id: str, names: Mapping[str, str]) -> str:
+    name = names.get(offer_id)
+    return f"“{name}”" if name and name != offer_id else f"Offer {offer_id}"
+
+
+def _until(verdict: Mapping[str, Any]) -> str:
+    return f", until {_text(verdict['until'])}" if verdict["until"] else ""
+
+
+def _when(send_at: Any, decided_at: Any) -> str:
+    return "now" if _time(send_at) <= _time(decided_at) else f"at {_text(send_at)}"
+
+
+def _time(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{_time(value):%Y-%m-%d %H:%M} UTC"
+
+
+def _money(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

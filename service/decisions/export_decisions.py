@@ -1,0 +1,121 @@
+"""The decision log, its outcomes and the catalogue as the tables that training reads. Each appears whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.decisions.decision_store import every_decision, every_outcome
+from service.decisions.record import unsqueeze
+from service.offers.offer import offer_from_document
+from service.offers.offers_store import StoredOffer, all_offers
+from service.storage.database import Connection
+
+if TYPE_CHECKING:
+    from features.tables import Table
+
+_PART = 200_000
+
+
+def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
+    """Writes decisions.parquet, outcomes.parquet and offers.parquet into `folder`; returns their row counts.
+
+    Decisions have a row for each eligible candidate, "send nothing" (no offer) included. An offer that was taken out
+    of the catalogue stays in its table, ended.
+    """
+    from features.tables import DECISIONS, OFFERS, OUTCOMES
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "decisions": _write(
+            DECISIONS, (_candidates(row) for rows in every_decision(connection) for row in rows), folder
+        ),
+        "outcomes": _write(OUTCOMES, ([_outcome(row) for row in rows] for rows in every_outcome(connection)), folder),
+        "offers": _write(OFFERS, ([_offer(offer)] for offer in all_offers(connection)), folder),
+    }
+
+
+def _candidates(row: Any) -> list[dict[str, Any]]:
+    head = {
+        "decision_id": row.decision_id,
+        "customer_id": row.customer_id,
+        "decided_at": row.decided_at,
+        "placement": row.placement,
+        "arm": row.arm,
+        "policy": row.policy,
+        "policy_version": row.policy_version,
+    }
+    return [
+        {
+            **head,
+            "offer_id": offer_id,
+            "channel": channel,
+            "rank": rank,
+            "chosen": rank == 1,
+            "propensity": propensity,
+            "probability": probability,
+            "expected_value": value,
+            "send_at": datetime.fromisoformat(send_at) if send_at else None,
+        }
+        for offer_id, channel, probability, value, propensity, rank, send_at in unsqueeze(row.candidates)
+    ]
+
+
+def _outcome(row: Any) -> dict[str, Any]:
+    return dict(row._mapping)
+
+
+def _offer(stored: StoredOffer) -> dict[str, Any]:
+    offer = offer_from_document(stored.offer_id, stored.version, stored.document)
+    ends = [end for end in (offer.ends_at, stored.deleted_at) if end is not None]
+    price = stored.document["facts"].get("price")
+    return {
+        "offer_id": offer.offer_id,
+        "name": stored.document["name"],
+        "description": stored.document["description"],
+        "category": offer.info.category,
+        "product_ids": sorted(offer.info.product_ids),
+        "channels": list(offer.channels),
+        "discount_percent": offer.info.discount_percent,
+        "price_cents": offer.info.price_cents,
+        "currency": price["currency"] if price else None,
+        "value": offer.value,
+        "cost": offer.cost,
+        "starts_at": offer.starts_at,
+        "ends_at": min(ends, default=None),
+        "tags": list(offer.info.tags),
+        "hash": stored.hash,
+    }
+
+
+def _write(table: Table, groups: Iterable[Sequence[Mapping[str, Any]]], folder: Path) -> int:
+    """Writes rows in parts of bounded size, then joins them into one file."""
+    import polars as pl
+
+    from features.files import write_whole
+
+    parts = Path(tempfile.mkdtemp(prefix=f".{table.name}-", dir=folder))
+    count = 0
+    waiting: list[Mapping[str, Any]] = []
+
+    def flush() -> None:
+        frame = table.conform(pl.DataFrame([dict(row) for row in waiting], schema=table.schema))
+        frame.write_parquet(parts / f"{count:012}.parquet")
+        waiting.clear()
+
+    try:
+        for rows in groups:
+            waiting.extend(rows)
+            count += len(rows)
+            if len(waiting) >= _PART:
+                flush()
+        flush()
+        joined = pl.scan_parquet(parts / "*.parquet")
+        write_whole(folder / f"{table.name}.parquet", lambda draft: joined.sink_parquet(draft, compression="zstd"))
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return count

@@ -1,0 +1,97 @@
+"""Use cases around decisions already made: read, replay, give back, and what one person's data asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.decisions.decision_store import (
+    erase_decisions,
+    held_of,
+    latest_decisions,
+    outcomes_of,
+    read_decision,
+)
+from service.decisions.ledger_store import erase_ledger, release
+from service.decisions.ports import Models
+from service.decisions.record import describe, unsqueeze
+from service.decisions.replay import replay
+from service.decisions.suppression_store import erase_suppressions
+from service.errors import NotFound
+from service.offers.offer import Offer, offer_from_document
+from service.offers.offers_store import read_versions
+from service.storage.database import Connection, Database
+
+
+class DecisionReader:
+    """Reads records of decisions. One for each process."""
+
+    def __init__(self, database: Database, models: Models) -> None:
+        self._database = database
+        self._models = models
+
+    def read(self, decision_id: str) -> dict[str, Any]:
+        """The full record, with the outcomes so far. `NotFound` when there is none."""
+        with self._database.read() as connection:
+            return _described(connection, _row(connection, decision_id))
+
+    def latest(self, customer_id: str, limit: int = 1) -> list[dict[str, Any]]:
+        """A customer's newest decisions, in full."""
+        with self._database.read() as connection:
+            return [_described(connection, row) for row in latest_decisions(connection, customer_id, limit)]
+
+    def replay(self, decision_id: str) -> dict[str, Any]:
+        """Decides again from the record: see `replay.replay`."""
+        with self._database.read() as connection:
+            row = _row(connection, decision_id)
+            offers = _offers(connection, unsqueeze(row.record)["offers"])
+        return replay(row, offers, self._models)
+
+    def release(self, decision_id: str) -> int:
+        """Gives back what a decision reserved and nothing delivered; returns how many places."""
+        with self._database.write() as connection:
+            return release(connection, decision_id)
+
+
+def erase_of(connection: Connection, customer_ids: Sequence[str]) -> int:
+    """Removes what decisions hold of a customer, given all their ids; counts that name nobody stay."""
+    gone = 0
+    for customer_id in customer_ids:
+        gone += sum(erase_decisions(connection, customer_id).values())
+        gone += erase_ledger(connection, customer_id) + erase_suppressions(connection, customer_id)
+    return gone
+
+
+def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, Any]:
+    """What decisions hold of a customer, given all their ids."""
+    made: list[Any] = []
+    happened: list[Any] = []
+    for customer_id in customer_ids:
+        rows, outcomes = held_of(connection, customer_id)
+        made += [_described(connection, row) for row in rows]
+        happened += [dict(outcome._mapping) for outcome in outcomes]
+    return {"decisions": made, "outcomes": happened}
+
+
+def _row(connection: Connection, decision_id: str) -> Any:
+    row = read_decision(connection, decision_id)
+    if row is None:
+        raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
+    return row
+
+
+def _offers(connection: Connection, wanted: Sequence[Sequence[Any]]) -> tuple[Offer, ...]:
+    keys = [(str(offer_id), int(version)) for offer_id, version in wanted]
+    documents = read_versions(connection, keys)
+    return tuple(offer_from_document(key[0], key[1], documents[key]) for key in keys)
+
+
+def _described(connection: Connection, row: Any) -> dict[str, Any]:
+    offers = _offers(connection, unsqueeze(row.record)["offers"])
+    outcomes = [
+        {"kind": o.kind, "at": o.at, "offer_id": o.offer_id, "value_cents": o.value_cents, "machine": o.machine}
+        for o in outcomes_of(connection, row.decision_id)
+    ]
+    channels = {offer.offer_id: offer.channels for offer in offers}
+    names = {offer.offer_id: str(offer.document["name"]) for offer in offers}
+    return {**describe(row, channels), "offer_names": names, "outcomes": outcomes}

@@ -1,0 +1,147 @@
+"""Decides again from a record. Equal to the last bit, or it says what differs.
+
+Made again from what the record holds: what each rule says, every verdict, worth, propensities, the draw, the ranking.
+Probabilities and hours are made again where the models that gave them still serve; else they are taken as recorded,
+and the answer says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from features.rows import CustomerRow
+from service.decisions.case import Case, Customer
+from service.decisions.choose import Candidate, choose
+from service.decisions.draft import Draft
+from service.decisions.eligibility import candidates, judge
+from service.decisions.gather import ask_rules
+from service.decisions.ports import Models
+from service.decisions.rates import PooledRates
+from service.decisions.record import (
+    OPTIONS,
+    candidates_of,
+    case_from_record,
+    row_from_json,
+    unsqueeze,
+    verdicts_to_json,
+)
+from service.decisions.schemas import DecisionIn
+from service.decisions.score import BY_RATES, NEXT_OFFER, SEND_TIME, TIMED, Scorer, by_model
+from service.offers.catalogue import distinct_expressions
+from service.offers.offer import Offer
+
+
+def replay(row: Any, offers: tuple[Offer, ...], models: Models) -> dict[str, Any]:
+    """Decides again. `row` is the stored decision, `offers` its offers at their versions then.
+
+    Answers `{"decision_id", "equal", "differences": [{"field", "was", "is"}], "decided_again", "from_record"}`.
+    """
+    record = unsqueeze(row.record)
+    case = case_from_record(row, record, offers)
+    features = row_from_json(record["features"])
+    again, kept = ["answers", "verdicts", "expected_values", "propensities", "ranking"], []
+    answers = ask_rules(
+        distinct_expressions(offers), case.customer, features, record["scores"], record["request"]["context"], case.at
+    )
+    differences = list(_differ("answers", {k: asdict(v) for k, v in case.answers.items()}, _plain(answers)))
+    verdicts = judge(case)
+    differences += _differ("verdicts", record["verdicts"], _as_json(verdicts_to_json(verdicts)))
+    eligible = candidates(case, verdicts)
+    was = candidates_of(row.candidates)
+    probabilities = _probabilities(record, case, features, models, eligible)
+    if probabilities is not None:
+        again.append("probabilities")
+    elif eligible:
+        kept.append("probabilities")
+    if len(eligible) == len(was) - 1:
+        before = [float(candidate.probability or 0.0) for candidate in was[:-1]]
+        now = choose(case, eligible, before if probabilities is None else probabilities)
+        differences += _differ("candidates", _named(was), _named(now))
+    times = _times(row, record, case, features, models)
+    if times is not None:
+        again.append("send_at")
+        differences += _differ("send_at", {k: v for k, (v, _) in times.items()}, {k: v for k, (_, v) in times.items()})
+    elif record["actions"]:
+        kept.append("send_at")
+    return {
+        "decision_id": row.decision_id,
+        "equal": not differences,
+        "differences": differences,
+        "decided_again": again,
+        "from_record": kept,
+    }
+
+
+def _probabilities(
+    record: Mapping[str, Any],
+    case: Case,
+    features: CustomerRow | None,
+    models: Models,
+    eligible: list[tuple[int, str]],
+) -> list[float] | None:
+    """From the same model version, if it still serves."""
+    if record["scored_by"] in {None, BY_RATES} or not eligible:
+        return None
+    model = models.get(NEXT_OFFER)
+    if model is None or str(model.version) != record["models"].get(NEXT_OFFER):
+        return None
+    return by_model(model, features, case, eligible)
+
+
+def _times(
+    row: Any, record: Mapping[str, Any], case: Case, features: CustomerRow | None, models: Models
+) -> dict[str, tuple[Any, Any]] | None:
+    """(recorded, made again) of each action's time; None when the hours' model is not the one that gave them."""
+    actions = record["actions"]
+    model = models.get(SEND_TIME)
+    served = None if model is None else str(model.version)
+    used = record["models"].get(SEND_TIME)
+    if not actions or (served != used and any(action["channel"] in TIMED for action in actions)):
+        return None
+    draft = Draft(
+        row.decision_id,
+        DecisionIn(customer_id="replay"),
+        case,
+        Customer(case.customer.customer_id, timezone=case.customer.timezone),
+        features,
+        record["contextless"],
+        judge(case),
+        [],
+    )
+    scorer = Scorer(models, lambda: PooledRates({}))
+    ends = {offer.offer_id: offer.ends_at for offer in case.offers}
+    return {
+        f"{action['offer_id']} {action['channel']}": (
+            datetime.fromisoformat(action["send_at"]).isoformat(),
+            scorer.send_at(draft, action["channel"], ends[action["offer_id"]]).isoformat(),
+        )
+        for action in actions
+    }
+
+
+def _named(found: list[Candidate]) -> dict[str, Any]:
+    return {
+        f"{c.offer_id} {c.channel}" if c.offer_id else "send nothing": _as_json(
+            [c.probability, c.expected_value, c.propensity, c.rank]
+        )
+        for c in found
+    }
+
+
+def _plain(answers: Mapping[str, Any]) -> dict[str, Any]:
+    return {source: asdict(told) for source, told in answers.items()}
+
+
+def _as_json(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value, option=OPTIONS))
+
+
+def _differ(field: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for key in [*was, *(key for key in now if key not in was)]:
+        if was.get(key) != now.get(key):
+            yield {"field": f"{field}.{key}", "was": was.get(key), "is": now.get(key)}

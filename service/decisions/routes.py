@@ -1,0 +1,67 @@
+"""HTTP of decisions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import AfterValidator, BaseModel
+
+from service.decisions.rank_actions import Decider
+from service.decisions.read_decision import DecisionReader
+from service.decisions.schemas import BatchIn, DecisionIn, parse
+from service.offers.schemas import identifier
+from service.web.auth import Guard
+from service.web.threads import in_thread
+
+DecisionId = Annotated[str, Path(min_length=1, max_length=100), AfterValidator(identifier)]
+
+
+def routes(decider: Decider, reader: DecisionReader, guard: Guard) -> APIRouter:
+    """`POST /v1/decisions[/batch]`, `GET /v1/decisions/{id}`, `POST /v1/decisions/{id}/replay`."""
+    router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
+    may_decide, may_read = guard.needs("decide"), guard.needs("decide", "review")
+
+    @router.post("", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn))
+    async def decide(request: Request) -> Response:
+        asked = parse(DecisionIn, await request.body())
+        return _answer(await in_thread(decider.decide, asked))
+
+    @router.post("/batch", summary="Decide for many", dependencies=[may_decide], openapi_extra=_takes(BatchIn))
+    async def decide_batch(request: Request) -> Response:
+        asked = parse(BatchIn, await request.body())
+        return _answer({"decisions": await in_thread(decider.decide_many, asked.requests)})
+
+    @router.get("/{decision_id}", summary="The full record of a decision", dependencies=[may_read])
+    async def read(decision_id: DecisionId) -> Response:
+        return _answer(await in_thread(reader.read, decision_id))
+
+    @router.post("/{decision_id}/replay", summary="Decide again from the record", dependencies=[may_read])
+    async def decide_again(decision_id: DecisionId) -> Response:
+        return _answer(await in_thread(reader.replay, decision_id))
+
+    return router
+
+
+def _answer(body: Any) -> Response:
+    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The body in OpenAPI: the route reads bytes itself, which saves parsing twice."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    inner = schema.pop("$defs", {})
+    for name, part in inner.items():
+        schema = _inline(schema, f"#/components/schemas/{name}", part)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inline(value: Any, reference: str, part: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get("$ref") == reference:
+            return part
+        return {key: _inline(inner, reference, part) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_inline(inner, reference, part) for inner in value]
+    return value

@@ -1,0 +1,183 @@
+"""Every customer's scores and ranked actions to Parquet: the same rules and scores as single decisions.
+
+Restartable: finished parts and what they were made with lie in `OUT.parts/`; a run that finds the same catalogue,
+models and rules goes on behind them, as of the same time, and gives the same file as an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import xxhash
+
+from service.customers.customer_store import customer_ids
+from service.customers.scores import scores
+from service.decisions.draft import Draft
+from service.decisions.rank_actions import Decider
+from service.decisions.schemas import DecisionIn
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from models.registry import ServedModels
+
+CHUNK = 500
+PER_PART = 20_000
+_SCORED = ("lead", "churn", "winback")
+_MODELS = (*_SCORED, "next-offer", "send-time")
+
+
+def score_customers(
+    decider: Decider,
+    models: ServedModels | None,
+    out: Path,
+    now: datetime,
+    progress: Callable[[int], None] = lambda _: None,
+    placement: str = "default",
+    top_k: int = 5,
+) -> int:
+    """Writes one row a customer to `out` (Parquet) and returns how many. Nothing is recorded or reserved.
+
+    Columns: customer_id, as_of, arm, `{lead,churn,winback}_{probability,tier}`, degraded, and `actions`, a list of
+    rank, offer_id, channel, send_at, probability, expected_value, propensity.
+    """
+    import polars as pl
+
+    from features.files import write_whole
+
+    parts, as_of = _resume(decider, out, now, placement, top_k)
+    done, after = _done(parts)
+    progress(done)
+    rows: list[dict[str, Any]] = []
+    while True:
+        with decider.sources.database.read() as connection:
+            ids = customer_ids(connection, after, CHUNK)
+        requests = [
+            DecisionIn.model_construct(
+                customer_id=name,
+                placement=placement,
+                channels=None,
+                offers=None,
+                context={},
+                top_k=top_k,
+                at=as_of,
+                dry_run=True,
+                explain=False,
+            )
+            for name in ids
+        ]
+        rows += [
+            _row(draft, models)
+            for draft in (decider.draft(requests, as_of, name=steady_id, words=False) if ids else ())
+        ]
+        done += len(ids)
+        if len(rows) >= PER_PART or not ids:
+            _write_part(parts, rows)
+            rows = []
+        if not ids:
+            break
+        after = ids[-1]
+        progress(done)
+    frame = pl.scan_parquet(parts / "part-*.parquet") if any(parts.glob("part-*.parquet")) else _frame([]).lazy()
+    write_whole(out, lambda draft: frame.sink_parquet(draft, compression="zstd"))
+    shutil.rmtree(parts)
+    return done
+
+
+def steady_id(request: DecisionIn, at: datetime) -> str:
+    """The same id for the same customer, placement and time: a second run draws the same."""
+    return xxhash.xxh3_128_hexdigest(f"{request.customer_id}\0{request.placement}\0{at.isoformat()}".encode())
+
+
+def _resume(decider: Decider, out: Path, now: datetime, placement: str, top_k: int) -> tuple[Path, datetime]:
+    """The folder of parts, and as of when: those of an earlier run that was made with the same, else new ones."""
+    parts = out.with_name(f"{out.name}.parts")
+    manifest = parts / "made_with.json"
+    sources = decider.sources
+    with sources.database.read() as connection:
+        change = sources.catalogue.current(connection).change
+    served = {name: sources.models.get(name) for name in _MODELS}
+    made_with = {
+        "catalogue": change,
+        "models": {name: str(model.version) for name, model in served.items() if model is not None},
+        "rules": sources.rules.rules(placement).version,
+        "placement": placement,
+        "top_k": top_k,
+    }
+    if manifest.exists():
+        before = orjson.loads(manifest.read_bytes())
+        as_of = datetime.fromisoformat(before.pop("as_of"))
+        if before == made_with:
+            return parts, as_of
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    draft = parts / ".made_with"
+    draft.write_bytes(orjson.dumps({**made_with, "as_of": now}))
+    draft.replace(manifest)
+    return parts, now
+
+
+def _done(parts: Path) -> tuple[int, str]:
+    """How many customers the finished parts have, and the last one's id."""
+    import polars as pl
+
+    files = sorted(parts.glob("part-*.parquet"))
+    if not files:
+        return 0, ""
+    count = int(pl.scan_parquet(files).select(pl.len()).collect().item())
+    return count, str(pl.read_parquet(files[-1], columns=["customer_id"])["customer_id"][-1])
+
+
+def _write_part(parts: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    from features.files import write_parquet
+
+    if rows:
+        number = len(list(parts.glob("part-*.parquet")))
+        write_parquet(_frame(rows), parts / f"part-{number:06}.parquet")
+
+
+def _row(draft: Draft, models: ServedModels | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"customer_id": draft.customer.customer_id, "as_of": draft.case.at, "arm": draft.case.arm}
+    said = scores(models, draft.row, draft.customer.profiling)
+    for name in _SCORED:
+        score = said.get(name) or {}
+        row[f"{name}_probability"] = score.get("probability")
+        row[f"{name}_tier"] = score.get("tier")
+    kept = ("rank", "offer_id", "channel", "send_at", "probability", "expected_value", "propensity")
+    row["actions"] = [{name: action[name] for name in kept} for action in draft.actions]
+    row["degraded"] = draft.degraded
+    return row
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    import polars as pl
+
+    at = pl.Datetime("us", "UTC")
+    action = pl.Struct(
+        {
+            "rank": pl.Int32,
+            "offer_id": pl.String,
+            "channel": pl.String,
+            "send_at": at,
+            "probability": pl.Float64,
+            "expected_value": pl.Float64,
+            "propensity": pl.Float64,
+        }
+    )
+    numbers = {
+        f"{name}_{what}": kind for name in _SCORED for what, kind in (("probability", pl.Float64), ("tier", pl.String))
+    }
+    schema = {
+        "customer_id": pl.String,
+        "as_of": at,
+        "arm": pl.String,
+        **numbers,
+        "actions": pl.List(action),
+        "degraded": pl.List(pl.String),
+    }
+    return pl.DataFrame([dict(row) for row in rows], schema=schema)

@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.rows import HOURS, CustomerRow
+from features.rows import CustomerRow
 from features.zones import known_zone
 from models.load import MANIFEST, need
 
 Floats = npt.NDArray[np.float64]
 FORMAT = 1
+HOURS = 168
 TINY = 1e-9
 LONGEST = timedelta(days=92)
 _HOUR = timedelta(hours=1)

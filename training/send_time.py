@@ -15,10 +15,9 @@ import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from features.rows import HOURS
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
-from models.send_time import TINY, Presence, SendTimeModel, after
+from models.send_time import HOURS, TINY, Presence, SendTimeModel, after
 from training import tracking
 from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
 from training.gate import Verdict, judge

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from features.rows import HOURS
 from models.send_time import (
     TINY,
     ChannelCurve,

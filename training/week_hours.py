@@ -15,7 +15,7 @@ from features.build import hours
 from features.catalogue import CATALOGUE
 from features.facts import category_names, facts_of
 from features.plan import GRID_CHANNELS, plan_of
-from features.rows import HOURS
+from models.send_time import HOURS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

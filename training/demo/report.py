@@ -184,3 +184,14 @@ def timing_rows(timings: Sequence[Timing]) -> list[dict[str, Any]]:
 def now_text() -> str:
     """The present, RFC 3339, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+PAGES = {
+    "report": "/",
+    "review": "/review",
+    "models": "/models",
+    "journeys": "/journeys",
+    "experiments": "/experiments",
+    "offers": "/offers",
+    "docs": "/docs",
+}

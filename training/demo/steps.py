@@ -55,6 +55,10 @@ class Steps:
         self.speaker.done(title, seconds)
         return result
 
+    def forget(self, name: str) -> None:
+        """Takes a step's marker away: its outputs are gone."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+
 
 def _fingerprint(before: str, name: str, inputs: Mapping[str, Any]) -> str:
     text = orjson.dumps([before, name, dict(inputs)], option=orjson.OPT_SORT_KEYS)

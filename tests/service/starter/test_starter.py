@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from service.errors import Conflict
+from service.events.normalize import Rules, normalize
+from service.experiments.schemas import ExperimentIn
+from service.journeys.parse_definition import parse_journey, read_text
+from service.offers.schemas import BulkOffer
+from service.settings import Settings
+from service.starter import FILES, write_starter
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("starter") / "new"
+    assert [path.name for path in write_starter(folder)] == list(FILES)
+    return folder
+
+
+def test_what_is_there_already_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "offers.jsonl").write_text("mine")
+    assert "offers.jsonl" not in [path.name for path in write_starter(tmp_path)]
+    assert (tmp_path / "offers.jsonl").read_text() == "mine"
+    with pytest.raises(Conflict, match="has all of the example files already"):
+        write_starter(tmp_path)
+    with pytest.raises(Conflict, match="is a file"):
+        write_starter(tmp_path / "offers.jsonl")
+
+
+def test_the_settings_file_is_valid_and_names_every_setting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPPORTUNE_CONFIG", str(folder / "opportune.toml"))
+    settings = Settings()
+    assert settings.currency == "EUR"
+    text = (folder / "opportune.toml").read_text()
+    for name, field in Settings.model_fields.items():
+        assert name in text
+        for inner in getattr(field.annotation, "model_fields", {}):
+            assert inner in text, f"{name}.{inner}"
+
+
+def test_every_commented_default_can_be_taken_in(folder: Path) -> None:
+    lines = []
+    for line in (folder / "opportune.toml").read_text().splitlines():
+        shown = line.removeprefix("# ")
+        name, equals, _ = shown.partition(" = ")
+        lines.append(shown if equals and name.strip('"').replace("_", "").isalpha() and "…" not in shown else line)
+    values = tomllib.loads("\n".join(lines))
+    values.pop("database_url"), values.pop("online_store"), values.pop("mlflow_tracking_uri")
+    assert Settings.model_validate(values).decisions.exploration == 20.0
+
+
+def test_offers_events_journey_and_test_are_valid(folder: Path) -> None:
+    offers = [BulkOffer.model_validate_json(line) for line in (folder / "offers.jsonl").read_text().splitlines()]
+    assert len(offers) == 3
+    for line in (folder / "events.jsonl").read_text().splitlines():
+        assert normalize(json.loads(line), Rules(), AT, imported=True)["customer_id"]
+    document = read_text((folder / "winback.yaml").read_bytes(), "application/yaml")
+    journey, _ = parse_journey(document, "winback")
+    test = ExperimentIn.model_validate_json((folder / "winback.experiment.json").read_text())
+    split = journey.steps["which-hour"]
+    assert {variant.key for variant in test.variants} == set(split.arms)  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import tomllib
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Conflict
+from service.events.mapping import read_mapping
 from service.events.normalize import Rules, normalize
 from service.experiments.schemas import ExperimentIn
 from service.journeys.parse_definition import parse_journey, read_text
@@ -67,3 +69,13 @@ def test_offers_events_journey_and_test_are_valid(folder: Path) -> None:
     test = ExperimentIn.model_validate_json((folder / "winback.experiment.json").read_text())
     split = journey.steps["which-hour"]
     assert {variant.key for variant in test.variants} == set(split.arms)  # type: ignore[union-attr]
+
+
+def test_the_mapping_turns_the_orders_into_events(folder: Path) -> None:
+    mapping = read_mapping(folder / "mapping.toml")
+    rows = list(csv.DictReader((folder / "orders.csv").read_text().splitlines()))
+    mapping.check(list(rows[0]), "orders.csv")
+    orders = [normalize(message, Rules(), AT, imported=True) for _, message in mapping.messages(rows)]
+    assert [order["revenue_cents"] for order in orders] == [990, 2010, 780]
+    assert [len(order["products"]) for order in orders] == [1, 2, 1]
+    assert orders[0]["timestamp"] == datetime(2026, 10, 1, 16, 5, tzinfo=UTC)

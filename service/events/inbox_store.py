@@ -99,7 +99,9 @@ def unpack(seq: int, packed: bytes) -> Event:
 
 def add_events(connection: Connection, rows: Iterable[Mapping[str, Any]], now: datetime) -> int:
     """Puts rows into the inbox, except those whose message id was seen before; returns how many were new."""
-    by_id = {row["message_id"]: row for row in reversed(list(rows))}
+    by_id: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        by_id.setdefault(row["message_id"], row)
     if not by_id:
         return 0
     build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
@@ -114,7 +116,7 @@ def add_events(connection: Connection, rows: Iterable[Mapping[str, Any]], now: d
             "received_at": row["received_at"],
             "row": pack(row),
         }
-        for message_id, row in reversed(by_id.items())
+        for message_id, row in by_id.items()
         if message_id in fresh
     ]
     if values:

@@ -1,0 +1,189 @@
+"""A column mapping (TOML): how rows of a Parquet or CSV file become Segment messages.
+
+    [mapping]
+    type = "=track"                  # "=…" is the value itself; anything else names a column
+    event = "=Order Completed"
+    userId = "customer"
+    timestamp = "bought_at"
+    group_by = "invoice"             # optional: rows with the same value are one event, each a product of it
+    timezone = "Europe/Paris"        # optional: the zone of times that carry no offset (default UTC)
+
+    [mapping.properties]
+    order_id = "invoice"
+    revenue = "amount"               # of a grouped event, from its first row
+
+    [mapping.products]               # with group_by
+    product_id = "sku"
+    price = "unit_price"
+    quantity = "quantity"
+
+Also `anonymousId`, `previousId`, `groupId`, `messageId`, `name`, `[mapping.traits]`, `[mapping.context]`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from service.events.values import known_zone
+
+_FIELDS = frozenset(
+    {"type", "event", "name", "category", "userId", "anonymousId", "previousId", "groupId", "messageId"}
+    | {"timestamp", "originalTimestamp", "sentAt", "receivedAt"}
+)
+_SECTIONS = ("properties", "traits", "context", "products")
+_SNAKE = {"user_id": "userId", "anonymous_id": "anonymousId", "previous_id": "previousId", "group_id": "groupId"} | {
+    "message_id": "messageId",
+    "received_at": "receivedAt",
+}
+_TIMES = frozenset({"timestamp", "originalTimestamp", "sentAt", "receivedAt"})
+
+
+class MappingError(ValueError):
+    """A mapping that cannot be used; the message names the file, the entry or the column."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Where each field comes from. A source is a column's name, or `=` and the value."""
+
+    source: str
+    fields: Mapping[str, str]
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    group_by: str | None = None
+    zone: str = "UTC"
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that the mapping reads, each once."""
+        named = [*self.fields.values(), *(s for section in self.sections.values() for s in section.values())]
+        columns = [source for source in named if not source.startswith("=")]
+        return list(dict.fromkeys([*columns, *([self.group_by] if self.group_by else [])]))
+
+    def check(self, columns: Sequence[str], file: str) -> None:
+        """Raises MappingError naming the columns that the file lacks."""
+        missing = [column for column in self.columns if column not in columns]
+        if missing:
+            raise MappingError(
+                f"{file} has no column {', '.join(repr(one) for one in missing)}, which the mapping {self.source} "
+                f"asks for; it has {', '.join(columns)}"
+            )
+
+    def messages(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(place of its first row, message) of each event. Grouped rows must all be given at once."""
+        if self.group_by is None:
+            for place, row in enumerate(rows):
+                yield place, self._message(row, None)
+            return
+        groups: dict[Any, list[int]] = {}
+        for place, row in enumerate(rows):
+            groups.setdefault(row[self.group_by], []).append(place)
+        for places in groups.values():
+            yield places[0], self._message(rows[places[0]], [rows[place] for place in places])
+
+    def _message(self, row: Mapping[str, Any], group: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        message = {name: self._field(name, source, row) for name, source in self.fields.items()}
+        for section, sources in self.sections.items():
+            if section != "products":
+                message[section] = self._object(sources, row)
+        if group is not None and "products" in self.sections:
+            lines = [self._object(self.sections["products"], one) for one in group]
+            message["properties"] = {**message.get("properties", {}), "products": lines}
+        return {name: value for name, value in message.items() if value is not None}
+
+    def _object(self, sources: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: self._plain(_take(source, row)) for name, source in sources.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _field(self, name: str, source: str, row: Mapping[str, Any]) -> Any:
+        value = _take(source, row)
+        if name in _TIMES:
+            return self._time(value)
+        if value is None or value == "":
+            return None
+        if isinstance(value, float) and value.is_integer():  # ids in a column that has gaps arrive as 42.0
+            value = int(value)
+        return value if isinstance(value, str) else str(value)
+
+    def _time(self, value: Any) -> Any:
+        """Times without an offset are in the mapping's zone."""
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                return value or None  # normalization names the fault
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+        if isinstance(value, datetime) and value.tzinfo is None:
+            value = value.replace(tzinfo=ZoneInfo(self.zone))
+        return value.astimezone(UTC).isoformat() if isinstance(value, datetime) and value.year > 1 else value
+
+    def _plain(self, value: Any) -> Any:
+        """A value as JSON has it. NaN and infinity stay texts, which normalization refuses where it needs a number."""
+        if isinstance(value, datetime | date):
+            return self._time(value)
+        if isinstance(value, Decimal):
+            return str(value)
+        if isinstance(value, float) and value - value != 0:
+            return None if value != value else str(value)
+        if isinstance(value, list):
+            return [self._plain(one) for one in value]
+        if isinstance(value, dict):
+            return {str(key): self._plain(one) for key, one in value.items()}
+        return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def read_mapping(path: Path) -> ColumnMapping:
+    """The mapping of a TOML file. Raises MappingError naming the entry that is wrong."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise MappingError(f"the mapping {path} cannot be read: {wrong}") from wrong
+    table = document.get("mapping")
+    if not isinstance(table, dict):
+        raise MappingError(f"the mapping {path} has no [mapping] table; see 'opportune init' for an example")
+    return mapping_from(table, str(path))
+
+
+def mapping_from(table: Mapping[str, Any], source: str) -> ColumnMapping:
+    """The mapping of a parsed `[mapping]` table."""
+    fields: dict[str, str] = {}
+    sections: dict[str, dict[str, str]] = {}
+    for key, value in table.items():
+        name = _SNAKE.get(key, key)
+        if name in _SECTIONS and isinstance(value, dict):
+            sections[name] = {entry: _source(column, f"{key}.{entry}", source) for entry, column in value.items()}
+        elif name in _FIELDS:
+            fields[name] = _source(value, key, source)
+        elif key not in {"group_by", "timezone"}:
+            raise MappingError(f"{source}: [mapping] has an unknown entry {key!r}; it may have {_allowed()}")
+    for needed in ("type", "timestamp"):
+        if needed not in fields:
+            raise MappingError(f'{source}: [mapping] lacks {needed!r}; name the column, or write "=value"')
+    zone = table.get("timezone", "UTC")
+    if not isinstance(zone, str) or not known_zone(zone):
+        raise MappingError(f"{source}: timezone {zone!r} is no IANA zone, such as Europe/Paris")
+    group_by = table.get("group_by")
+    if ("products" in sections) != (group_by is not None):
+        raise MappingError(f"{source}: [mapping.products] and group_by go together; give both or neither")
+    return ColumnMapping(source, fields, sections, None if group_by is None else str(group_by), zone)
+
+
+def _source(value: Any, entry: str, source: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise MappingError(f'{source}: {entry} is {value!r}; name a column, or write "=value"')
+    return value
+
+
+def _take(source: str, row: Mapping[str, Any]) -> Any:
+    return source[1:] if source.startswith("=") else row[source]
+
+
+def _allowed() -> str:
+    return ", ".join([*sorted(_FIELDS), *_SECTIONS, "group_by", "timezone"])

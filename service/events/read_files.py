@@ -1,0 +1,161 @@
+"""Files of events as chunks of (line, message or fault): JSONL, plain or gzipped, and mapped Parquet or CSV."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+import xxhash
+
+from service.events.mapping import ColumnMapping, MappingError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CHUNK_ROWS = 25_000
+CHUNK_BYTES = 48 * 1024 * 1024
+LONGEST_LINE = 4 * 1024 * 1024
+_JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_TABLES = (".parquet", ".csv", ".tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a file, numbered from 1: a message, or why it is none, with the text as it stood."""
+
+    line: int
+    message: Any
+    fault: str | None = None
+    text: str | None = None
+
+
+def sources(paths: Sequence[Path]) -> list[Path]:
+    """The files to read, folders opened, rejects left out. Raises ValueError for what cannot be read."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [one for one in sorted(path.iterdir()) if one.is_file() and _kind(one) and not _is_rejects(one)]
+            if not inside:
+                raise ValueError(f"{path} has no {', '.join((*_JSONL, *_TABLES))} file")
+            found += inside
+        elif not path.exists():
+            raise ValueError(f"{path} does not exist")
+        elif not _kind(path):
+            raise ValueError(f"{path} is of no kind that can be read: {', '.join((*_JSONL, *_TABLES))}")
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file needs a column mapping."""
+    return path.name.lower().endswith(_TABLES)
+
+
+def content_hash(path: Path) -> str:
+    """xxh3_128 of a file's bytes."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(4 * 1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def chunks(path: Path, mapping: ColumnMapping | None) -> Iterator[tuple[list[Item], float]]:
+    """Chunks of a file, the same for the same content, each with how much of the file is read (0 to 1)."""
+    if mapping is not None:
+        return _table_chunks(path, mapping)
+    return _line_chunks(path)
+
+
+def _line_chunks(path: Path) -> Iterator[tuple[list[Item], float]]:
+    total = max(path.stat().st_size, 1)
+    with path.open("rb") as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
+        chunk: list[Item] = []
+        size = 0
+        for item, length in _lines(file):
+            chunk.append(item)
+            size += length
+            if len(chunk) >= CHUNK_ROWS or size >= CHUNK_BYTES:
+                yield chunk, min(raw.tell() / total, 1.0)
+                chunk, size = [], 0
+        if chunk:
+            yield chunk, 1.0
+
+
+def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[Item, int]]:
+    line = 0
+    while True:
+        try:
+            text = file.readline(LONGEST_LINE + 1)
+        except (OSError, EOFError, zlib.error) as broken:
+            yield Item(line + 1, None, f"the file is broken here: {broken}; what follows cannot be read", ""), 0
+            return
+        if not text:
+            return
+        line += 1
+        if len(text) > LONGEST_LINE:
+            while text and not text.endswith(b"\n"):
+                text = file.readline(LONGEST_LINE)
+            yield Item(line, None, f"is longer than {LONGEST_LINE:,} bytes; split the event", ""), LONGEST_LINE
+        elif not text.isspace():
+            yield _parsed(line, text), len(text)
+
+
+def _parsed(line: int, text: bytes) -> Item:
+    try:
+        return Item(line, orjson.loads(text.removeprefix(b"\xef\xbb\xbf") if line == 1 else text))
+    except orjson.JSONDecodeError as wrong:
+        return Item(line, None, f"is no JSON: {wrong}", text.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def check(path: Path, mapping: ColumnMapping | None) -> None:
+    """Raises before anything is done where a file cannot be read by the mapping."""
+    if is_table(path):
+        _scan(path, mapping)
+
+
+def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Item], float]]:
+    frame = _scan(path, mapping).collect()
+    first = 1 if path.name.lower().endswith(".parquet") else 2  # a CSV's first line names its columns
+    if mapping.group_by is not None:
+        items = [Item(place + first, message) for place, message in mapping.messages(frame.to_dicts())]
+        for start in range(0, len(items), CHUNK_ROWS):
+            yield items[start : start + CHUNK_ROWS], min((start + CHUNK_ROWS) / len(items), 1.0)
+        return
+    for start in range(0, frame.height, CHUNK_ROWS):
+        rows = frame.slice(start, CHUNK_ROWS).to_dicts()
+        items = [Item(start + place + first, message) for place, message in mapping.messages(rows)]
+        yield items, min((start + CHUNK_ROWS) / frame.height, 1.0)
+
+
+def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
+    """The mapped columns. A CSV's values stay texts: guessing types would change ids such as 007."""
+    import polars as pl
+
+    if mapping is None:
+        raise MappingError(f"{path} needs a column mapping: --mapping FILE ('opportune init' writes an example)")
+    try:
+        if path.name.lower().endswith(".parquet"):
+            scan = pl.scan_parquet(path, hive_partitioning=False)
+        else:
+            separator = "\t" if path.name.lower().endswith(".tsv") else ","
+            scan = pl.scan_csv(path, separator=separator, infer_schema=False, encoding="utf8-lossy")
+        mapping.check(scan.collect_schema().names(), str(path))
+    except pl.exceptions.PolarsError as wrong:
+        raise ValueError(f"{path} cannot be read: {wrong}") from wrong
+    return scan.select(mapping.columns)
+
+
+def _kind(path: Path) -> bool:
+    return path.name.lower().endswith((*_JSONL, *_TABLES))
+
+
+def _is_rejects(path: Path) -> bool:
+    return path.name.endswith(".rejects.jsonl")

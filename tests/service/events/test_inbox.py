@@ -1,0 +1,286 @@
+"""The inbox: durable once answered, each message once, effects in order, the log idempotent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.event_log import EventLog
+from service.errors import Unavailable
+from service.events import inbox_store
+from service.events.apply_events import TRIES, Applier
+from service.events.events_lease import EventsLease, LostLease
+from service.events.flush_events import Flusher
+from service.events.inbox_writer import InboxWriter
+from service.events.record_events import record_events
+from service.events.run_events import EventsRunner
+from service.storage.database import Connection, Database
+from tests.fakes.events import FakeFeatures, FixedClock, row
+
+CLOCK = FixedClock()
+
+
+class Effects:
+    """A handler that remembers, and fails for some messages."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.broken: set[str] = set()
+        self.drafts: list[str] = []
+
+    def __call__(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        for event in events:
+            if event["message_id"] in self.broken:
+                raise ValueError(f"poison {event['message_id']}")
+        self.seen += [event["message_id"] for event in events]
+
+
+@pytest.fixture
+def effects() -> Effects:
+    return Effects()
+
+
+@pytest.fixture
+def features() -> FakeFeatures:
+    return FakeFeatures()
+
+
+@pytest.fixture
+def applier(database: Database, effects: Effects, features: FakeFeatures) -> Applier:
+    return Applier(database, CLOCK, EventsLease(database), [effects], features)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    return EventLog(tmp_path / "events")
+
+
+@pytest.fixture
+def runner(database: Database, effects: Effects, features: FakeFeatures, log: EventLog) -> EventsRunner:
+    lease = EventsLease(database)
+    applier = Applier(database, CLOCK, lease, [effects], features)
+    return EventsRunner(applier, Flusher(database, log, CLOCK, lease), lease)
+
+
+def put(database: Database, *rows: Mapping[str, Any]) -> int:
+    with database.write() as connection:
+        return inbox_store.add_events(connection, rows, CLOCK.now())
+
+
+def held(database: Database) -> tuple[int, int]:
+    with database.read() as connection:
+        return inbox_store.backlog(connection)
+
+
+def test_a_message_is_taken_once(database: Database) -> None:
+    assert put(database, row("m1"), row("m2"), row("m1")) == 2
+    assert put(database, row("m2"), row("m3")) == 1
+    with database.read() as connection:
+        events = inbox_store.waiting(connection, 10)
+    assert [event["message_id"] for event in events] == ["m1", "m2", "m3"]
+    assert events[0]["timestamp"] == CLOCK.now()
+
+
+def test_a_message_is_known_for_at_least_seven_days(database: Database) -> None:
+    put(database, row("m1"))
+    with database.write() as connection:
+        inbox_store.remove(connection, [1])
+        assert inbox_store.forget_ids(connection, CLOCK.now() - timedelta(days=7)) == 0
+    assert put(database, row("m1")) == 0
+    with database.write() as connection:
+        assert inbox_store.forget_ids(connection, CLOCK.now() + timedelta(seconds=1)) == 1
+    assert put(database, row("m1")) == 1
+
+
+def test_requests_that_meet_share_a_transaction(database: Database) -> None:
+    commits = []
+    writer = InboxWriter(database, CLOCK, lambda: commits.append(1))
+    with database.write():  # holds the writer up, so that all of them wait together
+        futures = [writer.submit([row(f"m{number}")]) for number in range(300)]
+        assert not any(future.done() for future in futures)
+    for future in futures:
+        future.result(timeout=30)
+    writer.close()
+    assert held(database) == (300, 300)
+    assert len(commits) < 300 or not database.is_sqlite
+    with pytest.raises(Unavailable):
+        writer.submit([row("late")])
+
+
+def test_a_request_that_cannot_be_stored_fails_alone(database: Database) -> None:
+    writer = InboxWriter(database, CLOCK)
+    with database.write():
+        good = writer.submit([row("m1")])
+        bad = writer.submit([{**row("m2"), "customer_id": None}])
+        other = writer.submit([row("m3")])
+    good.result(30)
+    other.result(30)
+    with pytest.raises(Unavailable):
+        bad.result(30)
+    writer.close()
+    assert held(database) == (2, 2)
+
+
+def test_effects_are_made_once_and_in_order(
+    database: Database, applier: Applier, effects: Effects, features: FakeFeatures
+) -> None:
+    put(database, *(row(f"m{number:04d}") for number in range(1200)))
+    applier.drain()
+    assert effects.seen == [f"m{number:04d}" for number in range(1200)]
+    assert len(features.taken["c1"]) == 1200
+    assert not applier.run_pass()
+
+
+def test_a_poisonous_event_is_set_aside_and_the_rest_goes_on(
+    database: Database, applier: Applier, effects: Effects
+) -> None:
+    effects.broken = {"m2"}
+    put(database, row("m1"), row("m2"), row("m3"))
+    for _ in range(TRIES + 1):
+        applier.run_pass()
+    assert effects.seen == ["m1", "m3"]
+    with database.read() as connection:
+        assert inbox_store.quarantined(connection) == 1
+    effects.broken = set()
+    with database.write() as connection:
+        assert inbox_store.requeue(connection, CLOCK.now()) == 1
+    applier.drain()
+    assert effects.seen == ["m1", "m3", "m2"]
+
+
+def test_an_event_that_features_refuse_is_set_aside_but_keeps_its_effects(
+    database: Database, applier: Applier, effects: Effects, features: FakeFeatures
+) -> None:
+    features.broken = {"m2"}
+    put(database, row("m1"), row("m2"), row("m3"))
+    for _ in range(TRIES):
+        try:
+            applier.run_pass()
+        except ValueError:
+            continue
+    applier.run_pass()
+    assert effects.seen == ["m1", "m2", "m3"]
+    assert features.taken["c1"] == {"m1", "m3"}
+    features.broken = set()
+    with database.write() as connection:
+        assert inbox_store.requeue(connection, CLOCK.now()) == 1
+    applier.drain()
+    assert features.taken["c1"] == {"m1", "m2", "m3"}
+    assert effects.seen == ["m1", "m2", "m3"]
+
+
+def test_a_store_that_is_down_blames_no_event(
+    database: Database, applier: Applier, effects: Effects, features: FakeFeatures
+) -> None:
+    features.down = True
+    put(database, *(row(f"m{number}") for number in range(5)))
+    for _ in range(TRIES + 2):
+        with pytest.raises(ConnectionError):
+            applier.run_pass()
+    features.down = False
+    applier.drain()
+    assert len(features.taken["c1"]) == 5
+    assert len(effects.seen) == 5
+    with database.read() as connection:
+        assert inbox_store.quarantined(connection) == 0
+
+
+def test_only_the_holder_of_the_lease_applies(
+    database: Database, applier: Applier, effects: Effects, features: FakeFeatures
+) -> None:
+    put(database, row("m1"))
+    other = EventsLease(database)
+    with database.write() as connection:
+        other.hold(connection)
+    assert not applier.run_pass()
+    assert effects.seen == []
+    other.release()
+    applier.run_pass()
+    assert effects.seen == ["m1"]
+
+
+def test_applied_events_move_to_the_log(database: Database, runner: EventsRunner, log: EventLog) -> None:
+    put(database, row("m1"), row("m2", "c2", timestamp="2026-02-01T00:00:00Z"))
+    assert runner.finish() == 2
+    assert held(database) == (0, 0)
+    logged = log.scan().collect()
+    assert sorted(logged["message_id"]) == ["m1", "m2"]
+    assert logged.filter(message_id="m2")["timestamp"].dt.month().to_list() == [2]
+    assert runner.finish() == 0
+
+
+class KilledError(Exception):
+    """Stands for a kill at this point."""
+
+
+def test_a_kill_between_any_two_steps_of_a_flush_repeats_nothing(
+    database: Database, runner: EventsRunner, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(database, row("m1"))
+    for place in ("assign_part", "of_part", "drop_part"):
+        with monkeypatch.context() as patch:
+            real = getattr(inbox_store, place)
+
+            def killed(*arguments: Any, real: Any = real, place: str = place) -> Any:
+                if place == "drop_part":
+                    raise KilledError
+                real(*arguments)
+                raise KilledError
+
+            patch.setattr(f"service.events.flush_events.{place}", killed)
+            with pytest.raises(KilledError):
+                runner.finish()
+        put(database, row(f"after-{place}"))
+    runner.finish()
+    expected = ["after-assign_part", "after-drop_part", "after-of_part", "m1"]
+    files = [path for bucket in range(16) for path in log.files(bucket)]
+    import polars as pl
+
+    stored = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in files])
+    assert sorted(stored["message_id"]) == expected
+    assert held(database) == (0, 0)
+
+
+def test_events_of_our_own_go_the_same_way(database: Database, applier: Applier, effects: Effects) -> None:
+    message = {"type": "track", "event": "Email Delivered", "userId": "c1", "messageId": "send-1"}
+    with database.write() as connection:
+        assert record_events(connection, [message], CLOCK.now()) == 1
+    with database.write() as connection:
+        assert record_events(connection, [message], CLOCK.now()) == 0
+    applier.drain()
+    assert effects.seen == ["send-1"]
+
+
+@pytest.fixture
+def racing(database: Database) -> Iterator[list[InboxWriter]]:
+    writers = [InboxWriter(database, CLOCK) for _ in range(3)]
+    yield writers
+    for writer in writers:
+        writer.close()
+
+
+def test_writers_that_meet_on_the_same_messages_keep_each_once(database: Database, racing: list[InboxWriter]) -> None:
+    def send(writer: InboxWriter, order: list[int]) -> None:
+        for number in order:
+            writer.submit([row(f"m{number}"), row(f"m{(number + 1) % 60}")]).result(30)
+
+    orders = [list(range(60)), list(reversed(range(60))), list(range(30, 60)) + list(range(30))]
+    threads = [threading.Thread(target=send, args=pair) for pair in zip(racing, orders, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held(database) == (60, 60)
+
+
+def test_work_beside_the_applier_needs_the_lease(database: Database, runner: EventsRunner) -> None:
+    def work() -> bool:
+        raise LostLease
+
+    assert not runner.exclusively(work)
+    assert runner.exclusively(lambda: True)

@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.events.normalize import Rules, normalize
+from service.experiments.schemas import ExperimentIn
+from service.journeys.definition import Split
+from service.journeys.parse_definition import parse_journey
 from service.offers.schemas import BulkOffer
 from training.world import CHANNELS, Action, World
 from training.world.__main__ import main
+from training.world.journey import JOURNEY, experiment, journey
 from training.world.messages import DELIVERED
 from training.world.policies import POLICIES, Knowing, Random
 from training.world.population import KINDS, draw
@@ -195,3 +199,11 @@ def test_the_command_prints_a_line_a_policy(capsys: pytest.CaptureFixture[str]) 
 def test_the_service_takes_its_offers() -> None:
     for offer in WORLD.offers:
         assert BulkOffer.model_validate(offer.contract()).offer_id == offer.offer_id
+
+
+def test_the_service_takes_its_journey_and_experiment() -> None:
+    definition, _ = parse_journey(journey(), JOURNEY)
+    test = ExperimentIn.model_validate(experiment())
+    split = definition.steps["test"]
+    assert isinstance(split, Split)
+    assert set(split.arms) == {variant.key for variant in test.variants}

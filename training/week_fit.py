@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.send_time import (
+    HOURS,
     TINY,
     ChannelCurve,
     Presence,

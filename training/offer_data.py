@@ -1,0 +1,249 @@
+"""What next-offer training looks at: who bought from which offer when, and customers as of each cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.build import affinity, compute
+from features.event_log import bucket_of
+from features.offers import OfferInfo, offer_infos
+from features.vocabulary import NAMES
+from models.calibration import logit
+from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
+from training.datasets import Period, unprofiled
+from training.exposures import Exposures, exposures_of, read_log
+from training.train import Job
+from training.week_hours import chosen
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+HORIZON = timedelta(days=14)
+CUSTOMERS = 16_000
+POPULARITY_PRIOR = 20.0
+UTC_TIME = pl.Datetime("us", "UTC")
+NEEDED = (
+    "message_id", "type", "event", "customer_id", "timestamp", "received_at", "channel", "machine", "timezone",
+    "revenue_cents", "discount_cents", "products", "traits", "offer_id", "decision_id",
+)  # fmt: skip
+SALES = pl.Schema({"customer": pl.Int64(), "timestamp": UTC_TIME, "offer": pl.Int64()})
+PARTS = pl.Schema({"category": pl.String(), "offer": pl.Int64(), "orders": pl.Int64()})
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Offers and what happened to them. `place` numbers customers in the rows of everything else.
+
+    `sales` and `redeemed`: customer, timestamp, offer (numbers), an order or redemption each. `rows`: customer, as_of
+    and features of everyone known at each cut; `liked`: the same customers' orders by category. `parts`: orders by
+    category (offer null), and those of them with an offer's products.
+    """
+
+    offers: tuple[OfferInfo, ...]
+    place: dict[str, int]
+    sales: pl.DataFrame
+    redeemed: pl.DataFrame
+    rows: pl.DataFrame
+    liked: pl.DataFrame
+    parts: pl.DataFrame
+    exposures: Exposures
+    covered: Period
+
+    def at(self, cut: datetime) -> pl.DataFrame:
+        """Customers known at the cut, with their features, by number."""
+        return self.rows.filter(pl.col("as_of") == cut)
+
+    def bought(self, cut: datetime, rows: pl.DataFrame, what: pl.DataFrame | None = None) -> Bools:
+        """Whether each of `rows` bought from (or redeemed) each offer in [cut, cut + horizon), (customers, offers)."""
+        return self._counts(rows, self.sales if what is None else what, cut, cut + HORIZON) > 0
+
+    def bought_before(self, cut: datetime, rows: pl.DataFrame) -> Floats:
+        """How many orders each of `rows` had with each offer's products before the cut, (customers, offers)."""
+        return self._counts(rows, self.sales, self.covered.first, cut)
+
+    def _counts(self, rows: pl.DataFrame, what: pl.DataFrame, start: datetime, end: datetime) -> Floats:
+        row_of = np.full(len(self.place), -1, np.int64)
+        row_of[rows["customer"].to_numpy()] = np.arange(rows.height)
+        inside = what.filter((pl.col("timestamp") >= start) & (pl.col("timestamp") < end))
+        place, offer = row_of[inside["customer"].to_numpy()], inside["offer"].to_numpy()
+        counts = np.zeros((rows.height, len(self.offers)))
+        known = place >= 0
+        np.add.at(counts, (place[known], offer[known]), 1.0)
+        return counts
+
+    def popularity(self, cut: datetime) -> Floats:
+        """Log-odds (offers,) that an active customer buys from the offer in a horizon, from the two before `cut`."""
+        active = self.sales.filter(pl.col("timestamp") < cut)["customer"].n_unique()
+        shares = np.zeros(len(self.offers))
+        for back in (1, 2):
+            start = cut - back * HORIZON
+            inside = (pl.col("timestamp") >= start) & (pl.col("timestamp") < start + HORIZON)
+            buyers = self.sales.filter(inside).group_by("offer").agg(n=pl.col("customer").n_unique())
+            shares[buyers["offer"].to_numpy()] += buyers["n"].to_numpy() / 2
+        usual = shares.sum() / max(active * len(self.offers), 1)
+        return logit((shares + POPULARITY_PRIOR * max(usual, 1e-4)) / (active + POPULARITY_PRIOR))
+
+
+def read_offers(job: Job) -> tuple[OfferInfo, ...]:
+    """The catalogue as the service exported it; none where there is none yet."""
+    path = job.home / "tables" / "offers.parquet"
+    return tuple(offer_infos(pl.read_parquet(path).sort("offer_id").iter_rows(named=True))) if path.exists() else ()
+
+
+def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequence[datetime]) -> Market:
+    """Reads the log bucket by bucket, for at most CUSTOMERS customers who may be profiled."""
+    excluded = list(unprofiled(job.home))
+    log_rows = read_log(job.home, covered.end - HORIZON)
+    lines_of = _lines_of(offers)
+    numbers = {offer.offer_id: number for number, offer in enumerate(offers)}
+    names: list[str] = []
+    sales, redeemed, rows, liked, parts, seen = [], [], [], [], [], []
+    for bucket in range(job.log.buckets):
+        found = job.log.scan(buckets=[bucket], before=covered.end).select(NEEDED)
+        known = found.filter((pl.col("received_at") <= job.as_of) & ~pl.col("customer_id").is_in(excluded)).collect()
+        customers = chosen(known["customer_id"], CUSTOMERS // job.log.buckets)
+        known = known.filter(pl.col("customer_id").is_in(customers.implode()))
+        place = pl.DataFrame({"customer_id": customers, "customer": np.arange(len(names), len(names) + len(customers))})
+        names += customers.to_list()
+        sold, part = _sales(known, lines_of, place, cuts[-1])
+        sales.append(sold)
+        parts.append(part)
+        redeemed.append(_redeemed(known, numbers, place))
+        wanted = _cuts(known, place, cuts)
+        rows.append(compute(known, wanted).select("customer", "customer_id", "as_of", *CUSTOMER))
+        liked.append(affinity(known, wanted))
+        mine = log_rows.filter(_in_bucket(log_rows["customer_id"], bucket, job.log.buckets))
+        mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
+        seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON))
+        job.progress("next-offer: reading", (bucket + 1) / job.log.buckets)
+    return Market(
+        tuple(offers),
+        {name: number for number, name in enumerate(names)},
+        pl.concat(sales),
+        pl.concat(redeemed),
+        pl.concat(rows).sort("as_of", "customer"),
+        pl.concat(liked),
+        pl.concat(parts).group_by("category", "offer").agg(pl.sum("orders")).sort("category", "offer"),
+        Exposures.joined(seen),
+        covered,
+    )
+
+
+def _in_bucket(names: pl.Series, bucket: int, buckets: int) -> pl.Series:
+    return pl.Series([bucket_of(name, buckets) == bucket for name in names], dtype=pl.Boolean)
+
+
+def _cuts(events: pl.DataFrame, place: pl.DataFrame, cuts: Sequence[datetime]) -> pl.DataFrame:
+    """Every customer at every cut that lies after their first event."""
+    first = events.group_by("customer_id").agg(first=pl.col("timestamp").min()).join(place, on="customer_id")
+    dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": UTC_TIME})
+    pairs = first.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of"))
+    return pairs.sort("customer", "as_of").select("customer", "customer_id", "as_of")
+
+
+def _lines_of(offers: Sequence[OfferInfo]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """product_id -> offer, and for offers that name no products category -> offer."""
+    products = [(product, number) for number, offer in enumerate(offers) for product in sorted(offer.product_ids)]
+    categories = [
+        (offer.category, number) for number, offer in enumerate(offers) if not offer.product_ids and offer.category
+    ]
+    return (
+        pl.DataFrame(products, schema={"product_id": pl.String, "offer": pl.Int64}, orient="row"),
+        pl.DataFrame(categories, schema={"category": pl.String, "offer": pl.Int64}, orient="row"),
+    )
+
+
+def _verb(verb: str) -> pl.Expr:
+    names = [name for name, meaning in NAMES.items() if meaning.verb == verb]
+    return (pl.col("type") == "track") & pl.col("event").is_in(names)
+
+
+def _sales(
+    events: pl.DataFrame, lines_of: tuple[pl.DataFrame, pl.DataFrame], place: pl.DataFrame, until: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """SALES of orders with an offer's products, and PARTS (orders by category and offer) of those before `until`."""
+    lines = (
+        events.filter(_verb("ordered") & pl.col("products").is_not_null())
+        .select("message_id", "customer_id", "timestamp", "products")
+        .explode("products", empty_as_null=False)
+        .unnest("products")
+        .select("message_id", "customer_id", "timestamp", "product_id", "category")
+    )
+    by_product, by_category = lines_of
+    matched = pl.concat(
+        [
+            lines.join(by_product, on="product_id").select([*lines.columns, "offer"]),
+            lines.join(by_category, on="category").select([*lines.columns, "offer"]),
+        ]
+    )
+    sales = matched.unique(["message_id", "offer"]).join(place, on="customer_id").select(list(SALES)).cast(SALES)
+    early = pl.col("timestamp") < until
+    whole = lines.filter(early).unique(["message_id", "category"]).with_columns(offer=pl.lit(None, pl.Int64))
+    part = matched.filter(early).unique(["message_id", "category", "offer"])
+    counted = [frame.group_by("category", "offer").agg(orders=pl.len()) for frame in (whole, part)]
+    counts = pl.concat([frame.select(list(PARTS)).cast(PARTS) for frame in counted])
+    return sales, counts.filter(pl.col("category").is_not_null())
+
+
+def _redeemed(events: pl.DataFrame, numbers: dict[str, int], place: pl.DataFrame) -> pl.DataFrame:
+    known = pl.DataFrame(list(numbers.items()), schema={"offer_id": pl.String, "offer": pl.Int64}, orient="row")
+    found = events.filter(_verb("redeemed")).select("customer_id", "timestamp", "offer_id")
+    return found.join(known, on="offer_id").join(place, on="customer_id").select(list(SALES)).cast(SALES)
+
+
+def knowledge(
+    market: Market, popularity: Floats, categories: Floats, offers: Floats, names: Sequence[str]
+) -> OfferKnowledge:
+    """What the model keeps of offers. `categories` and `offers` are text vectors of `names` and of the offers."""
+    whole = {row[0]: row[2] for row in market.parts.filter(pl.col("offer").is_null()).iter_rows()}
+    parts: dict[int, list[tuple[str, float]]] = {}
+    for category, offer, orders in market.parts.filter(pl.col("offer").is_not_null()).iter_rows():
+        parts.setdefault(offer, []).append((category, orders / whole[category]))
+    mixes = {}
+    by_category: dict[str, list[float]] = {}
+    for number, offer in enumerate(market.offers):
+        mix = sorted(parts.get(number, []), key=lambda pair: (-pair[1] * whole[pair[0]], pair[0]))
+        if mix:
+            mixes[offer.offer_id] = (products_signature(offer), tuple(mix[:6]))
+        if offer.category:
+            by_category.setdefault(offer.category, []).append(float(popularity[number]))
+    vectors = (
+        {offer.offer_id: vector for offer, vector in zip(market.offers, offers, strict=True)} if offers.size else {}
+    )
+    return OfferKnowledge(
+        tuple(names),
+        mixes,
+        {offer.offer_id: float(value) for offer, value in zip(market.offers, popularity, strict=True)},
+        {category: float(np.mean(values)) for category, values in by_category.items()},
+        float(np.median(popularity)) if len(popularity) else float(logit(0.01)),
+        categories,
+        vectors,
+    )
+
+
+def category_names(market: Market) -> list[str]:
+    """Every category that is ordered or offered, sorted."""
+    offered = {offer.category for offer in market.offers if offer.category}
+    return sorted(offered | set(market.liked["category"].unique()) | set(market.parts["category"].unique()))
+
+
+def as_customers(rows: pl.DataFrame, liked: pl.DataFrame, known: OfferKnowledge, keys: Sequence[str]) -> Customers:
+    """Rows (with the CUSTOMER features) and their orders by category as arrays; `keys` name a row in both frames."""
+    values = np.column_stack([rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in CUSTOMER])
+    numbers = pl.DataFrame({"category": list(known.categories), "number": np.arange(len(known.categories))},
+                           schema={"category": pl.String, "number": pl.Int64})  # fmt: skip
+    places = rows.select(keys).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    found = liked.join(places, on=list(keys)).join(numbers, on="category")
+    grid = np.zeros((rows.height, known.width, 3))
+    grid[:, :, 2] = np.nan
+    at = found["row"].to_numpy(), found["number"].to_numpy()
+    for column, name in enumerate(("orders_90d", "orders_365d", "days_since_last")):
+        grid[at[0], at[1], column] = found[name].to_numpy()
+    return Customers(values, grid, np.ones(rows.height, bool))

@@ -1,0 +1,252 @@
+"""Fits the next-offer model's parts: trees over customer x offer pairs, and the head over the decision log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.offers import OfferInfo
+from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
+from models.next_offer import NextOfferModel
+from models.offer_features import PAIR, OfferKnowledge, OfferTable, pair_features
+from models.response import CHANNEL, CHANNELS, INPUTS, RATES, SEEN, ChannelKnowledge, ResponseHead, relative_log_odds
+from models.trees import parse_trees
+from training.exposures import KEYS, Exposures
+from training.members import fit_linear
+from training.metrics import log_losses
+from training.offer_data import as_customers
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+ROUNDS, PATIENCE = 160, 15
+PAIRS = 260_000
+UNKNOWN_SHARE = 0.05
+CALIBRATED = 60_000
+PARAMETERS: Mapping[str, object] = {
+    "objective": "binary",
+    "learning_rate": 0.1,
+    "num_leaves": 20,
+    "max_depth": 6,
+    "min_data_in_leaf": 80,
+    "feature_fraction": 0.6,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 10.0,
+    "max_bin": 127,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "seed": 11,
+    "verbose": -1,
+}
+HEAD_PARAMETERS: Mapping[str, object] = {
+    **PARAMETERS,
+    "learning_rate": 0.05,
+    "num_leaves": 8,
+    "max_depth": 4,
+    "min_data_in_leaf": 40,
+    "feature_fraction": 0.5,
+}
+HEAD_ROUNDS = 80
+LINEAR_FROM, TREES_FROM = 50, 300
+"""Conversions in the log from which a linear head, and one of trees, is tried."""
+RIDGE = 10.0
+RATE_PRIOR = 50.0
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Pairs of one cut: features (customers, offers, PAIR) and what was bought (customers, offers)."""
+
+    features: Floats
+    bought: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """The fitted first part."""
+
+    booster: lightgbm.Booster
+    text: str
+    calibration: Calibration
+    rows: int
+    positives: int
+
+
+def fit_purchase(train: Sequence[Block], valid: Block, seed: int = 5) -> Purchase:
+    """Trees that stop where the later cut `valid` says so, calibrated on it.
+
+    All that were bought stand against a sample of the others (weighted up). Some customers are made unknown, so
+    that the trees also learn what is best for a stranger.
+    """
+    random = np.random.default_rng(seed)
+    rows, labels, weights = _pairs(train, random)
+    held, held_labels = valid.features.reshape(-1, len(PAIR)), valid.bought.ravel().astype(np.float64)
+    some = np.sort(random.permutation(len(held))[:CALIBRATED])
+    data = lightgbm.Dataset(
+        rows, labels, weight=weights, feature_name=list(PAIR), params={"max_bin": 127, "verbose": -1}
+    )
+    later = data.create_valid(held[some], held_labels[some])
+    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+    booster = lightgbm.train(dict(PARAMETERS), data, ROUNDS, valid_sets=[later], callbacks=[stop])
+    best = max(booster.best_iteration, 1)
+    raw = sigmoid(booster.predict(held[some], raw_score=True, num_iteration=best, num_threads=1))
+    calibration = fit_calibration(raw, held_labels[some], groups=some // valid.bought.shape[1])
+    text = booster.model_to_string(num_iteration=best)
+    return Purchase(booster, text, calibration, len(rows), int(labels.sum()))
+
+
+def _pairs(blocks: Sequence[Block], random: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Rows (n, PAIR), labels and weights of at most about PAIRS pairs."""
+    total = sum(block.bought.size for block in blocks)
+    positive = sum(int(block.bought.sum()) for block in blocks)
+    keep = min(1.0, max(PAIRS - positive, PAIRS // 4) / max(total - positive, 1))
+    rows, labels, weights = [], [], []
+    for block in blocks:
+        features = block.features.copy()
+        hidden = random.random(len(features)) < UNKNOWN_SHARE
+        features[hidden, :, : PAIR.index("offer_discount_percent")] = np.nan
+        features[hidden, :, PAIR.index("category_orders_90d") :] = np.nan
+        kept = block.bought | (random.random(block.bought.shape) < keep)
+        rows.append(features[kept])
+        labels.append(block.bought[kept].astype(np.float64))
+        weights.append(np.where(block.bought[kept], 1.0, 1 / keep))
+    return np.concatenate(rows), np.concatenate(labels), np.concatenate(weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The chosen head with its channel knowledge, and what was found on later rows of the log."""
+
+    response: ResponseHead
+    channels: ChannelKnowledge
+    rows: int = 0
+    conversions: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[OfferInfo]) -> Head:
+    """The best head by log loss on the newest quarter of the log; the purchase part alone where that is too small."""
+    engagement = _engagement(exposures.answers)
+    by_id = {offer.offer_id: offer for offer in offers}
+    rows = exposures.rows.filter(pl.col("offer_id").is_in(list(by_id)) & pl.col("channel").is_in(CHANNELS))
+    conversions = int(rows["label"].sum()) if rows.height else 0
+    plain = ChannelKnowledge(engagement, {}, {})
+    if conversions < LINEAR_FROM or conversions == rows.height:
+        return Head(ResponseHead(), plain, rows.height, conversions)
+    pairs = _log_pairs(model.knowledge, exposures, rows, by_id)
+    score = model.purchase_score(pairs)
+    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+    weights = weights / weights.mean()
+    split = int(0.75 * rows.height)
+    inputs = np.column_stack([pairs, _channel_inputs(rows, exposures.answers, engagement, split)])
+    early, late = slice(0, split), slice(split, rows.height)
+    kinds = ["purchase", "linear", *(["trees"] if conversions >= TREES_FROM else [])]
+    losses = {}
+    for kind in kinds:
+        tried = _fit_kind(kind, score[early], inputs[early], labels[early], weights[early])
+        loss = log_losses(labels[late], tried.probability(score[late], inputs[late]))
+        losses[kind] = float(np.average(loss, weights=weights[late]))
+    best = min(kinds, key=lambda kind: losses[kind])
+    usual = np.clip(np.average(labels[early], weights=weights[early]), 1e-4, 1 - 1e-4)
+    losses["base rate"] = float(
+        np.average(log_losses(labels[late], np.full(rows.height - split, usual)), weights=weights[late])
+    )
+    channels = ChannelKnowledge(engagement, _rates(rows, "channel"), _rates(rows, "offer_id"))
+    everything = np.column_stack([pairs, _channel_inputs(rows, exposures.answers, engagement, rows.height)])
+    return Head(_fit_kind(best, score, everything, labels, weights), channels, rows.height, conversions, losses)
+
+
+def _fit_kind(kind: str, score: Floats, inputs: Floats, labels: Floats, weights: Floats) -> ResponseHead:
+    rows = np.column_stack([score, inputs])
+    if kind == "linear":
+        return ResponseHead("linear", linear=fit_linear(rows, labels, weights, (RIDGE,))[0])
+    if kind == "trees":
+        data = lightgbm.Dataset(
+            rows, labels, weight=weights, feature_name=list(SEEN), params={"max_bin": 127, "verbose": -1}
+        )
+        text = lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string()
+        return ResponseHead("trees", trees=parse_trees(text), tree_text=text)
+    plain = ResponseHead()
+    raw = sigmoid(plain.raw_score(score, inputs))
+    return ResponseHead("purchase", fit_kind("platt", raw, labels, weights))
+
+
+def _log_pairs(
+    known: OfferKnowledge, exposures: Exposures, rows: pl.DataFrame, offers: Mapping[str, OfferInfo]
+) -> Floats:
+    """Pair features (rows, PAIR) of each exposure."""
+    customers = as_customers(rows, exposures.liked, known, KEYS)
+    table = known.table([offers[offer] for offer in sorted(offers)])
+    place = {offer: number for number, offer in enumerate(sorted(offers))}
+    which = np.array([place[offer] for offer in rows["offer_id"]], np.int64)
+    result = np.empty((rows.height, len(PAIR)))
+    for number in np.unique(which):
+        here = which == number
+        only = [int(number)]
+        one = OfferTable(table.index[only], table.weight[only], table.static[only], table.vectors[only])
+        mine = type(customers)(customers.values[here], customers.affinity[here], customers.known[here])
+        result[here] = pair_features(mine, one, known)[:, 0]
+    return result
+
+
+def _engagement(answers: pl.DataFrame) -> dict[str, float]:
+    """Human opens and clicks per delivery by channel, over all customers' latest counts."""
+    latest = answers.sort("as_of").unique(["customer_id", "channel"], keep="last")
+    sums = latest.group_by("channel").agg(pl.sum("sends"), pl.sum("responses"))
+    return {channel: responses / sends for channel, sends, responses in sums.iter_rows() if sends > 0 and responses > 0}
+
+
+def _channel_inputs(rows: pl.DataFrame, answers: pl.DataFrame, engagement: Mapping[str, float], until: int) -> Floats:
+    """(rows, CHANNEL + RATES). Pooled rates come from the first `until` rows; for those, from the other folds."""
+    channel = rows["channel"].to_numpy()
+    onehot = np.column_stack([channel == name for name in CHANNELS]).astype(np.float64)
+    told = rows.select("customer_id", "as_of", "channel").join(
+        answers, on=[*KEYS, "channel"], how="left", maintain_order="left"
+    )
+    sends, responses = (told[name].fill_null(0.0).to_list() for name in ("sends", "responses"))
+    known = ChannelKnowledge(engagement, {}, {})
+    own = [
+        known.own_engagement(name, {name: (sent, got)})
+        for name, sent, got in zip(channel.tolist(), sends, responses, strict=True)
+    ]
+    result = np.column_stack([onehot, *(np.zeros(rows.height) for _ in RATES)])
+    result[:, len(CHANNEL) + 1] = own
+    folds = rows["customer_id"].rank("dense").to_numpy().astype(np.int64) % FOLDS
+    place = np.arange(rows.height)
+    for column, name in ((len(CHANNEL), "channel"), (len(CHANNEL) + 2, "offer_id")):
+        keys = rows[name].to_list()
+        for fold in range(FOLDS + 1):
+            mine = place >= until if fold == FOLDS else (place < until) & (folds == fold)
+            learnt = (place < until) & (folds != fold)
+            rates = _rates(rows.filter(pl.Series(learnt)), name)
+            result[mine, column] = [rates.get(keys[number], 0.0) for number in place[mine]]
+    return result
+
+
+def _rates(rows: pl.DataFrame, name: str) -> dict[str, float]:
+    sums = rows.group_by(name).agg(shown=pl.sum("weight"), converted=(pl.col("weight") * pl.col("label")).sum())
+    return relative_log_odds({key: (shown, converted) for key, shown, converted in sums.iter_rows()}, RATE_PRIOR)
+
+
+def example_inputs(model: NextOfferModel, block: Block, n: int, seed: int = 3) -> pl.DataFrame:
+    """Some pairs with channel inputs, as a frame of the model's columns."""
+    flat = block.features.reshape(-1, len(PAIR))
+    some = flat[np.sort(np.random.default_rng(seed).permutation(len(flat))[:n])]
+    rates = model.channels.inputs([""] * len(some), CHANNELS, {})
+    which = np.arange(len(some)) % len(CHANNELS)
+    return pl.DataFrame(np.column_stack([some, rates[np.arange(len(some)), which]]), schema=list(INPUTS), orient="row")
+
+
+def log_odds(booster: lightgbm.Booster, features: Floats) -> Floats:
+    """Raw scores of pairs (customers, offers, PAIR), shape (customers, offers)."""
+    rows = features.reshape(-1, features.shape[2])
+    raw = booster.predict(rows, raw_score=True, num_iteration=max(booster.best_iteration, 1), num_threads=1)
+    return np.asarray(raw, np.float64).reshape(features.shape[:2])

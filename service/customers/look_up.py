@@ -75,7 +75,7 @@ class CustomerReader:
             raise Invalid(f"to {detail}", [FieldError("to", detail)])
         with self.database.read() as connection:
             customer = read_customer(connection, customer_id)
-        served = self.models.get("send-time") if self.models else None
+        served = None if self.models is None else self.models.get("send-time")
         model = served or SendTimeModel.untrained()
         row = self.row(customer.customer_id) if customer.profiling else None
         zone = customer.timezone or self.default_timezone
@@ -127,8 +127,6 @@ class CustomerReader:
         return None if self.features is None else self.features.read([customer_id], self.clock.now())[0]
 
     def _known(self, customer_id: str) -> tuple[Customer, Profile | None, list[str]]:
-        if self.models is not None:
-            self.models.refresh()
         with self.database.read() as connection:
             customer = read_customer(connection, customer_id)
             owner = customer.customer_id

@@ -1,0 +1,240 @@
+"""Profiles, consents and identities, as events tell them, in any order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.customers.change_segments import change_segments
+from service.customers.consent import allowed, explain, told_by
+from service.customers.customer_store import Customer, consents_told, read_customer, read_customers, read_merges
+from service.customers.link_identities import LinkedIdentities
+from service.customers.profile import Profile, absorb
+from service.customers.set_consents import consents_of, set_consents
+from service.customers.update_customers import update_customers
+from service.storage.database import Database
+from tests.fakes.events import row
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(day: int) -> str:
+    return f"2026-02-{day:02d}T00:00:00Z"
+
+
+def identify(customer: str, day: int, traits: dict[str, Any], **message: Any) -> dict[str, Any]:
+    fields = {"type": "identify", "timestamp": at(day), "traits": traits, "event": None, **message}
+    return row(f"i-{customer}-{day}-{sorted(traits)}", customer, **fields)
+
+
+def apply(database: Database, *events: dict[str, Any]) -> None:
+    with database.write() as connection:
+        LinkedIdentities().give_owners(connection, events)
+        update_customers(connection, events)
+
+
+def read(database: Database, customer_id: str) -> Customer:
+    with database.read() as connection:
+        return read_customer(connection, customer_id)
+
+
+def test_identify_makes_a_profile(database: Database) -> None:
+    traits = {
+        "email": "ann@shop.example",
+        "address": {"country": "MY"},
+        "locale": "ms_MY",
+        "timezone": "Asia/Kuala_Lumpur",
+        "segments": ["vip", 5],
+    }
+    apply(database, identify("c1", 1, traits))
+    found = read(database, "c1")
+    assert found.traits == traits
+    assert (found.timezone, found.locale, found.country) == ("Asia/Kuala_Lumpur", "ms-MY", "MY")
+    assert (found.segments, found.profiling, found.known) == (("vip",), True, True)
+
+
+def test_an_unknown_customer_is_blank(database: Database) -> None:
+    found = read(database, "nobody")
+    assert found == Customer("nobody", {}, None, None, None, (), {}, True, False)
+
+
+def test_the_newest_word_counts_in_any_order(database: Database) -> None:
+    events = [
+        identify("c", 1, {"plan": "free", "age": 30, "segments": ["a", "b"]}),
+        identify("c", 2, {"plan": "paid", "age": None, "segments": ["b"]}),
+        row("u", "c", "Unsubscribed", timestamp=at(3)),
+        row("r", "c", "Resubscribed", timestamp=at(4)),
+        row("s", "c", "Unsubscribed", timestamp=at(5), properties={"channel": "sms"}),
+    ]
+    for number, order in enumerate(itertools.islice(itertools.permutations(events), 0, None, 7)):
+        renamed = [{**event, "customer_id": f"c{number}"} for event in order]
+        apply(database, *renamed)
+        found = read(database, f"c{number}")
+        assert found.traits == {"plan": "paid", "segments": ["b"]}
+        assert found.segments == ("b",)
+        assert found.consents == {"email": {"marketing": True}, "sms": {"marketing": False}}
+
+
+def test_repeating_changes_nothing(database: Database) -> None:
+    events = [identify("c", 1, {"a": 1}), row("u", "c", "Email Marked as Spam", timestamp=at(2))]
+    apply(database, *events)
+    before = read(database, "c")
+    apply(database, *events)
+    assert read(database, "c") == before
+    with database.read() as connection:
+        assert len(consents_told(connection, ["c"])) == 1
+
+
+def test_a_group_is_a_segment_and_a_company(database: Database) -> None:
+    apply(database, row("g", "c", type="group", event=None, groupId="acme", traits={"size": 50}))
+    found = read(database, "c")
+    assert found.segments == ("acme",)
+    assert found.traits == {"company": {"size": 50, "id": "acme"}}
+
+
+def test_segments_that_others_set_stay(database: Database) -> None:
+    apply(database, identify("c", 1, {"segments": ["a"]}))
+    with database.write() as connection:
+        assert change_segments(connection, "c", NOW, add=("lapsed",), remove=("a",))
+        assert not change_segments(connection, "c", NOW, add=("lapsed",))
+    apply(database, identify("c", 2, {"segments": ["b"]}))
+    assert set(read(database, "c").segments) == {"b", "lapsed"}
+
+
+@pytest.mark.parametrize(
+    ("consents", "channel", "purpose", "unknown", "verdict"),
+    [
+        ({}, "email", "marketing", "allow", True),
+        ({}, "email", "marketing", "deny", False),
+        ({}, "email", "transactional", "deny", True),
+        ({"email": {"marketing": False}}, "email", "marketing", "allow", False),
+        ({"email": {"marketing": False}}, "sms", "marketing", "allow", True),
+        ({"email": {"marketing": True}}, "email", "marketing", "deny", True),
+        ({"email": {"transactional": False}}, "email", "transactional", "allow", False),
+    ],
+)
+def test_consent(consents: Any, channel: str, purpose: str, unknown: str, verdict: bool) -> None:
+    assert allowed(consents, channel, purpose, unknown) is verdict
+    assert channel in explain(consents, channel, purpose, unknown)
+
+
+@pytest.mark.parametrize(
+    ("event", "channel", "told"),
+    [
+        ("Unsubscribed", None, ("email", False)),
+        ("Unsubscribed", "sms", ("sms", False)),
+        ("SMS Unsubscribed", None, ("sms", False)),
+        ("Email Marked as Spam", None, ("email", False)),
+        ("Marked as Spam", None, ("email", False)),
+        ("Push Notification Unsubscribed", None, ("push", False)),
+        ("Resubscribed", None, ("email", True)),
+        ("Newsletter Unsubscribed", None, None),
+        ("Order Completed", "email", None),
+        (None, None, None),
+    ],
+)
+def test_events_that_tell_a_consent(event: str | None, channel: str | None, told: Any) -> None:
+    assert told_by(event, channel) == told
+
+
+def test_answers_through_the_api_are_kept_and_recorded(database: Database) -> None:
+    with database.write() as connection:
+        set_consents(connection, "new", {"email": {"marketing": True}, "sms": {"service": False}}, None, NOW, "api")
+        profile, changed = set_consents(connection, "new", {"email": {"marketing": None}}, False, NOW, "api")
+    assert changed
+    assert consents_of(profile) == {"sms": {"service": False}, "profiling": False}
+    with database.read() as connection:
+        told = [(one["channel"], one["purpose"], one["answer"]) for one in consents_told(connection, ["new"])]
+    assert told == [
+        ("email", "marketing", True),
+        ("sms", "service", False),
+        ("email", "marketing", None),
+        ("all", "profiling", False),
+    ]
+
+
+def owners(database: Database, events: Sequence[dict[str, Any]]) -> list[str]:
+    with database.write() as connection:
+        LinkedIdentities().give_owners(connection, events)
+        update_customers(connection, events)
+    return [event["customer_id"] for event in events]
+
+
+def visit(message_id: str, visitor: str) -> dict[str, Any]:
+    return row(message_id, type="page", userId=None, anonymousId=visitor, event=None)
+
+
+def claim(user: str, visitor: str, day: int = 1) -> dict[str, Any]:
+    return identify(user, day, {}, anonymousId=visitor)
+
+
+def test_a_visitor_becomes_known_within_one_portion(database: Database) -> None:
+    assert owners(database, [visit("v1", "a"), claim("u", "a"), visit("v2", "a")]) == ["u", "u", "u"]
+    assert read(database, "a").customer_id == "u"
+    with database.read() as connection:
+        assert read_merges(connection, 10) == {}
+
+
+def test_a_visitor_becomes_known_later(database: Database) -> None:
+    assert owners(database, [visit("v1", "a")]) == ["a"]
+    apply(database, row("x", None, "Unsubscribed", userId=None, anonymousId="a", timestamp=at(1)))
+    assert owners(database, [claim("u", "a"), visit("v2", "a")]) == ["u", "u"]
+    assert read(database, "a") == read(database, "u")
+    assert read(database, "u").consents == {"email": {"marketing": False}}
+    with database.read() as connection:
+        assert read_merges(connection, 10) == {"a": "u"}
+
+
+def test_a_shared_device_moves_nobodys_history(database: Database) -> None:
+    owners(database, [claim("u1", "a")])
+    assert owners(database, [visit("v1", "a"), claim("u2", "a", 2), visit("v2", "a")]) == ["u1", "u2", "u2"]
+    with database.read() as connection:
+        assert read_merges(connection, 10) == {}
+
+
+def test_a_users_id_given_as_anonymous_takes_nothing_over(database: Database) -> None:
+    apply(database, identify("victim", 1, {"name": "V"}))
+    owners(database, [claim("other", "victim", 2)])
+    assert read(database, "victim").traits == {"name": "V"}
+    assert read(database, "other").traits == {}
+
+
+def test_aliases_join_chains_and_never_circles(database: Database) -> None:
+    apply(database, identify("a", 1, {"x": 1}), identify("b", 2, {"y": 2}))
+
+    def alias(number: int, former: str, user: str) -> dict[str, Any]:
+        return row(f"al{number}", user, type="alias", event=None, previousId=former)
+
+    owners(database, [alias(1, "a", "b")])
+    owners(database, [alias(2, "b", "c"), alias(3, "c", "a")])
+    with database.read() as connection:
+        people = read_customers(connection, ["a", "b", "c"])
+        merges = read_merges(connection, 10)
+    assert {one.customer_id for one in people.values()} == {"c"}
+    assert people["a"].traits == {"x": 1, "y": 2}
+    assert merges == {"a": "c", "b": "c"}
+
+
+@given(st.permutations(range(6)), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_a_profile_does_not_depend_on_the_order(order: list[int], twice: int) -> None:
+    events = [
+        identify("c", day, traits)
+        for day, traits in enumerate(
+            [{"a": 1}, {"a": 2, "b": 1}, {"b": None}, {"segments": ["x"]}, {"segments": []}, {"locale": "pt_BR"}], 1
+        )
+    ]
+
+    def result(sequence: list[dict[str, Any]]) -> Profile:
+        profile = Profile("c", NOW, NOW)
+        for event in sequence:
+            absorb(profile, event)
+        return profile
+
+    assert result([events[place] for place in order] + events[:twice]) == result(events)

@@ -1,0 +1,302 @@
+"""Bulk files: rejects with reasons, mappings, and the same result however often a run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+
+from features.event_log import EventLog
+from service.customers.customer_store import all_profiles
+from service.customers.join_histories import JoinHistories
+from service.customers.link_identities import LinkedIdentities
+from service.customers.update_customers import update_customers
+from service.events import ingest_files, read_files
+from service.events.events_lease import EventsLease
+from service.events.ingest_files import FileIngest, IngestReport
+from service.events.mapping import ColumnMapping, MappingError, mapping_from, read_mapping
+from service.events.normalize import Rules
+from service.storage.database import Database
+from tests.fakes.events import FixedClock
+
+
+class KilledError(BaseException):
+    """Stands for a kill at this point."""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_files, "CHUNK_ROWS", 10)
+
+
+def database_at(folder: Path) -> Database:
+    made = Database(f"sqlite:///{folder / 'state.db'}")
+    made.create_tables()
+    return made
+
+
+def ingest_into(
+    folder: Path, source: Path, mapping: ColumnMapping | None = None, rules: Rules | None = None
+) -> IngestReport:
+    database = database_at(folder)
+    log = EventLog(folder / "events")
+    chore = JoinHistories(database, log, EventsLease(database), None)
+    ingest = FileIngest(database, log, FixedClock(), rules or Rules(), [update_customers], LinkedIdentities(), [chore])
+    try:
+        return ingest.ingest([source], mapping)
+    finally:
+        database.close()
+
+
+def result_of(folder: Path) -> tuple[list[Any], list[Any]]:
+    database = database_at(folder)
+    with database.read() as connection:
+        profiles = [repr(profile) for page in all_profiles(connection) for profile in page]
+    database.close()
+    files = sorted((folder / "events").rglob("*.parquet"))
+    rows = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in files]) if files else pl.DataFrame()
+    return profiles, rows.sort("message_id").to_dicts() if rows.width else []
+
+
+def order(number: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "track", "event": "Order Completed", "userId": f"c{number % 7}", "messageId": f"m{number}",
+        "timestamp": f"2026-0{1 + number % 2}-1{number % 10}T10:00:00Z",
+        "properties": {"revenue": number, "products": [{"product_id": "p", "price": number}]}, **fields,
+    }  # fmt: skip
+
+
+def mixed_lines() -> list[bytes]:
+    """Orders, visitors who become known in a later chunk, unsubscribes and broken lines."""
+    lines: list[Any] = [order(number) for number in range(35)]
+    lines[3] = {"type": "page", "anonymousId": "a1", "messageId": "page-1", "timestamp": "2026-01-01T00:00:00Z"}
+    lines[4] = b"{broken"
+    lines[12] = order(12, userId=None)
+    lines[14] = {
+        "type": "identify", "userId": "c1", "anonymousId": "a1", "messageId": "who", "traits": {"name": "Ann"},
+        "timestamp": "2026-01-05T00:00:00Z",
+    }  # fmt: skip
+    lines[20] = {**order(20), "event": "Unsubscribed"}
+    lines[33] = b"null"
+    return [line if isinstance(line, bytes) else orjson.dumps(line) for line in lines]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "events.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b"\n".join(mixed_lines()) + b"\n")
+    return path
+
+
+def test_broken_lines_are_set_aside_with_their_reason(tmp_path: Path, source: Path) -> None:
+    report = ingest_into(tmp_path, source)
+    assert (report.accepted, report.rejected) == (32, 3)
+    rejects = [orjson.loads(line) for line in (source.parent / "events.jsonl.rejects.jsonl").read_bytes().splitlines()]
+    assert [(one["line"], one["errors"][0]["field"]) for one in rejects] == [(5, ""), (13, "userId"), (34, "")]
+    assert rejects[0]["text"] == "{broken"
+    assert rejects[1]["message"]["messageId"] == "m12"
+    assert sorted(path.name for path in source.parent.iterdir()) == ["events.jsonl", "events.jsonl.rejects.jsonl"]
+
+
+def test_a_second_run_does_nothing_and_says_so(tmp_path: Path, source: Path) -> None:
+    first = ingest_into(tmp_path, source).files[0]
+    before = result_of(tmp_path)
+    again = ingest_into(tmp_path, source).files[0]
+    assert again.already
+    assert not first.already
+    assert (again.accepted, again.rejected, again.rejects) == (first.accepted, first.rejected, first.rejects)
+    assert result_of(tmp_path) == before
+
+
+def test_history_of_a_visitor_joins_the_customer(tmp_path: Path, source: Path) -> None:
+    ingest_into(tmp_path, source)
+    profiles, rows = result_of(tmp_path)
+    assert {row["message_id"]: row["customer_id"] for row in rows}["page-1"] == "c1"
+    assert not any("'a1'" in profile for profile in profiles)
+    assert any("'Ann'" in profile and "'c1'" in profile for profile in profiles)
+    unsubscribed = next(profile for profile in profiles if "'c6'" in profile)
+    assert "'email': {'marketing': False}" in unsubscribed
+
+
+STEPS: list[tuple[Any, str]] = [
+    (EventLog, "append"), (ingest_files, "note_chunk"), (ingest_files, "finish_file"),
+    (ingest_files.Rejects, "finish"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize(("owner", "step"), STEPS)
+def test_a_kill_anywhere_and_a_second_run_give_the_same_result(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, nth: int, before: bool
+) -> None:
+    undisturbed, disturbed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (undisturbed, disturbed):
+        folder.mkdir()
+    ingest_into(undisturbed, source)
+    expected_rejects = (source.parent / "events.jsonl.rejects.jsonl").read_bytes()
+    (source.parent / "events.jsonl.rejects.jsonl").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, killing(getattr(owner, step), nth, before))
+        with contextlib.suppress(KilledError):
+            ingest_into(disturbed, source)
+    ingest_into(disturbed, source)
+    assert result_of(disturbed) == result_of(undisturbed)
+    assert (source.parent / "events.jsonl.rejects.jsonl").read_bytes() == expected_rejects
+
+
+def killing(real: Callable[..., Any], nth: int, before: bool) -> Callable[..., Any]:
+    calls = 0
+
+    def step(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and before:
+            raise KilledError
+        answer = real(*arguments)
+        if calls == nth:
+            raise KilledError
+        return answer
+
+    return step
+
+
+def test_gzip_and_a_stream_that_ends_early(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
+    packed = gzip.compress(b"\n".join(orjson.dumps(order(number)) for number in range(5000)))
+    whole.write_bytes(packed)
+    torn.write_bytes(packed[: len(packed) // 2])
+    assert ingest_into(tmp_path, whole).accepted == 5000
+    report = ingest_into(tmp_path, torn)
+    assert 0 < report.accepted < 5000
+    assert report.rejected >= 1
+
+
+def test_lines_without_an_id_are_known_by_their_content(tmp_path: Path) -> None:
+    message = {key: value for key, value in order(1).items() if key != "messageId"}
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(orjson.dumps(message) + b"\n\n" + orjson.dumps({**message, "userId": "other"}))
+    ingest_into(tmp_path, path)
+    ids = [row["message_id"] for row in result_of(tmp_path)[1]]
+    assert len(set(ids)) == 2
+    assert all(one.startswith("content-") for one in ids)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.xlsx").write_text("")
+    with pytest.raises(ValueError, match=r"x\.xlsx"):
+        ingest_into(tmp_path, tmp_path / "x.xlsx")
+    with pytest.raises(ValueError, match="does not exist"):
+        ingest_into(tmp_path, tmp_path / "none.jsonl")
+    (tmp_path / "y.parquet").write_text("no parquet")
+    mapping = mapping_from({"type": "=track", "timestamp": "t"}, "m.toml")
+    with pytest.raises(ValueError, match=r"y\.parquet"):
+        ingest_into(tmp_path, tmp_path / "y.parquet", mapping)
+
+
+MAPPING = """
+[mapping]
+type = "=track"
+event = "=Order Completed"
+userId = "customer"
+timestamp = "bought"
+group_by = "invoice"
+timezone = "Europe/Paris"
+
+[mapping.properties]
+order_id = "invoice"
+
+[mapping.products]
+product_id = "sku"
+price = "price"
+quantity = "quantity"
+"""
+CSV = """invoice,customer,bought,sku,price,quantity,ignored
+1,007,2026-01-10 10:00:00,a,1.50,2,x
+1,007,2026-01-10 10:00:00,b,2.00,1,x
+2,008,2026-01-11 10:00:00,a,abc,1,x
+3,009,2026-01-12 10:00:00,a,1,1,x
+"""
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> ColumnMapping:
+    path = tmp_path / "mapping.toml"
+    path.write_text(MAPPING)
+    return read_mapping(path)
+
+
+def test_a_csv_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(CSV)
+    report = ingest_into(tmp_path, path, mapping)
+    assert (report.accepted, report.rejected) == (2, 1)
+    rows = {row["customer_id"]: row for row in result_of(tmp_path)[1]}
+    assert rows["007"]["revenue_cents"] == 500
+    assert [line["product_id"] for line in rows["007"]["products"]] == ["a", "b"]
+    assert rows["007"]["timestamp"].isoformat() == "2026-01-10T09:00:00+00:00"
+    reject = orjson.loads((tmp_path / "orders.csv.rejects.jsonl").read_bytes())
+    assert (reject["line"], reject["errors"][0]["field"]) == (4, "properties.products[0].price")
+
+
+def test_a_parquet_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping) -> None:
+    path = tmp_path / "orders.parquet"
+    frame = pl.DataFrame(
+        {
+            "invoice": [1, 1, 2], "customer": [7.0, 7.0, 8.0], "sku": [5, 6, 5],
+            "price": [1.5, 2.0, float("nan")], "quantity": [2, 1, 1],
+        }
+    ).with_columns(bought=pl.datetime(2026, 1, 10, 10))  # fmt: skip
+    frame.write_parquet(path)
+    assert ingest_into(tmp_path, path, mapping).accepted == 2
+    rows = {row["customer_id"]: row for row in result_of(tmp_path)[1]}
+    assert rows["7"]["revenue_cents"] == 500
+    assert rows["8"]["products"][0]["price_cents"] is None
+
+
+def test_a_missing_column_names_the_column_and_the_mapping(tmp_path: Path, mapping: ColumnMapping) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(CSV.replace("sku", "article"))
+    with pytest.raises(MappingError, match=r"orders\.csv has no column 'sku', which the mapping .*mapping\.toml"):
+        ingest_into(tmp_path, path, mapping)
+    with pytest.raises(MappingError, match="needs a column mapping"):
+        ingest_into(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"type": "=track"}, "timestamp"),
+        ({"type": "=track", "timestamp": "t", "userid": "u"}, "userid"),
+        ({"type": "=track", "timestamp": 5}, "timestamp"),
+        ({"type": "=track", "timestamp": "t", "timezone": "Mars"}, "Mars"),
+        ({"type": "=track", "timestamp": "t", "group_by": "g"}, "products"),
+    ],
+)
+def test_a_wrong_mapping_is_named(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(MappingError, match=words):
+        mapping_from(table, "m.toml")
+
+
+def test_a_mended_mapping_replaces_what_the_wrong_one_made(tmp_path: Path, mapping: ColumnMapping) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(CSV.replace("abc", "3"))
+    flat = {"type": "=track", "event": "=Order", "userId": "customer", "timestamp": "bought"}
+    wrong = mapping_from({**flat, "messageId": "sku"}, "wrong.toml")
+    ingest_into(tmp_path, path, wrong)
+    ingest_into(tmp_path, path, mapping)
+    assert sorted(row["customer_id"] for row in result_of(tmp_path)[1]) == ["007", "008", "009"]
+
+
+def test_a_folder_is_read_without_its_rejects(tmp_path: Path, source: Path) -> None:
+    (source.parent / "more.jsonl").write_bytes(orjson.dumps(order(100)))
+    first = ingest_into(tmp_path, source.parent)
+    assert [file.path.name for file in first.files] == ["events.jsonl", "more.jsonl"]
+    assert [file.path.name for file in ingest_into(tmp_path, source.parent).files] == ["events.jsonl", "more.jsonl"]

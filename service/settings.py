@@ -103,6 +103,23 @@ class Smtp(Section):
     timeout_s: float = 10.0
 
 
+class Webhook(Section):
+    """Where the webhook channel posts, signed as Standard Webhooks by `secret` (`whsec_…`)."""
+
+    url: str | None = None
+    secret: SecretStr | None = None
+    allow_private: bool = False
+    timeout_s: float = Field(10.0, gt=0, le=60)
+
+
+class Copy(Section):
+    """What copy must keep to."""
+
+    max_sms_segments: int = Field(3, ge=1)
+    sms_opt_out: bool = False
+    unsubscribe_in_body: bool = False
+
+
 class Pages(Section):
     """`open` lets anyone who reaches the port read and review without signing in: for trying on loopback only."""
 
@@ -133,6 +150,8 @@ class Settings(BaseSettings):
     decisions: Decisions = Field(default_factory=Decisions)
     text_model: TextModel = Field(default_factory=TextModel)
     smtp: Smtp = Field(default_factory=Smtp)
+    webhook: Webhook = Field(default_factory=Webhook)
+    content: Copy = Field(default_factory=Copy)
     pages: Pages = Field(default_factory=Pages)
     event_names: dict[str, str] = Field(default_factory=dict)
 
@@ -171,6 +190,11 @@ class Settings(BaseSettings):
     def online_url(self) -> str:
         """Where packed feature rows live: Redis or Postgres by URL, else a SQLite file."""
         return self.online_store or self.database_url or str(self.home.absolute() / "online.db")
+
+    @property
+    def base_url(self) -> str:
+        """Where others reach this service: `public_url`, else the address it listens on."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def tracking_uri(self) -> str:

@@ -22,7 +22,7 @@ _LOCK = 7_067_267_823  # any number of our own, for Postgres' advisory lock
 
 def newest() -> str:
     """The newest revision: migration files are named by it."""
-    return max(path.name.split("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+    return max((path.name.split("_")[0] for path in VERSIONS.glob("[0-9]*.py")), default="")
 
 
 def migrate(database: Database) -> None:
@@ -62,7 +62,7 @@ def write_migration(message: str) -> None:
 
     for path in VERSIONS.parents[2].glob("*/*_store.py"):  # by name: storage knows no slice
         importlib.import_module(f"service.{path.parent.name}.{path.stem}")
-    number = int(newest()) + 1 if any(VERSIONS.glob("[0-9]*.py")) else 1
+    number = int(newest() or 0) + 1
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/state.db")
         with database.write() as connection:

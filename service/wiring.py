@@ -1,0 +1,300 @@
+"""The composition root: which part gets which collaborators. Everything else takes what it needs as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter
+
+from features.event_log import EventLog
+from features.rows import OnlineFeatures, open_online
+from models.registry import ServedModels
+from service.clock import Clock, SystemClock, clock_from
+from service.content import routes as content_routes
+from service.content.choose_content import ContentLibrary
+from service.content.content_desk import ContentDesk
+from service.content.guardrails import Rules as CopyRules
+from service.content.text_model import TextModel
+from service.customers import routes as customer_routes
+from service.customers.customer_store import read_customers
+from service.customers.erase_customer import CustomerEraser
+from service.customers.join_histories import JoinHistories
+from service.customers.link_identities import LinkedIdentities
+from service.customers.look_up import CustomerReader
+from service.customers.unsubscribe import Unsubscriber
+from service.customers.update_customers import update_customers
+from service.decisions import routes as decision_routes
+from service.decisions.attribute_outcomes import AttributeOutcomes
+from service.decisions.case import Customer
+from service.decisions.rank_actions import Decider
+from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.events import routes as event_routes
+from service.events.apply_events import Applier
+from service.events.events_lease import EventsLease
+from service.events.flush_events import Flusher
+from service.events.inbox_store import backlog
+from service.events.inbox_writer import InboxWriter
+from service.events.normalize import Rules
+from service.events.ports import Event, Handler
+from service.events.run_events import EventsRunner
+from service.experiments import routes as experiment_routes
+from service.experiments.record_outcomes import apply_outcomes, erase_subject
+from service.experiments.record_outcomes import exported as experiments_of
+from service.journeys.wake_journeys import wake_handler
+from service.loops import Loop
+from service.offers import routes as offer_routes
+from service.offers.catalogue import CatalogueCache
+from service.offers.offer import Offer
+from service.settings import Settings
+from service.storage.database import Connection, Database
+from service.storage.heartbeats import beat, read_all
+from service.storage.migrate import migrate
+from service.web.auth import Guard
+
+_EVENTS_EVERY_S = 0.2
+_MODELS_EVERY_S = 1.0
+_STALE = timedelta(seconds=30)
+_BEAT_EVERY = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The collaborators of one process."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    event_log: EventLog
+    online: OnlineFeatures
+    models: ServedModels
+    guard: Guard
+    rules: Rules
+    catalogue: CatalogueCache
+    handlers: Sequence[Handler]
+    identities: LinkedIdentities
+    lease: EventsLease
+    join_histories: JoinHistories
+    events: EventsRunner
+    events_loop: Loop
+    unsubscriber: Unsubscriber
+    library: ContentLibrary
+    desk: ContentDesk
+    decider: Decider
+    decisions: DecisionReader
+    customers: CustomerReader
+    eraser: CustomerEraser
+
+    def close(self) -> None:
+        """Gives back what is held; call it after the loops have stopped."""
+        self.online.close()
+        self.database.close()
+
+
+def build(settings: Settings) -> Parts:
+    """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
+    home = settings.home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    clock = clock_from(settings.clock)
+    database = Database(settings.state_url)
+    migrate(database)
+    event_log = EventLog(home / "events")
+    online = open_online(settings.online_url)
+    models = ServedModels(home / "served")
+    models.refresh()
+    catalogue = CatalogueCache()
+    lease = EventsLease(database)
+    identities = LinkedIdentities()
+    rules = Rules(settings.event_names, settings.currency)
+    handlers: tuple[Handler, ...] = (
+        update_customers,
+        AttributeOutcomes(catalogue, settings.decisions.attribution_days),
+        apply_outcomes,
+        wake_handler(clock),
+    )
+    join_histories = JoinHistories(database, event_log, lease, online)
+    eraser = CustomerEraser(
+        database,
+        event_log,
+        clock,
+        lease,
+        online,
+        home,
+        models,
+        {"decisions": erase_of, "experiments": _erase_experiments, "journeys": _erase_journeys},
+    )
+    events = EventsRunner(
+        Applier(database, clock, lease, handlers, online, identities),
+        Flusher(database, event_log, clock, lease),
+        lease,
+        [join_histories, eraser.finish_open],
+    )
+    events_loop = Loop("events", _beating(database, clock, events.run_pass), _EVENTS_EVERY_S)
+    unsubscriber = Unsubscriber(database, clock, events_loop.wake)
+    copy_rules = CopyRules(
+        settings.content.max_sms_segments,
+        settings.content.sms_opt_out,
+        settings.content.unsubscribe_in_body,
+        ZoneInfo(settings.default_timezone),
+    )
+
+    def unsubscribe_url(customer_id: str, channel: str) -> str:
+        return f"{settings.base_url}/u/{unsubscriber.make_token(customer_id, channel)}"
+
+    library = ContentLibrary(database, unsubscribe_url, settings.default_locale, copy_rules)
+
+    def choose_content(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
+        person = {
+            "customer_id": customer.customer_id,
+            "locale": locale,
+            "timezone": customer.timezone,
+            "traits": customer.traits,
+            "segments": customer.segments,
+        }
+        return library.choose(offer.offer_id, offer.document, channel, person)
+
+    return Parts(
+        settings=settings,
+        clock=clock,
+        database=database,
+        event_log=event_log,
+        online=online,
+        models=models,
+        guard=Guard(database),
+        rules=rules,
+        catalogue=catalogue,
+        handlers=handlers,
+        identities=identities,
+        lease=lease,
+        join_histories=join_histories,
+        events=events,
+        events_loop=events_loop,
+        unsubscriber=unsubscriber,
+        library=library,
+        desk=ContentDesk(
+            database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh
+        ),
+        decider=Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content),
+        decisions=DecisionReader(database, models),
+        customers=CustomerReader(
+            database,
+            event_log,
+            online,
+            models,
+            clock,
+            settings.quiet_hours,
+            settings.default_timezone,
+            {"decisions": export_of, "experiments": _export_experiments},
+        ),
+        eraser=eraser,
+    )
+
+
+def routers(parts: Parts) -> list[APIRouter]:
+    """Every slice's routes."""
+    writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
+    return [
+        event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
+        customer_routes.routes(
+            parts.database,
+            parts.clock,
+            parts.guard,
+            parts.customers,
+            parts.eraser,
+            parts.events.exclusively,
+            parts.unsubscriber,
+        ),
+        offer_routes.routes(parts.database, parts.clock, parts.guard),
+        decision_routes.routes(parts.decider, parts.decisions, parts.guard),
+        content_routes.routes(parts.desk, parts.guard),
+        experiment_routes.routes(parts.database, parts.clock, parts.guard),
+    ]
+
+
+def start_loops(parts: Parts) -> list[Loop]:
+    """What the API does beside answering: apply events, take up moved model aliases."""
+
+    def take_up_models() -> bool:
+        parts.models.refresh()
+        return False
+
+    loops = [parts.events_loop, Loop("models", take_up_models, _MODELS_EVERY_S)]
+    for loop in loops:
+        loop.start()
+    return loops
+
+
+def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
+    """Whether decisions can be made and kept, and every part that is away, late or refused, by name."""
+    report: dict[str, Any] = {"status": "ready", "problems": []}
+    problems: list[str] = report["problems"]
+    ready = True
+    try:
+        with parts.database.read() as connection:
+            pending, set_aside = backlog(connection)
+            report["heartbeats"] = read_all(connection)
+        report["heartbeats"].setdefault("events", {}).update(pending=pending, set_aside=set_aside)
+    except Exception as away:
+        ready = False
+        problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
+    try:
+        parts.online.read(["readiness"], parts.clock.now())
+    except Exception as away:
+        problems.append(f"online store: {type(away).__name__}; decisions do without features")
+    report["models"] = parts.models.status()
+    problems += [f"model {entry['name']}: {entry['problem']}" for entry in report["models"] if entry["problem"]]
+    now = SystemClock().now()
+    for name, seen in report.get("heartbeats", {}).items():
+        if "seen" in seen and now - seen["seen"] > _STALE:
+            problems.append(f"loop {name}: no pass since {seen['seen']:%Y-%m-%dT%H:%M:%SZ}; is its process running?")
+    if not ready:
+        report["status"] = "not ready"
+    elif problems:
+        report["status"] = "degraded"
+    return ready, report
+
+
+def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:
+    """A pass that tells now and then that it is alive."""
+    wall = SystemClock()
+    last = [wall.now() - _BEAT_EVERY]
+
+    def passed() -> bool:
+        more = bool(run_pass())
+        now = wall.now()
+        if now - last[0] >= _BEAT_EVERY:
+            last[0] = now
+            with database.write() as connection:
+                beat(connection, "events", clock.now(), now, {})
+        return more
+
+    return passed
+
+
+def _text_model(settings: Settings) -> TextModel | None:
+    named = settings.text_model.base_url or settings.text_model.api_key
+    return TextModel(settings.text_model) if named else None
+
+
+def _erase_experiments(connection: Connection, customer_ids: Sequence[str]) -> int:
+    return sum(erase_subject(connection, customer_id) for customer_id in customer_ids)
+
+
+def _export_experiments(connection: Connection, customer_ids: Sequence[str]) -> list[dict[str, Any]]:
+    return [row for customer_id in customer_ids for row in experiments_of(connection, customer_id)]
+
+
+def _erase_journeys(connection: Connection, customer_ids: Sequence[str]) -> int:
+    from service.journeys.enrolment_store import erase_enrolments
+    from service.journeys.intent_store import erase_intents
+
+    return sum(
+        erase_enrolments(connection, customer_id) + sum(erase_intents(connection, customer_id))
+        for customer_id in customer_ids
+    )
+
+
+__all__ = ["Event", "Parts", "build", "readiness", "routers", "start_loops"]

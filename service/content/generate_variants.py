@@ -49,7 +49,8 @@ async def generate_variants(
     if len(written) < order.n:
         written += _by_templates(order, rules, default_locale, why, order.n - len(written), written)
     at = now()
-    return [_variant(order, item, at) for item in written]
+    ids = sorted(new_id(at) for _ in written)  # in the order written, though made in one instant
+    return [_variant(order, item, variant_id, at) for item, variant_id in zip(written, ids, strict=True)]
 
 
 async def _by_model(order: Order, model: TextModel, rules: Rules) -> tuple[list[Written], str | None]:
@@ -133,11 +134,11 @@ def _lineage(
     }
 
 
-def _variant(order: Order, item: Written, at: datetime) -> Variant:
+def _variant(order: Order, item: Written, variant_id: str, at: datetime) -> Variant:
     passed = all(check.passed for check in item.checks)
     approved = passed and order.offer.get("requires_approval") is False
     return Variant(
-        variant_id=new_id(at),
+        variant_id=variant_id,
         offer_id=order.offer_id,
         offer_hash=said_hash(order.offer),
         channel=order.channel,

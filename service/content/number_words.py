@@ -101,7 +101,8 @@ def words_of(language: str) -> dict[str, int]:
 @lru_cache(maxsize=32)
 def pattern_of(language: str) -> regex.Pattern[str]:
     """Matches one number word (longest first), not inside a longer word except in Thai, which has no spaces."""
-    words = sorted(words_of(language), key=len, reverse=True)
+    spellings = {*words_of(language), *_folded(language)}
+    words = sorted(spellings, key=len, reverse=True)
     inner = "|".join(regex.escape(word).replace(r"\ ", r"\s+") for word in words)
     if language == "th":
         return regex.compile(f"({inner})", regex.IGNORECASE)
@@ -110,4 +111,9 @@ def pattern_of(language: str) -> regex.Pattern[str]:
 
 def value_of(written: str, language: str) -> int | None:
     """The number that the words mean."""
-    return words_of(language).get(regex.sub(r"\s+", " ", written.casefold().strip()))
+    return _folded(language).get(regex.sub(r"\s+", " ", written.casefold().strip()))
+
+
+@lru_cache(maxsize=32)
+def _folded(language: str) -> dict[str, int]:
+    return {word.casefold(): number for word, number in words_of(language).items()}

@@ -27,9 +27,10 @@ from service.content.phrases import languages, phrases
 
 MAX_NAME = 40
 _UNSUITABLE = regex.compile(r"[\p{C}\p{N}<>@/\\{}%=&;:\"|$\[\]()*#!?]|www\.|https?", regex.IGNORECASE)
-_TOKEN = "opportune-slot-{}.invalid"
-_TOKENS = regex.compile(r"(?:https://)?opportune-slot-(\d+)\.invalid")
-_URL = regex.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)']")
+# Stand-ins for a customer's values while HTML is cleaned: private-use characters, or an address where a link goes.
+_STAND_IN, _LINK_STAND_IN = "\ue000{}\ue001", "https://opportune-slot-{}.invalid"
+_STAND_INS = regex.compile(r"\ue000(\d+)\ue001|https://opportune-slot-(\d+)\.invalid")
+_URL = regex.compile(r"https?://[^\s<>\"\ue000\ue001]*[^\s<>\".,;:!?)'\ue000\ue001]")
 DEFAULT_NAMES = {
     "en": "there", "de": "und willkommen", "es": "de nuevo", "fr": "et bienvenue", "ms": "pelanggan", "th": "ลูกค้า",
 }  # fmt: skip
@@ -196,15 +197,14 @@ def _html(parts: Sequence[Part], source: str) -> Filler:
     cleaned = clean_html(_paragraphs(text, source))
     split: list[Part] = []
     place = 0
-    for match in _TOKENS.finditer(cleaned):
-        split += [cleaned[place : match.start()], slots[int(match[1])]]
+    for match in _STAND_INS.finditer(cleaned):
+        split += [cleaned[place : match.start()], slots[int(match[1] or match[2])]]
         place = match.end()
     return _joined([*split, cleaned[place:]])
 
 
 def _stand_in(slot: Slot, number: int) -> str:
-    token = _TOKEN.format(number)
-    return f"https://{token}" if slot.path == "unsubscribe_url" else token
+    return (_LINK_STAND_IN if slot.path == "unsubscribe_url" else _STAND_IN).format(number)
 
 
 def clean_html(fragment: str) -> str:

@@ -1,0 +1,291 @@
+"""Every figure that a reader sees is a fact of the offer, however it is written; all else is caught, in place."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.content.guardrails import Check, Rules, check_copy
+from service.content.locales import writing
+from service.content.merge_values import format_money
+
+OFFER = {
+    "name": "Coffee Gold 3-pack B12",
+    "description": "Fine coffee",
+    "facts": {
+        "discount": {"percent": 20},
+        "price": {"amount": "9.90", "currency": "EUR"},
+        "code": "SAVE20",
+        "url": "https://shop.example/x",
+        "ends_at": "2026-12-31T23:59:00Z",
+    },
+}
+LOCALES = ["en", "de", "es", "fr", "ms", "th", "pt-BR", "de-CH", "fr-CA", "ja", "hi", "tr", "ar", "sv", "pl"]
+
+
+def failed(
+    channel: str, locale: str, offer: dict | None = OFFER, rules: Rules | None = None, **fields: str
+) -> list[Check]:
+    return [check for check in check_copy(channel, locale, fields, offer, rules) if not check.passed]
+
+
+def named(checks: list[Check], **fields: str) -> set[tuple[str, str | None]]:
+    """(check, the text that its span points at)."""
+    return {(c.name, fields[c.field or ""][slice(*c.span)] if c.span else None) for c in checks}
+
+
+@pytest.mark.parametrize(
+    ("locale", "body"),
+    [
+        ("en", "20% off, only €9.90 until December 31 at 11:59 pm with code SAVE20: https://shop.example/x"),
+        ("en", "Save 20 percent on the 3-pack. EUR 9.90. Ends 12/31/2026. https://shop.example/x?utm_source=sms"),
+        ("en", "Twenty percent off B12 until Thursday!"),
+        ("en", "Coffee at 9.90 euros, 20 per cent off, valid to 31 Dec 2026 23:59"),
+        ("de", "20 % Rabatt: nur 9,90 € bis 31.12. um 23:59 Uhr, Code SAVE20"),
+        ("de", "Zwanzig Prozent sparen bis zum 31. Dezember 2026"),
+        ("es", "20 % hasta el 31 de diciembre de 2026: 9,90 €"),
+        ("fr", "−20 % jusqu’au 31 décembre 2026 à 23h59 : 9,90 €"),
+        ("ms", "Diskaun 20 peratus sehingga 31 Disember 2026, dua puluh peratus, kod SAVE20"),
+        ("th", "ลด ๒๐% ถึง 31 ธันวาคม 2569 เพียง 9.90 ยูโร โค้ด SAVE20"),
+        ("th", "ลดร้อยละ 20 หรือยี่สิบเปอร์เซ็นต์"),
+        ("ar", "خصم ٢٠٪ حتى ٣١ ديسمبر ٢٠٢٦ ٩٫٩٠ €"),
+        ("hi", "२०% की छूट, 31 दिसंबर 2026 तक"),
+        ("ja", "12月31日まで２０％オフ"),
+        ("tr", "%20 indirim, 9,90 €"),
+        (
+            "en",
+            "Sugar-free: {{ offer.discount }} off, {{ offer.price }} until {{ offer.ends_at }}. {{ offer.url }}",
+        ),
+    ],
+)
+def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
+    assert failed("sms", locale, body=body) == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "body", "name", "at"),
+    [
+        ("en", "30% off", "percents", "30%"),
+        ("en", "Save fifty percent now", "percents", "fifty percent"),
+        ("en", "Save 30 per cent", "percents", "30 per cent"),
+        ("en", "Save ３０％", "percents", "３０％"),
+        ("de", "dreißig Prozent sparen", "percents", "dreißig Prozent"),
+        ("th", "ลด ๓๐%", "percents", "๓๐%"),
+        ("ar", "خصم ٣٠٪", "percents", "٣٠٪"),
+        ("en", "only $9.90", "prices", "$9.90"),
+        ("en", "only US$ 9.90", "prices", "US$ 9.90"),
+        ("en", "only €19.90", "prices", "€19.90"),
+        ("de", "nur 990 €", "prices", "990 €"),
+        ("de", "nur 9.900 €", "prices", "9.900 €"),
+        ("th", "เพียง 99 บาท", "prices", "99 บาท"),
+        ("ms", "hanya RM9.90", "prices", "RM9.90"),
+        ("en", "for nine dollars", "prices", "nine dollars"),
+        ("en", "until December 30", "dates", "December 30"),
+        ("en", "until Friday", "dates", "Friday"),
+        ("en", "by 31/01/2027", "dates", "31/01/2027"),
+        ("de", "bis 30.12.", "dates", "30.12."),
+        ("th", "ถึง 30 ธันวาคม 2569", "dates", "30 ธันวาคม 2569"),
+        ("en", "at 10 pm", "dates", "10 pm"),
+        ("en", "only 5 left", "numbers", "5"),
+        ("en", "20 days to go", "numbers", "20"),
+        ("en", "save ½ of it", "numbers", "½"),
+        ("en", "code SAVE30", "codes", "SAVE30"),
+        ("en", "use the code SUMMER", "codes", "SUMMER"),
+        ("de", "Gutscheincode: „Winter“", "codes", "Winter"),
+        ("en", "go to https://evil.example/x", "links", "https://evil.example/x"),
+        ("en", "go to evil.com/deal", "links", "evil.com/deal"),
+        ("en", "write to me@evil.com", "links", "me@evil.com"),
+        ("en", "a free gift", "claims", "free"),
+        ("en", "best price guaranteed", "claims", "best price"),
+        ("de", "jetzt gratis", "claims", "gratis"),
+        ("fr", "c'est gratuit", "claims", "gratuit"),
+        ("es", "precio más bajo", "claims", "precio más bajo"),
+        ("ms", "percuma untuk anda", "claims", "percuma"),
+        ("th", "แถมฟรี", "claims", "แถม"),
+        ("en", "ends today", "urgency", "ends today"),
+        ("en", "visit https://shоp.example/x", "lookalikes", "https://shоp.example/x"),
+        ("en", "https://shop.example@evil.com/x", "lookalikes", "https://shop.example@evil.com/x"),
+        ("en", "pаypal", "lookalikes", "pаypal"),
+        ("en", "2\u200b0% off", "characters", "\u200b"),
+        ("en", "off\x07", "characters", "\x07"),
+        ("en", "\u202e%02 off", "characters", "\u202e"),
+        ("en", "<b>hi</b>", "markup", "<b>"),
+        ("en", "{{ offer.prize }}", "merge_tags", "{{ offer.prize }}"),
+        ("en", "{{ customer.email }}", "merge_tags", "{{ customer.email }}"),
+        ("en", "{{ offer.price | times: 2 }}", "merge_tags", "{{ offer.price | times: 2 }}"),
+        ("en", "{% for i in (1..9) %}x{% endfor %}", "merge_tags", "{% for i in (1..9) %}"),
+        ("en", "{% assign x = 5 %}", "merge_tags", "{% assign x = 5 %}"),
+        ("en", "{{ offer.price", "merge_tags", "{{"),
+        ("en", '{{ offer.price | default: "50% off" }}', "percents", "50%"),
+        ("en", "{{ offer.discount.percent }}0% off", "percents", "{{ offer.discount.percent }}0%"),
+        ("en", "${{ offer.price.amount }}", "prices", "${{ offer.price.amount }}"),
+        ("en", "5{% if offer.code %}0%{% endif %}", "percents", "5{% if offer.code %}0%"),
+        ("th", "Hello there", "language", None),
+    ],
+)
+def test_false_copy_is_caught_where_it_stands(locale: str, body: str, name: str, at: str | None) -> None:
+    assert (name, at) in named(failed("sms", locale, body=body), body=body)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "at"),
+    [
+        ("<p>Save <b>5</b>0%</p>", "percents", "5</b>0%"),
+        ("<p>Save &#53;0%</p>", "percents", "&#53;0%"),
+        ('<p><img src="https://shop.example/x" alt="70% off"></p>', "percents", "70%"),
+        ('<p><a href="https://evil.com">https://shop.example/x</a></p>', "links", "https://evil.com"),
+        ('<p><a href="javascript:alert(1)">x</a></p>', "lookalikes", "javascript:alert(1)"),
+        ("<script>alert(1)</script>", "markup", "<script>"),
+        ('<p onclick="x()">hi</p>', "markup", "x()"),
+        ('<p style="display:none">secret</p>', "hidden_text", "display:none"),
+        ('<p style="color:#fff">secret</p>', "hidden_text", "color:#fff"),
+        ("<p>x</p><!-- hidden 90% -->", "hidden_text", "<!-- hidden 90% -->"),
+        ('<p>x</p><img src="https://shop.example/x" width="1" height="1">', "hidden_text", None),
+        ("<p>a&#8203;b</p>", "characters", "&#8203;"),
+        ('<iframe src="https://shop.example/x"></iframe>', "markup", '<iframe src="https://shop.example/x">'),
+    ],
+)
+def test_html_hides_nothing_from_the_checks(body: str, name: str, at: str | None) -> None:
+    found = named(failed("email", "en", subject="Coffee", body=body), body=body, subject="Coffee")
+    assert (name, at) in found if at is not None else name in {check for check, _ in found}
+
+
+def test_one_offence_gives_one_kind_of_failure() -> None:
+    assert {check.name for check in failed("email", "en", subject="Save 30%", body="Come and see.")} == {"percents"}
+
+
+def test_without_an_offer_no_figure_is_a_fact() -> None:
+    assert {check.name for check in failed("push", "en", None, title="20% off", body="for €9.90")} == {
+        "percents",
+        "prices",
+    }
+
+
+def test_urgency_needs_an_end() -> None:
+    endless = {**OFFER, "facts": {"discount": {"percent": 20}}}
+    assert [c.name for c in failed("push", "en", endless, title="Hurry", body="Coffee")] == ["urgency"]
+    assert failed("push", "en", title="Hurry", body="Until {{ offer.ends_at }}") == []
+
+
+def test_a_claim_that_the_offer_makes_itself_is_a_fact() -> None:
+    shipping = {**OFFER, "description": "Free shipping from 2 packs"}
+    assert failed("push", "en", shipping, title="Free shipping", body="from 2 packs") == []
+
+
+def test_the_price_without_a_currency_sign_is_still_the_price() -> None:
+    assert failed("push", "de", title="Kaffee", body="Jetzt 9,90") == []
+
+
+def test_a_fact_that_is_missing_may_stand_in_a_condition_only() -> None:
+    bare = {"name": "Tea", "facts": {}}
+    guarded = "{% if offer.code %}Code {{ offer.code }}{% endif %}Tea"
+    assert failed("push", "en", bare, title="Tea", body=guarded) == []
+    assert [c.name for c in failed("push", "en", bare, title="Tea", body="{{ offer.code }} Tea")] == ["merge_tags"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "fields", "field"),
+    [
+        ("email", {"subject": "x" * 79, "body": "y"}, "subject"),
+        ("push", {"title": "x" * 51, "body": "y"}, "title"),
+        ("push", {"title": "x", "body": "y" * 179}, "body"),
+        ("web", {"title": "x", "body": "y", "cta": "z" * 31}, "cta"),
+        ("sms", {"body": "x" * 460}, "body"),
+        ("sms", {"body": "ก" * 202}, "body"),
+    ],
+)
+def test_what_does_not_fit_is_named(channel: str, fields: dict[str, str], field: str) -> None:
+    checks = [check for check in failed(channel, "en", **fields) if check.name == "length"]
+    assert [check.field for check in checks] == [field]
+
+
+def test_lengths_count_what_a_reader_sees_as_one() -> None:
+    family, flag = "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}", "\U0001f1f2\U0001f1fe"
+    assert failed("push", "en", title=family * 25 + flag * 25, body="y") == []
+
+
+def test_fields_are_held_to_their_channel() -> None:
+    names = {(c.name, c.field) for c in failed("push", "en", title="x", subject="y")}
+    assert names == {("fields", "subject"), ("fields", "body")}
+
+
+def test_ways_out_are_asked_for_by_setting() -> None:
+    strict = Rules(sms_opt_out=True, unsubscribe_in_body=True)
+    assert [c.name for c in failed("sms", "en", None, strict, body="Coffee")] == ["opt_out"]
+    assert failed("sms", "en", None, strict, body="Coffee. Reply STOP to end.") == []
+    assert [c.name for c in failed("email", "en", None, strict, subject="x", body="y")] == ["unsubscribe"]
+    assert failed("email", "en", None, strict, subject="x", body="{{ unsubscribe_url }}") == []
+    assert failed("email", "en", None, subject="x", body="y") == []
+
+
+def test_json_of_a_webhook_is_read_as_json() -> None:
+    assert failed("webhook", "en", payload='{"a":{"price":"{{ offer.price }}"}}') == []
+    assert [c.name for c in failed("webhook", "en", payload='{"a":')] == ["payload"]
+
+
+def test_joiners_that_a_script_needs_are_no_hidden_characters() -> None:
+    assert failed("push", "fa", None, title="می‌خواهم", body="سلام") == []
+    assert failed("push", "th", None, title="กาแฟ\u200bดี", body="ดี") == []
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    locale=st.sampled_from(LOCALES),
+    cents=st.integers(1, 5_000_000),
+    currency=st.sampled_from(["EUR", "USD", "MYR", "THB", "JPY", "GBP", "CHF", "SEK", "INR", "BRL"]),
+)
+def test_a_price_as_the_locale_writes_it_is_recognized_and_another_is_not(
+    locale: str, cents: int, currency: str
+) -> None:
+    amount = Decimal(cents) / (1 if currency == "JPY" else 100)
+    offer = {"name": "x", "facts": {"price": {"amount": str(amount), "currency": currency}}}
+    local = writing(locale)
+    right, wrong = format_money(amount, currency, local), format_money(amount + 1, currency, local)
+    figures = {"numbers", "percents", "prices", "dates", "codes"}
+    assert {c.name for c in failed("push", locale, offer, title="x", body=right)} & figures == set()
+    assert "prices" in {c.name for c in failed("push", locale, offer, title="x", body=wrong)}
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(max_size=300), locale=st.sampled_from(LOCALES), channel=st.sampled_from(["email", "sms", "push"]))
+def test_any_text_gets_a_verdict_with_spans_inside_it(text: str, locale: str, channel: str) -> None:
+    fields = {"subject": text, "body": text, "title": text}
+    for check in check_copy(channel, locale, fields, OFFER):
+        if check.span is not None:
+            start, end = check.span
+            assert 0 <= start <= end <= len(fields[check.field or ""])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(
+        st.sampled_from(
+            [
+                "{{",
+                "}}",
+                "{%",
+                "%}",
+                " if ",
+                "offer.price",
+                "endif",
+                "<b",
+                ">",
+                "</b>",
+                "&#5",
+                "3;",
+                "0%",
+                '"',
+                "'",
+                "|",
+                "default:",
+                "-",
+            ]
+        ),
+        max_size=14,
+    )
+)
+def test_broken_markup_and_tags_never_raise(pieces: list[str]) -> None:
+    check_copy("email", "en", {"subject": "x", "body": "".join(pieces)}, OFFER)

@@ -13,6 +13,10 @@ Verdict = bool | str
 """True: yes. False, or the reason in words: no."""
 
 
+RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]
+"""(connection, Segment messages, now): into the inbox, in the caller's transaction, each once by its `messageId`."""
+
+
 class Decide(Protocol):
     """Decides as `POST /v1/decisions` does and records it. `key` names the visit of the step that asks: a repeated key
     after a crash may be answered with the first decision.
@@ -72,7 +76,7 @@ class Collaborators:
     zone_of: Callable[[str], str | None]
     facts: Callable[[str, datetime], Mapping[str, Any]]
     recipient: Callable[[str, str], str | None]
-    record_events: Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]
+    record_events: RecordEvents
     change_segments: Callable[[str, str, str | None, datetime], object]
     assign: Callable[[str, str, datetime], str | None]
     good_hour: Callable[[str, str, datetime, datetime], datetime | None] = _no_hour

@@ -41,10 +41,10 @@ class InboxEvent:
 class State:
     """One enrolment. `visit` counts entries into steps; a step and a visit name one piece of work for ever.
 
-    `rested_at` is when its last wait was over: events since then count for the waits that follow. `passed` are the steps since.
-    `counting` is set where a wait was entered again with no time between: it counts from there. `taken` are the
-    inbox events that have been used up by a wait. `trail` is what happened since the last save, for the counts; it is
-    not kept.
+    `rested_at` is when its last wait was over: events since then count for the waits that follow. `passed` are the
+    steps since. `counting` is set where a wait was entered again with no time between: it counts from there.
+    `taken` are the inbox events that a wait has used up. `trail` is what happened since the last save, for the
+    counts; it is not kept.
     """
 
     enrolled_at: datetime

@@ -335,6 +335,12 @@ def of_customers(connection: Connection, customers: Collection[str], ended_since
     return found
 
 
+def of_customer(connection: Connection, customer_id: str) -> list[Enrolment]:
+    """Every enrolment of a customer, the oldest first."""
+    wanted = select(enrolments).where(enrolments.c.customer_id == customer_id)
+    return [_enrolment(row) for row in connection.execute(wanted.order_by(enrolments.c.enrolled_at))]
+
+
 def mark_converted(connection: Connection, ids: Mapping[str, datetime]) -> None:
     """Notes when enrolments reached their goal first."""
     for key in sorted(ids):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, bindparam, delete, func, select, update
+from sqlalchemy import Column, Index, Integer, String, Table, bindparam, delete, func, or_, select, update
 
 from service.journeys.enrolment_store import enrolments
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
@@ -148,9 +148,10 @@ class Mark:
 
 def mark_intents(connection: Connection, marks: Sequence[Mark]) -> None:
     """Writes how attempts ended. What was sent stays sent, whoever comes later."""
+    unfinished = or_(send_intents.c.state == "intended", send_intents.c.state == "uncertain")
     statement = (
         update(send_intents)
-        .where(send_intents.c.key == bindparam("b_key"), send_intents.c.state.in_(("intended", "uncertain")))
+        .where(send_intents.c.key == bindparam("b_key"), unfinished)
         .values(
             state=bindparam("b_state"),
             detail=bindparam("b_detail"),
@@ -172,6 +173,12 @@ def mark_intents(connection: Connection, marks: Sequence[Mark]) -> None:
     ]
     if rows:
         connection.execute(statement, rows)
+
+
+def reset_attempts(connection: Connection, journey_id: str) -> None:
+    """Gives messages that were tried too often their tries back."""
+    tried = (send_intents.c.journey_id == journey_id, send_intents.c.state == "intended")
+    connection.execute(update(send_intents).where(*tried).values(attempts=0))
 
 
 def by_decisions(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Intent]:
@@ -222,11 +229,13 @@ def list_tasks(connection: Connection, journey_id: str, state: str | None, limit
     return [dict(row._mapping) for row in connection.execute(wanted.order_by(*order).limit(limit))]
 
 
-def close_task(connection: Connection, key: str, outcome: str, note: str, now: datetime) -> dict[str, Any] | None:
+def close_task(
+    connection: Connection, journey_id: str, key: str, outcome: str, note: str, now: datetime
+) -> dict[str, Any] | None:
     """Closes an open task and returns it; None where none is open under this key."""
     changed = connection.execute(
         update(journey_tasks)
-        .where(journey_tasks.c.key == key, journey_tasks.c.state == "open")
+        .where(journey_tasks.c.key == key, journey_tasks.c.journey_id == journey_id, journey_tasks.c.state == "open")
         .values(state="done", closed_at=now, outcome=outcome, note=note)
     )
     if changed.rowcount != 1:

@@ -133,7 +133,7 @@ class Runner:
                 break
             self._move(claimed, now, tally)
         with self._database.read() as connection:
-            left = count_due(connection, now) if tally.counts or self._anything_due(now) else 0
+            left = count_due(connection, now)
         return tally.report(left)
 
     def run_pass(self) -> bool:

@@ -177,7 +177,7 @@ def _wake_parked(journey: Journey, step: Step, state: State, moment: Moment) -> 
             return _park(journey, state, moment, result)
         return _waited(journey, step, state, moment, result)
     if state.deadline is not None and moment.now < state.deadline:
-        return state, Park(state.deadline)
+        return _park(journey, state, moment, Until(state.deadline))
     state = replace(state, phase="asked", rested_at=_later(state.rested_at, state.deadline or moment.now))
     if isinstance(step, Wait):
         return _leave(journey, state, moment, "time", step.next)

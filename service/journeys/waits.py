@@ -74,30 +74,29 @@ def at_good_hour(wait: Wait, moment: Moment, best: datetime | None, again: bool)
 
 def check_event(wait: Wait, rule: UntilEvent, state: State, moment: Moment) -> Over | Until:
     """Has the event come, or its time passed? Events after the deadline are too late, however late we look."""
-    start = anchor(rule, state)
-    deadline = (state.counting or start or state.entered_at or moment.now) + rule.timeout
+    start, counted_from = anchor(rule, state, state.entered_at or moment.now)
+    deadline = (state.counting or counted_from) + rule.timeout
     found = None if start is None else _first_match(wait.id, rule, state, moment, start, deadline)
     if found is not None:
         return Over("event", found.at, not rule.negated, found.seq)
     return Over("timeout", deadline, rule.negated) if deadline <= moment.now else Until(deadline)
 
 
-def anchor(rule: UntilEvent, state: State) -> datetime | None:
-    """What the wait counts from; None while that (an open, a click) has not happened.
+def anchor(rule: UntilEvent, state: State, entered_at: datetime) -> tuple[datetime | None, datetime]:
+    """Since when events count (None: not yet), and from when the timeout counts.
 
     Where nothing was delivered (a holdout, no consent), counting from delivery begins at the step, so that both sides
-    of a test wait alike; an open or click of it never comes.
+    of a test wait alike. Until a message is opened or clicked its timeout counts from the step.
     """
     if rule.since == "enrolment":
-        return state.enrolled_at
-    if rule.since == "step":
-        return state.rested_at
+        return state.enrolled_at, state.enrolled_at
     message = state.sent.get(rule.of or state.last_sent or "")
-    if rule.since == "delivery":
-        return state.rested_at if message is None else message.at
+    if rule.since == "step" or (rule.since == "delivery" and message is None):
+        return state.rested_at, entered_at
     if message is None:
-        return None
-    return message.opened_at if rule.since == "open" else message.clicked_at
+        return None, entered_at
+    at = {"delivery": message.at, "open": message.opened_at, "click": message.clicked_at}[rule.since]
+    return at, at or entered_at
 
 
 def _first_match(

@@ -1,0 +1,94 @@
+"""A journey's figures: per step what went in, waits, was sent, opened, clicked, converted, failed, stuck; when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from service.journeys.definition import Journey, kind_of
+from service.journeys.enrolment_store import Enrolment, end_counts, problems, step_counts
+from service.journeys.intent_store import Intent, count_tasks, list_intents
+from service.journeys.journey_store import Count, JourneyRow, read_counts
+from service.storage.database import Connection
+
+_COUNTED = ("opened", "clicked", "converted", "undecided")
+_OUTCOMES = ("sent", "failed", "blocked", "uncertain")
+_LISTED = 50
+
+
+def read_stats(connection: Connection, row: JourneyRow, journey: Journey, version: int | None = None) -> dict[str, Any]:
+    """The figures of all versions together, or of one. Steps in the order of the newest version, then others."""
+    counts: dict[str, list[Count]] = {}
+    for count in read_counts(connection, row.journey_id, version):
+        counts.setdefault(count.step, []).append(count)
+    live: dict[str, dict[str, int]] = {}
+    totals = {"active": 0, "stuck": 0, "ended": 0}
+    for status, step, number in step_counts(connection, row.journey_id):
+        totals[status] = totals.get(status, 0) + number
+        live.setdefault(step or "", {})[status] = number
+    tasks = count_tasks(connection, row.journey_id)
+    known = [*journey.steps, *sorted((counts.keys() | live.keys()) - journey.steps.keys() - {""})]
+    whole = {count.name: count.value for count in counts.get("", [])}
+    reasons, converted = end_counts(connection, row.journey_id)
+    return {
+        "journey_id": row.journey_id,
+        "name": journey.name,
+        "version": row.version,
+        "status": row.status,
+        "enrollments": totals | {"entered": whole.get("entered", 0), "converted": converted, "ended_by": reasons},
+        "steps": [_step(step, journey, counts.get(step, []), live.get(step, {}), tasks.get(step)) for step in known],
+        "problems": [_problem(one) for one in problems(connection, row.journey_id, _LISTED)],
+        "uncertain": [_uncertain(one) for one in list_intents(connection, row.journey_id, "uncertain", _LISTED)],
+    }
+
+
+def _step(
+    step: str, journey: Journey, counts: list[Count], live: dict[str, int], tasks: dict[str, int] | None
+) -> dict[str, Any]:
+    values = {count.name: count.value for count in counts}
+    outcomes = {name.removeprefix("outcome."): value for name, value in values.items() if name.startswith("outcome.")}
+    sends = journey.steps.get(step)
+    is_send = sends is not None and kind_of(sends) in {"send", "call", "webhook"}
+    return {
+        "id": step,
+        "kind": kind_of(sends) if sends is not None else None,
+        "entered": values.get("entered", 0),
+        "waiting": live.get("active", 0),
+        **{name: outcomes.get(name, 0) if is_send or sends is None else 0 for name in _OUTCOMES},
+        **{name: values.get(name, 0) for name in _COUNTED},
+        "stuck": live.get("stuck", 0),
+        "outcomes": outcomes,
+        "tasks": tasks,
+        "first_run": _edge(counts, "first_at", min),
+        "last_run": _edge(counts, "last_at", max),
+    }
+
+
+def _edge(counts: list[Count], name: str, choose: Any) -> datetime | None:
+    times = [getattr(count, name) for count in counts]
+    found: datetime | None = choose(times) if times else None
+    return found
+
+
+def _problem(enrolment: Enrolment) -> dict[str, Any]:
+    return {
+        "enrollment_id": enrolment.id,
+        "customer_id": enrolment.customer_id,
+        "step": enrolment.state.step,
+        "status": enrolment.status,
+        "failures": enrolment.failures,
+        "problem": enrolment.problem,
+        "next_try": enrolment.due_at,
+        "last_run": enrolment.last_run_at,
+    }
+
+
+def _uncertain(intent: Intent) -> dict[str, Any]:
+    return {
+        "key": intent.key,
+        "customer_id": intent.customer_id,
+        "step": intent.step,
+        "channel": intent.channel,
+        "detail": intent.detail,
+        "at": intent.attempted_at or intent.created_at,
+    }

@@ -1,0 +1,174 @@
+"""The rest of the service as a journey runner sees it, in memory; and everything to run one over a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.journeys.channels.message import Message, SendResult
+from service.journeys.collaborators import Collaborators, Verdict
+from service.journeys.definitions import Definitions
+from service.journeys.enrol_customer import Refused, enrol
+from service.journeys.enrolment_store import Enrolment, earlier
+from service.journeys.journey_store import find_journey
+from service.journeys.manage_journeys import change_status, put_journey
+from service.journeys.runner import Runner, RunnerOptions
+from service.journeys.wake_journeys import wake_handler
+from service.storage.database import Connection, Database
+
+CONTENT = {"variant_id": "v1", "locale": "en", "subject": "Hi", "body": "<p>Hello</p>"}
+ACTION = {"rank": 1, "offer_id": "o1", "channel": "email", "content": CONTENT}
+T0 = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
+
+
+@dataclass
+class HandClock:
+    """Stands still until it is set."""
+
+    at: datetime = T0
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class FakeService:
+    """Answers what the runner asks, and remembers what it was told."""
+
+    actions: list[dict[str, Any]] = field(default_factory=lambda: [dict(ACTION)])
+    zone: str | None = "Europe/Berlin"
+    forbidden: dict[str, str] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    quiet: datetime | None = None
+    hour: datetime | None = None
+    arms: dict[str, str | None] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=lambda: {"traits": {}, "segments": [], "features": {}, "scores": {}})
+    members: dict[str, list[str]] = field(default_factory=dict)
+    decided: list[tuple[str, str]] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    segments: list[tuple[str, str, str | None]] = field(default_factory=list)
+    failing: int = 0
+
+    def decide(self, *, customer_id: str, key: str, **_: Any) -> Mapping[str, Any]:
+        if self.failing:
+            self.failing -= 1
+            raise ConnectionError("the decisions are away")
+        self.decided.append((customer_id, key))
+        return {"decision_id": f"d-{key}", "arm": "model", "actions": [dict(action) for action in self.actions]}
+
+    def may_send(self, customer_id: str, channel: str) -> Verdict:
+        return self.forbidden.get(customer_id, True)
+
+    def content_ok(self, content: Mapping[str, Any], offer_id: str | None) -> Verdict:
+        return "the copy is no longer approved" if content.get("variant_id") in self.withdrawn else True
+
+    def record_events(self, connection: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        self.events += events
+
+    def change_segments(self, customer_id: str, add: str, remove: str | None, at: datetime) -> None:
+        self.segments.append((customer_id, add, remove))
+
+    def members_of(self, segment: str) -> Iterable[str]:
+        return self.members.get(segment, [])
+
+    def collaborators(self) -> Collaborators:
+        return Collaborators(
+            decide=self.decide,
+            may_send=self.may_send,
+            quiet_until=lambda customer, channel, at: self.quiet if self.quiet and self.quiet > at else None,
+            zone_of=lambda customer: self.zone,
+            facts=lambda customer, at: self.known,
+            recipient=lambda customer, channel: f"{customer}@example.com",
+            record_events=self.record_events,
+            change_segments=self.change_segments,
+            assign=lambda experiment, customer, at: self.arms.get(customer),
+            good_hour=lambda customer, channel, start, end: self.hour,
+            content_ok=self.content_ok,
+            unsubscribe_url=lambda customer, channel, decision: f"https://x.test/u/{customer}",
+            members_of=self.members_of,
+        )
+
+
+@dataclass
+class FakeChannel:
+    """Remembers messages by key; answers what it is told to, `sent` by default."""
+
+    repeatable: bool = True
+    parallel: int = 1
+    answers: list[SendResult] = field(default_factory=list)
+    tried: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message) -> SendResult:
+        self.tried.append(message)
+        return self.answers.pop(0) if self.answers else SendResult("sent")
+
+    def send_many(self, messages: Sequence[Message]) -> list[SendResult]:
+        return [self.send(message) for message in messages]
+
+
+@dataclass
+class Stage:
+    """A database with journeys on it, a clock, a runner."""
+
+    database: Database
+    clock: HandClock = field(default_factory=HandClock)
+    service: FakeService = field(default_factory=FakeService)
+    email: FakeChannel = field(default_factory=FakeChannel)
+    definitions: Definitions = field(default_factory=Definitions)
+    options: RunnerOptions = field(default_factory=RunnerOptions)
+    seq: int = 0
+
+    def runner(self, **channels: Any) -> Runner:
+        return Runner(
+            self.database,
+            self.clock,
+            self.service.collaborators(),
+            {"email": self.email, **channels},
+            options=self.options,
+            definitions=self.definitions,
+        )
+
+    def journey(self, *steps: dict[str, Any], journey_id: str = "j", active: bool = True, **more: Any) -> None:
+        with self.database.write() as connection:
+            put_journey(connection, journey_id, {"name": "Test", "steps": list(steps), **more}, self.clock.at, "tester")
+            if active:
+                change_status(connection, journey_id, "activate", self.clock.at)
+
+    def enrol(self, customer_id: str, journey_id: str = "j") -> Enrolment | Refused:
+        with self.database.write() as connection:
+            row = find_journey(connection, journey_id)
+            assert row is not None
+            journey = self.definitions.get(connection, journey_id, row.version)
+            return enrol(connection, row, journey, customer_id, self.clock.at, {"api": True})
+
+    def standing(self, customer_id: str, journey_id: str = "j") -> Enrolment:
+        with self.database.read() as connection:
+            return earlier(connection, journey_id, customer_id)[0]
+
+    def later(self, **duration: float) -> datetime:
+        self.clock.at += timedelta(**duration)
+        return self.clock.at
+
+    def happens(self, *events: dict[str, Any]) -> None:
+        with self.database.write() as connection:
+            wake_handler(self.clock, self.definitions)(connection, list(events))
+
+    def event(self, name: str, customer_id: str, **more: Any) -> dict[str, Any]:
+        """An EVENTS-shaped `track` event, now."""
+        self.seq += 1
+        return {
+            "seq": self.seq,
+            "message_id": f"m{self.seq}",
+            "type": "track",
+            "event": name,
+            "customer_id": customer_id,
+            "anonymous_id": None,
+            "timestamp": self.clock.at,
+            "received_at": self.clock.at,
+            "channel": None,
+            "decision_id": None,
+            "machine": None,
+            "properties": "{}",
+        } | more

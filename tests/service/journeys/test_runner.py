@@ -1,0 +1,350 @@
+"""Enrolments through the runner, on SQLite and on Postgres."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.clock import SystemClock
+from service.journeys.channels.message import SendResult
+from service.journeys.enrol_customer import Refused
+from service.journeys.enrolment_store import Enrolment, claim_due, save
+from service.journeys.intent_store import list_intents, list_tasks
+from service.journeys.manage_journeys import change_status, retry_stuck
+from service.journeys.read_enrolments import erase_customer
+from service.journeys.retry import RetryPolicy
+from service.journeys.runner import PassReport, RunnerOptions
+from tests.fakes.journeys import T0, FakeChannel, Stage
+
+DECIDE = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "else": "exit"}
+SEND = {"id": "send", "kind": "send"}
+WATCH = {
+    "id": "watch",
+    "kind": "wait",
+    "event": {"name": "clicked", "since": "delivery", "timeout": "3d"},
+    "else": "lost",
+}
+ENDS = ({"id": "won", "kind": "exit", "reason": "won"}, {"id": "lost", "kind": "exit", "reason": "lost"})
+
+
+def test_a_customer_goes_through_and_a_click_decides_the_way(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND, WATCH, *ENDS)
+    stage.enrol("anna")
+    stage.enrol("ben")
+    assert stage.runner().run_due() == PassReport(moved=2, sent=2)
+    sent = {message.customer_id: message for message in stage.email.tried}
+    assert sent["anna"].to == "anna@example.com"
+    assert sent["anna"].unsubscribe_url == "https://x.test/u/anna"
+    assert {event["event"] for event in stage.service.events} == {"Email Delivered"}
+    stage.later(hours=1)
+    assert stage.runner().run_due() == PassReport()
+    stage.happens(stage.event("Email Link Clicked", "anna", decision_id=sent["anna"].decision_id, channel="email"))
+    assert stage.runner().run_due() == PassReport(moved=1, ended=1)
+    assert stage.standing("anna").state.reason == "won"
+    stage.later(days=3)
+    stage.runner().run_due()
+    assert stage.standing("ben").state.reason == "lost"
+
+
+def test_machine_clicks_move_nobody(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND, WATCH, *ENDS)
+    stage.enrol("anna")
+    stage.runner().run_due()
+    decision = stage.email.tried[0].decision_id
+    stage.happens(stage.event("Email Link Clicked", "anna", decision_id=decision, machine=True))
+    assert stage.runner().run_due() == PassReport()
+
+
+def test_an_event_at_the_moment_of_parking_is_not_lost(stage: Stage) -> None:
+    """The click comes after the runner has read the inbox, before it parks."""
+    stage.journey(DECIDE, SEND, WATCH, *ENDS)
+    stage.enrol("anna")
+
+    class Clicking(FakeChannel):
+        def send(self, message):  # type: ignore[no-untyped-def]
+            stage.happens(stage.event("Email Link Clicked", "anna", decision_id=message.decision_id))
+            return SendResult("sent")
+
+    stage.email = Clicking()
+    stage.runner().run_due()
+    assert stage.standing("anna").state.reason == "won"
+
+
+def test_an_old_process_that_wakes_up_late_changes_nothing(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND, WATCH, *ENDS)
+    stage.enrol("anna")
+    wall = SystemClock().now()
+    with stage.database.write() as connection:
+        zombie = claim_due(connection, T0, wall, wall - timedelta(seconds=1), 10)[0]
+    stage.runner().run_due()
+    before = stage.standing("anna")
+    from service.journeys.enrolment_store import Outcome
+
+    late = Outcome(zombie.id, zombie.seq, "ended", zombie.state, None)
+    with stage.database.write() as connection:
+        assert save(connection, [late], T0, release=True) == set()
+    assert stage.standing("anna") == before
+
+
+def test_a_claim_is_had_by_one_until_it_ends(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    wall = SystemClock().now()
+    with stage.database.write() as connection:
+        assert len(claim_due(connection, T0, wall, wall + timedelta(seconds=30), 10)) == 1
+        assert claim_due(connection, T0, wall, wall + timedelta(seconds=30), 10) == []
+    assert stage.runner().run_due() == PassReport(due_left=1)
+    with stage.database.write() as connection:
+        assert len(claim_due(connection, T0, wall + timedelta(seconds=31), wall, 10)) == 1
+
+
+def test_quiet_hours_hold_a_message_back_and_no_decision_is_made_twice(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.service.quiet = T0 + timedelta(hours=8)
+    assert stage.runner().run_due() == PassReport(moved=1)
+    assert stage.standing("anna").due_at == T0 + timedelta(hours=8)
+    stage.later(hours=8)
+    assert stage.runner().run_due() == PassReport(moved=1, sent=1, ended=1)
+    assert len(stage.service.decided) == 1
+
+
+def test_consent_is_asked_again_at_the_send(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND | {"next": "exit", "else": "lost"}, ENDS[1])
+    stage.enrol("anna")
+    stage.service.forbidden["anna"] = "unsubscribed from email"
+    assert stage.runner().run_due() == PassReport(moved=1, blocked=1, ended=1)
+    assert stage.email.tried == []
+    assert stage.standing("anna").state.reason == "lost"
+
+
+def test_copy_that_was_taken_back_is_not_sent(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.service.withdrawn.add("v1")
+    assert stage.runner().run_due().blocked == 1
+    assert stage.email.tried == []
+
+
+def test_erasure_and_archiving_stop_rows_that_are_being_worked_on(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.journey(DECIDE, SEND, journey_id="k")
+    stage.enrol("anna")
+    stage.enrol("ben", "k")
+    decide = stage.service.decide
+
+    def meanwhile(**request):  # type: ignore[no-untyped-def]
+        with stage.database.write() as connection:
+            if request["customer_id"] == "anna":
+                assert erase_customer(connection, "anna")["enrollments"] == 1
+            else:
+                change_status(connection, "k", "archive", T0)
+        return decide(**request)
+
+    stage.service.decide = meanwhile  # type: ignore[method-assign]
+    report = stage.runner().run_due()
+    assert report.sent == 0
+    assert stage.email.tried == []
+    assert stage.standing("ben", "k").state.reason == "archived"
+
+
+def test_a_paused_journey_moves_nobody_and_goes_on_where_it_was(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    with stage.database.write() as connection:
+        change_status(connection, "j", "pause", T0)
+    assert stage.runner().run_due() == PassReport()
+    assert stage.enrol("ben") == Refused("paused", "the journey is paused; activate it to let customers in")
+    with stage.database.write() as connection:
+        change_status(connection, "j", "activate", T0)
+    assert stage.runner().run_due().sent == 1
+
+
+def test_a_collaborator_that_fails_is_asked_again_with_growing_pauses_then_it_is_stuck_and_can_be_freed(
+    stage: Stage,
+) -> None:
+    stage.options = RunnerOptions(retry=RetryPolicy(attempts=3, spread=0.0))
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.service.failing = 3
+    runner = stage.runner()
+    assert runner.run_due() == PassReport(moved=1, retried=1)
+    assert stage.standing("anna").due_at == T0 + timedelta(minutes=1)
+    stage.later(minutes=1)
+    assert runner.run_due().retried == 1
+    stage.later(minutes=5)
+    assert runner.run_due().stuck == 1
+    stuck = stage.standing("anna")
+    assert (stuck.status, stuck.due_at) == ("stuck", None)
+    assert stuck.problem == "ConnectionError: the decisions are away"
+    with stage.database.write() as connection:
+        assert retry_stuck(connection, "j", stage.clock.at) == {"retried": 1}
+    assert runner.run_due() == PassReport(moved=1, sent=1, ended=1)
+
+
+def test_a_temporary_refusal_is_tried_again_under_the_same_key_then_it_is_stuck(stage: Stage) -> None:
+    stage.options = RunnerOptions(retry=RetryPolicy(attempts=3, spread=0.0))
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.email = FakeChannel(repeatable=False, answers=[SendResult("retry", "451 later")] * 3)
+    runner = stage.runner()
+    runner.run_due()
+    assert stage.standing("anna").due_at == T0 + timedelta(minutes=1)
+    stage.later(minutes=1)
+    runner.run_due()
+    stage.later(minutes=5)
+    assert runner.run_due().stuck == 1
+    assert stage.standing("anna").problem == "email failed 3 times, last: 451 later"
+    assert len({message.key for message in stage.email.tried}) == 1
+    with stage.database.write() as connection:
+        retry_stuck(connection, "j", stage.clock.at)
+    assert runner.run_due().sent == 1
+
+
+def test_a_permanent_refusal_goes_on_by_else(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND | {"next": "exit", "else": "lost"}, ENDS[1])
+    stage.enrol("anna")
+    stage.email = FakeChannel(answers=[SendResult("failed", "550 no such person")])
+    assert stage.runner().run_due() == PassReport(moved=1, failed=1, ended=1)
+    assert stage.service.events == []
+
+
+def test_once_the_other_side_is_found_dead_the_rest_are_not_tried(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    for number in range(20):
+        stage.enrol(f"c{number}")
+    stage.email = FakeChannel(False, 4, [SendResult("unreachable", "refused")] * 20)
+    stage.runner().run_due()
+    assert len(stage.email.tried) == 4
+    stage.email.answers.clear()
+    stage.later(minutes=2)
+    assert stage.runner().run_due().sent == 20
+
+
+def test_an_uncertain_message_is_listed_and_never_sent_again(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.email = FakeChannel(repeatable=False, answers=[SendResult("uncertain", "lost after DATA")])
+    assert stage.runner().run_due() == PassReport(moved=1, uncertain=1, ended=1)
+    with stage.database.read() as connection:
+        assert [intent.customer_id for intent in list_intents(connection, "j", "uncertain", 9)] == ["anna"]
+    stage.later(days=1)
+    stage.runner().run_due()
+    assert len(stage.email.tried) == 1
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_an_intent_that_was_begun_and_never_marked(stage: Stage, repeatable: bool) -> None:
+    """A killed sender: the same key goes out again where that is harmless, else it is uncertain."""
+    stage.options = RunnerOptions(lease_s=0.0)
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+
+    class Killed(FakeChannel):
+        def send(self, message):  # type: ignore[no-untyped-def]
+            super().send(message)
+            raise KeyboardInterrupt
+
+    stage.email = Killed(repeatable)
+    with pytest.raises(KeyboardInterrupt):
+        stage.runner().run_due()
+    first, stage.email = stage.email, FakeChannel(repeatable)
+    report = stage.runner().run_due()
+    if repeatable:
+        assert report.sent == 1
+        assert [message.key for message in stage.email.tried] == [message.key for message in first.tried]
+    else:
+        assert report.uncertain == 1
+        assert stage.email.tried == []
+    assert len(stage.service.decided) == 1
+
+
+def test_a_call_is_a_task_and_a_webhook_goes_to_its_address(stage: Stage) -> None:
+    stage.journey(
+        {"id": "ring", "kind": "call", "title": "Ring {name}", "within": "2d"},
+        {"id": "tell", "kind": "webhook", "url": "https://example.com/hook", "payload": {"n": 1}},
+    )
+    stage.enrol("anna")
+    hook = FakeChannel()
+    assert stage.runner(webhook=hook).run_due() == PassReport(moved=1, sent=2, ended=1)
+    with stage.database.read() as connection:
+        (task,) = list_tasks(connection, "j", "open", 10)
+    assert (task["customer_id"], task["due_at"]) == ("anna", T0 + timedelta(days=2))
+    assert (hook.tried[0].to, hook.tried[0].payload) == ("https://example.com/hook", {"n": 1})
+    assert stage.service.events == []
+
+
+def test_a_split_a_branch_and_a_segment(stage: Stage) -> None:
+    stage.journey(
+        {"id": "test", "kind": "split", "experiment": "e", "arms": {"a": "big", "b": "exit"}, "else": "exit"},
+        {
+            "id": "big",
+            "kind": "branch",
+            "cases": [{"when": "customer.features.x >= 2", "next": "move"}],
+            "else": "exit",
+        },
+        {"id": "move", "kind": "segment", "mode": "move", "from": "old", "to": "new"},
+    )
+    stage.service.arms = {"anna": "a", "ben": "b"}
+    stage.service.known = {"traits": {}, "segments": [], "features": {"x": 2.0}, "scores": {}}
+    for customer in ("anna", "ben", "cleo"):
+        stage.enrol(customer)
+    assert stage.runner().run_due() == PassReport(moved=3, ended=3)
+    assert stage.service.segments == [("anna", "new", "old")]
+
+
+def test_a_local_hour_is_in_the_customers_zone_and_an_unknown_zone_is_the_default(stage: Stage) -> None:
+    stage.journey({"id": "nine", "kind": "wait", "local_hour": {"at": "09:00"}})
+    stage.enrol("anna")
+    stage.runner().run_due()
+    assert stage.standing("anna").due_at == datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
+    stage.service.zone = "Mars/Olympus"
+    stage.enrol("ben")
+    stage.runner().run_due()
+    assert stage.standing("ben").due_at == datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
+
+
+def test_enrolled_customers_stay_on_their_version(stage: Stage) -> None:
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, {"id": "old", "kind": "exit", "reason": "old"})
+    stage.enrol("anna")
+    stage.runner().run_due()
+    stage.journey({"id": "new", "kind": "exit", "reason": "new"})
+    stage.enrol("ben")
+    stage.later(days=1)
+    stage.runner().run_due()
+    assert (stage.standing("anna").version, stage.standing("anna").state.reason) == (1, "old")
+    assert (stage.standing("ben").version, stage.standing("ben").state.reason) == (2, "new")
+
+
+def test_a_segment_lets_its_members_in_once(stage: Stage) -> None:
+    stage.service.members = {"lapsed": ["anna", "ben"]}
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, entry={"segment": "lapsed"})
+    runner = stage.runner()
+    assert runner.run_due().moved == 2
+    stage.service.members["lapsed"].append("cleo")
+    stage.later(minutes=10)
+    assert runner.run_due().moved == 1
+
+
+def test_the_loop_beats_and_is_cheap_when_nothing_is_due(stage: Stage) -> None:
+    beats: list[tuple[datetime, dict[str, object]]] = []
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    runner = stage.runner()
+    runner._heartbeat = lambda name, at, detail: beats.append((at, dict(detail)))
+    assert runner.run_pass() is True
+    assert runner.run_pass() is False
+    assert beats == [(T0, {"due": 0, "moved": 1})]
+    stage.later(hours=1)
+    runner.run_pass()
+    assert beats[1:] == [(T0 + timedelta(hours=1), {"due": 0, "moved": 0})]
+
+
+def test_many_go_through_in_batches(stage: Stage) -> None:
+    stage.options = RunnerOptions(batch=64)
+    stage.journey(DECIDE, SEND, WATCH, *ENDS)
+    for number in range(200):
+        assert isinstance(stage.enrol(f"c{number}"), Enrolment)
+    assert stage.runner().run_due() == PassReport(moved=200, sent=200)
+    assert len({message.key for message in stage.email.tried}) == 200

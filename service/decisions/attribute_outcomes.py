@@ -43,12 +43,14 @@ _SOFT = frozenset({"soft", "transient", "temporary", "block", "deferred"})
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The decision that an event belongs to, and the offer and channel in it, as far as they are known."""
+    """The decision that an event belongs to, the offer and channel that the event tells, and those decided first."""
 
     decision_id: str
     customer_id: str
     offer_id: str | None
     channel: str | None
+    first_offer: str | None
+    first_channel: str | None
 
 
 class AttributeOutcomes:
@@ -80,10 +82,10 @@ class AttributeOutcomes:
             if kind == "delivered":
                 add_foreign(connection, event["message_id"], event["customer_id"], event["offer_id"], channel, at)
             return
-        offer_id, sent_by = link.offer_id, link.channel
+        offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
         line = None
         if kind in _PROVE_DELIVERY:
-            line = use(connection, link.decision_id, offer_id, sent_by, microseconds(at))
+            line = use(connection, link.decision_id, link.offer_id, link.channel, microseconds(at))
         if line is not None:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
@@ -111,10 +113,8 @@ class AttributeOutcomes:
         if event["decision_id"]:
             head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
             if head is not None:
-                offer_id = event["offer_id"] or head.offer_id
-                known = channel if kind not in RESPONSES else None
-                sent_by = known or (head.channel if offer_id == head.offer_id else None)
-                return Link(head.decision_id, head.customer_id, offer_id, sent_by)
+                told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
+                return Link(head.decision_id, head.customer_id, event["offer_id"], told, head.offer_id, head.channel)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         since = until - self._window
         if event["offer_id"]:
@@ -134,7 +134,10 @@ class AttributeOutcomes:
         else:
             return None
         own = [line for line in lines if not line.decision_id.startswith("event:")]
-        return Link(own[0].decision_id, customer, own[0].offer_id, own[0].channel) if own else None
+        if not own:
+            return None
+        offer_id, sent_by = own[0].offer_id, own[0].channel
+        return Link(own[0].decision_id, customer, offer_id, sent_by, offer_id, sent_by)
 
     def _offer(self, connection: Connection, offer_id: str, known: dict[str, Offer | None]) -> Offer | None:
         if offer_id not in known:

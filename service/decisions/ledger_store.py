@@ -161,14 +161,23 @@ def add_foreign(
 def use(
     connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
 ) -> Delivered | None:
-    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told, else its first.
+    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told.
 
-    The one message that the decision reserved becomes this one. None when the decision has no line.
+    Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
+    one. None when the decision has no line.
     """
-    rows = connection.execute(select(ledger).where(ledger.c.decision_id == decision_id).order_by(ledger.c.rank)).all()
+    rows = connection.execute(select(ledger).where(ledger.c.decision_id == decision_id)).all()
     if not rows:
         return None
-    row = min(rows, key=lambda r: (offer_id not in {None, r.offer_id}, channel not in {None, r.channel}, r.rank))
+    row = min(
+        rows,
+        key=lambda r: (
+            offer_id not in {None, r.offer_id},
+            channel not in {None, r.channel},
+            r.expires is not None,
+            r.rank,
+        ),
+    )
     if row.expires is None:
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
     here = ledger.c.decision_id == decision_id

@@ -38,9 +38,7 @@ def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> li
 
 def uniform(count: int) -> list[float]:
     """The same probability for each."""
-    weights = [1.0 / count] * count
-    weights[-1] = 1.0 - fsum(weights[:-1])
-    return weights
+    return [1.0 / count] * count
 
 
 def certain(count: int, position: int) -> list[float]:

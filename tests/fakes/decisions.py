@@ -51,7 +51,9 @@ class People:
         return {name: self.known.get(name) or Customer(name) for name in ids}
 
 
-def row(customer_id: str, at: datetime = NOON, affinity: Mapping[str, Any] | None = None, **values: float) -> CustomerRow:
+def row(
+    customer_id: str, at: datetime = NOON, affinity: Mapping[str, Any] | None = None, **values: float
+) -> CustomerRow:
     """A feature row with these values."""
     hours = np.zeros(168, dtype=np.int64)
     hours[10] = 2
@@ -113,7 +115,12 @@ def words(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[s
     """Content for every offer but those whose name says otherwise."""
     if "wordless" in offer.document["name"]:
         return None
-    return {"variant_id": f"v-{offer.offer_id}-{channel}", "locale": locale, "subject": offer.document["name"], "body": "…"}
+    return {
+        "variant_id": f"v-{offer.offer_id}-{channel}",
+        "locale": locale,
+        "subject": offer.document["name"],
+        "body": "…",
+    }
 
 
 def settings(**decisions: Any) -> Settings:
@@ -153,7 +160,9 @@ class Desk:
     def put(self, **offers: dict[str, Any]) -> None:
         """Offers by id; each is given a name and channels unless it has them."""
         filled = {
-            name: OfferIn.model_validate({"name": name, "channels": ["email", "sms"], "value": 10.0, **offer}).document()
+            name: OfferIn.model_validate(
+                {"name": name, "channels": ["email", "sms"], "value": 10.0, **offer}
+            ).document()
             for name, offer in offers.items()
         }
         with self.database.write() as connection:

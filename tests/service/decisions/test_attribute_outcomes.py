@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from features.tables import DECISIONS, OFFERS, OUTCOMES
+from service.customers.customer_store import set_owner
+from service.decisions.attribute_outcomes import AttributeOutcomes
+from service.decisions.decision_store import every_outcome, read_rates
+from service.decisions.export_decisions import export_decisions
+from service.decisions.ledger_store import read_entries
+from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.decisions.schemas import DecisionIn
+from service.decisions.suppression_store import read_suppressed
+from service.offers.catalogue import CatalogueCache
+from service.storage.database import Database
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+
+COUNT = iter(range(10_000))
+
+
+def event(name: str | None, customer: str = "c1", at: datetime = NOON, **fields: Any) -> dict[str, Any]:
+    """An EVENTS-shaped event."""
+    empty = dict.fromkeys(
+        ("anonymous_id", "channel", "offer_id", "campaign_id", "decision_id", "order_id", "currency", "revenue_cents",
+         "discount_cents", "products", "timezone", "machine", "machine_reason", "url", "traits", "context")
+    )  # fmt: skip
+    head = {"message_id": f"m{next(COUNT)}", "type": "track", "event": name, "customer_id": customer}
+    return {**empty, **head, "timestamp": at, "received_at": at, "properties": "{}", **fields}
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    made = Desk(database, settings(exploration=1e6, floor=0.0))
+    made.people.add("c1", traits={"email": "c1@example.com"})
+    made.put(a={"product_ids": ["p1"]}, b={"category": "shoes", "channels": ["sms"]})
+    made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.5})
+    return made
+
+
+def handle(desk: Desk, *events: dict[str, Any]) -> None:
+    with desk.database.write() as connection:
+        AttributeOutcomes(CatalogueCache(), 14)(connection, events)
+
+
+def outcomes(desk: Desk) -> list[tuple[str, str, str | None, int | None, bool]]:
+    with desk.database.read() as connection:
+        rows = [row for rows in every_outcome(connection) for row in rows]
+    return [(r.kind, r.decision_id, r.offer_id, r.value_cents, r.machine) for r in sorted(rows, key=lambda r: r.at)]
+
+
+def decide(desk: Desk, customer: str = "c1", **request: Any) -> str:
+    return str(desk.decider.decide(DecisionIn(customer_id=customer, **request))["decision_id"])
+
+
+def test_by_the_id_of_the_decision(desk: Desk) -> None:
+    decision = decide(desk)
+    later = NOON + timedelta(hours=1)
+    order = event("Order Completed", at=later, decision_id=decision, revenue_cents=4200)
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision), order)
+    handle(desk, order)  # once more: nothing twice
+    assert outcomes(desk) == [
+        ("delivered", decision, "a", None, False),
+        ("converted", decision, "a", 4200, False),
+    ]
+    with desk.database.read() as connection:
+        rates = read_rates(connection)
+    assert {key: (rate.shown, rate.converted) for key, rate in rates.items()} == {("a", "email"): (1, 1)}
+
+
+def test_an_order_belongs_to_the_newest_delivered_offer_it_fits(desk: Desk) -> None:
+    first = decide(desk, offers=["a"], channels=["email"])
+    second = decide(desk, offers=["b"])
+    bought = [{"product_id": "p1", "category": "hats", "price_cents": 1, "quantity": 1, "discount_cents": None}]
+    later = NOON + timedelta(days=2)
+    handle(desk, event("Order Completed", at=NOON, products=bought, revenue_cents=1))
+    assert outcomes(desk) == []  # nothing was delivered yet
+    handle(
+        desk,
+        event("Email Delivered", decision_id=first, channel="email"),
+        event("SMS Delivered", decision_id=second, channel="sms", at=NOON + timedelta(days=1)),
+        event("Order Completed", at=later, products=bought, revenue_cents=900),
+        event("Order Completed", at=later, products=[{**bought[0], "product_id": "p9", "category": "shoes"}]),
+        event("Order Completed", at=later, products=[{**bought[0], "product_id": "p9", "category": "toys"}]),
+        event("Order Completed", at=NOON + timedelta(days=30), products=bought),
+    )
+    converted = [(decision, offer) for kind, decision, offer, _, _ in outcomes(desk) if kind == "converted"]
+    assert sorted(converted) == sorted([(first, "a"), (second, "b")])
+
+
+def test_a_redemption_belongs_by_customer_and_offer(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    at = NOON + timedelta(days=3)
+    handle(desk, event("Coupon Redeemed", at=at, offer_id="a"), event("Coupon Redeemed", "c9", at=at, offer_id="a"))
+    assert outcomes(desk) == [("redeemed", decision, "a", None, False)]
+
+
+def test_machine_clicks_are_kept_and_reward_nothing(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Link Clicked", channel="email", decision_id=decision, machine=True))
+    assert outcomes(desk) == [("clicked", decision, "a", None, True)]
+    with desk.database.read() as connection:
+        assert read_rates(connection)["a", "email"].converted == 0
+
+
+def test_the_message_of_another_sender_counts_for_the_caps(desk: Desk) -> None:
+    handle(desk, *[event("Email Delivered", channel="email") for _ in range(2)])
+    decision = desk.decider.decide(DecisionIn(customer_id="c1"))
+    assert decision["actions"] == []
+    assert decision["excluded"][0]["rule"] == "frequency_cap"
+
+
+def test_a_delivery_without_an_id_is_the_offer_reserved(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Delivered", channel="email", offer_id="a", at=NOON + timedelta(hours=2)))
+    assert outcomes(desk) == [("delivered", decision, "a", None, False)]
+    with desk.database.read() as connection:
+        assert len(read_entries(connection, ["c1"], 0)["c1"]) == 1
+
+
+def test_a_hard_bounce_suppresses_until_delivery_or_a_new_address(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    soft = event("Email Bounced", channel="email", properties=orjson.dumps({"bounce_type": "soft"}).decode())
+    handle(desk, soft)
+    with desk.database.read() as connection:
+        assert read_suppressed(connection, ["c1"]) == {}
+    handle(desk, event("Email Bounced", channel="email", decision_id=decision))
+    stopped = desk.decider.decide(DecisionIn(customer_id="c1", channels=["email"]))
+    assert {entry["rule"] for entry in stopped["excluded"]} == {"suppression", "offer_channel"}
+    with desk.database.read() as connection:
+        assert read_entries(connection, ["c1"], 0) == {}  # what was not delivered came back
+    changed = event(None, type="identify", traits=orjson.dumps({"email": "new@example.com"}).decode())
+    handle(desk, changed)
+    assert desk.decider.decide(DecisionIn(customer_id="c1", channels=["email"]))["actions"]
+
+
+def test_an_anonymous_person_who_becomes_known_has_one_count(desk: Desk) -> None:
+    decision = decide(desk, "anon")
+    with desk.database.write() as connection:
+        set_owner(connection, "anon", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anon"))
+    with desk.database.read() as connection:
+        assert list(read_entries(connection, ["c1", "anon"], 0)) == ["c1"]
+    assert DecisionReader(desk.database, desk.served).read(decision)["customer_id"] == "c1"
+    handle(desk, event(None, type="identify", anonymous_id="c9"))  # nobody's: nothing moves
+
+
+def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> None:
+    import polars as pl
+
+    decision = decide(desk)
+    decide(desk, "c2")
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision))
+    with desk.database.read() as connection:
+        counts = export_decisions(connection, tmp_path := tmp_path / "tables")
+        assert export_decisions(connection, tmp_path) == counts
+    assert counts == {"decisions": 8, "outcomes": 1, "offers": 2}
+    log = DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet"))
+    assert log.group_by("decision_id").agg(pl.col("propensity").sum())["propensity"].to_list() == pytest.approx([1, 1])
+    assert log.filter("chosen").height == 2
+    assert log.filter(pl.col("offer_id").is_null()).height == 2
+    OUTCOMES.validate(pl.read_parquet(tmp_path / "outcomes.parquet"))
+    OFFERS.validate(pl.read_parquet(tmp_path / "offers.parquet"))
+    assert {path.name for path in tmp_path.iterdir()} == {"decisions.parquet", "offers.parquet", "outcomes.parquet"}
+
+
+def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None:
+    import polars as pl
+
+    with database.read() as connection:
+        assert export_decisions(connection, tmp_path) == {"decisions": 0, "outcomes": 0, "offers": 0}
+    assert DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet")).height == 0
+
+
+def test_one_persons_data_can_be_had_and_erased(desk: Desk) -> None:
+    decision = decide(desk)
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision))
+    with desk.database.write() as connection:
+        held = export_of(connection, ["c1"])
+        assert [d["decision_id"] for d in held["decisions"]] == [decision]
+        assert [o["kind"] for o in held["outcomes"]] == ["delivered"]
+        assert erase_of(connection, ["c1"]) >= 3
+        assert export_of(connection, ["c1"]) == {"decisions": [], "outcomes": []}
+        assert read_rates(connection)["a", "email"].shown == 1

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections import Counter
+from math import fsum
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.decisions.arms import arm_of
+from service.decisions.policy import MOST_BY_FLOOR, certain, draw, inverse_gap, sample, seed_of, shuffled, uniform
+
+values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+def test_inverse_gap_by_hand() -> None:
+    # 3 candidates, exploration 20: gaps 0, .5, 1 of the range -> 1/(3 x 11), 1/(3 x 21), the rest to the best
+    weights = inverse_gap([1.0, 0.5, 0.0], 20.0, 0.0)
+    assert weights[1] == pytest.approx(1 / 33)
+    assert weights[2] == pytest.approx(1 / 63)
+    assert weights[0] == pytest.approx(1 - 1 / 33 - 1 / 63)
+
+
+@given(values, st.floats(0.01, 1e4), st.floats(0, 0.49))
+@settings(max_examples=200)
+def test_propensities_sum_to_one_keep_the_floor_and_favour_the_better(
+    worth: list[float], exploration: float, floor: float
+) -> None:
+    weights = inverse_gap(worth, exploration, floor)
+    assert fsum(weights) == pytest.approx(1.0, abs=1e-12)
+    least = min(floor, MOST_BY_FLOOR / len(worth))
+    assert all(weight >= least - 1e-12 for weight in weights)
+    best = max(range(len(worth)), key=worth.__getitem__)
+    assert weights[best] == max(weights)
+    for a, b in zip(range(len(worth)), range(1, len(worth)), strict=False):
+        if worth[a] < worth[b] and best not in {a, b}:
+            assert weights[a] <= weights[b] + 1e-15
+
+
+@given(values, st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
+@settings(max_examples=50)
+def test_the_currency_changes_nothing(worth: list[float], scale: float, shift: float) -> None:
+    if max(worth) - min(worth) < 1e-3:
+        return
+    moved = inverse_gap([value * scale + shift for value in worth], 20.0, 0.01)
+    assert sorted(moved) == pytest.approx(sorted(inverse_gap(worth, 20.0, 0.01)), abs=1e-6)
+
+
+def test_draws_have_the_propensities_as_their_frequencies() -> None:
+    weights = inverse_gap([3.0, 2.0, 1.0, 0.0], 2.0, 0.05)
+    count = 20_000
+    drawn = Counter(sample(weights, draw(seed_of("secret", f"d{n}"), 0)) for n in range(count))
+    for position, weight in enumerate(weights):
+        assert drawn[position] / count == pytest.approx(weight, abs=4 * (weight * (1 - weight) / count) ** 0.5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
+def test_nothing_without_weight_is_drawn(parts: list[float], at: float) -> None:
+    total = fsum(parts)
+    if total == 0:
+        return
+    weights = [part / total for part in parts]
+    assert weights[sample(weights, at)] > 0
+
+
+def test_uniform_and_certain() -> None:
+    assert fsum(uniform(7)) == pytest.approx(1.0, abs=1e-15)
+    assert certain(3, 1) == [0.0, 1.0, 0.0]
+
+
+def test_shuffles_are_fair_and_repeatable() -> None:
+    first = Counter(tuple(shuffled([0, 1, 2], seed_of("s", str(n)), 1)) for n in range(6_000))
+    assert len(first) == 6
+    assert min(first.values()) > 850
+    assert shuffled(list(range(50)), 42, 1) == shuffled(list(range(50)), 42, 1)
+
+
+def test_arms_are_steady_and_have_their_shares() -> None:
+    shares = [("model", 0.7), ("random", 0.1), ("business_as_usual", 0.0), ("holdout", 0.2)]
+    arms = [arm_of(f"c{n}", "email.weekly", shares, "s") for n in range(20_000)]
+    count = Counter(arms)
+    assert count["model"] / 20_000 == pytest.approx(0.7, abs=0.015)
+    assert count["holdout"] / 20_000 == pytest.approx(0.2, abs=0.015)
+    assert "business_as_usual" not in count
+    assert arms[:50] == [arm_of(f"c{n}", "email.weekly", shares, "s") for n in range(50)]
+    other = [arm_of(f"c{n}", "web.home", shares, "s") for n in range(20_000)]
+    same = sum(a == b for a, b in zip(arms, other, strict=True)) / 20_000
+    assert same == pytest.approx(0.49 + 0.01 + 0.04, abs=0.02)  # another placement: independent

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from models.send_time import SendTimeModel
+from service.decisions.decision_store import decisions
+from service.decisions.explain import explain
+from service.decisions.read_decision import DecisionReader
+from service.decisions.record import unsqueeze
+from service.decisions.schemas import DecisionIn
+from service.errors import NotFound
+from service.storage.database import Database
+from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
+
+
+@pytest.fixture
+def desk(tmp_path: Any) -> Desk:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    made = Desk(database)
+    made.people.add("c1", timezone="Europe/Paris", traits={"plan": "gold"}, segments=("new",))
+    made.rows.rows["c1"] = row("c1", affinity={"shoes": (1.0, 2.0, float("nan"))}, orders_90d=2.0, gap=float("nan"))
+    made.served.models = {"next-offer": NextOffer({"a": 0.1, "b": 0.3}), "send-time": SendTimeModel.untrained()}
+    made.put(
+        a={"eligibility": "customer.features.orders_90d >= 1 && customer.traits.plan == 'gold'"},
+        b={"caps": [{"max": 2, "per_days": 7, "per": "everyone"}]},
+        c={"starts_at": (NOON + timedelta(days=1)).isoformat()},
+        d={"eligibility": "context.page == 'cart'", "channels": ["email", "web"]},
+    )
+    return made
+
+
+def decide(desk: Desk, **request: Any) -> dict[str, Any]:
+    return desk.decider.decide(DecisionIn(customer_id="c1", **request))
+
+
+def reader(desk: Desk) -> DecisionReader:
+    return DecisionReader(desk.database, desk.served)
+
+
+def test_every_arm_and_every_turn_replays_equal(desk: Desk) -> None:
+    arms = {"model": 0.4, "random": 0.3, "business_as_usual": 0.2, "holdout": 0.1}
+    desk.settings = settings(arms=arms)
+    for n in range(40):
+        desk.clock.forward(hours=7)
+        decision = desk.decider.decide(DecisionIn(customer_id=f"x{n}" if n % 2 else "c1", context={"page": "cart"}))
+        told = reader(desk).replay(decision["decision_id"])
+        assert told["differences"] == []
+        assert told["equal"]
+        if decision["actions"]:
+            assert {"probabilities", "send_at", "propensities"} <= set(told["decided_again"])
+            assert told["from_record"] == []
+
+
+def test_a_change_since_then_changes_nothing(desk: Desk) -> None:
+    decision = decide(desk)
+    desk.put(a={"value": 99.0}, b={"eligibility": "false"}, d={"channels": ["push"]})
+    desk.people.add("c1", consents={"email": {"marketing": False}})
+    desk.clock.forward(days=3)
+    assert reader(desk).replay(decision["decision_id"])["equal"]
+
+
+def test_another_model_is_said_and_the_scores_taken_from_the_record(desk: Desk) -> None:
+    decision = decide(desk)
+    desk.served.models = {"next-offer": NextOffer({"a": 0.9}, version="4")}
+    told = reader(desk).replay(decision["decision_id"])
+    assert told["equal"]
+    assert told["from_record"] == ["probabilities", "send_at"]
+
+
+def test_a_model_that_says_something_else_is_told(desk: Desk) -> None:
+    decision = decide(desk)
+    desk.served.models["next-offer"] = NextOffer({"a": 0.45})  # the same version: it should not
+    told = reader(desk).replay(decision["decision_id"])
+    assert not told["equal"]
+    assert {"candidates.a email", "candidates.b email"} <= {difference["field"] for difference in told["differences"]}
+
+
+def test_a_record_that_was_touched_is_told(desk: Desk) -> None:
+    import zlib
+
+    decision = decide(desk)
+    with desk.database.write() as connection:
+        stored = connection.execute(decisions.select()).one()
+        record = unsqueeze(stored.record)
+        record["seed"] += 1
+        record["rules"]["floor"] = 0.1
+        connection.execute(decisions.update().values(record=zlib.compress(orjson.dumps(record))))
+    fields = {difference["field"] for difference in reader(desk).replay(decision["decision_id"])["differences"]}
+    assert "candidates.send nothing" in fields
+
+
+def test_an_unknown_decision_is_not_found(desk: Desk) -> None:
+    with pytest.raises(NotFound):
+        reader(desk).replay("nosuch")
+    with pytest.raises(NotFound):
+        reader(desk).read("nosuch")
+
+
+def test_words_for_something_and_for_nothing(desk: Desk) -> None:
+    desk.settings = settings(exploration=1e9, floor=0.0)
+    first = explain(reader(desk).read(decide(desk)["decision_id"]))
+    assert first.headline.startswith(("Offer a by", "Offer b by"))
+    assert first.why[0].startswith("The model's policy")
+    assert any("Ordered lately" in sentence for sentence in first.why)
+    assert any(sentence.startswith("Offer c: starts at") for sentence in first.why_not)
+    assert any("Offer c can be sent from 2026-03-05" in sentence for sentence in first.would_flip)
+    assert first.why_nothing == ()
+    while (decision := decide(desk))["actions"]:
+        pass
+    nothing = explain(reader(desk).read(decision["decision_id"]))
+    assert nothing.headline == "Nothing is sent."
+    assert nothing.why_nothing[0].startswith("Rules stop all")
+    assert any("within the cap again" in sentence for sentence in nothing.would_flip)
+
+
+def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
+    desk.people.add("c1", consents={"email": {"marketing": False}})
+    told = explain(reader(desk).read(decide(desk, channels=["email"])["decision_id"]))
+    assert any("does not want marketing by email" in sentence for sentence in told.why_not)
+    assert "If the customer agreed to marketing by email, 1 more offer could be sent." in told.would_flip
+    desk.settings = settings(exploration=1e12, floor=0.0)
+    desk.put(dear={"value": 1.0, "cost": 5.0})
+    poor = explain(reader(desk).read(decide(desk, offers=["dear"])["decision_id"]))
+    assert "cost more than it earns" in poor.why_nothing[0]
+    assert any("would be worth sending if an order were worth" in sentence for sentence in poor.would_flip)
+
+
+def test_words_for_the_holdout(desk: Desk) -> None:
+    desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1})
+    told = explain(reader(desk).read(decide(desk)["decision_id"]))
+    assert "holdout" in told.why_nothing[0]

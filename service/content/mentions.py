@@ -176,7 +176,8 @@ class _Finder:
 
     def _money(self, match: Any) -> tuple[str, int, int, Any] | None:
         value = self.writing.number(match.group())
-        ends = match.end() + len(_NO_CENTS.match(self.left, match.end()).group())
+        dash = _NO_CENTS.match(self.left, match.end())  # "9,-"
+        ends = dash.end() if dash else match.end()
         after = self._sign_after(ends)
         before = self._sign_before(match.start())
         if before is None and after is None:
@@ -254,7 +255,7 @@ _PERCENT_AFTER = regex.compile(
     r"|[-\s]?(?i:prozent)\p{L}*|‰)"
 )
 _PERCENT_BEFORE = regex.compile(rf"(?:[{PERCENT_SIGNS}]|(?i:ร้อยละ|yüzde))[{SPACES}]?$")
-_NO_CENTS = regex.compile(r"(?:[.,]\s?[-–—]{1,2})?")
+_NO_CENTS = regex.compile(r"[.,]\s?[-–—]{1,2}")
 
 
 def _possible(month: int, day: int) -> bool:

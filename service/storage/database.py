@@ -73,7 +73,11 @@ class Database:
         if self.is_sqlite:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(
-                url, connect_args={"check_same_thread": False, "timeout": 30}, pool_size=16, max_overflow=32
+                url,
+                connect_args={"check_same_thread": False, "timeout": 30},
+                pool_size=16,
+                max_overflow=32,
+                hide_parameters=True,  # a person's data must not reach a log through an error
             )
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -84,6 +88,7 @@ class Database:
                 max_overflow=16,
                 pool_pre_ping=True,
                 pool_timeout=10,
+                hide_parameters=True,
                 connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"},
             )
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()

@@ -54,14 +54,20 @@ def _config(connection: Connection) -> Any:
     return config
 
 
+def import_every_table() -> None:
+    """Imports every module that declares tables, by name, because storage knows no slice."""
+    service = VERSIONS.parents[2]
+    for path in (*service.glob("*/*_store.py"), *service.glob("storage/*.py")):
+        importlib.import_module(f"service.{path.parent.name}.{path.stem}")
+
+
 def write_migration(message: str) -> None:
     """Compares the declared tables with a database at the newest revision and writes the difference as a migration."""
     import tempfile
 
     from alembic import command
 
-    for path in VERSIONS.parents[2].glob("*/*_store.py"):  # by name: storage knows no slice
-        importlib.import_module(f"service.{path.parent.name}.{path.stem}")
+    import_every_table()
     number = int(newest() or 0) + 1
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/state.db")

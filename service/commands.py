@@ -1,0 +1,240 @@
+"""What the command line does with the service's parts; each function is one command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.clock import SystemClock
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.migrate import migrate
+
+if TYPE_CHECKING:
+    from service.wiring import Parts
+
+_PATIENCE_S = 15.0
+
+
+def create_key_command(settings: Settings, scopes: tuple[str, ...], label: str) -> str:
+    """A new key's secret."""
+    from service.web.auth import create_key
+
+    with _state(settings) as database:
+        return create_key(database, scopes, label or "+".join(scopes), SystemClock().now())
+
+
+def list_keys_command(settings: Settings) -> list[str]:
+    """A line a key: id, scopes, label, since when, until when."""
+    from service.storage.key_store import list_keys
+
+    with _state(settings) as database, database.read() as connection:
+        return [
+            f"{key.key_id}  {','.join(key.scopes):<24} {key.label:<24} since {key.created_at:%Y-%m-%d %H:%M}Z"
+            + (f", revoked {key.revoked_at:%Y-%m-%d %H:%M}Z" if key.revoked_at else "")
+            for key in list_keys(connection)
+        ]
+
+
+def revoke_key_command(settings: Settings, key_id: str) -> None:
+    """Ends a key; ValueError when there is none such."""
+    from service.storage.key_store import revoke_key
+
+    with _state(settings) as database, database.write() as connection:
+        if not revoke_key(connection, key_id, SystemClock().now()):
+            raise ValueError(f"no key {key_id!r} is in use; list them with 'opportune keys list'")
+
+
+def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, mapping: Path | None) -> None:
+    """Events and offers from files; what could not be read goes to rejects files, and is told."""
+    from service.events.ingest_files import FileIngest
+    from service.events.mapping import read_mapping
+    from service.offers.put_offers import import_offers
+
+    with _parts(settings) as parts:
+        if offers is not None:
+            imported = import_offers(offers, parts.database, parts.clock.now())
+            print(f"{offers}: {imported.put} offers" + _rejected(imported.rejected, imported.rejects))
+        if not paths:
+            return
+        ingest = FileIngest(
+            parts.database,
+            parts.event_log,
+            parts.clock,
+            parts.rules,
+            parts.handlers,
+            parts.identities,
+            [parts.join_histories],
+        )
+        bar = Progress()
+        report = ingest.ingest(paths, None if mapping is None else read_mapping(mapping), bar.show)
+        bar.end()
+        for file in report.files:
+            already = " (ingested before; nothing to do)" if file.already else ""
+            print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
+
+
+def features_command(settings: Settings, as_of: datetime, backfill: int) -> None:
+    """Feature tables as of a time (and of the days before), and the online store."""
+    from features.build import build_snapshot
+
+    with _parts(settings) as parts:
+        _settle(parts)
+        out, log, bar = settings.home.absolute() / "features", parts.event_log, Progress()
+        for day in range(backfill, -1, -1):
+            cut = as_of - timedelta(days=day)
+            name = f"features as of {cut:%Y-%m-%d %H:%M}"
+            folder = build_snapshot(
+                log,
+                cut,
+                out,
+                progress=lambda done, all_, name=name: bar.show(name, done / all_),  # type: ignore[misc]
+            )
+            bar.end()
+            print(f"built {folder}")
+        written = 0
+        for bucket in range(log.buckets):
+            written += parts.online.load(log.scan(buckets=[bucket]).collect())
+            bar.show("online store", (bucket + 1) / log.buckets)
+        bar.end()
+        print(f"loaded {written:,} customers into the online store")
+        _apply_feast(settings)
+
+
+def explain_feature(settings: Settings, name: str) -> None:
+    """What a feature means, where it comes from, and how it is distributed in the newest snapshot."""
+    import polars as pl
+
+    from features.catalogue import CATALOGUE
+
+    feature = CATALOGUE.feature(name)
+    print(f"{feature.name}: {feature.description}")
+    print(f"  unit: {feature.unit}; aggregate: {feature.aggregate}; says: {feature.sentence}")
+    snapshots = sorted((settings.home.absolute() / "features").glob("as_of=*"))
+    if not snapshots:
+        print("  no feature table is built yet; run 'opportune features'")
+        return
+    values = pl.read_parquet(snapshots[-1] / "*.parquet", columns=[name])[name]
+    known = values.drop_nulls().drop_nans()
+    print(f"  {snapshots[-1].name}: {known.len():,} of {values.len():,} customers have it")
+    if known.len():
+        marks = "  ".join(f"{share:.0%} {known.quantile(share):.6g}" for share in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0))
+        print(f"  {marks}; mean {known.mean():.6g}")
+
+
+def export_command(settings: Settings) -> None:
+    """Writes the tables that training reads: customers, offers, decisions, outcomes."""
+    from service.customers.export_tables import export_customers
+    from service.decisions.export_decisions import export_decisions
+
+    tables = settings.home.absolute() / "tables"
+    with _parts(settings) as parts:
+        _settle(parts)
+        export_customers(parts.database, tables / "customers.parquet")
+        with parts.database.read() as connection:
+            export_decisions(connection, tables)
+
+
+def score_command(settings: Settings, out: Path) -> None:
+    """Every customer's scores and ranked actions."""
+    from service.decisions.score_customers import score_customers
+
+    with _parts(settings) as parts:
+        _settle(parts)
+        bar = Progress()
+        count = score_customers(
+            parts.decider, parts.models, out, parts.clock.now(), lambda done: bar.count("customers scored", done)
+        )
+        bar.end()
+        print(f"{out}: {count:,} customers")
+
+
+class Progress:
+    """One line that is rewritten on a terminal; elsewhere a plain line at each tenth."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = ""
+        self._tenth = -1
+
+    def show(self, name: str, share: float) -> None:
+        """How much of `name` is done, 0 to 1."""
+        tenth = int(share * 10)
+        if self._terminal:
+            filled = "█" * int(share * 30)
+            sys.stderr.write(f"\r{name[:40]:<40} {filled:<30} {share:4.0%}")
+            sys.stderr.flush()
+        elif (name, tenth) != (self._shown, self._tenth) and tenth % 5 == 0:
+            print(f"{name}: {share:.0%}", file=sys.stderr, flush=True)
+        self._shown, self._tenth = name, tenth
+
+    def count(self, name: str, done: int) -> None:
+        """How many are done, where nobody knows of how many."""
+        if self._terminal:
+            sys.stderr.write(f"\r{name}: {done:,}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r" + " " * 80 + "\r")
+
+
+@contextmanager
+def _state(settings: Settings) -> Iterator[Database]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.state_url)
+    try:
+        migrate(database)
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _parts(settings: Settings) -> Iterator[Parts]:
+    from service.wiring import build
+
+    parts = build(settings)
+    try:
+        yield parts
+    finally:
+        parts.close()
+
+
+def _settle(parts: Parts) -> None:
+    """Applies and flushes what waits in the inbox; where a running service does that, waits for it."""
+    from service.events.events_lease import LostLease
+    from service.events.inbox_store import backlog
+
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            parts.events.finish()
+        except LostLease:
+            time.sleep(0.5)
+            with parts.database.read() as connection:
+                if backlog(connection)[0] == 0:
+                    return
+        else:
+            return
+
+
+def _apply_feast(settings: Settings) -> None:
+    """Brings Feast's registry up to date, where Feast is installed (the extra `train`)."""
+    import importlib.util
+
+    if importlib.util.find_spec("feast") is None:
+        return
+    from features.store import apply
+
+    apply(settings.home.absolute())
+    print("applied the feature views to Feast's registry")
+
+
+def _rejected(count: int, rejects: Path | None) -> str:
+    return f", {count:,} rejected (see {rejects})" if count else ""

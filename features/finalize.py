@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 NEVER = -(2**62)
 """A time or maximum that there is not."""
 _ANGLES = 2 * np.pi * np.arange(24) / 24
-_COSINES: list[float] = np.cos(_ANGLES).tolist()
-_SINES: list[float] = np.sin(_ANGLES).tolist()
+_COSINES: Floats = np.cos(_ANGLES)
+_SINES: Floats = np.sin(_ANGLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,7 @@ def _hour(place: int, feature: Feature, plan: Plan) -> Step:
         if peak:
             values[:, place] = np.where(total > 0, counts.argmax(axis=1), np.nan)
             return
-        x, y = np.zeros(len(counts)), np.zeros(len(counts))
-        for hour in range(24):  # in a fixed order, so that one row and many give the same bits
-            x += counts[:, hour] * _COSINES[hour]
-            y += counts[:, hour] * _SINES[hour]
+        x, y = ((counts * part).cumsum(axis=1)[:, -1] for part in (_COSINES, _SINES))  # in order: the same bits
         values[:, place] = np.sqrt(x * x + y * y) / total
 
     return step

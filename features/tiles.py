@@ -11,7 +11,7 @@ from features.declare import DAY, tail_of
 from features.finalize import NEVER, Floats, Ints, Partials
 from features.histogram import BINS
 from features.plan import CATEGORY_DAYS, GRID_CHANNELS, Plan
-from features.state import FAR, State, note_times, note_traits
+from features.state import FAR, Entries, State, note_times, note_traits
 
 _DAY_BITS = 22
 
@@ -42,6 +42,7 @@ class Reading:
         self.last = np.array([s.last for s in states]).reshape(len(states), -1)
         self.trait_value = np.array([s.trait_value for s in states]).reshape(len(states), -1)
         self.category_last = _joined([s.category_last for s in states])
+        self._visible: dict[int, Entries] = {}
         self.table = self._gather()
 
     def _gather(self) -> Table:
@@ -54,6 +55,7 @@ class Reading:
                 note_times(seen, self.plan, self.first[row], self.last[row], self.category_last[here])
                 note_traits(seen, self.plan, state.trait_time.copy(), self.trait_value[row])
                 parts.append((row, seen.key, seen.time, seen.value))
+                self._visible[row] = seen
         row_of = np.repeat([p[0] for p in parts], [len(p[1]) for p in parts])
         return Table(row_of, *(_joined([p[i] for p in parts]) for i in (1, 2, 3)))  # type: ignore[misc]
 
@@ -161,8 +163,10 @@ class Reading:
         state = self.states[row]
         start, end = np.searchsorted(state.archive_key, (low, high)).tolist()
         grid[state.archive_key[start:end] - low] = state.archive_value[start:end]
-        young = (self.table.row == row) & (self.table.key >= low) & (self.table.key < high)
-        np.add.at(grid, self.table.key[young] - low, self.table.value[young])
+        if row in self._visible:
+            young = self._visible[row]
+            here = (young.key >= low) & (young.key < high)
+            np.add.at(grid, young.key[here] - low, young.value[here])
         weeks = grid.reshape(-1, 168)
         busy: list[int] = weeks.sum(axis=1).tolist()
         answers = {

@@ -32,7 +32,16 @@ NAMES = (
 )
 ZONES = (None, None, "Europe/Berlin", "Asia/Kathmandu", "America/New_York", "No/Where")
 
+jitters = st.sampled_from([0, -1, 1, 300_000_000, 1_800_000_000, 3_600_000_000, -3_600_000_000, 86_400_000_000])
+apart = st.builds(  # one window from START, give or take a little
+    lambda days, a, b: START + timedelta(days=days, microseconds=a + b),
+    st.sampled_from([0, 1, 7, 30, 90, 365, 730]),
+    jitters,
+    jitters,
+)
 moments = st.one_of(
+    apart,
+    apart,
     st.integers(0, 400 * 24).map(lambda hours: START + timedelta(hours=hours)),  # on edges of every hop
     st.integers(0, 400 * 86_400_000_000).map(lambda us: START + timedelta(microseconds=us)),
     st.integers(-1, 1).map(lambda us: START + timedelta(days=30, microseconds=us)),

@@ -21,6 +21,9 @@ from tests.fakes.row_store import MemoryRows
 
 CUSTOMERS = ["ann", "bob"]
 later = st.one_of(
+    st.sampled_from([-3_600_000_000, -1_800_000_000, -1, 0, 1, 3_600_000_000]).map(
+        lambda us: timedelta(microseconds=us)
+    ),
     st.integers(-3600, 0).map(lambda s: timedelta(seconds=s)),
     st.integers(0, 24 * 800).map(lambda h: timedelta(hours=h)),
     st.integers(0, 86_400_000_000 * 40).map(lambda us: timedelta(microseconds=us)),

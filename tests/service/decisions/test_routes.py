@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.decisions.read_decision import DecisionReader
+from service.decisions.routes import routes
+from service.offers.routes import routes as offer_routes
+from service.storage.database import Database
+from service.web.auth import Guard, create_key
+from service.web.problems import install_problem_handlers
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+
+
+@pytest.fixture
+async def client(tmp_path: Any) -> AsyncIterator[httpx.AsyncClient]:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    desk = Desk(database, settings(caps=[]))
+    desk.served.models["next-offer"] = NextOffer({"a": 0.3})
+    guard = Guard(database)
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(offer_routes(database, desk.clock, guard))
+    app.include_router(routes(desk.decider, DecisionReader(database, desk.served), guard))
+    key = create_key(database, ("admin",), "test", NOON)
+    transport = httpx.ASGITransport(app)
+    headers = {"authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as made:
+        yield made
+
+
+async def test_an_offer_put_is_decided_read_and_replayed(client: httpx.AsyncClient) -> None:
+    put = await client.put("/v1/offers/a", json={"name": "A", "value": 10, "channels": ["email"]})
+    assert put.status_code == 200
+    assert put.json()["version"] == 1
+    assert (await client.get("/v1/offers")).json()["offers"][0]["offer_id"] == "a"
+    decided = await client.post("/v1/decisions", json={"customer_id": "ไทย-1", "placement": "email.weekly"})
+    assert decided.status_code == 200
+    body = decided.json()
+    assert body["decided_at"] == "2026-03-04T12:00:00Z"
+    assert body["degraded"][0] == "unknown_customer"
+    full = (await client.get(f"/v1/decisions/{body['decision_id']}")).json()
+    assert full["actions"] == body["actions"]
+    assert (await client.post(f"/v1/decisions/{body['decision_id']}/replay")).json()["equal"] is True
+    assert (await client.delete("/v1/offers/a")).status_code == 204
+    assert (await client.get("/v1/offers/a")).status_code == 404
+    after = (await client.post("/v1/decisions", json={"customer_id": "c"})).json()
+    assert after["actions"] == []
+
+
+async def test_bulk_puts_all_or_none(client: httpx.AsyncClient) -> None:
+    good, bad = {"offer_id": "a", "name": "A"}, {"offer_id": "b", "name": "B", "eligibility": "customer.x >"}
+    refused = await client.put("/v1/offers", json={"offers": [good, bad]})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "offers[1].eligibility"
+    assert "column 13" in refused.json()["errors"][0]["detail"]
+    assert (await client.get("/v1/offers/a")).status_code == 404
+    assert (await client.put("/v1/offers", json=[good])).json()["put"] == 1
+    assert (await client.put("/v1/offers", json=[good, good])).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "customer_id"),
+        ({"customer_id": ""}, "customer_id"),
+        ({"customer_id": 5}, "customer_id"),
+        ({"customer_id": "a\x00b"}, "customer_id"),
+        ({"customer_id": "x" * 5_000}, "customer_id"),
+        ({"customer_id": "c", "channels": ["fax"]}, "channels[0]"),
+        ({"customer_id": "c", "channels": []}, "channels"),
+        ({"customer_id": "c", "placement": "no spaces here"}, "placement"),
+        ({"customer_id": "c", "placement": "a\n"}, "placement"),
+        ({"customer_id": "c", "offers": ["nosuch"]}, "offers[0]"),
+        ({"customer_id": "c", "offers": "nosuch"}, "offers"),
+        ({"customer_id": "c", "top_k": 10**9}, "top_k"),
+        ({"customer_id": "c", "top_k": 0}, "top_k"),
+        ({"customer_id": "c", "top_k": "5"}, "top_k"),
+        ({"customer_id": "c", "top_k": True}, "top_k"),
+        ({"customer_id": "c", "at": "1969-12-31T00:00:00Z"}, "at"),
+        ({"customer_id": "c", "at": "2101-01-01T00:00:00Z"}, "at"),
+        ({"customer_id": "c", "at": 1}, "at"),
+        ({"customer_id": "c", "at": "yesterday"}, "at"),
+        ({"customer_id": "c", "dry_run": "yes"}, "dry_run"),
+        ({"customer_id": "c", "context": []}, "context"),
+        ({"customer_id": "c", "context": {"a": "b\x07"}}, "context"),
+        ({"customer_id": "c", "context": {"a": "x" * 40_000}}, "context"),
+        ({"customer_id": "c", "surprise": 1}, "surprise"),
+    ],
+)
+async def test_bad_input_names_the_field(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    answer = await client.post("/v1/decisions", json=body)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["field"] == field
+    batch = await client.post("/v1/decisions/batch", json={"requests": [{"customer_id": "ok"}, body]})
+    assert batch.status_code == 422
+    assert batch.json()["errors"][0]["field"] == f"requests[1].{field}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b'{"customer_id": NaN}',
+        b'{"customer_id":"c","context":{"a":Infinity}}',
+        b"\xff",
+    ],
+)
+async def test_what_is_no_request_is_a_problem(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/v1/decisions", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 422}
+    assert answer.json()["errors"]
+
+
+async def test_deep_context_is_refused(client: httpx.AsyncClient) -> None:
+    deep = b'{"customer_id":"c","context":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}"
+    answer = await client.post("/v1/decisions", content=deep)
+    assert answer.status_code in {400, 422}
+
+
+async def test_a_batch_answers_in_order_and_has_a_limit(client: httpx.AsyncClient) -> None:
+    asked = [{"customer_id": f"c{n}"} for n in range(230)]
+    done = (await client.post("/v1/decisions/batch", json={"requests": asked})).json()["decisions"]
+    assert [decision["customer_id"] for decision in done] == [request["customer_id"] for request in asked]
+    over = await client.post("/v1/decisions/batch", json={"requests": [{"customer_id": "c"}] * 1_001})
+    assert over.json()["errors"][0]["field"] == "requests"
+
+
+async def test_keys_are_needed(client: httpx.AsyncClient) -> None:
+    for method, path in (("POST", "/v1/decisions"), ("GET", "/v1/decisions/x"), ("GET", "/v1/offers")):
+        answer = await client.request(method, path, headers={"authorization": ""})
+        assert answer.status_code == 401
+
+
+async def test_the_schema_describes_the_body(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    content = schema["paths"]["/v1/decisions"]["post"]["requestBody"]["content"]["application/json"]
+    assert "top_k" in content["schema"]["properties"]
+    batch = schema["paths"]["/v1/decisions/batch"]["post"]["requestBody"]["content"]["application/json"]
+    assert "customer_id" in batch["schema"]["properties"]["requests"]["items"]["properties"]

@@ -292,12 +292,14 @@ def erase_customers(connection: Connection, customer_ids: Sequence[str]) -> int:
 
 
 def backlog(connection: Connection) -> tuple[int, int]:
-    """(events that wait for their effects, events in the inbox): for readiness and metrics."""
+    """(events that wait for their effects, events that were set aside): for readiness and metrics."""
     unapplied = select(func.count()).select_from(inbox).where(inbox.c.applied_at.is_(None))
-    return (
-        connection.execute(unapplied).scalar_one(),
-        connection.execute(select(func.count()).select_from(inbox)).scalar_one(),
-    )
+    return connection.execute(unapplied).scalar_one(), quarantined(connection)
+
+
+def size(connection: Connection) -> int:
+    """How many events are in the inbox."""
+    return connection.execute(select(func.count()).select_from(inbox)).scalar_one()
 
 
 def _events(connection: Connection, condition: Any, limit: int | None) -> list[Event]:

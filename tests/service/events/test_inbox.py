@@ -74,7 +74,7 @@ def put(database: Database, *rows: Mapping[str, Any]) -> int:
 
 def held(database: Database) -> tuple[int, int]:
     with database.read() as connection:
-        return inbox_store.backlog(connection)
+        return inbox_store.backlog(connection)[0], inbox_store.size(connection)
 
 
 def test_a_message_is_taken_once(database: Database) -> None:

@@ -1,0 +1,301 @@
+"""Customers over HTTP: what is known, answers, everything held, and nothing after an erasure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+from fastapi import FastAPI
+
+from features.event_log import EventLog
+from features.rows import CustomerRow, OnlineFeatures, open_online
+from features.tables import CUSTOMERS
+from models.propensity import Score
+from models.reasons import Reason
+from service.customers.erase_customer import CustomerEraser
+from service.customers.export_tables import export_customers
+from service.customers.join_histories import JoinHistories
+from service.customers.link_identities import LinkedIdentities
+from service.customers.look_up import CustomerReader
+from service.customers.routes import routes
+from service.customers.unsubscribe import Unsubscriber
+from service.customers.update_customers import update_customers
+from service.events import inbox_store
+from service.events.apply_events import Applier
+from service.events.events_lease import EventsLease
+from service.events.flush_events import Flusher
+from service.events.run_events import EventsRunner
+from service.settings import QuietHours
+from service.storage.database import Connection, Database
+from service.web.auth import Guard, create_key
+from service.web.problems import install_problem_handlers
+from tests.fakes.events import FixedClock, row
+
+CLOCK = FixedClock()
+
+
+class Churn:
+    """A served model."""
+
+    version = "4"
+    trained = {"labels_until": "2026-02-20T00:00:00"}  # noqa: RUF012
+
+    def score(self, row: CustomerRow) -> Score:
+        orders = row.values["orders_30d"]
+        return Score(0.25, "B", (Reason("orders_30d", f"{orders:.0f} orders", 0.5),), None, self.version)
+
+
+class Models:
+    """`ServedModels` with churn alone."""
+
+    def get(self, name: str, alias: str = "champion") -> Any:
+        return Churn() if (name, alias) == ("churn", "champion") else None
+
+    def status(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "churn", "alias": "champion", "version": "4", "wanted": "4", "problem": None},
+            {"name": "sync", "alias": None, "version": None, "wanted": None, "problem": "away"},
+        ]
+
+
+@dataclass
+class Stage:
+    """A database, a log, features and the routes over them."""
+
+    database: Database
+    log: EventLog
+    online: OnlineFeatures
+    runner: EventsRunner
+    unsubscriber: Unsubscriber
+    api: httpx.AsyncClient
+    home: Path
+
+    def put(self, *rows: dict[str, Any], flush: bool = False) -> None:
+        with self.database.write() as connection:
+            inbox_store.add_events(connection, rows, CLOCK.now())
+        if flush:
+            self.runner.finish()
+        else:
+            while self.runner.run_pass():
+                pass
+
+    async def get(self, path: str, status: int = 200) -> Any:
+        answer = await self.api.get(f"/v1/customers/{path}")
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+def decisions_erased(connection: Connection, ids: Any) -> int:
+    return len(ids)
+
+
+@pytest.fixture
+async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
+    log, online = EventLog(tmp_path / "events"), open_online(str(tmp_path / "online.db"))
+    lease, models = EventsLease(database), Models()
+    eraser = CustomerEraser(
+        database, log, CLOCK, lease, online, tmp_path, models, {"decisions": decisions_erased}  # type: ignore[arg-type]
+    )  # fmt: skip
+    applier = Applier(database, CLOCK, lease, [update_customers], online, LinkedIdentities())
+    joining = JoinHistories(database, log, lease, online)
+    runner = EventsRunner(applier, Flusher(database, log, CLOCK, lease), lease, [joining, eraser.finish_open])
+    exporters = {"decisions": lambda _, ids: [{"of": list(ids)}]}
+    reader = CustomerReader(database, log, online, models, CLOCK, QuietHours(), "UTC", exporters)  # type: ignore[arg-type]
+    unsubscriber = Unsubscriber(database, CLOCK)
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(database, CLOCK, Guard(database), reader, eraser, runner.exclusively, unsubscriber))
+    key = create_key(database, ("admin",), "test", CLOCK.now())
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", headers={"Authorization": f"Bearer {key}"}
+    ) as api:
+        yield Stage(database, log, online, runner, unsubscriber, api, tmp_path)
+    online.close()
+
+
+def order(message_id: str, customer: str | None = "c1", **message: Any) -> dict[str, Any]:
+    fields = {"properties": {"order_id": message_id, "revenue": 20}, "timestamp": "2026-03-01T11:00:00Z"}
+    return row(message_id, customer, "Order Completed", **{**fields, **message})
+
+
+async def test_a_customer_is_shown_with_features_scores_and_timeline(stage: Stage) -> None:
+    stage.put(row("i", type="identify", event=None, traits={"name": "Ann"}), order("o1"), flush=True)
+    stage.put(order("o2"))
+    shown = await stage.get("c1")
+    assert shown["traits"] == {"name": "Ann"}
+    assert shown["consents"] == {"profiling": True}
+    assert shown["features"]["orders_30d"] == 2
+    assert shown["scores"]["churn"] == {
+        "probability": 0.25, "tier": "B", "model_version": "4", "why": None,
+        "reasons": [{"feature": "orders_30d", "text": "2 orders", "effect": 0.5}],
+    }  # fmt: skip
+    assert shown["scores"]["lead"]["probability"] is None
+    assert "lead" in shown["scores"]["lead"]["why"]
+    assert {entry["message_id"] for entry in shown["timeline"]} == {"i", "o1", "o2"}
+    assert await stage.get("c1/scores") == shown["scores"]
+
+
+async def test_the_timeline_has_the_last_hundred(stage: Stage) -> None:
+    def at(number: int) -> str:
+        return (CLOCK.now() - timedelta(minutes=number)).isoformat()
+
+    stage.put(*(row(f"m{number}", timestamp=at(number)) for number in range(80)), flush=True)
+    stage.put(*(row(f"m{number}", timestamp=at(number)) for number in range(80, 150)))
+    timeline = (await stage.get("c1"))["timeline"]
+    assert [entry["message_id"] for entry in timeline] == [f"m{number}" for number in range(100)]
+
+
+async def test_ids_may_be_anything(stage: Stage) -> None:
+    stage.put(order("o1", "a/b é"))
+    assert (await stage.get("a%2Fb%20%C3%A9"))["customer_id"] == "a/b é"
+    assert (await stage.get("a%2Fb%20e%CC%81/scores"))["churn"]["probability"] == 0.25
+    assert (await stage.get("nobody", 404))["type"] == "urn:opportune:not-found"
+    await stage.get("x" * 2000, 422)
+    await stage.get("a%00b", 422)
+
+
+async def test_answers(stage: Stage) -> None:
+    body = {"email": {"marketing": True}, "profiling": False}
+    answer = await stage.api.put("/v1/customers/new/consents", json=body)
+    assert answer.json() == {"customer_id": "new", "consents": body}
+    again = await stage.api.put("/v1/customers/new/consents", json={"sms": {"marketing": False}})
+    assert again.json()["consents"] == {**body, "sms": {"marketing": False}}
+    assert (await stage.get("new"))["scores"]["churn"]["why"] == "the customer has opted out of profiling"
+    for wrong in ({"fax": {}}, {"email": {"marketing": "yes"}}, {"email": True}, {"email": {"A B": True}}, []):
+        refused = await stage.api.put("/v1/customers/new/consents", json=wrong)
+        assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+        assert refused.json()["errors"]
+
+
+async def test_send_times_are_allowed_hours_of_the_customers_zone(stage: Stage) -> None:
+    stage.put(order("o1", context={"timezone": "Asia/Tokyo"}))
+    path = "c1/send-times?channel=email&from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z&n=24"
+    told = await stage.get(path)
+    assert (told["timezone"], told["degraded"]) == ("Asia/Tokyo", ["no_model"])
+    hours = [datetime.fromisoformat(time["start"]) for time in told["send_times"]]
+    assert {hour.utcoffset() for hour in hours} == {timedelta(hours=9)}
+    assert {hour.hour for hour in hours} == set(range(8, 21))
+    assert set(told["send_times"][0]) >= {"start", "probability", "lift_over_default", "confidence"}
+    assert (await stage.get("nobody/send-times?channel=web"))["degraded"][:2] == [
+        "unknown_customer",
+        "default_timezone",
+    ]
+    backwards = "channel=email&from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z"
+    far, never = "channel=email&from=0001-01-01T00:00:00Z", "channel=email&from=never"
+    for wrong in ("", "channel=fax", "channel=email&n=0", backwards, far, never):
+        assert (await stage.get(f"c1/send-times?{wrong}", 422))["errors"]
+
+
+async def test_unsubscribing_by_link(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.put(order("o1"))
+    token = stage.unsubscriber.make_token("c1", "email")
+    shown = await stage.api.get(f"/u/{token}")
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<form method=" in shown.text
+    assert (await stage.get("c1"))["consents"] == {"profiling": True}
+    for _ in range(2):
+        done = await stage.api.post(f"/u/{token}", content=b"List-Unsubscribe=One-Click")
+        assert done.status_code == 200
+    stage.runner.run_pass()
+    monkeypatch.setattr(CLOCK, "time", CLOCK.now() + timedelta(minutes=1))
+    after = await stage.get("c1")
+    assert after["consents"]["email"] == {"marketing": False}
+    assert [entry["event"] for entry in after["timeline"]].count("Unsubscribed") == 1
+    assert after["features"]["unsubscribes_365d"] == 1
+    for wrong in ("x", token[:-1] + ("A" if token[-1] != "A" else "B"), token.replace(".", ""), "é", "a.b"):
+        assert (await stage.api.get(f"/u/{wrong}")).status_code == 404
+        assert (await stage.api.post(f"/u/{wrong}")).status_code == 404
+
+
+async def test_a_token_holds_over_restarts(stage: Stage) -> None:
+    token = stage.unsubscriber.make_token("ü/1", "sms")
+    link = Unsubscriber(stage.database, CLOCK).read_token(token)
+    assert link is not None
+    assert (link.customer_id, link.channel) == ("ü/1", "sms")
+
+
+async def test_history_of_a_visitor_joins_everywhere(stage: Stage) -> None:
+    stage.put(order("o1", None, userId=None, anonymousId="visitor"), flush=True)
+    stage.put(order("o2", None, userId=None, anonymousId="visitor"))
+    stage.put(row("i", type="identify", event=None, anonymousId="visitor", traits={"a": 1}))
+    stage.put(order("o3", None, userId=None, anonymousId="visitor"))
+    shown = await stage.get("visitor")
+    assert (shown["customer_id"], shown["other_ids"]) == ("c1", ["visitor"])
+    assert shown["features"]["orders_30d"] == 3
+    assert {entry["message_id"] for entry in shown["timeline"]} == {"o1", "o2", "o3", "i"}
+    stage.runner.finish()
+    assert set(stage.log.scan().collect()["customer_id"]) == {"c1"}
+    assert stage.online.read(["visitor"], CLOCK.now()) == [None]
+
+
+async def test_the_export_has_everything(stage: Stage) -> None:
+    stage.put(row("u", event="Unsubscribed"), order("o1"), flush=True)
+    stage.put(order("o2"))
+    export = await stage.get("c1/export")
+    assert {event["message_id"] for event in export["events"]} == {"u", "o1", "o2"}
+    assert export["events"][0]["properties"] is not None
+    assert export["consent_record"][0]["channel"] == "email"
+    assert export["decisions"] == [{"of": ["c1"]}]
+
+
+async def test_erasure_leaves_nothing(stage: Stage) -> None:
+    stage.put(order("o0", None, userId=None, anonymousId="visitor"), order("other", "c2"), flush=True)
+    stage.put(row("i", type="identify", event=None, anonymousId="visitor"), row("u", event="Unsubscribed"))
+    tables = stage.home / "tables"
+    assert export_customers(stage.database, tables / "customers.parquet") == 2
+    answer = await stage.api.delete("/v1/customers/c1")
+    assert answer.status_code == 200
+    erased = answer.json()
+    assert erased["complete"] is True
+    assert erased["models"] == []  # first seen after the training data ended
+    counts = erased["erased"]
+    assert (counts["profile"], counts["consents"], counts["decisions"], counts["tables"]) == (1, 1, 2, 1)
+    assert counts["events"] + counts["inbox"] == 3
+    await stage.get("c1", 404)
+    await stage.get("visitor", 404)
+    assert stage.log.scan().collect()["customer_id"].to_list() == ["c2"]
+    assert stage.online.read(["c1", "visitor"], CLOCK.now()) == [None, None]
+    assert pl.read_parquet(tables / "customers.parquet")["customer_id"].to_list() == ["c2"]
+    with stage.database.read() as connection:
+        for table in inbox_store.metadata.tables.values():
+            kept = repr(connection.execute(table.select()).all())
+            assert "visitor" not in kept, table.name
+    again = await stage.api.delete("/v1/customers/c1")
+    assert again.json()["erased"]["profile"] == 0
+
+
+async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None:
+    stage.put(order("o1", timestamp="2026-01-01T00:00:00Z"))
+    erased = (await stage.api.delete("/v1/customers/c1")).json()
+    assert erased["models"] == [{"name": "churn", "version": "4", "alias": "champion"}]
+
+
+async def test_an_erasure_that_died_is_finished_by_the_next_process(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.put(order("o1"), flush=True)
+
+    def killed(_: Any) -> int:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.log, "erase", killed)
+        assert (await stage.api.delete("/v1/customers/c1")).status_code == 500
+    assert stage.log.scan().collect().height == 1
+    stage.runner.run_pass()
+    assert stage.log.scan().collect().height == 0
+
+
+async def test_customers_are_exported_as_training_reads_them(stage: Stage) -> None:
+    stage.put(row("i", type="identify", event=None, traits={"segments": ["vip"], "locale": "de-AT"}), order("o", "c2"))
+    path = stage.home / "tables" / "customers.parquet"
+    assert export_customers(stage.database, path) == 2
+    table = CUSTOMERS.validate(pl.read_parquet(path))
+    assert table["segments"].to_list() == [["vip"], []]

@@ -20,8 +20,6 @@ RULES = (
     "not_started",
     "ended",
     "eligibility",
-    "missing_feature",
-    "eligibility_error",
     "offer_cap",
     "budget",
 )
@@ -129,9 +127,9 @@ def _offer_failures(case: Case, offer: Offer) -> Iterator[Failure]:
 def _asked(case: Case, expression: str) -> Iterator[Failure]:
     answer = case.answers[expression]
     if answer.missing is not None:
-        yield Failure("missing_feature", f"the rule needs '{answer.missing}', which is not known of this customer")
+        yield Failure("eligibility", f"the rule needs '{answer.missing}', which is not known of this customer")
     elif answer.problem is not None:
-        yield Failure("eligibility_error", f"the rule cannot be told: {answer.problem}")
+        yield Failure("eligibility", f"the rule cannot be told: {answer.problem}")
     elif not answer.holds:
         yield Failure("eligibility", f"does not hold: {expression}")
 

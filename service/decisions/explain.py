@@ -34,7 +34,6 @@ _FLIPS = {
     "not_started": "{offer} can be sent from {until} on.",
     "offer_cap": "{offer} can be sent again from {until} on.",
     "budget": "{offer} has budget again from {until} on.",
-    "missing_feature": "{offer} could be sent if this were known: {detail}.",
 }
 
 

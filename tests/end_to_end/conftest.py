@@ -34,6 +34,7 @@ class Service:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.children: list[subprocess.Popen[bytes]] = []
+        self.clients: list[httpx.Client] = []
 
     def run(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """One command to its end."""
@@ -84,6 +85,8 @@ class Service:
         self.process.wait(10)
 
     def stop(self) -> None:
+        for client in self.clients:
+            client.close()
         for child in self.children:
             if child.poll() is None:
                 child.terminate()
@@ -97,9 +100,9 @@ class Service:
 
     def client(self, *scopes: str) -> httpx.Client:
         """An HTTP client whose key has these scopes."""
-        return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key(*scopes)}"}, timeout=30, trust_env=False
-        )
+        headers = {"Authorization": f"Bearer {self.key(*scopes)}"}
+        self.clients.append(httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False))
+        return self.clients[-1]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from segment.analytics import request
 from segment.analytics.client import Client
 
 from tests.end_to_end.conftest import Service, eventually
@@ -54,6 +55,7 @@ def test_events_of_the_library_change_a_decision(service: Service, gzip: bool) -
     )
     library.flush()
     library.join()
+    request._session.close()  # the library keeps one for the process
     assert errors == []
 
     def offered() -> bool:

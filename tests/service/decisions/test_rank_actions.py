@@ -91,7 +91,7 @@ def test_consent_suppression_dates_channels_and_rules_exclude(desk: Desk) -> Non
     assert ("later", "sms", "not_started") in found
     assert ("buyers", "sms", "eligibility") in found
     assert ("plain", "sms", "eligibility") in found
-    assert ("unknown", "sms", "missing_feature") in found
+    assert ("unknown", "sms", "eligibility") in found
     assert ("push", None, "offer_channel") in found
     assert {(action["offer_id"], action["channel"]) for action in decision["actions"]} <= {("fine", "sms")}
     kept = record(desk, decision)
@@ -118,7 +118,7 @@ def test_profiling_opt_out_decides_without_anything_known(desk: Desk) -> None:
     assert kept["contextless"] == "profiling_opt_out"
     assert (kept["customer"]["traits"], kept["customer"]["segments"]) == ({}, [])
     assert kept["customer"]["timezone"] == "Asia/Tokyo"  # quiet hours are no profiling
-    assert ("b", "email", "missing_feature") in rules(decision)
+    assert ("b", "email", "eligibility") in rules(decision)
     assert all(action["probability"] == 0.1 for action in decision["actions"])
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from service.journeys import conditions
-from service.journeys.collaborators import Collaborators
+from service.journeys.collaborators import Collaborators, DecisionRequest
 from service.journeys.commands import (
     Answer,
     AskDecision,
@@ -36,6 +37,9 @@ from service.journeys.enrolment_store import Enrolment
 from service.journeys.intent_store import intent_key
 from service.journeys.local_time import zone_or
 from service.journeys.transitions import answered
+
+log = logging.getLogger(__name__)
+_TOGETHER = 100
 
 
 @dataclass(slots=True)
@@ -83,52 +87,97 @@ def forget_counts(runs: Iterable[Run]) -> None:
         run.undecided.clear()
 
 
-def carry_out(run: Run, ask: Collaborators) -> Answer:
-    """The answer to a command. Whatever a collaborator raises comes through."""
-    command, customer_id, now = run.command, run.customer_id, run.moment.now
+def carry_out(runs: Sequence[Run], ask: Collaborators) -> list[Answer | Exception]:
+    """The answers to commands that send nothing, in the runs' order; an exception where one could not be had.
+
+    Like questions are asked together. When that fails each is asked by itself, so that one customer's fault is his.
+    """
+    groups: dict[object, list[int]] = {}
+    for place, run in enumerate(runs):
+        groups.setdefault(_likeness(run.command), []).append(place)
+    answers: dict[int, Answer | Exception] = {}
+    for places in groups.values():
+        for start in range(0, len(places), _TOGETHER):
+            some = places[start : start + _TOGETHER]
+            answers |= dict(zip(some, _ask([runs[place] for place in some], ask), strict=True))
+    return [answers[place] for place in range(len(runs))]
+
+
+def _likeness(command: Command) -> object:
     match command:
+        case Assign() | ChangeSegments():
+            return command
+    return type(command)
+
+
+def _ask(runs: Sequence[Run], ask: Collaborators) -> Sequence[Answer | Exception]:
+    try:
+        answers = _answers(runs, ask)
+        if len(answers) != len(runs):
+            raise RuntimeError(f"{len(runs)} questions got {len(answers)} answers")
+        return answers
+    except Exception as fault:
+        if len(runs) == 1:
+            return [fault]
+        log.warning("%d questions together failed; each is asked by itself", len(runs), exc_info=True)
+        return [_ask([run], ask)[0] for run in runs]
+
+
+def _answers(runs: Sequence[Run], ask: Collaborators) -> Sequence[Answer]:
+    ids, now = [run.customer_id for run in runs], runs[0].moment.now
+    match runs[0].command:
         case AskZone():
-            zone, known = zone_or(ask.zone_of(customer_id), ask.default_zone)
-            return ZoneIs(zone.key, known)
-        case AskGoodHour(channel, start, end):
-            return GoodHourIs(ask.good_hour(customer_id, channel, start, end))
-        case Evaluate(expressions):
-            return _evaluate(run, expressions, ask)
+            zones = ask.zones(ids)
+            found = [zone_or(zones.get(one), ask.default_zone) for one in ids]
+            return [ZoneIs(zone.key, known) for zone, known in found]
+        case AskGoodHour():
+            return [_good_hour(run, ask) for run in runs]
+        case Evaluate():
+            facts = ask.facts(ids, now)
+            return [_evaluate(run, facts[run.customer_id]) for run in runs]
         case AskDecision():
-            return Decided(_decide(run, command, ask))
+            return [Decided(decision) for decision in ask.decide([_request(run) for run in runs])]
         case Assign(experiment):
-            return Assigned(ask.assign(experiment, customer_id, now))
+            arms = ask.assign(experiment, ids, now)
+            return [Assigned(arms.get(one)) for one in ids]
         case ChangeSegments(add, remove):
-            ask.change_segments(customer_id, add, remove, now)
-            return Done()
-    raise TypeError(f"{type(command).__name__} is not carried out here")
+            ask.change_segments(ids, add, remove, now)
+            return [Done()] * len(runs)
+    raise TypeError(f"{type(runs[0].command).__name__} is not carried out here")
 
 
-def _decide(run: Run, command: AskDecision, ask: Collaborators) -> Mapping[str, Any]:
-    context = {"journey": run.journey.id, "step": command.step} | dict(command.context)
-    return ask.decide(
+def _good_hour(run: Run, ask: Collaborators) -> GoodHourIs:
+    assert isinstance(run.command, AskGoodHour)
+    return GoodHourIs(ask.good_hour(run.customer_id, run.command.channel, run.command.start, run.command.end))
+
+
+def _request(run: Run) -> DecisionRequest:
+    command = run.command
+    assert isinstance(command, AskDecision)
+    return DecisionRequest(
         customer_id=run.customer_id,
         placement=command.placement,
         channels=command.channels,
-        context=context,
         at=run.moment.now,
-        offers=command.offers,
         key=intent_key(run.enrolment.id, command.step, command.visit),
+        offers=command.offers,
+        context={"journey": run.journey.id, "step": command.step} | dict(command.context),
     )
 
 
-def _evaluate(run: Run, expressions: tuple[str, ...], ask: Collaborators) -> Evaluated:
+def _evaluate(run: Run, facts: Mapping[str, Any]) -> Evaluated:
     """Stops at the first that holds: the others are not needed."""
-    values = branch_values(run, ask.facts(run.customer_id, run.moment.now))
+    assert isinstance(run.command, Evaluate)
+    values = branch_values(run, facts)
     verdicts: list[bool] = []
-    for expression in expressions:
+    for expression in run.command.expressions:
         answer = conditions.holds(expression, conditions.BRANCH, values)
         if answer.missing is not None or answer.problem is not None:
             run.undecided.append(run.state.step or "")
         verdicts.append(answer.holds)
         if answer.holds:
             break
-    return Evaluated((*verdicts, *([False] * (len(expressions) - len(verdicts)))))
+    return Evaluated((*verdicts, *([False] * (len(run.command.expressions) - len(verdicts)))))
 
 
 def branch_values(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:

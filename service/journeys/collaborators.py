@@ -1,93 +1,90 @@
-"""What the runner asks of the rest of the service; wiring gives it. Nothing here is known of journeys' rows."""
+"""What the runner asks of the rest of the service; wiring gives it. Everything is asked for many customers at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from service.storage.database import Connection
 
-Verdict = bool | str
-"""True: yes. False, or the reason in words: no."""
-
-
 RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]
 """(connection, Segment messages, now): into the inbox, in the caller's transaction, each once by its `messageId`."""
 
 
-class Decide(Protocol):
-    """Decides as `POST /v1/decisions` does and records it. `key` names the visit of the step that asks: a repeated key
-    after a crash may be answered with the first decision.
-    """
+@dataclass(frozen=True, slots=True)
+class DecisionRequest:
+    """One decision asked for. `key` names the visit of the step that asks; after a crash it may come again."""
 
-    def __call__(
-        self,
-        *,
-        customer_id: str,
-        placement: str,
-        channels: Sequence[str],
-        context: Mapping[str, Any],
-        at: datetime,
-        offers: Sequence[str] | None,
-        key: str,
-    ) -> Mapping[str, Any]: ...
-
-
-def _any_content(content: Mapping[str, Any], offer_id: str | None) -> Verdict:
-    return True
-
-
-def _no_url(customer_id: str, channel: str, decision_id: str | None) -> str | None:
-    return None
-
-
-def _no_hour(customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
-    return None
-
-
-def _no_members(segment: str) -> Iterable[str]:
-    return ()
+    customer_id: str
+    placement: str
+    channels: tuple[str, ...]
+    at: datetime
+    key: str
+    offers: tuple[str, ...] | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Collaborators:
-    """All of them are called outside transactions, but for `record_events`, which writes in the caller's.
+class Clearance:
+    """Whether a message may go out on a channel now: `against` is the reason why not (consent, suppression).
 
-    decide: see `Decide`.
-    may_send: (customer, channel) -> whether a message may go out now (consent, suppression, erased).
-    quiet_until: (customer, channel, at) -> the end of the quiet hours in which `at` lies, or None.
-    zone_of: the customer's IANA zone, or None where it is not known.
-    facts: (customer, at) -> `{"traits", "segments", "features", "scores"}` for branches.
-    recipient: (customer, channel) -> the address (e-mail, phone number, token), or None.
-    record_events: (connection, Segment messages, now): into the inbox, each once by its `messageId`.
-    change_segments: (customer, segment to enter, segment to leave or None, at).
-    assign: (experiment, customer, at) -> the arm, its exposure recorded; None: not in the experiment.
-    good_hour: (customer, channel, start, end) -> the best allowed time, or None.
-    content_ok: (content, offer) -> whether this variant may still be sent.
-    unsubscribe_url: (customer, channel, decision) -> the address `/u/{token}`.
-    members_of: the customers in a segment, for journeys that a segment enters.
+    `quiet_until` is the end of the quiet hours it is in. `to` is the address, where the channel needs one.
     """
 
-    decide: Decide
-    may_send: Callable[[str, str], Verdict]
-    quiet_until: Callable[[str, str, datetime], datetime | None]
-    zone_of: Callable[[str], str | None]
-    facts: Callable[[str, datetime], Mapping[str, Any]]
-    recipient: Callable[[str, str], str | None]
-    record_events: RecordEvents
-    change_segments: Callable[[str, str, str | None, datetime], object]
-    assign: Callable[[str, str, datetime], str | None]
-    good_hour: Callable[[str, str, datetime, datetime], datetime | None] = _no_hour
-    content_ok: Callable[[Mapping[str, Any], str | None], Verdict] = _any_content
-    unsubscribe_url: Callable[[str, str, str | None], str | None] = _no_url
-    members_of: Callable[[str], Iterable[str]] = _no_members
-    default_zone: str = "UTC"
+    against: str | None = None
+    quiet_until: datetime | None = None
+    to: str | None = None
 
 
-def reason_against(verdict: Verdict) -> str | None:
-    """Why not; None for yes."""
-    if verdict is True:
-        return None
-    return verdict if isinstance(verdict, str) and verdict else "not allowed"
+class Collaborators(Protocol):
+    """All are called outside transactions, but for `record_events`, which writes in the caller's. What they raise is
+    tried again later, for each customer by itself.
+    """
+
+    default_zone: str
+
+    def decide(self, requests: Sequence[DecisionRequest]) -> Sequence[Mapping[str, Any]]:
+        """Decisions as `POST /v1/decisions` answers them, recorded, in the order of the requests."""
+        ...
+
+    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> Mapping[str, Clearance]:
+        """Asked at the last moment before each send. A customer left out may not be sent to."""
+        ...
+
+    def copy_against(self, copies: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+        """(variant, offer) -> for each variant that must not be sent any more, why."""
+        ...
+
+    def zones(self, customer_ids: Sequence[str]) -> Mapping[str, str | None]:
+        """IANA zones, None where not known."""
+        ...
+
+    def facts(self, customer_ids: Sequence[str], at: datetime) -> Mapping[str, Mapping[str, Any]]:
+        """`{"traits", "segments", "features", "scores"}` of each, for branches."""
+        ...
+
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
+        """The best allowed time for a message; None where none is known."""
+        ...
+
+    def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> Mapping[str, str | None]:
+        """Each one's arm, the exposure recorded; None: not in the experiment."""
+        ...
+
+    def change_segments(self, customer_ids: Sequence[str], add: str, remove: str | None, at: datetime) -> None:
+        """Puts customers into a segment, and out of another."""
+        ...
+
+    def members_of(self, segment: str) -> Iterable[str]:
+        """The customers in a segment, for journeys that a segment enters."""
+        ...
+
+    def unsubscribe_url(self, customer_id: str, channel: str) -> str | None:
+        """The address `/u/{token}`."""
+        ...
+
+    def record_events(self, connection: Connection, messages: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        """Puts Segment messages into the inbox, each once by its `messageId`."""
+        ...

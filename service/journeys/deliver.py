@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.decisions.case import WORDED
 from service.journeys.carry_out import Run, counts_of, forget_counts
 from service.journeys.channels.message import Channel, Message, SendResult
-from service.journeys.collaborators import Collaborators, reason_against
-from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed, SendMessage
+from service.journeys.collaborators import Clearance, Collaborators
+from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed
 from service.journeys.enrolment_store import save
 from service.journeys.intent_store import (
     Mark,
@@ -81,12 +82,14 @@ class Delivering:
         fresh = []
         for parcel in parcels:
             parcel.intent = known.get(parcel.intent.key, parcel.intent)
-            answer = self._already(parcel, now) or self._not_yet(parcel, now)
+            answer = self._already(parcel, now)
             if answer is None:
                 fresh.append(parcel)
             else:
                 answers[parcel.id] = answer
-        for name, group in by_channel(self._write(fresh, now)):
+        loud, quiet = self._loud(fresh, now)
+        answers |= quiet
+        for name, group in by_channel(self._write(loud, now)):
             answers |= self._by(name, group, now)
         return answers
 
@@ -102,16 +105,34 @@ class Delivering:
         self._mark([Mark(intent.key, "uncertain", detail, intent.attempts, now)], [], now)
         return Delivered("uncertain", detail)
 
-    def _not_yet(self, parcel: Parcel, now: datetime) -> Result | None:
-        if isinstance(parcel.command, CallWebhook):
-            return None
+    def _loud(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], Results]:
+        """Those that are not in quiet hours; the others come again after them, and no intent is written yet."""
+        loud, answers = [], Results()
+        for name, group in by_channel(parcels):
+            found = self._clearances(name, group, now)
+            for parcel in group:
+                clearance = found[parcel.id]
+                if isinstance(clearance, Broke):
+                    answers[parcel.id] = clearance
+                elif clearance.quiet_until is None or isinstance(parcel.command, CallWebhook):
+                    loud.append(parcel)
+                else:
+                    until = max(clearance.quiet_until, now + timedelta(seconds=1))
+                    answers[parcel.id] = Postponed(until, "quiet hours")
+        return loud, answers
+
+    def _clearances(self, name: str, parcels: Sequence[Parcel], now: datetime) -> dict[str, Clearance | Broke]:
+        """What stands against each message now; webhook steps are no messages and need none."""
+        if not parcels or isinstance(parcels[0].command, CallWebhook):
+            return {parcel.id: Clearance() for parcel in parcels}
         try:
-            quiet = self._ask.quiet_until(parcel.run.customer_id, parcel.intent.channel, now)
+            found = self._ask.clear([parcel.intent.customer_id for parcel in parcels], name, now)
+            gone = Clearance("nothing is known of this customer")
+            return {parcel.id: found.get(parcel.intent.customer_id, gone) for parcel in parcels}
         except Exception as fault:
-            return _broke(parcel, fault)
-        if quiet is None:
-            return None
-        return Postponed(max(quiet, now + timedelta(seconds=1)), "quiet hours")
+            if len(parcels) == 1:
+                return {parcels[0].id: _broke(parcels[0], fault)}
+        return {key: value for parcel in parcels for key, value in self._clearances(name, [parcel], now).items()}
 
     def _write(self, parcels: Sequence[Parcel], now: datetime) -> list[Parcel]:
         """Writes the intents and where their runs stand, for the runs that are still ours."""
@@ -198,19 +219,18 @@ class Delivering:
         """
         with self._database.read() as connection:
             there = sendable(connection, [parcel.intent.key for parcel in parcels])
+        parcels = [parcel for parcel in parcels if parcel.intent.key in there]
+        clearances = self._clearances(parcels[0].intent.channel, parcels, now) if parcels else {}
+        stale = self._ask.copy_against(_copies(parcels))
         allowed, answers, refused = [], Results(), []
         for parcel in parcels:
-            if parcel.intent.key not in there:
+            clearance = clearances[parcel.id]
+            if isinstance(clearance, Broke):
+                answers[parcel.id] = clearance
                 continue
-            try:
-                against = self._against(parcel)
-                if against is None and not isinstance(parcel.command, OpenTask):
-                    parcel.message = self._message(parcel)
-                    against = self._unaddressed(parcel)
-            except Exception as fault:
-                answers[parcel.id] = _broke(parcel, fault)
-                continue
+            against = _against(parcel, clearance, stale)
             if against is None:
+                parcel.message = self._message(parcel, clearance.to)
                 allowed.append(parcel)
             else:
                 refused.append(_mark(parcel, against.outcome, against.detail, now))
@@ -218,25 +238,7 @@ class Delivering:
         self._mark(refused, [], now)
         return allowed, answers
 
-    def _against(self, parcel: Parcel) -> Delivered | None:
-        """Why a message must not go out."""
-        command, intent = parcel.command, parcel.intent
-        if isinstance(command, CallWebhook):
-            return None
-        reason = reason_against(self._ask.may_send(intent.customer_id, intent.channel))
-        content = command.action.get("content") if command.action else None
-        if reason is None and content:
-            reason = reason_against(self._ask.content_ok(content, intent.offer_id))
-        return None if reason is None else Delivered("blocked", reason)
-
-    def _unaddressed(self, parcel: Parcel) -> Delivered | None:
-        if parcel.intent.channel in _ADDRESSED and isinstance(parcel.command, SendMessage):
-            assert parcel.message is not None
-            if not parcel.message.to:
-                return Delivered("failed", f"the customer has no address for {parcel.intent.channel}")
-        return None
-
-    def _message(self, parcel: Parcel) -> Message:
+    def _message(self, parcel: Parcel, to: str | None) -> Message | None:
         intent, command = parcel.intent, parcel.command
         plain = Message(
             key=intent.key,
@@ -250,9 +252,10 @@ class Delivering:
         )
         if isinstance(command, CallWebhook):
             return replace(plain, to=command.url, payload=dict(command.payload))
-        assert isinstance(command, SendMessage)
-        to = self._ask.recipient(intent.customer_id, intent.channel) if intent.channel != "webhook" else None
-        url = self._ask.unsubscribe_url(intent.customer_id, intent.channel, intent.decision_id)
+        if isinstance(command, OpenTask):
+            return None
+        to = None if intent.channel == "webhook" else to
+        url = self._ask.unsubscribe_url(intent.customer_id, intent.channel)
         return replace(plain, to=to, content=command.action.get("content") or {}, unsubscribe_url=url)
 
     def _note(self, results: Sequence[tuple[Parcel, SendResult]], now: datetime) -> Results:
@@ -285,6 +288,29 @@ class Delivering:
             if events:
                 self._ask.record_events(connection, events, now)
             mark_intents(connection, marks)
+
+
+def _copies(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
+    pairs = {(parcel.intent.variant_id, parcel.intent.offer_id) for parcel in parcels}
+    return sorted((variant, offer) for variant, offer in pairs if variant and offer)
+
+
+def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> Delivered | None:
+    """Why a message must not go out."""
+    command, intent = parcel.command, parcel.intent
+    if isinstance(command, CallWebhook):
+        return None
+    if clearance.against is not None:
+        return Delivered("blocked", clearance.against)
+    if isinstance(command, OpenTask):
+        return None
+    if intent.channel in WORDED and not command.action.get("content"):
+        return Delivered("blocked", f"no approved copy for offer {intent.offer_id} by {intent.channel}")
+    if intent.variant_id in stale:
+        return Delivered("blocked", stale[intent.variant_id or ""])
+    if intent.channel in _ADDRESSED and not clearance.to:
+        return Delivered("failed", f"the customer has no address for {intent.channel}")
+    return None
 
 
 def _broke(parcel: Parcel, fault: Exception) -> Broke:

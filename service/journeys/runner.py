@@ -18,6 +18,7 @@ from service.journeys.carry_out import Run, carry_out, counts_of, forget_counts
 from service.journeys.channels.message import Channel
 from service.journeys.collaborators import Collaborators
 from service.journeys.commands import (
+    Answer,
     CallWebhook,
     Delivered,
     End,
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 Heartbeat = Callable[[str, datetime, Mapping[str, object]], object]
 NAME = "journeys"
+_TOGETHER = 100
 _LITTLE = timedelta(seconds=1)
 _Deliveries = (SendMessage, OpenTask, CallWebhook)
 
@@ -209,10 +211,7 @@ class Runner:
         tally.counts["moved"] += len(claimed)
         while going := [run for run in runs if not run.rests]:
             sending = [run for run in going if isinstance(run.command, _Deliveries)]
-            for run in going:
-                if not isinstance(run.command, _Deliveries):
-                    self._answer(run)
-                    self._renew()
+            self._answer([run for run in going if not isinstance(run.command, _Deliveries)])
             if sending:
                 self._send(sending, now, tally)
         self._save(runs, now, tally)
@@ -254,9 +253,18 @@ class Runner:
                 found[key] = f"the definition cannot be read: {fault}"[:500]
         return found
 
-    def _answer(self, run: Run) -> None:
+    def _answer(self, runs: Sequence[Run]) -> None:
+        for start in range(0, len(runs), _TOGETHER):
+            some = runs[start : start + _TOGETHER]
+            for run, answer in zip(some, carry_out(some, self._ask), strict=True):
+                self._take(run, answer)
+            self._renew()
+
+    def _take(self, run: Run, answer: Answer | Exception) -> None:
         try:
-            run.take(carry_out(run, self._ask))
+            if isinstance(answer, Exception):
+                raise answer
+            run.take(answer)
         except Exception as fault:
             self._fail(run, fault)
 
@@ -278,10 +286,7 @@ class Runner:
             else:
                 if isinstance(answer, Delivered):
                     tally.counts[answer.outcome] += 1
-                try:
-                    run.take(answer)
-                except Exception as fault:
-                    self._fail(run, fault)
+                self._take(run, answer)
 
     def _fail(self, run: Run, fault: Exception) -> None:
         where = f"enrolment {run.enrolment.id} of journey {run.journey.id}, step {run.state.step}"

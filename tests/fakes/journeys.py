@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.journeys.channels.message import Message, SendResult
-from service.journeys.collaborators import Collaborators, Verdict
+from service.journeys.collaborators import Clearance, DecisionRequest
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
@@ -51,44 +51,48 @@ class FakeService:
     segments: list[tuple[str, str, str | None]] = field(default_factory=list)
     failing: int = 0
 
-    def decide(self, *, customer_id: str, key: str, **_: Any) -> Mapping[str, Any]:
+    default_zone: str = "UTC"
+
+    def decide(self, requests: Sequence[DecisionRequest]) -> list[dict[str, Any]]:
         if self.failing:
             self.failing -= 1
             raise ConnectionError("the decisions are away")
-        self.decided.append((customer_id, key))
-        return {"decision_id": f"d-{key}", "arm": "model", "actions": [dict(action) for action in self.actions]}
+        self.decided += [(request.customer_id, request.key) for request in requests]
+        return [
+            {"decision_id": f"d-{one.key}", "arm": "model", "actions": [dict(action) for action in self.actions]}
+            for one in requests
+        ]
 
-    def may_send(self, customer_id: str, channel: str) -> Verdict:
-        return self.forbidden.get(customer_id, True)
+    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> dict[str, Clearance]:
+        quiet = self.quiet if self.quiet is not None and self.quiet > at else None
+        return {one: Clearance(self.forbidden.get(one), quiet, f"{one}@example.com") for one in customer_ids}
 
-    def content_ok(self, content: Mapping[str, Any], offer_id: str | None) -> Verdict:
-        return "the copy is no longer approved" if content.get("variant_id") in self.withdrawn else True
+    def copy_against(self, copies: Sequence[tuple[str, str]]) -> dict[str, str]:
+        return {variant: "the copy is no longer approved" for variant, _ in copies if variant in self.withdrawn}
 
-    def record_events(self, connection: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -> None:
-        self.events += events
+    def zones(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        return dict.fromkeys(customer_ids, self.zone)
 
-    def change_segments(self, customer_id: str, add: str, remove: str | None, at: datetime) -> None:
-        self.segments.append((customer_id, add, remove))
+    def facts(self, customer_ids: Sequence[str], at: datetime) -> dict[str, Any]:
+        return dict.fromkeys(customer_ids, self.known)
+
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
+        return self.hour
+
+    def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> dict[str, str | None]:
+        return {one: self.arms.get(one) for one in customer_ids}
+
+    def change_segments(self, customer_ids: Sequence[str], add: str, remove: str | None, at: datetime) -> None:
+        self.segments += [(one, add, remove) for one in customer_ids]
 
     def members_of(self, segment: str) -> Iterable[str]:
         return self.members.get(segment, [])
 
-    def collaborators(self) -> Collaborators:
-        return Collaborators(
-            decide=self.decide,
-            may_send=self.may_send,
-            quiet_until=lambda customer, channel, at: self.quiet if self.quiet and self.quiet > at else None,
-            zone_of=lambda customer: self.zone,
-            facts=lambda customer, at: self.known,
-            recipient=lambda customer, channel: f"{customer}@example.com",
-            record_events=self.record_events,
-            change_segments=self.change_segments,
-            assign=lambda experiment, customer, at: self.arms.get(customer),
-            good_hour=lambda customer, channel, start, end: self.hour,
-            content_ok=self.content_ok,
-            unsubscribe_url=lambda customer, channel, decision: f"https://x.test/u/{customer}",
-            members_of=self.members_of,
-        )
+    def unsubscribe_url(self, customer_id: str, channel: str) -> str | None:
+        return f"https://x.test/u/{customer_id}"
+
+    def record_events(self, connection: Connection, messages: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        self.events += messages
 
 
 @dataclass
@@ -124,7 +128,7 @@ class Stage:
         return Runner(
             self.database,
             self.clock,
-            self.service.collaborators(),
+            self.service,
             {"email": self.email, **channels},
             options=self.options,
             definitions=self.definitions,

@@ -119,6 +119,30 @@ def test_consent_is_asked_again_at_the_send(stage: Stage) -> None:
     assert stage.standing("anna").state.reason == "lost"
 
 
+def test_an_action_without_approved_words_is_not_sent(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.service.actions = [{"rank": 1, "offer_id": "o1", "channel": "email", "content": None}]
+    assert stage.runner().run_due().blocked == 1
+    assert stage.email.tried == []
+
+
+def test_one_customers_fault_does_not_hold_up_the_others(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    decide = stage.service.decide
+
+    def picky(requests):  # type: ignore[no-untyped-def]
+        if any(request.customer_id == "c3" for request in requests):
+            raise ValueError("not c3")
+        return decide(requests)
+
+    stage.service.decide = picky  # type: ignore[method-assign]
+    for number in range(6):
+        stage.enrol(f"c{number}")
+    assert stage.runner().run_due() == PassReport(moved=6, sent=5, ended=5, retried=1)
+    assert stage.standing("c3").problem == "ValueError: not c3"
+
+
 def test_copy_that_was_taken_back_is_not_sent(stage: Stage) -> None:
     stage.journey(DECIDE, SEND)
     stage.enrol("anna")
@@ -134,13 +158,11 @@ def test_erasure_and_archiving_stop_rows_that_are_being_worked_on(stage: Stage) 
     stage.enrol("ben", "k")
     decide = stage.service.decide
 
-    def meanwhile(**request):  # type: ignore[no-untyped-def]
+    def meanwhile(requests):  # type: ignore[no-untyped-def]
         with stage.database.write() as connection:
-            if request["customer_id"] == "anna":
-                assert erase_customer(connection, "anna")["enrollments"] == 1
-            else:
-                change_status(connection, "k", "archive", T0)
-        return decide(**request)
+            assert erase_customer(connection, "anna")["enrollments"] == 1
+            change_status(connection, "k", "archive", T0)
+        return decide(requests)
 
     stage.service.decide = meanwhile  # type: ignore[method-assign]
     report = stage.runner().run_due()

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.offers import OfferInfo
+from features.rows import CustomerRow
+from features.tables import DECISIONS, EVENTS, OFFERS, OUTCOMES
+from training import challenger
+from training.evaluate import evaluate
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CHANCE = {"a": 0.30, "b": 0.15, "c": 0.05}
+VALUE = {"a": 1.0, "b": 4.0, "c": 2.0}
+
+
+def write_log(home: Path, decisions: int = 6_000, **changes: Any) -> None:
+    """Decisions by chance between three offers and nothing (propensities .4 .3 .2 .1), with their true responses."""
+    random = np.random.default_rng(2)
+    names: list[str | None] = ["a", "b", "c", None]
+    p = np.array(changes.get("propensities", [0.4, 0.3, 0.2, 0.1]))
+    rows, outcomes = [], []
+    for n in range(decisions):
+        chosen = int(random.choice(4, p=p))
+        arm = changes.get("arms", ["model", "random"])[n % 2]
+        if arm == "business_as_usual":
+            chosen = 1
+        at = START + timedelta(minutes=n)
+        for index, name in enumerate(names):
+            rows.append(
+                {
+                    "decision_id": f"d{n}",
+                    "customer_id": f"c{n % 997}",
+                    "decided_at": at,
+                    "placement": "email",
+                    "arm": arm,
+                    "policy": "default",
+                    "policy_version": "1",
+                    "offer_id": name,
+                    "channel": "email" if name else None,
+                    "rank": 1 if index == chosen else None,
+                    "chosen": index == chosen,
+                    "propensity": float(p[index]),
+                    "probability": CHANCE[name] if name else None,
+                    "expected_value": CHANCE[name] * VALUE[name] if name else 0.0,
+                    "send_at": None,
+                }
+            )
+        name = names[chosen]
+        if name and random.random() < CHANCE[name]:
+            outcomes.append(("converted", n, name, at, False))
+        if random.random() < 0.2:
+            outcomes.append(("converted", n, name, at, True))  # machines earn nothing
+    frame = pl.DataFrame(
+        [
+            {
+                "decision_id": f"d{n}",
+                "customer_id": f"c{n % 997}",
+                "offer_id": name,
+                "channel": "email",
+                "kind": kind,
+                "at": at + timedelta(hours=1),
+                "value_cents": 100,
+                "machine": machine,
+                "message_id": f"m{i}",
+            }
+            for i, (kind, n, name, at, machine) in enumerate(outcomes)
+        ],
+        schema=OUTCOMES.schema,
+    )
+    offer = OFFERS.sample(3, 1).with_columns(
+        offer_id=pl.Series(list(VALUE)), value=pl.Series(list(VALUE.values())), cost=pl.lit(0.0)
+    )
+    tables = home / "tables"
+    tables.mkdir(parents=True)
+    DECISIONS.validate(pl.DataFrame(rows, schema=DECISIONS.schema)).write_parquet(tables / "decisions.parquet")
+    frame.write_parquet(tables / "outcomes.parquet")
+    offer.write_parquet(tables / "offers.parquet")
+
+
+def value(report: Any, measure: int, name: str) -> Any:
+    return next(e for e in report.measures[measure].estimates if e.name == name)
+
+
+def test_known_policies_get_their_true_values(tmp_path: Path) -> None:
+    write_log(tmp_path)
+    uniform = evaluate("uniform", tmp_path, matured_days=0)
+    assert uniform.refused is None
+    assert (uniform.decisions, uniform.customers) == (6_000, 997)
+    assert uniform.weights is not None
+    assert uniform.weights.mean == pytest.approx(1, abs=0.05)
+    truths = {
+        "uniform": (sum(CHANCE.values()) / 4, sum(CHANCE[n] * VALUE[n] for n in CHANCE) / 4),
+        "greedy": (CHANCE["b"], CHANCE["b"] * VALUE["b"]),
+    }
+    for policy, (rate, net) in truths.items():
+        report = evaluate(policy, tmp_path, matured_days=0)
+        for name in ("IPS", "SNIPS", "DR", "SNDR"):
+            assert value(report, 0, name).value == pytest.approx(rate, rel=0.12)
+            assert value(report, 1, name).low <= net <= value(report, 1, name).high
+    assert "effective sample size" in "\n".join(uniform.lines())
+
+
+def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:
+    write_log(tmp_path, arms=["random", "business_as_usual"])
+    report = evaluate("business-as-usual", tmp_path, matured_days=0)
+    assert report.decisions == 3_000  # its own arm has no propensities to learn from
+    assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["b"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "days", "word"),
+    [
+        ("uniform", {"propensities": [1.0, 0.0, 0.0, 0.0]}, 0, "propensity 0"),
+        ("greedy", {"propensities": [0.989, 0.001, 0.005, 0.005], "decisions": 1_000}, 0, "evidence"),
+        ("business-as-usual", {"decisions": 100}, 0, "no decision of the business_as_usual arm"),
+        ("uniform", {"decisions": 100}, 14, "older than 14 days"),
+        ("challenger", {"decisions": 100}, 0, "no challenger"),
+    ],
+)
+def test_what_the_log_cannot_tell_is_refused(
+    tmp_path: Path, policy: str, changes: dict[str, Any], days: float, word: str
+) -> None:
+    write_log(tmp_path, **changes)
+    report = evaluate(policy, tmp_path, matured_days=days)
+    assert word in (report.refused or "")
+    assert report.lines()[0].startswith(f"{policy}: no estimate")
+
+
+def test_without_a_log_and_with_an_unknown_policy(tmp_path: Path) -> None:
+    assert "exported" in (evaluate("uniform", tmp_path).refused or "")
+    with pytest.raises(ValueError, match="choose uniform"):
+        evaluate("nosuch", tmp_path)
+    for table, name in ((DECISIONS, "decisions"), (OUTCOMES, "outcomes"), (OFFERS, "offers")):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        table.empty().write_parquet(tmp_path / "tables" / f"{name}.parquet")
+    assert "empty" in (evaluate("uniform", tmp_path).refused or "")
+
+
+def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(tmp_path, decisions=400)
+    seen: list[CustomerRow | None] = []
+
+    class Challenger:
+        def score(
+            self, row: CustomerRow | None, offers: list[OfferInfo], channels: list[str], at: datetime
+        ) -> np.ndarray:
+            seen.append(row)
+            assert row is None or row.as_of == at
+            return np.array([[0.9 if offer.offer_id == "c" else 0.1] * len(channels) for offer in offers])
+
+    class Served:
+        def __init__(self, _: Path) -> None: ...
+
+        def refresh(self) -> bool:
+            return True
+
+        def get(self, name: str, alias: str) -> Any:
+            assert (name, alias) == ("next-offer", "challenger")
+            return Challenger()
+
+    monkeypatch.setattr(challenger, "ServedModels", Served)
+    event = EVENTS.sample(1, 3).with_columns(
+        customer_id=pl.lit("c1"), timestamp=pl.lit(START - timedelta(days=3)), received_at=pl.lit(START)
+    )
+    from features.event_log import EventLog
+
+    EventLog(tmp_path / "events").append(event.cast(dict(EVENTS.schema)), "part")
+    report = evaluate("challenger", tmp_path, matured_days=0)
+    assert report.refused is None
+    assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.08)
+    assert [row.customer_id for row in seen if row is not None] == ["c1"]
+    assert len(seen) == 400

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.off_policy import Estimate, clustered_error, estimates, mean_of, weights_of
+
+# Four decisions between two actions, logged with probability 1/2 each; the policy in question always takes action 1.
+TARGET = np.array([1.0, 0.0, 1.0, 1.0])
+PROPENSITY = np.array([0.5, 0.5, 0.5, 0.25])
+REWARD = np.array([1.0, 1.0, 0.0, 1.0])
+EACH = np.arange(4)
+
+
+def by_name(found: tuple[Estimate, ...]) -> dict[str, float]:
+    return {estimate.name: estimate.value for estimate in found}
+
+
+def test_by_hand() -> None:
+    w, weights = weights_of(TARGET, PROPENSITY, EACH)
+    assert w.tolist() == [2.0, 0.0, 2.0, 4.0]
+    assert weights.effective == pytest.approx(64 / 24)
+    assert (weights.largest, weights.mean) == (4.0, 2.0)
+    guess = np.full(4, 0.5)
+    found = by_name(estimates(w, REWARD, guess, guess, EACH))
+    assert found["IPS"] == pytest.approx((2 + 0 + 0 + 4) / 4)
+    assert found["SNIPS"] == pytest.approx(6 / 8)
+    # w (r - q) = 1, 0, -1, 2: mean 1/2
+    assert found["DR"] == pytest.approx(0.5 + 0.5)
+    assert found["SNDR"] == pytest.approx(0.5 + 2 / 8)
+
+
+def test_the_error_by_hand() -> None:
+    # influence -1, 1, -1, 1: as four customers sqrt(4 x 4/3)/4; as two whose decisions go together it is larger
+    influence = np.array([-1.0, 1.0, -1.0, 1.0])
+    assert clustered_error(influence, EACH) == pytest.approx(np.sqrt(4 * 4 / 3) / 4)
+    assert clustered_error(influence, np.array([0, 1, 0, 1])) == pytest.approx(np.sqrt(8 * 2) / 4)
+    assert clustered_error(influence, np.zeros(4, int)) == float("inf")
+
+
+def test_the_policy_of_the_log_gets_what_the_log_earned() -> None:
+    found = estimates(np.ones(4), REWARD, np.full(4, 0.3), np.full(4, 0.3), EACH)
+    logged = mean_of(REWARD, EACH)
+    for estimate in found:
+        assert estimate.value == pytest.approx(logged.value)
+        assert estimate.high - estimate.low == pytest.approx(logged.high - logged.low)
+
+
+def test_estimates_find_the_truth_and_their_intervals_hold_it() -> None:
+    """400 logs of 500 decisions over three actions with known means; the policy is uniform."""
+    means, behaviour = np.array([0.2, 0.5, 0.8]), np.array([0.7, 0.2, 0.1])
+    truth = means.mean()
+    inside = dict.fromkeys(("IPS", "SNIPS", "DR", "SNDR"), 0)
+    total = dict.fromkeys(inside, 0.0)
+    random = np.random.default_rng(4)
+    for _ in range(400):
+        actions = random.choice(3, 500, p=behaviour)
+        rewards = (random.random(500) < means[actions]).astype(float)
+        guess = np.array([0.3, 0.4, 0.6])
+        w, _ = weights_of(np.full(500, 1 / 3), behaviour[actions], np.arange(500))
+        for e in estimates(w, rewards, guess[actions], np.full(500, guess.mean()), np.arange(500)):
+            inside[e.name] += e.low <= truth <= e.high
+            total[e.name] += e.value
+    for name, hits in inside.items():
+        assert hits / 400 > 0.92, name
+        assert total[name] / 400 == pytest.approx(truth, abs=0.01), name

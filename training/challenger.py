@@ -1,0 +1,93 @@
+"""What the registered challenger of next-offer would have said at each logged decision, as of its own time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features.build import affinity, compute, hours
+from features.catalogue import FEATURE_NAMES
+from features.event_log import EventLog, in_buckets
+from features.offers import OfferInfo, offer_infos
+from features.rows import CustomerRow
+from models.registry import ServedModels
+
+HOURS = 168
+
+
+def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
+    """Expected value (n,) of each logged candidate by the challenger; sending nothing stays 0.
+
+    The logged value moves by (new - logged probability) x the offer's value; priorities are taken as 1. Raises
+    LookupError when there is no challenger.
+    """
+    served = ServedModels(home / "served")
+    served.refresh()
+    model = served.get("next-offer", "challenger")
+    if model is None:
+        raise LookupError("There is no challenger of next-offer; register one ('opportune train next-offer').")
+    offers = {
+        info.offer_id: info for info in offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").to_dicts())
+    }
+    log = log.with_row_index("place")
+    places: list[int] = []
+    chances: list[float] = []
+    for row, candidates in _decisions(log, EventLog(home / "events")):
+        known = candidates.filter(pl.col("offer_id").is_in(list(offers)))
+        if known.is_empty():
+            continue
+        places += known["place"].to_list()
+        chances += _scored(model, row, known, offers)
+    scored = pl.DataFrame({"place": places, "again": chances}, schema={"place": pl.UInt32, "again": pl.Float64})
+    joined = log.join(scored, on="place", how="left", maintain_order="left")
+    moved = pl.col("expected_value") + (pl.col("again") - pl.col("probability")) * pl.col("value")
+    return joined.select(value=moved.fill_null(pl.col("expected_value")))["value"]
+
+
+def _scored(model: Any, row: CustomerRow | None, known: pl.DataFrame, offers: Mapping[str, OfferInfo]) -> list[float]:
+    names = known["offer_id"].unique(maintain_order=True).to_list()
+    channels = known["channel"].unique(maintain_order=True).to_list()
+    grid = model.score(row, [offers[name] for name in names], channels, known["decided_at"][0])
+    line = {name: index for index, name in enumerate(names)}
+    column = {name: index for index, name in enumerate(channels)}
+    pairs = zip(known["offer_id"], known["channel"], strict=True)
+    return [float(grid[line[offer], column[channel]]) for offer, channel in pairs]
+
+
+def _decisions(log: pl.DataFrame, events: EventLog) -> Iterator[tuple[CustomerRow | None, pl.DataFrame]]:
+    """Each decision's candidates with the customer's row as of then, one bucket of customers at a time."""
+    marked = in_buckets(log, events.buckets)
+    for bucket in sorted(marked["_bucket"].unique().to_list()):
+        mine = marked.filter(pl.col("_bucket") == bucket)
+        cuts = mine.select("customer_id", as_of="decided_at").unique(maintain_order=True)
+        rows = _rows(events.scan(buckets=[bucket]).collect(), cuts)
+        for candidates in mine.partition_by("decision_id", maintain_order=True):
+            yield rows.get((candidates["customer_id"][0], candidates["decided_at"][0])), candidates
+
+
+def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
+    seen = set(events["customer_id"].unique())
+    liked: dict[tuple[str, Any], dict[str, tuple[float, float, float]]] = {}
+    for customer, at, category, quarter, year, since in affinity(events, cuts).iter_rows():
+        liked.setdefault((customer, at), {})[category] = (quarter, year, since)
+    orders: dict[tuple[str, Any], np.ndarray[Any, Any]] = {}
+    answers: dict[tuple[str, Any], dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
+    for customer, at, kind, channel, hour, count in hours(events, cuts).iter_rows():
+        key = (customer, at)
+        if kind == "orders":
+            orders.setdefault(key, np.zeros(HOURS, np.int64))[hour] = count
+        else:
+            empty = (np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
+            answers.setdefault(key, {}).setdefault(channel, empty)[kind == "responses"][hour] = count
+    found = {}
+    for told in compute(events, cuts).iter_rows(named=True):
+        key = (told["customer_id"], told["as_of"])
+        if key[0] in seen:
+            values = {name: told[name] for name in FEATURE_NAMES}
+            none = np.zeros(HOURS, np.int64)
+            found[key] = CustomerRow(*key, values, liked.get(key, {}), orders.get(key, none), answers.get(key, {}))
+    return found

@@ -1,0 +1,265 @@
+"""`opportune evaluate POLICY`: what a policy would have earned on the decisions in the log, before it is launched.
+
+Policies: `uniform` (any eligible candidate alike, sending nothing included), `greedy` (always the highest expected
+value), `business-as-usual` (what that arm sends in each placement), `challenger` (greedy by the registered challenger
+of next-offer). Read from `tables/`: decisions of the arms model and random, matured by the attribution window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from training.challenger import challenger_values
+from training.off_policy import Estimate, Floats, Ints, Weights, estimates, mean_of, weights_of
+
+ARMS = ("model", "random")
+LEAST_EFFECTIVE = 30.0
+MOST_UNSUPPORTED = 0.01
+
+
+class NoEstimate(ValueError):
+    """The log cannot say what the policy would earn; the text says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One reward per decision: what the log earned, and what the policy would have."""
+
+    name: str
+    unit: str
+    logged: Estimate
+    estimates: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer. `refused` says why there are no measures."""
+
+    policy: str
+    decisions: int
+    customers: int
+    period: tuple[datetime, datetime] | None
+    weights: Weights | None
+    measures: tuple[Measure, ...]
+    refused: str | None
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        if self.refused:
+            return [f"{self.policy}: no estimate. {self.refused}"]
+        assert self.weights is not None
+        assert self.period is not None
+        told = [
+            f"{self.policy}: {self.decisions:,} decisions for {self.customers:,} customers, "
+            f"{self.period[0]:%Y-%m-%d} to {self.period[1]:%Y-%m-%d}",
+            f"effective sample size {self.weights.effective:,.0f}, largest weight {self.weights.largest:.1f}, "
+            f"mean weight {self.weights.mean:.3f} (should be 1)",
+        ]
+        for measure in self.measures:
+            told.append(f"{measure.name} ({measure.unit})")
+            told += [
+                f"  {e.name:<7}{e.value:12.6f}   95% {e.low:.6f} to {e.high:.6f}"
+                for e in (measure.logged, *measure.estimates)
+            ]
+        return told
+
+
+def evaluate(policy: str, home: Path, matured_days: float = 14.0) -> Report:
+    """Estimates of a policy from the log in `home/tables`. A policy that the log cannot speak for is refused there.
+
+    Raises ValueError for a policy that is not known.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"{policy!r} is no policy; choose {', '.join(POLICIES)}")
+    try:
+        log = read_log(home, matured_days)
+        aimed = POLICIES[policy](log, home)
+        return _estimate(policy, aimed, log.get_column("decided_at"))
+    except NoEstimate as why:
+        return Report(policy, 0, 0, None, None, (), str(why))
+
+
+def read_log(home: Path, matured_days: float) -> pl.DataFrame:
+    """A row a candidate of each matured decision of the log, with `responded`, `value`, `cost` of its offer."""
+    paths = {name: home / "tables" / f"{name}.parquet" for name in ("decisions", "outcomes", "offers")}
+    missing = [str(path) for path in paths.values() if not path.exists()]
+    if missing:
+        raise NoEstimate(f"There is no {missing[0]}; decisions must be logged and exported first.")
+    decisions, outcomes = pl.scan_parquet(paths["decisions"]), pl.scan_parquet(paths["outcomes"])
+    last = max(
+        (time for time in (_latest(decisions, "decided_at"), _latest(outcomes, "at")) if time is not None), default=None
+    )
+    if last is None:
+        raise NoEstimate("The decision log is empty.")
+    answered = (
+        outcomes.filter(~pl.col("machine") & pl.col("kind").is_in(["converted", "redeemed"]))
+        .select("decision_id", "offer_id", responded=pl.lit(1.0))
+        .unique()
+    )
+    offers = pl.scan_parquet(paths["offers"]).select("offer_id", "value", "cost")
+    matured = pl.col("decided_at") <= last - timedelta(days=matured_days)
+    log = (
+        decisions.filter(pl.col("arm").is_in(ARMS) | (pl.col("arm") == "business_as_usual"), matured)
+        .with_row_index("row")
+        .join(answered, on=["decision_id", "offer_id"], how="left")
+        .join(offers, on="offer_id", how="left")
+        .with_columns(pl.col("responded", "cost").fill_null(0.0), pl.col("value").fill_null(1.0))
+        .sort("row")
+        .collect()
+    )
+    if not log.get_column("arm").is_in(ARMS).any():
+        raise NoEstimate(f"No decision by the model or by chance is older than {matured_days:g} days yet.")
+    return log
+
+
+def _latest(table: pl.LazyFrame, column: str) -> datetime | None:
+    latest: datetime | None = table.select(pl.col(column).max()).collect().item()
+    return latest
+
+
+def _learnable(log: pl.DataFrame) -> pl.DataFrame:
+    return log.filter(pl.col("arm").is_in(ARMS))
+
+
+def uniform(log: pl.DataFrame, _: Path) -> pl.DataFrame:
+    """`target`: the same for every candidate."""
+    return _learnable(log).with_columns(target=1.0 / pl.len().over("decision_id"))
+
+
+def greedy(log: pl.DataFrame, _: Path) -> pl.DataFrame:
+    """`target`: 1 for the first of the highest expected value."""
+    return _best(_learnable(log), pl.col("expected_value"))
+
+
+def business_as_usual(log: pl.DataFrame, _: Path) -> pl.DataFrame:
+    """`target`: 1 for what that arm sends most in the placement, and on nothing where that is no candidate."""
+    usual = (
+        log.filter((pl.col("arm") == "business_as_usual") & pl.col("chosen") & pl.col("offer_id").is_not_null())
+        .group_by("placement", "offer_id", "channel")
+        .agg(times=pl.len())
+        .sort("times", "offer_id", "channel", descending=[True, False, False])
+        .group_by("placement", maintain_order=True)
+        .first()
+        .select("placement", usual_offer="offer_id", usual_channel="channel")
+    )
+    if usual.is_empty():
+        raise NoEstimate("The log has no decision of the business_as_usual arm; give that arm a share first.")
+    joined = _learnable(log).join(usual, on="placement", how="left", maintain_order="left")
+    same = (pl.col("offer_id") == pl.col("usual_offer")) & (pl.col("channel") == pl.col("usual_channel"))
+    wanted = same.fill_null(False).cast(pl.Float64) + pl.col("offer_id").is_null().cast(pl.Float64) * 0.5
+    return _best(joined, wanted)
+
+
+def challenger(log: pl.DataFrame, home: Path) -> pl.DataFrame:
+    """`target`: 1 for the highest expected value by the challenger's probabilities."""
+    known = _learnable(log)
+    try:
+        values = challenger_values(known, home)
+    except LookupError as why:
+        raise NoEstimate(str(why)) from None
+    return _best(known.with_columns(again=values), pl.col("again"))
+
+
+def _best(log: pl.DataFrame, worth: pl.Expr) -> pl.DataFrame:
+    place = pl.int_range(pl.len()).over("decision_id")
+    return log.with_columns(worth=worth.fill_nan(None)).with_columns(
+        target=(place == pl.col("worth").arg_max().over("decision_id")).cast(pl.Float64)
+    )
+
+
+POLICIES: dict[str, Callable[[pl.DataFrame, Path], pl.DataFrame]] = {
+    "uniform": uniform,
+    "greedy": greedy,
+    "business-as-usual": business_as_usual,
+    "challenger": challenger,
+}
+
+
+def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
+    """`aimed`: the log with `target`, the policy's probability of each candidate."""
+    per = _per_decision(aimed)
+    customers: Ints = per["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    w, weights = weights_of(_floats(per, "target"), _floats(per, "propensity"), customers)
+    _refuse_without_support(per, weights)
+    measures = tuple(
+        Measure(
+            name,
+            unit,
+            mean_of(_floats(per, reward), customers),
+            estimates(w, _floats(per, reward), _floats(per, guess), _floats(per, by_policy), customers),
+        )
+        for name, unit, reward, guess, by_policy in (
+            ("conversions", "per decision", "earned", "guess", "policy_guess"),
+            ("net value", "value less cost, per decision", "earned_net", "guess_net", "policy_net"),
+        )
+    )
+    period: Any = (times.min(), times.max())
+    return Report(policy, per.height, int(customers.max()) + 1, period, weights, measures, None)
+
+
+def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
+    """A row a decision: what was chosen, what it earned, and what the guesses say of it and of the policy."""
+    nothing = pl.col("offer_id").is_null()
+    guess = _guess(aimed)
+    aimed = aimed.with_columns(guess, target=pl.col("target").fill_null(0.0)).with_columns(
+        guess_net=pl.when(nothing).then(0.0).otherwise(pl.col("guess") * pl.col("value") - pl.col("cost"))
+    )
+    whole = aimed.group_by("decision_id", maintain_order=True).agg(
+        pl.col("customer_id").first(),
+        outside=pl.col("target").filter(pl.col("propensity") <= 0).sum(),
+        policy_guess=(pl.col("target") * pl.col("guess")).sum(),
+        policy_net=(pl.col("target") * pl.col("guess_net")).sum(),
+    )
+    chosen = aimed.filter("chosen").select(
+        "decision_id",
+        "propensity",
+        "target",
+        "guess",
+        "guess_net",
+        earned=pl.col("responded"),
+        earned_net=pl.when(nothing).then(0.0).otherwise(pl.col("responded") * pl.col("value") - pl.col("cost")),
+    )
+    return whole.join(chosen, on="decision_id", how="inner", maintain_order="left")
+
+
+def _refuse_without_support(per: pl.DataFrame, weights: Weights) -> None:
+    outside = float(_floats(per, "outside").mean())
+    if outside > MOST_UNSUPPORTED:
+        raise NoEstimate(
+            f"In {outside:.0%} of the decisions the policy wants what the log can never have tried (propensity 0); "
+            "only a log that tries every candidate now and then can speak for it."
+        )
+    if weights.effective < LEAST_EFFECTIVE:
+        raise NoEstimate(
+            f"The log holds only {weights.effective:.0f} decisions' worth of evidence on it (of {per.height:,}; "
+            f"{LEAST_EFFECTIVE:.0f} are needed): it rarely chose as this policy would. More exploration or time helps."
+        )
+    if abs(weights.mean - 1) > 0.05 + 4 * weights.mean_error:
+        raise NoEstimate(
+            f"The mean weight is {weights.mean:.2f} and should be 1: the logged propensities do not fit the choices."
+        )
+
+
+def _guess(aimed: pl.DataFrame) -> pl.Series:
+    """q(x, a): the logged probability, scaled to what happened to the other half of the customers (cross-fitted)."""
+    aimed = aimed.with_columns(fold=pl.col("customer_id").rank("dense") % 2)
+    chosen = aimed.filter(pl.col("chosen") & pl.col("offer_id").is_not_null())
+    scale = {}
+    for fold in (0, 1):
+        other = chosen.filter(pl.col("fold") != fold)
+        expected = float(other["probability"].sum() or 0.0)
+        scale[fold] = min(float(other["responded"].sum() or 0.0) / expected, 5.0) if expected > 0 else 1.0
+    factor = pl.when(pl.col("fold") == 0).then(scale[0]).otherwise(scale[1])
+    guess = (pl.col("probability").fill_null(0.0) * factor).clip(0.0, 1.0)
+    return aimed.select(guess=guess)["guess"]
+
+
+def _floats(frame: pl.DataFrame, column: str) -> Floats:
+    return frame[column].cast(pl.Float64).to_numpy()

@@ -1,0 +1,91 @@
+"""What another policy would have earned, from a log whose propensities are known. Pure numpy.
+
+Notation: decision i put action a in context x first with probability p; it earned r; the policy in question would put a
+first with probability pi; q(x, a) is a model's guess of r. w = pi / p.
+
+- IPS: mean(w r) (Horvitz and Thompson 1952); unbiased, of high variance
+- SNIPS: sum(w r) / sum(w) (Swaminathan and Joachims 2015); slightly biased, steadier
+- DR: mean(q(x, pi) + w (r - q(x, a))) (Dudik, Langford and Li 2011, equation 1)
+- SNDR: the same with sum(w (r - q)) / sum(w) (Thomas and Brunskill 2016, weighted doubly robust, one step)
+
+Intervals are normal, from influence functions summed by customer, whose decisions are not independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value per decision with its 95% interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How far the log speaks for the policy. `effective` = sum(w)^2 / sum(w^2) (Kish); the mean should be near 1."""
+
+    effective: float
+    largest: float
+    mean: float
+    mean_error: float
+
+
+def weights_of(target: Floats, propensity: Floats, customers: Ints) -> tuple[Floats, Weights]:
+    """w (n,) and its diagnostics. Propensities are positive."""
+    w = target / propensity
+    total, squares = float(w.sum()), float((w * w).sum())
+    effective = total * total / squares if squares > 0 else 0.0
+    mean = float(w.mean())
+    return w, Weights(effective, float(w.max()), mean, clustered_error(w - mean, customers))
+
+
+def estimates(w: Floats, rewards: Floats, q_chosen: Floats, q_policy: Floats, customers: Ints) -> tuple[Estimate, ...]:
+    """IPS, SNIPS, DR and SNDR. All arrays (n,); `customers` codes who each decision was for; sum(w) > 0."""
+    mean_w = float(w.mean())
+    ips = float((w * rewards).mean())
+    snips = ips / mean_w
+    residual = rewards - q_chosen
+    direct = float(q_policy.mean())
+    dr = direct + float((w * residual).mean())
+    correction = float((w * residual).mean()) / mean_w
+    sndr = direct + correction
+    influence = {
+        "IPS": (ips, w * rewards - ips),
+        "SNIPS": (snips, w * (rewards - snips) / mean_w),
+        "DR": (dr, q_policy + w * residual - dr),
+        "SNDR": (sndr, q_policy - direct + w * (residual - correction) / mean_w),
+    }
+    return tuple(_with_interval(name, value, psi, customers) for name, (value, psi) in influence.items())
+
+
+def mean_of(rewards: Floats, customers: Ints) -> Estimate:
+    """What the log itself earned per decision."""
+    value = float(rewards.mean())
+    return _with_interval("logged", value, rewards - value, customers)
+
+
+def clustered_error(influence: Floats, customers: Ints) -> float:
+    """Standard error of a mean with this influence function, decisions of one customer taken together."""
+    sums = np.bincount(customers, weights=influence)
+    groups = len(np.unique(customers))
+    if groups < 2:
+        return float("inf")
+    return float(np.sqrt((sums**2).sum() * groups / (groups - 1)) / len(influence))
+
+
+def _with_interval(name: str, value: float, influence: Floats, customers: Ints) -> Estimate:
+    half = Z95 * clustered_error(influence, customers)
+    return Estimate(name, value, value - half, value + half)

@@ -66,6 +66,16 @@ class ContentLibrary:
         """Whether any approved variant fits the offer as it is now, in any language."""
         return bool(self._current(offer_id, channel, offer))
 
+    def is_approved(self, variant_id: str, offer_id: str, offer: Mapping[str, Any]) -> bool:
+        """Whether a variant may still be sent: approved, for the offer as it is now."""
+        hashed = said_hash(offer)
+        return any(
+            variant.variant_id == variant_id and variant.offer_hash == hashed
+            for (of, _), variants in self._fresh().by_place.items()
+            if of == offer_id
+            for variant in variants
+        )
+
     def choose(
         self, offer_id: str, offer: Mapping[str, Any], channel: str, customer: Mapping[str, Any]
     ) -> dict[str, Any] | None:

@@ -1,10 +1,11 @@
-"""The composition root: which part gets which collaborators. Everything else takes what it needs as arguments."""
+"""Every part of a process, with its collaborators."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,14 +37,17 @@ from service.events import routes as event_routes
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
-from service.events.inbox_store import backlog
 from service.events.inbox_writer import InboxWriter
 from service.events.normalize import Rules
-from service.events.ports import Event, Handler
+from service.events.ports import Handler
+from service.events.record_events import record_events
 from service.events.run_events import EventsRunner
 from service.experiments import routes as experiment_routes
 from service.experiments.record_outcomes import apply_outcomes, erase_subject
 from service.experiments.record_outcomes import exported as experiments_of
+from service.journeys import routes as journey_routes
+from service.journeys.read_enrolments import erase_customer as erase_journeys
+from service.journeys.read_enrolments import export_customer as export_journeys
 from service.journeys.wake_journeys import wake_handler
 from service.loops import Loop
 from service.offers import routes as offer_routes
@@ -51,13 +55,12 @@ from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer
 from service.settings import Settings
 from service.storage.database import Connection, Database
-from service.storage.heartbeats import beat, read_all
+from service.storage.heartbeats import beat
 from service.storage.migrate import migrate
 from service.web.auth import Guard
 
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
-_STALE = timedelta(seconds=30)
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -81,6 +84,7 @@ class Parts:
     events: EventsRunner
     events_loop: Loop
     unsubscriber: Unsubscriber
+    unsubscribe_url: Callable[[str, str], str]
     library: ContentLibrary
     desk: ContentDesk
     decider: Decider
@@ -173,10 +177,9 @@ def build(settings: Settings) -> Parts:
         events=events,
         events_loop=events_loop,
         unsubscriber=unsubscriber,
+        unsubscribe_url=unsubscribe_url,
         library=library,
-        desk=ContentDesk(
-            database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh
-        ),
+        desk=ContentDesk(database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh),
         decider=Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content),
         decisions=DecisionReader(database, models),
         customers=CustomerReader(
@@ -187,7 +190,7 @@ def build(settings: Settings) -> Parts:
             clock,
             settings.quiet_hours,
             settings.default_timezone,
-            {"decisions": export_of, "experiments": _export_experiments},
+            {"decisions": export_of, "experiments": _export_experiments, "journeys": _export_journeys},
         ),
         eraser=eraser,
     )
@@ -210,6 +213,7 @@ def routers(parts: Parts) -> list[APIRouter]:
         offer_routes.routes(parts.database, parts.clock, parts.guard),
         decision_routes.routes(parts.decider, parts.decisions, parts.guard),
         content_routes.routes(parts.desk, parts.guard),
+        journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
         experiment_routes.routes(parts.database, parts.clock, parts.guard),
     ]
 
@@ -225,36 +229,6 @@ def start_loops(parts: Parts) -> list[Loop]:
     for loop in loops:
         loop.start()
     return loops
-
-
-def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
-    """Whether decisions can be made and kept, and every part that is away, late or refused, by name."""
-    report: dict[str, Any] = {"status": "ready", "problems": []}
-    problems: list[str] = report["problems"]
-    ready = True
-    try:
-        with parts.database.read() as connection:
-            pending, set_aside = backlog(connection)
-            report["heartbeats"] = read_all(connection)
-        report["heartbeats"].setdefault("events", {}).update(pending=pending, set_aside=set_aside)
-    except Exception as away:
-        ready = False
-        problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
-    try:
-        parts.online.read(["readiness"], parts.clock.now())
-    except Exception as away:
-        problems.append(f"online store: {type(away).__name__}; decisions do without features")
-    report["models"] = parts.models.status()
-    problems += [f"model {entry['name']}: {entry['problem']}" for entry in report["models"] if entry["problem"]]
-    now = SystemClock().now()
-    for name, seen in report.get("heartbeats", {}).items():
-        if "seen" in seen and now - seen["seen"] > _STALE:
-            problems.append(f"loop {name}: no pass since {seen['seen']:%Y-%m-%dT%H:%M:%SZ}; is its process running?")
-    if not ready:
-        report["status"] = "not ready"
-    elif problems:
-        report["status"] = "degraded"
-    return ready, report
 
 
 def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:
@@ -288,13 +262,8 @@ def _export_experiments(connection: Connection, customer_ids: Sequence[str]) -> 
 
 
 def _erase_journeys(connection: Connection, customer_ids: Sequence[str]) -> int:
-    from service.journeys.enrolment_store import erase_enrolments
-    from service.journeys.intent_store import erase_intents
-
-    return sum(
-        erase_enrolments(connection, customer_id) + sum(erase_intents(connection, customer_id))
-        for customer_id in customer_ids
-    )
+    return sum(sum(erase_journeys(connection, customer_id).values()) for customer_id in customer_ids)
 
 
-__all__ = ["Event", "Parts", "build", "readiness", "routers", "start_loops"]
+def _export_journeys(connection: Connection, customer_ids: Sequence[str]) -> list[dict[str, Any]]:
+    return [export_journeys(connection, customer_id) for customer_id in customer_ids]

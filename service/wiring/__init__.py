@@ -1,0 +1,7 @@
+"""The composition root: which part gets which collaborators. Everything else takes what it needs as arguments."""
+
+from service.wiring.health import readiness
+from service.wiring.journeys import journey_runner
+from service.wiring.parts import Parts, build, routers, start_loops
+
+__all__ = ["Parts", "build", "journey_runner", "readiness", "routers", "start_loops"]

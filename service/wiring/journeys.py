@@ -1,0 +1,180 @@
+"""What the journeys' runner asks of the other slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from features.rows import CustomerRow
+from service.clock import SystemClock
+from service.customers.change_segments import change_segments
+from service.customers.consent import allowed, explain
+from service.customers.customer_store import Customer, all_profiles, read_customer, read_customers
+from service.customers.scores import scores
+from service.customers.send_hours import loud_hours
+from service.decisions.quiet import next_allowed, zone_of
+from service.decisions.schemas import DecisionIn
+from service.decisions.suppression_store import read_suppressed
+from service.events.record_events import record_events
+from service.experiments.assign_customer import assign
+from service.journeys.channels.file import FileChannel
+from service.journeys.channels.message import Channel
+from service.journeys.channels.smtp import SmtpChannel, SmtpServer
+from service.journeys.channels.webhook import WebhookChannel
+from service.journeys.collaborators import Clearance, DecisionRequest
+from service.journeys.runner import Runner
+from service.settings import Settings
+from service.storage.database import Connection
+from service.storage.heartbeats import beat
+from service.wiring.parts import Parts
+
+_ADDRESSES = {"email": ("email",), "sms": ("phone",), "call": ("phone",), "push": ("pushToken", "push_token")}
+
+
+def journey_runner(parts: Parts) -> Runner:
+    """The runner of `opportune worker`, over the same parts as the API."""
+    wall = SystemClock()
+
+    def heartbeat(name: str, at: datetime, detail: Mapping[str, object]) -> None:
+        with parts.database.write() as connection:
+            beat(connection, name, at, wall.now(), detail)
+
+    return Runner(parts.database, parts.clock, JourneyCollaborators(parts), channels(parts.settings), heartbeat)
+
+
+def channels(settings: Settings) -> dict[str, Channel]:
+    """SMTP and webhook where they are set up; files in `outbox/` for the rest."""
+    files = FileChannel(settings.home.absolute() / "outbox")
+    made: dict[str, Channel] = dict.fromkeys(("email", "sms", "push", "web", "call", "webhook"), files)
+    smtp, hook = settings.smtp, settings.webhook
+    if smtp.host:
+        password = smtp.password.get_secret_value() if smtp.password else None
+        made["email"] = SmtpChannel(
+            SmtpServer(smtp.host, smtp.port, smtp.sender, smtp.user, password, smtp.start_tls, smtp.timeout_s)
+        )
+    if hook.secret:
+        secret = hook.secret.get_secret_value()
+        made["webhook"] = WebhookChannel([secret], hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s)
+    return made
+
+
+class JourneyCollaborators:
+    """Implements `service.journeys.collaborators.Collaborators` over the other slices."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.settings = parts.settings
+        self.default_zone = parts.settings.default_timezone
+
+    def decide(self, requests: Sequence[DecisionRequest]) -> Sequence[Mapping[str, Any]]:
+        return self.parts.decider.decide_many([_decision(request) for request in requests])
+
+    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> Mapping[str, Clearance]:
+        with self.parts.database.read() as connection:
+            customers = read_customers(connection, customer_ids)
+            owners = [customer.customer_id for customer in customers.values()]
+            suppressed = read_suppressed(connection, owners)
+        return {
+            asked: self._clearance(customer, suppressed.get(customer.customer_id, {}), channel, at)
+            for asked, customer in customers.items()
+            if customer.known
+        }
+
+    def _clearance(self, customer: Customer, suppressed: Mapping[str, str], channel: str, at: datetime) -> Clearance:
+        address = next(
+            (str(customer.traits[name]) for name in _ADDRESSES.get(channel, ()) if customer.traits.get(name)), None
+        )
+        against = suppressed.get(channel) or suppressed.get("all")
+        if against:
+            return Clearance(f"{channel} is suppressed: {against}")
+        when_unknown = self.settings.consent.when_unknown
+        if not allowed(customer.consents, channel, when_unknown=when_unknown):
+            return Clearance(explain(customer.consents, channel, when_unknown=when_unknown))
+        return Clearance(quiet_until=self._quiet_until(customer.timezone, channel, at), to=address)
+
+    def _quiet_until(self, timezone: str | None, channel: str, at: datetime) -> datetime | None:
+        quiet = self.settings.quiet_hours
+        if channel not in quiet.channels:
+            return None
+        zone, _ = zone_of(timezone, self.default_zone)
+        free = next_allowed(at, zone, quiet.start, quiet.end)
+        return free if free > at else None
+
+    def copy_against(self, copies: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+        with self.parts.database.read() as connection:
+            offers = self.parts.catalogue.current(connection).by_id
+        against: dict[str, str] = {}
+        for variant_id, offer_id in copies:
+            offer = offers.get(offer_id)
+            if offer is None:
+                against[variant_id] = "the offer has left the catalogue"
+            elif not self.parts.library.is_approved(variant_id, offer_id, offer.document):
+                against[variant_id] = "the copy is no longer approved, or the offer has changed since"
+        return against
+
+    def zones(self, customer_ids: Sequence[str]) -> Mapping[str, str | None]:
+        with self.parts.database.read() as connection:
+            return {asked: one.timezone for asked, one in read_customers(connection, customer_ids).items()}
+
+    def facts(self, customer_ids: Sequence[str], at: datetime) -> Mapping[str, Mapping[str, Any]]:
+        with self.parts.database.read() as connection:
+            customers = read_customers(connection, customer_ids)
+        profiled = {asked: one.customer_id for asked, one in customers.items() if one.profiling}
+        rows = dict(zip(profiled, self.parts.online.read(list(profiled.values()), at), strict=True))
+        self.parts.models.refresh()
+        return {asked: self._facts(customer, rows.get(asked)) for asked, customer in customers.items()}
+
+    def _facts(self, customer: Customer, row: CustomerRow | None) -> Mapping[str, Any]:
+        scored = scores(self.parts.models, row, customer.profiling)
+        return {
+            "traits": dict(customer.traits),
+            "segments": list(customer.segments),
+            "features": {} if row is None else {name: value for name, value in row.values.items() if value == value},
+            "scores": {name: one["probability"] for name, one in scored.items() if one["probability"] is not None},
+        }
+
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
+        from models.send_time import SendTimeModel
+
+        with self.parts.database.read() as connection:
+            customer = read_customer(connection, customer_id)
+        self.parts.models.refresh()
+        model = self.parts.models.get("send-time") or SendTimeModel.untrained()
+        row = self.parts.online.read([customer.customer_id], start)[0] if customer.profiling else None
+        zone, _ = zone_of(customer.timezone, self.default_zone)
+        quiet = self.settings.quiet_hours
+        is_loud = loud_hours(channel, zone.key, quiet.start, quiet.end, quiet.channels)
+        best = model.rank(row, channel, zone.key, start, end, 1, is_loud)
+        return best[0].start if best else None
+
+    def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> Mapping[str, str | None]:
+        with self.parts.database.write() as connection:
+            return {customer_id: assign(connection, experiment, customer_id, at) for customer_id in customer_ids}
+
+    def change_segments(self, customer_ids: Sequence[str], add: str, remove: str | None, at: datetime) -> None:
+        with self.parts.database.write() as connection:
+            for customer_id in customer_ids:
+                change_segments(connection, customer_id, at, (add,), (remove,) if remove else ())
+
+    def members_of(self, segment: str) -> Iterator[str]:
+        with self.parts.database.read() as connection:
+            for page in all_profiles(connection):
+                yield from (profile.customer_id for profile in page if segment in profile.segments)
+
+    def unsubscribe_url(self, customer_id: str, channel: str) -> str:
+        return self.parts.unsubscribe_url(customer_id, channel)
+
+    def record_events(self, connection: Connection, messages: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        record_events(connection, messages, now, self.parts.rules)
+
+
+def _decision(request: DecisionRequest) -> DecisionIn:
+    return DecisionIn(
+        customer_id=request.customer_id,
+        placement=request.placement,
+        channels=list(request.channels) or None,
+        context=dict(request.context),
+        offers=list(request.offers) if request.offers is not None else None,
+        top_k=1,
+    )

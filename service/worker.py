@@ -1,0 +1,33 @@
+"""`opportune worker`: the journeys' runner, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from service.settings import Settings
+from service.telemetry import set_up_logs
+from service.wiring import build, journey_runner
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Moves due enrolments until SIGTERM or SIGINT; the batch in progress is finished first."""
+    set_up_logs()
+    parts = build(settings)
+    runner = journey_runner(parts)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        runner.stop()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+    log.info("the journeys' runner has started")
+    try:
+        runner.run_forever()
+    finally:
+        parts.close()

@@ -7,14 +7,12 @@ may have died, and a simulated day is no reason to think so. Every claim raises 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     Index,
     Integer,
@@ -28,12 +26,10 @@ from sqlalchemy import (
     update,
 )
 
-from service.journeys.enrolment import InboxEvent, State, from_json, to_json
+from service.journeys.arrival_store import chunks, forget_events, inbox, newest_events, put_events
+from service.journeys.enrolment import State, from_json, to_json
 from service.journeys.journey_store import journeys
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
-
-_CHUNK = 500
-MOST_EVENTS = 200
 
 enrolments = Table(
     "journey_enrolments",
@@ -61,21 +57,6 @@ enrolments = Table(
     Index("ix_journey_enrolments_due", "journey_id", "due_at"),
     Index("ix_journey_enrolments_customer", "customer_id"),
     Index("ix_journey_enrolments_step", "journey_id", "status", "step"),
-)
-
-inbox = Table(
-    "journey_inbox",
-    metadata,
-    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("enrolment_id", String, nullable=False),
-    Column("message_id", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("at", UtcTime, nullable=False),
-    Column("matches", Json, nullable=False),
-    Column("engagement", String),
-    Column("step", String),
-    Column("goal", Integer, nullable=False),
-    Index("uq_journey_inbox_message", "enrolment_id", "message_id", unique=True),
 )
 
 
@@ -190,7 +171,7 @@ def claim_due(connection: Connection, now: datetime, wall: datetime, until: date
     """Takes up to `limit` due rows that nobody holds, those due first first; two claimers never get the same row."""
     wanted = select(enrolments).where(*_due(now, wall)).order_by(enrolments.c.due_at, enrolments.c.id).limit(limit)
     rows = connection.execute(wanted.with_for_update(skip_locked=True, of=enrolments)).all()
-    for chunk in _chunks([row.id for row in rows]):
+    for chunk in chunks([row.id for row in rows]):
         connection.execute(
             update(enrolments).where(enrolments.c.id.in_(chunk)).values(seq=enrolments.c.seq + 1, claimed_until=until)
         )
@@ -212,7 +193,7 @@ def extend_claims(connection: Connection, held: Mapping[str, int], until: dateti
 def still_held(connection: Connection, held: Mapping[str, int]) -> set[str]:
     """Which rows are still active under the claim's `seq`; they are locked till the transaction ends."""
     found: set[str] = set()
-    for chunk in _chunks(sorted(held)):
+    for chunk in chunks(sorted(held)):
         wanted = (
             select(enrolments.c.id, enrolments.c.seq)
             .where(enrolments.c.id.in_(chunk), enrolments.c.status == "active")
@@ -243,8 +224,7 @@ def save(connection: Connection, outcomes: Sequence[Outcome], now: datetime, rel
         write = write.values(claimed_until=None)
     connection.execute(write, [_saved(outcome, arrived.get(outcome.id, 0), now) for outcome in mine])
     ended = [outcome.id for outcome in mine if outcome.status == "ended"]
-    for chunk in _chunks(ended):
-        connection.execute(delete(inbox).where(inbox.c.enrolment_id.in_(chunk)))
+    forget_events(connection, ended)
     _free(connection, [outcome.id for outcome in mine if not outcome.keep_guard])
     return held
 
@@ -272,28 +252,8 @@ def _saved(outcome: Outcome, newest: int, now: datetime) -> dict[str, Any]:
 
 
 def _free(connection: Connection, ids: Sequence[str]) -> None:
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         connection.execute(update(enrolments).where(enrolments.c.id.in_(chunk)).values(guard=None))
-
-
-def newest_events(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """The last inbox event of each enrolment that has one."""
-    newest: dict[str, int] = {}
-    for chunk in _chunks(ids):
-        wanted = select(inbox.c.enrolment_id, func.max(inbox.c.seq).label("seq")).where(inbox.c.enrolment_id.in_(chunk))
-        newest |= {row.enrolment_id: row.seq for row in connection.execute(wanted.group_by(inbox.c.enrolment_id))}
-    return newest
-
-
-def read_inbox(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[InboxEvent, ...]]:
-    """The events that came for each enrolment, in their order of arrival."""
-    events: dict[str, list[InboxEvent]] = {}
-    for chunk in _chunks(ids):
-        wanted = select(inbox).where(inbox.c.enrolment_id.in_(chunk)).order_by(inbox.c.seq)
-        for row in connection.execute(wanted):
-            event = InboxEvent(row.seq, row.name, row.at, tuple(row.matches), row.engagement, row.step, bool(row.goal))
-            events.setdefault(row.enrolment_id, []).append(event)
-    return {key: tuple(found) for key, found in events.items()}
 
 
 def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]], wake: Collection[str], now: datetime) -> None:
@@ -302,31 +262,20 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]], wake: 
     The rows of `journey_enrolments` are locked first, as `save` does, so one of the two sees the other's work.
     """
     there: set[str] = set()
-    for chunk in _chunks(sorted({row["enrolment_id"] for row in rows} | set(wake))):
+    for chunk in chunks(sorted({row["enrolment_id"] for row in rows} | set(wake))):
         wanted = select(enrolments.c.id).where(enrolments.c.id.in_(chunk)).order_by(enrolments.c.id)
         there |= set(connection.execute(wanted.with_for_update()).scalars())
     kept = [row for row in rows if row["enrolment_id"] in there]
-    upsert(connection, inbox, kept, keys=["enrolment_id", "message_id"], update=())
-    for enrolment_id, count in Counter(row["enrolment_id"] for row in kept).items():
-        if count > MOST_EVENTS:
-            trim_inbox(connection, enrolment_id)
-    for chunk in _chunks(sorted(wake)):
+    put_events(connection, kept)
+    for chunk in chunks(sorted(wake)):
         awake = (enrolments.c.id.in_(chunk), enrolments.c.status == "active", enrolments.c.due_at > now)
         connection.execute(update(enrolments).where(*awake).values(due_at=now))
-
-
-def trim_inbox(connection: Connection, enrolment_id: str) -> None:
-    """Forgets all but the newest `MOST_EVENTS` events of an enrolment."""
-    newest = (
-        select(inbox.c.seq).where(inbox.c.enrolment_id == enrolment_id).order_by(inbox.c.seq.desc()).limit(MOST_EVENTS)
-    )
-    connection.execute(delete(inbox).where(inbox.c.enrolment_id == enrolment_id, inbox.c.seq.not_in(newest)))
 
 
 def of_customers(connection: Connection, customers: Collection[str], ended_since: datetime) -> list[Enrolment]:
     """The enrolments of some customers that run, or ended no earlier than `ended_since`."""
     found: list[Enrolment] = []
-    for chunk in _chunks(sorted(customers)):
+    for chunk in chunks(sorted(customers)):
         wanted = select(enrolments).where(
             enrolments.c.customer_id.in_(chunk),
             or_(enrolments.c.status != "ended", enrolments.c.ended_at >= ended_since),
@@ -448,8 +397,3 @@ def _enrolment(row: Any, claimed: bool = False) -> Enrolment:
         source=row.source,
         last_run_at=row.last_run_at,
     )
-
-
-def _chunks(keys: Iterable[str]) -> Iterable[list[str]]:
-    every = list(keys)
-    return (every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK))

@@ -13,10 +13,9 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, String, Table, bindparam, delete, func, or_, select, update
 
+from service.journeys.arrival_store import chunks
 from service.journeys.enrolment_store import enrolments
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
-
-_CHUNK = 500
 
 send_intents = Table(
     "send_intents",
@@ -119,7 +118,7 @@ def _by_key(intent: Intent) -> str:
 def read_intents(connection: Connection, keys: Sequence[str]) -> dict[str, Intent]:
     """Intents by their keys."""
     found: dict[str, Intent] = {}
-    for chunk in _chunks(sorted(keys)):
+    for chunk in chunks(sorted(keys)):
         rows = connection.execute(select(send_intents).where(send_intents.c.key.in_(chunk)))
         found |= {row.key: Intent(**row._mapping) for row in rows}
     return found
@@ -184,7 +183,7 @@ def reset_attempts(connection: Connection, journey_id: str) -> None:
 def by_decisions(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Intent]:
     """The message that each decision led to, where a journey sent one."""
     found: dict[str, Intent] = {}
-    for chunk in _chunks(sorted(decision_ids)):
+    for chunk in chunks(sorted(decision_ids)):
         wanted = select(send_intents).where(send_intents.c.decision_id.in_(chunk), send_intents.c.kind == "message")
         for row in connection.execute(wanted.order_by(send_intents.c.created_at)):
             found[row.decision_id] = Intent(**row._mapping)
@@ -194,7 +193,7 @@ def by_decisions(connection: Connection, decision_ids: Iterable[str]) -> dict[st
 def sent_to(connection: Connection, customers: Iterable[str], since: datetime) -> list[Intent]:
     """Messages to some customers that were sent, or are being sent, since a time; the newest first."""
     found: list[Intent] = []
-    for chunk in _chunks(sorted(customers)):
+    for chunk in chunks(sorted(customers)):
         wanted = select(send_intents).where(
             send_intents.c.customer_id.in_(chunk),
             send_intents.c.kind == "message",
@@ -264,7 +263,7 @@ def list_intents(connection: Connection, journey_id: str, state: str, limit: int
 def of_enrolments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Intent]]:
     """The intents of some enrolments, in their order."""
     found: dict[str, list[Intent]] = {}
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         wanted = select(send_intents).where(send_intents.c.enrolment_id.in_(chunk))
         for row in connection.execute(wanted.order_by(send_intents.c.created_at, send_intents.c.visit)):
             found.setdefault(row.enrolment_id, []).append(Intent(**row._mapping))
@@ -298,7 +297,7 @@ def erase_intents(connection: Connection, customer_id: str) -> tuple[int, int]:
 def sendable(connection: Connection, keys: Sequence[str]) -> set[str]:
     """Which intents may still be sent: not erased, not finished, their enrolment still running."""
     found: set[str] = set()
-    for chunk in _chunks(sorted(keys)):
+    for chunk in chunks(sorted(keys)):
         wanted = (
             select(send_intents.c.key)
             .join(enrolments, enrolments.c.id == send_intents.c.enrolment_id)
@@ -310,8 +309,3 @@ def sendable(connection: Connection, keys: Sequence[str]) -> set[str]:
         )
         found |= set(connection.execute(wanted).scalars())
     return found
-
-
-def _chunks(keys: Iterable[str]) -> Iterable[list[str]]:
-    every = list(keys)
-    return (every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.clock import Clock, SystemClock, monotonic
+from service.journeys.arrival_store import MOST_EVENTS, read_inbox, trim_inbox
 from service.journeys.carry_out import Run, carry_out, counts_of, forget_counts
 from service.journeys.channels.message import Channel
 from service.journeys.collaborators import Collaborators
@@ -33,16 +34,13 @@ from service.journeys.definitions import Definitions
 from service.journeys.deliver import Broke, Delivering, GaveUp
 from service.journeys.enrol_segments import enrol_segments
 from service.journeys.enrolment_store import (
-    MOST_EVENTS,
     Enrolment,
     Outcome,
     any_due,
     claim_due,
     count_due,
     extend_claims,
-    read_inbox,
     save,
-    trim_inbox,
 )
 from service.journeys.journey_store import add_counts
 from service.journeys.retry import RetryPolicy

@@ -17,7 +17,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.calibration import Calibration, logit, sigmoid
 from models.load import MANIFEST, need
-from models.offer_features import PAIR, OfferKnowledge, describe, pair_features
+from models.offer_features import LIKED, PAIR, OfferKnowledge, describe, pair_features
 from models.reasons import Reason, sentence, strongest
 from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
 from models.trees import TreeModel, parse_trees
@@ -95,11 +95,14 @@ class NextOfferModel:
         names, total = list(SEEN[1:]), effects[1:].copy()
         total[: len(PAIR)] += self._through_purchase(pairs, float(score[0]), float(effects[0]))
         values = {**(dict(row.values) if row else {}), **dict(zip(INPUTS, inputs[0].tolist(), strict=True))}
+        category = self.knowledge.main_category(offer)
+        if row is not None and category is not None:
+            values |= dict(zip(LIKED, row.affinity.get(category, (0.0, 0.0, float("nan"))), strict=True))
 
         def say(name: str, told: Mapping[str, float]) -> str | None:
             if name.startswith("channel_") or name == "offer_rate":
                 return _of_rates(name, channel, total[names.index(name)])
-            return describe(name, told, offer.category) or (sentence(name, told) if row else None)
+            return describe(name, told, category) or (sentence(name, told) if row else None)
 
         return strongest(names, total, values, n, say)
 

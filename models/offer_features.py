@@ -47,6 +47,8 @@ CROSS = (
     "category_popular_and_bought",
     "text_similarity",
 )
+LIKED = CROSS[:3]
+"""Sentences of these tell the customer's orders of the offer's main category, whatever part of it the offer covers."""
 PAIR = (*CUSTOMER, *OFFER, *CROSS)
 CATEGORIES_AN_OFFER = 6
 SMALL_PART = 0.25
@@ -152,6 +154,11 @@ class OfferKnowledge:
             return mix[:CATEGORIES_AN_OFFER]
         return ((offer.category, 1.0),) if offer.category else ()
 
+    def main_category(self, offer: OfferInfo) -> str | None:
+        """The category that the offer is mostly about: its own, else the largest of what its products are."""
+        mix = self._mix(offer)
+        return offer.category or (mix[0][0] if mix else None)
+
     def _popularity(self, offer: OfferInfo) -> float:
         own = self.popularity.get(offer.offer_id)
         if own is not None:
@@ -240,19 +247,19 @@ def _number(value: float | int | None) -> float:
 
 
 SENTENCES: Mapping[str, str] = {
-    "category_orders_90d": "bought {category} {category_orders_90d:.0f} times in 90 days",
-    "category_orders_365d": "bought {category} {category_orders_365d:.0f} times in a year",
+    "category_orders_90d": "bought {category} {category_orders_90d} in 90 days",
+    "category_orders_365d": "bought {category} {category_orders_365d} in a year",
     "category_days_since_last": "last bought {category} {category_days_since_last:.0f} days ago",
-    "category_share_365d": "{category} is in {category_share_365d:.0%} of their orders",
-    "category_due": "{category_days_since_last:.0f} days since {category}, {category_due:.1f} times the usual gap",
-    "category_popular_and_bought": "others buy {category} often, and so does this customer",
+    "category_share_365d": "bought {category} {category_orders_365d} in a year",
+    "category_due": "last bought {category} {category_days_since_last:.0f} days ago",
+    "category_popular_and_bought": "bought {category} {category_orders_365d} in a year",
     "text_similarity": "close to what this customer buys",
-    "offer_popularity": "bought by {popular:.1%} of customers in two weeks",
+    "offer_popularity": "bought by {popular} of customers in two weeks",
     "offer_discount_percent": "{offer_discount_percent:.0f}% off",
     "offer_price_cents": "priced around {price:.2f}",
     "offer_categories": "covers {offer_categories:.0f} categories",
 }
-"""What the features of a pair say. `category`, `popular` and `price` are made readable by `describe`."""
+"""What the features of a pair say. Counts, `category`, `popular` and `price` are put into words by `describe`."""
 
 
 def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
@@ -260,13 +267,35 @@ def describe(name: str, values: Mapping[str, float], category: str | None) -> st
     template = SENTENCES.get(name)
     if template is None or not math.isfinite(values.get(name, math.nan)):
         return None
-    if name == "category_popular_and_bought" and not values.get("category_orders_365d", 0) >= 1:
-        return None
     words: dict[str, Any] = {key: value for key, value in values.items() if math.isfinite(value)}
-    words["category"] = (category or "its products").lower()
-    words["popular"] = 1 / (1 + math.exp(-values.get("offer_popularity", NO_RATE)))
-    words["price"] = values.get("offer_price_cents", math.nan) / 100
+    words["category"] = _lower(category or "its products")
+    words["popular"] = _share(values.get("offer_popularity", NO_RATE))
+    if "offer_price_cents" in words:
+        words["price"] = words["offer_price_cents"] / 100
+    for count in LIKED[:2]:
+        if count in words:
+            words[count] = _times(round(words[count]))
     try:
-        return template.format(**words)
+        said = " ".join(template.format(**words).split())
     except KeyError:
         return None
+    return said.replace("bought", "has not bought", 1) if _never(template, values) else said
+
+
+def _never(template: str, values: Mapping[str, float]) -> bool:
+    return any(f"{{{count}}}" in template and round(values.get(count, 0.0)) == 0 for count in LIKED[:2])
+
+
+def _times(count: int) -> str:
+    """once, twice, 3 times; nothing for none, where the sentence says so itself."""
+    return {0: "", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _share(log_odds: float) -> str:
+    share = 1 / (1 + math.exp(-log_odds))
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+
+
+def _lower(text: str) -> str:
+    """`Soft drinks` as it stands inside a sentence; abbreviations keep their capitals."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Parts = list[tuple[Bools, Bools]]  # (learnt from, held out)
 
 EPSILON = 1e-6
 ISOTONIC_FROM = 3000  # rows; below it isotonic overfits
@@ -75,20 +77,28 @@ def fit_calibration(
     weights: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     kinds: Sequence[str] | None = None,
+    times: npt.ArrayLike | None = None,
 ) -> Calibration:
-    """The best of `kinds` by cross-validated log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
+    """The best of `kinds` by held-out log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
 
-    `groups` (integers, e.g. customers) are never divided between folds. `kinds` defaults to identity, Platt and beta,
-    from 3,000 rows on also isotonic. With one class only, the identity is returned: there is nothing to learn.
+    With at least two different `times` (sortable, e.g. cut dates) each time is held out against all earlier ones, so
+    that only what lasts is learnt; else five folds, between which `groups` (integers, e.g. customers) are never
+    divided. `kinds` defaults to identity, Platt and beta, from 3,000 rows on also isotonic. With one class only, the
+    identity is returned: there is nothing to learn. Another kind than the identity is chosen only where its gain over
+    the parts held out exceeds the gain's standard error, and holds for the last of them.
     """
     p, y = clip(probability), np.asarray(labels, np.float64)
     w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
     if len(np.unique(y)) < 2:
         return Calibration()
     chosen = kinds or ("identity", "platt", "beta", *(("isotonic",) if len(y) >= ISOTONIC_FROM else ()))
-    fold = (np.arange(len(y)) if groups is None else np.asarray(groups)) % FOLDS
-    losses = {kind: _held_out_loss(kind, p, y, w, fold) for kind in chosen}
-    return fit_kind(min(losses, key=lambda kind: losses[kind]), p, y, w)
+    parts = _forward(times) if times is not None and len(np.unique(np.asarray(times))) > 1 else _divided(len(y), groups)
+    losses = {kind: _held_out_losses(kind, p, y, w, parts) for kind in chosen}
+    means = {kind: float(loss.mean()) for kind, loss in losses.items()}
+    best = min(means, key=lambda kind: means[kind])
+    if "identity" in losses and not _lasting(losses["identity"] - losses[best]):
+        best = "identity"
+    return fit_kind(best, p, y, w)
 
 
 def fit_kind(kind: str, p: Floats, y: Floats, w: Floats) -> Calibration:
@@ -100,13 +110,31 @@ def fit_kind(kind: str, p: Floats, y: Floats, w: Floats) -> Calibration:
     return _platt(p, y, w) if kind == "platt" else _beta(p, y, w)
 
 
-def _held_out_loss(kind: str, p: Floats, y: Floats, w: Floats, fold: npt.NDArray[Any]) -> float:
-    loss = np.empty_like(y)
-    for k in np.unique(fold):
-        held, rest = fold == k, fold != k
-        q = fit_kind(kind, p[rest], y[rest], w[rest]).apply(p[held]) if len(np.unique(y[rest])) == 2 else p[held]
-        loss[held] = -np.log(np.where(y[held] > 0, q, 1 - q))
-    return float(np.average(loss, weights=w))
+def _forward(times: npt.ArrayLike) -> Parts:
+    at = np.asarray(times)
+    return [(at < time, at == time) for time in np.unique(at)[1:]]
+
+
+def _divided(n: int, groups: npt.ArrayLike | None) -> Parts:
+    fold = (np.arange(n) if groups is None else np.asarray(groups)) % FOLDS
+    return [(fold != k, fold == k) for k in np.unique(fold)]
+
+
+def _held_out_losses(kind: str, p: Floats, y: Floats, w: Floats, parts: Parts) -> Floats:
+    """Mean log loss on each held-out part."""
+    losses = []
+    for rest, held in parts:
+        fitted = fit_kind(kind, p[rest], y[rest], w[rest]) if len(np.unique(y[rest])) == 2 else Calibration()
+        q = fitted.apply(p[held])
+        losses.append(-np.average(np.log(np.where(y[held] > 0, q, 1 - q)), weights=w[held]))
+    return np.array(losses)
+
+
+def _lasting(gains: Floats) -> bool:
+    """Whether the mean gain exceeds its standard error and the last (newest) part gained too: correcting what was
+    chance, or is over, harms."""
+    error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return bool(gains.mean() > error and gains[-1] > 0)
 
 
 def _platt(p: Floats, y: Floats, w: Floats) -> Calibration:
@@ -134,13 +162,16 @@ def _base(y: Floats, w: Floats) -> float:
     return float(logit(np.average(y, weights=w)))
 
 
-def logistic_regression(x: Floats, y: Floats, w: Floats, ridge: float = 1e-3) -> tuple[float, ...]:
+def logistic_regression(
+    x: Floats, y: Floats, w: Floats, ridge: float = 1e-3, start: tuple[float, ...] | None = None
+) -> tuple[float, ...]:
     """Coefficients of `x` (n, k), intercept last, by Newton's method; the ridge keeps separable data finite.
 
     `y` are 0/1 labels or shares (n,), `w` weights (n,); `ridge` is the penalty on half the squared coefficients.
+    `start` are coefficients to begin from.
     """
     design = np.column_stack([x, np.ones(len(x))])
-    theta = np.zeros(design.shape[1])
+    theta = np.zeros(design.shape[1]) if start is None else np.array(start)
     penalty = np.diag([ridge] * x.shape[1] + [1e-9])
     for _ in range(50):
         q = sigmoid(design @ theta)
@@ -148,7 +179,7 @@ def logistic_regression(x: Floats, y: Floats, w: Floats, ridge: float = 1e-3) ->
         hessian = (design * (w * np.maximum(q * (1 - q), 1e-9))[:, None]).T @ design + penalty
         step = np.linalg.solve(hessian, gradient)
         theta += step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max() < 1e-7:
             break
     return tuple(float(value) for value in theta)
 

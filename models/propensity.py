@@ -90,7 +90,8 @@ class Declaration:
     """A propensity model, declared: who is scored, what is predicted, how far ahead, and its plain baseline.
 
     `baseline` is the one feature whose logistic regression the model must beat. `features` narrows the inputs
-    (empty: the whole catalogue). `tiers` are names with their share of the population, best first.
+    (empty: the whole catalogue). `tiers` are names with their share of the population, best first. `learns_from` may
+    name a wider population to learn from where the scored one is small; it is judged on the scored one alone.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Declaration:
     baseline: str
     features: tuple[str, ...] = ()
     tiers: tuple[tuple[str, float], ...] = ()
+    learns_from: tuple[Rule, ...] = ()
 
     @property
     def horizon(self) -> timedelta:
@@ -113,9 +115,16 @@ class Declaration:
 
     def applies(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
         """Which rows of a feature frame belong to the population, shape (n,). Raises MissingColumns."""
-        need(frame, tuple(rule.feature for rule in self.population), self.name)
+        return self._meets(frame, self.population)
+
+    def teaches(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are learnt from, shape (n,). Raises MissingColumns."""
+        return self._meets(frame, self.learns_from or self.population)
+
+    def _meets(self, frame: pl.DataFrame, rules: tuple[Rule, ...]) -> npt.NDArray[np.bool_]:
+        need(frame, tuple(rule.feature for rule in rules), self.name)
         inside = np.ones(frame.height, bool)
-        for rule in self.population:
+        for rule in rules:
             inside &= rule.holds(_column(frame, rule.feature))
         return inside
 
@@ -133,21 +142,26 @@ class Declaration:
             "baseline": self.baseline,
             "features": list(self.features),
             "tiers": [list(tier) for tier in self.tiers],
+            "learns_from": [[rule.condition, rule.otherwise] for rule in self.learns_from],
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Declaration:
         """From a manifest or a TOML table. Raises ValueError or KeyError naming what is wrong."""
-        rules = tuple(Rule(*((rule, "") if isinstance(rule, str) else rule)) for rule in raw["population"])
+
+        def rules(key: str) -> tuple[Rule, ...]:
+            return tuple(Rule(*((rule, "") if isinstance(rule, str) else rule)) for rule in raw.get(key, ()))
+
         return cls(
             raw["name"],
             raw.get("title", raw["name"]),
-            rules,
+            rules("population"),
             Goal(**raw["goal"]),
             int(raw["horizon_days"]),
             raw["baseline"],
             tuple(raw.get("features", ())),
             tuple((str(name), float(share)) for name, share in raw.get("tiers", ())),
+            rules("learns_from"),
         )
 
 

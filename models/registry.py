@@ -30,6 +30,7 @@ PREFIX = "opportune-"
 ALIASES = ("champion", "challenger")
 ALIAS_FILE, SYNC_FILE = "aliases.json", "sync.json"
 
+
 class NotFetched(ModelError):
     """A version's files did not arrive; unlike a bad model, this is tried again."""
 

@@ -12,4 +12,6 @@ DECLARATION = Declaration(
     goal=Goal("ordered", noun="returns"),
     horizon_days=56,
     baseline="days_since_last_order",
+    # The lapsed are few; those on the way there teach too.
+    learns_from=(Rule("orders_total >= 1", ""), Rule("days_since_last_order >= 14", "")),
 )

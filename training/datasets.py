@@ -13,6 +13,8 @@ import polars as pl
 from xxhash import xxh3_64_intdigest, xxh3_128
 
 from features.build import compute
+from features.catalogue import feature
+from features.declare import Feature
 from features.event_log import EventLog
 from models.propensity import Declaration
 from training.labels import goal_events, label
@@ -21,7 +23,12 @@ from training.splits import grid, matured
 Progress = Callable[[str, float], None]
 
 STEP = timedelta(days=14)
-HISTORY = timedelta(days=56)  # what must lie before the first cut for its features to mean anything
+HISTORY = timedelta(days=90)  # what should lie before the first cut, so that windows up to a quarter are full there
+LEAST_HISTORY = timedelta(days=28)
+ENOUGH_CUTS = 8  # with fewer after a full HISTORY, earlier cuts are taken and long windows given up
+LIFETIME = timedelta(days=365)  # from then on, features without a window do not grow with the log itself
+SLACK = 1.2
+GROWING = frozenset({"count", "sum", "days_since_first", "distinct", "active_days", "max", "min"})
 CUTS = 26  # a year of cuts; older ones are left out
 ROWS = 120_000  # more are sampled: memory stays flat in customers and cuts
 CUSTOMERS = 40_000
@@ -42,7 +49,11 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """`frame`: customer_id, as_of, label, goal_at and the features, sorted by cut and customer."""
+    """`features` are those to learn from. `frame`: customer_id, as_of, member, label, goal_at and all declared
+    features, sorted by cut and customer.
+
+    Rows that are no `member` of the population are only learnt from, never judged on.
+    """
 
     frame: pl.DataFrame
     features: tuple[str, ...]
@@ -56,6 +67,10 @@ class TrainingSet:
         return self.frame["label"].cast(pl.Float64).to_numpy()
 
     @property
+    def members(self) -> npt.NDArray[np.bool_]:
+        return self.frame["member"].to_numpy()
+
+    @property
     def times(self) -> npt.NDArray[np.datetime64]:
         return self.frame["as_of"].dt.replace_time_zone(None).to_numpy()
 
@@ -64,7 +79,7 @@ class TrainingSet:
 
         For a goal that is the lack of an event: how many separate customers.
         """
-        positive = self.frame.filter(pl.col("label") == 1)
+        positive = self.frame.filter((pl.col("label") == 1) & pl.col("member"))
         return positive.select("customer_id", *(["goal_at"] if happens else [])).n_unique()
 
 
@@ -88,10 +103,32 @@ def period(log: EventLog, as_of: datetime) -> Period | None:
 
 def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP) -> list[datetime]:
     """Matured cuts on the fixed grid, oldest first, at most a year of them."""
-    first, last = covered.first + HISTORY, covered.end - horizon
-    if first > last:
-        return []
-    return matured(grid(first, last, step), horizon, covered.end)[-CUTS:]
+    last = covered.end - horizon
+    full = matured(grid(covered.first + HISTORY, last, step), horizon, covered.end)
+    if len(full) - horizon // step >= ENOUGH_CUTS:
+        return full[-CUTS:]
+    return matured(grid(covered.first + LEAST_HISTORY, last, step), horizon, covered.end)
+
+
+def covered_features(names: Sequence[str], history: timedelta) -> tuple[str, ...]:
+    """The features whose windows the log covered at the first cut, `history` after its beginning.
+
+    A count over a longer window is cut short at every cut, by less and less: it would tell the cut's date, not the
+    customer, and what is learnt at early cuts would not hold at later ones. Means and shares do not grow like that.
+    """
+    return tuple(name for name in names if _window(feature(name)) <= history * SLACK)
+
+
+def _window(one: Feature) -> timedelta:
+    """How much history it takes until a feature stops growing with the log."""
+    if one.of is not None:
+        above, below = (feature(part) for part in one.of)
+        if above.window_days == below.window_days and above.aggregate in GROWING and below.aggregate in GROWING:
+            return timedelta(0)
+        return max(_window(above), _window(below))
+    if one.aggregate not in GROWING:
+        return timedelta(0)
+    return LIFETIME if one.window_days is None else timedelta(days=one.window_days)
 
 
 def unprofiled(home: Path) -> frozenset[str]:
@@ -110,7 +147,8 @@ def training_set(
     excluded: frozenset[str] = frozenset(),
     progress: Progress | None = None,
 ) -> TrainingSet:
-    """Members of the declared population at each of `cuts`, with features as of it and labels after it."""
+    """Members of the declared population (and others that it learns from) at each of `cuts`, with features as of it
+    and labels after it."""
     parts, seen, left_out = [], 0, 0
     for bucket in range(log.buckets):
         events = log.scan(buckets=[bucket], before=covered.end).collect()
@@ -122,7 +160,8 @@ def training_set(
         if progress:
             progress(f"{declaration.name}: features as of {len(cuts)} dates", (bucket + 1) / log.buckets)
     frame = pl.concat(parts).sort("as_of", "customer_id")
-    return TrainingSet(frame, declaration.inputs, tuple(cuts), covered, seen, left_out)
+    features = covered_features(declaration.inputs, min(cuts) - covered.first)
+    return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out)
 
 
 def fingerprint(frame: pl.DataFrame) -> str:
@@ -145,7 +184,8 @@ def describe(data: TrainingSet) -> dict[str, object]:
     return {
         "digest": fingerprint(data.frame.select("customer_id", "as_of", "label", *data.features)),
         "rows": data.frame.height,
-        "positives": int(data.frame["label"].sum()),
+        "rows_in_population": int(data.members.sum()),
+        "positives_in_population": int(data.labels[data.members].sum()),
         "customers": data.frame["customer_id"].n_unique(),
         "without_the_right_to_profile": data.excluded,
         "cuts": f"{cuts[0]} to {cuts[-1]}, {len(cuts)}" if cuts else "none",
@@ -172,9 +212,10 @@ def _bucket(
     dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": pl.Datetime("us", "UTC")})
     rows = members.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of")).select("customer_id", "as_of")
     known = compute(events.join(members.select("customer_id"), on="customer_id", how="semi"), rows)
-    inside = known.filter(pl.Series(declaration.applies(known), dtype=pl.Boolean))
+    member = pl.Series("member", declaration.applies(known), dtype=pl.Boolean)
+    inside = known.with_columns(member).filter(member | pl.Series(declaration.teaches(known), dtype=pl.Boolean))
     happened = goal_events(events, declaration.goal)
-    marked = label(inside.select("customer_id", "as_of"), happened, declaration.goal, declaration.horizon)
+    marked = label(inside.select("customer_id", "as_of", "member"), happened, declaration.goal, declaration.horizon)
     return pl.concat([marked, inside.select(declaration.inputs)], how="horizontal")
 
 

@@ -10,23 +10,28 @@ import numpy.typing as npt
 
 from training.metrics import resamples
 
-CONFIDENCE = 0.9
+AGAINST_CHAMPION = 0.9
+AGAINST_BASELINE = 0.8  # a baseline serves nobody: the other choice is no model at all
 DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The candidate's mean gain over `rival`, with its 95% interval and the share of resamples in which it is ahead."""
+    """The candidate's mean gain over `rival`, with its 95% interval and the share of resamples in which it is ahead.
+
+    It has won with at least the share `needed`.
+    """
 
     rival: str
     gain: float
     low: float
     high: float
     ahead: float
+    needed: float = AGAINST_CHAMPION
 
     @property
     def won(self) -> bool:
-        return self.gain > 0 and self.ahead >= CONFIDENCE
+        return self.gain > 0 and self.ahead >= self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ def compare(
     other: npt.ArrayLike,
     clusters: npt.ArrayLike | None = None,
     seed: int = 0,
+    needed: float = AGAINST_CHAMPION,
 ) -> Comparison:
     """Paired bootstrap of the mean difference of two gains per unit (n,), larger is better; NaN units are left out.
 
@@ -52,12 +58,12 @@ def compare(
     difference = np.asarray(candidate, np.float64) - np.asarray(other, np.float64)
     known = np.isfinite(difference)
     if not known.any():
-        return Comparison(rival, float("nan"), float("nan"), float("nan"), 0.0)
+        return Comparison(rival, float("nan"), float("nan"), float("nan"), 0.0, needed)
     kept = difference[known]
     groups = None if clusters is None else np.asarray(clusters)[known]
     means = np.concatenate([w @ kept / w.sum(axis=1) for w in resamples(len(kept), groups, DRAWS, seed)])
     low, high = np.quantile(means, [0.025, 0.975])
-    return Comparison(rival, float(kept.mean()), float(low), float(high), float((means > 0).mean()))
+    return Comparison(rival, float(kept.mean()), float(low), float(high), float((means > 0).mean()), needed)
 
 
 def judge(
@@ -74,10 +80,11 @@ def judge(
     """Judges a candidate on the newest matured data, all by gains per unit (n,), larger is better.
 
     For probabilities a unit's gain is its negative log loss, for rankings its nDCG. `measure` names it in the text.
-    The candidate is promoted when it beats every one of `baselines` and the `champion` (None: there is none yet) with
-    90% confidence. `cannot_compare` gives the reason why a present champion cannot be compared honestly; then it stays.
+    The candidate is promoted when it is ahead of every one of `baselines` in 80% of resamples and of the `champion`
+    (None: there is none yet) in 90%. `cannot_compare` gives the reason why a present champion cannot be compared
+    honestly; then it stays.
     """
-    results = [compare(name, candidate, gains, clusters, seed) for name, gains in baselines.items()]
+    results = [compare(name, candidate, gains, clusters, seed, AGAINST_BASELINE) for name, gains in baselines.items()]
     lost = next((result for result in results if not result.won), None)
     if lost:
         return Verdict(False, f"not promoted: {_say(lost, measure)}, its plain baseline", tuple(results))
@@ -95,4 +102,5 @@ def judge(
 def _say(result: Comparison, measure: str) -> str:
     word = "beats" if result.won else "does not beat"
     interval = f"{result.gain:+.4f}, 95% interval {result.low:+.4f} to {result.high:+.4f}"
-    return f"{word} {result.rival} in {measure} ({interval}, ahead in {result.ahead:.0%} of resamples)"
+    share = f"ahead in {result.ahead:.0%} of resamples, {result.needed:.0%} needed"
+    return f"{word} {result.rival} in {measure} ({interval}, {share})"

@@ -1,12 +1,12 @@
-"""Trains one declared propensity model: data, folds, parts, recipe, evaluation, gate, registration."""
+"""Trains one declared propensity model: data, folds, parts, recipe, judgement, registration."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +15,32 @@ import polars as pl
 from models import churn, lead, winback
 from models.calibration import sigmoid
 from models.load import ModelError, load, write_golden
-from models.propensity import Declaration, PropensityModel, Tier
-from models.trees import parse_trees
+from models.propensity import Declaration, PropensityModel
 from training import datasets, splits, tracking
+from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
 from training.gate import Verdict, judge
-from training.members import TREE_PARAMETERS, FoldScores, Members, Recipe, choose, fit_members, recency, score_fold
+from training.members import FEW_ROWS, FoldScores, Recipe, choose, fit_members, recency, score_fold, tree_parameters
 from training.metrics import Estimate, estimates, figures, log_losses
 from training.plots import propensity_plots
 from training.train import Job, TrainResult
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = npt.NDArray[np.float64]
-Figures = dict[str, dict[str, Estimate]]
+Curves = dict[str, tuple[Floats, Floats]]
 
 POSITIVES = 100
 FOLDS = 2
-FITTED_FOLDS = 6
+FITTED_FOLDS, FITTED_FOLDS_FEW_ROWS = 8, 12
+JUDGED_ROWS = 1000
 GOLDEN_ROWS = 50
 PLOTTED_ROWS = 1500
+
+
+class TooLittle(Exception):
+    """There is not enough to learn from; the text says what is needed and how far it is."""
 
 
 def train_lead(job: Job) -> TrainResult:
@@ -47,33 +55,13 @@ def train_winback(job: Job) -> TrainResult:
     return train_propensity(winback.DECLARATION, job)
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What training found. `evaluated` folds were predicted by `recipes` chosen on folds matured before them."""
-
-    features: tuple[str, ...]
-    folds: tuple[FoldScores, ...]
-    evaluated: tuple[FoldScores, ...]
-    recipes: tuple[Recipe, ...]
-    predictions: Floats
-    recipe: Recipe
-    members: Members
-
-
-@dataclass(frozen=True, slots=True)
-class TooLittle(Exception):
-    """There is not enough to learn from; the text says what is needed and how far it is."""
-
-    text: str
-
-
 def train_propensity(declaration: Declaration, job: Job) -> TrainResult:
     """Trains, logs and registers one model. With too little data: no version, and the verdict says what is needed."""
     try:
         data = gather(declaration, job)
         learnt = learn(declaration, data, job)
     except TooLittle as shortage:
-        return TrainResult(declaration.name, None, False, shortage.text)
+        return TrainResult(declaration.name, None, False, str(shortage))
     return conclude(declaration, data, learnt, job)
 
 
@@ -85,11 +73,11 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
     cuts = datasets.cut_dates(covered, declaration.horizon)
     possible = splits.folds(cuts, declaration.horizon)
     if len(possible) < FOLDS:
-        needed = datasets.HISTORY + 2 * declaration.horizon + 3 * datasets.STEP
+        needed = (datasets.HISTORY + 2 * declaration.horizon + 2 * datasets.STEP).days
         have = (covered.end - covered.first).days
         raise TooLittle(
-            f"{have} of {needed.days} days of events, so {len(possible)} of {FOLDS} time folds: about "
-            f"{max(needed.days - have, 1)} more days are needed"
+            f"{have} of about {needed} days of events, enough for {len(possible)} of {FOLDS} time folds: about "
+            f"{max(needed - have, 1)} more days are needed"
         )
     excluded = datasets.unprofiled(job.home)
     data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
@@ -98,19 +86,18 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
 
 
 def _check_labels(declaration: Declaration, data: datasets.TrainingSet) -> None:
-    labels, noun = data.labels, declaration.goal.noun
+    labels, noun = data.labels[data.members], declaration.goal.noun
     if not len(labels):
         rules = " and ".join(rule.condition for rule in declaration.population)
         raise TooLittle(f"nobody belongs to the population ({rules}) at any of {len(data.cuts)} dates")
     positives = data.events_seen(declaration.goal.happens)
     if positives < POSITIVES:
         rate = positives / max((data.period.end - data.period.first).days, 1)
-        wait = f", about {round((POSITIVES - positives) / rate)} more days at this rate" if positives else ""
+        wait = f", about {max(round((POSITIVES - positives) / rate), 1)} more days at this rate" if positives else ""
         raise TooLittle(f"{positives} of {POSITIVES} {noun} in the data{wait}")
-    if int((labels == 0).sum()) < POSITIVES:
-        raise TooLittle(
-            f"only {int((labels == 0).sum())} of {len(labels)} rows are not {noun}: there is one class only"
-        )
+    others = int((labels == 0).sum())
+    if others < POSITIVES:
+        raise TooLittle(f"one outcome only: {others} of {POSITIVES} rows that are not {noun}, among {len(labels)}")
 
 
 def learn(declaration: Declaration, data: datasets.TrainingSet, job: Job) -> Learnt:
@@ -118,25 +105,24 @@ def learn(declaration: Declaration, data: datasets.TrainingSet, job: Job) -> Lea
     features = varying(data.frame, data.features)
     if declaration.baseline not in features:
         raise TooLittle(f"{declaration.baseline}, the plain baseline, is the same for everybody")
-    rows = np.column_stack([data.frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in features])
+    rows = np.column_stack([data.frame[name].fill_null(np.nan).to_numpy() for name in features])
     labels, times, baseline = data.labels, data.times, features.index(declaration.baseline)
-    fitted = []
-    chosen = splits.spread(_usable(data, splits.folds(data.cuts, declaration.horizon)), FITTED_FOLDS)
+    usable = _usable(data, splits.folds(data.cuts, declaration.horizon))
+    chosen = splits.spread(usable, FITTED_FOLDS if data.frame.height >= FEW_ROWS else FITTED_FOLDS_FEW_ROWS)
     if len(chosen) < FOLDS:
-        raise TooLittle(f"outcomes of both kinds in {len(chosen)} of {FOLDS} time folds")
-    for done, fold in enumerate(chosen, 1):
+        raise TooLittle(f"both outcomes occur in {len(chosen)} of {FOLDS} time folds; later data will tell")
+    fitted = []
+    for done, fold in enumerate(chosen):
+        job.progress(f"{declaration.name}: folds", done / (len(chosen) + 1))
         train = splits.mask(times, fold.train)
-        places = np.flatnonzero(splits.mask(times, [fold.test]))
+        places = np.flatnonzero(splits.mask(times, [fold.test]) & data.members)
         members = fit_members(rows[train], labels[train], _weights(times[train], fold.train), baseline)
         fitted.append(score_fold(members, fold.test, places, rows[places], labels[places], baseline))
-        job.progress(f"{declaration.name}: folds", done / (len(chosen) + 1))
     customers = data.frame["customer_id"].rank("dense").cast(pl.Int64).to_numpy()
-    evaluated, recipes = _evaluated(fitted, declaration.horizon, customers)
+    judged, recipes = judged_folds(fitted, declaration.horizon, customers)
     members = fit_members(rows, labels, _weights(times, data.cuts), baseline)
     job.progress(f"{declaration.name}: folds", 1.0)
-    predictions = np.concatenate([recipe.apply(fold) for fold, recipe in zip(evaluated, recipes, strict=True)])
-    recipe = choose(fitted, customers)
-    return Learnt(features, tuple(fitted), evaluated, recipes, predictions, recipe, members)
+    return Learnt(features, tuple(fitted), judged, recipes, choose(fitted, customers), members)
 
 
 def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
@@ -146,13 +132,17 @@ def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
 
 
 def _usable(data: datasets.TrainingSet, possible: Sequence[splits.Fold]) -> list[splits.Fold]:
-    """Folds with both kinds of outcome in training and in test."""
-    labels, times = data.labels, data.times
+    """Folds with both outcomes in training and, among members, in test."""
+    labels, times, members = data.labels, data.times, data.members
 
-    def both(cuts: Sequence[datetime]) -> bool:
-        return len(np.unique(labels[splits.mask(times, cuts)])) == 2
+    def both(inside: npt.NDArray[np.bool_]) -> bool:
+        return len(np.unique(labels[inside])) == 2
 
-    return [fold for fold in possible if both(fold.train) and both([fold.test])]
+    return [
+        fold
+        for fold in possible
+        if both(splits.mask(times, fold.train)) and both(splits.mask(times, [fold.test]) & members)
+    ]
 
 
 def _weights(times: npt.NDArray[np.datetime64], cuts: Sequence[datetime]) -> Floats:
@@ -162,17 +152,18 @@ def _weights(times: npt.NDArray[np.datetime64], cuts: Sequence[datetime]) -> Flo
     return weights
 
 
-def _evaluated(
+def judged_folds(
     fitted: Sequence[FoldScores], horizon: timedelta, customers: npt.NDArray[np.int64]
 ) -> tuple[tuple[FoldScores, ...], tuple[Recipe, ...]]:
-    """The newest folds, back to POSITIVES positives, each with a recipe from folds matured before its cut.
+    """The newest folds, enough of them to judge by, each with a recipe from folds matured before its cut.
 
-    Older folds that have no such folds before them are judged only if the newest alone is too thin.
+    Older folds are added until there are JUDGED_ROWS rows and POSITIVES positives, while they have folds before them.
     """
     taken: list[FoldScores] = []
     for fold in reversed(fitted):
         has_prior = any(other.test + horizon <= fold.test for other in fitted)
-        if taken and (sum(f.labels.sum() for f in taken) >= POSITIVES or not has_prior):
+        rows, positives = sum(len(f.labels) for f in taken), sum(f.labels.sum() for f in taken)
+        if taken and ((rows >= JUDGED_ROWS and positives >= POSITIVES) or not has_prior):
             break
         taken.insert(0, fold)
     recipes = [choose([other for other in fitted if other.test + horizon <= fold.test], customers) for fold in taken]
@@ -181,20 +172,15 @@ def _evaluated(
 
 def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learnt, job: Job) -> TrainResult:
     """Judges, writes the model's folder, logs and registers it."""
-    name = declaration.name
+    name, test = declaration.name, data.frame[learnt.rows]
     job.progress(f"{name}: judging", 0.0)
-    test = np.concatenate([fold.rows for fold in learnt.evaluated])
-    labels, customers = data.labels[test], data.frame["customer_id"].to_numpy()[test]
-    curves = _curves(name, learnt, labels)
-    found: Figures = {key: estimates(labels, p, customers) for key, (_, p) in curves.items()}
-    present = tracking.champion(job.tracking, name)
-    verdict = _judge(declaration, data, learnt, test, present)
+    curves = _curves(name, learnt, test)
+    found = {key: estimates(labels, p, test["customer_id"].to_numpy()) for key, (labels, p) in curves.items()}
+    verdict = _judge(declaration, learnt, test, tracking.champion(job.tracking, name))
     described = datasets.describe(data)
-    constant = [feature for feature in data.features if feature not in learnt.features]
-    model, twin = build(declaration, data, learnt), build_twin(declaration, data, learnt)
-    notes = _notes(constant, data)
+    model, twin = final_model(declaration, data, learnt), twin_model(declaration, data, learnt)
     card = propensity_card(declaration, found, described, verdict.text, model.tiers,
-                           slices(data.frame[test], learnt.predictions), notes)  # fmt: skip
+                           slices(test, learnt.predictions), _notes(learnt, data))  # fmt: skip
     job.progress(f"{name}: logging", 0.5)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -207,12 +193,12 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             folder,
             metrics=_flat(found[name]),
             rivals={rival: _flat(row) for rival, row in found.items() if rival != name},
-            fold_metrics=_fold_metrics(learnt),
+            fold_metrics=[_fold_figures(fold, learnt.recipe) for fold in learnt.folds],
             params=_params(declaration, learnt, data),
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures=_plots(model, curves, data.frame[test]),
+            figures=_plots(model, curves, test),
             texts={"card.md": card, "features.txt": "\n".join(model.features)},
-            tables={"evaluation.parquet": _evaluation(data, test, curves)},
+            tables={"judged.parquet": _judged(test, curves)},
             example=data.frame.select(model.features).head(5),
             data=described,
             promote_it=verdict.promote,
@@ -222,118 +208,52 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
     return TrainResult(name, version, verdict.promote, verdict.text, values.pop(name), values)
 
 
-def build(declaration: Declaration, data: datasets.TrainingSet, learnt: Learnt) -> PropensityModel:
-    """The model to serve: parts fitted on everything matured, recipe from all folds."""
-    scores = np.concatenate([learnt.recipe.apply(fold) for fold in learnt.folds])
-    labels = np.concatenate([fold.labels for fold in learnt.folds])
-    return _model(declaration, learnt.features, learnt.members, learnt.recipe, data.cuts,
-                  data, tiers(declaration, scores, labels))  # fmt: skip
-
-
-def build_twin(declaration: Declaration, data: datasets.TrainingSet, learnt: Learnt) -> PropensityModel:
-    """The model as it was evaluated, before the newest fold: what later candidates are compared with fairly."""
-    newest, recipe = learnt.evaluated[-1], learnt.recipes[-1]
-    cuts = tuple(cut for cut in data.cuts if cut + declaration.horizon <= newest.test)
-    return _model(declaration, learnt.features, newest.members, recipe, cuts, data, ())
-
-
-def _model(
-    declaration: Declaration,
-    features: tuple[str, ...],
-    members: Members,
-    recipe: Recipe,
-    cuts: Sequence[datetime],
-    data: datasets.TrainingSet,
-    found: tuple[Tier, ...],
-) -> PropensityModel:
-    text = members.booster.model_to_string(num_iteration=recipe.rounds)
-    trained = {
-        "labels_until": (max(cuts) + declaration.horizon).isoformat(),
-        "cuts": [cut.isoformat() for cut in cuts],
-        "data_until": data.period.end.isoformat(),
+def _curves(name: str, learnt: Learnt, test: pl.DataFrame) -> Curves:
+    """Labels and probabilities on the judged folds: the model's under its name, then each rival's."""
+    parts = list(zip(learnt.judged, learnt.recipes, strict=True))
+    found = {
+        name: learnt.predictions,
+        "lightgbm": np.concatenate([sigmoid(fold.trees[recipe.stage]) for fold, recipe in parts]),
+        "logistic": np.concatenate([sigmoid(fold.linear[recipe.ridge]) for fold, recipe in parts]),
+        "recency": np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]),
     }
-    return PropensityModel(declaration, features, parse_trees(text), text, members.linear, recipe.mix,
-                           recipe.calibration, found, trained)  # fmt: skip
+    labels = test["label"].cast(pl.Float64).to_numpy()
+    return {key: (labels, probability) for key, probability in found.items()}
 
 
-def tiers(declaration: Declaration, probability: Floats, labels: Floats) -> tuple[Tier, ...]:
-    """Bounds that give each tier its declared share of customers, with the share of each that converted.
-
-    The shares never rise from a better to a worse tier: neighbours that would are given their common share.
-    """
-    found, upper, floor = [], np.inf, float("inf")
-    shares = np.cumsum([share for _, share in declaration.tiers])
-    for (name, _), share in zip(declaration.tiers, shares, strict=True):
-        least = 0.0 if name == declaration.tiers[-1][0] else float(np.quantile(probability, 1 - min(share, 1.0)))
-        inside = (probability >= least) & (probability < upper)
-        expected = float(labels[inside].mean()) if inside.any() else min(floor, least)
-        floor = min(floor, expected)
-        found.append(Tier(name, least, floor))
-        upper = least
-    return tuple(found)
-
-
-def slices(frame: pl.DataFrame, probability: Floats) -> list[tuple[str, int, float, float]]:
-    """Promised and observed shares by tenure and by orders: (group, rows, promised, observed)."""
-    groups = {
-        "new (tenure under 90 days)": pl.col("tenure_days") < 90,
-        "known (tenure 90 days and more)": pl.col("tenure_days") >= 90,
-        "up to 5 orders a year": pl.col("orders_365d") <= 5,
-        "more than 5 orders a year": pl.col("orders_365d") > 5,
-    }
-    rows = frame.with_columns(promised=pl.Series(probability))
-    found = []
-    for name, condition in groups.items():
-        if not set(condition.meta.root_names()) <= set(frame.columns):
-            continue
-        part = rows.filter(condition)
-        if part.height:
-            promised, observed = part.select(pl.col("promised").mean(), pl.col("label").mean()).row(0)
-            found.append((name, part.height, float(promised), float(observed)))
-    return found
-
-
-def _curves(name: str, learnt: Learnt, labels: Floats) -> dict[str, tuple[Floats, Floats]]:
-    """The model's and its rivals' probabilities on the evaluated folds, under the names they are reported by."""
-    parts = list(zip(learnt.evaluated, learnt.recipes, strict=True))
-    trees = np.concatenate([sigmoid(fold.trees[recipe.stage]) for fold, recipe in parts])
-    linear = np.concatenate([sigmoid(fold.linear) for fold in learnt.evaluated])
-    plain = np.concatenate([sigmoid(fold.baseline) for fold in learnt.evaluated])
-    named = {"lightgbm": trees, "logistic": linear, "recency": plain}
-    return {name: (labels, learnt.predictions), **{key: (labels, p) for key, p in named.items()}}
-
-
-def _judge(
-    declaration: Declaration,
-    data: datasets.TrainingSet,
-    learnt: Learnt,
-    test: npt.NDArray[np.int64],
-    present: tuple[str, Path] | None,
-) -> Verdict:
-    labels, customers = data.labels[test], data.frame["customer_id"].to_numpy()[test]
+def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present: tuple[str, Path] | None) -> Verdict:
+    labels = test["label"].cast(pl.Float64).to_numpy()
     gain = -log_losses(labels, learnt.predictions)
-    plain = -log_losses(labels, np.concatenate([sigmoid(fold.baseline) for fold in learnt.evaluated]))
-    rival, reason = champion_gain(present, data.frame[test], labels) if present else (None, None)
-    return judge(gain, {f"recency ({declaration.baseline})": plain}, rival, measure="log loss", clusters=customers,
-                 champion_version=present[0] if present else None, cannot_compare=reason)  # fmt: skip
+    plain = -log_losses(labels, np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]))
+    rival, reason = champion_gain(present, test, labels) if present else (None, None)
+    return judge(
+        gain,
+        {f"recency ({declaration.baseline})": plain},
+        rival,
+        measure="log loss",
+        clusters=test["customer_id"].to_numpy(),
+        champion_version=present[0] if present else None,
+        cannot_compare=reason,
+    )
 
 
-def champion_gain(present: tuple[str, Path], frame: pl.DataFrame, labels: Floats) -> tuple[Floats | None, str | None]:
+def champion_gain(present: tuple[str, Path], test: pl.DataFrame, labels: Floats) -> tuple[Floats | None, str | None]:
     """The champion's gains on rows whose outcomes it has not learnt from (NaN elsewhere), or why there are none.
 
-    Where it has learnt from a row's outcome, its twin, which had not, answers in its place.
+    Where it has learnt from a row's outcome, its twin, which had not, answers in its place. A champion that does not
+    load serves nobody: then both are None.
     """
     version, folder = present
-    times = frame["as_of"].dt.replace_time_zone(None).to_numpy()
-    gains = np.full(len(labels), np.nan)
     models = [model for place in (folder / "twin", folder) if (model := _loaded(place, version))]
     if not models:
-        return None, None  # a champion that does not load serves nobody
+        return None, None
+    times = test["as_of"].dt.replace_time_zone(None).to_numpy()
+    gains = np.full(len(labels), np.nan)
     for model in models:
         until = np.datetime64(datetime.fromisoformat(model.trained["labels_until"]).replace(tzinfo=None))
         fair = times >= until
         if fair.any():
-            gains[fair] = -log_losses(labels[fair], model.predict(frame.filter(pl.Series(fair))))
+            gains[fair] = -log_losses(labels[fair], model.predict(test.filter(pl.Series(fair))))
     if not np.isfinite(gains).any():
         return None, f"champion {version} has learnt from all outcomes known so far; wait for newer ones"
     return gains, None
@@ -347,13 +267,13 @@ def _loaded(folder: Path, version: str) -> PropensityModel | None:
     return model if isinstance(model, PropensityModel) else None
 
 
-def _fold_metrics(learnt: Learnt) -> list[Mapping[str, float]]:
-    return [figures(fold.labels, learnt.recipe.apply(fold)) | {"cut": fold.test.timestamp()} for fold in learnt.folds]
+def _fold_figures(fold: FoldScores, recipe: Recipe) -> Mapping[str, float]:
+    return figures(fold.labels, recipe.apply(fold)) | {"cut": fold.test.timestamp(), "rows": float(len(fold.labels))}
 
 
 def _flat(row: Mapping[str, Estimate]) -> dict[str, float]:
-    return {key + end: value for key, estimate in row.items() for end, value in
-            (("", estimate.value), (".low", estimate.low), (".high", estimate.high))}  # fmt: skip
+    ends = (("", "value"), (".low", "low"), (".high", "high"))
+    return {key + end: getattr(estimate, part) for key, estimate in row.items() for end, part in ends}
 
 
 def _params(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet) -> dict[str, object]:
@@ -371,24 +291,23 @@ def _params(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet
         "first_cut": data.cuts[0].isoformat(),
         "last_cut": data.cuts[-1].isoformat(),
         "as_of": data.period.as_of.isoformat(),
-        **{f"trees.{key}": value for key, value in TREE_PARAMETERS.items()},
+        **{f"trees.{key}": value for key, value in tree_parameters(data.frame.height).items()},
     }
 
 
-def _evaluation(
-    data: datasets.TrainingSet, test: npt.NDArray[np.int64], curves: Mapping[str, tuple[Floats, Floats]]
-) -> pl.DataFrame:
+def _judged(test: pl.DataFrame, curves: Curves) -> pl.DataFrame:
     columns = [pl.Series(name, probability) for name, (_, probability) in curves.items()]
-    return data.frame[test].select("customer_id", "as_of", "label").with_columns(columns)
+    return test.select("customer_id", "as_of", "label").with_columns(columns)
 
 
-def _plots(model: PropensityModel, curves: Mapping[str, tuple[Floats, Floats]], frame: pl.DataFrame):  # type: ignore[no-untyped-def]
-    rows = model.matrix(frame.sample(min(PLOTTED_ROWS, frame.height), seed=5))
+def _plots(model: PropensityModel, curves: Curves, test: pl.DataFrame) -> dict[str, Figure]:
+    rows = model.matrix(test.sample(min(PLOTTED_ROWS, test.height), seed=5))
     return propensity_plots(curves, model.features, rows, model.effects(rows))
 
 
-def _notes(constant: Sequence[str], data: datasets.TrainingSet) -> list[str]:
+def _notes(learnt: Learnt, data: datasets.TrainingSet) -> list[str]:
     notes = []
+    constant = [name for name in data.features if name not in learnt.features]
     if constant:
         notes.append(f"left out, because they are the same for everybody: {', '.join(constant)}")
     if data.period.late:

@@ -1,0 +1,115 @@
+"""From what training found to models on disk: the one that will serve and its twin as it was judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from models.propensity import Declaration, PropensityModel, Tier
+from models.trees import parse_trees
+from training.datasets import TrainingSet
+from training.members import FoldScores, Members, Recipe
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What training found. `judged` folds were predicted by `recipes` chosen on folds matured before them.
+
+    `predictions` are those of the judged folds' rows, whose places are `rows`. `recipe` and `members` come from all
+    folds and all rows.
+    """
+
+    features: tuple[str, ...]
+    folds: tuple[FoldScores, ...]
+    judged: tuple[FoldScores, ...]
+    recipes: tuple[Recipe, ...]
+    recipe: Recipe
+    members: Members
+
+    @property
+    def rows(self) -> Ints:
+        return np.concatenate([fold.rows for fold in self.judged])
+
+    @property
+    def predictions(self) -> Floats:
+        return np.concatenate([recipe.apply(fold) for fold, recipe in zip(self.judged, self.recipes, strict=True)])
+
+
+def final_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> PropensityModel:
+    """The model to serve: parts fitted on everything matured, recipe from all folds."""
+    scores = np.concatenate([learnt.recipe.apply(fold) for fold in learnt.folds])
+    labels = np.concatenate([fold.labels for fold in learnt.folds])
+    found = tiers(declaration, scores, labels)
+    return _model(declaration, learnt.features, learnt.members, learnt.recipe, data.cuts, data.period.end, found)
+
+
+def twin_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> PropensityModel:
+    """The model as it was judged, before the newest fold: what later candidates are compared with fairly."""
+    newest = learnt.judged[-1]
+    cuts = tuple(cut for cut in data.cuts if cut + declaration.horizon <= newest.test)
+    return _model(declaration, learnt.features, newest.members, learnt.recipes[-1], cuts, data.period.end, ())
+
+
+def _model(
+    declaration: Declaration,
+    features: tuple[str, ...],
+    members: Members,
+    recipe: Recipe,
+    cuts: Sequence[datetime],
+    data_until: datetime,
+    found: tuple[Tier, ...],
+) -> PropensityModel:
+    text = members.booster.model_to_string(num_iteration=recipe.rounds)
+    trained = {
+        "labels_until": (max(cuts) + declaration.horizon).isoformat(),
+        "cuts": [cut.isoformat() for cut in cuts],
+        "data_until": data_until.isoformat(),
+    }
+    linear = members.linear[recipe.ridge]
+    return PropensityModel(
+        declaration, features, parse_trees(text), text, linear, recipe.mix, recipe.calibration, found, trained
+    )
+
+
+def tiers(declaration: Declaration, probability: Floats, labels: Floats) -> tuple[Tier, ...]:
+    """Bounds that give each tier its declared share of customers, with the share of each that converted.
+
+    The expected share never rises from a better to a worse tier: then the better one's is given.
+    """
+    found: list[Tier] = []
+    upper, ceiling, taken = np.inf, 1.0, 0.0
+    for name, share in declaration.tiers:
+        taken += share
+        last = name == declaration.tiers[-1][0]
+        least = 0.0 if last else float(np.quantile(probability, max(1 - taken, 0.0)))
+        inside = (probability >= least) & (probability < upper)
+        ceiling = min(ceiling, float(labels[inside].mean()) if inside.any() else ceiling)
+        found.append(Tier(name, least, ceiling))
+        upper = least
+    return tuple(found)
+
+
+def slices(frame: pl.DataFrame, probability: Floats) -> list[tuple[str, int, float, float]]:
+    """Promised and observed shares by groups of customers: (group, rows, promised, observed)."""
+    groups = {
+        "known for under 90 days": ("tenure_days", pl.col("tenure_days") < 90),
+        "known for 90 days and more": ("tenure_days", pl.col("tenure_days") >= 90),
+        "up to 5 orders a year": ("orders_365d", pl.col("orders_365d") <= 5),
+        "more than 5 orders a year": ("orders_365d", pl.col("orders_365d") > 5),
+    }
+    rows = frame.with_columns(promised=pl.Series(probability, dtype=pl.Float64))
+    found = []
+    for name, (needed, condition) in groups.items():
+        part = rows.filter(condition) if needed in frame.columns else rows.clear()
+        if part.height:
+            promised, observed = part.select(pl.col("promised").mean(), pl.col("label").mean()).row(0)
+            found.append((name, part.height, float(promised), float(observed)))
+    return found

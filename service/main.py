@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, FastAPI, Response
 
+from service.content import routes as content_routes
+from service.customers import routes as customer_routes
+from service.decisions import routes as decision_routes
+from service.events import routes as event_routes
+from service.events.inbox_writer import InboxWriter
+from service.events.record_events import record_events
+from service.experiments import routes as experiment_routes
+from service.journeys import routes as journey_routes
+from service.offers import routes as offer_routes
 from service.settings import Settings
 from service.telemetry import CountRequests, exposition, silence_dependencies
 from service.web import docs
 from service.web.middleware import Idempotent, LimitBody
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
-from service.wiring import Parts, build, readiness, routers, start_loops
+from service.wiring import Parts, build, readiness, start_loops
 
 THREADS = 64
 
@@ -49,7 +59,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    for router in routers(parts):
+    for router in _slices(parts):
         app.include_router(router)
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
@@ -57,6 +67,28 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests)
     return app
+
+
+def _slices(parts: Parts) -> list[APIRouter]:
+    """Every slice's routes."""
+    writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
+    return [
+        event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
+        customer_routes.routes(
+            parts.database,
+            parts.clock,
+            parts.guard,
+            parts.customers,
+            parts.eraser,
+            parts.events.exclusively,
+            parts.unsubscriber,
+        ),
+        offer_routes.routes(parts.database, parts.clock, parts.guard),
+        decision_routes.routes(parts.decider, parts.decisions, parts.guard),
+        content_routes.routes(parts.desk, parts.guard),
+        journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
+        experiment_routes.routes(parts.database, parts.clock, parts.guard),
+    ]
 
 
 def _health(parts: Parts) -> APIRouter:

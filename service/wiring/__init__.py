@@ -2,6 +2,6 @@
 
 from service.wiring.health import readiness
 from service.wiring.journeys import journey_runner
-from service.wiring.parts import Parts, build, routers, start_loops
+from service.wiring.parts import Parts, build, start_loops
 
-__all__ = ["Parts", "build", "journey_runner", "readiness", "routers", "start_loops"]
+__all__ = ["Parts", "build", "journey_runner", "readiness", "start_loops"]

@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from fastapi import APIRouter
 
 from features.event_log import EventLog
 from features.rows import OnlineFeatures, open_online
 from models.registry import ServedModels
 from service.clock import Clock, SystemClock, clock_from
-from service.content import routes as content_routes
 from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
-from service.customers import routes as customer_routes
 from service.customers.customer_store import read_customers
 from service.customers.erase_customer import CustomerEraser
 from service.customers.join_histories import JoinHistories
@@ -28,29 +23,22 @@ from service.customers.link_identities import LinkedIdentities
 from service.customers.look_up import CustomerReader
 from service.customers.unsubscribe import Unsubscriber
 from service.customers.update_customers import update_customers
-from service.decisions import routes as decision_routes
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import Customer
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
-from service.events import routes as event_routes
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
-from service.events.inbox_writer import InboxWriter
 from service.events.normalize import Rules
 from service.events.ports import Handler
-from service.events.record_events import record_events
 from service.events.run_events import EventsRunner
-from service.experiments import routes as experiment_routes
 from service.experiments.record_outcomes import apply_outcomes, erase_subject
 from service.experiments.record_outcomes import exported as experiments_of
-from service.journeys import routes as journey_routes
 from service.journeys.read_enrolments import erase_customer as erase_journeys
 from service.journeys.read_enrolments import export_customer as export_journeys
 from service.journeys.wake_journeys import wake_handler
 from service.loops import Loop
-from service.offers import routes as offer_routes
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer
 from service.settings import Settings
@@ -194,28 +182,6 @@ def build(settings: Settings) -> Parts:
         ),
         eraser=eraser,
     )
-
-
-def routers(parts: Parts) -> list[APIRouter]:
-    """Every slice's routes."""
-    writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
-    return [
-        event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
-        customer_routes.routes(
-            parts.database,
-            parts.clock,
-            parts.guard,
-            parts.customers,
-            parts.eraser,
-            parts.events.exclusively,
-            parts.unsubscriber,
-        ),
-        offer_routes.routes(parts.database, parts.clock, parts.guard),
-        decision_routes.routes(parts.decider, parts.decisions, parts.guard),
-        content_routes.routes(parts.desk, parts.guard),
-        journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
-        experiment_routes.routes(parts.database, parts.clock, parts.guard),
-    ]
 
 
 def start_loops(parts: Parts) -> list[Loop]:

@@ -1,0 +1,168 @@
+"""`opportune doctor`: looks at every part and says, for each that is not well, what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from service.clock import SystemClock
+from service.settings import Settings, config_file
+
+if TYPE_CHECKING:
+    from service.wiring import Parts
+
+_OLD = timedelta(hours=36)
+_SILENT = timedelta(seconds=60)
+_MODELS = ("lead", "churn", "winback", "send-time", "next-offer")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it."""
+
+    verdict: Literal["ok", "note", "fail"]
+    part: str
+    detail: str
+
+
+def examine(settings: Settings) -> int:
+    """Prints a line a finding; 1 when something fails, else 0."""
+    from service.wiring import build
+
+    findings = [*_configuration(settings)]
+    try:
+        parts = build(settings)
+    except Exception as away:
+        findings.append(
+            Finding(
+                "fail", "state", f"cannot be opened ({_short(away)}); check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
+            )
+        )
+    else:
+        for look in (_keys, _online, _events, _features, _models, _catalogue, _loops):
+            findings += _safely(look, parts)
+        parts.close()
+    for finding in findings:
+        print(f"{finding.verdict:<5} {finding.part:<14} {finding.detail}")
+    return int(any(finding.verdict == "fail" for finding in findings))
+
+
+def _safely(look: Callable[[Parts], Iterator[Finding]], parts: Parts) -> list[Finding]:
+    try:
+        return list(look(parts))
+    except Exception as trouble:
+        return [Finding("fail", look.__name__.strip("_"), f"could not be examined: {_short(trouble)}")]
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    path = config_file()
+    if path.exists():
+        yield Finding("ok", "configuration", f"read from {path}")
+    else:
+        yield Finding("note", "configuration", "no opportune.toml here: defaults; 'opportune init DIR' writes one")
+    home = settings.home.absolute()
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if os.access(nearest, os.W_OK):
+        yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
+    else:
+        yield Finding("fail", "home", f"{home} cannot be written; set OPPORTUNE_HOME to a folder that can")
+    if not (settings.text_model.base_url or settings.text_model.api_key):
+        yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
+    if not settings.smtp.host:
+        yield Finding("note", "e-mail", "messages go to files in outbox/; set smtp.host to send")
+
+
+def _keys(parts: Parts) -> Iterator[Finding]:
+    from service.storage.key_store import list_keys
+
+    with parts.database.read() as connection:
+        live = [key for key in list_keys(connection) if key.revoked_at is None]
+    if live:
+        yield Finding("ok", "keys", f"{len(live)} in use")
+    else:
+        yield Finding("fail", "keys", "none: nobody can call the API; run 'opportune keys create --scope admin'")
+
+
+def _online(parts: Parts) -> Iterator[Finding]:
+    parts.online.read(["doctor"], parts.clock.now())
+    outdated = sum(1 for _ in parts.online.outdated())
+    if outdated:
+        yield Finding("fail", "online store", f"{outdated:,} rows are of older features; run 'opportune features'")
+    else:
+        yield Finding("ok", "online store", "answers")
+
+
+def _events(parts: Parts) -> Iterator[Finding]:
+    from service.events.inbox_store import backlog
+
+    with parts.database.read() as connection:
+        pending, set_aside = backlog(connection)
+    buckets = sum(1 for bucket in range(parts.event_log.buckets) if parts.event_log.files(bucket))
+    if not buckets and not pending:
+        yield Finding("note", "events", "none yet; send them to POST /v1/batch, or 'opportune ingest PATH'")
+    else:
+        yield Finding("ok" if pending < 10_000 else "note", "events", f"{pending:,} wait for their effects")
+    if set_aside:
+        yield Finding("fail", "quarantine", f"{set_aside:,} events were set aside; their reasons are in the state")
+
+
+def _features(parts: Parts) -> Iterator[Finding]:
+    snapshots = sorted((parts.settings.home.absolute() / "features").glob("as_of=*"))
+    if not snapshots:
+        yield Finding("note", "features", "no table is built; run 'opportune features' (a daily job)")
+        return
+    newest = datetime.strptime(snapshots[-1].name, "as_of=%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
+    age = parts.clock.now() - newest
+    late = age > _OLD
+    yield Finding(
+        "note" if late else "ok",
+        "features",
+        f"newest table is {age.total_seconds() / 3600:.0f} h old"
+        + ("; run 'opportune features' daily" if late else ""),
+    )
+
+
+def _models(parts: Parts) -> Iterator[Finding]:
+    served = {entry["name"]: entry for entry in parts.models.status() if entry["alias"] == "champion"}
+    for name in _MODELS:
+        entry = served.get(name)
+        if entry is None:
+            yield Finding("note", "models", f"{name}: none serves, its fallback does; run 'opportune train {name}'")
+        elif entry["problem"]:
+            yield Finding("fail", "models", f"{name}: {entry['problem']}")
+        else:
+            yield Finding("ok", "models", f"{name}: version {entry['version']} serves")
+
+
+def _catalogue(parts: Parts) -> Iterator[Finding]:
+    with parts.database.read() as connection:
+        count = len(parts.catalogue.current(connection).offers)
+    if count:
+        yield Finding("ok", "offers", f"{count:,} in the catalogue")
+    else:
+        yield Finding(
+            "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"
+        )
+
+
+def _loops(parts: Parts) -> Iterator[Finding]:
+    from service.storage.heartbeats import read_all
+
+    now = SystemClock().now()
+    with parts.database.read() as connection:
+        beats = read_all(connection)
+    for name, command in (("events", "opportune serve"), ("journeys", "opportune worker")):
+        seen = beats.get(name, {}).get("seen")
+        if seen is None:
+            yield Finding("note", name, f"has never run; start '{command}'")
+        elif now - seen > _SILENT:
+            yield Finding("note", name, f"last seen {seen:%Y-%m-%d %H:%M}Z; is '{command}' running?")
+        else:
+            yield Finding("ok", name, "running")
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"

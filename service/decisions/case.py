@@ -109,10 +109,10 @@ class Case:
     rules: Rules
     usage: Usage
     answers: Mapping[str, Answer]
+    now_us: int = field(init=False)
 
-    @property
-    def now_us(self) -> int:
-        return microseconds(self.at)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "now_us", microseconds(self.at))
 
 
 def microseconds(at: datetime) -> int:

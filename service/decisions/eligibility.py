@@ -51,9 +51,10 @@ class Verdicts:
 
 def judge(case: Case) -> Verdicts:
     """Every rule on every channel and offer of the case."""
+    seen = {entry.offer_id for entry in case.usage.entries if entry.impression}
     return Verdicts(
         {channel: tuple(_channel_failures(case, channel)) for channel in case.channels},
-        {offer.offer_id: tuple(_offer_failures(case, offer)) for offer in case.offers},
+        {offer.offer_id: tuple(_offer_failures(case, offer, offer.offer_id in seen)) for offer in case.offers},
         _ends_in_the_quiet(case),
     )
 
@@ -106,7 +107,7 @@ def _consent(case: Case, channel: str) -> Iterator[Failure]:
         yield Failure("consent", f"no consent to marketing by {channel} is known")
 
 
-def _offer_failures(case: Case, offer: Offer) -> Iterator[Failure]:
+def _offer_failures(case: Case, offer: Offer, seen: bool) -> Iterator[Failure]:
     if offer.starts_at is not None and case.at < offer.starts_at:
         yield Failure("not_started", f"starts at {_text(offer.starts_at)}", offer.starts_at)
     if offer.ends_at is not None and case.at >= offer.ends_at:
@@ -115,6 +116,8 @@ def _offer_failures(case: Case, offer: Offer) -> Iterator[Failure]:
         yield from _asked(case, offer.eligibility)
     for index, cap in enumerate(offer.caps):
         if cap.per == "customer":
+            if not seen and cap.max > 0:
+                continue
             reached = offer_cap_full(case.usage.entries, offer.offer_id, cap.max, cap.per_days, case.now_us)
             if reached:
                 yield Failure("offer_cap", _used(reached, "impressions"), _time(reached.until))

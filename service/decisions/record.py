@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +38,13 @@ def answer(draft: Draft) -> dict[str, Any]:
     }
     if draft.request.explain:
         body["excluded"] = [
-            {"offer_id": offer_id, "channel": channel, **asdict(failure)}
+            {
+                "offer_id": offer_id,
+                "channel": channel,
+                "rule": failure.rule,
+                "detail": failure.detail,
+                "until": failure.until,
+            }
             for offer_id, channel, failure in excluded(case, draft.verdicts)
         ]
     return body
@@ -94,7 +99,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "request": draft.request.model_dump(),
         "seed": case.seed,
         "rules": rules_to_json(case.rules),
-        "customer": asdict(case.customer),
+        "customer": {name: getattr(case.customer, name) for name in Customer.__slots__},
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
         "features": row_to_json(draft.row),

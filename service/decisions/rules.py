@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import time
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -53,6 +54,7 @@ class RuleBook:
         return Rules(version=_version(content), **content)
 
 
+@lru_cache(maxsize=256)
 def rules_to_json(rules: Rules) -> dict[str, Any]:
     """Rules as a record holds them."""
     return {**asdict(rules), "quiet_channels": sorted(rules.quiet_channels)}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from service.errors import NotFound
 from service.experiments.assignment import assign_variant
 from service.experiments.definition import Experiment, experiment_from
 from service.experiments.experiment_store import Exposure, add_exposures, find_experiment, find_exposures
+from service.storage.database import Connection
 
 Covariate = Callable[[str, str], float | None]
 """(customer id, feature name) -> the feature's value now, before exposure; None when unknown."""

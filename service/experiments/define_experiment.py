@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from service.errors import Conflict, FieldError, NotFound
 from service.experiments.experiment_store import (
     find_experiment,
@@ -16,6 +14,7 @@ from service.experiments.experiment_store import (
     save_experiment,
 )
 from service.experiments.schemas import ExperimentIn
+from service.storage.database import Connection
 
 _FIXED = ("variants", "control", "seed", "namespace", "metric", "cuped")
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import orjson
 import xxhash
-from sqlalchemy import Connection
 
 from service.errors import NotFound
 from service.experiments.assign_customer import Covariate, Verdict, expose, judge, load
 from service.experiments.experiment_store import all_experiments
-from service.storage.database import Database
+from service.storage.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from service.experiments.assign_customer import load
 from service.experiments.definition import Experiment, Guardrail, Metric
 from service.experiments.experiment_store import arm_sums
@@ -27,6 +25,7 @@ from service.experiments.statistics import (
     sample_ratio,
 )
 from service.experiments.words import money_or_number, result_sentence
+from service.storage.database import Connection
 
 FEWEST = 30
 """Exposures an arm needs before a winner is named: below it the interval's normal limit is not to be trusted."""

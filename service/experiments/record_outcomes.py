@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection
 
 from service.experiments.assign_customer import Covariate, expose, judge
 from service.experiments.definition import Experiment, Metric
@@ -25,6 +24,7 @@ from service.experiments.experiment_store import (
     rename_subject,
     take_values,
 )
+from service.storage.database import Connection
 
 Event = Mapping[str, Any]
 SEEN = "Experiment Viewed"

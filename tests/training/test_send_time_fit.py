@@ -1,0 +1,121 @@
+"""Fitting hours: types are found again, response is corrected for exposure, later data judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.tables import EVENTS
+from models.send_time import HOURS, Presence, SendTimeModel
+from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
+from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
+
+
+def event(name: str, at: datetime, customer: str = "c1", **more: object) -> dict[str, object]:
+    base = {
+        "message_id": f"{name}-{at.isoformat()}-{customer}",
+        "type": "track",
+        "event": name,
+        "customer_id": customer,
+    }
+    return {**base, "timestamp": at, "received_at": at, "properties": "{}", "machine": False, **more}
+
+
+def frame(*events: dict[str, object]) -> pl.DataFrame:
+    return EVENTS.conform(pl.DataFrame(list(events), infer_schema_length=None))
+
+
+def test_sends_are_worth_what_came_of_them() -> None:
+    hour = timedelta(hours=1)
+    found = moments(
+        frame(
+            event("Email Delivered", NOW, timezone="Asia/Tokyo"),
+            event("Email Opened", NOW + hour),
+            event("Email Delivered", NOW + 72 * hour),
+            event("Email Opened", NOW + 73 * hour, machine=True),
+            event("Email Delivered", NOW + 144 * hour),
+            event("Email Opened", NOW + 145 * hour),
+            event("Email Link Clicked", NOW + 146 * hour),
+            event("SMS Delivered", NOW + 147 * hour, decision_id="d1"),
+            event("Order Completed", NOW + 150 * hour, decision_id="d1"),
+            event("Email Delivered", NOW + 200 * hour, customer="c2"),
+            event("Email Link Clicked", NOW + 260 * hour, customer="c2"),
+        ),
+        pl.Series(["c1", "c2"]),
+    )
+    sends = found.filter(pl.col("kind") == "send").sort("timestamp")
+    assert sends["worth"].to_list() == [OPEN_WORTH, 0.0, 1.0, 1.0, 0.0]
+    assert sends["hour"].to_list()[0] == 21
+    assert sends["delay"].to_list()[0] == 1.0
+    orders = found.filter(pl.col("kind") == "order")
+    assert orders.height == 1
+
+
+def test_counts_are_those_of_customers_rows() -> None:
+    events = frame(
+        event("Order Completed", NOW), event("Email Delivered", NOW), event("Email Opened", NOW + timedelta(hours=2))
+    )
+    held = grids(counts_as_of(events, pl.Series(["c1"]), NOW + timedelta(days=1)), ["c1"])
+    assert held.orders[0, 12] == 1
+    assert held.sends[0, 12] == 1
+    assert held.responses[0, 14] == 1
+    assert grids(counts_as_of(events, pl.Series(["c1"]), NOW), ["c1"]).orders.sum() == 0
+
+
+def test_a_fixed_choice_of_customers() -> None:
+    names = pl.Series([f"c{number}" for number in range(500)])
+    assert chosen(names, 50).to_list() == chosen(names.reverse(), 50).to_list()
+    assert len(chosen(names, 50)) == 50
+    assert len(chosen(names, 600)) == 500
+
+
+@pytest.fixture(scope="module")
+def week() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """400 customers of two kinds, few orders each; their kinds and later orders."""
+    random = np.random.default_rng(5)
+    kinds = random.integers(0, 2, 400)
+    profiles = np.stack([np.tile(np.exp(-0.5 * ((np.arange(24) - peak) / 1.5) ** 2) + 0.01, 7) for peak in (8, 20)])
+    profiles /= profiles.sum(axis=1, keepdims=True)
+    orders = np.stack([random.multinomial(5, profiles[kind]) for kind in kinds]).astype(float)
+    later = np.array([random.choice(HOURS, p=profiles[kind]) for kind in kinds])
+    return orders, kinds, later
+
+
+def test_kinds_of_weeks_are_found_again(week: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    orders, kinds, later = week
+    none = np.zeros_like(orders)
+    presence = fit_presence(orders, none, none, fit_lag(np.zeros(0)))
+    assert presence.profiles.sum(axis=1) == pytest.approx(np.ones(len(presence.shares)))
+    own = fit_own(presence, (orders, none, none), np.arange(400), later)
+    known = people(Presence(presence.profiles, presence.shares, own, presence.lag), orders, none, none)
+    days = known.reshape(400, 7, 24).sum(axis=1)
+    early = days[:, 5:12].sum(axis=1) > days[:, 17:24].sum(axis=1)
+    assert (early == (kinds == 0)).mean() > 0.97
+    gain = np.log(known[np.arange(400), later]) - np.log(presence.everyone[later])
+    assert gain.mean() > 0.4
+
+
+def test_a_handful_of_customers_has_one_kind_of_week() -> None:
+    orders = np.zeros((3, HOURS))
+    orders[:, 12] = 5
+    presence = fit_presence(orders, orders * 0, orders * 0, fit_lag(np.zeros(0)))
+    assert presence.profiles.shape == (1, HOURS)
+    assert int(np.argmax(presence.everyone)) == 12
+
+
+def test_a_channels_rate_is_per_send() -> None:
+    """Ten times as many sends at noon, at a third of the rate: the evening is better all the same."""
+    random = np.random.default_rng(2)
+    hour = np.concatenate([np.full(5000, 36), np.full(500, 44)])
+    worth = np.concatenate([random.random(5000) < 0.05, random.random(500) < 0.15]).astype(float)
+    presence = SendTimeModel.untrained().presence
+    curve = fit_channel(hour, worth, np.zeros(len(hour)), presence, 0.1)
+    assert curve.rate[44] > curve.rate[36]
+    assert curve.rate[36] == pytest.approx(0.05, abs=0.02)
+    old = fit_channel(hour, worth, np.full(len(hour), 1200.0), presence, 0.1)
+    assert abs(old.rate[44] - old.usual) < abs(curve.rate[44] - curve.usual)

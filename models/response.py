@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -74,7 +74,7 @@ class ResponseHead:
     """
 
     kind: str = "purchase"
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     linear: Linear | None = None
     trees: TreeModel | None = None
     tree_text: str = ""

@@ -19,7 +19,7 @@ from features.vocabulary import NAMES
 from service.customers.customer_store import owners_of, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
-from service.decisions.ledger_store import add_foreign, delivered_to, move_ledger, offered_to, release, use
+from service.decisions.ledger_store import add_foreign, decided_for, delivered_to, move_ledger, offered_to, release, use
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
@@ -63,6 +63,7 @@ class AttributeOutcomes:
     def __call__(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         self._join_people(connection, events)
         self._new_addresses(connection, events)
+        decided = decided_for(connection, [event["customer_id"] for event in events])
         for event in events:
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
@@ -71,10 +72,12 @@ class AttributeOutcomes:
             if meaning.verb == "bounced":
                 self._bounce(connection, event, channel or "email")
             elif meaning.verb in KINDS:
-                self._outcome(connection, event, KINDS[meaning.verb], channel)
+                link = self._link(connection, event, KINDS[meaning.verb], channel, decided)
+                self._outcome(connection, event, KINDS[meaning.verb], channel, link)
 
-    def _outcome(self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None) -> None:
-        link = self._link(connection, event, kind, channel)
+    def _outcome(
+        self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, link: Link | None
+    ) -> None:
         at: datetime = event["timestamp"]
         if kind == "delivered" and channel is not None:
             lift(connection, event["customer_id"], channel, at)
@@ -109,13 +112,17 @@ class AttributeOutcomes:
         if first and added and line is not None:
             count_response(connection, line.offer_id, line.channel, 0, 1)
 
-    def _link(self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None) -> Link | None:
+    def _link(
+        self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, decided: set[str]
+    ) -> Link | None:
         if event["decision_id"]:
             head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
             if head is not None:
                 told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
                 return Link(head.decision_id, head.customer_id, event["offer_id"], told, head.offer_id, head.channel)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
+        if customer not in decided:
+            return None
         since = until - self._window
         if event["offer_id"]:
             lines = offered_to(connection, customer, event["offer_id"], since, until)

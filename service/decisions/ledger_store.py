@@ -6,7 +6,7 @@ customers share (SQLite has one writer; Postgres takes advisory locks in one ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,6 +50,7 @@ ledger = Table(
     Index("ix_ledger_customer_at", "customer_id", "at"),
     Index("ix_ledger_offer_at", "offer_id", "at"),
 )
+_IDS_AT_ONCE = 500
 _ENTRIES = select(
     ledger.c.customer_id,
     ledger.c.at,
@@ -194,6 +195,16 @@ def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
     unused = (ledger.c.decision_id == decision_id) & ledger.c.expires.is_not(None)
     return connection.execute(delete(ledger).where(unused)).rowcount
+
+
+def decided_for(connection: Connection, customer_ids: Collection[str]) -> set[str]:
+    """Those of the customers for whom something was decided: nobody else's events can belong to a decision."""
+    asked, found = sorted(set(customer_ids)), set[str]()
+    for start in range(0, len(asked), _IDS_AT_ONCE):
+        some = ledger.c.customer_id.in_(asked[start : start + _IDS_AT_ONCE])
+        own = ledger.c.decision_id.not_like("event:%")
+        found.update(connection.execute(select(ledger.c.customer_id).where(some, own).distinct()).scalars())
+    return found
 
 
 def delivered_to(connection: Connection, customer_id: str, since: int, until: int) -> list[Any]:

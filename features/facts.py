@@ -1,6 +1,6 @@
 """Events as numbers: what every partial sum is made of, for many events at once and for one.
 
-Both halves of this file must say the same; tests/features/test_facts.py compares them on random events.
+Both halves of this file must say the same; tests/features/test_no_skew.py compares them on random events.
 """
 
 from __future__ import annotations

@@ -125,11 +125,12 @@ class PostgresRows:
         try:
             with held.transaction():
                 yield held
-        except psycopg.OperationalError:
-            held.close()
-            raise
-        with self._lock:
-            self._idle.append(held)
+        finally:
+            if held.broken:
+                held.close()
+            else:
+                with self._lock:
+                    self._idle.append(held)
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._connection() as connection:

@@ -34,24 +34,22 @@ class AsOf:
 
     def rows(self, asking: pl.DataFrame, asked_at: str, asking_keys: Sequence[str], answering: pl.DataFrame) -> Ints:
         """For each asking row the place of its answer in `answering`, NO_ROW where there is none."""
-        groups, asker = _groups(answering.select(self.keys), asking.select(asking_keys))
+        groups, asker = _groups(answering, self.keys, asking, asking_keys)
         time, told = _times(answering[self.time])
-        made = _times(answering[self.created])[0] if self.created else time
+        made = time
         if self.created:
-            made = np.where(answering[self.created].is_null().to_numpy(), time, made)
+            made, dated = _times(answering[self.created])
+            made = np.where(dated, made, time)
+        seen = np.maximum(time, made) if self.known_only else time
         usable = np.flatnonzero(told & (groups >= 0))
-        seen = np.maximum(time, made)[usable] if self.known_only else time[usable]
-        order = usable[np.lexsort((usable, made[usable], time[usable], seen, groups[usable]))]
-        best = self._best(groups, time, made, order)
+        order = usable[np.lexsort((usable, made[usable], time[usable], seen[usable], groups[usable]))]
         when, asks = _times(asking[asked_at])
-        found = _last_before(
-            groups[order], np.maximum(time, made)[order] if self.known_only else time[order], asker, when
-        )
-        row = np.where(found >= 0, best[found], NO_ROW)
-        row[~asks | (asker < 0)] = NO_ROW
+        found = _last_before(groups[order], seen[order], asker, when)
+        found[~asks | (asker < 0)] = NO_ROW
+        row = np.append(self._best(groups, time, made, order), NO_ROW)[found]
         if self.ttl is not None:
             oldest = when - self.ttl // timedelta(microseconds=1)
-            row[(row >= 0) & (time[row] < oldest)] = NO_ROW
+            row[(row >= 0) & (np.append(time, 0)[row] < oldest)] = NO_ROW
         return row
 
     def _best(self, groups: Ints, time: Ints, made: Ints, order: Ints) -> Ints:
@@ -73,11 +71,14 @@ def gather(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
     return frame.select(pl.all().gather(places))
 
 
-def _groups(answering: pl.DataFrame, asking: pl.DataFrame) -> tuple[Ints, Ints]:
+def _groups(
+    answering: pl.DataFrame, keys: Sequence[str], asking: pl.DataFrame, asking_keys: Sequence[str]
+) -> tuple[Ints, Ints]:
     """A number for each distinct key; -1 for keys that the answering side lacks, or with a null."""
-    names = answering.columns
-    if not names:
+    if not keys:
         return np.zeros(answering.height, dtype=np.int64), np.zeros(asking.height, dtype=np.int64)
+    names = list(keys)
+    answering, asking = answering.select(names), asking.select(asking_keys)
     asked = asking.rename(dict(zip(asking.columns, names, strict=True)))
     asked = asked.with_columns(pl.col(name).cast(kind, strict=False) for name, kind in answering.schema.items())
     distinct = answering.drop_nulls().unique(maintain_order=True).with_row_index("_group")

@@ -1,0 +1,121 @@
+"""One conformance suite for the fake and the real row stores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from features.row_stores import RowStore, open_store
+from tests.fakes.row_store import MemoryRows
+
+KINDS = ["memory", "sqlite", "postgres", "redis"]
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RowStore]:
+    match request.param:
+        case "memory":
+            opened: RowStore = MemoryRows()
+        case "sqlite":
+            opened = open_store(str(tmp_path / "online.db"), "t")
+        case "postgres":
+            opened = open_store(request.getfixturevalue("postgres_url"), "t")
+        case _:
+            opened = open_store(request.getfixturevalue("redis_url"), f"t{os.urandom(4).hex()}")
+    yield opened
+    opened.close()
+
+
+def put(store: RowStore, **rows: bytes | None) -> None:
+    store.change(list(rows), lambda _: list(rows.values()))
+
+
+def test_rows_come_back_in_the_order_asked(store: RowStore) -> None:
+    put(store, a=b"1", b=b"\x00\xff", กข=b"3")
+    assert store.read(["กข", "none", "a", "b", "a"]) == [b"3", None, b"1", b"\x00\xff", b"1"]
+    assert store.read([]) == []
+    assert sorted(store.keys()) == ["a", "b", "กข"]
+
+
+def test_none_removes(store: RowStore) -> None:
+    put(store, a=b"1", b=b"2")
+    put(store, a=None, c=None)
+    assert store.read(["a", "b", "c"]) == [None, b"2", None]
+    assert list(store.keys()) == ["b"]
+
+
+def test_an_edit_sees_what_is_there_and_an_error_changes_nothing(store: RowStore) -> None:
+    put(store, a=b"1")
+    store.change(["b", "a"], lambda rows: [b"new" if rows[0] is None else None, (rows[1] or b"") + b"+"])
+    assert store.read(["a", "b"]) == [b"1+", b"new"]
+
+    def fail(_: list[bytes | None]) -> list[bytes | None]:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        store.change(["a", "c"], fail)
+    put(store, d=b"4")
+    assert store.read(["a", "c", "d"]) == [b"1+", None, b"4"]
+
+
+def test_writers_at_the_same_time_lose_nothing(store: RowStore) -> None:
+    def add(row: bytes | None) -> bytes:
+        return str(int(row or b"0") + 1).encode()
+
+    def work(keys: list[str]) -> None:
+        for _ in range(25):
+            store.change(keys, lambda rows: [add(row) for row in rows])
+
+    threads = [threading.Thread(target=work, args=(keys,)) for keys in (["a", "b"], ["b", "a"], ["a", "c"], ["b"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read(["a", "b", "c"]) == [b"75", b"75", b"25"]
+
+
+def test_many_keys_at_once(store: RowStore) -> None:
+    keys = [f"k{i}" for i in range(1500)]
+    store.change(keys, lambda rows: [key.encode() for key in keys])
+    assert store.read(keys) == [key.encode() for key in keys]
+
+
+def test_a_table_name_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no table name"):
+        open_store(str(tmp_path / "x.db"), "a; drop")
+
+
+WRITER = """
+import sys
+from features.row_stores import open_store
+store = open_store(sys.argv[1], "t")
+print("ready", flush=True)
+n = 0
+while True:
+    n += 1
+    store.change(["a", "b"], lambda rows: [str(n).encode()] * 2)
+    if n == 20:
+        print("going", flush=True)
+"""
+
+
+def test_a_kill_leaves_whole_changes(tmp_path: Path) -> None:
+    path = str(tmp_path / "online.db")
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, cwd=Path.cwd())
+    assert writer.stdout is not None
+    assert [writer.stdout.readline(), writer.stdout.readline()] == [b"ready\n", b"going\n"]
+    writer.send_signal(signal.SIGKILL)
+    writer.wait(10)
+    writer.stdout.close()
+    store = open_store(path, "t")
+    first, second = store.read(["a", "b"])
+    assert first == second
+    assert int(first or 0) >= 20
+    store.close()

@@ -83,6 +83,11 @@ def read_decision(connection: Connection, decision_id: str) -> Any | None:
     return connection.execute(select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()
 
 
+def read_decisions(connection: Connection, decision_ids: Sequence[str]) -> list[Any]:
+    """Those of these decisions that exist."""
+    return list(connection.execute(select(decisions).where(decisions.c.decision_id.in_(decision_ids))))
+
+
 def read_heads(connection: Connection, decision_ids: Sequence[str]) -> dict[str, Any]:
     """Decisions by id, without their records."""
     rows = connection.execute(select(*_HEAD).where(decisions.c.decision_id.in_(decision_ids)))

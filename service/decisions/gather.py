@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,6 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 MOST_OFFERS = 300
 """Offers weighed in one decision; of a larger catalogue the shortlist (Catalogue.shortlist)."""
-Name = Callable[[DecisionIn, datetime], str]
 SCORES = ("lead", "churn", "winback")
 
 
@@ -47,18 +46,13 @@ class Sources:
     secret: str
 
 
-def random_id(_: DecisionIn, at: datetime) -> str:
-    """A decision's id: sortable by time."""
-    return new_id(at)
-
-
 def gather(
-    sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None, name: Name = random_id
+    sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None, ids: Sequence[str] | None = None
 ) -> list[Draft]:
     """A draft of each request: candidates judged, nothing scored yet. `Invalid` names an offer that is unknown.
 
     `first`: place in its batch of the first request, for the names of fields; None where it came alone.
-    `name` gives the decisions their ids, and so their seeds.
+    `ids` are the decisions' ids, from which their seeds come; without them, new ones that sort by time.
     """
     with sources.database.read() as connection:
         catalogue = sources.catalogue.current(connection)
@@ -72,7 +66,8 @@ def gather(
             person = people[request.customer_id]
             row = rows.get((person.customer_id, request.at or now))
             offers = _offers(catalogue, request, row, now, place)
-            draft = _draft(sources, request, name(request, request.at or now), now, person, row, offers, ledger)
+            decision_id = ids[index] if ids is not None else new_id(request.at or now)
+            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
             if unread or (row is None and person.known and person.profiling):

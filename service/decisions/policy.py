@@ -28,7 +28,7 @@ def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> li
     least = min(floor, MOST_BY_FLOOR / count)
     free = 1.0 - least * count
     weights = [
-        least + free / (count * (1.0 + (exploration * (values[best] - value) / span if span > 0 else 0.0)))
+        least + free / (count * (1.0 + (exploration * ((values[best] - value) / span) if span > 0 else 0.0)))
         for value in values
     ]
     weights[best] = 0.0

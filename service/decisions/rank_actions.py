@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import xxhash
+
 from service.clock import Clock
 from service.decisions.case import WORDED, Case, Entry, Shared, Usage, microseconds
 from service.decisions.choose import choose
-from service.decisions.decision_store import add_decisions, read_rates
+from service.decisions.decision_store import add_decisions, read_decisions, read_rates
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
-from service.decisions.gather import LedgerView, Name, Sources, gather, random_id
+from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.ledger_store import lock, reserve
 from service.decisions.ports import ChooseContent, Features, Models, ReadCustomers
 from service.decisions.rates import PooledRates
-from service.decisions.record import answer, pack
+from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer
@@ -78,20 +80,40 @@ class Decider:
         """One decision as the API answers it. `Invalid` names an unknown offer."""
         return self._decide([request])[0]
 
-    def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
-        """Decisions in the order of their requests; later ones see what earlier ones reserved."""
+    def decide_many(self, requests: Sequence[DecisionIn], keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Decisions in the order of their requests; later ones see what earlier ones reserved.
+
+        `keys` make it safe to ask again after a crash: a key that was decided before gets the decision on record.
+        """
+        if keys is not None:
+            return self._once(requests, keys)
         answers: list[dict[str, Any]] = []
         for start in range(0, len(requests), CHUNK):
             answers += self._decide(requests[start : start + CHUNK], start)
         return answers
 
-    def _decide(self, requests: Sequence[DecisionIn], first: int | None = None) -> list[dict[str, Any]]:
+    def _once(self, requests: Sequence[DecisionIn], keys: Sequence[str]) -> list[dict[str, Any]]:
+        ids = [xxhash.xxh3_128_hexdigest(key.encode()) for key in keys]
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(requests), CHUNK):
+            some = ids[start : start + CHUNK]
+            with self.sources.database.read() as connection:
+                found.update((row.decision_id, answer_of(row)) for row in read_decisions(connection, some))
+            fresh = {i: r for i, r in zip(some, requests[start : start + CHUNK], strict=True) if i not in found}
+            if fresh:
+                found.update(zip(fresh, self._decide(list(fresh.values()), start, list(fresh)), strict=True))
+        return [found[one] for one in ids]
+
+    def _decide(
+        self, requests: Sequence[DecisionIn], first: int | None = None, ids: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
         """Drafts, then writes those whose reservations still fit; the rest is drafted again with what it lost to."""
         now = self._clock.now()
         answers: dict[int, dict[str, Any]] = {}
         waiting = list(range(len(requests)))
         for _ in range(ATTEMPTS):
-            drafts = self.draft([requests[index] for index in waiting], now, first)
+            names = None if ids is None else [ids[index] for index in waiting]
+            drafts = self.draft([requests[index] for index in waiting], now, first, names)
             refused = self._write(drafts, now)
             for index, draft in zip(waiting, drafts, strict=True):
                 if draft.decision_id not in refused:
@@ -106,11 +128,11 @@ class Decider:
         requests: Sequence[DecisionIn],
         now: datetime,
         first: int | None = None,
-        name: Name = random_id,
+        ids: Sequence[str] | None = None,
         words: bool = True,
     ) -> list[Draft]:
         """Complete decisions, not yet written; without `words`, actions have no content. The rest: see `gather`."""
-        drafts = gather(self.sources, requests, now, first, name)
+        drafts = gather(self.sources, requests, now, first, ids)
         scorer = Scorer(self.sources.models, self._rates)
         for draft in drafts:
             scorer.score(draft)

@@ -50,6 +50,21 @@ def answer(draft: Draft) -> dict[str, Any]:
     return body
 
 
+def answer_of(row: Any) -> dict[str, Any]:
+    """The answer that a stored decision was; `excluded` is in the full record only."""
+    record = unsqueeze(row.record)
+    return {
+        "decision_id": row.decision_id,
+        "customer_id": row.customer_id,
+        "decided_at": row.decided_at,
+        "arm": row.arm,
+        "policy": {"name": row.policy, "version": row.policy_version},
+        "actions": [{**action, "send_at": datetime.fromisoformat(action["send_at"])} for action in record["actions"]],
+        "models": record["models"],
+        "degraded": record["degraded"],
+    }
+
+
 def pack(draft: Draft) -> dict[str, Any]:
     """The row of a decision: `record` has everything but the candidates, which training reads."""
     case = draft.case

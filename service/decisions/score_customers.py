@@ -71,10 +71,9 @@ def score_customers(
             )
             for name in ids
         ]
-        rows += [
-            _row(draft, models)
-            for draft in (decider.draft(requests, as_of, name=steady_id, words=False) if ids else ())
-        ]
+        names = [steady_id(request, as_of) for request in requests]
+        drafts = decider.draft(requests, as_of, ids=names, words=False) if ids else []
+        rows += [_row(draft, models) for draft in drafts]
         done += len(ids)
         if len(rows) >= PER_PART or not ids:
             _write_part(parts, rows)

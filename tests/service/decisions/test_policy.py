@@ -31,7 +31,7 @@ def test_propensities_sum_to_one_keep_the_floor_and_favour_the_better(
     least = min(floor, MOST_BY_FLOOR / len(worth))
     assert all(weight >= least - 1e-12 for weight in weights)
     best = max(range(len(worth)), key=worth.__getitem__)
-    assert weights[best] == max(weights)
+    assert weights[best] >= max(weights) - 1e-12
     for a, b in zip(range(len(worth)), range(1, len(worth)), strict=False):
         if worth[a] < worth[b] and best not in {a, b}:
             assert weights[a] <= weights[b] + 1e-15

@@ -278,3 +278,14 @@ def test_scores_are_computed_only_where_a_rule_asks(desk: Desk) -> None:
     decision = ask(desk)
     assert decision["models"]["churn"] == "5"
     assert rules(decision) == set()
+
+
+def test_a_key_is_decided_once(desk: Desk) -> None:
+    desk.put(a={}, b={})
+    requests = [DecisionIn(customer_id="c1"), DecisionIn(customer_id="c3")]
+    first = desk.decider.decide_many(requests, keys=["visit 1", "visit 2"])
+    again = desk.decider.decide_many([*requests, DecisionIn(customer_id="c4")], keys=["visit 1", "visit 2", "visit 3"])
+    for one, two in zip(first, again, strict=False):
+        assert {**one, "excluded": None} == {**two, "excluded": None}
+    assert again[2]["customer_id"] == "c4"
+    assert len(DecisionReader(desk.database, desk.served).latest("c1", 10)) == 1

@@ -245,6 +245,8 @@ def links_of(step: Step) -> list[tuple[str, str | None]]:
             return [*((f"arms.{arm}", target) for arm, target in step.arms.items()), ("else", step.otherwise)]
         case Segment():
             return [("next", step.next)]
+        case _ if step.otherwise == step.next:
+            return [("next", step.next)]
         case _:
             return [("next", step.next), ("else", step.otherwise)]
 

@@ -79,9 +79,8 @@ class _Arrivals:
             self.running.setdefault(enrolment.customer_id, []).append((-1, enrolment))
         for place, event in enumerate(events):
             self._let_in(place, event)
-        messages = _Messages(
-            self.connection, [event for event in events if event["customer_id"] in self.running], self.now
-        )
+        concerned = [event for event in events if event["customer_id"] in self.running]
+        messages = _Messages(self.connection, concerned, since)
         for place, event in enumerate(events):
             message = messages.of(event)
             if message is not None:

@@ -1,8 +1,9 @@
 """Messages as lines of JSON in `outbox/DAY.jsonl`: for trying things, and for a sender of one's own to read.
 
 A line: `{"key", "at", "channel", "customer_id", "decision_id", "offer_id", "journey_id", "step", "to",
-"unsubscribe_url", "content"}`. A key is written once, whoever tries and however often: writers hold a lock, read
-what others wrote since, and cut off a line that a killed writer left unfinished.
+"unsubscribe_url", "content"}`; a webhook step's has its `payload` too. A key is written once, whoever tries and
+however often: writers hold a lock, read what others wrote since, and cut off a line that a killed writer left
+unfinished.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _write_all(file: int, text: bytes) -> None:
 
 
 def _line(message: Message) -> bytes:
-    line = {
+    line: dict[str, Any] = {
         "key": message.key,
         "at": message.created_at,
         "channel": message.channel,
@@ -140,6 +141,8 @@ def _line(message: Message) -> bytes:
         "unsubscribe_url": message.unsubscribe_url,
         "content": dict(message.content),
     }
+    if message.payload is not None:
+        line["payload"] = dict(message.payload)
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str)
 
 

@@ -54,17 +54,15 @@ class Applier:
         self._lease = lease
         self._failures: Counter[tuple[str, str]] = Counter()
 
-    def run_pass(self) -> bool:
-        """Applies one portion; True when there may be more at once."""
+    def run_pass(self) -> int:
+        """Applies one portion, of at most `MOST_AT_ONCE` events; returns how many it took up."""
         with self._database.read() as connection:
             if not anything_to_do(connection):
-                return False
+                return 0
         try:
-            applied = self._apply_waiting()
-            fed = self._feed_features()
+            return max(self._apply_waiting(), self._feed_features())
         except LostLease:
-            return False
-        return max(applied, fed) >= MOST_AT_ONCE
+            return 0
 
     def drain(self) -> None:
         """Applies everything that can be applied now."""
@@ -111,8 +109,9 @@ class Applier:
         return len(events)
 
     def _feed(self, events: list[Event]) -> None:
-        with self._database.write() as connection:
-            self._lease.hold(connection)
+        if not self._lease.held_lately():
+            with self._database.write() as connection:
+                self._lease.hold(connection)
         if self._features is not None:
             self._features.apply(events)
         with self._database.write() as connection:
@@ -136,7 +135,7 @@ class Applier:
         except LostLease:
             raise
         except Exception as failure:
-            log.warning("event %s failed at %s: %r", event["message_id"], stage, failure)
+            log.info("event %s failed at %s: %r", event["message_id"], stage, failure)
             if blame:
                 self._blame(event, stage, repr(failure))
             return False

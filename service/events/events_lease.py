@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
-from service.clock import SystemClock
+from service.clock import SystemClock, monotonic
 from service.storage.database import Connection, Database
 from service.storage.lease import release, take
 
@@ -23,14 +23,21 @@ class EventsLease:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._clock = SystemClock()
+        self._held_at = -LEASE_S
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     def hold(self, connection: Connection) -> None:
         """Takes or renews the lease inside a write transaction; `LostLease` when another process has it."""
         if not take(connection, LEASE, self._holder, self._clock.now(), LEASE_S):
             raise LostLease
+        self._held_at = monotonic()
+
+    def held_lately(self) -> bool:
+        """Whether most of the lease's time is left, so that it need not be renewed before a short step."""
+        return monotonic() - self._held_at < LEASE_S / 4
 
     def release(self) -> None:
         """Lets the next process begin at once."""
+        self._held_at = -LEASE_S
         with self._database.write() as connection:
             release(connection, LEASE, self._holder)

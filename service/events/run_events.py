@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
-from service.events.apply_events import Applier
+from service.events.apply_events import MOST_AT_ONCE, Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
+
+_GATHER_S = 0.02
 
 Chore = Callable[[], bool]
 """Other work on events that must not run beside the applier (joining histories, erasing); True: it did some."""
@@ -22,11 +25,16 @@ class EventsRunner:
         self._lease = lease
         self._chores = tuple(chores)
         self._one_at_a_time = threading.Lock()
+        self._streaming = False
 
     def run_pass(self) -> bool:
         """One pass; True when there may be more to do at once."""
         with self._one_at_a_time:
-            more = self._applier.run_pass()
+            if self._streaming:  # a lone event is applied at once; of a stream, a few share a transaction
+                time.sleep(_GATHER_S)
+            taken = self._applier.run_pass()
+            self._streaming = 0 < taken < MOST_AT_ONCE
+            more = taken >= MOST_AT_ONCE
             try:
                 for chore in self._chores:
                     more = chore() or more

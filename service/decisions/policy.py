@@ -13,7 +13,7 @@ from math import fsum
 
 import xxhash
 
-MOST_BY_FLOOR = 0.2
+MOST_BY_FLOOR = 0.1
 """The floors of all candidates together take at most this share of the probability."""
 
 

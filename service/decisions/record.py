@@ -297,4 +297,4 @@ def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 def _numbers(line: Sequence[Any] | None) -> dict[str, Any]:
     names = ("probability", "expected_value", "propensity", "rank", "send_at")
-    return dict(zip(names, line[2:] if line is not None else [None] * 5, strict=True))
+    return dict(zip(names, line[2:] if line is not None else [None, None, 0.0, None, None], strict=True))

@@ -52,7 +52,7 @@ def test_a_decision_has_all_that_the_contract_names(desk: Desk) -> None:
     assert first["expected_value"] == pytest.approx(first["probability"] * 10 - 0.01)
     kept = record(desk, decision)
     assert kept["features"]["values"] == {"orders_90d": 2.0}
-    assert fsum(candidate["propensity"] or 0.0 for candidate in kept["candidates"]) == pytest.approx(1.0, abs=1e-12)
+    assert fsum(candidate["propensity"] for candidate in kept["candidates"]) == pytest.approx(1.0, abs=1e-12)
     assert kept["candidates"][-1]["offer_id"] is None
     assert set(kept["candidates"][0]["verdicts"].values()) == {"pass"}
     assert kept["actions"][0]["propensity"] == first["propensity"]

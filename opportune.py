@@ -124,18 +124,22 @@ def features(
 @app.command()
 def train(models: Model, as_of: AsOf = None) -> None:
     """Train, log, register, and promote through the gate."""
-    from service.commands import export_command
-    from training.train import MODELS, print_results
+    from service.commands import Progress, export_command
+    from training.train import expand, say
     from training.train import train as train_models
 
-    wanted = list(MODELS) if "all" in models else models
-    unknown = [name for name in wanted if name not in MODELS]
-    if unknown:
-        raise typer.BadParameter(f"no model {unknown[0]!r}; choose from {', '.join(MODELS)}, or all")
+    try:
+        wanted = expand(models)
+    except ValueError as unknown:
+        raise typer.BadParameter(str(unknown)) from unknown
     settings = _settings()
     moment = _time(as_of, settings)
     export_command(settings)
-    print_results(train_models(wanted, settings.home.absolute(), settings.tracking_uri, moment, print))
+    bar = Progress()
+    results = train_models(wanted, settings.home.absolute(), settings.tracking_uri, moment, bar.show)
+    bar.end()
+    for result in results:
+        print(say(result))
 
 
 @app.command()

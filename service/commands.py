@@ -230,9 +230,9 @@ def _apply_feast(settings: Settings) -> None:
 
     if importlib.util.find_spec("feast") is None:
         return
-    from features.store import apply
+    from features.store.registry import apply
 
-    apply(settings.home.absolute())
+    apply(settings.home.absolute(), online_url=settings.online_store)
     print("applied the feature views to Feast's registry")
 
 

@@ -104,7 +104,7 @@ def learn(declaration: Declaration, data: datasets.TrainingSet, job: Job) -> Lea
     """Fits the parts on each fold, chooses recipes on earlier folds only, and fits the parts on everything."""
     features = varying(data.frame, data.features)
     if declaration.baseline not in features:
-        raise TooLittle(f"{declaration.baseline}, the plain baseline, is the same for everybody")
+        raise TooLittle(f"{declaration.baseline}, the plain baseline, is the same for everybody so far")
     rows = np.column_stack([data.frame[name].fill_null(np.nan).to_numpy() for name in features])
     labels, times, baseline = data.labels, data.times, features.index(declaration.baseline)
     usable = _usable(data, splits.folds(data.cuts, declaration.horizon))
@@ -180,7 +180,7 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
     described = datasets.describe(data)
     model, twin = final_model(declaration, data, learnt), twin_model(declaration, data, learnt)
     card = propensity_card(declaration, found, described, verdict.text, model.tiers,
-                           slices(test, learnt.predictions), _notes(learnt, data))  # fmt: skip
+                           slices(test, learnt.predictions), _notes(declaration, learnt, data))  # fmt: skip
     job.progress(f"{name}: logging", 0.5)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -196,7 +196,7 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             fold_metrics=[_fold_figures(fold, learnt.recipe) for fold in learnt.folds],
             params=_params(declaration, learnt, data),
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures=_plots(model, curves, test),
+            figures=_plots(model, learnt, curves, test),
             texts={"card.md": card, "features.txt": "\n".join(model.features)},
             tables={"judged.parquet": _judged(test, curves)},
             example=data.frame.select(model.features).head(5),
@@ -300,16 +300,23 @@ def _judged(test: pl.DataFrame, curves: Curves) -> pl.DataFrame:
     return test.select("customer_id", "as_of", "label").with_columns(columns)
 
 
-def _plots(model: PropensityModel, curves: Curves, test: pl.DataFrame) -> dict[str, Figure]:
+def _plots(model: PropensityModel, learnt: Learnt, curves: Curves, test: pl.DataFrame) -> dict[str, Figure]:
+    """Effects here are exact SHAP values (Lundberg et al. 2018); serving gives path contributions, which are faster."""
     rows = model.matrix(test.sample(min(PLOTTED_ROWS, test.height), seed=5))
-    return propensity_plots(curves, model.features, rows, model.effects(rows))
+    booster, rounds = learnt.members.booster, learnt.recipe.rounds
+    shap = np.asarray(booster.predict(rows, pred_contrib=True, num_iteration=rounds, num_threads=1))[:, :-1]
+    effects = model.mix * shap + (1 - model.mix) * model.linear.effects(rows)
+    return propensity_plots(curves, model.features, rows, effects)
 
 
-def _notes(learnt: Learnt, data: datasets.TrainingSet) -> list[str]:
+def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet) -> list[str]:
     notes = []
     constant = [name for name in data.features if name not in learnt.features]
     if constant:
         notes.append(f"left out, because they are the same for everybody: {', '.join(constant)}")
+    short = [name for name in declaration.inputs if name not in data.features]
+    if short:
+        notes.append(f"left out, until events cover their windows at the first cut: {', '.join(short)}")
     if data.period.late:
         notes.append(f"{data.period.late} events lie after {data.period.as_of.isoformat()} and were left out")
     return notes

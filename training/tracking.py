@@ -145,55 +145,50 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
     return version, next(path.parent for path in place.rglob(MANIFEST))
 
 
-def run_artifact(tracking: Tracking, name: str, version: str, path: str) -> Path | None:
-    """A local copy of a file of the run that made `version`; None when the run has no such file."""
-    from mlflow.exceptions import MlflowException
-
-    found = tracking.client.get_model_version(PREFIX + name, version)
-    try:
-        return Path(tracking.client.download_artifacts(str(found.run_id), path))
-    except (OSError, MlflowException):
-        return None
-
-
 def aliases(tracking: Tracking, name: str) -> dict[str, str]:
     """Alias -> version of opportune-`name`; empty when nothing is registered."""
     found = tracking.client.search_registered_models(f"name = '{PREFIX}{name}'")
     return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
 
 
-def promote(tracking: Tracking, name: str, version: str) -> str | None:
-    """Makes `version` the champion of opportune-`name`; returns the version that was. Raises TrackingError."""
+def promote(tracking: Tracking | str, name: str, version: str) -> str:
+    """Makes `version` the champion of opportune-`name`; says so in a sentence. Raises TrackingError.
+
+    `tracking` may be an MLflow URI. The version that was champion is remembered for `rollback`.
+    """
     from mlflow.exceptions import MlflowException
 
+    at = _tracking(tracking)
     try:
-        tracking.client.get_model_version(PREFIX + name, version)
+        at.client.get_model_version(PREFIX + name, version)
     except MlflowException as missing:
-        raise TrackingError(
-            f"opportune-{name} has no version {version}; see the registered ones in MLflow"
-        ) from missing
-    before = aliases(tracking, name)
-    history = [*_history(tracking, name), *([before[CHAMPION]] if CHAMPION in before else [])]
-    client = tracking.client
+        raise TrackingError(f"opportune-{name} has no version {version}; MLflow lists those it has") from missing
+    before = aliases(at, name)
+    history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else [])]
     kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]
-    client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
-    client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
+    at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
+    at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
     if before.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(PREFIX + name, CHALLENGER)
-    return before.get(CHAMPION)
+        at.client.delete_registered_model_alias(PREFIX + name, CHALLENGER)
+    return f"{name}: version {version} is champion; before it was {before.get(CHAMPION, 'none')}"
 
 
-def rollback(tracking: Tracking, name: str) -> str:
-    """Makes the previous champion serve again; returns its version. Raises TrackingError."""
-    history, present = _history(tracking, name), aliases(tracking, name).get(CHAMPION)
+def rollback(tracking: Tracking | str, name: str) -> str:
+    """Makes the champion before this one the champion again; says so in a sentence. Raises TrackingError."""
+    at = _tracking(tracking)
+    history, present = _history(at, name), aliases(at, name).get(CHAMPION)
     while history and history[-1] == present:
         history.pop()
     if not history:
         raise TrackingError(f"opportune-{name} had no champion before {present or 'now'}; nothing to go back to")
     version = history.pop()
-    tracking.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
-    tracking.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(history))
-    return version
+    at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
+    at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(history))
+    return f"{name}: version {version} is champion again, in place of {present or 'none'}"
+
+
+def _tracking(tracking: Tracking | str) -> Tracking:
+    return Tracking.at(tracking) if isinstance(tracking, str) else tracking
 
 
 @contextlib.contextmanager

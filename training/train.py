@@ -1,4 +1,4 @@
-"""Trains models by name, one after another; each is logged, registered and judged. Also `python -m training.train`."""
+"""Trains models by name, one after another; each is logged, registered and judged."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ TRAINERS: Mapping[str, str] = {
     "send-time": "training.send_time:train_send_time",
     "next-offer": "training.next_offer:train_next_offer",
 }
+MODELS = tuple(TRAINERS)
+SHOWN = ("auc", "average_precision", "log_loss", "ece", "top_decile_lift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,20 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def say(result: TrainResult) -> str:
-    """One line for a person."""
+    """A line for a person, and below it the model's main figures beside its rivals'."""
     version = f"version {result.version}" if result.version else "no model"
-    return f"{result.name}: {version}; {result.verdict}"
+    shown = [name for name in SHOWN if name in result.metrics] or list(result.metrics)[:4]
+    rows = {result.name: result.metrics, **result.rivals} if shown else {}
+    lines = [
+        f"  {who:<12}" + "  ".join(f"{name} {figures[name]:.4f}" for name in shown if name in figures)
+        for who, figures in rows.items()
+    ]
+    return "\n".join([f"{result.name}: {version}; {result.verdict}", *lines])
+
+
+def print_results(results: Sequence[TrainResult]) -> None:
+    """Prints what came out, a paragraph a model."""
+    print("\n".join(say(result) for result in results))
 
 
 def _trainer(name: str) -> Callable[[Job], TrainResult]:

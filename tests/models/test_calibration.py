@@ -1,0 +1,93 @@
+"""Calibration: what holds of every kind, and that each mends the fault it is for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.calibration import Calibration, fit_calibration, fit_kind, logistic_regression, logit, sigmoid
+
+KINDS = ("identity", "platt", "beta", "isotonic")
+
+
+def _distorted(seed: int, rows: int, slope: float, shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores whose true log-odds are slope * logit(score) + shift, and outcomes."""
+    random = np.random.default_rng(seed)
+    score = sigmoid(random.normal(-1, 1.5, rows))
+    return score, (random.random(rows) < sigmoid(slope * logit(score) + shift)).astype(float)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), kind=st.sampled_from(KINDS), rows=st.integers(5, 300), share=st.floats(0, 1))
+def test_every_kind_is_monotone_and_inside_0_and_1(seed: int, kind: str, rows: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    p, y = random.random(rows), (random.random(rows) < share).astype(float)
+    fitted = fit_kind(kind, np.clip(p, 1e-6, 1 - 1e-6), y, np.ones(rows))
+    out = fitted.apply(np.linspace(0, 1, 101))
+    assert np.all((out > 0) & (out < 1))
+    assert np.all(np.diff(out) >= -1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_writing_and_reading_back_changes_nothing(kind: str) -> None:
+    p, y = _distorted(1, 500, 0.5, 0.3)
+    fitted = fit_kind(kind, p, y, np.ones(500))
+    np.testing.assert_array_equal(Calibration.from_dict(fitted.to_dict()).apply(p), fitted.apply(p))
+
+
+def test_platt_finds_slope_and_shift() -> None:
+    p, y = _distorted(2, 40_000, 0.6, 0.8)
+    a, b, c = fit_kind("platt", p, y, np.ones(len(p))).coefficients
+    assert a == b == pytest.approx(0.6, abs=0.05)
+    assert c == pytest.approx(0.8, abs=0.06)
+
+
+def test_isotonic_equals_the_shares_of_separate_blocks() -> None:
+    p = np.repeat([0.1, 0.5, 0.9], 100)
+    y = np.concatenate([np.arange(100) < n for n in (20, 40, 70)]).astype(float)
+    fitted = fit_kind("isotonic", p, y, np.ones(300))
+    np.testing.assert_allclose(fitted.apply([0.1, 0.5, 0.9]), [0.2, 0.4, 0.7])
+    assert 0.2 < fitted.apply([0.3])[0] < 0.4  # joined between the blocks
+
+
+def test_good_probabilities_are_left_alone_and_bad_ones_mended() -> None:
+    good = _distorted(3, 2000, 1.0, 0.0)
+    assert fit_calibration(*good).kind == "identity"
+    p, y = _distorted(4, 2000, 0.5, 1.0)
+    fitted = fit_calibration(p, y)
+    assert fitted.kind in {"platt", "beta"}
+    assert abs(fitted.apply(p).mean() - y.mean()) < 0.02
+
+
+def test_isotonic_is_tried_only_where_rows_are_many() -> None:
+    random = np.random.default_rng(5)
+    p = random.random(6000)
+    y = (random.random(6000) < np.where(p < 0.5, 0.1, 0.6)).astype(float)  # a step, which no Platt curve fits
+    assert fit_calibration(p, y).kind == "isotonic"
+    assert fit_calibration(p[:600], y[:600]).kind != "isotonic"
+
+
+def test_a_correction_that_no_longer_holds_is_not_made() -> None:
+    p, y = _distorted(6, 6000, 1.0, 1.0)
+    times = np.repeat([1, 2, 3], 2000)
+    y[times == 3] = _distorted(6, 6000, 1.0, 0.0)[1][times == 3]
+    assert fit_calibration(p, y, times=times).kind == "identity"
+    assert fit_calibration(p[times < 3], y[times < 3], times=times[times < 3]).kind != "identity"
+
+
+def test_one_class_or_a_score_that_ranks_the_wrong_way_is_no_crash() -> None:
+    assert fit_calibration([0.2, 0.3], [0, 0]) == Calibration()
+    p, y = _distorted(7, 2000, -1.0, 0.0)
+    flat = fit_kind("platt", p, y, np.ones(2000)).apply([0.1, 0.9])
+    assert flat[0] == pytest.approx(flat[1]) == pytest.approx(y.mean(), abs=0.01)
+
+
+def test_regression_finds_the_weights_and_survives_separable_data() -> None:
+    random = np.random.default_rng(8)
+    x = random.normal(size=(30_000, 2))
+    y = (random.random(30_000) < sigmoid(x @ [1.0, -0.5] + 0.2)).astype(float)
+    np.testing.assert_allclose(logistic_regression(x, y, np.ones(30_000)), [1.0, -0.5, 0.2], atol=0.06)
+    separable = logistic_regression(np.array([[-1.0], [1.0]]), np.array([0.0, 1.0]), np.ones(2), ridge=0.1)
+    assert np.all(np.isfinite(separable))

@@ -1,0 +1,59 @@
+"""The gate: promotes what is better on later data, and says why not otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.gate import compare, judge
+
+RANDOM = np.random.default_rng(1)
+PLAIN = RANDOM.normal(size=600)
+BETTER = PLAIN + 0.1 + RANDOM.normal(0, 0.3, 600)
+SAME = PLAIN + RANDOM.normal(0, 0.3, 600) - 0.02
+
+
+def test_a_first_model_needs_only_its_baseline() -> None:
+    verdict = judge(BETTER, {"recency": PLAIN}, measure="log loss")
+    assert verdict.promote
+    assert "beats recency in log loss" in verdict.text
+    assert verdict.comparisons[0].low > 0
+
+
+def test_no_better_than_the_baseline_is_not_promoted() -> None:
+    verdict = judge(SAME, {"recency": PLAIN}, measure="log loss")
+    assert not verdict.promote
+    assert verdict.text.startswith("not promoted: does not beat recency")
+
+
+@pytest.mark.parametrize(("champion", "promoted"), [(PLAIN, True), (BETTER, False), (BETTER + 1, False)])
+def test_the_champion_must_be_beaten_too(champion: np.ndarray, promoted: bool) -> None:
+    verdict = judge(BETTER, {"recency": PLAIN}, champion, measure="log loss", champion_version="7")
+    assert verdict.promote is promoted
+    assert "champion 7" in verdict.text
+
+
+def test_every_baseline_must_be_beaten() -> None:
+    assert not judge(BETTER, {"popularity": PLAIN, "habit": BETTER + 0.2}, measure="nDCG@10").promote
+
+
+def test_a_champion_that_cannot_be_compared_stays() -> None:
+    verdict = judge(BETTER, {"recency": PLAIN}, measure="log loss", cannot_compare="it has seen all")
+    assert not verdict.promote
+    assert "it has seen all" in verdict.text
+
+
+def test_repeated_rows_of_a_customer_do_not_make_evidence() -> None:
+    few = RANDOM.normal(0.2, 1, 8)
+    repeated = np.repeat(few, 200)
+    alone = compare("r", repeated, np.zeros(1600))
+    grouped = compare("r", repeated, np.zeros(1600), clusters=np.repeat(np.arange(8), 200))
+    assert grouped.high - grouped.low > 5 * (alone.high - alone.low)
+
+
+def test_units_that_a_rival_could_not_be_judged_on_are_left_out() -> None:
+    rival = PLAIN.copy()
+    rival[:300] = np.nan
+    found = compare("champion", BETTER, rival)
+    assert found.gain == pytest.approx(float((BETTER - PLAIN)[300:].mean()))
+    assert compare("champion", BETTER, np.full(600, np.nan)).won is False

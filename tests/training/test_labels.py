@@ -1,0 +1,72 @@
+"""Labels: [cut, cut + horizon), people only, by verb or by an event's own name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.tables import EVENTS
+from models.propensity import Goal
+from training.labels import goal_events, label
+
+CUT = datetime(2026, 3, 1, tzinfo=UTC)
+HORIZON = timedelta(days=28)
+MICRO = timedelta(microseconds=1)
+TIME = EVENTS.schema["timestamp"]
+
+
+def _events(rows: list[tuple[str, str, datetime, bool | None]]) -> pl.DataFrame:
+    frame = pl.DataFrame(
+        [
+            {"message_id": str(i), "type": "track", "event": event, "customer_id": who, "timestamp": at, "machine": bot}
+            for i, (who, event, at, bot) in enumerate(rows)
+        ],
+        schema_overrides={"timestamp": TIME, "machine": pl.Boolean},
+    )
+    return EVENTS.conform(frame.with_columns(received_at="timestamp", properties=pl.lit("{}")))
+
+
+def _cuts(*names: str, at: datetime = CUT) -> pl.DataFrame:
+    return pl.DataFrame({"customer_id": names, "as_of": [at] * len(names)}, schema_overrides={"as_of": TIME})
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [(CUT - MICRO, 0), (CUT, 1), (CUT + HORIZON - MICRO, 1), (CUT + HORIZON, 0)],
+)
+def test_the_window_begins_at_the_cut_and_ends_before_its_end(at: datetime, expected: int) -> None:
+    goal = Goal("ordered")
+    happened = goal_events(_events([("a", "Order Completed", at, None)]), goal)
+    assert label(_cuts("a", "b"), happened, goal, HORIZON)["label"].to_list() == [expected, 0]
+    gone = Goal("ordered", happens=False)
+    assert label(_cuts("a", "b"), happened, gone, HORIZON)["label"].to_list() == [1 - expected, 1]
+
+
+def test_machines_do_not_reach_goals() -> None:
+    rows = [("a", "Email Link Clicked", CUT, True), ("b", "Email Link Clicked", CUT, False)]
+    assert goal_events(_events(rows), Goal("clicked"))["customer_id"].to_list() == ["b"]
+
+
+def test_a_goal_may_be_an_events_own_name() -> None:
+    rows = [("a", "Plan Upgraded", CUT, None), ("b", "Order Completed", CUT, None)]
+    assert goal_events(_events(rows), Goal("Plan Upgraded"))["customer_id"].to_list() == ["a"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    days=st.lists(st.tuples(st.sampled_from("abc"), st.integers(-40, 40)), max_size=12),
+    cuts=st.lists(st.tuples(st.sampled_from("abc"), st.integers(-30, 30)), min_size=1, max_size=10),
+)
+def test_labels_equal_a_plain_search(days: list[tuple[str, int]], cuts: list[tuple[str, int]]) -> None:
+    goal = Goal("ordered")
+    events = _events([(who, "Order Completed", CUT + timedelta(days=day), None) for who, day in days] or
+                     [("z", "Order Completed", CUT, None)])  # fmt: skip
+    asked = pl.concat([_cuts(who, at=CUT + timedelta(days=day)) for who, day in cuts])
+    found = label(asked, goal_events(events, goal), goal, HORIZON)
+    assert found.select("customer_id", "as_of").equals(asked)
+    expected = [int(any(w == who and day <= d < day + 28 for w, d in days)) for who, day in cuts]
+    assert found["label"].to_list() == expected

@@ -53,6 +53,6 @@ def _one_line(text: str) -> str:
 def _address(text: str) -> Address:
     name, address = parseaddr(text)
     local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or any(ord(mark) < 33 for mark in address):
+    if not (local and at and domain) or " " in address or any(ord(mark) < 32 for mark in text):
         raise ValueError(f"{text[:80]!r} is no e-mail address")
     return Address(_one_line(name), local, domain)

@@ -1,0 +1,121 @@
+"""Webhooks: the signature of Standard Webhooks, honest results, and no way into private networks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+import httpx
+import orjson
+import pytest
+
+from service.journeys.channels.message import Message
+from service.journeys.channels.webhook import WebhookChannel, secret_bytes, sign
+from tests.fakes.journeys import HandClock
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+AT = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
+MESSAGE = Message(
+    "k1", "webhook", "anna", AT, "https://hooks.example.com/in?x=1", payload={"n": 1}, journey_id="j", step="tell"
+)
+
+
+def channel(handler, public: str = "93.184.216.34", **more) -> WebhookChannel:  # type: ignore[no-untyped-def]
+    return WebhookChannel(
+        [SECRET],
+        clock=HandClock(AT),
+        resolve=lambda host, port: [public],
+        transport=httpx.MockTransport(handler),
+        **more,
+    )
+
+
+def test_the_signature_of_the_standards_own_example() -> None:
+    """From the reference implementation's tests (standard-webhooks/standard-webhooks, libraries/python)."""
+    key = secret_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signed = sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_call_is_signed_and_names_its_message() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204)
+
+    assert channel(take).send(MESSAGE).state == "sent"
+    (request,) = seen
+    assert request.headers["webhook-id"] == "k1"
+    stamp = str(int(AT.timestamp()))
+    assert request.headers["webhook-timestamp"] == stamp
+    digest = hmac.new(bytes(range(32)), f"k1.{stamp}.".encode() + request.content, hashlib.sha256).digest()
+    assert request.headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    body = orjson.loads(request.content)
+    assert body["type"] == "journey.webhook"
+    assert body["data"]["payload"] == {"n": 1}
+    assert body["data"]["customer_id"] == "anna"
+
+
+def test_the_checked_address_is_the_one_that_is_called() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    channel(take).send(MESSAGE)
+    assert seen[0].url.host == "93.184.216.34"
+    assert seen[0].headers["host"] == "hooks.example.com"
+    assert seen[0].extensions["sni_hostname"] == "hooks.example.com"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(200, "sent"), (202, "sent"), (301, "failed"), (400, "failed"), (404, "failed"), (410, "failed"),
+     (408, "retry"), (429, "retry"), (500, "retry"), (503, "retry")],
+)  # fmt: skip
+def test_answers_are_taken_for_what_they_say(status: int, state: str) -> None:
+    assert channel(lambda _: httpx.Response(status)).send(MESSAGE).state == state
+
+
+@pytest.mark.parametrize(
+    "fault", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")]
+)
+def test_a_lost_call_is_tried_again_under_the_same_id(fault: Exception) -> None:
+    def lose(_: httpx.Request) -> httpx.Response:
+        raise fault
+
+    assert channel(lose).send(MESSAGE).state == "retry"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.0.0.8", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+     "::1", "fd00::1", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::"],
+)  # fmt: skip
+def test_private_networks_are_refused(address: str) -> None:
+    called: list[httpx.Request] = []
+    result = channel(lambda request: called.append(request) or httpx.Response(200), address).send(MESSAGE)
+    assert result.state == "failed"
+    assert "private network" in result.detail
+    assert called == []
+
+
+def test_a_setting_allows_private_networks() -> None:
+    assert channel(lambda _: httpx.Response(200), "127.0.0.1", allow_private=True).send(MESSAGE).state == "sent"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "https://", "https://user:pw@example.com/"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    from dataclasses import replace
+
+    assert channel(lambda _: httpx.Response(200)).send(replace(MESSAGE, to=url)).state == "failed"
+
+
+@pytest.mark.parametrize("secret", ["whsec_!!", "whsec_c2hvcnQ=", ""])
+def test_a_weak_secret_is_refused_at_once(secret: str) -> None:
+    with pytest.raises(ValueError, match="webhook secret"):
+        WebhookChannel([secret])

@@ -70,6 +70,9 @@ class Report:
             ]
         return told
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
 
 def evaluate(policy: str, home: Path, matured_days: float = 14.0) -> Report:
     """Estimates of a policy from the log in `home/tables`. A policy that the log cannot speak for is refused there.

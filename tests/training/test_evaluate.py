@@ -103,7 +103,7 @@ def test_known_policies_get_their_true_values(tmp_path: Path) -> None:
         for name in ("IPS", "SNIPS", "DR", "SNDR"):
             assert value(report, 0, name).value == pytest.approx(rate, rel=0.12)
             assert value(report, 1, name).low <= net <= value(report, 1, name).high
-    assert "effective sample size" in "\n".join(uniform.lines())
+    assert "effective sample size" in str(uniform)
 
 
 def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:

@@ -110,8 +110,7 @@ class Applier:
 
     def _feed(self, events: list[Event]) -> None:
         if not self._lease.held_lately():
-            with self._database.write() as connection:
-                self._lease.hold(connection)
+            self._lease.claim()
         if self._features is not None:
             self._features.apply(events)
         with self._database.write() as connection:

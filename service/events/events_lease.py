@@ -32,6 +32,11 @@ class EventsLease:
             raise LostLease
         self._held_at = monotonic()
 
+    def claim(self) -> None:
+        """`hold` in a transaction of its own."""
+        with self._database.write() as connection:
+            self.hold(connection)
+
     def held_lately(self) -> bool:
         """Whether most of the lease's time is left, so that it need not be renewed before a short step."""
         return monotonic() - self._held_at < LEASE_S / 4

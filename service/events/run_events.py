@@ -49,6 +49,7 @@ class EventsRunner:
         Returns how many events went to the log. Raises `LostLease` while another process works on events.
         """
         with self._one_at_a_time:
+            self._lease.claim()
             self._applier.drain()
             for chore in self._chores:
                 while chore():

@@ -282,5 +282,11 @@ def test_work_beside_the_applier_needs_the_lease(database: Database, runner: Eve
     def work() -> bool:
         raise LostLease
 
+    other = EventsLease(database)
+    other.claim()
+    with pytest.raises(LostLease):
+        runner.finish()
+    other.release()
+    assert runner.finish() == 0
     assert not runner.exclusively(work)
     assert runner.exclusively(lambda: True)

@@ -19,6 +19,8 @@ from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
 from service.offers import routes as offer_routes
+from service.pages import routes as page_routes
+from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import CountRequests, exposition, silence_dependencies
 from service.web import docs
@@ -61,6 +63,7 @@ def create_app(parts: Parts) -> FastAPI:
     install_problem_handlers(app)
     for router in _slices(parts):
         app.include_router(router)
+    app.include_router(_pages(parts))
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
     app.add_middleware(Idempotent, database=parts.database)
@@ -89,6 +92,20 @@ def _slices(parts: Parts) -> list[APIRouter]:
         journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
         experiment_routes.routes(parts.database, parts.clock, parts.guard),
     ]
+
+
+def _pages(parts: Parts) -> APIRouter:
+    sources = page_routes.Sources(
+        database=parts.database,
+        clock=parts.clock,
+        desk=parts.desk,
+        customers=parts.customers,
+        decisions=parts.decisions,
+        models=parts.models,
+        home=parts.settings.home.absolute(),
+        secure_cookies=parts.settings.base_url.startswith("https:"),
+    )
+    return page_routes.routes(sources, Sessions(parts.database, open_to_all=parts.settings.pages.open))
 
 
 def _health(parts: Parts) -> APIRouter:

@@ -68,7 +68,9 @@ class JourneyCollaborators:
         self.default_zone = parts.settings.default_timezone
 
     def decide(self, requests: Sequence[DecisionRequest]) -> Sequence[Mapping[str, Any]]:
-        return self.parts.decider.decide_many([_decision(request) for request in requests])
+        return self.parts.decider.decide_many(
+            [_decision(request) for request in requests], [request.key for request in requests]
+        )
 
     def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> Mapping[str, Clearance]:
         with self.parts.database.read() as connection:

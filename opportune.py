@@ -174,7 +174,13 @@ def evaluate(policy: str) -> None:
 
     settings = _settings()
     export_command(settings)
-    print(estimate(policy, settings.home.absolute()))
+    try:
+        report = estimate(policy, settings.home.absolute(), settings.decisions.attribution_days)
+    except ValueError as unknown:
+        raise typer.BadParameter(str(unknown)) from unknown
+    print(report)
+    if report.refused:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -49,12 +49,25 @@ class _Unknown(float):
         return "–"
 
 
+class _Money(float):
+    def __format__(self, spec: str) -> str:
+        return f"{self / 100:,.2f}"
+
+
 class _Spoken(dict[str, float]):
+    """Values as people say them: unknown ones as a dash, cents as money."""
+
     def __init__(self, values: Mapping[str, float]) -> None:
-        super().__init__((n, v if v == v else _Unknown("nan")) for n, v in values.items())
+        super().__init__((name, _spoken(name, value)) for name, value in values.items())
 
     def __missing__(self, key: str) -> float:
         return _Unknown("nan")
+
+
+def _spoken(name: str, value: float) -> float:
+    if value != value:
+        return _Unknown("nan")
+    return _Money(value) if "_cents" in name else value
 
 
 def _declared(table: dict[str, Any], path: Path) -> Feature:

@@ -76,3 +76,8 @@ def chunks(keys: Iterable[str]) -> Iterator[list[str]]:
     """Portions small enough for one statement's parameters."""
     every = list(keys)
     return (every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK))
+
+
+def plain(row: Any) -> dict[str, Any]:
+    """A row as a dict with plain strings for keys, fit for JSON."""
+    return {str(name): value for name, value in row._mapping.items()}

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, String, Table, bindparam, delete, func, or_, select, update
 
-from service.journeys.arrival_store import chunks
+from service.journeys.arrival_store import chunks, plain
 from service.journeys.enrolment_store import enrolments
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
@@ -225,7 +225,7 @@ def list_tasks(connection: Connection, journey_id: str, state: str | None, limit
     if state is not None:
         wanted = wanted.where(journey_tasks.c.state == state)
     order = (func.coalesce(journey_tasks.c.due_at, journey_tasks.c.created_at), journey_tasks.c.key)
-    return [dict(row._mapping) for row in connection.execute(wanted.order_by(*order).limit(limit))]
+    return [plain(row) for row in connection.execute(wanted.order_by(*order).limit(limit))]
 
 
 def close_task(
@@ -240,7 +240,7 @@ def close_task(
     if changed.rowcount != 1:
         return None
     row = connection.execute(select(journey_tasks).where(journey_tasks.c.key == key)).one()
-    return dict(row._mapping)
+    return plain(row)
 
 
 def count_tasks(connection: Connection, journey_id: str) -> dict[str, dict[str, int]]:
@@ -274,7 +274,7 @@ def of_customer(connection: Connection, customer_id: str) -> tuple[list[Intent],
     """Everything that was sent to a customer, and the tasks about them."""
     intents = connection.execute(select(send_intents).where(send_intents.c.customer_id == customer_id))
     tasks = connection.execute(select(journey_tasks).where(journey_tasks.c.customer_id == customer_id))
-    return [Intent(**row._mapping) for row in intents], [dict(row._mapping) for row in tasks]
+    return [Intent(**row._mapping) for row in intents], [plain(row) for row in tasks]
 
 
 def move_intents(connection: Connection, old: str, new: str) -> None:

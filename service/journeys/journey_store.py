@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Integer, String, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from service.journeys.arrival_store import plain
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
 journeys = Table(
@@ -135,7 +136,7 @@ def list_versions(connection: Connection, journey_id: str) -> list[dict[str, Any
     """`{"version", "made_at", "made_by"}` of each version, oldest first."""
     columns = (journey_versions.c.version, journey_versions.c.made_at, journey_versions.c.made_by)
     wanted = select(*columns).where(journey_versions.c.journey_id == journey_id)
-    return [dict(row._mapping) for row in connection.execute(wanted.order_by(journey_versions.c.version))]
+    return [plain(row) for row in connection.execute(wanted.order_by(journey_versions.c.version))]
 
 
 def set_status(connection: Connection, journey_id: str, status: str, now: datetime) -> None:

@@ -1,0 +1,104 @@
+"""What the pages of offers, journeys, experiments and models show."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.registry import ServedModels
+from service.content.variant import said_hash
+from service.content.variant_store import approved_variants
+from service.errors import Problem
+from service.experiments.define_experiment import get_experiments
+from service.experiments.read_results import read_results
+from service.journeys.definitions import Definitions
+from service.journeys.journey_store import list_journeys
+from service.journeys.read_stats import read_stats
+from service.offers.offers_store import list_offers
+from service.pages.charts import Bar
+from service.pages.report_page import read_json
+from service.pages.words import figure
+from service.storage.database import Database
+
+OFFERS = 50
+MAY = {
+    "lead": "Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
+    "churn": "Scores active customers. Shown to people, used in journeys' branches; never for prices or credit.",
+    "winback": "Scores lapsed customers. Shown to people, used in journeys' branches.",
+    "send-time": "Orders the allowed hours of a message. It cannot send more messages, nor at hours that rules forbid.",
+    "next-offer": "Weighs offers and channels that every rule has let through. It cannot open what a rule has closed.",
+}
+
+
+def offers_view(database: Database, after: str) -> dict[str, Any]:
+    """A page of the catalogue with the approved copy that fits each offer as it is now."""
+    with database.read() as connection:
+        found = list_offers(connection, after, OFFERS + 1)
+        approved = approved_variants(connection)
+    fitting: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for variant in approved:
+        fitting[variant.offer_id, variant.offer_hash].append(f"{variant.channel} {variant.locale}")
+    rows = [
+        {"offer": offer, "d": offer.document, "words": sorted(set(fitting[offer.offer_id, said_hash(offer.document)]))}
+        for offer in found[:OFFERS]
+    ]
+    return {"rows": rows, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
+
+
+def journeys_view(database: Database, definitions: Definitions) -> list[dict[str, Any]]:
+    """Every journey with its figures; one whose definition cannot be read says so."""
+    shown: list[dict[str, Any]] = []
+    with database.read() as connection:
+        for row in list_journeys(connection):
+            try:
+                journey = definitions.get(connection, row.journey_id, row.version)
+                shown.append({"stats": read_stats(connection, row, journey), "fault": None, "id": row.journey_id})
+            except (LookupError, Problem) as fault:
+                shown.append({"stats": None, "fault": str(fault), "id": row.journey_id})
+    return shown
+
+
+def experiments_view(database: Database, now: Any) -> list[dict[str, Any]]:
+    """Results of every experiment."""
+    with database.read() as connection:
+        return [read_results(connection, str(one["id"]), now) for one in get_experiments(connection)]
+
+
+def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
+    """Each model: what serves, the last training's verdict and figures beside its rivals', what it may do."""
+    entries = models.status()
+    results = {path.stem: read_json(path) for path in sorted((home / "reports" / "training").glob("*.json"))}
+    names = dict.fromkeys([*MAY, *results, *(entry["name"] for entry in entries if entry["alias"])])
+    shown = []
+    for name in names:
+        served = {entry["alias"]: entry for entry in entries if entry["name"] == name}
+        model = models.get(name)
+        shown.append(
+            {
+                "name": name,
+                "champion": served.get("champion"),
+                "challenger": served.get("challenger"),
+                "may": MAY.get(name, "What its card in MLflow says."),
+                "trained": dict(getattr(model, "trained", None) or {}),
+                "tiers": list(getattr(model, "tiers", None) or ()),
+                "features": len(getattr(model, "features", None) or ()),
+                "result": results.get(name),
+                "charts": result_charts(results.get(name) or {}),
+            }
+        )
+    return {"models": shown, "trouble": [entry["problem"] for entry in entries if entry["problem"]]}
+
+
+def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
+    """For each figure that rivals have too: ours above theirs."""
+    metrics, rivals = result.get("metrics") or {}, result.get("rivals") or {}
+    shared = [name for name in metrics if any(name in figures for figures in rivals.values())]
+    return {
+        name: [
+            Bar("opportune", metrics[name], figure(metrics[name]), True),
+            *(Bar(rival.replace("_", " "), f[name], figure(f[name])) for rival, f in rivals.items() if name in f),
+        ]
+        for name in shared[:6]
+    }

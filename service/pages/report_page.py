@@ -1,0 +1,66 @@
+"""What `/` shows: the demo's report (`reports/demo.json`), each figure said to be real or simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.pages.charts import Bar
+from service.pages.words import figure, percent
+
+ARM_NAMES = {"model": "model", "random": "random", "business_as_usual": "business as usual", "holdout": "holdout"}
+
+
+def report_view(home: Path) -> dict[str, Any]:
+    """`report` (None when no demo ran here), and the bars of its charts."""
+    report = read_json(home / "reports" / "demo.json")
+    if report is None:
+        return {"report": None}
+    return {
+        "report": report,
+        "model_charts": {model["name"]: model_bars(model) for model in report.get("models") or []},
+        "arm_bars": arm_bars(report["world"]) if report.get("world") else [],
+        "experiment_bars": experiment_bars(report.get("experiment") or {}),
+    }
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON in a file; None where there is no such file or it is not whole."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+        return None
+
+
+def model_bars(model: Mapping[str, Any]) -> list[Bar]:
+    """The model's headline figure above its rivals'."""
+    own = [("opportune", model.get("value"), True)]
+    rivals = [(str(rival["name"]).replace("_", " "), rival.get("value"), False) for rival in model.get("rivals") or []]
+    return [Bar(name, value, figure(value), ours) for name, value, ours in [*own, *rivals] if value is not None]
+
+
+def arm_bars(world: Mapping[str, Any]) -> list[Bar]:
+    """True value of a decision: by chance, by each arm with its interval, and the best that there is."""
+    bars = [Bar("random choice", world["random"], figure(world["random"]))]
+    named = {ARM_NAMES.get(arm, arm): figures for arm, figures in world.get("arms", {}).items() if arm != "random"}
+    for label, key in (("model, before training", "model_untrained"), ("model, trained", "model_trained")):
+        if world.get(key):
+            named[label] = world[key]
+    for label, figures in named.items():
+        if figures.get("decisions"):
+            low, high = figures.get("interval") or (None, None)
+            text = f"{figure(figures['value'])} ({percent(figures.get('gap_closed'), 0)} of the gap)"
+            bars.append(Bar(label, figures["value"], text, label.startswith("model"), low, high))
+    return [*bars, Bar("best there is", world["best"], figure(world["best"]))]
+
+
+def experiment_bars(experiment: Mapping[str, Any]) -> list[Bar]:
+    """Each arm's level of the goal."""
+    arms = [arm for arm in experiment.get("arms") or [] if arm.get("value") is not None]
+    return [
+        Bar(str(arm["key"]), arm["value"], f"{arm['shown']} of {arm['exposures']:,}", not arm["control"])
+        for arm in arms
+    ]

@@ -1,0 +1,92 @@
+"""What the review page shows: each variant as a customer reads it, its source, checks and history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.content.content_desk import ContentDesk
+from service.content.email_layout import email_html
+from service.content.locales import writing
+from service.content.merge_tags import CUSTOMER_TAGS, LINK_TAGS, known_paths
+from service.content.merge_values import look_up, offer_values
+from service.content.render import RenderError, compile_copy, customer_values
+from service.content.variant import Variant, said_hash
+from service.content.variant_store import count_states, list_variants, trail_of
+from service.offers.offers_store import read_offers
+
+PAGE = 20
+SAMPLE = {"traits": {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}}
+SAMPLE_LINK = "https://example.invalid/unsubscribe"
+NOTICES = {
+    "approve": "Approved. It is in use from now on.",
+    "reject": "Rejected.",
+    "edit": "Saved. The checks ran again; it waits for approval.",
+    "comment": "Comment added.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A variant on the page. `fault` says why it cannot be previewed; `stale` that its offer has changed since."""
+
+    variant: Variant
+    offer_name: str
+    preview: Mapping[str, str] | None
+    fault: str | None
+    stale: bool
+    trail: Sequence[Mapping[str, Any]]
+
+
+def review_view(desk: ContentDesk, filters: Mapping[str, str | None], after: str | None) -> dict[str, Any]:
+    """Items of one page, the counts of each state, and the id to go on after."""
+    with desk.database.read() as connection:
+        found = list_variants(connection, **filters, limit=PAGE + 1, after=after)
+        offers = {offer.offer_id: offer.document for offer in read_offers(connection, [v.offer_id for v in found])}
+        trails = trail_of(connection, [variant.variant_id for variant in found])
+        counts = count_states(connection)
+    items = [_item(variant, offers.get(variant.offer_id), trails[variant.variant_id], desk) for variant in found[:PAGE]]
+    return {"variants": items, "counts": counts, "after": found[PAGE - 1].variant_id if len(found) > PAGE else None}
+
+
+def _item(
+    variant: Variant, offer: Mapping[str, Any] | None, trail: Sequence[Mapping[str, Any]], desk: ContentDesk
+) -> Item:
+    if offer is None:
+        return Item(
+            variant, f"{variant.offer_id} (gone)", None, "The offer is no longer in the catalogue.", True, trail
+        )
+    try:
+        preview: Mapping[str, str] | None = _rendered(variant, offer, desk)
+        fault = None
+    except RenderError as error:
+        preview, fault = None, f"It cannot be rendered: {error}"
+    stale = said_hash(offer) != variant.offer_hash
+    return Item(variant, str(offer["name"]), preview, fault, stale, trail)
+
+
+def _rendered(variant: Variant, offer: Mapping[str, Any], desk: ContentDesk) -> dict[str, str]:
+    compiled = compile_copy(variant.channel, variant.locale, variant.fields, offer, desk.rules.zone)
+    return compiled.render(customer_values(SAMPLE, SAMPLE_LINK))
+
+
+def preview_document(desk: ContentDesk, variant_id: str) -> str:
+    """The e-mail as the sample customer gets it, as a document of its own; NotFound when there is none."""
+    variant, _ = desk.variant(variant_id)
+    try:
+        fields = _rendered(variant, desk.offer(variant.offer_id), desk)
+    except RenderError as error:
+        return f"It cannot be rendered: {error}"
+    return email_html({"locale": variant.locale, "subject": "", "body": "", **fields})
+
+
+def edit_view(desk: ContentDesk, variant_id: str) -> dict[str, Any]:
+    """The variant, its offer's name and the merge tags that the offer can fill."""
+    variant, _ = desk.variant(variant_id)
+    offer = desk.offer(variant.offer_id)
+    values = offer_values(offer, writing(variant.locale, variant.channel))
+    own = [path for path in known_paths(values) if path.startswith("offer.")]
+    filled = [path for path in own if look_up(values, path.removeprefix("offer.")) not in (None, "")]
+    tags = [f"{{{{ {path} }}}}" for path in (*sorted(filled), *CUSTOMER_TAGS, *LINK_TAGS)]
+    return {"v": variant, "offer_name": str(offer["name"]), "tags": tags}

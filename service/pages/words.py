@@ -1,0 +1,59 @@
+"""How pages write numbers, times and marks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+
+def figure(value: Any, digits: int = 3) -> str:
+    """A number as people read it; a dash for none."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}f}"
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share in percent; a dash for none."""
+    return f"{value:.{digits}%}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
+
+
+def moment(value: datetime | str | None) -> str:
+    """A time to the minute, in UTC; a dash for none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return str(value)
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "–"
+
+
+def sentence(value: Any) -> str:
+    """The first letter in capitals; `snake_case` in words."""
+    text = str(value).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def marked(text: str, checks: Iterable[Mapping[str, Any]], field: str) -> Markup:
+    """The text with a mark over each span that a failed check of this field points at."""
+    spans = sorted(
+        (check["span"][0], check["span"][1], f"{check['name']}: {check['detail']}")
+        for check in checks
+        if not check["passed"] and check["field"] == field and check["span"]
+    )
+    parts: list[Markup] = []
+    place = 0
+    for start, end, detail in spans:
+        if start < place or end <= start:
+            continue
+        parts.append(escape(text[place:start]))
+        parts.append(Markup('<mark title="{}">{}</mark>').format(detail, text[start:end]))
+        place = end
+    return Markup("").join([*parts, escape(text[place:])])

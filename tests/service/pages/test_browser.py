@@ -1,0 +1,134 @@
+"""The pages in a real browser: no violation that axe finds, nothing blocked or loaded from elsewhere, keys work."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import uvicorn
+
+from tests.conftest import free_port
+from tests.fakes.demo_report import DEMO_REPORT
+from tests.service.pages.conftest import fill, make_house
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATHS = ["/", "/review", "/customers", "/customers/c1", "/offers", "/journeys", "/experiments", "/models"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium (see .ci/run)"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A filled service with open pages."""
+    house = make_house(tmp_path_factory.mktemp("browser") / "home", open_pages=True)
+    reports = house.parts.settings.home / "reports"
+    reports.mkdir(parents=True)
+    (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
+    with ThreadPoolExecutor(1) as aside:  # the browser's own loop may be running in this thread
+        aside.submit(asyncio.run, fill(house)).result()
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(house.app, port=port, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+    house.parts.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield running
+        running.close()
+
+
+def axe_source() -> str:
+    import axe_playwright_python
+
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_every_page_is_accessible_and_keeps_to_itself(browser: Any, address: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=False)
+    faults: dict[str, list[str]] = {}
+    for path in PATHS:
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.on("request", lambda request, said=said: said.append(request.url) if address not in request.url else None)
+        assert page.goto(address + path).status == 200
+        page.evaluate(axe_source())
+        found = page.evaluate("axe.run()")["violations"]
+        said += [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            said.append("wider than the window")
+        if said:
+            faults[path] = said
+        page.close()
+    context.close()
+    assert faults == {}
+
+
+def test_copy_is_reviewed_by_keys_alone(browser: Any, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/review")
+    cards = page.locator("[data-variant]")
+    before = cards.count()
+    focused = "document.activeElement.id"
+    first = page.evaluate(focused)
+    page.keyboard.press("j")
+    second = page.evaluate(focused)
+    page.keyboard.press("k")
+    assert page.evaluate(focused) == first != second
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").count() == 1
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    with page.expect_navigation():
+        page.keyboard.press("a")
+    assert page.locator("[role=status]").inner_text().startswith("Approved")
+    assert (cards.count(), page.locator(f"#{second}").count()) == (before - 1, 0)
+    page.keyboard.press("r")
+    page.keyboard.type("jak e?")  # typing is no command
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert page.locator("[role=status]").inner_text() == "Rejected."
+    with page.expect_navigation():
+        page.keyboard.press("e")
+    assert "/edit" in page.url
+    page.close()
+
+
+def test_review_works_without_javascript(browser: Any, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/review?state=")
+    card = page.locator("[data-variant]").first
+    card.get_by_label("Comment").fill("softer, please")
+    with page.expect_navigation():
+        card.get_by_role("button", name="Add").click()
+    assert page.locator("[role=status]").inner_text() == "Comment added."
+    assert page.locator(".needs-js").is_hidden()
+    context.close()

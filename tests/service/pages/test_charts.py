@@ -1,0 +1,54 @@
+"""Charts are whole SVG within their box, named for those who cannot see them, and escape what they are given."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
+from service.pages.words import figure, marked, moment, percent, sentence
+
+numbers = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.text(st.characters(min_codepoint=32, exclude_categories=("C",)), max_size=30), numbers)))
+def test_any_bars_make_a_whole_picture(rows: list[tuple[str, float]]) -> None:
+    chart = bar_chart(
+        'x "<y>"', [Bar(label, value, figure(value), low=value - 1, high=value + 1) for label, value in rows]
+    )
+    assert bool(chart) == bool(rows)
+    if rows:
+        picture = ElementTree.fromstring(str(chart))
+        assert picture.attrib["aria-label"] == 'x "<y>"'
+        assert len(picture.findall("rect")) == len(rows)
+        assert all(float(bar.attrib["width"]) > 0 for bar in picture.findall("rect"))
+
+
+def test_calibration_and_lines_are_whole_too() -> None:
+    points = calibration_chart("c", [(0.1, 0.12, 50), (0.5, 0.45, 10)])
+    assert len(ElementTree.fromstring(str(points)).findall("circle")) == 2
+    lines = line_chart("l", [("a", [1, 2, 3]), ("b", [0.5])])
+    assert len(ElementTree.fromstring(str(lines)).findall("polyline")) == 2
+    assert calibration_chart("c", []) == line_chart("l", []) == bar_chart("b", []) == ""
+
+
+def test_words() -> None:
+    assert [figure(None), figure(0.12345), figure(1469307), figure(True), figure("x")] == [
+        "–", "0.123", "1,469,307", "True", "x",
+    ]  # fmt: skip
+    assert [percent(0.083), percent(None)] == ["8.3%", "–"]
+    assert [moment("2026-07-01T12:00:00+02:00"), moment(None), moment("soon")] == ["2026-07-01 10:00 UTC", "–", "soon"]
+    assert sentence("last order_x") == "Last order x"
+
+
+def test_marks_stand_over_failed_spans_only() -> None:
+    checks = [
+        {"name": "prices", "detail": "no", "passed": False, "field": "body", "span": [5, 7]},
+        {"name": "claims", "detail": "no", "passed": False, "field": "body", "span": [6, 9]},
+        {"name": "claims", "detail": "no", "passed": False, "field": "subject", "span": [0, 2]},
+        {"name": "dates", "detail": "ok", "passed": True, "field": "body", "span": None},
+    ]
+    assert str(marked("only <5>", checks, "body")) == 'only <mark title="prices: no">&lt;5</mark>&gt;'

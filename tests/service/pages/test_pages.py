@@ -1,0 +1,227 @@
+"""Pages read by form alone: who may, what they show, and that a review does what the API would do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from service.pages.sign_in import COOKIE, is_loopback, local_path
+from tests.fakes.demo_report import DEMO_REPORT
+from tests.service.pages.conftest import House, fill, make_house
+
+PATHS = ["/", "/review", "/customers", "/offers", "/journeys", "/experiments", "/models"]
+
+
+def hidden(page: str, name: str, variant_id: str = "") -> str:
+    """The value of a hidden field, of the form about a variant."""
+    form = page[page.index(f"/review/{variant_id}/approve") :] if variant_id else page
+    return re.findall(rf'name="{name}" value="([^"]*)"', form)[0].replace("&#34;", '"').replace("&amp;", "&")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/customers/c1", "/review/x/edit"])
+async def test_nobody_reads_without_a_key(house: House, path: str) -> None:
+    async with house.client() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 401
+    assert 'action="/sign-in"' in answer.text
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_page_reads_in_an_empty_home(reader: httpx.AsyncClient, path: str) -> None:
+    answer = await reader.get(path)
+    assert answer.status_code == 200
+    assert "<h1" in answer.text
+    assert 'aria-current="page"' in answer.text
+
+
+async def test_a_key_may_come_as_basic_and_needs_a_reading_scope(house: House) -> None:
+    async with house.client() as client:
+        assert (await client.get("/offers", auth=(house.keys["decide"], ""))).status_code == 200
+        assert (await client.get("/offers", auth=(house.keys["ingest"], ""))).status_code == 403
+        assert (await client.get("/offers", auth=("op_wrong", ""))).status_code == 401
+
+
+async def test_signing_in_by_form_lasts_until_signing_out(house: House) -> None:
+    async with house.client() as client:
+        wrong = await client.post("/sign-in", data={"key": "op_wrong", "next": "/offers"})
+        assert wrong.status_code == 401
+        assert 'role="alert"' in wrong.text
+        answer = await client.post("/sign-in", data={"key": house.keys["review"], "next": "/offers"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/offers")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert house.keys["review"] not in cookie
+        page = await client.get("/offers")
+        assert page.status_code == 200
+        assert (await client.post("/sign-out", data={"csrf": "wrong"})).status_code == 403
+        left = await client.post("/sign-out", data={"csrf": hidden(page.text, "csrf")})
+        assert left.status_code == 303
+        assert (await client.get("/offers")).status_code == 401
+
+
+async def test_a_forged_cookie_is_nobody(house: House) -> None:
+    async with house.client() as client:
+        client.cookies.set(COOKIE, "0" * 64 + ".aaaa.bbbb")
+        assert (await client.get("/offers")).status_code == 401
+
+
+async def test_open_pages_are_for_this_machine_only(tmp_path: Path) -> None:
+    house = make_house(tmp_path / "open", open_pages=True)
+    async with house.client() as client:
+        assert (await client.get("/offers")).status_code == 200
+        assert (await client.get("/offers", headers={"Host": "evil.example"})).status_code == 401
+    away = httpx.ASGITransport(app=house.app, client=("10.1.2.3", 50_000))
+    async with httpx.AsyncClient(transport=away, base_url="http://localhost") as client:
+        assert (await client.get("/offers")).status_code == 401
+    house.parts.close()
+
+
+async def test_review_shows_each_pending_variant_and_approves_by_form(house: House, reader: httpx.AsyncClient) -> None:
+    made = (await fill(house))["variants"]
+    page = (await reader.get("/review")).text
+    assert page.count("data-variant>") == 3  # two e-mails, one SMS; the first was approved
+    assert "all checks passed" in page
+    wanted = made[1]["variant_id"]
+    form = {"csrf": hidden(page, "csrf", wanted), "etag": hidden(page, "etag", wanted), "back": "channel=email"}
+    answer = await reader.post(f"/review/{wanted}/approve", data=form)
+    assert answer.status_code == 303
+    assert "channel=email" in answer.headers["location"]
+    after = (await reader.get(answer.headers["location"])).text
+    assert 'role="status"' in after
+    assert f"v-{wanted}" not in after
+    stored = (await reader.get(f"/v1/content/variants/{wanted}")).json()
+    assert stored["state"] == "approved"
+    assert stored["trail"][-1]["who"] == "review key"
+
+
+async def test_a_stale_form_is_told_so(house: House, reader: httpx.AsyncClient) -> None:
+    made = (await fill(house))["variants"]
+    form = {"csrf": "", "etag": '"9"', "back": ""}
+    answer = await reader.post(f"/review/{made[1]['variant_id']}/reject", data={**form, "reason": "dull"})
+    assert answer.status_code == 412
+    assert 'role="alert"' in answer.text
+    assert "data-variant>" in answer.text
+
+
+async def test_editing_shows_where_the_copy_fails_and_keeps_it_from_approval(
+    house: House, reader: httpx.AsyncClient
+) -> None:
+    variant = (await fill(house))["variants"][1]
+    path = f"/review/{variant['variant_id']}"
+    page = (await reader.get(f"{path}/edit")).text
+    assert "{{ offer.price }}" in page
+    form = {
+        "etag": variant["etag"],
+        "field.subject": "Only 5 € <today>",
+        "field.body": "Hi\r\nyou",
+        "field.preheader": "",
+    }
+    answer = await reader.post(f"{path}/edit", data=form)
+    assert answer.status_code == 303
+    page = (await reader.get("/review")).text
+    assert '<mark title="prices: 5 € is not a price of the offer' in page
+    assert "&lt;today&gt;" in page
+    stored = (await reader.get(f"/v1/content/variants/{variant['variant_id']}")).json()
+    assert stored["fields"] == {"subject": "Only 5 € <today>", "body": "Hi\nyou"}
+    refused = await reader.post(f"{path}/approve", data={"etag": stored["etag"]})
+    assert refused.status_code == 422
+    assert "prices" in refused.text
+
+
+async def test_forms_of_other_sites_and_readers_without_the_scope_are_refused(house: House) -> None:
+    variant = (await fill(house))["variants"][1]
+    path, form = f"/review/{variant['variant_id']}/approve", {"etag": variant["etag"]}
+    async with house.client() as client:
+        assert (await client.post(path, data=form, auth=(house.keys["review"], ""))).status_code == 403
+        await client.post("/sign-in", data={"key": house.keys["review"]})
+        assert (await client.post(path, data=form)).status_code == 403
+        page = (await client.get("/review")).text
+        full = form | {"csrf": hidden(page, "csrf")}
+        assert (await client.post(path, data=full, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+        assert (await client.post(path, data=full)).status_code == 303
+    async with house.client("decide") as reader:
+        assert (await reader.get("/review")).status_code == 200
+        assert (await reader.post(path, data=form)).status_code == 403
+
+
+async def test_the_preview_is_a_document_that_can_do_nothing(house: House, reader: httpx.AsyncClient) -> None:
+    variant = (await fill(house))["variants"][0]
+    answer = await reader.get(f"/review/{variant['variant_id']}/preview")
+    assert "Hi Alex," in answer.text
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert (await reader.get("/review/nope/preview")).status_code == 404
+
+
+async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    page = (await reader.get("/customers/c1")).text
+    assert "Why this person gets what" in page
+    assert "Coffee Gold" in page
+    assert "Order Completed" in page
+    assert "&lt;b&gt;x" in page
+    assert (await reader.get("/customers/nobody")).status_code == 404
+    found = await reader.get("/customers", params={"id": " a/b?c "})
+    assert found.headers["location"] == "/customers/a%2Fb%3Fc"
+
+
+async def test_lists_show_what_there_is(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    offers = (await reader.get("/offers")).text
+    assert "email en" in offers
+    assert "none: cannot be shown in words" in offers
+    assert "Nobody was exposed yet" in (await reader.get("/experiments")).text
+    assert "What it may do" in (await reader.get("/models")).text
+
+
+async def test_the_report_says_what_is_real_and_what_is_simulated(house: House, reader: httpx.AsyncClient) -> None:
+    assert "opportune demo" in (await reader.get("/")).text
+    reports = house.parts.settings.home / "reports"
+    reports.mkdir(parents=True)
+    (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
+    page = (await reader.get("/")).text
+    assert page.count('kind-real">real') > 8
+    assert page.count('kind-simulated">simulated') >= 3
+    assert page.count('<svg class="chart"') == 4
+    assert "/customers/somebody%20new/%3F" in page
+    (reports / "demo.json").write_text("{half")
+    assert (await reader.get("/")).status_code == 200
+
+
+async def test_models_show_the_gates_verdict_beside_rivals(house: House, reader: httpx.AsyncClient) -> None:
+    folder = house.parts.settings.home / "reports" / "training"
+    folder.mkdir(parents=True)
+    result = {"name": "churn", "version": "3", "promoted": True, "verdict": "better than recency by 0.05",
+              "metrics": {"auc": 0.91, "ece": 0.01}, "rivals": {"recency": {"auc": 0.86}}}  # fmt: skip
+    (folder / "churn.json").write_bytes(orjson.dumps(result))
+    page = (await reader.get("/models")).text
+    assert "better than recency by 0.05" in page
+    assert "churn: auc, ours and rivals" in page
+
+
+async def test_static_files_may_be_kept_and_nothing_else_is_served(reader: httpx.AsyncClient) -> None:
+    answer = await reader.get("/static/pages.css")
+    assert "immutable" in answer.headers["cache-control"]
+    assert (await reader.get("/static/..%2Froutes.py")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("/offers?x=1", "/offers?x=1"), ("//evil.com", "/"), ("https://evil.com", "/"), ("/\\evil.com", "/"), ("", "/"),
+     ("/a\r\nb", "/"), (None, "/")],
+)  # fmt: skip
+def test_going_back_stays_on_this_site(path: str | None, kept: str) -> None:
+    assert local_path(path) == kept
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("", False), (None, False)],
+)
+def test_this_machine_is_known(host: str | None, own: bool) -> None:
+    assert is_loopback(host) is own

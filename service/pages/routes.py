@@ -186,7 +186,7 @@ def _add_review(router: APIRouter, pages: _Pages) -> None:
             require(reader.key, REVIEW)
             form = await request.form()
             check_form(reader, request.headers, form)
-            back = _back(dict(parse_qsl(_text(form, "back"))))
+            back = _back(dict(parse_qsl(_text(form, "back"), keep_blank_values=True)))
             if verb not in NOTICES:
                 raise NotFound(f"there is nothing to do called {verb[:40]!r}")
             try:
@@ -196,7 +196,7 @@ def _add_review(router: APIRouter, pages: _Pages) -> None:
             except Problem as problem:
                 if verb == "edit" and problem.status != 404:
                     return await _edit_page(pages, reader, variant_id, back, problem, _edited(form))
-                return await shown(reader, dict(parse_qsl(back)), problem.status, problem)
+                return await shown(reader, dict(parse_qsl(back, keep_blank_values=True)), problem.status, problem)
             anchor = f"#v-{variant_id}" if verb in {"edit", "comment"} else ""
             return RedirectResponse(f"/review?{back}&done={verb}{anchor}", 303, HEADERS)
 

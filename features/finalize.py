@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.declare import DAY, Feature
+from features.declare import DAY, DeclarationError, Feature
 from features.histogram import quantile
 from features.plan import Plan
 
@@ -37,7 +37,46 @@ class Partials:
     traits: Floats  # (n, traits), NaN where unknown
 
 
-Step = Callable[[Floats, Partials], None]
+class Base:
+    """Names the columns of the base matrix: everything in Partials that is one number a row, side by side."""
+
+    def __init__(self, plan: Plan) -> None:
+        sizes = {
+            "cells": len(plan.cells),
+            "categories": 3 * len(plan.category_windows),
+            "days": 3 * len(plan.days),
+            "maxima": len(plan.maximum_cells),
+            "last": len(plan.tracked),
+            "first": len(plan.tracked),
+            "traits": len(plan.traits),
+        }
+        starts: list[int] = np.cumsum([0, *sizes.values()]).tolist()
+        self._start = dict(zip(sizes, starts, strict=False))
+
+    def column(self, kind: str, place: int) -> int:
+        return self._start[kind] + place
+
+    def matrix(self, partials: Partials) -> Floats:
+        """(n, columns). Times become days to `as_of`; NEVER becomes NaN."""
+        exact = (partials.cells, _flat(partials.categories), _flat(partials.days))
+        maxima = np.where(partials.maxima > NEVER, partials.maxima, np.nan)
+        since = ((partials.as_of[:, None] - told) / DAY for told in (partials.last, partials.first))
+        known = (np.where(t > NEVER, d, np.nan) for t, d in zip((partials.last, partials.first), since, strict=True))
+        return np.concatenate([*exact, maxima, *known, partials.traits], axis=1)
+
+
+@dataclass(slots=True)
+class Recipes:
+    """Which features are made in which way: (place of the feature, base columns …)."""
+
+    copies: list[tuple[int, int, float]] = field(default_factory=list)  # column, factor
+    means: list[tuple[int, int, int, int]] = field(default_factory=list)  # numerator, denominator, taken off it
+    spreads: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # sum, squares, count, taken off it
+    quantiles: list[tuple[int, int, float]] = field(default_factory=list)  # histogram cell, share
+    peaks: list[tuple[int, int]] = field(default_factory=list)  # hour group
+    gathered: list[tuple[int, int]] = field(default_factory=list)
+    until: list[tuple[int, int]] = field(default_factory=list)  # trait
+    ratios: list[tuple[int, Feature]] = field(default_factory=list)
 
 
 class Finalizer:
@@ -45,45 +84,101 @@ class Finalizer:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._base = Base(plan)
         self._places = {name: i for i, name in enumerate(plan.features.names)}
-        simple: dict[str, list[tuple[int, int]]] = {}
-        ratios: list[tuple[int, Feature]] = []
-        self._steps: list[Step] = []
+        self._hour_groups = [i for i, group in enumerate(plan.hours) if group.cells == 24]
+        self._recipes = Recipes()
         for place, feature in enumerate(plan.features.features):
-            match feature.aggregate:
-                case "count" | "sum":
-                    simple.setdefault("cells", []).append((place, plan.cell(feature)))
-                case "days_since_last":
-                    simple.setdefault("last", []).append((place, plan.track(feature)))
-                case "days_since_first":
-                    simple.setdefault("first", []).append((place, plan.track(feature)))
-                case "last":
-                    simple.setdefault("traits", []).append((place, plan.trait(feature)))
-                case "ratio":
-                    ratios.append((place, feature))
-                case _:
-                    self._steps.append(_SINGLE[feature.aggregate](place, feature, plan))
-        self._copies = {kind: np.array(pairs).T for kind, pairs in simple.items()}
-        self._levels = self._ratio_levels(ratios)
+            self._write(place, feature)
+        self._copy_to, self._copy_from = _columns(self._recipes.copies, 2)
+        self._factors = np.array([factor for *_, factor in self._recipes.copies])
+        self._means = _columns(self._recipes.means, 4)
+        self._spreads = _columns(self._recipes.spreads, 5)
+        self._peaks, self._gathered = _columns(self._recipes.peaks, 2), _columns(self._recipes.gathered, 2)
+        self._levels = self._ratio_levels(self._recipes.ratios)
 
     def __call__(self, partials: Partials) -> Floats:
+        values = np.full((len(partials.as_of), len(self._places)), np.nan)
+        base = self._base.matrix(partials)
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.full((len(partials.as_of), len(self._places)), np.nan)
-            self._copy(values, partials)
-            for step in self._steps:
-                step(values, partials)
-            for target, numerator, denominator, scale in self._levels:
-                below = values[:, denominator]
-                values[:, target] = np.where(below > 0, values[:, numerator] * scale / below, np.nan)
+            values[:, self._copy_to] = base[:, self._copy_from] * self._factors + 0.0
+            place, top, below, less = self._means
+            values[:, place] = base[:, top] / _some(base[:, below] - less, 1)
+            place, total, squares, below, less = self._spreads
+            count = _some(base[:, below] - less, 2)
+            values[:, place] = _spread(base[:, total], base[:, squares], count)
+            self._by_hour(values, partials.hours)
+            for target, cell, share in self._recipes.quantiles:
+                values[:, target] = quantile(partials.histograms[:, cell], share)
+            for target, trait in self._recipes.until:
+                _write_days_until(values[:, target], partials.as_of, partials.traits[:, trait])
+            for place, top, below, scale in self._levels:
+                under = values[:, below]
+                values[:, place] = np.where(under > 0, values[:, top] * scale / under, np.nan)
         return values
 
-    def _copy(self, values: Floats, partials: Partials) -> None:
-        for kind, (places, sources) in self._copies.items():
-            told = getattr(partials, kind)[:, sources]
-            if kind in {"first", "last"}:
-                values[:, places] = np.where(told > NEVER, (partials.as_of[:, None] - told) / DAY, np.nan)
-            else:
-                values[:, places] = told
+    def _write(self, place: int, f: Feature) -> None:
+        plan, column, recipes = self._plan, self._base.column, self._recipes
+        match f.aggregate:
+            case "count" | "sum":
+                recipes.copies.append((place, column("cells", plan.cell(f)), 1.0))
+            case "days_since_last":
+                recipes.copies.append((place, column("last", plan.track(f)), 1.0))
+            case "days_since_first":
+                recipes.copies.append((place, column("first", plan.track(f)), 1.0))
+            case "last":
+                recipes.copies.append((place, column("traits", plan.trait(f)), 1.0))
+            case "max" | "min":
+                factor = -1.0 if f.aggregate == "min" else 1.0
+                recipes.copies.append((place, column("maxima", plan.maximum(f)), factor))
+            case "distinct":
+                recipes.copies.append((place, column("categories", 3 * plan.category(f)), 1.0))
+            case "active_days":
+                recipes.copies.append((place, column("days", 3 * plan.day(f)), 1.0))
+            case "ratio":
+                recipes.ratios.append((place, f))
+            case "quantile":
+                recipes.quantiles.append((place, plan.histogram(f), f.quantile))
+            case "days_until":
+                recipes.until.append((place, plan.trait(f)))
+            case "peak_hour":
+                recipes.peaks.append((place, self._hour_groups.index(plan.hour(f))))
+            case "hour_concentration":
+                recipes.gathered.append((place, self._hour_groups.index(plan.hour(f))))
+            case _:
+                self._write_mean(place, f)
+
+    def _write_mean(self, place: int, f: Feature) -> None:
+        plan, column, recipes = self._plan, self._base.column, self._recipes
+        match f.aggregate:
+            case "mean":
+                cells = column("cells", plan.cell(f)), column("cells", plan.cell(f, counted=True))
+                recipes.means.append((place, *cells, 0))
+            case "top_share":
+                at = column("categories", 3 * plan.category(f))
+                recipes.means.append((place, at + 1, at + 2, 0))
+            case "gap_mean":
+                at = column("days", 3 * plan.day(f))
+                recipes.means.append((place, at + 1, at, 1))
+            case "gap_std":
+                at = column("days", 3 * plan.day(f))
+                recipes.spreads.append((place, at + 1, at + 2, at, 1))
+            case "std":
+                total, squares = plan.cell(f), plan.cell(f, square=True)
+                count = column("cells", plan.cell(f, counted=True))
+                recipes.spreads.append((place, column("cells", total), column("cells", squares), count, 0))
+            case _:
+                raise DeclarationError(f"{f.name}: no way to make {f.aggregate}")
+
+    def _by_hour(self, values: Floats, counts: Ints) -> None:
+        """Peak hour, and the length of the mean direction, from (n, groups, 24)."""
+        total = _some(counts.sum(axis=2), 1)
+        place, group = self._peaks
+        values[:, place] = np.where(total > 0, counts.argmax(axis=2), np.nan)[:, group]
+        # Added up in order, so that one row and many rows give the same bits.
+        x, y = ((counts * part).cumsum(axis=2)[:, :, -1] for part in (_COSINES, _SINES))
+        place, group = self._gathered
+        values[:, place] = (np.sqrt(x * x + y * y) / total)[:, group]
 
     def _ratio_levels(self, ratios: list[tuple[int, Feature]]) -> list[tuple[Ints, Ints, Ints, Floats]]:
         """Ratios in rounds, each needing only what the rounds before it made."""
@@ -92,7 +187,7 @@ class Finalizer:
         while waiting:
             ready = {p: f for p, f in waiting.items() if not open_names & set(f.of or ())}
             if not ready:
-                raise ValueError(f"ratios that need one another: {', '.join(sorted(open_names))}")
+                raise DeclarationError(f"ratios that need one another: {', '.join(sorted(open_names))}")
             sides = np.array([[self._places[n] for n in f.of or ()] for f in ready.values()])
             scale = np.array([f.scale for f in ready.values()])
             levels.append((np.array(list(ready)), sides[:, 0], sides[:, 1], scale))
@@ -101,109 +196,32 @@ class Finalizer:
         return levels
 
 
-def _mean(place: int, feature: Feature, plan: Plan) -> Step:
-    total, count = plan.cell(feature), plan.cell(feature, counted=True)
-
-    def step(values: Floats, partials: Partials) -> None:
-        values[:, place] = partials.cells[:, total] / _some(partials.cells[:, count])
-
-    return step
+def _flat(table: Ints) -> Ints:
+    return table.reshape(len(table), table.shape[1] * table.shape[2])
 
 
-def _std(place: int, feature: Feature, plan: Plan) -> Step:
-    total, count = plan.cell(feature), plan.cell(feature, counted=True)
-    squares = plan.cell(feature, square=True)
-
-    def step(values: Floats, partials: Partials) -> None:
-        n = _some(partials.cells[:, count], 2)
-        values[:, place] = _spread(partials.cells[:, total], partials.cells[:, squares], n)
-
-    return step
+def _columns(rows: list[Any], width: int) -> tuple[Ints, ...]:
+    """The first `width` numbers of each row, as one array a column."""
+    table = np.array([row[:width] for row in rows], dtype=np.int64).reshape(-1, width)
+    return tuple(np.ascontiguousarray(column) for column in table.T)
 
 
-def _spread(total: Ints, squares: Ints, n: Floats) -> Floats:
+def _some(count: Floats | Ints, least: int) -> Floats:
+    return np.where(count >= least, count, np.nan)
+
+
+def _spread(total: Floats, squares: Floats, n: Floats) -> Floats:
     """Population standard deviation from sums; NaN where the squares are too small to be true (overflow)."""
     mean = total / n
-    variance = squares / n - mean * mean
-    floor = -1e-9 * np.maximum(mean * mean, 1.0)
-    return np.where(variance >= floor, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+    square = mean * mean
+    variance = squares / n - square
+    return np.where(variance >= -1e-9 * np.maximum(square, 1.0), np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
 
-def _some(count: Ints, least: int = 1) -> Floats:
-    return np.where(count >= least, count.astype(np.float64), np.nan)
-
-
-def _extreme(place: int, feature: Feature, plan: Plan) -> Step:
-    source = plan.maximum(feature)
-    sign = -1.0 if feature.aggregate == "min" else 1.0
-
-    def step(values: Floats, partials: Partials) -> None:
-        told = partials.maxima[:, source]
-        values[:, place] = np.where(told > NEVER, told * sign + 0.0, np.nan)
-
-    return step
-
-
-def _quantile(place: int, feature: Feature, plan: Plan) -> Step:
-    source = plan.histogram(feature)
-
-    def step(values: Floats, partials: Partials) -> None:
-        values[:, place] = quantile(partials.histograms[:, source], feature.quantile)
-
-    return step
-
-
-def _gaps(place: int, feature: Feature, plan: Plan) -> Step:
-    source, kind = plan.day(feature), feature.aggregate
-
-    def step(values: Floats, partials: Partials) -> None:
-        days, total, squares = (partials.days[:, source, i] for i in range(3))
-        if kind == "active_days":
-            values[:, place] = days
-        elif kind == "gap_mean":
-            values[:, place] = total / _some(days - 1)
-        else:
-            values[:, place] = _spread(total, squares, _some(days - 1, 2))
-
-    return step
-
-
-def _hour(place: int, feature: Feature, plan: Plan) -> Step:
-    source = [i for i, group in enumerate(plan.hours) if group.cells == 24].index(plan.hour(feature))
-    peak = feature.aggregate == "peak_hour"
-
-    def step(values: Floats, partials: Partials) -> None:
-        counts = partials.hours[:, source]
-        total = _some(counts.sum(axis=1))
-        if peak:
-            values[:, place] = np.where(total > 0, counts.argmax(axis=1), np.nan)
-            return
-        x, y = ((counts * part).cumsum(axis=1)[:, -1] for part in (_COSINES, _SINES))  # in order: the same bits
-        values[:, place] = np.sqrt(x * x + y * y) / total
-
-    return step
-
-
-def _breadth(place: int, feature: Feature, plan: Plan) -> Step:
-    source, share = plan.category(feature), feature.aggregate == "top_share"
-
-    def step(values: Floats, partials: Partials) -> None:
-        distinct, largest, total = (partials.categories[:, source, i] for i in range(3))
-        values[:, place] = largest / _some(total) if share else distinct
-
-    return step
-
-
-def _until(place: int, feature: Feature, plan: Plan) -> Step:
-    source = plan.trait(feature)
-
-    def step(values: Floats, partials: Partials) -> None:
-        told = partials.traits[:, source]
-        known = np.flatnonzero(told == told)
-        if len(known):
-            values[known, place] = _days_until(partials.as_of[known], told[known].astype(np.int64))
-
-    return step
+def _write_days_until(out: Floats, as_of: Ints, month_day: Floats) -> None:
+    known = np.flatnonzero(month_day == month_day)
+    if len(known):
+        out[known] = _days_until(as_of[known], month_day[known].astype(np.int64))
 
 
 def _days_until(as_of: Ints, month_day: Ints) -> Floats:
@@ -221,20 +239,3 @@ def _date(year: Ints, month_day: Ints) -> Ints:
     """Days since 1970; `year` counts from 1970."""
     month = np.asarray(year * 12 + month_day // 100 - 1, dtype="datetime64[M]")
     return month.astype("datetime64[D]").astype(np.int64) + (month_day % 100 - 1)
-
-
-_SINGLE: Mapping[str, Callable[[int, Feature, Plan], Step]] = {
-    "mean": _mean,
-    "std": _std,
-    "max": _extreme,
-    "min": _extreme,
-    "quantile": _quantile,
-    "active_days": _gaps,
-    "gap_mean": _gaps,
-    "gap_std": _gaps,
-    "peak_hour": _hour,
-    "hour_concentration": _hour,
-    "distinct": _breadth,
-    "top_share": _breadth,
-    "days_until": _until,
-}

@@ -67,7 +67,7 @@ class Reading:
             sums[:, self.plan.cell_windows, self.plan.cell_keys],
             np.where(self.first == FAR, NEVER, self.first),
             self.last,
-            self._histograms(sums),
+            self._histograms(),
             self._maxima(),
             self._days(),
             self._hours(),
@@ -80,21 +80,22 @@ class Reading:
         return len(self.tails) - np.searchsorted(self._tails_up, time, side="right")
 
     def _sums(self) -> Ints:
-        """(n, windows + 1, keys): sums of each window, last for all time."""
-        width = len(self.tails)
-        told = self.table.of_keys(0, self.plan.maximum_base)
-        out = np.zeros((len(self.states), width + 1, self.plan.maximum_base), dtype=np.int64)
+        """(n, windows + 1, sums): what each window holds, last for all time."""
+        width, keys = len(self.tails), self.plan.histogram_base
+        told = self.table.of_keys(0, keys)
+        out = np.zeros((len(self.states), width + 1, keys), dtype=np.int64)
         np.add.at(out, (told.row, self._window(told.time), told.key), told.value)
         for row, state in enumerate(self.states):
-            end = int(np.searchsorted(state.archive_key, self.plan.maximum_base))
+            end = int(np.searchsorted(state.archive_key, keys))
             out[row, width, state.archive_key[:end]] += state.archive_value[:end]
         return out.cumsum(axis=1)
 
-    def _histograms(self, sums: Ints) -> Ints:
-        out = np.empty((len(self.states), len(self.plan.histogram_cells), BINS), dtype=np.int64)
+    def _histograms(self) -> Ints:
+        out = np.zeros((len(self.states), len(self.plan.histogram_cells), BINS), dtype=np.int64)
+        told = self.table.of_keys(self.plan.histogram_base, self.plan.maximum_base)
         for cell, (source, window) in enumerate(self.plan.histogram_cells):
-            base = self.plan.histogram_base + BINS * source
-            out[:, cell] = sums[:, self.plan.window_index[window], base : base + BINS]
+            here = (told.key // BINS == source) & (told.time >= self.tails[self.plan.window_index[window]])
+            np.add.at(out, (told.row[here], cell, told.key[here] % BINS), told.value[here])
         return out
 
     def _maxima(self) -> Ints:
@@ -128,7 +129,7 @@ class Reading:
         for row, state in enumerate(self.states):
             start = int(np.searchsorted(state.archive_key, low))
             out[row, state.archive_key[start:] - low] += state.archive_value[start:]
-        return out.reshape(len(self.states), -1, 24)
+        return out.reshape(len(self.states), (high - low) // 24, 24)
 
     def _categories(self) -> Ints:
         """(n, category windows, 3): distinct, largest, sum. Leaves orders of each category in `orders`."""
@@ -159,21 +160,19 @@ class Reading:
     def grids(self, row: int) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
         """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
         low, high = self.plan.hour_base, self.plan.day_hour_base
-        grid = np.zeros(high - low, dtype=np.int64)
+        counts = np.zeros(high - low, dtype=np.int64)
         state = self.states[row]
         start, end = np.searchsorted(state.archive_key, (low, high)).tolist()
-        grid[state.archive_key[start:end] - low] = state.archive_value[start:end]
+        told = state.archive_key[start:end] - low
+        counts[told] = state.archive_value[start:end]
         if row in self._visible:
             young = self._visible[row]
             here = (young.key >= low) & (young.key < high)
-            np.add.at(grid, young.key[here] - low, young.value[here])
-        weeks = grid.reshape(-1, 168)
-        busy: list[int] = weeks.sum(axis=1).tolist()
-        answers = {
-            channel: (weeks[1 + 2 * place], weeks[2 + 2 * place])
-            for place, channel in enumerate(GRID_CHANNELS)
-            if busy[1 + 2 * place] or busy[2 + 2 * place]
-        }
+            told = np.concatenate([told, young.key[here] - low])
+            np.add.at(counts, young.key[here] - low, young.value[here])
+        weeks = counts.reshape(-1, 168)
+        busy = {(week - 1) // 2 for week in (told // 168).tolist() if week}
+        answers = {GRID_CHANNELS[place]: (weeks[1 + 2 * place], weeks[2 + 2 * place]) for place in sorted(busy)}
         return weeks[0], answers
 
 

@@ -6,18 +6,35 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import psycopg
 
 Edit = Callable[[list[bytes | None]], list[bytes | None]]
+_T = TypeVar("_T")
 _MANY = 500
+_CONNECT_S = 5
+_TRIES = 3
+
+
+class StoreAway(Exception):
+    """The store does not answer now; the same call may well succeed later."""
+
+
+@contextmanager
+def _telling(*failures: type[Exception]) -> Iterator[None]:
+    """Turns the driver's words for a store that is away into `StoreAway`."""
+    try:
+        yield
+    except failures as failure:
+        raise StoreAway(f"the online store does not answer: {type(failure).__name__}") from failure
 
 
 class RowStore(Protocol):
-    """Bytes by key. All methods may be called from any thread."""
+    """Bytes by key. All methods may be called from any thread, and raise `StoreAway` while the store is away."""
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """The row of each key, None where there is none."""
@@ -65,6 +82,10 @@ class SqliteRows:
         return held
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        with _telling(sqlite3.OperationalError):
+            return self._read(keys)
+
+    def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
             found = self._connection().execute(f"SELECT row FROM {self._table} WHERE key = ?", tuple(keys)).fetchone()
             return [found[0] if found else None]
@@ -76,10 +97,14 @@ class SqliteRows:
         return [rows.get(key) for key in keys]
 
     def change(self, keys: Sequence[str], edit: Edit) -> None:
+        with _telling(sqlite3.OperationalError):
+            self._change(keys, edit)
+
+    def _change(self, keys: Sequence[str], edit: Edit) -> None:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            after = list(zip(keys, edit(self.read(keys)), strict=True))
+            after = list(zip(keys, edit(self._read(keys)), strict=True))
             connection.executemany(
                 f"INSERT INTO {self._table} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET row = excluded.row",
                 [(key, row) for key, row in after if row is not None],
@@ -88,7 +113,8 @@ class SqliteRows:
             connection.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk has ended it by itself
+                connection.execute("ROLLBACK")
             raise
 
     def keys(self) -> Iterator[str]:
@@ -121,18 +147,33 @@ class PostgresRows:
         with self._lock:
             held = self._idle.pop() if self._idle else None
         if held is None or held.closed:
-            held = psycopg.connect(self._url)
+            held = psycopg.connect(self._url, connect_timeout=_CONNECT_S)
         try:
             with held.transaction():
                 yield held
         finally:
-            if held.broken:
-                held.close()
+            if held.closed:  # the server has ended it, so the idle ones are dead too
+                self.close()
             else:
                 with self._lock:
                     self._idle.append(held)
 
+    def _steadily(self, work: Callable[[], _T]) -> _T:
+        """Runs `work` again when the server had ended its connection, or had chosen it to lose a deadlock."""
+        import psycopg
+
+        with _telling(psycopg.OperationalError):
+            for _ in range(_TRIES - 1):
+                try:
+                    return work()
+                except psycopg.OperationalError:
+                    continue
+            return work()
+
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        return self._steadily(partial(self._read, keys))
+
+    def _read(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._connection() as connection:
             found = dict(
                 connection.execute(
@@ -142,6 +183,9 @@ class PostgresRows:
         return [found.get(key) or None for key in keys]
 
     def change(self, keys: Sequence[str], edit: Edit) -> None:
+        self._steadily(partial(self._change, keys, edit))
+
+    def _change(self, keys: Sequence[str], edit: Edit) -> None:
         ordered = sorted(keys)
         with self._connection() as connection:
             connection.cursor().executemany(
@@ -178,16 +222,21 @@ class RedisRows:
         self._client = redis.Redis.from_url(url)
         self._prefix = f"opportune:{_checked(table)}:"
         self._conflict = redis.WatchError
+        self._away = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         if not keys:
             return []
-        found: list[bytes | None] = self._client.mget([self._prefix + key for key in keys])  # type: ignore[assignment]
+        with _telling(*self._away):
+            found: list[bytes | None] = self._client.mget([self._prefix + key for key in keys])  # type: ignore[assignment]
         return found
 
     def change(self, keys: Sequence[str], edit: Edit) -> None:
-        if not keys:
-            return
+        if keys:
+            with _telling(*self._away):
+                self._change(keys, edit)
+
+    def _change(self, keys: Sequence[str], edit: Edit) -> None:
         names = [self._prefix + key for key in keys]
         while True:
             with self._client.pipeline() as pipe:

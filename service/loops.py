@@ -10,19 +10,23 @@ from collections.abc import Callable, Sequence
 from service.telemetry import LOOP_FAILURES, LOOP_SEEN
 
 log = logging.getLogger(__name__)
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 5.0
+_LONGEST_PAUSE_OF_CHILD_S = 30.0
 
 
 class Loop:
     """Runs `run_pass` in a thread: again at once while it returns True, else after `every_s` or a `wake()`.
 
-    A failed pass is retried after a pause that doubles up to 30 s; `run_pass` must be safe to repeat.
+    A failed pass is retried after a pause that doubles up to `longest_pause_s`; `run_pass` must be safe to repeat.
     """
 
-    def __init__(self, name: str, run_pass: Callable[[], bool], every_s: float) -> None:
+    def __init__(
+        self, name: str, run_pass: Callable[[], bool], every_s: float, longest_pause_s: float = _LONGEST_PAUSE_S
+    ) -> None:
         self.name = name
         self._run_pass = run_pass
         self._every_s = every_s
+        self._longest_pause_s = longest_pause_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -55,7 +59,7 @@ class Loop:
                 LOOP_FAILURES.labels(self.name).inc()
                 log.exception("a pass of the loop %r failed (%d in a row); it will be tried again", self.name, failures)
             if failures:
-                self._stopping.wait(min(0.5 * 2 ** (failures - 1), _LONGEST_PAUSE_S))
+                self._stopping.wait(min(0.5 * 2.0 ** min(failures - 1, 16), self._longest_pause_s))
             elif not more:
                 self._wake.wait(self._every_s)
 
@@ -66,7 +70,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
-        self._loop = Loop(name, self._keep_running, every_s=1.0)
+        self._loop = Loop(name, self._keep_running, 1.0, _LONGEST_PAUSE_OF_CHILD_S)
 
     def start(self) -> None:
         self._loop.start()

@@ -11,7 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from features.row_stores import StoreAway
 from service.clock import Clock
+from service.errors import Unavailable
 from service.events.events_lease import EventsLease, LostLease
 from service.events.inbox_store import (
     EFFECTS,
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 500
 TRIES = 3
+NOT_ITS_FAULT = (LostLease, Unavailable, StoreAway)
+"""Failures for which no event is set aside, however often they come."""
 
 
 class Applier:
@@ -72,7 +76,7 @@ class Applier:
     def _apply_waiting(self) -> int:
         try:
             return self._apply(lambda connection: waiting(connection, MOST_AT_ONCE))
-        except LostLease:
+        except NOT_ITS_FAULT:
             raise
         except Exception:
             log.exception("the effects of a portion of events failed; each is tried by itself")
@@ -101,7 +105,7 @@ class Applier:
             return 0
         try:
             self._feed(events)
-        except LostLease:
+        except NOT_ITS_FAULT:
             raise
         except Exception as failure:
             log.exception("the features of a portion of events failed; each is tried by itself")
@@ -131,7 +135,7 @@ class Applier:
                 self._feed([event])
             else:
                 self._apply(lambda _: [event])
-        except LostLease:
+        except NOT_ITS_FAULT:
             raise
         except Exception as failure:
             log.info("event %s failed at %s: %r", event["message_id"], stage, failure)

@@ -156,7 +156,7 @@ class Runner:
             except Exception:
                 failures += 1
                 log.exception("a pass of the journey runner failed (%d in a row)", failures)
-            pause = min(0.5 * 2.0 ** (failures - 1), 30.0) if failures else 0.0 if more else every_s
+            pause = min(0.5 * 2.0 ** min(failures - 1, 16), 5.0) if failures else 0.0 if more else every_s
             self._stop.wait(pause)
 
     def stop(self) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from service.storage.outage import telling_outages
+
 __all__ = ["Connection", "Database", "Json", "UtcTime", "metadata", "upsert"]
 
 metadata = MetaData(
@@ -65,7 +67,7 @@ class Database:
     `write()` takes the write lock at once (BEGIN IMMEDIATE on SQLite), so that what a transaction has read cannot
     change before it commits; on Postgres it is READ COMMITTED and rows that must not change are locked by the
     store that reads them (`with_for_update`). Writers of one process queue in order on a lock: SQLite's own busy
-    handler sleeps and is unfair.
+    handler sleeps and is unfair. Both raise `service.errors.Unavailable` while the database does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -96,13 +98,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection whose transaction is rolled back at the end: nothing is written through it."""
-        with self.engine.connect() as connection:
+        with telling_outages(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection whose transaction commits at the end, or rolls back when the block raises."""
-        with self._writer, self.engine.connect() as connection:
+        with telling_outages(), self._writer, self.engine.connect() as connection:
             immediate = connection.execution_options(immediate=True)
             with immediate.begin():
                 yield immediate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.web.auth import hash_key, presented_key
 from service.web.problems import MEDIA_TYPE, problem_body
 from service.web.threads import in_thread
 
+log = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -85,11 +87,17 @@ class Idempotent:
             await _answer(send, BadRequest("Idempotency-Key has 1 to 255 characters"))
             return
         body = await _whole_body(receive)
+        if body is None:
+            return
         secret = presented_key({"authorization": (_header(scope, b"authorization") or b"").decode("latin-1")})
         owner = hash_key(secret) if secret else ""
         key = hashlib.sha256(b"\0".join([owner.encode(), scope["path"].encode(), sent])).hexdigest()
         body_hash = hashlib.sha256(body + b"\0" + scope.get("query_string", b"")).hexdigest()
-        earlier = await in_thread(self._begin, key, body_hash)
+        try:
+            earlier = await in_thread(self._begin, key, body_hash)
+        except Problem as away:
+            await _answer(send, away)
+            return
         if earlier is not None:
             await self._repeat(send, earlier, body_hash)
             return
@@ -119,16 +127,20 @@ class Idempotent:
         try:
             await self.app(scope, replay, capture)
         except BaseException:
-            await in_thread(self._forget, key)
+            await self._keep(key, {"status": 500}, b"")
             raise
 
     async def _keep(self, key: str, start: Message, answer: bytes) -> None:
+        """Keeps an answer, or frees the key. Where neither can be, the answer still goes; the claim ends by time."""
         status = start["status"]
-        if status >= 500 or status in {401, 403, 413, 429}:
-            await in_thread(self._forget, key)
-            return
-        media_type = dict(start["headers"]).get(b"content-type", b"application/json").decode("latin-1")
-        await in_thread(self._finish, key, status, media_type, answer)
+        try:
+            if status >= 500 or status in {401, 403, 413, 429}:
+                await in_thread(self._forget, key)
+                return
+            media_type = dict(start["headers"]).get(b"content-type", b"application/json").decode("latin-1")
+            await in_thread(self._finish, key, status, media_type, answer)
+        except Problem as away:
+            log.warning("an answer under an Idempotency-Key could not be kept: %s", away.detail)
 
     async def _repeat(self, send: Send, earlier: Earlier, body_hash: str) -> None:
         if earlier.body_hash != body_hash:
@@ -156,10 +168,13 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
 
 
-async def _whole_body(receive: Receive) -> bytes:
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The body; None when the client went away in the middle of it."""
     chunks: list[bytes] = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         chunks.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(chunks)

@@ -12,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from service.errors import FieldError, Invalid, Problem
+from features.row_stores import StoreAway
+from service.errors import FieldError, Invalid, Problem, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -72,9 +73,14 @@ def _summary(errors: Sequence[FieldError]) -> str:
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns every kind of failure into a problem; unexpected ones are logged and answered without detail."""
 
-    async def on_problem(_: Request, error: Exception) -> Response:
+    async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
+        if error.status >= 500:
+            log.warning("%s %s: %s (%r)", request.method, _route(request), error.detail, error.__cause__)
         return problem_response(error)
+
+    async def on_store(request: Request, error: Exception) -> Response:
+        return await on_problem(request, Unavailable(f"{error}; try again in a few seconds"))
 
     async def on_validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -93,10 +99,16 @@ def install_problem_handlers(app: FastAPI) -> None:
         return response
 
     async def on_any(request: Request, error: Exception) -> Response:
-        log.error("unexpected failure in %s %s", request.method, request.url.path, exc_info=error)
+        log.error("unexpected failure in %s %s", request.method, _route(request), exc_info=error)
         return problem_response(Problem("Something failed here; the log has the cause. Try again."))
 
     app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(StoreAway, on_store)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_any)
+
+
+def _route(request: Request) -> str:
+    """The route's template: a path may hold a customer's id, which has no place in a log."""
+    return str(getattr(request.scope.get("route"), "path", "an unknown path"))

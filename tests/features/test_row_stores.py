@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from features.row_stores import RowStore, open_store
+from features.row_stores import PostgresRows, RowStore, StoreAway, open_store
+from tests.conftest import free_port
 from tests.fakes.row_store import MemoryRows
 
 KINDS = ["memory", "sqlite", "postgres", "redis"]
@@ -85,6 +86,52 @@ def test_many_keys_at_once(store: RowStore) -> None:
     keys = [f"k{i}" for i in range(1500)]
     store.change(keys, lambda rows: [key.encode() for key in keys])
     assert store.read(keys) == [key.encode() for key in keys]
+
+
+def test_connections_that_the_server_has_ended_are_made_anew(postgres_url: str) -> None:
+    import psycopg
+
+    store = open_store(postgres_url, "t")
+    put(store, a=b"1")
+    for _ in range(2):
+        barrier = threading.Barrier(4)  # four connections at once, so that four lie idle afterwards
+
+        def meet(rows: list[bytes | None], barrier: threading.Barrier = barrier) -> list[bytes | None]:
+            barrier.wait(10)
+            return rows
+
+        keys = ["k1", "k2", "k3", "k4"]
+        threads = [threading.Thread(target=store.change, args=([key], meet)) for key in keys]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert store.read(["a"]) == [b"1"]
+    put(store, a=b"2")
+    assert store.read(["a"]) == [b"2"]
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_a_store_that_is_away_is_told_as_such(kind: str, request: pytest.FixtureRequest) -> None:
+    if kind == "redis":
+        store: RowStore = open_store(f"redis://127.0.0.1:{free_port()}", "t")
+    else:
+        opened = open_store(request.getfixturevalue("postgres_url"), "t")
+        assert isinstance(opened, PostgresRows)
+        opened.close()
+        opened._url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+        store = opened
+    with pytest.raises(StoreAway):
+        store.read(["a"])
+    with pytest.raises(StoreAway):
+        put(store, a=b"1")
+    store.close()
 
 
 def test_a_table_name_is_checked(tmp_path: Path) -> None:

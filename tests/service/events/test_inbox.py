@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from features.event_log import EventLog
+from features.row_stores import StoreAway
 from service.errors import Unavailable
 from service.events import inbox_store
 from service.events.apply_events import TRIES, Applier
@@ -188,6 +189,32 @@ def test_a_store_that_is_down_blames_no_event(
     assert len(effects.seen) == 5
     with database.read() as connection:
         assert inbox_store.quarantined(connection) == 0
+
+
+def test_an_outage_sets_no_event_aside_though_it_waits_alone(database: Database) -> None:
+    """One event cannot be told from a store that is down by its neighbours; the kind of failure tells it."""
+    outages: list[Exception] = [Unavailable("the database is away")] * 5 + [StoreAway("the online store is away")] * 5
+
+    class Away(FakeFeatures):
+        def apply(self, events: Sequence[Mapping[str, Any]]) -> None:
+            if outages:
+                raise outages.pop()
+            super().apply(events)
+
+    def fail(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        if len(outages) > 5:
+            raise outages.pop()
+
+    features = Away()
+    applier = Applier(database, CLOCK, EventsLease(database), [fail], features)
+    put(database, row("m1"))
+    while outages:
+        with pytest.raises((Unavailable, StoreAway)):
+            applier.run_pass()
+    applier.drain()
+    with database.read() as connection:
+        assert inbox_store.quarantined(connection) == 0
+    assert features.taken["c1"] == {"m1"}
 
 
 def test_only_the_holder_of_the_lease_applies(

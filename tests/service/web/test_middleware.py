@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from service.storage.database import Database
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody
 from service.web.problems import install_problem_handlers
+from tests.conftest import free_port
 
 
 class Counter:
@@ -90,6 +92,39 @@ async def test_a_failed_request_may_be_tried_again(client: httpx.AsyncClient, co
         assert "secret detail" not in failed.text
         assert failed.json()["type"] == "about:blank"
     assert counter.runs == 2
+
+
+async def test_a_body_that_breaks_off_runs_nothing_and_leaves_the_key_free(
+    database: Database, counter: Counter, client: httpx.AsyncClient
+) -> None:
+    app = FastAPI()
+    app.add_api_route("/things", counter.post, methods=["POST"])
+    parts = iter([{"type": "http.request", "body": b'{"a":', "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[object] = []
+
+    async def receive() -> Any:
+        return next(parts)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    headers = [(b"idempotency-key", b"k")]
+    scope = {"type": "http", "method": "POST", "path": "/things", "headers": headers, "query_string": b""}
+    await Idempotent(app, database)(scope, receive, send)
+    assert (counter.runs, sent) == (0, [])
+    assert (await client.post("/things", json={"a": 1}, headers={"Idempotency-Key": "k"})).status_code == 200
+
+
+async def test_a_database_that_is_away_is_503_and_not_500(counter: Counter) -> None:
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.add_api_route("/things", counter.post, methods=["POST"])
+    away = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+    app.add_middleware(Idempotent, database=away)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.post("/things", json={}, headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:opportune:unavailable")
+    assert counter.runs == 0
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -1,0 +1,40 @@
+"""A database that is away is told as `Unavailable` (503), not as a failure of what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, TimeoutError
+
+from service.errors import Unavailable
+
+# SQLSTATE: connection; a standby that only reads; rollback (deadlock); out of resources; lock; shutdown, timeout.
+_AWAY_STATES = ("08", "25006", "40", "53", "55P03", "57")
+# SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
+_AWAY_CODES = {5, 6, 8, 10, 13, 14}
+
+
+@contextmanager
+def telling_outages() -> Iterator[None]:
+    """Turns failures of the database itself into `Unavailable`; faults of statements and data stay what they are."""
+    try:
+        yield
+    except (DBAPIError, TimeoutError) as failure:
+        if not is_outage(failure):
+            raise
+        raise Unavailable("the database does not answer now; try again in a few seconds") from failure
+
+
+def is_outage(failure: DBAPIError | TimeoutError) -> bool:
+    """Whether the same work may well succeed later, without a change to it."""
+    if isinstance(failure, TimeoutError):  # no connection became free
+        return True
+    cause = failure.orig
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _AWAY_CODES
+    state = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_AWAY_STATES)
+    return failure.connection_invalidated or type(cause).__name__ in {"OperationalError", "ConnectionTimeout"}

@@ -1,0 +1,95 @@
+"""A database that is away is told from a fault of what was asked."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from service.errors import Unavailable
+from service.storage.database import Database
+from service.storage.outage import is_outage
+from tests.conftest import free_port
+
+
+@pytest.mark.parametrize(
+    ("failure", "away"),
+    [
+        (psycopg.errors.AdminShutdown(), True),
+        (psycopg.errors.DeadlockDetected(), True),
+        (psycopg.errors.QueryCanceled(), True),
+        (psycopg.errors.DiskFull(), True),
+        (psycopg.errors.ReadOnlySqlTransaction(), True),
+        (psycopg.OperationalError("connection refused"), True),
+        (psycopg.errors.ProgramLimitExceeded(), False),
+        (psycopg.errors.UniqueViolation(), False),
+        (psycopg.errors.UndefinedTable(), False),
+        (psycopg.DataError(), False),
+    ],
+)
+def test_what_postgres_says(failure: Exception, away: bool) -> None:
+    assert is_outage(DBAPIError("SELECT 1", {}, failure)) is away
+
+
+def test_a_wrong_statement_is_no_outage(database: Database) -> None:
+    with pytest.raises(DBAPIError), database.read() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+
+
+def test_a_fault_of_the_data_is_no_outage(database: Database) -> None:
+    def twice() -> None:
+        with database.write() as connection:
+            for _ in range(2):
+                connection.execute(text("INSERT INTO leases (name, holder, until) VALUES ('a', 'b', 0)"))
+
+    with pytest.raises(IntegrityError):
+        twice()
+
+
+def test_a_server_that_is_not_there_is_an_outage() -> None:
+    database = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+    with pytest.raises(Unavailable, match="try again"), database.read():
+        pass
+    with pytest.raises(Unavailable, match="try again"), database.write():
+        pass
+    database.close()
+
+
+def test_a_connection_that_the_server_ends_is_an_outage_and_the_next_is_well(postgres_url: str) -> None:
+    database = Database(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+
+    def end_mine() -> None:
+        with database.write() as connection:
+            mine = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            with psycopg.connect(postgres_url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", (mine,))
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        end_mine()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    database.close()
+
+
+def test_a_lock_held_too_long_is_an_outage(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE held (a INTEGER)"))
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def write_at_once() -> None:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        with database.write():
+            pass
+
+    with pytest.raises(Unavailable):
+        write_at_once()
+    other.close()
+    database.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any, ClassVar
 
 import orjson
@@ -41,6 +42,7 @@ from service.journeys.definition import (
 _KINDS = frozenset(("wait", "branch", "decide", "send", "call", "webhook", "split", "segment", "exit"))
 END = "exit"
 MAX_BYTES = 512 * 1024
+_DEEPEST = 40
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -93,6 +95,9 @@ def parse_journey(document: Any, journey_id: str) -> tuple[Journey, dict[str, An
     """The checked definition, and the document in its canonical JSON form. `Invalid` lists every fault found."""
     if not isinstance(document, Mapping):
         raise Invalid("a journey is an object with name and steps", [FieldError("body", "is no object")])
+    unfit = next(_unfit_values(document, ()), None)
+    if unfit is not None:
+        raise _refusal([unfit])
     try:
         body = schemas.JourneyBody.model_validate(document)
     except ValidationError as error:
@@ -115,6 +120,31 @@ def parse_journey(document: Any, journey_id: str) -> tuple[Journey, dict[str, An
 def load_journey(journey_id: str, canonical: Mapping[str, Any]) -> Journey:
     """The definition from a stored version, which was checked when it was written."""
     return _journey(schemas.JourneyBody.model_validate(canonical), journey_id)
+
+
+def _unfit_values(value: Any, parts: tuple[Any, ...]) -> Iterator[FieldError]:
+    """What JSON or a database cannot hold: YAML can write more than they can."""
+    if len(parts) > _DEEPEST:
+        yield FieldError(_path(parts), f"is nested deeper than {_DEEPEST} levels")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not _is_text(key):
+                yield FieldError(_path(parts), f"has the key {key!r}; keys are text")
+            else:
+                yield from _unfit_values(inner, (*parts, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unfit_values(inner, (*parts, index))
+    elif isinstance(value, str) and not _is_text(value):
+        yield FieldError(_path(parts), "holds a character that is none (NUL, or half of a pair)")
+    elif (isinstance(value, int) and not -(2**63) <= value < 2**63) or (
+        isinstance(value, float) and not isfinite(value)
+    ):
+        yield FieldError(_path(parts), "is a number beyond what JSON can hold")
+
+
+def _is_text(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
 def _refusal(faults: Sequence[FieldError]) -> Invalid:

@@ -26,12 +26,13 @@ from service.journeys.parse_definition import read_text
 from service.journeys.read_enrolments import show_enrolment, show_enrolments
 from service.journeys.read_stats import read_stats
 from service.journeys.read_templates import read_templates
-from service.journeys.schemas import EnrollmentBody, JourneyBody, TaskBody
+from service.journeys.schemas import CustomerId, EnrollmentBody, JourneyBody, TaskBody
 from service.storage.database import Database
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
 JourneyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The journey's id")]
+TaskKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 _READ = ("review", "decide")
 
 
@@ -175,7 +176,7 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
 
     @router.get("", dependencies=[guard.needs(*_READ)], responses={404: {}})
     async def get_enrolments(
-        journey_id: JourneyId, customer_id: Annotated[str, Query(min_length=1, max_length=512)]
+        journey_id: JourneyId, customer_id: Annotated[CustomerId, Query(description="Whose enrolments")]
     ) -> Response:
         """A customer's enrolments, the newest first: where they stand and what was sent."""
         return _json({"enrollments": await in_thread(read, journey_id, customer_id)})
@@ -224,7 +225,7 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
             return close(connection, journey_id, key, body.outcome, body.note, clock.now(), record_events)
 
     @router.post("/{key}/close", dependencies=[guard.needs("review")], responses={404: {}})
-    async def close_one(journey_id: JourneyId, key: str, body: TaskBody) -> Response:
+    async def close_one(journey_id: JourneyId, key: TaskKey, body: TaskBody) -> Response:
         """Closes a task; its outcome becomes the event `Call Completed` of the customer."""
         return _json(await in_thread(finish, journey_id, key, body))
 
@@ -237,4 +238,4 @@ def _read(database: Database, read: Any, *arguments: Any) -> Any:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, default=str), status, media_type="application/json")
+    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")

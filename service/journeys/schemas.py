@@ -6,9 +6,11 @@ import re
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service.decisions.schemas import customer_id, plain_json
 from service.journeys.durations import parse_duration
+from service.offers.schemas import plain_text
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -46,6 +48,7 @@ Channels = Annotated[list[Channel], BeforeValidator(_one_or_more), Field(min_len
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], BeforeValidator(_one_or_more), Field(min_length=1, max_length=50)]
+CustomerId = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(customer_id)]
 Cel = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
@@ -130,10 +133,10 @@ class BranchBody(StepBody):
 
 class DecideBody(Forked):
     kind: Literal["decide"]
-    placement: Name
+    placement: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)]
     channels: Channels
     offers: list[Name] | None = Field(None, min_length=1, max_length=1000)
-    context: dict[str, Any] = Field(default_factory=dict)
+    context: Annotated[dict[str, Any], AfterValidator(plain_json)] = Field(default_factory=dict)
 
 
 class SendBody(Forked):
@@ -248,11 +251,11 @@ class JourneyBody(Body):
 class EnrollmentBody(Body):
     """Who is to enter."""
 
-    customer_id: str = Field(min_length=1, max_length=512)
+    customer_id: CustomerId
 
 
 class TaskBody(Body):
     """How a call ended, in the caller's words."""
 
-    outcome: str = Field(min_length=1, max_length=200)
-    note: str = Field("", max_length=4000)
+    outcome: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)]
+    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")

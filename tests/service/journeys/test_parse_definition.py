@@ -89,6 +89,31 @@ def test_a_doubled_step_and_another_id_are_refused() -> None:
     assert faults(EXIT, id="k") == {"id": "is 'k', but the address says 'j'"}
 
 
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (b'name: "a\\0b"\nsteps: [{id: a, kind: exit}]', "name"),
+        (b'name: "a\\ud800b"\nsteps: [{id: a, kind: exit}]', "name"),
+        (b"name: x\n1: y\nsteps: [{id: a, kind: exit}]", "body"),
+        (
+            b"name: x\nsteps: [{id: a, kind: webhook, url: 'https://x.y', payload: {n: " + b"9" * 30 + b"}}]",
+            "steps[0].payload.n",
+        ),
+        (
+            b"name: x\nsteps: [{id: a, kind: webhook, url: 'https://x.y', payload: {n: "
+            + b"[" * 50
+            + b"]" * 50
+            + b"}}]",
+            "steps[0].payload.n" + "[0]" * 37,
+        ),
+    ],
+)
+def test_what_json_cannot_hold_is_refused(text: bytes, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_journey(read_text(text, "application/yaml"), "j")
+    assert refused.value.errors[0].field == field
+
+
 def test_yaml_is_read_as_plain_values() -> None:
     text = b"at: 9:00\non: yes\nday: 2026-12-24\nn: 3\nf: 1.5\nt: true\nnone: ~\n"
     assert read_text(text, "application/x-yaml; charset=utf-8") == {

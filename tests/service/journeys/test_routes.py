@@ -83,6 +83,8 @@ async def test_enrolment_follows_the_journeys_state_and_rule(client: httpx.Async
     assert (again.status_code, again.json()["reason"]) == (409, "already_enrolled")
     assert again.json()["enrollment_id"] == entered.json()["id"]
     assert (await client.post(door, json={"customer_id": "", "x": 1})).status_code == 422
+    assert (await client.post(door, json={"customer_id": "a\0b"})).status_code == 422
+    assert (await client.get(door, params={"customer_id": "a\0b"})).status_code == 422
     assert (await client.post("/v1/journeys/none/enrollments", json={"customer_id": "a"})).status_code == 404
 
 

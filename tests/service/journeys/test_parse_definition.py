@@ -96,7 +96,7 @@ def test_a_doubled_step_and_another_id_are_refused() -> None:
         (b'name: "a\\ud800b"\nsteps: [{id: a, kind: exit}]', "name"),
         (b"name: x\n1: y\nsteps: [{id: a, kind: exit}]", "body"),
         (
-            b"name: x\nsteps: [{id: a, kind: webhook, url: 'https://x.y', payload: {n: " + b"9" * 30 + b"}}]",
+            b"name: x\nsteps: [{id: a, kind: webhook, url: 'https://x.y', payload: {n: " + b"9" * 400 + b"}}]",
             "steps[0].payload.n",
         ),
         (

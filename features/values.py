@@ -11,7 +11,7 @@ import orjson
 from features.plan import Trait
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_DATE = re.compile(r"(?:\d{4}-)?-?(\d{1,2})-(\d{1,2})")
+_DATE = re.compile(r"(?:\d{4}-|--)?(\d{1,2})-(\d{1,2})")
 _LESS = re.compile(r"^\s*(?:under|below|less|up to|<)", re.IGNORECASE)
 LIMIT = 1e15
 

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from features.build import compute
+from features.catalogue import CATALOGUE, FEATURE_NAMES, FEATURES, feature
+from features.declare import DAY, HOUR, MINUTE, DeclarationError, Events, Feature, hop_of, over, tail_of
+from features.feature_set import FeatureSet
+from features.plan import plan_of
+from features.vocabulary import NAMES, VERBS, Vocabulary
+from tests.fakes.event_streams import START, frame
+
+PROMISED = {
+    "days_since_last_order",
+    "tenure_days",
+    "orders_1d",
+    "orders_7d",
+    "orders_30d",
+    "orders_90d",
+    "orders_365d",
+    "orders_total",
+    "revenue_cents_7d",
+    "revenue_cents_30d",
+    "revenue_cents_90d",
+    "revenue_cents_365d",
+    "average_order_cents_365d",
+    "order_gap_mean_days",
+    "order_gap_std_days",
+    "current_gap_ratio",
+    "order_trend_30_90",
+    "categories_90d",
+    "top_category_share_365d",
+    "discount_share_365d",
+    "delivered_7d",
+    "delivered_30d",
+    "delivered_90d",
+    "deliveries_total",
+    "days_since_last_delivery",
+    "opens_human_30d",
+    "opens_human_90d",
+    "clicks_human_30d",
+    "clicks_human_90d",
+    "redeemed_365d",
+    "redeemed_total",
+    "unsubscribes_365d",
+    "complaints_365d",
+    "machine_share_90d",
+    "pages_7d",
+    "pages_30d",
+    "forms_90d",
+    "weekend_share_365d",
+    "preferred_order_hour",
+    "order_hour_concentration",
+}
+
+
+def test_what_other_parts_rely_on_is_there() -> None:
+    assert set(FEATURE_NAMES) >= PROMISED
+    assert len(FEATURE_NAMES) >= 60
+
+
+@pytest.mark.parametrize("one", FEATURES, ids=lambda f: f.name)
+def test_every_feature_speaks(one: Feature) -> None:
+    assert one.description.endswith(".")
+    assert one.unit
+    spoken = CATALOGUE.sentence(one.name, dict.fromkeys(FEATURE_NAMES, 0.25))
+    assert "{" not in spoken
+    assert spoken != one.sentence  # says a number
+    assert "nan" not in CATALOGUE.sentence(one.name, dict.fromkeys(FEATURE_NAMES, math.nan))
+
+
+def test_a_sentence_reads_as_people_speak() -> None:
+    told = {"days_since_last_order": 41.2, "order_gap_mean_days": 19.8}
+    assert CATALOGUE.sentence("current_gap_ratio", told) == "last order 41 days ago, usually every 20"
+    assert CATALOGUE.sentence("orders_30d", {"orders_30d": 3.0}) == "3 orders in the last 30 days"
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(KeyError, match="do you mean orders_30d"):
+        feature("order_30d")
+
+
+@pytest.mark.parametrize(
+    ("window", "hop"), [(12 * DAY, DAY), (12 * DAY - 1, HOUR), (12 * HOUR, HOUR), (12 * HOUR - 1, 5 * MINUTE)]
+)
+def test_hops_follow_the_rule(window: int, hop: int) -> None:
+    assert hop_of(window) == hop
+    assert tail_of(10**15, window) == (10**15 - window) // hop * hop
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"aggregate": "median"}, "no aggregate median"),
+        ({"aggregate": "sum", "column": "colour"}, "no column colour"),
+        ({"aggregate": "ratio"}, "a ratio needs `of`"),
+        ({"aggregate": "count", "events": None}, "`events` must say"),
+        ({"aggregate": "count", "window_days": -1}, "longer than nothing"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(wrong: dict[str, object], told: str) -> None:
+    fields = {"name": "x", "description": "", "sentence": "", "unit": "", "events": Events(("ordered",)), **wrong}
+    with pytest.raises(DeclarationError, match=told):
+        Feature(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"aggregate": "count", "name": "orders_7d"}, "declared twice: orders_7d"),
+        ({"aggregate": "ratio", "of": ("orders_7d", "nothing")}, "a ratio of nothing"),
+        ({"aggregate": "gap_mean", "window_days": 2}, "12 days or more"),
+        ({"aggregate": "distinct", "events": Events(("refunded",)), "window_days": 90}, "is of orders"),
+        ({"aggregate": "quantile", "column": "quantity"}, "needs `window_days`"),
+    ],
+)
+def test_a_wrong_set_is_refused(more: dict[str, object], told: str) -> None:
+    fields = {"name": "x", "description": "", "sentence": "", "unit": "", "events": Events(("ordered",)), **more}
+    with pytest.raises(DeclarationError, match=told):
+        plan_of(FeatureSet((*FEATURES, Feature(**fields))))  # type: ignore[arg-type]
+
+
+TOML = """
+[[feature]]
+name = "trials_30d"
+aggregate = "count"
+window_days = 30
+events = { verbs = ["Trial Started"] }
+
+[[feature]]
+name = "trials_per_order"
+aggregate = "ratio"
+of = ["trials_30d", "orders_30d"]
+
+[[feature]]
+name = "plan_level"
+aggregate = "last"
+column = "plan"
+levels = ["free", "pro"]
+"""
+
+
+def test_a_user_adds_features_in_toml(tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(TOML)
+    features = CATALOGUE.with_file(path)
+    base = {"customer_id": "ann", "timestamp": START, "received_at": START, "properties": "{}"}
+    events = [
+        {"message_id": "1", "type": "track", "event": "Trial Started", "traits": None, **base},
+        {"message_id": "2", "type": "track", "event": "Order Completed", "traits": None, **base},
+        {"message_id": "3", "type": "identify", "event": None, "traits": '{"plan":"Pro"}', **base},
+    ]
+    cuts = pl.DataFrame({"customer_id": ["ann"], "as_of": [START.replace(day=30)]})
+    told = compute(frame(events), cuts, features).row(0, named=True)
+    assert (told["trials_30d"], told["trials_per_order"], told["plan_level"]) == (1.0, 1.0, 1.0)
+    assert features.sentence("trials_30d", told) == "trials_30d is 1.0"
+
+
+def test_a_toml_with_an_unknown_key_names_the_feature(tmp_path: Path) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text('[[feature]]\nname = "x"\naggregate = "last"\ncolumn = "x"\ncolour = "red"\n')
+    with pytest.raises(DeclarationError, match=r"x: .*colour"):
+        CATALOGUE.with_file(path)
+
+
+def test_codes_keep_verb_channel_and_machine() -> None:
+    words = Vocabulary(("Trial Started",))
+    for name, meaning in NAMES.items():
+        for channel in (None, "sms", "fax"):
+            for machine in (None, False, True):
+                told = words.parts(words.code("track", name, channel, machine))
+                place = {"fax": "other"}.get(channel or "", channel) or meaning.channel
+                assert told == (meaning.verb, place, machine is True)
+    assert words.parts(words.code("track", "Trial Started", None, None)) == ("Trial Started", None, False)
+    assert words.parts(words.code("track", "ordered", None, None))[0] == "other"  # a verb is not an event name
+    assert words.parts(words.code("page", "Order Completed", None, None))[0] == "page_viewed"
+    assert words.verbs[: len(VERBS)] == VERBS
+
+
+def test_windows_in_words() -> None:
+    base = Feature("n", "count", "Things {d}.", "{name:.0f} things {d}", "things", events=Events(("ordered",)))
+    assert [f.description for f in over((1, 7, None), base)] == [
+        "Things in the last day.", "Things in the last 7 days.", "Things in all time."
+    ]  # fmt: skip

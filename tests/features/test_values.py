@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.histogram import BINS, EDGES, MIDDLES, bin_of, bins_of, quantile
+from features.plan import Trait
+from features.values import read_traits
+from features.zones import hour_of_week, hours_of_week, known_zone
+
+ROLE = ("intern", "manager")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (3, 3), (2.5, 2.5), (True, 1), ("5+", 5), ("25-34", 25), ("Under 15K", 0), ("100-124K", 100),
+        ("1,000-5,000", 1000),
+        (math.inf, None), (math.nan, None), ("", None), ("many", None), (None, None), ([1], None), (1e300, None),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_traits(value: Any, number: float | None) -> None:
+    found = read_traits({"x": value}, [Trait("y", False, ()), Trait("x", False, ())])
+    assert found == ([] if number is None else [(1, number)])
+
+
+@pytest.mark.parametrize(("value", "level"), [("Manager", 1), (" intern ", 0), ("chief", None), ("7", None), (2, 2)])
+def test_levels(value: Any, level: float | None) -> None:
+    assert read_traits({"role": value}, [Trait("role", False, ROLE)]) == ([] if level is None else [(0, level)])
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("1990-02-28", 228), ("--12-31", 1231), ("12-31", 1231), ("1990-13-01", None), ("x", None), (5, None)],
+)
+def test_dates(value: Any, number: float | None) -> None:
+    assert read_traits({"born": value}, [Trait("born", True, ())]) == ([] if number is None else [(0, number)])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", None])
+def test_broken_traits_say_nothing(text: Any) -> None:
+    assert read_traits(text, [Trait("x", False, ())]) == []
+
+
+ZONES = (
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "Asia/Tehran",
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    zone=st.sampled_from([*ZONES, None]),
+    times=st.lists(st.integers(0, 4_000_000_000_000_000), min_size=1, max_size=20),
+)
+def test_local_hours_equal_the_standard_library(zone: str | None, times: list[int]) -> None:
+    expected = []
+    for time in times:
+        local = (EPOCH + timedelta(microseconds=time)).astimezone(ZoneInfo(zone) if zone else UTC)
+        expected.append(local.weekday() * 24 + local.hour)
+    assert [hour_of_week(time, zone) for time in times] == expected
+    assert hours_of_week(np.array(times), zone).tolist() == expected
+
+
+@pytest.mark.parametrize("minute", range(-2, 3))
+def test_local_hours_around_a_clock_change(minute: int) -> None:
+    change = datetime(2026, 10, 25, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    local = change.astimezone(ZoneInfo("Europe/Berlin"))
+    time = (change - EPOCH) // timedelta(microseconds=1)
+    assert hour_of_week(time, "Europe/Berlin") == 6 * 24 + local.hour == 6 * 24 + 2
+
+
+@pytest.mark.parametrize("name", ["No/Where", "", "../etc/passwd", "Europe/Berlin\0", "/etc/localtime", "posix"])
+def test_names_that_no_zone_has(name: str) -> None:
+    assert known_zone(name) is None
+
+
+@given(st.integers(-10, 2**39))
+def test_bins_of_one_and_of_many_agree_and_are_near(value: int) -> None:
+    place = bin_of(value)
+    assert bins_of(np.array([value])).tolist() == [place]
+    assert 0 <= place < BINS
+    if value >= 1:
+        assert MIDDLES[place] == pytest.approx(value, rel=0.1)
+
+
+def test_quantiles() -> None:
+    values = np.array([100, 200, 200, 300, 10_000])
+    counts = np.zeros((2, BINS), dtype=np.int64)
+    np.add.at(counts[0], bins_of(values), 1)
+    assert quantile(counts, 0.5)[0] == pytest.approx(200, rel=0.1)
+    assert quantile(counts, 1.0)[0] == pytest.approx(10_000, rel=0.1)
+    assert np.isnan(quantile(counts, 0.5)[1])
+    assert np.all(np.diff(EDGES) > 0)

@@ -232,7 +232,7 @@ def _apply_feast(settings: Settings) -> None:
         return
     from features.store.registry import apply
 
-    apply(settings.home.absolute(), online_url=settings.online_store)
+    apply(settings.home.absolute(), online_url=settings.online_url)
     print("applied the feature views to Feast's registry")
 
 

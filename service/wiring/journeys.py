@@ -68,6 +68,7 @@ class JourneyCollaborators:
         self.default_zone = parts.settings.default_timezone
 
     def decide(self, requests: Sequence[DecisionRequest]) -> Sequence[Mapping[str, Any]]:
+        self.parts.models.refresh()
         return self.parts.decider.decide_many(
             [_decision(request) for request in requests], [request.key for request in requests]
         )

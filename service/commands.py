@@ -108,6 +108,7 @@ def features_command(settings: Settings, as_of: datetime, backfill: int) -> None
 
 def explain_feature(settings: Settings, name: str) -> None:
     """What a feature means, where it comes from, and how it is distributed in the newest snapshot."""
+    import numpy as np
     import polars as pl
 
     from features.catalogue import CATALOGUE
@@ -120,11 +121,13 @@ def explain_feature(settings: Settings, name: str) -> None:
         print("  no feature table is built yet; run 'opportune features'")
         return
     values = pl.read_parquet(snapshots[-1] / "*.parquet", columns=[name])[name]
-    known = values.drop_nulls().drop_nans()
+    known = values.drop_nulls().drop_nans().cast(pl.Float64)
     print(f"  {snapshots[-1].name}: {known.len():,} of {values.len():,} customers have it")
     if known.len():
-        marks = "  ".join(f"{share:.0%} {known.quantile(share):.6g}" for share in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0))
-        print(f"  {marks}; mean {known.mean():.6g}")
+        numbers = known.to_numpy()
+        shares = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+        marks = "  ".join(f"{share:.0%} {float(np.quantile(numbers, share)):.6g}" for share in shares)
+        print(f"  {marks}; mean {float(numbers.mean()):.6g}")
 
 
 def export_command(settings: Settings) -> None:

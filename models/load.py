@@ -72,16 +72,19 @@ def load(folder: Path, version: str | None = None) -> Any:
     model_class = cast("type[Model]", getattr(import_module(module), name))
     try:
         return model_class.read(folder, manifest, version or str(manifest.get("version", "")))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:
+    except Exception as problem:  # whatever is wrong with the folder, the model in it cannot serve
         raise ModelError(f"the {manifest.get('name', kind)} model in {folder} does not load: {problem!r}") from problem
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The content of `model.json`. Raises ModelError."""
     try:
-        return cast("dict[str, Any]", json.loads((folder / MANIFEST).read_text()))
+        content = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError) as problem:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {problem}") from problem
+    if not isinstance(content, dict):
+        raise ModelError(f"{folder / MANIFEST} holds no JSON object")
+    return content
 
 
 def need(frame: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:
@@ -104,7 +107,10 @@ def verify_golden(model: Model, folder: Path) -> None:
     except (OSError, pl.exceptions.PolarsError) as problem:
         raise ModelError(f"the golden rows of {model.name} in {folder} cannot be read: {problem}") from problem
     expected = rows[EXPECTED].to_numpy()
-    got = model.predict(rows.drop(EXPECTED))
+    try:
+        got = model.predict(rows.drop(EXPECTED))
+    except Exception as problem:
+        raise ModelError(f"{model.name} cannot score its golden rows: {problem!r}") from problem
     differing = int((~np.isclose(got, expected, rtol=1e-9, atol=1e-9, equal_nan=True)).sum())
     if differing or not len(rows):
         raise ModelError(f"{model.name} does not reproduce {differing} of its {len(rows)} golden rows")

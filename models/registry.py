@@ -63,7 +63,9 @@ class ServedModels:
             before, refused = self._models, dict[str, str]()
             self._models = MappingProxyType(self._load(_read_json(self.folder / ALIAS_FILE), before, refused))
             self._refused, self._stamp = refused, stamp
-            return dict(before) != dict(self._models)
+            return {key: id(model) for key, model in before.items()} != {
+                key: id(model) for key, model in self._models.items()
+            }
 
     def get(self, name: str, alias: str = "champion") -> Any | None:
         """The model that serves under `alias`; None when there is none."""
@@ -126,12 +128,16 @@ def sync_forever(
     tracking_uri: str, folder: Path, every_s: float = 2.0, going: Callable[[], bool] = lambda: True
 ) -> None:
     """`sync_once` every `every_s` seconds while `going()`; trouble is written to sync.json and tried again."""
-    client = None
+    client, seen = None, None
     while going():
+        now = _database_stamp(tracking_uri)
         try:
-            client = client or _client(tracking_uri)
-            for line in _sync(client, tracking_uri, folder):
-                print(line, flush=True)
+            if now is None or now != seen:
+                client = client or _client(tracking_uri)
+                for line in _sync(client, tracking_uri, folder):
+                    print(line, flush=True)
+                again = any(entry["again"] for entry in _read_json(folder / SYNC_FILE).get("refused", {}).values())
+                seen = None if again else now
         except Exception as trouble:  # the registry may be down for hours; what is served goes on
             _note(folder, f"cannot read the registry at {_shown(tracking_uri)}: {trouble}")
         _sleep(every_s, going)
@@ -263,6 +269,14 @@ def _sleep(seconds: float, going: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while going() and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, 0.5))
+
+
+def _database_stamp(tracking_uri: str) -> tuple[int, ...] | None:
+    """When MLflow's SQLite file was last written, so that an idle registry costs nothing; None for other servers."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    path = tracking_uri.removeprefix("sqlite:///")
+    return sum((_stamp(Path(path + end)) for end in ("", "-wal", "-journal")), ())
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

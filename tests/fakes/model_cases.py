@@ -1,0 +1,121 @@
+"""One small fitted model of every kind, with inputs as it may meet them: what the conformance suite runs over.
+
+A new model: add a function here and its name to CASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import lightgbm
+import numpy as np
+import polars as pl
+
+from models import churn, lead
+from models.calibration import Calibration
+from models.load import Model
+from models.next_offer import NextOfferModel
+from models.offer_features import PAIR, OfferKnowledge
+from models.propensity import PropensityModel, Tier
+from models.response import INPUTS, ChannelKnowledge, ResponseHead
+from models.send_time import HOURS, ChannelCurve, SendTimeModel
+from models.trees import parse_trees
+from training.members import fit_members
+
+FEATURES = ("days_since_last_order", "orders_90d", "revenue_cents_90d", "order_gap_mean_days", "delivered_30d")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`frame`: usual inputs; `odd`: nulls, NaN, infinities, and values that training never saw."""
+
+    model: Model
+    frame: pl.DataFrame
+    odd: pl.DataFrame
+
+
+def propensity_rows(seed: int, rows: int = 600) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    values = random.gamma(1.0, 20.0, (rows, len(FEATURES)))
+    values[random.random(values.shape) < 0.1] = np.nan
+    return pl.DataFrame(values, schema=list(FEATURES))
+
+
+def propensity(mix: float = 0.5, calibration: Calibration | None = None) -> PropensityModel:
+    frame = propensity_rows(1, 2000)
+    rows = frame.to_numpy()
+    labels = (np.random.default_rng(2).random(2000) < 1 / (1 + np.exp(3 - np.nan_to_num(rows[:, 0]) / 20))).astype(
+        float
+    )
+    members = fit_members(rows, labels, np.ones(2000), 0)
+    text = members.booster.model_to_string(num_iteration=30)
+    calibration = calibration or Calibration("beta", (0.9, 1.1, 0.1))
+    trained = {"labels_until": "2026-01-01T00:00:00+00:00"}
+    return PropensityModel(churn.DECLARATION, FEATURES, parse_trees(text), text, members.linear[1], mix, calibration,
+                           (Tier("A", 0.2, 0.3), Tier("D", 0.0, 0.05)), trained)  # fmt: skip
+
+
+def _odd(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    random = np.random.default_rng(3)
+    odd = np.array([np.nan, np.inf, -np.inf, 0.0, -1e9, 1e12])
+    changed = [
+        pl.Series(name, np.where(random.random(frame.height) < 0.3, random.choice(odd, frame.height), frame[name]))
+        for name in columns
+    ]
+    nulls = pl.when(pl.int_range(pl.len()) % 7 != 3)
+    return frame.with_columns(changed).with_columns(nulls.then(pl.col(name)) for name in columns)
+
+
+def _propensity_case(model: PropensityModel) -> Case:
+    frame = propensity_rows(5, 60)
+    return Case(model, frame, _odd(frame, FEATURES))
+
+
+def churn_case() -> Case:
+    return _propensity_case(propensity())
+
+
+def trees_alone_case() -> Case:
+    knots = Calibration("isotonic", x=(-4.0, -1.0, 2.0), y=(0.01, 0.2, 0.7))
+    return _propensity_case(propensity(mix=1.0, calibration=knots))
+
+
+def lead_case() -> Case:
+    return _propensity_case(replace(propensity(mix=0.0), declaration=lead.DECLARATION))
+
+
+def send_time_case() -> Case:
+    random = np.random.default_rng(4)
+    rate = random.uniform(0.01, 0.2, HOURS)
+    base = SendTimeModel.untrained()
+    model = SendTimeModel({"email": ChannelCurve(rate, 0.1, 0.2, 19)}, base.presence, 1.0, 20.0)
+    hours = pl.Series("hour_of_week", random.integers(0, HOURS, 40))
+    frame = pl.DataFrame({"channel": random.choice(["email", "sms"], 40), "hour_of_week": hours})
+    odd = pl.DataFrame({"channel": ["email", "carrier pigeon", "", None] * 10, "hour_of_week": hours})
+    return Case(model, frame, odd)
+
+
+def next_offer_case() -> Case:
+    random = np.random.default_rng(6)
+    rows = random.random((1500, len(PAIR)))
+    labels = (rows[:, 0] > random.random(1500)).astype(float)
+    data = lightgbm.Dataset(rows, labels, feature_name=list(PAIR), params={"verbose": -1})
+    fitted = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 10)
+    vectors = np.eye(2)
+    knowledge = OfferKnowledge(("Tea",), {}, {}, {"Tea": -2.5}, -2.0, vectors[:1], {"o-tea": vectors[1]})
+    text = fitted.model_to_string()
+    channels = ChannelKnowledge({"email": 0.3}, {}, {})
+    model = NextOfferModel(parse_trees(text), text, Calibration(), knowledge, channels, ResponseHead())
+    frame = pl.DataFrame(random.random((40, len(INPUTS))), schema=list(INPUTS))
+    return Case(model, frame, _odd(frame, tuple(PAIR)))
+
+
+CASES: Mapping[str, Callable[[], Case]] = {
+    "churn": cache(churn_case),
+    "trees-alone": cache(trees_alone_case),
+    "lead": cache(lead_case),
+    "send-time": cache(send_time_case),
+    "next-offer": cache(next_offer_case),
+}

@@ -1,0 +1,43 @@
+"""Reasons: strongest first, said once, silent about what is not known."""
+
+from __future__ import annotations
+
+import pytest
+
+from features.catalogue import FEATURES
+from models.reasons import sentence, strongest
+
+NAN = float("nan")
+VALUES = {"days_since_last_order": 41.0, "order_gap_mean_days": 20.0, "orders_90d": 3.0, "orders_30d": NAN}
+
+
+def test_strongest_come_first() -> None:
+    names = ("orders_90d", "days_since_last_order", "orders_30d")
+    found = strongest(names, [0.1, -0.6, 2.0], VALUES, n=2)
+    assert [(reason.feature, reason.effect) for reason in found] == [
+        ("days_since_last_order", -0.6),
+        ("orders_90d", 0.1),
+    ]
+    assert found[0].text == "last order 41 days ago, usually every 20"
+
+
+def test_what_has_no_effect_or_no_value_is_no_reason() -> None:
+    assert strongest(("orders_90d", "orders_30d", "unheard_of"), [0.0, 1.0, 1.0], VALUES) == ()
+
+
+def test_one_sentence_is_said_once_with_both_effects() -> None:
+    found = strongest(("orders_90d", "days_since_last_order"), [0.2, 0.3], VALUES, describe=lambda name, values: "same")
+    assert [(reason.feature, reason.effect) for reason in found] == [("days_since_last_order", 0.5)]
+
+
+def test_a_sentence_keeps_the_part_that_is_known() -> None:
+    assert sentence("days_since_last_order", VALUES | {"order_gap_mean_days": NAN}) == "last order 41 days ago"
+    assert sentence("days_since_last_order", VALUES | {"days_since_last_order": NAN}) is None
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+def test_every_feature_of_the_catalogue_can_be_said(feature: object) -> None:
+    values = {one.name: 3.0 for one in FEATURES}
+    text = sentence(feature.name, values)  # type: ignore[attr-defined]
+    assert text
+    assert "{" not in text

@@ -1,0 +1,236 @@
+"""Served models: aliases moved in MLflow serve soon; what is wrong is refused, visibly, and the old one serves on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.load import write_golden
+from models.propensity import PropensityModel
+from models.registry import ServedModels, main, sync_forever, sync_once
+from tests.fakes.model_cases import propensity, propensity_rows
+from training.tracking import Tracking, log_and_register, promote
+
+ROWS = propensity_rows(11, 20)
+
+
+def _write(folder: Path, model: PropensityModel) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder)
+    write_golden(model, folder, ROWS)
+    return folder
+
+
+def _aim(served: Path, **versions: str) -> None:
+    draft = served / "draft"
+    draft.write_text(json.dumps({"churn": versions}))
+    draft.replace(served / "aliases.json")
+
+
+class Registry:
+    """A tracking server of its own, with one way to register a model."""
+
+    def __init__(self, home: Path) -> None:
+        self.uri = f"sqlite:///{home / 'mlflow.db'}"
+        self.tracking = Tracking.at(self.uri)
+        self.scratch = home / "scratch"
+
+    def register(self, model: PropensityModel, champion: bool = True, spoil: bool = False) -> str:
+        folder = _write(self.scratch, model)
+        if spoil:
+            golden = pl.read_parquet(folder / "golden.parquet")
+            golden.with_columns(pl.col("golden_expected") / 2).write_parquet(folder / "golden.parquet")
+        version = log_and_register(
+            self.tracking, "churn", folder, metrics={}, rivals={}, example=ROWS.head(2), promote_it=champion
+        )
+        shutil.rmtree(folder)
+        return version
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
+
+
+def test_nothing_served_is_no_trouble(tmp_path: Path) -> None:
+    models = ServedModels(tmp_path / "served")
+    assert models.refresh() is True or models.get("churn") is None
+    assert models.get("churn") is None
+    assert models.status() == []
+
+
+def test_a_moved_alias_is_taken_up_and_an_unmoved_one_costs_nothing(tmp_path: Path) -> None:
+    _write(tmp_path / "churn" / "1", propensity(mix=1.0))
+    _write(tmp_path / "churn" / "2", propensity(mix=0.0))
+    models = ServedModels(tmp_path)
+    _aim(tmp_path, champion="1")
+    assert models.refresh()
+    assert not models.refresh()
+    first = models.get("churn")
+    assert first is not None
+    assert first.version == "1"
+    _aim(tmp_path, champion="2", challenger="1")
+    assert models.refresh()
+    assert (models.get("churn").version, models.get("churn", "challenger").version) == ("2", "1")  # type: ignore[union-attr]
+    assert models.get("churn", "challenger") is first  # not loaded a second time
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(tmp_path: Path) -> None:
+    _write(tmp_path / "churn" / "1", propensity())
+    models = ServedModels(tmp_path)
+    _aim(tmp_path, champion="1")
+    models.refresh()
+    broken = _write(tmp_path / "churn" / "2", propensity())
+    (broken / "model.txt").write_text("tree\n")
+    _aim(tmp_path, champion="2")
+    assert not models.refresh()
+    assert models.get("churn").version == "1"  # type: ignore[union-attr]
+    (entry,) = models.status()
+    assert (entry["version"], entry["wanted"]) == ("1", "2")
+    assert "version 2 is refused" in entry["problem"]
+
+
+def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
+    for version, mix in (("1", 1.0), ("2", 0.0)):
+        _write(tmp_path / "churn" / version, propensity(mix=mix))
+    models = ServedModels(tmp_path)
+    _aim(tmp_path, champion="1", challenger="1")
+    models.refresh()
+    missing: list[str] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            if models.get("churn") is None or models.get("churn", "challenger") is None:
+                missing.append("gap")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(6):
+        _aim(tmp_path, champion=str(turn % 2 + 1), challenger=str(turn % 2 + 1))
+        models.refresh()
+    stop.set()
+    reader.join()
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_the_registrys_aliases_are_brought_over(registry: Registry, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    model = propensity()
+    registry.register(model)
+    assert sync_once(registry.uri, served) == ["churn champion: version 1"]
+    assert sync_once(registry.uri, served) == []
+    models = ServedModels(served)
+    models.refresh()
+    np.testing.assert_array_equal(models.get("churn").predict(ROWS), model.predict(ROWS))  # type: ignore[union-attr]
+
+    registry.register(replace(model, mix=1.0), champion=False)
+    assert sync_once(registry.uri, served) == ["churn challenger: version 2"]
+    promote(registry.uri, "churn", "2")
+    assert set(sync_once(registry.uri, served)) == {"churn champion: version 2", "churn challenger: taken away"}
+    models.refresh()
+    assert models.get("churn").version == "2"  # type: ignore[union-attr]
+    assert models.get("churn", "challenger") is None
+    registry.tracking.client.delete_registered_model_alias("opportune-churn", "champion")
+    assert sync_once(registry.uri, served) == ["churn champion: taken away"]
+
+
+@pytest.mark.slow
+def test_golden_rows_that_differ_refuse_a_version(registry: Registry, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity())
+    sync_once(registry.uri, served)
+    registry.register(propensity(mix=1.0), spoil=True)
+    (change,) = sync_once(registry.uri, served)
+    assert "version 2 is refused" in change
+    assert sync_once(registry.uri, served) == []  # said once
+    models = ServedModels(served)
+    models.refresh()
+    (entry,) = models.status()
+    assert (entry["version"], entry["wanted"]) == ("1", "2")
+    assert "golden rows" in entry["problem"]
+    promote(registry.uri, "churn", "1")
+    sync_once(registry.uri, served)
+    models.refresh()
+    assert [entry["problem"] for entry in models.status()] == [None]
+
+
+@pytest.mark.slow
+def test_a_registry_out_of_reach_is_told_and_what_is_served_stays(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity())
+    sync_once(registry.uri, served)
+    models = ServedModels(served)
+    turns = iter([True, False, False])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    sync_forever("http://user:secret@127.0.0.1:9", served, 0.0, lambda: next(turns, False))
+    models.refresh()
+    assert models.get("churn") is not None
+    trouble = models.status()[-1]
+    assert trouble["name"] == "sync"
+    assert "cannot read the registry" in trouble["problem"]
+    assert "secret" not in trouble["problem"]
+    sync_once(registry.uri, served)
+    assert all(entry["problem"] is None for entry in models.status())
+
+
+@pytest.mark.slow
+def test_the_child_process_follows_within_ten_seconds_and_needs_no_asking(registry: Registry, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity())
+    child = subprocess.Popen([sys.executable, "-m", "models.registry", registry.uri, str(served)])
+    try:
+        _wait(lambda: "1" in _champions(served), 60)
+        version = registry.register(propensity(mix=1.0))
+        _wait(lambda: version in _champions(served), 10)
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def test_the_child_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "TRACKING_URI FOLDER" in capsys.readouterr().err
+
+
+def test_serving_needs_no_mlflow_and_nothing_of_training(tmp_path: Path) -> None:
+    """In a process where importing any of them fails."""
+    _write(tmp_path / "churn" / "1", propensity())
+    _aim(tmp_path, champion="1")
+    program = (
+        "import sys\n"
+        "for name in ('mlflow', 'lightgbm', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'torch', 'feast'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from models.registry import ServedModels\n"
+        f"models = ServedModels(Path({str(tmp_path)!r}))\n"
+        "assert models.refresh() and models.get('churn').version == '1', models.status()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def _champions(served: Path) -> list[str]:
+    path = served / "aliases.json"
+    return list(json.loads(path.read_text()).get("churn", {}).values()) if path.exists() else []
+
+
+def _wait(condition: object, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"it did not happen within {seconds:g} s")

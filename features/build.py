@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from xxhash import xxh3_64_intdigest
 from features.catalogue import CATALOGUE
 from features.computation import Computation
 from features.event_log import EventLog, in_buckets
+from features.facts import NEEDED
 from features.feature_set import FeatureSet
 from features.files import write_parquet
 from features.finalize import Finalizer, Floats, Ints
@@ -115,11 +117,17 @@ def historical_parts(
     for bucket in range(log.buckets):
         mine = marked.filter(pl.col("_bucket") == bucket).drop("_bucket")
         if mine.height:
-            events = log.scan(buckets=[bucket], before=mine["as_of"].max()).collect()  # type: ignore[arg-type]
+            events = _known_by(log, bucket, mine["as_of"].max())
             for piece in mine.sort("customer_id").iter_slices(CUTS):
                 yield compute(events, piece, features)
         if progress:
             progress(bucket + 1, log.buckets)
+
+
+def _known_by(log: EventLog, bucket: int, time: Any) -> pl.DataFrame:
+    """What features need of the events received by a time."""
+    events = log.scan(buckets=[bucket], repeats=True)
+    return events.filter(pl.col("received_at") <= time).select(NEEDED).collect()
 
 
 def snapshot_folder(out: Path, as_of: datetime) -> Path:
@@ -156,8 +164,9 @@ def build_snapshot(
 def _bucket_snapshot(
     log: EventLog, bucket: int, as_of: datetime, created: datetime, features: FeatureSet
 ) -> pl.DataFrame:
-    events = log.scan(buckets=[bucket], before=as_of).filter(pl.col("received_at") <= as_of).collect()
-    cuts = pl.DataFrame({"customer_id": events["customer_id"].unique().sort()}).with_columns(
+    events = _known_by(log, bucket, as_of)
+    happened = events.filter(pl.col("timestamp") < as_of)
+    cuts = pl.DataFrame({"customer_id": happened["customer_id"].unique().sort()}).with_columns(
         pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(created, UTC_TIME).alias("created")
     )
     return compute(events, cuts, features)

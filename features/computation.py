@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.facts import Facts, category_names, facts_of
+from features.facts import Facts, gather_facts
 from features.feature_set import FeatureSet
 from features.finalize import Ints
 from features.plan import Plan, plan_of
@@ -33,9 +33,8 @@ class Computation:
         ranks = pl.DataFrame({"customer_id": customers, "rank": np.arange(len(customers))})
         joined = frame.join(ranks, on="customer_id", how="left", maintain_order="left")
         self.cuts = Cuts(joined["rank"].to_numpy().astype(np.int64), joined["as_of"].cast(pl.Int64).to_numpy())
-        mine = events.join(ranks.select("customer_id"), on="customer_id", how="semi", maintain_order="left")
-        self.categories = category_names(mine)
-        self.facts, _ = facts_of(mine, customers, self.plan, self.categories)
+        gathered = gather_facts(events, customers, self.plan)
+        self.facts, self.categories = gathered.facts, gathered.categories
 
     def sweeps(self) -> Iterator[tuple[Ints, Sweep]]:
         """(rows of the cuts, their sweep), covering every cut once."""

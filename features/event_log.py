@@ -60,11 +60,18 @@ class EventLog:
         *,
         buckets: Sequence[int] | None = None,
         customer_id: str | None = None,
+        customer_ids: Sequence[str] | None = None,
         before: datetime | None = None,
+        repeats: bool = False,
     ) -> pl.LazyFrame:
-        """Events, without repeated message ids. `before` leaves out what happened at that time or later."""
+        """Events, without repeated message ids (unless `repeats`: for those who drop them anyway, as features do).
+
+        `before` leaves out what happened at that time or later.
+        """
         if customer_id is not None:
             buckets = [bucket_of(customer_id, self.buckets)]
+        elif customer_ids is not None and buckets is None:
+            buckets = sorted({bucket_of(one, self.buckets) for one in customer_ids})
         chosen = range(self.buckets) if buckets is None else buckets
         files = [path for bucket in chosen for path in self.files(bucket)]
         if before is not None:
@@ -75,13 +82,23 @@ class EventLog:
         events = pl.scan_parquet(files, hive_partitioning=False, schema=EVENTS.schema)
         if customer_id is not None:
             events = events.filter(pl.col("customer_id") == customer_id)
+        if customer_ids is not None:
+            events = events.filter(pl.col("customer_id").is_in(pl.Series(customer_ids, dtype=pl.String).implode()))
         if before is not None:
             events = events.filter(pl.col("timestamp") < before)
+        if repeats:
+            return events
         return events.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
 
     def files(self, bucket: int) -> list[Path]:
         """The Parquet files of one bucket, in a stable order."""
         return sorted(self._folder(bucket).glob("month=*/part-*.parquet"))
+
+    def customers_of(self, parts: str) -> list[str]:
+        """The customers whose events stand in the parts whose names begin with `parts`."""
+        paths = sorted(self.root.glob(f"bucket=*/month=*/part-{parts}*.parquet"))
+        found = (pl.read_parquet(path, columns=["customer_id"], hive_partitioning=False) for path in paths)
+        return sorted({one for frame in found for one in frame["customer_id"].unique()})
 
     def erase(self, customer_ids: Sequence[str]) -> int:
         """Removes these customers' events from every file that has any; returns how many rows went."""

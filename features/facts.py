@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 WEEKEND = 5 * 24
-_NEEDED = (
+NEEDED = (
     "message_id",
     "type",
     "event",
@@ -78,7 +78,7 @@ class Facts:
     categories: Ragged
     traits: Ragged
     message: pl.Series
-    arrival: Ints  # order in which the events were received
+    arrival: Ints  # the rows in the order of their receipt, customer by customer
 
     def __len__(self) -> int:
         return len(self.time)
@@ -99,49 +99,67 @@ class Facts:
         )
 
 
-def without_repeats(events: pl.DataFrame) -> pl.DataFrame:
-    """Events with each message id once (the earliest received), in the order in which they were received."""
-    ordered = events.sort("received_at", "timestamp", "message_id", maintain_order=True)
-    return ordered.unique("message_id", keep="first", maintain_order=True)
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Facts, the names whose places are the keys of `facts.categories`, and each customer's last known zone."""
+
+    facts: Facts
+    categories: pl.Series
+    zones: list[str | None]
 
 
-def facts_of(
-    events: pl.DataFrame, customers: pl.Series, plan: Plan, names: pl.Series
-) -> tuple[Facts, list[str | None]]:
-    """Facts of these customers' events (EVENTS-shaped; other columns than the needed may lack).
+def gather_facts(events: pl.DataFrame, customers: pl.Series, plan: Plan) -> Gathered:
+    """Facts of these customers' events (EVENTS-shaped, any order; columns that features do not need may lack).
 
-    `names`: the product categories, whose places become keys; give `category_names(events)`. Also returns each
-    customer's last known zone.
+    Of repeated message ids the earliest received counts.
     """
     ranks = pl.DataFrame({"customer_id": customers, "_customer": np.arange(len(customers))})
-    rows = without_repeats(_complete(events).join(ranks, on="customer_id", how="inner", maintain_order="left")).sort(
-        "_customer", maintain_order=True
-    )
-    customer = rows["_customer"].to_numpy().astype(np.int64)
-    zones, last_zones = _zones(rows["timezone"], customer, len(customers))
-    time = _micro(rows["timestamp"])
-    hour = _local_hours(time, zones)
-    arrival = np.arange(rows.height)
-    order = np.lexsort((arrival, time, customer))
+    rows = _complete(events).join(ranks, on="customer_id", how="inner", maintain_order="left")
+    if rows["message_id"].n_unique() < rows.height:
+        rows = rows.sort("received_at", "timestamp", "message_id", maintain_order=True)
+        rows = rows.unique("message_id", keep="first", maintain_order=True)
+    order = np.lexsort((_micro(rows["timestamp"]), rows["_customer"].to_numpy()))
     rows = rows[order]
+    customer, time = rows["_customer"].to_numpy().astype(np.int64), _micro(rows["timestamp"])
+    known = _micro(rows["received_at"])
+    arrival = _arrival(customer, time, known, rows["message_id"])
+    zones, last_zones = _zones(rows["timezone"], customer, arrival, len(customers))
+    hour = _local_hours(time, zones)
+    names = category_names(rows)
     facts = Facts(
-        customer[order],
-        time[order],
-        _micro(rows["received_at"]),
+        customer,
+        time,
+        known,
         _codes(rows, plan),
-        hour[order],
-        _columns(rows, hour[order]),
+        hour,
+        _columns(rows, hour),
         _categories(rows["products"], names),
         _traits(rows["traits"], plan),
         rows["message_id"],
-        arrival[order],
+        arrival,
     )
-    return facts, last_zones
+    return Gathered(facts, names, last_zones)
+
+
+def _arrival(customer: Ints, time: Ints, known: Ints, message: pl.Series) -> Ints:
+    """The rows (sorted by customer and time) in the order of receipt: customer, received, happened, message id."""
+    new = customer[1:] != customer[:-1]
+    if len(known) < 2 or np.all(new | (known[1:] > known[:-1])):
+        return np.arange(len(known))
+    order = np.lexsort((time, known, customer))
+    same = np.zeros(len(order), dtype=np.bool_)
+    same[1:] = (np.diff(customer[order]) == 0) & (np.diff(known[order]) == 0) & (np.diff(time[order]) == 0)
+    run = np.cumsum(~same)
+    tied = np.flatnonzero(same | np.append(same[1:], False))
+    if len(tied):
+        ties = pl.DataFrame({"run": run[tied], "row": order[tied], "message": message[order[tied]]})
+        order[tied] = ties.sort("run", "message", maintain_order=True)["row"].to_numpy()
+    return order
 
 
 def category_names(events: pl.DataFrame) -> pl.Series:
     """The distinct product categories of these events, sorted."""
-    if "products" not in events.columns or events["products"].dtype == pl.Null:
+    if events["products"].null_count() == events.height:
         return pl.Series([], dtype=pl.String)
     products = events["products"].explode(empty_as_null=False, keep_nulls=False)
     return products.struct.field("category").drop_nulls().unique().sort()
@@ -151,36 +169,41 @@ def _complete(events: pl.DataFrame) -> pl.DataFrame:
     missing = [n for n in ("message_id", "type", "event", "customer_id", "timestamp") if n not in events.columns]
     if missing:
         raise ValueError(f"events lack the column {', '.join(missing)}")
-    added = [pl.lit(None).alias(n) for n in _NEEDED if n not in events.columns and n != "received_at"]
+    added = [pl.lit(None).alias(n) for n in NEEDED if n not in events.columns and n != "received_at"]
     received = pl.col("received_at") if "received_at" in events.columns else pl.col("timestamp")
-    return events.with_columns(*added, received_at=received.fill_null(pl.col("timestamp"))).select(_NEEDED)
+    return events.with_columns(*added, received_at=received.fill_null(pl.col("timestamp"))).select(NEEDED)
 
 
 def _micro(times: pl.Series) -> Ints:
     return times.cast(UTC_TIME).cast(pl.Int64).to_numpy()
 
 
-def _zones(told: pl.Series, customer: Ints, count: int) -> tuple[pl.Series, list[str | None]]:
+def _zones(told: pl.Series, customer: Ints, arrival: Ints, count: int) -> tuple[pl.Series, list[str | None]]:
     """Each row's zone (its own, else the customer's last one received before) and each customer's last."""
     names = told.cast(pl.String)
+    if names.null_count() == len(names):
+        return names, [None] * count
     broken = [name for name in names.unique() if name is not None and known_zone(name) is None]
     if broken:
         names = names.set(names.is_in(broken), None)
+    names = names[arrival]
     said = np.where(names.is_not_null().to_numpy(), np.arange(len(names)), -1)
-    latest = np.maximum.accumulate(said) if len(said) else said
-    first = np.searchsorted(customer, customer)
-    source = np.where(latest >= first, latest, len(names))
-    zones = pl.concat([names, pl.Series([None], dtype=pl.String)])[source]
+    latest = np.maximum.accumulate(said)
+    source = np.where(latest >= np.searchsorted(customer, customer), latest, len(names))
+    filled = pl.concat([names, pl.Series([None], dtype=pl.String)])[source]
     bounds = np.searchsorted(customer, np.arange(count + 1)).tolist()
-    last = [zones[end - 1] if start < end else None for start, end in pairwise(bounds)]
-    return zones, last
+    last = [filled[end - 1] if start < end else None for start, end in pairwise(bounds)]
+    place = np.empty_like(arrival)
+    place[arrival] = np.arange(len(arrival))
+    return filled[place], last
 
 
 def _local_hours(time: Ints, zones: pl.Series) -> Ints:
     hours = hours_of_week(time, None)
-    for zone in zones.unique().drop_nulls():
-        here = (zones == zone).fill_null(False).to_numpy()
-        hours[here] = hours_of_week(time[here], zone)
+    if zones.null_count() < len(zones):
+        for zone in zones.unique().drop_nulls():
+            here = (zones == zone).fill_null(False).to_numpy()
+            hours[here] = hours_of_week(time[here], zone)
     return hours
 
 
@@ -220,7 +243,7 @@ def _integers(column: pl.Series) -> Ints:
 
 def _lines(products: pl.Series) -> tuple[Ints, pl.DataFrame]:
     """The row of each product line, and the lines."""
-    if products.dtype == pl.Null:
+    if products.null_count() == len(products):
         return np.empty(0, dtype=np.int64), pl.DataFrame(schema={"category": pl.String})
     lengths = products.list.len().fill_null(0).to_numpy().astype(np.int64)
     lines = products.explode(empty_as_null=False, keep_nulls=False).struct.unnest()

@@ -40,15 +40,25 @@ class Affinity:
 
 
 class Places:
-    """Finds, for sorted (group, time) pairs, how many come before (group, t). Ranks of times keep keys in 63 bits."""
+    """Finds, for sorted (group, time) pairs, how many come before (group, t).
+
+    Group and time make one 64-bit key. Times are counted from the first; where that does not fit (centuries, many
+    groups), their ranks are.
+    """
 
     def __init__(self, group: Ints, time: Ints) -> None:
-        self._times = np.unique(time)
-        self._base = len(self._times) + 1
-        self._keys = group * self._base + np.searchsorted(self._times, time)
+        self._times: Ints | None = None
+        self._first = int(time.min()) if len(time) else 0
+        self._base = int(time.max()) - self._first + 2 if len(time) else 2
+        if self._base * (int(group.max(initial=0)) + 2) >= 1 << 63:
+            self._times = np.unique(time)
+            self._base = len(self._times) + 1
+        self._keys = group * self._base + self.rank(time)
 
     def rank(self, time: Ints) -> Ints:
-        return np.searchsorted(self._times, time)
+        if self._times is not None:
+            return np.searchsorted(self._times, time)
+        return np.clip(time - self._first, 0, self._base - 1)
 
     def before(self, group: Ints, rank: Ints) -> Ints:
         return np.searchsorted(self._keys, group * self._base + rank)

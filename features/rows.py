@@ -15,7 +15,7 @@ from xxhash import xxh3_64_intdigest
 
 from features.catalogue import CATALOGUE
 from features.entries import OneEvent, entries_of
-from features.facts import category_names, facts_of, microseconds
+from features.facts import gather_facts, microseconds
 from features.feature_set import FeatureSet
 from features.finalize import NEVER, Finalizer
 from features.packing import pack, signature_of, unpack
@@ -132,6 +132,18 @@ class OnlineFeatures:
         rows = [pack(state, self._plan) for _, state in self._states(mine)]
         self._store.change([customer_id], lambda _: [rows[0] if rows else None])
 
+    def rebuild_all(self, customer_ids: Sequence[str], events: pl.DataFrame) -> None:
+        """`rebuild` of many: `events` are all events of these customers; who has none is forgotten."""
+        made = {customer: pack(state, self._plan) for customer, state in self._states(events)}
+        for some in _batches(list(customer_ids)):
+            new = [made.get(customer) for customer in some]
+            self._store.change(some, lambda _, new=new: new)  # type: ignore[misc]
+
+    @property
+    def signature(self) -> str:
+        """Names the layout of the rows that this set of features packs."""
+        return f"{self._plan.signature:016x}"
+
     def merge(self, anonymous_id: str, customer_id: str, events: pl.DataFrame) -> None:
         """Joins an anonymous history to a customer: `events` are all events of both; the anonymous row goes."""
         mine = events.with_columns(customer_id=pl.lit(customer_id))
@@ -160,8 +172,8 @@ class OnlineFeatures:
     def _states(self, events: pl.DataFrame) -> Iterator[tuple[str, State]]:
         """The state of each customer in these events, folded."""
         customers = events["customer_id"].unique().sort()
-        names = category_names(events)
-        facts, zones = facts_of(events, customers, self._plan, names)
+        gathered = gather_facts(events, customers, self._plan)
+        facts = gathered.facts
         owner, entries, category = entries_of(facts, self._plan)
         starts = np.searchsorted(owner, np.arange(len(customers) + 1)).tolist()
         rows = np.searchsorted(facts.customer, np.arange(len(customers) + 1)).tolist()
@@ -171,10 +183,10 @@ class OnlineFeatures:
                 continue
             here = slice(starts[place], starts[place + 1])
             state = empty_state(self._plan)
-            state.applied, state.zone = mine.stop - mine.start, zones[place]
+            state.applied, state.zone = mine.stop - mine.start, gathered.zones[place]
             state.watermark = int(facts.known[mine].max())
-            state.young = self._named(state, entries.at(here), category[here], names)
-            latest = facts.message[mine][np.argsort(facts.arrival[mine])[-SEEN:]]
+            state.young = self._named(state, entries.at(here), category[here], gathered.categories)
+            latest = facts.message[facts.arrival[mine][-SEEN:]]
             state.seen = [xxh3_64_intdigest(message.encode()) for message in latest]
             fold(state, self._plan)
             yield customer_id, state

@@ -110,3 +110,11 @@ def test_a_wrong_column_is_named(log: EventLog, events: pl.DataFrame) -> None:
         log.append(events.drop("customer_id"), "a")
     with pytest.raises(ValueError, match="part"):
         log.append(events, "../a")
+
+
+def test_several_customers_at_once(log: EventLog, events: pl.DataFrame) -> None:
+    log.append(events, "a")
+    found = log.scan(customer_ids=["c1", "c20", "nobody"]).collect()
+    assert same(found, events.filter(pl.col("customer_id").is_in(["c1", "c20"])))
+    assert log.customers_of("a") == sorted(events["customer_id"].unique())
+    assert log.customers_of("other") == []

@@ -148,6 +148,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         print("usage: python -m models.registry TRACKING_URI FOLDER", file=sys.stderr)
         return 2
+    os.nice(10)  # importing MLflow must not slow the API that starts beside it
     parent = os.getppid()
     sync_forever(arguments[0], Path(arguments[1]), going=lambda: os.getppid() == parent)
     return 0

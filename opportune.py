@@ -106,6 +106,14 @@ def ingest(
 
 
 @app.command()
+def requeue() -> None:
+    """Give events that were set aside another try (after what failed is mended)."""
+    from service.commands import requeue_command
+
+    requeue_command(_settings())
+
+
+@app.command()
 def features(
     as_of: AsOf = None,
     backfill: Annotated[int, typer.Option(help="also build the days before", min=0)] = 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from service.clock import SystemClock
 from service.settings import Settings
-from service.storage.database import Database
+from service.storage.database import Connection, Database
 from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
     from service.wiring import Parts
 
-_PATIENCE_S = 15.0
+_PATIENCE_S = 30.0
+_ALIVE = timedelta(seconds=8)
+_ALONE_AT_ONCE = 2_000
 
 
 def create_key_command(settings: Settings, scopes: tuple[str, ...], label: str) -> str:
@@ -74,9 +76,25 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         bar = Progress()
         report = ingest.ingest(paths, None if mapping is None else read_mapping(mapping), bar.show)
         bar.end()
+        _make_features(parts)
         for file in report.files:
             already = " (ingested before; nothing to do)" if file.already else ""
             print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
+
+
+def requeue_command(settings: Settings) -> None:
+    """Gives events that were set aside another try, from where they failed."""
+    from service.events.inbox_store import quarantined, requeue
+
+    with _parts(settings) as parts:
+        with parts.database.write() as connection:
+            count = requeue(connection, parts.clock.now())
+        print(f"{count:,} events go in again")
+        if count:
+            _settle(parts)
+            with parts.database.read() as connection:
+                aside = quarantined(connection)
+            print(f"{aside:,} were set aside again" if aside else "all went well")
 
 
 def features_command(settings: Settings, as_of: datetime, backfill: int) -> None:
@@ -210,21 +228,64 @@ def _parts(settings: Settings) -> Iterator[Parts]:
 
 
 def _settle(parts: Parts) -> None:
-    """Applies and flushes what waits in the inbox; where a running service does that, waits for it."""
+    """Applies and flushes what waits in the inbox; where a running service is at it, waits until it is in the log."""
     from service.events.events_lease import LostLease
-    from service.events.inbox_store import backlog
+    from service.events.inbox_store import has_moved, newest
+    from service.events.rebuild_store import how_many_wait
 
+    with parts.database.read() as connection:
+        last = newest(connection)
     end = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < end:
+    while True:
         try:
             parts.events.finish()
+            return
+        except LostLease:
+            with parts.database.read() as connection:
+                if has_moved(connection, last) and how_many_wait(connection)[0] == 0:
+                    return
+        if time.monotonic() > end:
+            print("a running service is still at work on events; the newest are left out", file=sys.stderr)
+            return
+        time.sleep(0.5)
+
+
+def _make_features(parts: Parts) -> None:
+    """Waits until the customers touched have their features; makes them here where no service runs to do it."""
+    from service.events.events_lease import LostLease
+    from service.events.rebuild_store import how_many_wait
+
+    bar, most, idle_since = Progress(), 1, time.monotonic()
+    parts.rebuild_features.at_once = _ALONE_AT_ONCE
+    left = None
+    while (waiting := _waiting(parts, how_many_wait)) and time.monotonic() - idle_since < _PATIENCE_S:
+        if waiting != left:
+            left, most, idle_since = waiting, max(most, waiting), time.monotonic()
+        bar.show("online features", 1 - waiting / most)
+        try:
+            if _service_runs(parts):
+                time.sleep(0.2)
+            else:
+                parts.rebuild_features()
         except LostLease:
             time.sleep(0.5)
-            with parts.database.read() as connection:
-                if backlog(connection)[0] == 0:
-                    return
-        else:
-            return
+    bar.end()
+    if waiting:
+        print(f"the features of {waiting:,} customers wait for the running service", file=sys.stderr)
+
+
+def _waiting(parts: Parts, count: Callable[[Connection], tuple[int, int]]) -> int:
+    with parts.database.read() as connection:
+        return count(connection)[0]
+
+
+def _service_runs(parts: Parts) -> bool:
+    """Whether some process applies events: then it also makes features, between two passes."""
+    from service.storage.heartbeats import read_all
+
+    with parts.database.read() as connection:
+        seen = read_all(connection).get("events", {}).get("seen")
+    return seen is not None and SystemClock().now() - seen < _ALIVE
 
 
 def _apply_feast(settings: Settings) -> None:

@@ -41,6 +41,8 @@ def app_from_settings() -> FastAPI:
 def create_app(parts: Parts) -> FastAPI:
     """The app over given collaborators; its loops start and stop with it."""
 
+    writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
@@ -48,6 +50,7 @@ def create_app(parts: Parts) -> FastAPI:
         try:
             yield
         finally:
+            await in_thread(writer.close)
             for loop in loops:
                 await in_thread(loop.stop)
             await in_thread(parts.close)
@@ -61,7 +64,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    for router in _slices(parts):
+    for router in _slices(parts, writer):
         app.include_router(router)
     app.include_router(_pages(parts))
     app.include_router(_health(parts))
@@ -72,9 +75,8 @@ def create_app(parts: Parts) -> FastAPI:
     return app
 
 
-def _slices(parts: Parts) -> list[APIRouter]:
+def _slices(parts: Parts, writer: InboxWriter) -> list[APIRouter]:
     """Every slice's routes."""
-    writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
     return [
         event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
         customer_routes.routes(

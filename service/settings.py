@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     clock: str = "system"
     default_timezone: str = "UTC"
     default_locale: str = "en"
+    default_country: str | None = Field(None, pattern="^[A-Z]{2}$")
     currency: str = "USD"
     placements: dict[str, Placement] = Field(default_factory=dict)
     quiet_hours: QuietHours = Field(default_factory=QuietHours)

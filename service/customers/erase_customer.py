@@ -26,6 +26,7 @@ from service.customers.erasure_store import begin_erasure, finish_erasure, open_
 from service.customers.join_histories import Rebuildable
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import erase_customers
+from service.events.rebuild_store import forget_rebuilds
 from service.storage.database import Connection, Database
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class CustomerEraser:
             erased["profile"] = delete_profiles(connection, ids)
             erased["identities"] = forget_identities(connection, ids)
             erased["consents"] = forget_consents(connection, ids)
+            forget_rebuilds(connection, ids)
             erasure_id = new_id(now)
             begin_erasure(connection, erasure_id, ids, erased, now)
         return erasure_id, None if profile is None else profile.first_seen

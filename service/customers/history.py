@@ -26,6 +26,7 @@ def history(
     events = sorted(by_id.values(), key=lambda event: (event["timestamp"], event["message_id"]))
     for event in events:
         event.pop("seq", None)
+        event.pop("notes", None)
     return events if newest is None else events[-newest:]
 
 

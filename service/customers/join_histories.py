@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.clock import Clock, SystemClock
 from service.customers.customer_store import finish_merges, read_merges
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import of_customers
+from service.events.rebuild_store import note_changed
 from service.storage.database import Database
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class JoinHistories:
         event_log: EventLog,
         lease: EventsLease,
         features: Rebuildable | None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._database = database
         self._log = event_log
         self._features = features
@@ -56,6 +60,7 @@ class JoinHistories:
         with self._database.write() as connection:
             self._lease.hold(connection)
             finish_merges(connection, merges)
+            note_changed(connection, merges.values(), self._clock.now())
         return True
 
     def _events(self, customer_id: str) -> Any:

@@ -37,6 +37,7 @@ decisions = Table(
     Column("candidates", LargeBinary, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Index("ix_decisions_customer_decided", "customer_id", "decided_at"),
+    Index("ix_decisions_decided_at", "decided_at"),
 )
 outcomes = Table(
     "outcomes",

@@ -28,6 +28,8 @@ from service.events.inbox_store import (
     without_features,
 )
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
+from service.events.quality_store import API, add_counts
+from service.events.tally import tally
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ class Applier:
             replace_rows(connection, self._identities.give_owners(connection, events))
             for handler in self._handlers:
                 handler(connection, events)
+            add_counts(connection, API, tally(events))
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())
         return len(events)
 

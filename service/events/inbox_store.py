@@ -297,6 +297,16 @@ def backlog(connection: Connection) -> tuple[int, int]:
     return connection.execute(unapplied).scalar_one(), quarantined(connection)
 
 
+def newest(connection: Connection) -> int:
+    """The place of the newest event; 0 for an empty inbox."""
+    return int(connection.execute(select(func.coalesce(func.max(inbox.c.seq), 0))).scalar_one())
+
+
+def has_moved(connection: Connection, seq: int) -> bool:
+    """Whether every event up to this place is in the log."""
+    return connection.execute(select(inbox.c.seq).where(inbox.c.seq <= seq).limit(1)).first() is None
+
+
 def size(connection: Connection) -> int:
     """How many events are in the inbox."""
     return connection.execute(select(func.count()).select_from(inbox)).scalar_one()

@@ -12,6 +12,8 @@ from typing import Any
 from service.clock import Clock
 from service.errors import Unavailable
 from service.events.inbox_store import add_events
+from service.events.quality_store import API, add_counts
+from service.events.tally import Key
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -95,8 +97,12 @@ class InboxWriter:
         if not group:
             return None
         try:
+            rows = [row for rows, _ in group for row in rows]
+            now = self._clock.now()
             with self._database.write() as connection:
-                add_events(connection, [row for rows, _ in group for row in rows], self._clock.now())
+                repeated = len(rows) - add_events(connection, rows, now)
+                if repeated:
+                    add_counts(connection, API, {Key(now.date().isoformat(), "duplicate", ""): repeated})
         except Exception as failure:
             return failure
         for _, future in group:

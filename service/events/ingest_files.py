@@ -10,25 +10,32 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import xxhash
+from numpy.typing import NDArray
 
 from service.clock import Clock, monotonic
 from service.errors import FieldError
 from service.events.events_lease import LEASE_S, LostLease
 from service.events.frame import events_frame
-from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, standing
+from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, other_readings, standing
 from service.events.mapping import ColumnMapping
 from service.events.normalize import BadMessage, Row, Rules, content_id, normalize
 from service.events.ports import Handler, Identities, NoIdentities
+from service.events.quality_store import add_counts, drop_counts
 from service.events.read_files import Item, check, chunks, content_hash, is_table, sources
+from service.events.rebuild_store import ask_rebuild, hand_over, release_file
+from service.events.tally import Key, tally
 from service.storage.database import Database
 
 if TYPE_CHECKING:
@@ -41,6 +48,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 """Told the file in progress and how much of it is stored (0 to 1)."""
 _FRAME_ROWS = 10_000
+_MOST_WATCHED = 20_000_000
+_INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +126,50 @@ class FileIngest:
     def _file(self, path: Path, mapping: ColumnMapping | None, progress: Progress) -> FileReport:
         content = content_hash(path)
         file_hash = f"{content}-{self._reading(mapping)}"
-        with self.database.write() as connection:
-            begin_file(connection, file_hash, content, str(path), self.clock.now())
-            reached = standing(connection, file_hash)
+        reached = self._begin(path, content, file_hash)
         rejects = Rejects(path)
         if reached.finished:
             return FileReport(path, reached.accepted, reached.rejected, rejects.existing(), True)
         done = reached.chunks
+        repeats = Repeats()
         with rejects.draft() as draft:
             for number, (items, share) in enumerate(chunks(path, mapping)):
-                rows, faults = self._rows(items)
+                rows, faults, refused = self._rows(items)
                 draft.writelines(faults)
+                repeats.see(rows)
                 if number >= done:
-                    reached = self._store(content, file_hash, rows, len(faults), reached)
+                    reached = self._store(content, file_hash, rows, refused, reached)
                 progress(path.name, share)
         for number in range(reached.chunks, reached.stale_chunks):
             self.event_log.append(events_frame([]), _part(content, number))
         written = rejects.finish(reached.rejected)
         with self.database.write() as connection:
             finish_file(connection, file_hash, self.clock.now())
+            release_file(connection, file_hash)
+            add_counts(connection, content, repeats.counts())
         return FileReport(path, reached.accepted, reached.rejected, written, False)
 
-    def _store(self, content: str, file_hash: str, rows: list[Row], rejected: int, reached: Standing) -> Standing:
+    def _begin(self, path: Path, content: str, file_hash: str) -> Standing:
+        """Where the content was read in another way, whoever that reading told of is to be looked at in the end."""
+        with self.database.read() as connection:
+            others = other_readings(connection, file_hash, content)
+        told = self.event_log.customers_of(f"file-{content}-") if others else []
+        with self.database.write() as connection:
+            if others:
+                ask_rebuild(connection, told, self.event_log.buckets, after_file=file_hash)
+                hand_over(connection, others, file_hash)
+                drop_counts(connection, content)
+            begin_file(connection, file_hash, content, str(path), self.clock.now())
+            return standing(connection, file_hash)
+
+    def _store(
+        self, content: str, file_hash: str, rows: list[Row], refused: Mapping[str, int], reached: Standing
+    ) -> Standing:
         after = replace(
             reached,
             chunks=reached.chunks + 1,
             accepted=reached.accepted + len(rows),
-            rejected=reached.rejected + rejected,
+            rejected=reached.rejected + sum(refused.values()),
         )
         part = _part(content, reached.chunks)
         told = [row["customer_id"] for row in rows]
@@ -156,6 +182,9 @@ class FileIngest:
                 self.event_log.append(_frame(rows), part)
             for handler in self.handlers:
                 handler(connection, rows)
+            ask_rebuild(connection, (row["customer_id"] for row in rows), self.event_log.buckets)
+            add_counts(connection, content, tally(rows))
+            add_counts(connection, content, {Key("", "rejected", name): count for name, count in refused.items()})
             note_chunk(connection, file_hash, after)
         return after
 
@@ -168,28 +197,52 @@ class FileIngest:
         except _UndoneError:
             return [row["customer_id"] for row in rows]
 
-    def _rows(self, items: Sequence[Item]) -> tuple[list[Row], list[bytes]]:
+    def _rows(self, items: Sequence[Item]) -> tuple[list[Row], list[bytes], Mapping[str, int]]:
+        """Rows; lines for the rejects file; how many were refused, by the first field at fault."""
         now, rules = self.clock.now(), self.rules
         rows: list[Row] = []
         faults: list[bytes] = []
+        refused: Counter[str] = Counter()
         for item in items:
             if item.fault is not None:
                 faults.append(_fault(item, [FieldError("", item.fault)]))
+                refused["line"] += 1
                 continue
             try:
                 row = normalize(item.message, rules, now, imported=True)
             except BadMessage as bad:
                 faults.append(_fault(item, bad.errors))
+                refused[_INDEX.sub("[]", bad.errors[0].field)[:100] or "line"] += 1
                 continue
             if row["message_id"] is None:
                 row["message_id"] = content_id(item.message)
             rows.append(row)
-        return rows, faults
+        return rows, faults, refused
 
     def _reading(self, mapping: ColumnMapping | None) -> str:
         """Stands for what, beside the content, decides what a file becomes."""
-        facts = (None if mapping is None else replace(mapping, source=""), self.rules.currency)
+        facts = (None if mapping is None else replace(mapping, source=""), self.rules.currency, self.rules.country)
         return xxhash.xxh3_64_hexdigest(repr((facts, sorted(self.rules.event_names.items()))).encode())
+
+
+class Repeats:
+    """Counts messages that a file holds more than once (the log drops them when it is read)."""
+
+    def __init__(self) -> None:
+        self._seen: list[NDArray[np.uint64]] = []
+        self._rows = 0
+
+    def see(self, rows: Sequence[Row]) -> None:
+        self._rows += len(rows)
+        if self._rows <= _MOST_WATCHED:
+            digests = [xxhash.xxh3_64_intdigest(row["message_id"].encode()) for row in rows]
+            self._seen.append(np.array(digests, dtype=np.uint64))
+
+    def counts(self) -> dict[Key, int]:
+        """The repeats as a count; of a file's first 20 million messages."""
+        seen = np.concatenate(self._seen) if self._seen else np.empty(0, dtype=np.uint64)
+        repeated = len(seen) - len(np.unique(seen))
+        return {Key("", "duplicate", ""): repeated} if repeated else {}
 
 
 class Rejects:

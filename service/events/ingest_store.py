@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, delete, select, update
+from sqlalchemy import BigInteger, Column, ColumnElement, Integer, String, Table, delete, select, update
 
 from service.storage.database import Connection, UtcTime, metadata, upsert
 
@@ -45,13 +45,20 @@ def standing(connection: Connection, file_hash: str) -> Standing:
     return Standing(row.finished_at is not None, row.chunks, row.accepted, row.rejected, row.stale_chunks)
 
 
+def other_readings(connection: Connection, file_hash: str, content: str) -> list[str]:
+    """Readings of the same content in another way (another mapping, other names), finished or not."""
+    return list(connection.execute(select(ingested_files.c.file_hash).where(_others(file_hash, content))).scalars())
+
+
+def _others(file_hash: str, content: str) -> ColumnElement[bool]:
+    ours = ingested_files.c.file_hash.startswith(f"{content}-", autoescape=True)
+    return ours & (ingested_files.c.file_hash != file_hash)
+
+
 def begin_file(connection: Connection, file_hash: str, content: str, path: str, now: datetime) -> None:
     """Notes that a file is begun, unless it was; it takes the place of other readings of the same content."""
-    same = ingested_files.c.file_hash.startswith(f"{content}-", autoescape=True) & (
-        ingested_files.c.file_hash != file_hash
-    )
-    others = connection.execute(select(ingested_files).where(same)).all()
-    connection.execute(delete(ingested_files).where(same))
+    others = connection.execute(select(ingested_files).where(_others(file_hash, content))).all()
+    connection.execute(delete(ingested_files).where(_others(file_hash, content)))
     row = {
         "file_hash": file_hash,
         "path": path,

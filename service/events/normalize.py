@@ -2,7 +2,9 @@
 
 Stated normalizations: ids become Unicode NFC; a time without an offset is UTC; a device clock that is off is
 corrected as Segment does, `receivedAt - (sentAt - originalTimestamp)`; a time up to a day ahead becomes the time of
-arrival; money becomes whole minor units of its currency, half up; a time zone that is none is left out.
+arrival; money becomes whole minor units of its currency, half up; a time zone that is none is left out; an identified
+customer's e-mail address and phone number take one form (`contacts.py`). A row that such a thing was done to says so
+in `notes`, which is counted and not kept.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import orjson
 import xxhash
 
 from service.errors import FieldError
+from service.events.contacts import tidy_traits
 from service.events.machine import is_engagement, judge
 from service.events.values import (
     Errors,
@@ -48,10 +51,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an installation decides about its events: renamed events, and the currency of money that names none."""
+    """What an installation decides about its events: renamed events, and the currency of money that names none.
+
+    `country` (ISO 3166) is where phone numbers without a country are.
+    """
 
     event_names: Mapping[str, str] = field(default_factory=dict)
     currency: str = "USD"
+    country: str | None = None
 
 
 class BadMessage(Exception):
@@ -85,7 +92,11 @@ def normalize(message: Any, rules: Rules, now: datetime, *, imported: bool = Fal
     properties = dict(properties) if kind in _ENRICHED else properties
     context = _object(message, "context", errors)
     traits = _object(message, "traits", errors) or (_inner(context, "traits") if kind == "identify" else {})
-    timestamp, received_at = _times(message, now, imported, sent_at, errors)
+    notes: list[str] = []
+    if kind == "identify" and traits:
+        tidied, notes = tidy_traits(traits, traits.get("locale") or context.get("locale"), rules.country)
+        traits = dict(tidied)
+    timestamp, received_at = _times(message, now, imported, sent_at, errors, notes)
     row: Row = {
         "message_id": identifier(message.get("messageId"), "messageId", errors),
         "type": kind,
@@ -97,11 +108,13 @@ def normalize(message: Any, rules: Rules, now: datetime, *, imported: bool = Fal
     _what(message, kind, rules, properties, row, errors)
     _references(properties, context, row, errors)
     _money(kind, properties, rules, row, errors)
-    _where(kind, properties, context, traits, row)
+    _where(kind, properties, context, traits, row, notes)
     _by_machine(kind, properties, context, row, errors)
     row["properties"] = _json(properties, "properties", errors) if properties else "{}"
     row["traits"] = _json(traits, "traits", errors) if traits else None
     row["context"] = _json(context, "context", errors) if context else None
+    if notes:
+        row["notes"] = notes
     if errors:
         raise BadMessage(errors)
     return row
@@ -137,7 +150,7 @@ def _inner(outer: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _times(
-    message: Mapping[str, Any], now: datetime, imported: bool, batch_sent_at: Any, errors: Errors
+    message: Mapping[str, Any], now: datetime, imported: bool, batch_sent_at: Any, errors: Errors, notes: list[str]
 ) -> tuple[datetime, datetime]:
     given = instant(message.get("timestamp"), "timestamp", errors)
     original = instant(message.get("originalTimestamp"), "originalTimestamp", errors)
@@ -153,11 +166,13 @@ def _times(
         at = original or at
         if abs(skew) > SMALLEST_SKEW:
             at += skew
+            notes.append("clock_skew")
     if at > now:
         if at - now > AHEAD:
             errors.append(FieldError("timestamp", f"{at.isoformat()} is more than a day ahead; correct the clock"))
         elif not imported:
             at = now
+            notes.append("future_time")
     if imported and arrived is not None and arrived - now > AHEAD:
         errors.append(FieldError("receivedAt", f"{arrived.isoformat()} is more than a day ahead; correct it"))
     return at, max(arrived, at) if arrived is not None else at
@@ -301,13 +316,20 @@ def _product(line: Mapping[str, Any], at: str, scale: int, errors: Errors) -> Ro
 
 
 def _where(
-    kind: str, properties: Mapping[str, Any], context: Mapping[str, Any], traits: Mapping[str, Any], row: Row
+    kind: str,
+    properties: Mapping[str, Any],
+    context: Mapping[str, Any],
+    traits: Mapping[str, Any],
+    row: Row,
+    notes: list[str],
 ) -> None:
     channel = properties.get("channel")
     channel = channel.lower() if type(channel) is str else None
     row["channel"] = channel if channel in CHANNELS else _channel_of(row["event"]) if kind == "track" else None
     zone = context.get("timezone") or traits.get("timezone") or properties.get("timezone")
     row["timezone"] = zone if type(zone) is str and known_zone(zone) else None
+    if zone and row["timezone"] is None:
+        notes.append("bad_timezone")
     url = (
         properties.get("url") or properties.get("link_url") or (_inner(context, "page").get("url") if context else None)
     )

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import xxhash
+
 from features.event_log import EventLog
 from features.rows import OnlineFeatures, open_online
 from models.registry import ServedModels
@@ -32,9 +34,11 @@ from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
 from service.events.normalize import Rules
 from service.events.ports import Handler
+from service.events.rebuild_features import QueueOutdated, RebuildFeatures
 from service.events.run_events import EventsRunner
 from service.experiments.record_outcomes import apply_outcomes, erase_subject
 from service.experiments.record_outcomes import exported as experiments_of
+from service.journeys.channels.file import FileChannel
 from service.journeys.read_enrolments import erase_customer as erase_journeys
 from service.journeys.read_enrolments import export_customer as export_journeys
 from service.journeys.wake_journeys import wake_handler
@@ -69,6 +73,7 @@ class Parts:
     identities: LinkedIdentities
     lease: EventsLease
     join_histories: JoinHistories
+    rebuild_features: RebuildFeatures
     events: EventsRunner
     events_loop: Loop
     unsubscriber: Unsubscriber
@@ -100,14 +105,16 @@ def build(settings: Settings) -> Parts:
     catalogue = CatalogueCache()
     lease = EventsLease(database)
     identities = LinkedIdentities()
-    rules = Rules(settings.event_names, settings.currency)
+    rules = Rules(settings.event_names, settings.currency, settings.default_country)
     handlers: tuple[Handler, ...] = (
         update_customers,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
         apply_outcomes,
         wake_handler(clock),
     )
-    join_histories = JoinHistories(database, event_log, lease, online)
+    join_histories = JoinHistories(database, event_log, lease, online, clock)
+    rebuild_features = RebuildFeatures(database, event_log, clock, lease, online)
+    store_name = xxhash.xxh3_64_hexdigest(settings.online_url.encode())
     eraser = CustomerEraser(
         database,
         event_log,
@@ -116,13 +123,23 @@ def build(settings: Settings) -> Parts:
         online,
         home,
         models,
-        {"decisions": erase_of, "experiments": _erase_experiments, "journeys": _erase_journeys},
+        {
+            "decisions": erase_of,
+            "experiments": _erase_experiments,
+            "journeys": _erase_journeys,
+            "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
+        },
     )
     events = EventsRunner(
         Applier(database, clock, lease, handlers, online, identities),
         Flusher(database, event_log, clock, lease),
         lease,
-        [join_histories, eraser.finish_open],
+        [
+            join_histories,
+            eraser.finish_open,
+            QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
+            rebuild_features,
+        ],
     )
     events_loop = Loop("events", _beating(database, clock, events.run_pass), _EVENTS_EVERY_S)
     unsubscriber = Unsubscriber(database, clock, events_loop.wake)
@@ -162,6 +179,7 @@ def build(settings: Settings) -> Parts:
         identities=identities,
         lease=lease,
         join_histories=join_histories,
+        rebuild_features=rebuild_features,
         events=events,
         events_loop=events_loop,
         unsubscriber=unsubscriber,

@@ -1,0 +1,83 @@
+"""Counts of what came in, by the event's day, kept as it comes in. SQL only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.events.inbox_store import event_quarantine
+from service.events.ingest_store import ingested_files
+from service.events.tally import Key
+from service.storage.database import Connection, metadata
+
+data_counts = Table(
+    "data_counts",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+Index("ix_data_counts_day", data_counts.c.day)
+API = "api"
+"""The source of events over HTTP; a file's is its content's hash."""
+
+
+def add_counts(connection: Connection, source: str, counts: Mapping[Key, int]) -> None:
+    """Adds to the counts of a source, inside the transaction that makes the events' effects."""
+    if not counts:
+        return
+    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement: Any = build(data_counts)
+    statement = statement.on_conflict_do_update(
+        index_elements=["source", "day", "kind", "name"],
+        set_={"count": data_counts.c.count + statement.excluded["count"]},
+    )
+    rows = [
+        {"source": source, "day": key.day, "kind": key.kind, "name": key.name, "count": count}
+        for key, count in sorted(counts.items())
+    ]
+    connection.execute(statement, rows)
+
+
+def drop_counts(connection: Connection, source: str) -> None:
+    """Forgets the counts of a file that is read again."""
+    connection.execute(delete(data_counts).where(data_counts.c.source == source))
+
+
+def read_counts(connection: Connection, first_day: str) -> dict[Key, int]:
+    """The counts of every source together, from a day on; those that have no day (`""`) too."""
+    chosen = (data_counts.c.day >= first_day) | (data_counts.c.day == "")
+    columns = (data_counts.c.day, data_counts.c.kind, data_counts.c.name)
+    query = select(*columns, func.sum(data_counts.c.count)).where(chosen).group_by(*columns)
+    return {Key(day, kind, name): int(count) for day, kind, name, count in connection.execute(query)}
+
+
+def by_reason(connection: Connection, most: int) -> list[dict[str, Any]]:
+    """Events that are set aside, by stage and reason, the most frequent first."""
+    table = event_quarantine
+    count = func.count().label("count")
+    query = (
+        select(
+            table.c.stage,
+            table.c.reason,
+            count,
+            func.min(table.c.at).label("first"),
+            func.max(table.c.at).label("last"),
+        )
+        .group_by(table.c.stage, table.c.reason)
+        .order_by(count.desc(), table.c.reason)
+        .limit(most)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def latest_files(connection: Connection, most: int) -> list[dict[str, Any]]:
+    """Files that were ingested, the newest first."""
+    table = ingested_files
+    query = select(table).order_by(table.c.started_at.desc(), table.c.path).limit(most)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -17,13 +17,17 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.calibration import Calibration, logit, sigmoid
 from models.load import MANIFEST, need
-from models.offer_features import LIKED, PAIR, OfferKnowledge, describe, pair_features
-from models.reasons import Reason, sentence, strongest
-from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
+from models.offer_features import PAIR, OfferKnowledge
+from models.reasons import Reason
+from models.response import INPUTS, ChannelKnowledge, ResponseHead
 from models.trees import TreeModel, parse_trees
+from models.weighing import Sides, Weighing, responses_of
 
 Floats = npt.NDArray[np.float64]
 FORMAT = 1
+MOST_SIDES = 256
+
+__all__ = ["NextOfferModel", "responses_of"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class NextOfferModel:
     horizon_days: int = 14
     trained: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+    _sides: dict[tuple[int, ...], Sides] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,7 +64,11 @@ class NextOfferModel:
 
     def purchase_score(self, pairs: Floats) -> Floats:
         """Calibrated log-odds of buying, (n,), of pair features (n, PAIR)."""
-        return logit(self.calibration.apply(sigmoid(self.trees.raw_score(pairs))))
+        return self.calibrated_purchase(self.trees.raw_score(pairs))
+
+    def calibrated_purchase(self, raw: Floats) -> Floats:
+        """The trees' scores as log-odds that hold, same shape."""
+        return logit(self.calibration.apply(sigmoid(raw)))
 
     def score(
         self, row: CustomerRow | None, offers: Sequence[OfferInfo], channels: Sequence[str], at: datetime
@@ -70,49 +79,32 @@ class NextOfferModel:
         """
         if not offers or not channels:
             return np.zeros((len(offers), len(channels)))
-        pairs, inputs = self._inputs(row, offers, channels)
-        scores = np.repeat(self.purchase_score(pairs), len(channels))
-        return self.response.probability(scores, inputs).reshape(len(offers), len(channels))
+        return np.asarray(self.weigh([row], offers, channels).probabilities[0], np.float64)
 
-    def _inputs(
-        self, row: CustomerRow | None, offers: Sequence[OfferInfo], channels: Sequence[str]
-    ) -> tuple[Floats, Floats]:
-        """Pair features (offers, PAIR), and with the channels' (offers * channels, INPUTS)."""
-        table = self.knowledge.table(offers)
-        known = self.knowledge.customers(row.values if row else None, row.affinity if row else {})
-        pairs = pair_features(known, table, self.knowledge)[0]
-        rates = self.channels.inputs([offer.offer_id for offer in offers], channels, responses_of(row))
-        wide = np.broadcast_to(pairs[:, None, :], (len(offers), len(channels), len(PAIR)))
-        return pairs, np.concatenate([wide, rates], axis=2).reshape(-1, len(INPUTS))
+    def weigh(
+        self, rows: Sequence[CustomerRow | None], offers: Sequence[OfferInfo], channels: Sequence[str]
+    ) -> Weighing:
+        """Several customers with the same offers and channels (none of them empty), and what reasons are made of.
+
+        A customer's numbers are the same, to the bit, alone and among others.
+        """
+        return Weighing(self, rows, offers, channels)
 
     def reasons(
         self, row: CustomerRow | None, offer: OfferInfo, channel: str, at: datetime, n: int = 3
     ) -> tuple[Reason, ...]:
         """The `n` strongest reasons for the score of one offer on one channel, strongest first."""
-        pairs, inputs = self._inputs(row, [offer], [channel])
-        score = self.purchase_score(pairs)
-        effects = self.response.effects(score, inputs)[0]
-        names, total = list(SEEN[1:]), effects[1:].copy()
-        total[: len(PAIR)] += self._through_purchase(pairs, float(score[0]), float(effects[0]))
-        values = {**(dict(row.values) if row else {}), **dict(zip(INPUTS, inputs[0].tolist(), strict=True))}
-        category = self.knowledge.main_category(offer)
-        if row is not None and category is not None:
-            values |= dict(zip(LIKED, row.affinity.get(category, (0.0, 0.0, float("nan"))), strict=True))
+        return self.weigh([row], [offer], [channel]).reasons(0, 0, 0, n)
 
-        def say(name: str, told: Mapping[str, float]) -> str | None:
-            if name.startswith("channel_") or name == "offer_rate":
-                return _of_rates(name, channel, total[names.index(name)])
-            return describe(name, told, category) or (sentence(name, told) if row else None)
-
-        return strongest(names, total, values, n, say)
-
-    def _through_purchase(self, pairs: Floats, score: float, effect: float) -> Floats:
-        """The purchase score's effect, divided among the features behind it by their path contributions."""
-        parts = self.trees.contributions(pairs)[0, :-1]
-        if self.response.kind == "purchase":
-            return parts
-        size = float(np.abs(parts).sum())
-        return np.asarray(parts * min(abs(effect) / size, 1.0) if size > 0 else parts, np.float64)
+    def sides(self, offers: Sequence[OfferInfo]) -> Sides:
+        """What of a score depends on the offers alone, remembered from call to call."""
+        key = tuple(map(id, offers))
+        found = self._sides.get(key)
+        if found is None:
+            if len(self._sides) >= MOST_SIDES:
+                self._sides.clear()
+            found = self._sides[key] = Sides.of(self, offers)
+        return found
 
     def with_response(self, response: ResponseHead, channels: ChannelKnowledge) -> Self:
         """The same purchase part under another head."""
@@ -126,7 +118,8 @@ class NextOfferModel:
             (folder / "response.txt").write_text(self.response.tree_text)
         known = self.knowledge
         names = sorted(known.offer_vectors)
-        vectors = np.array([known.offer_vectors[name] for name in names], np.float32).reshape(len(names), -1)
+        vectors = np.array([known.offer_vectors[name] for name in names], np.float32)
+        vectors = vectors.reshape(len(names), -1 if names else known.dimensions)
         np.savez(folder / "vectors.npz", categories=known.category_vectors.astype(np.float32), offers=vectors)
         manifest = {
             "format": FORMAT,
@@ -184,19 +177,3 @@ def _knowledge(folder: Path, manifest: Mapping[str, Any]) -> OfferKnowledge:
         categories,
         dict(zip(manifest["offers_with_vectors"], offers, strict=True)),
     )
-
-
-def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | None:
-    """Deliveries and human responses of a customer by channel; None for somebody unknown."""
-    if row is None:
-        return None
-    return {channel: (float(sent.sum()), float(got.sum())) for channel, (sent, got) in row.response_hours.items()}
-
-
-def _of_rates(name: str, channel: str, effect: float) -> str | None:
-    more = "more" if effect > 0 else "less"
-    if name == "channel_engagement":
-        return f"answers {channel} {more} than others do"
-    if name == "channel_rate" or name == f"channel_{channel}":
-        return f"{channel} brings {more} conversions than other channels"
-    return f"this offer converts {more} than others" if name == "offer_rate" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Lock
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64_hexdigest
 
 from features.offers import OfferInfo
+from models.reasons import fill
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -71,20 +72,27 @@ class OfferFacts:
 
 @dataclass(frozen=True, slots=True)
 class OfferTable:
-    """The facts of M offers, stacked: index and weight (M, 6), static (M, 4), vectors (M, dimensions)."""
+    """The facts of M offers, stacked: index and weight (M, 6), static (M, 4), vectors (M, dimensions) and these of
+    length 1 (`units`).
+    """
 
     index: Ints
     weight: Floats
     static: Floats
     vectors: Floats
+    units: Floats
 
     @classmethod
     def of(cls, facts: Sequence[OfferFacts]) -> OfferTable:
+        vectors = np.array([one.vector for one in facts], np.float64).reshape(len(facts), -1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return cls(
             np.array([one.index for one in facts], np.int64).reshape(-1, CATEGORIES_AN_OFFER),
             np.array([one.weight for one in facts], np.float64).reshape(-1, CATEGORIES_AN_OFFER),
             np.array([one.static for one in facts], np.float64).reshape(-1, len(OFFER)),
-            np.array([one.vector for one in facts], np.float64).reshape(len(facts), -1),
+            vectors,
+            units,
         )
 
 
@@ -118,6 +126,10 @@ class OfferKnowledge:
 
     def __post_init__(self) -> None:
         self._numbers.update({name: number for number, name in enumerate(self.categories)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it was made: what is remembered, and its lock, stay behind."""
+        return OfferKnowledge, tuple(getattr(self, one.name) for one in fields(self) if one.init)
 
     @property
     def dimensions(self) -> int:
@@ -176,14 +188,23 @@ class OfferKnowledge:
 
     def customers(self, values: Mapping[str, float] | None, affinity: Mapping[str, Sequence[float]]) -> Customers:
         """One customer as arrays; `values` None: somebody of whom nothing is known."""
-        told = [np.nan] * len(CUSTOMER) if values is None else [values.get(name, np.nan) for name in CUSTOMER]
-        grid = np.zeros((1, self.width, 3))
-        grid[0, :, 2] = np.nan
-        for category, numbers in affinity.items():
-            number = self._numbers.get(category)
-            if number is not None and number < grid.shape[1]:
-                grid[0, number] = numbers
-        return Customers(np.array([told], np.float64), grid, np.array([values is not None]))
+        return self.many_customers([(values, affinity)])
+
+    def many_customers(
+        self, told: Sequence[tuple[Mapping[str, float] | None, Mapping[str, Sequence[float]]]]
+    ) -> Customers:
+        """Several customers as arrays, each as `customers` takes one."""
+        unknown = [np.nan] * len(CUSTOMER)
+        lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _ in told]
+        grid = np.zeros((len(told), self.width, 3))
+        grid[:, :, 2] = np.nan
+        for place, (_, affinity) in enumerate(told):
+            for category, numbers in affinity.items():
+                number = self._numbers.get(category)
+                if number is not None and number < grid.shape[1]:
+                    grid[place, number] = numbers
+        known = np.array([of is not None for of, _ in told])
+        return Customers(np.array(lines, np.float64).reshape(-1, len(CUSTOMER)), grid, known)
 
 
 def products_signature(offer: OfferInfo) -> str:
@@ -233,13 +254,13 @@ def _similarity(affinity: Floats, offers: OfferTable, knowledge: OfferKnowledge)
     known = min(len(knowledge.category_vectors), affinity.shape[1])
     if not knowledge.dimensions or not known:
         return np.full((n, m), np.nan)
-    interest = np.log1p(affinity[:, :known, 1]) @ knowledge.category_vectors[:known]
+    # One customer after another, and summed pair by pair: a pair's number must not depend on its neighbours.
+    bought = np.log1p(affinity[:, :known, 1])
+    interest = np.array([one @ knowledge.category_vectors[:known] for one in bought])
     size = np.linalg.norm(interest, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = interest / size
-        vectors = offers.vectors / np.linalg.norm(offers.vectors, axis=1, keepdims=True)
-        # Summed pair by pair, not as a matrix product: a pair's number must not depend on its neighbours.
-        return np.asarray(np.einsum("nd,md->nm", unit, vectors, optimize=False), np.float64)
+        return np.asarray(np.einsum("nd,md->nm", unit, offers.units, optimize=False), np.float64)
 
 
 def _number(value: float | int | None) -> float:
@@ -260,6 +281,7 @@ SENTENCES: Mapping[str, str] = {
     "offer_categories": "covers {offer_categories:.0f} categories",
 }
 """What the features of a pair say. Counts, `category`, `popular` and `price` are put into words by `describe`."""
+_QUOTED = ("category_days_since_last", "offer_discount_percent", "offer_categories")
 
 
 def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
@@ -267,18 +289,19 @@ def describe(name: str, values: Mapping[str, float], category: str | None) -> st
     template = SENTENCES.get(name)
     if template is None or not math.isfinite(values.get(name, math.nan)):
         return None
-    words: dict[str, Any] = {key: value for key, value in values.items() if math.isfinite(value)}
-    words["category"] = _lower(category or "its products")
-    words["popular"] = _share(values.get("offer_popularity", NO_RATE))
-    if "offer_price_cents" in words:
-        words["price"] = words["offer_price_cents"] / 100
+    words: dict[str, Any] = {
+        "category": _lower(category or "its products"),
+        "popular": _share(values.get("offer_popularity", NO_RATE)),
+        "price": values.get("offer_price_cents", math.nan) / 100,
+        **{other: values.get(other, math.nan) for other in _QUOTED},
+    }
     for count in LIKED[:2]:
-        if count in words:
-            words[count] = _times(round(words[count]))
-    try:
-        said = " ".join(template.format(**words).split())
-    except KeyError:
+        number = values.get(count, math.nan)
+        words[count] = _times(round(number)) if math.isfinite(number) else None
+    said = fill(template, words)
+    if said is None:
         return None
+    said = " ".join(said.split())
     return said.replace("bought", "has not bought", 1) if _never(template, values) else said
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
 from models.calibration import Calibration, sigmoid
 from models.load import MANIFEST, need
-from models.reasons import Reason, strongest
+from models.reasons import SENTENCES, Reason, strongest
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]
@@ -279,8 +279,23 @@ class PropensityModel:
             return Score(None, None, (), why or f"not in the population of {self.name}", self.version)
         values = np.array([[row.values[name] for name in self.features]], np.float64)
         probability = float(self.predict_rows(values)[0])
-        reasons = strongest(self.features, self.effects(values)[0], row.values, REASONS)
+        reasons = strongest(self.features, self.effects(values)[0], row.values, REASONS, alike=SENTENCES)
         return Score(probability, self.tier(probability), reasons, None, self.version)
+
+    def probabilities(self, rows: Sequence[CustomerRow]) -> list[float | None]:
+        """The probability of each customer, None for those outside the population: `score` without its reasons.
+
+        Raises KeyError if a row lacks one of the model's features.
+        """
+        inside = [place for place, row in enumerate(rows) if self.declaration.why_not(row.values) is None]
+        found: list[float | None] = [None] * len(rows)
+        if inside:
+            names = self.features
+            lines = np.array([[rows[place].values[name] for name in names] for place in inside], np.float64)
+            told = self.predict_rows(lines.reshape(-1, len(names))).tolist()
+            for place, probability in zip(inside, told, strict=True):
+                found[place] = probability
+        return found
 
     def tier(self, probability: float) -> str | None:
         """The tier of a probability; None for a model without tiers."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from string import Formatter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import feature
+from features.catalogue import FEATURES
+from features.feature_set import spoken
 
+SENTENCES: Mapping[str, str] = {one.name: one.sentence for one in FEATURES}
 NEGLIGIBLE = 1e-3  # log-odds; a weaker effect is no reason
 
 
@@ -29,44 +34,64 @@ def strongest(
     values: Mapping[str, float],
     n: int = 3,
     describe: Callable[[str, Mapping[str, float]], str | None] | None = None,
+    alike: Mapping[str, str] | None = None,
 ) -> tuple[Reason, ...]:
     """The `n` strongest reasons, strongest first; one sentence is said once, with the sum of its effects.
 
-    Features that the row lacks (NaN) give no sentence. `describe` overrides the catalogue's sentences.
+    Features that the row lacks (NaN) give no sentence. `describe` overrides the catalogue's sentences. Features with
+    the same value in `alike` tell the same sentence, so that only as many are put into words as are returned; without
+    it, each feature's is made and compared.
     """
     say = describe or sentence
+    groups: dict[str, list[tuple[float, str]]] = {}
+    told = effects.tolist() if isinstance(effects, np.ndarray) else [float(effect) for effect in effects]
+    for name, effect in zip(names, told, strict=False):
+        if abs(effect) > NEGLIGIBLE and is_known(values.get(name, 0.0)):
+            key = say(name, values) if alike is None else alike.get(name, name)
+            if key is not None:
+                groups.setdefault(key, []).append((effect, name))
+    ordered = [(sum(effect for effect, _ in members), max(members, key=_size)[1]) for members in groups.values()]
+    ordered.sort(key=lambda found: (-abs(found[0]), found[1]))
     said: dict[str, Reason] = {}
-    for name, effect in zip(names, [float(effect) for effect in effects], strict=False):
-        text = say(name, values) if abs(effect) > NEGLIGIBLE else None
-        if text is None:
-            continue
-        before = said.get(text)
-        if before is None:
-            said[text] = Reason(name, text, effect)
-        else:
-            first = name if abs(effect) > abs(before.effect) else before.feature
-            said[text] = Reason(first, text, before.effect + effect)
-    ordered = sorted(said.values(), key=lambda reason: (-abs(reason.effect), reason.feature))
-    return tuple(Reason(r.feature, r.text, round(r.effect, 4)) for r in ordered[:n] if abs(r.effect) > NEGLIGIBLE)
+    for effect, name in ordered:
+        if len(said) == n or abs(effect) <= NEGLIGIBLE:
+            break
+        text = say(name, values)
+        if text is not None and text not in said:
+            said[text] = Reason(name, text, round(effect, 4))
+    return tuple(said.values())
+
+
+def _size(member: tuple[float, str]) -> float:
+    return abs(member[0])
+
+
+def is_known(value: float | None) -> bool:
+    """Whether a value is a finite number."""
+    return value is not None and math.isfinite(value)
 
 
 def sentence(name: str, values: Mapping[str, float]) -> str | None:
     """The catalogue's sentence for feature `name`, filled with `values`; None when the row lacks what it needs."""
-    try:
-        template: str = feature(name).sentence
-    except KeyError:
+    template = SENTENCES.get(name)
+    if template is None or not is_known(values.get(name)):
         return None
-    known = {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
-    if name not in known:
-        return None
-    try:
-        return template.format(**known)
-    except KeyError:  # another feature in the sentence is missing, e.g. the usual gap of a first-time buyer
-        return _first_clause(template, known)
+    said = fill(template, values)
+    # Another feature in the sentence may be missing, e.g. the usual gap of a first-time buyer.
+    return said if said is not None else fill(template.split(",")[0], values)
 
 
-def _first_clause(template: str, known: Mapping[str, float]) -> str | None:
-    try:
-        return template.split(",")[0].format(**known)
-    except (KeyError, ValueError):
-        return None
+def fill(template: str, values: Mapping[str, Any]) -> str | None:
+    """A format string with the values it names; None where one of them is missing, NaN or infinite."""
+    used = {}
+    for name in _named(template):
+        value = values.get(name)
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return None
+        used[name] = spoken(name, value)
+    return template.format_map(used)
+
+
+@lru_cache(maxsize=1024)
+def _named(template: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name))

@@ -81,7 +81,11 @@ class ResponseHead:
 
     def probability(self, score: Floats, inputs: Floats) -> Floats:
         """`score` (n,) and `inputs` (n, INPUTS) to probabilities (n,)."""
-        return self.calibration.apply(sigmoid(self.raw_score(score, inputs)))
+        return self.calibrated(self.raw_score(score, inputs))
+
+    def calibrated(self, raw: Floats) -> Floats:
+        """Raw scores as probabilities that hold, same shape."""
+        return self.calibration.apply(sigmoid(raw))
 
     def raw_score(self, score: Floats, inputs: Floats) -> Floats:
         if self.kind == "purchase" or not len(score):

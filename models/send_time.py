@@ -11,9 +11,10 @@ count relative to what the hours of their own sends made possible (a conditional
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,11 +27,14 @@ from features.zones import known_zone
 from models.load import MANIFEST, need
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 FORMAT = 1
 HOURS = 168
 TINY = 1e-9
 LONGEST = timedelta(days=92)
-_HOUR = timedelta(hours=1)
+_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
+MINUTES_FROM = 1973
+_NO_HOURS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +73,36 @@ class Presence:
     """Types of weeks: `profiles` (types, 168), each sums to 1, with their `shares`; `everyone` is their mean.
 
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
+    Made of these: `reach` (168, 168) is the lag as a circulant matrix, `met` what everyone's presence gives it.
     """
 
     profiles: Floats
     shares: Floats
     own: float
     lag: Floats
+    everyone: Floats = field(init=False, repr=False)
+    met: Floats = field(init=False, repr=False)
+    reach: Floats = field(init=False, repr=False)
+    log_profiles: Floats = field(init=False, repr=False)
 
-    @property
-    def everyone(self) -> Floats:
-        return np.asarray(self.shares @ self.profiles, np.float64)
+    def __post_init__(self) -> None:
+        everyone, reach = np.asarray(self.shares @ self.profiles, np.float64), after_matrix(self.lag)
+        known = {"everyone": everyone, "reach": reach, "met": np.maximum(after(everyone, reach), TINY),
+                 "log_profiles": np.log(np.maximum(self.profiles, TINY))}  # fmt: skip
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """A customer on any channel: own `presence` (168,), `ratio` (168,): how much more of it a message meets than of
+    everyone's, sharpened; evidence in events; weights of the types.
+    """
+
+    presence: Floats
+    ratio: Floats
+    events: float
+    types: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +158,34 @@ class SendTimeModel:
         known = self.channels.get(channel)
         return known if known is not None else _unseen(self)
 
-    def person(self, row: CustomerRow | None, channel: str) -> Person:
+    def habits(self, row: CustomerRow | None) -> Habits | None:
+        """What holds of a customer on every channel; None where nothing is known. For `rank` on several channels."""
+        if row is None:
+            return None
+        sends, responses = _all_channels(row)
+        orders = row.order_hours.astype(np.float64)
+        exposed = exposure(sends, self.presence.reach)
+        types = type_weights(self.presence, orders, responses, exposed)
+        own = own_presence(self.presence, types, orders, responses, exposed)
+        ratio = (after(own, self.presence.reach) / self.presence.met) ** self.sharpness
+        return Habits(own, ratio, float(orders.sum() + responses.sum()), types)
+
+    def person(self, row: CustomerRow | None, channel: str, habits: Habits | None = None) -> Person:
         """Presence and level of a customer; everyone's where nothing is known."""
         if row is None:
             return Person(self.presence.everyone, 1.0, 0.0, self.presence.shares)
-        sends, responses = _all_channels(row)
-        orders = row.order_hours.astype(np.float64)
-        exposed = exposure(sends, self.presence.lag)
-        types = type_weights(self.presence, orders, responses, exposed)
-        level = self._level(row, channel)
-        events = float(orders.sum() + responses.sum())
-        return Person(own_presence(self.presence, types, orders, responses, exposed), level, events, types)
+        known = habits or self.habits(row)
+        assert known is not None
+        return Person(known.presence, self._level(row, channel), known.events, known.types)
 
-    def probabilities(self, row: CustomerRow | None, channel: str) -> tuple[Floats, Person]:
+    def probabilities(
+        self, row: CustomerRow | None, channel: str, habits: Habits | None = None
+    ) -> tuple[Floats, Person]:
         """P(human response) of a message on `channel` by the local hour of sending (168,), and the person."""
-        person, curve = self.person(row, channel), self.curve(channel)
-        lag = self.presence.lag
-        ratio = after(person.presence, lag) / np.maximum(after(self.presence.everyone, lag), TINY)
-        return np.clip(curve.rate * person.level * ratio**self.sharpness, 1e-6, 0.999), person
+        known = habits or self.habits(row)
+        person, curve = self.person(row, channel, known), self.curve(channel)
+        ratio = 1.0 if known is None else known.ratio
+        return np.clip(curve.rate * person.level * ratio, 1e-6, 0.999), person
 
     def rank(
         self,
@@ -162,32 +196,32 @@ class SendTimeModel:
         end: datetime,
         n: int,
         allowed: Callable[[datetime], bool] = lambda _: True,
+        habits: Habits | None = None,
     ) -> list[SendTime]:
         """The `n` best allowed local hours in [start, end), best first, equal ones in order of time.
 
-        `start` and `end` are aware; `allowed` is asked with the UTC start of each hour. A window without a whole
-        hour offers its start. Raises ValueError for naive times and for windows of more than 92 days.
+        `start` and `end` are aware; `allowed` is asked with the UTC start of an hour. A window without a whole
+        hour offers its start. Raises ValueError for naive times and for windows of more than 92 days. `habits` are
+        the row's, if they are known already.
         """
         used, fallback = self._zone(zone)
-        chances, person = self.probabilities(row, channel)
+        times, hours = hours_between(start, end, used)
+        if not times or n <= 0:
+            return []
+        chances, person = self.probabilities(row, channel, habits)
         usual = float(np.mean(chances[self.curve(channel).default_hour :: 24]))
-        times = [moment for moment in whole_hours(start, end, used) if allowed(moment)]
-        hours = [hour_of_week_at(moment, used) for moment in times]
-        order = sorted(range(len(times)), key=lambda place: (-chances[hours[place]], times[place]))
         confidence = person.events / (person.events + self.presence.own)
         basis = _basis(confidence, person, self.presence.shares)
-        return [
-            SendTime(
-                times[place],
-                float(chances[hours[place]]),
-                float(chances[hours[place]]) / usual - 1,
-                round(confidence, 4),
-                basis,
-                used,
-                fallback,
-            )
-            for place in order[: max(n, 0)]
-        ]
+        found: list[SendTime] = []
+        each = chances[hours]
+        for place in np.argsort(-each, kind="stable").tolist():
+            if allowed(times[place]):
+                chance = float(each[place])
+                lift = chance / usual - 1
+                found.append(SendTime(times[place], chance, lift, round(confidence, 4), basis, used, fallback))
+                if len(found) == n:
+                    break
+        return found
 
     def _zone(self, zone: str | None) -> tuple[str, str | None]:
         if not zone:
@@ -262,7 +296,7 @@ class SendTimeModel:
 def _unseen(model: SendTimeModel) -> ChannelCurve:
     usual = float(np.mean([curve.usual for curve in model.channels.values()])) if model.channels else 0.05
     engagement = float(np.mean([curve.engagement for curve in model.channels.values()])) if model.channels else 0.0
-    shape = after(model.presence.everyone, model.presence.lag)
+    shape = after(model.presence.everyone, model.presence.reach)
     rate = usual * (shape / shape.mean()) ** model.sharpness
     return ChannelCurve(rate, usual, engagement, best_hour(rate) if model.channels else 10)
 
@@ -280,30 +314,37 @@ def _all_channels(row: CustomerRow) -> tuple[Floats, Floats]:
     return sends, responses
 
 
+def after_matrix(lag: Floats) -> Floats:
+    """The distribution of hours until a response as a circulant (168, 168): row h spreads hour h over those after."""
+    reach = np.zeros((HOURS, HOURS))
+    hours = np.arange(HOURS)
+    for later, weight in enumerate(lag):
+        reach[hours, (hours + later) % HOURS] += weight
+    return reach
+
+
 def after(profile: Floats, lag: Floats) -> Floats:
-    """Presence in the hours after each hour (…, 168), weighted by `lag`: what a message sent then can meet."""
-    total = np.zeros_like(profile)
-    for hours, weight in enumerate(lag):
-        total += weight * np.roll(profile, -hours, axis=-1)
-    return total
+    """Presence in the hours after each hour (…, 168), weighted by `lag`: what a message sent then can meet.
+
+    `lag` (24,), or the matrix that `after_matrix` makes of it.
+    """
+    reach = lag if lag.ndim == 2 else after_matrix(lag)
+    return np.asarray(profile @ reach.T, np.float64)
 
 
 def exposure(sends: Floats, lag: Floats) -> Floats:
-    """Where responses to these sends could fall (…, 168); everywhere alike where nothing was sent."""
-    total = np.zeros_like(sends, np.float64)
-    for hours, weight in enumerate(lag):
-        total += weight * np.roll(sends, hours, axis=-1)
-    none = total.sum(axis=-1, keepdims=True) <= 0
+    """Where responses to these sends could fall (…, 168); everywhere alike where nothing was sent. `lag` as above."""
+    total = sends.astype(np.float64) @ (lag if lag.ndim == 2 else after_matrix(lag))
+    mass = total.sum(axis=-1, keepdims=True)
     # A response long after its send still happens: a tenth of the mass lies on all hours.
-    spread = 0.9 * total / np.maximum(total.sum(axis=-1, keepdims=True), TINY) + 0.1 / HOURS
-    return np.asarray(np.where(none, 1 / HOURS, spread), np.float64)
+    spread = 0.9 * total / np.maximum(mass, TINY) + 0.1 / HOURS
+    return np.asarray(np.where(mass <= 0, 1 / HOURS, spread), np.float64)
 
 
 def type_weights(presence: Presence, orders: Floats, responses: Floats, exposed: Floats) -> Floats:
     """P(type | events), shape (…, types), of orders and exposure-corrected responses (…, 168)."""
-    log_profile = np.log(np.maximum(presence.profiles, TINY))
     possible = np.log(np.maximum(exposed @ presence.profiles.T, TINY))
-    score = (orders + responses) @ log_profile.T - responses.sum(axis=-1, keepdims=True) * possible
+    score = (orders + responses) @ presence.log_profiles.T - responses.sum(axis=-1, keepdims=True) * possible
     score = score + np.log(np.maximum(presence.shares, TINY))
     score = np.exp(score - score.max(axis=-1, keepdims=True))
     return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
@@ -328,15 +369,23 @@ def spread(counts: Floats) -> Floats:
 
     Half stays on its day; the other half goes to all working days, or to both days of the weekend.
     """
+    return np.asarray(counts @ _SPREAD, np.float64)
+
+
+def _spread_matrix() -> Floats:
+    """What one count in each hour becomes (168, 168)."""
     near = sum(
-        weight * np.roll(counts, shift, axis=-1)
+        weight * np.roll(np.eye(HOURS), shift, axis=-1)
         for shift, weight in ((-2, 0.05), (-1, 0.2), (0, 0.5), (1, 0.2), (2, 0.05))
     )
-    days = np.asarray(near).reshape(*counts.shape[:-1], 7, 24)
+    days = np.asarray(near).reshape(HOURS, 7, 24)
     shared = np.empty_like(days)
     for part in (slice(0, 5), slice(5, 7)):
         shared[..., part, :] = days[..., part, :].mean(axis=-2, keepdims=True)
-    return np.asarray((0.5 * days + 0.5 * shared).reshape(counts.shape), np.float64)
+    return np.asarray((0.5 * days + 0.5 * shared).reshape(HOURS, HOURS), np.float64)
+
+
+_SPREAD = _spread_matrix()
 
 
 def _basis(confidence: float, person: Person, shares: Floats) -> str:
@@ -351,23 +400,51 @@ def hour_of_week_at(moment: datetime, zone: str) -> int:
     return local.weekday() * 24 + local.hour
 
 
+def hours_between(start: datetime, end: datetime, zone: str) -> tuple[Sequence[datetime], Ints]:
+    """`whole_hours` with their local hours of the week; windows that differ by seconds share the work."""
+    first, last = _checked(start, end)
+    if first >= last:
+        return (), _NO_HOURS
+    old = first.year < MINUTES_FROM
+    times, hours = _hours_between(first if old else _next_minute(first), last if old else _next_minute(last), zone)
+    return (times, hours) if times else ((first,), np.array([hour_of_week_at(first, zone)], np.int64))
+
+
+@lru_cache(maxsize=4096)
+def _hours_between(first: datetime, last: datetime, zone: str) -> tuple[tuple[datetime, ...], Ints]:
+    found = tuple(_starts(first, last, zone))
+    return found, np.array([hour_of_week_at(moment, zone) for moment in found], np.int64)
+
+
+def _next_minute(moment: datetime) -> datetime:
+    """The first whole minute from a time on: since 1973 every zone's hours begin with one."""
+    past = timedelta(seconds=moment.second, microseconds=moment.microsecond)
+    return moment + (_MINUTE - past) if past else moment
+
+
 def whole_hours(start: datetime, end: datetime, zone: str) -> list[datetime]:
     """UTC starts of the local hours that begin in [start, end); `[start]` where none does.
 
     Steps in real time, so that the hour skipped in spring does not appear and the one repeated in autumn does twice.
     """
+    first, last = _checked(start, end)
+    return (_starts(first, last, zone) or [first]) if first < last else []
+
+
+def _checked(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError("start and end need a time zone")
     if end - start > LONGEST:
         raise ValueError(f"the window is {(end - start).days} days long; at most {LONGEST.days} are ranked")
-    first, last = start.astimezone(UTC), end.astimezone(UTC)
-    if first >= last:
-        return []
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
+def _starts(first: datetime, last: datetime, zone: str) -> list[datetime]:
     moments, moment = [], _next_whole(first, zone)
     while moment < last:
         moments.append(moment)
         moment = _next_whole(moment + _HOUR, zone)
-    return moments or [first]
+    return moments
 
 
 def _next_whole(moment: datetime, zone: str) -> datetime:

@@ -8,11 +8,13 @@ for the feature that it split on, so that the contributions and the bias sum to 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from models.quick_trees import QuickTrees, quick_trees
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -21,6 +23,8 @@ Bools = npt.NDArray[np.bool_]
 ZERO = np.float64(np.float32(1e-35))  # LightGBM's kZeroThreshold, a float there
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 CHUNK = 2048
+FEW = 4
+"""Rows that are walked sooner than each of their features is looked up."""
 
 
 class TreeFormatError(ValueError):
@@ -48,6 +52,10 @@ class TreeModel:
     word_start: Ints
     word_count: Ints
     words: Ints
+    quick: QuickTrees | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quick", quick_trees(self))
 
     def raw_score(self, rows: Floats) -> Floats:
         """Scores of `rows` (n, features) on the raw scale (log-odds for a binary objective), shape (n,).
@@ -55,6 +63,8 @@ class TreeModel:
         Equal to `Booster.predict(rows, raw_score=True)` bit for bit: leaves are added in the order of the trees.
         """
         self._check(rows)
+        if self.quick is not None and len(rows) > FEW:
+            return self.quick.raw_score(rows)
         chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
         scores = [self._sum_leaves(self.value[self._walk(chunk)]) for chunk in chunks]
         return np.concatenate(scores) if scores else np.zeros(0)
@@ -62,6 +72,8 @@ class TreeModel:
     def contributions(self, rows: Floats) -> Floats:
         """Path contributions, shape (n, features + 1): the last column is the bias; each row sums to its score."""
         self._check(rows)
+        if self.quick is not None:
+            return self.quick.contributions(self.quick.leaves(self.quick.masks(range(rows.shape[1]), rows)))
         width = len(self.feature_names)
         result = np.zeros((len(rows), width + 1))
         result[:, width] = self.value[self.roots].sum()
@@ -89,15 +101,19 @@ class TreeModel:
             nodes = self._step(rows, nodes)
         return nodes
 
-    def _step(self, rows: Floats, nodes: Ints) -> Ints:
-        """The children that `rows` (n, features) go to from `nodes` (n, trees)."""
-        values = np.take_along_axis(rows, self.feature[nodes], axis=1)
+    def goes_left(self, values: Floats, nodes: Ints | int) -> Bools:
+        """Whether each value goes left at its node (LightGBM's `NumericalDecision`); shapes broadcast."""
         missing = self.missing[nodes]
         nan = np.isnan(values)
         plain = np.where(nan & (missing != MISSING_NAN), 0.0, values)
         absent = ((missing == MISSING_ZERO) & (np.abs(plain) <= ZERO)) | ((missing == MISSING_NAN) & nan)
         with np.errstate(invalid="ignore"):
-            goes_left = np.where(absent, self.default_left[nodes], plain <= self.threshold[nodes])
+            return np.where(absent, self.default_left[nodes], plain <= self.threshold[nodes])
+
+    def _step(self, rows: Floats, nodes: Ints) -> Ints:
+        """The children that `rows` (n, features) go to from `nodes` (n, trees)."""
+        values = np.take_along_axis(rows, self.feature[nodes], axis=1)
+        goes_left = self.goes_left(values, nodes)
         if len(self.words):
             at = np.nonzero(self.categorical[nodes])
             goes_left[at] = self._in_set(nodes[at], values[at])

@@ -22,6 +22,7 @@ from features.offers import OfferInfo
 from features.rows import open_online
 from models import churn, lead, winback
 from models.calibration import Calibration
+from models.load import write_golden
 from models.next_offer import NextOfferModel, responses_of
 from models.offer_features import PAIR, OfferKnowledge, pair_features
 from models.propensity import Declaration, PropensityModel
@@ -126,8 +127,9 @@ def _variant(offer_id: str, channel: str, document: dict, now: datetime) -> Vari
     fields = {"body": (body * 2).strip()}
     if channel == "email":
         fields |= {"subject": "Something for you this week", "preheader": "Come and see"}
+    hashed = said_hash(document)
     return Variant(
-        new_id(now), offer_id, said_hash(document), channel, "en", None, "plain", "approved", fields, (), {}, 1, now, now
+        new_id(now), offer_id, hashed, channel, "en", None, "plain", "approved", fields, (), {}, 1, now, now
     )  # fmt: skip
 
 
@@ -186,6 +188,10 @@ def _models(served: Path, rows: list, values: np.ndarray, offers: list[OfferInfo
     }
     for name, model in models.items():
         model.save(served / name / "1")
+        golden = {column: random.random(4) for column in model.columns}
+        if name == "send-time":
+            golden = {"channel": list(CHANNELS), "hour_of_week": [9, 100]}
+        write_golden(model, served / name / "1", pl.DataFrame(golden))
     (served / "aliases.json").write_text(json.dumps({name: {"champion": "1"} for name in models}))
 
 
@@ -216,7 +222,9 @@ def _next_offer(rows: list, offers: list[OfferInfo], random: np.random.Generator
     data = lightgbm.Dataset(pairs, labels, feature_name=list(PAIR), params={"verbose": -1, "max_bin": 127})
     text = lightgbm.train(dict(PARAMETERS), data, ROUNDS).model_to_string()
     channels = ChannelKnowledge({"email": 0.3, "sms": 0.2}, {"email": 0.1, "sms": -0.1}, {"offer-01": 0.4})
-    model = NextOfferModel(parse_trees(text), text, Calibration("beta", (0.9, 1.1, 0.0)), known, channels, ResponseHead())
+    model = NextOfferModel(
+        parse_trees(text), text, Calibration("beta", (0.9, 1.1, 0.0)), known, channels, ResponseHead()
+    )
     heads = channels.inputs([offer.offer_id for offer in offers], CHANNELS, responses_of(rows[0]))
     inputs = np.repeat(pairs, len(CHANNELS), axis=0)
     inputs = np.column_stack([np.repeat(model.purchase_score(pairs), len(CHANNELS)), inputs,

@@ -1,0 +1,176 @@
+"""Small trees scored by bit masks, without walking them: QuickScorer (Lucchese et al., SIGIR 2015), in numpy.
+
+Each inner node that a row fails rules out the leaves of its left subtree; the leaf reached is the first that nobody
+ruled out. What a feature's value rules out depends on nothing else, so it is a row of a table, found by one search
+among the feature's thresholds: features that many rows share (the customer's, the offer's) are looked up once.
+Path contributions (Saabas) are sums over leaves, so they are a table too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from models.trees import TreeModel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Masks = npt.NDArray[Any]
+
+MOST_LEAVES = 64
+MOST_BYTES = 64 * 2**20
+"""Of a model's tables; larger models are walked."""
+CHUNK = 1 << 20
+"""Masks (rows x trees) that are looked at together."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMasks:
+    """What each value of one feature leaves: `table` (len(thresholds) + 1, trees).
+
+    Row i: for thresholds[i - 1] < value <= thresholds[i], the last of which is infinite; then one for NaN (which
+    sorts behind everything).
+    """
+
+    thresholds: Floats
+    table: Masks
+
+
+@dataclass(frozen=True, slots=True)
+class QuickTrees:
+    """The tables of a model. `values` (trees x leaves) and `effects` (trees x leaves, features) count leaves alike."""
+
+    features: dict[int, FeatureMasks]
+    start: Ints
+    values: Floats
+    effects: Floats
+    bias: float
+    kind: np.dtype[Any]
+
+    def masks(self, columns: Sequence[int], values: Floats) -> Masks:
+        """What these features leave of each tree: values (n, columns) to masks (n, trees)."""
+        left: Masks | None = None
+        for place, column in enumerate(columns):
+            known = self.features.get(column)
+            if known is not None:
+                told = known.table.take(known.thresholds.searchsorted(values[:, place]), axis=0)
+                left = told if left is None else np.bitwise_and(left, told, out=left)
+        if left is None:
+            return np.full((len(values), len(self.start)), np.iinfo(self.kind).max, self.kind)
+        return left
+
+    def leaves(self, masks: Masks) -> Ints:
+        """The leaf that each row reaches in each tree (n, trees), counted through all trees."""
+        lowest = masks & (~masks + self.kind.type(1))
+        exponent = lowest.astype(np.float64 if self.kind.itemsize > 4 else np.float32)
+        if self.kind.itemsize > 4:
+            return np.asarray((exponent.view(np.int64) >> 52) - 1023 + self.start, np.int64)
+        return np.asarray((exponent.view(np.int32) >> 23) - 127 + self.start, np.int64)
+
+    def scores(self, leaves: Ints) -> Floats:
+        """(n,): leaves added in the order of the trees, as LightGBM does."""
+        # A cumulative sum adds strictly one after another; `sum` adds pairwise and differs in the last bit.
+        return np.cumsum(self.values.take(leaves), axis=1)[:, -1]
+
+    def raw_score(self, rows: Floats) -> Floats:
+        """Scores of rows (n, features)."""
+        step = max(1, CHUNK // max(len(self.start), 1))
+        columns = range(rows.shape[1])
+        parts = [
+            self.scores(self.leaves(self.masks(columns, rows[at : at + step]))) for at in range(0, len(rows), step)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def contributions(self, leaves: Ints) -> Floats:
+        """Path contributions of rows by the leaves they reach: (n, features + 1), the bias last."""
+        told = np.empty((len(leaves), self.effects.shape[1] + 1))
+        for place, reached in enumerate(leaves):
+            told[place, :-1] = self.effects[reached].sum(axis=0)
+        told[:, -1] = self.bias
+        return told
+
+
+def quick_trees(model: TreeModel) -> QuickTrees | None:
+    """The tables of a model; None where it has categories, too many leaves or too many thresholds for them."""
+    if not len(model.roots) or model.categorical.any():
+        return None
+    trees = [_leaves_of(model, int(root)) for root in model.roots]
+    most = max(len(leaves) for leaves, _ in trees)
+    kind = next((np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64) if most <= bits), None)
+    if kind is None or most > MOST_LEAVES:
+        return None
+    inner = [node for _, spans in trees for node in spans]
+    splits = len({(int(model.feature[node]), float(model.threshold[node])) for node in inner})
+    if (splits + 4 * len(model.feature_names)) * len(trees) * kind.itemsize > MOST_BYTES:
+        return None
+    sizes = np.array([len(leaves) for leaves, _ in trees])
+    start = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    leaves = np.array([leaf for found, _ in trees for leaf in found], np.int64)
+    by_feature: dict[int, list[tuple[int, int, int, int]]] = {}
+    for tree, (_, spans) in enumerate(trees):
+        for node, (low, high) in spans.items():
+            by_feature.setdefault(int(model.feature[node]), []).append((node, tree, low, high))
+    features = {feature: _feature_masks(model, nodes, len(trees), kind) for feature, nodes in by_feature.items()}
+    return QuickTrees(
+        features, start, model.value[leaves], _effects(model, trees), float(model.value[model.roots].sum()), kind
+    )
+
+
+def _leaves_of(model: TreeModel, root: int) -> tuple[list[int], dict[int, tuple[int, int]]]:
+    """A tree's leaves from left to right, and of each inner node the span of leaves under its left child."""
+    leaves: list[int] = []
+    spans: dict[int, tuple[int, int]] = {}
+
+    def visit(node: int) -> None:
+        left, right = int(model.left[node]), int(model.right[node])
+        if left == node:
+            leaves.append(node)
+            return
+        low = len(leaves)
+        visit(left)
+        spans[node] = (low, len(leaves))
+        visit(right)
+
+    visit(root)
+    return leaves, spans
+
+
+def _feature_masks(
+    model: TreeModel, nodes: Sequence[tuple[int, int, int, int]], trees: int, kind: np.dtype[Any]
+) -> FeatureMasks:
+    from models.trees import ZERO
+
+    # What counts as zero may count as missing: it has rows of its own.
+    zero = [np.nextafter(-ZERO, -np.inf), ZERO]
+    thresholds = np.unique(np.concatenate([model.threshold[[node for node, *_ in nodes]] + 0.0, zero, [np.inf]]))
+    table = np.full((len(thresholds) + 1, trees), np.iinfo(kind).max, kind)
+    values = np.append(thresholds, np.nan)
+    for node, tree, low, high in nodes:
+        fails = ~model.goes_left(values, node)
+        table[fails, tree] &= kind.type(~(((1 << high) - 1) ^ ((1 << low) - 1)) & int(np.iinfo(kind).max))
+    return FeatureMasks(thresholds, table)
+
+
+def _effects(model: TreeModel, trees: Sequence[tuple[list[int], dict[int, tuple[int, int]]]]) -> Floats:
+    """How far the path to each leaf moves the score, by the features it splits on."""
+    width = len(model.feature_names)
+    rows: list[Floats] = []
+
+    def visit(node: int, so_far: Floats) -> None:
+        left, right = int(model.left[node]), int(model.right[node])
+        if left == node:
+            rows.append(so_far)
+            return
+        for child in (left, right):
+            moved = so_far.copy()
+            moved[model.feature[node]] += model.value[child] - model.value[node]
+            visit(child, moved)
+
+    for root in model.roots:
+        visit(int(root), np.zeros(width))
+    return np.array(rows).reshape(-1, width)

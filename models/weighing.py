@@ -1,0 +1,213 @@
+"""Many customers on the same offers and channels at once: probabilities, and the reasons behind any of them.
+
+Trees see a pair's features group by group (`quick_trees`): what hangs on the offer is looked up once for all
+customers and calls, what hangs on the customer once for all offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import FEATURES
+from features.offers import OfferInfo
+from features.rows import CustomerRow
+from models.offer_features import CUSTOMER, LIKED, OFFER, PAIR, SENTENCES, OfferTable, describe, pair_features
+from models.quick_trees import Masks, QuickTrees
+from models.reasons import Reason, sentence, strongest
+from models.response import INPUTS, SEEN
+
+if TYPE_CHECKING:
+    from models.next_offer import NextOfferModel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_OF_CUSTOMER = slice(0, len(CUSTOMER))
+_OF_OFFER = slice(len(CUSTOMER), len(CUSTOMER) + len(OFFER))
+_OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
+_RATES = len(PAIR)
+_ENGAGEMENT = INPUTS.index("channel_engagement")
+_OFFER_RATE = INPUTS.index("offer_rate")
+_NAMES = SEEN[1:]
+_ALIKE: Mapping[str, str] = {**{one.name: one.sentence for one in FEATURES}, **SENTENCES}
+"""Features with the same key tell the same sentence."""
+
+
+def _columns(part: slice, first: int = 0) -> range:
+    return range(part.start + first, part.stop + first)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees)."""
+
+    offers: Sequence[OfferInfo]
+    table: OfferTable
+    purchase: Masks | None
+    head: Masks | None
+
+    @classmethod
+    def of(cls, model: NextOfferModel, offers: Sequence[OfferInfo]) -> Sides:
+        table = model.knowledge.table(offers)
+        purchase, head = model.trees.quick, _head(model)
+        seen = None
+        if head is not None:
+            rates = [model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in offers]
+            seen = head.masks(_columns(_OF_OFFER, 1), table.static)
+            seen = seen & head.masks([_OFFER_RATE + 1], np.array(rates)[:, None])
+        return cls(
+            list(offers),
+            table,
+            purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
+            seen,
+        )
+
+
+def _head(model: NextOfferModel) -> QuickTrees | None:
+    trees = model.response.trees
+    return trees.quick if model.response.kind == "trees" and trees is not None else None
+
+
+class Weighing:
+    """`probabilities` (customers, offers, channels) of rows by a model, and the reasons behind each."""
+
+    def __init__(
+        self,
+        model: NextOfferModel,
+        rows: Sequence[CustomerRow | None],
+        offers: Sequence[OfferInfo],
+        channels: Sequence[str],
+    ) -> None:
+        self._model, self._rows, self._offers, self._channels = model, rows, offers, channels
+        self._bought: Ints = np.zeros((0, 0), np.int64)
+        self._answered: Ints = np.zeros((0, 0), np.int64)
+        self._sides = model.sides(offers)
+        known = model.knowledge.many_customers([(row.values, row.affinity) if row else (None, {}) for row in rows])
+        self._pairs = pair_features(known, self._sides.table, model.knowledge)
+        self._scores = self._purchase_scores(known.values)
+        shape = (len(rows), len(offers), len(channels))
+        if _head(model) is None:
+            scores = np.repeat(self._scores.ravel(), len(channels))
+            flat = model.response.probability(scores, self._inputs.reshape(-1, len(INPUTS)))
+        else:
+            flat = model.response.calibrated(self._head_scores(known.values))
+        self.probabilities: Floats = flat.reshape(shape)
+
+    def _purchase_scores(self, customers: Floats) -> Floats:
+        """(customers, offers), log-odds of buying."""
+        n, m = self._pairs.shape[:2]
+        trees = self._model.trees.quick
+        if trees is None or self._sides.purchase is None:
+            return self._model.purchase_score(self._pairs.reshape(n * m, -1)).reshape(n, m)
+        both = trees.masks(_columns(_OF_BOTH), self._pairs[:, :, _OF_BOTH].reshape(n * m, -1)).reshape(n, m, -1)
+        both &= trees.masks(_columns(_OF_CUSTOMER), customers)[:, None]
+        both &= self._sides.purchase[None]
+        self._bought = trees.leaves(both.reshape(n * m, -1))
+        return self._model.calibrated_purchase(trees.scores(self._bought)).reshape(n, m)
+
+    def _head_scores(self, customers: Floats) -> Floats:
+        """Log-odds of converting (customers * offers * channels,), through the masks of a head of trees."""
+        head = _head(self._model)
+        assert head is not None
+        assert self._sides.head is not None
+        n, m = self._scores.shape
+        c = len(self._channels)
+        both = np.concatenate([self._scores[:, :, None], self._pairs[:, :, _OF_BOTH]], axis=2).reshape(n * m, -1)
+        offers = head.masks([0, *_columns(_OF_BOTH, 1)], both).reshape(n, m, -1)
+        offers &= head.masks(_columns(_OF_CUSTOMER, 1), customers)[:, None]
+        offers &= self._sides.head[None]
+        inputs = self._of_channels.reshape(n * c, -1)
+        places = range(_RATES + 1, _OFFER_RATE + 1)
+        channels = head.masks(places, inputs[:, : len(places)]).reshape(n, c, -1)
+        self._answered = head.leaves((offers[:, :, None] & channels[:, None]).reshape(n * m * c, -1))
+        return head.scores(self._answered)
+
+    @cached_property
+    def _of_channels(self) -> Floats:
+        """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""
+        channels = self._model.channels
+        return np.stack([channels.inputs([""], self._channels, responses_of(row))[0] for row in self._rows])
+
+    @cached_property
+    def _inputs(self) -> Floats:
+        """(customers, offers, channels, INPUTS)."""
+        n, m = self._pairs.shape[:2]
+        shape = (n, m, len(self._channels))
+        wide = np.empty((*shape, len(INPUTS)))
+        wide[..., :_RATES] = self._pairs[:, :, None]
+        wide[..., _RATES:] = self._of_channels[:, None]
+        rates = [self._model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in self._offers]
+        wide[..., _OFFER_RATE] = np.array(rates)[None, :, None]
+        return wide
+
+    def _one(self, customer: int, offer: int, channel: int) -> Floats:
+        """One candidate's INPUTS."""
+        line = np.empty(len(INPUTS))
+        line[:_RATES] = self._pairs[customer, offer]
+        line[_RATES:] = self._of_channels[customer, channel]
+        line[_OFFER_RATE] = self._model.channels.offer_rate.get(self._offers[offer].offer_id, 0.0)
+        return line
+
+    def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
+        """The `n` strongest reasons for one probability, strongest first; places as in `probabilities`."""
+        line = self._one(customer, offer, channel)
+        effects = self._effects(line, customer, offer, channel)
+        row, name_of_channel = self._rows[customer], self._channels[channel]
+        category = self._model.knowledge.main_category(self._offers[offer])
+        values = {**(row.values if row else {}), **dict(zip(INPUTS, line.tolist(), strict=True))}
+        if row is not None and category is not None:
+            values |= dict(zip(LIKED, row.affinity.get(category, (0.0, 0.0, float("nan"))), strict=True))
+
+        def say(name: str, told: Mapping[str, float]) -> str | None:
+            if name.startswith("channel_") or name == "offer_rate":
+                return _of_rates(name, name_of_channel, effects[_NAMES.index(name)])
+            return describe(name, told, category) or (sentence(name, told) if row else None)
+
+        return strongest(_NAMES, effects, values, n, say, _ALIKE)
+
+    def _effects(self, line: Floats, customer: int, offer: int, channel: int) -> Floats:
+        """Each input's part of the log-odds, (INPUTS,); the purchase score's is divided among what is behind it."""
+        score = self._scores[customer, offer]
+        head = _head(self._model)
+        if head is not None:
+            place = (customer * len(self._offers) + offer) * len(self._channels) + channel
+            seen = head.contributions(self._answered[place : place + 1])[0, :-1]
+        else:
+            seen = self._model.response.effects(np.array([score]), line[None])[0]
+        total = seen[1:].copy()
+        total[:_RATES] += self._through_purchase(line, customer, offer, float(seen[0]))
+        return total
+
+    def _through_purchase(self, line: Floats, customer: int, offer: int, effect: float) -> Floats:
+        """The purchase score's effect, divided among the features behind it by their path contributions."""
+        trees = self._model.trees
+        place = customer * len(self._offers) + offer
+        if trees.quick is not None:
+            parts = trees.quick.contributions(self._bought[place : place + 1])[0, :-1]
+        else:
+            parts = trees.contributions(line[None, :_RATES])[0, :-1]
+        if self._model.response.kind == "purchase":
+            return parts
+        size = float(np.abs(parts).sum())
+        return np.asarray(parts * min(abs(effect) / size, 1.0) if size > 0 else parts, np.float64)
+
+
+def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | None:
+    """Deliveries and human responses of a customer by channel; None for somebody unknown."""
+    if row is None:
+        return None
+    return {channel: (float(sent.sum()), float(got.sum())) for channel, (sent, got) in row.response_hours.items()}
+
+
+def _of_rates(name: str, channel: str, effect: float) -> str | None:
+    more = "more" if effect > 0 else "less"
+    if name == "channel_engagement":
+        return f"answers {channel} {more} than others do"
+    if name == "channel_rate" or name == f"channel_{channel}":
+        return f"{channel} brings {more} conversions than other channels"
+    return f"this offer converts {more} than others" if name == "offer_rate" else None

@@ -148,11 +148,13 @@ class Reading:
 
     def affinity(self, row: int) -> Mapping[str, tuple[float, float, float]]:
         """Category -> orders in 90 and 365 days, days since the last; after `partials`."""
+        names = self.states[row].categories
+        if not names:
+            return {}
         here = slice(int(self.category_start[row]), int(self.category_start[row + 1]))
         last = self.category_last[here]
         near = np.flatnonzero((last > NEVER) & (self.as_of - last <= CATEGORY_DAYS * DAY)).tolist()
         days: Floats = (self.as_of - last) / DAY
-        names = self.states[row].categories
         orders: list[list[float]] = self.orders[here, :2].astype(np.float64).tolist()
         since: list[float] = days.tolist()
         return {names[i]: (orders[i][0], orders[i][1], since[i]) for i in near}

@@ -15,7 +15,7 @@ from training.world.response import hour_shapes
 LAPSED_SINCE = 70
 DAYS_BEFORE = 200  # keeps the days' seeds positive
 FORMS_A_DAY, LEAD_VISITS = 0.02, 0.25
-VISITS_AN_ORDER = 1.4
+VISITS_AN_ORDER = 3.0
 
 
 def orders_then(people: Population, index: int, day: int, revived_on: int | None) -> bool:

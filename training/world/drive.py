@@ -37,7 +37,7 @@ class Plan:
     tick_hours: int = 3
     decide_at_hour: int = 6
     placement: str = "weekly"
-    learn_on_days: tuple[int, ...] = (9, 19)
+    learn_on_days: tuple[int, ...] = (10,)
     journey: str | None = "winback"
     enrol_on_days: tuple[int, int] = (1, 16)
     patience_s: float = 60.0

@@ -23,7 +23,7 @@ FATIGUE_DAYS = 7
 AWAKE = range(8, 21)
 HISTORY_DAYS = 120
 DEFAULT_START = date(2026, 3, 2)
-CAMPAIGN_EVERY = 9
+CAMPAIGN_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +205,18 @@ class World:
         return sorted(kept, key=lambda message: (message["timestamp"], message["messageId"]))
 
     def _old_mailing(self, day: int) -> list[Message]:
-        """What was sent before there were decisions: now and then a random offer, at ten in the morning UTC."""
+        """What was sent before there were decisions: now and then a random offer, channel and waking hour."""
         made: list[Message] = []
-        at = self.start + day * DAY + timedelta(hours=14)
+        date_of_day = (self.start + day * DAY).date()
         for index, customer in enumerate(self.customers):
             if (day + index) % CAMPAIGN_EVERY:
                 continue
             random = np.random.default_rng([self.seed, RESPONSE, index, background.DAYS_BEFORE + day, 1])
             offer = self.offers[int(random.integers(len(self.offers)))]
-            channel = CHANNELS[int(random.integers(len(CHANNELS)))]
-            later = at + timedelta(hours=int(random.integers(-4, 5)))
-            made += self.respond(Action(customer, offer.offer_id, channel, {"campaign_id": f"old-{day}"}), later)
+            channel = offer.channels[int(random.integers(len(offer.channels)))]
+            hour = AWAKE[int(random.integers(len(AWAKE)))]
+            at = _midnight(date_of_day, self.zone(customer)) + timedelta(hours=hour, minutes=int(random.integers(60)))
+            made += self.respond(Action(customer, offer.offer_id, channel, {"campaign_id": f"old-{day}"}), at)
         return made
 
     def respond(self, action: Action, at: datetime, *, delivered: bool = True) -> list[Message]:

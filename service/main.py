@@ -9,6 +9,7 @@ from functools import partial
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import PlainTextResponse
 
 from service.content import routes as content_routes
 from service.customers import routes as customer_routes
@@ -25,11 +26,13 @@ from service.settings import Settings
 from service.telemetry import CountRequests, exposition, silence_dependencies
 from service.web import docs
 from service.web.middleware import Idempotent, LimitBody
+from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
 from service.wiring import Parts, build, readiness, start_loops
 
 THREADS = 64
+_NOT_READY = {"description": "Not ready; the same report.", "content": {"application/json": {}}}
 
 
 def app_from_settings() -> FastAPI:
@@ -69,6 +72,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(_pages(parts))
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
+    install_openapi(app)
     app.add_middleware(Idempotent, database=parts.database)
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests)
@@ -117,13 +121,13 @@ def _health(parts: Parts) -> APIRouter:
     async def live() -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
 
-    @router.get("/health/ready", summary="What is ready, and what is not")
+    @router.get("/health/ready", summary="What is ready, and what is not", responses={503: _NOT_READY})
     async def ready() -> Response:
         """200 when decisions can be made and kept, 503 otherwise; names every part that is away or late."""
         is_ready, report = await in_thread(readiness, parts)
         return Response(orjson.dumps(report), 200 if is_ready else 503, media_type="application/json")
 
-    @router.get("/metrics", summary="Metrics for Prometheus")
+    @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(exposition(), media_type="text/plain; version=0.0.4")
 

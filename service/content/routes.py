@@ -42,12 +42,14 @@ def routes(desk: ContentDesk, guard: Guard) -> APIRouter:
 
 
 def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
-    @router.post("/generate", status_code=201, summary="Make variants of copy", dependencies=[reviewing])
+    @router.post(
+        "/generate", status_code=201, summary="Make variants of copy", dependencies=[reviewing], responses={404: {}}
+    )
     async def generate(request: Request, order: GenerateIn) -> Response:
         made = await desk.generate(order, request.state.key.label)
         return _answer({"variants": [variant.as_dict() for variant in made]}, 201)
 
-    @router.post("/check", summary="Check copy written elsewhere", dependencies=[reviewing])
+    @router.post("/check", summary="Check copy written elsewhere", dependencies=[reviewing], responses={404: {}})
     async def check(copy: CheckIn) -> Response:
         offer = await in_thread(desk.offer, copy.offer_id) if copy.offer_id is not None else None
         checks = await in_thread(check_copy, copy.channel, copy.locale, copy.fields, offer, desk.rules)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from service.clock import Clock
@@ -25,6 +26,9 @@ from service.web.auth import Guard
 from service.web.threads import in_thread
 
 Exclusively = Callable[[Callable[[], bool]], bool]
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"description": "The link is not ours; a page says so.", "content": {"text/html": {}}}
+}
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
     "Referrer-Policy": "no-referrer",
@@ -121,7 +125,7 @@ def _customers(
 def _links(unsubscriber: Unsubscriber) -> APIRouter:
     router = APIRouter(tags=["links"])
 
-    @router.get("/u/{token}", summary="Asks before it unsubscribes", responses={404: {}})
+    @router.get("/u/{token}", summary="Asks before it unsubscribes", response_class=HTMLResponse, responses=_UNKNOWN)
     async def ask(token: str) -> Response:
         link = await in_thread(unsubscriber.read_token, token)
         if link is None:
@@ -132,7 +136,7 @@ def _links(unsubscriber: Unsubscriber) -> APIRouter:
             '<form method="post"><button type="submit">Unsubscribe</button></form>',
         )
 
-    @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", responses={404: {}})
+    @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", response_class=HTMLResponse, responses=_UNKNOWN)
     async def unsubscribe(token: str) -> Response:
         link = await in_thread(unsubscriber.read_token, token)
         if link is None:

@@ -39,7 +39,8 @@ _FLAG_BODY = {
         },
     }
 }
-_FLAG_ANSWERS: dict[int | str, dict[str, Any]] = {400: {"description": "errorCode and errorDetails (OpenFeature)"}}
+_FAULT = {"description": "errorCode and errorDetails (OpenFeature)", "content": {"application/json": {}}}
+_FLAG_ANSWERS: dict[int | str, dict[str, Any]] = {400: _FAULT, 404: _FAULT}
 
 
 def routes(database: Database, clock: Clock, guard: Guard, covariate: Covariate | None = None) -> APIRouter:
@@ -93,7 +94,7 @@ def _flags(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
             return Response(status_code=304, headers={"ETag": tag})
         return _answer(answer, {"ETag": tag})
 
-    @router.post("/{key}", dependencies=needs, openapi_extra=_FLAG_BODY, responses={404: {}, **_FLAG_ANSWERS})
+    @router.post("/{key}", dependencies=needs, openapi_extra=_FLAG_BODY, responses=_FLAG_ANSWERS)
     async def post_flag(key: Annotated[str, Path(min_length=1, max_length=512)], request: Request) -> Response:
         """One flag for one customer (OFREP); the first evaluation is the customer's exposure."""
         raw = await request.body()

@@ -1,0 +1,132 @@
+"""Completes the OpenAPI document once for all routes: keys, problems, `Idempotency-Key`. Slices say what is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.web.problems import MEDIA_TYPE
+
+Operation = dict[str, Any]
+_METHODS = ("get", "put", "post", "delete", "patch")
+_GUARDED = ("/v1/", "/ofrep/")
+_LINKS = "/u/"
+_REF = {"$ref": "#/components/schemas/Problem"}
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457 problem details. `type` is stable; `errors` names fields.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "detail"],
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+_MEANINGS = {
+    400: "The request cannot be read.",
+    401: "No key, or one that is not known or was revoked.",
+    403: "The key has not the scope.",
+    404: "There is none such.",
+    409: "In conflict with the current state; or the first request with this Idempotency-Key is still running.",
+    412: "Somebody else changed it first.",
+    413: "The body is too large.",
+    422: "A field is not valid; `errors` names it. Or the Idempotency-Key was used with another body.",
+    428: "The version that is meant must be named by If-Match.",
+    503: "A part is away; try again.",
+}
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and body: the first answer again, for a day.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Makes `app.openapi()` give the completed document."""
+    plain: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = completed(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what holds of every operation."""
+    parts = document.setdefault("components", {})
+    schemas = parts.setdefault("schemas", {})
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    schemas["Problem"] = PROBLEM
+    parts["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "made by `opportune keys create`"},
+        "keyAsUser": {"type": "http", "scheme": "basic", "description": "the key as user name, as Segment's libraries"},
+    }
+    for path, operations in document["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _complete(path, method, operations[method])
+    return document
+
+
+def _complete(path: str, method: str, operation: Operation) -> None:
+    guarded = path.startswith(_GUARDED)
+    if guarded:
+        operation["security"] = [{"key": []}, {"keyAsUser": []}]
+    if guarded and method == "post":
+        operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+    answers = operation["responses"]
+    for status in _statuses(path, method, operation) if guarded else ():
+        answers.setdefault(str(status), {})
+    if path.startswith(_LINKS):
+        answers.setdefault("503", {})
+    for status, answer in answers.items():
+        _describe(status, answer, guarded)
+
+
+def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
+    """What any operation of this kind may answer, beside what its slice says."""
+    sends = "requestBody" in operation
+    named = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
+    yield from (401, 403, 503)
+    if sends or method == "post":
+        yield 400
+    if "{" in path:
+        yield 404
+    if method == "post":
+        yield 409
+    if "if-match" in named:
+        yield from (412, 428)
+    if sends:
+        yield 413
+    if sends or named:
+        yield 422
+
+
+def _describe(status: str, answer: dict[str, Any], guarded: bool) -> None:
+    number = int(status) if status.isdigit() else 0
+    if number < 400:
+        answer.setdefault("description", "Done")
+        return
+    if "HTTPValidationError" in str(answer.get("content")):
+        answer.clear()
+    if not answer.get("description"):
+        answer["description"] = _MEANINGS.get(number, "A problem")
+    if guarded or "content" not in answer:
+        answer.setdefault("content", {}).setdefault(MEDIA_TYPE, {"schema": _REF})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from features.declare import DeclarationError, Events, Feature
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class FeatureSet:
@@ -38,9 +41,16 @@ class FeatureSet:
         return self.feature(name).sentence.format_map(_Spoken(values))
 
     def with_file(self, path: Path) -> FeatureSet:
-        """This set and the features of a TOML file of `[[feature]]` tables, with Feature's fields as keys."""
-        with open(path, "rb") as handle:
-            tables = tomllib.load(handle).get("feature", [])
+        """This set and the features of a TOML file of `[[feature]]` tables, with Feature's fields as keys.
+
+        Raises DeclarationError naming the file and the feature that is wrong.
+        """
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8")).get("feature", [])
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+            raise DeclarationError(f"the features of {path} cannot be read: {cause}") from cause
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise DeclarationError(f"{path}: declare each feature as a table [[feature]]")
         return FeatureSet((*self.features, *(_declared(table, path) for table in tables)))
 
 
@@ -58,13 +68,14 @@ class _Spoken(dict[str, float]):
     """Values as people say them: unknown ones as a dash, cents as money."""
 
     def __init__(self, values: Mapping[str, float]) -> None:
-        super().__init__((name, _spoken(name, value)) for name, value in values.items())
+        super().__init__((name, spoken(name, value)) for name, value in values.items())
 
     def __missing__(self, key: str) -> float:
         return _Unknown("nan")
 
 
-def _spoken(name: str, value: float) -> float:
+def spoken(name: str, value: float) -> float:
+    """A feature's value that formats itself as people say it: cents as money, unknown as a dash."""
     if value != value:
         return _Unknown("nan")
     return _Money(value) if "_cents" in name else value
@@ -79,13 +90,20 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
     for key in ("of", "levels"):
         if key in fields:
             fields[key] = tuple(fields[key])
+    if not isinstance(named, str) or not _NAME.fullmatch(named):
+        raise DeclarationError(f"{path}: {named!r} is no name for a feature; use small letters, digits and _")
     if "events" in fields:
-        fields["events"] = _events(fields["events"])
+        fields["events"] = _events(fields["events"], f"{path}: {named}")
     try:
         return Feature(**fields)
-    except TypeError as cause:
+    except (TypeError, ValueError) as cause:
         raise DeclarationError(f"{path}: {named}: {cause}") from cause
 
 
-def _events(table: dict[str, Any]) -> Events:
+def _events(table: Any, where: str) -> Events:
+    if not isinstance(table, dict) or not isinstance(table.get("verbs"), list):
+        raise DeclarationError(f'{where}: write events as {{ verbs = ["ordered"] }}, verbs or names of events')
+    unknown = sorted(table.keys() - {"verbs", "channels", "human"})
+    if unknown:
+        raise DeclarationError(f"{where}: events has no {', '.join(unknown)}; it has verbs, channels and human")
     return Events(tuple(table["verbs"]), tuple(table.get("channels", ())), table.get("human"))

@@ -86,7 +86,10 @@ class _Writer:
 
     @property
     def kind(self) -> str:
-        return "discount" if self.has("discount") else "price" if self.has("price") else "name"
+        """What the deal leads with; a name that tells its discount already stands by itself."""
+        if self.has("discount"):
+            return "name" if _states(str(self.offer.get("name", "")), look_up(self.values, "discount")) else "discount"
+        return "price" if self.has("price") else "name"
 
     def fields(self, angle: str, turn: int) -> dict[str, str]:
         subjects, openings = self.phrases.subjects[angle], self.phrases.openings[angle]
@@ -193,3 +196,9 @@ def _capital(text: str) -> str:
 def _ended(text: str) -> str:
     """With a full stop, where the text has none and ends in a language that writes them."""
     return text if text.endswith((".", "!", "?")) or regex.search(r"\p{Thai}", text) else f"{text}."
+
+
+def _states(name: str, discount: Any) -> bool:
+    """Whether an offer's name holds the number of its discount ("50% off air care")."""
+    number = regex.search(r"\d+(?:[.,]\d+)?", str(discount))
+    return number is not None and number.group() in regex.findall(r"\d+(?:[.,]\d+)?", name)

@@ -93,7 +93,8 @@ def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
 
 def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
     """For each figure that rivals have too: ours above theirs."""
-    metrics, rivals = result.get("metrics") or {}, result.get("rivals") or {}
+    metrics = _numbers(result.get("metrics") or {})
+    rivals = {rival: _numbers(figures) for rival, figures in (result.get("rivals") or {}).items()}
     shared = [name for name in metrics if any(name in figures for figures in rivals.values())]
     return {
         name: [
@@ -102,3 +103,8 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
         ]
         for name in shared[:6]
     }
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The figures that could be measured."""
+    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}

@@ -13,7 +13,7 @@ import polars as pl
 from xxhash import xxh3_64_intdigest, xxh3_128
 
 from features.build import compute
-from features.catalogue import feature
+from features.catalogue import FEATURE_NAMES, feature
 from features.declare import Feature
 from features.event_log import EventLog
 from models.propensity import Declaration
@@ -49,8 +49,8 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """`features` are those to learn from. `frame`: customer_id, as_of, member, label, goal_at and all declared
-    features, sorted by cut and customer.
+    """`features` are those to learn from. `frame`: customer_id, as_of, member, label, goal_at and every
+    feature (a champion may use others), sorted by cut and customer.
 
     Rows that are no `member` of the population are only learnt from, never judged on.
     """
@@ -216,7 +216,7 @@ def _bucket(
     inside = known.with_columns(member).filter(member | pl.Series(declaration.teaches(known), dtype=pl.Boolean))
     happened = goal_events(events, declaration.goal)
     marked = label(inside.select("customer_id", "as_of", "member"), happened, declaration.goal, declaration.horizon)
-    return pl.concat([marked, inside.select(declaration.inputs)], how="horizontal")
+    return pl.concat([marked, inside.select(FEATURE_NAMES)], how="horizontal")
 
 
 def _sample(part: pl.DataFrame, limit: int) -> pl.DataFrame:

@@ -13,13 +13,13 @@ START = datetime(2025, 1, 6, tzinfo=UTC)
 
 
 def shop_history(customers: int = 300, days: int = 300, seed: int = 1, redemption: float = 0.15) -> pl.DataFrame:
-    """Orders every 5 to 30 days until a customer stops for good (some come back), a campaign every 21 days to most,
+    """Orders every 4 to 34 days until a customer stops for good (some come back), a campaign every 21 days to most,
     redeemed more often by frequent buyers."""
     random = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for number in range(customers):
         name = f"c{number:04d}"
-        gap = float(random.uniform(5, 30))
+        gap = float(random.uniform(4, 34))
         at = float(random.uniform(0, gap))
         stops = float(random.exponential(260))
         back = stops + 60 + float(random.exponential(60)) if random.random() < 0.6 else days + 1.0
@@ -27,7 +27,7 @@ def shop_history(customers: int = 300, days: int = 300, seed: int = 1, redemptio
             if at < stops or at >= back:
                 cents = int(random.integers(500, 9000))
                 rows.append(_event(name, "Order Completed", at, revenue_cents=cents))
-            at += float(random.gamma(2, gap / 2))
+            at += float(random.gamma(5, gap / 5))
         for start in range(5, days, 21):
             if random.random() < 0.7:
                 rows.append(_event(name, "Email Delivered", float(start), channel="email"))

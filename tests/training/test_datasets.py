@@ -1,0 +1,152 @@
+"""Training sets: as known at the cut, nothing later; without those who may not be profiled; the same again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from features.build import compute
+from features.catalogue import FEATURE_NAMES
+from features.event_log import EventLog
+from models import churn, lead, winback
+from tests.fakes.shop_history import START, shop_history
+from training import datasets
+from training.datasets import covered_features, cut_dates, fingerprint, period, training_set, unprofiled
+
+DAY = timedelta(days=1)
+LATER = START + 1000 * DAY
+HISTORY = shop_history(60, 260)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> EventLog:
+    made = EventLog(tmp_path_factory.mktemp("events"))
+    made.append(HISTORY, "history")
+    return made
+
+
+def _made(log: EventLog, cuts: list[datetime], excluded: frozenset[str] = frozenset()) -> datasets.TrainingSet:
+    covered = period(log, LATER)
+    assert covered is not None
+    return training_set(log, churn.DECLARATION, cuts, covered, excluded)
+
+
+CUTS = [START + 112 * DAY, START + 168 * DAY]
+
+
+def test_rows_are_the_population_with_its_features_as_of_the_cut(log: EventLog) -> None:
+    made = _made(log, CUTS)
+    assert made.frame["as_of"].unique().sort().to_list() == CUTS
+    asked = made.frame.select("customer_id", "as_of")
+    expected = compute(HISTORY, asked)
+    assert made.frame.select(FEATURE_NAMES).equals(expected.select(FEATURE_NAMES))
+    assert churn.DECLARATION.applies(made.frame).all()
+    assert not asked.is_duplicated().any()
+
+
+def test_what_happens_after_the_cut_changes_no_feature(log: EventLog, tmp_path: Path) -> None:
+    """A planted leak: if any feature saw the time after its cut, the two sets would differ."""
+    cut = CUTS[1]
+    changed = EventLog(tmp_path)
+    past, future = HISTORY.filter(pl.col("timestamp") < cut), HISTORY.filter(pl.col("timestamp") >= cut)
+    spent = future.with_columns(revenue_cents=pl.lit(99_999_999, pl.Int64), event=pl.lit("Coupon Redeemed"))
+    changed.append(pl.concat([past, spent]), "changed")
+    before, after = _made(log, [cut]), _made(changed, [cut])
+    assert before.frame.select("customer_id", *FEATURE_NAMES).equals(after.frame.select("customer_id", *FEATURE_NAMES))
+    assert before.frame["label"].sum() < after.frame["label"].sum() == after.frame.height  # only labels look ahead
+
+
+def test_what_arrived_late_was_not_known(tmp_path: Path) -> None:
+    cut = CUTS[0]
+    arrived = pl.when(pl.col("timestamp") < cut).then(pl.lit(cut + DAY)).otherwise("timestamp")
+    late = HISTORY.with_columns(received_at=arrived.cast(pl.Datetime("us", "UTC")))
+    log = EventLog(tmp_path)
+    log.append(late, "late")
+    assert _made(log, [cut]).frame.height == 0
+
+
+def test_who_may_not_be_profiled_is_left_out(log: EventLog, tmp_path: Path) -> None:
+    everyone = _made(log, CUTS)
+    names = everyone.frame["customer_id"].unique().sort().to_list()[:5]
+    table = pl.DataFrame({"customer_id": ["c9999", *names], "profiling": [True] + [False] * 5})
+    (tmp_path / "tables").mkdir()
+    table.write_parquet(tmp_path / "tables" / "customers.parquet")
+    excluded = unprofiled(tmp_path)
+    assert excluded == frozenset(names)
+    fewer = _made(log, CUTS, excluded)
+    assert fewer.excluded == 5
+    assert not set(names) & set(fewer.frame["customer_id"])
+    assert unprofiled(tmp_path / "elsewhere") == frozenset()
+
+
+def test_the_same_data_makes_the_same_set_and_digest(log: EventLog) -> None:
+    first, again = _made(log, CUTS), _made(log, CUTS)
+    assert first.frame.equals(again.frame)
+    assert fingerprint(first.frame) == fingerprint(again.frame)
+    other = first.frame.with_columns(label=1 - pl.col("label"))
+    assert fingerprint(other) != fingerprint(first.frame)
+
+
+def test_rows_and_customers_have_a_limit(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = _made(log, CUTS)
+    monkeypatch.setattr(datasets, "CUSTOMERS", 32)
+    fewer = _made(log, CUTS)
+    assert fewer.customers <= 32
+    assert fewer.frame.height < everyone.frame.height
+    monkeypatch.setattr(datasets, "ROWS", 16)
+    assert _made(log, CUTS).frame.height <= 16
+
+
+def test_events_of_the_future_are_counted_and_left_out(log: EventLog) -> None:
+    covered = period(log, START + 100 * DAY)
+    assert covered is not None
+    assert covered.end <= START + 100 * DAY
+    assert covered.late == HISTORY.filter(pl.col("timestamp") >= START + 100 * DAY).height
+    assert period(log, START) is None
+
+
+def test_cuts_are_matured_and_have_history(log: EventLog) -> None:
+    covered = period(log, LATER)
+    assert covered is not None
+    for declaration in (lead.DECLARATION, churn.DECLARATION):
+        cuts = cut_dates(covered, declaration.horizon)
+        assert cuts
+        assert cuts[-1] + declaration.horizon <= covered.end < cuts[-1] + declaration.horizon + datasets.STEP
+        assert cuts[0] >= covered.first + datasets.LEAST_HISTORY
+    short = datasets.Period(START, START + 30 * DAY, LATER, 0)
+    assert cut_dates(short, churn.DECLARATION.horizon) == []
+
+
+def test_counts_over_windows_longer_than_the_history_are_not_learnt_from() -> None:
+    young = covered_features(FEATURE_NAMES, 90 * DAY)
+    assert {"orders_90d", "average_order_cents_365d", "discount_share_365d", "days_since_last_order"} <= set(young)
+    assert not {"orders_365d", "orders_total", "tenure_days", "order_trend_90_365"} & set(young)
+    assert covered_features(FEATURE_NAMES, 400 * DAY) == FEATURE_NAMES
+
+
+def test_a_wider_population_teaches_but_is_not_judged(log: EventLog) -> None:
+    covered = period(log, LATER)
+    assert covered is not None
+    made = training_set(log, winback.DECLARATION, [START + 200 * DAY], covered)
+    days = made.frame["days_since_last_order"]
+    assert days.min() >= 14  # type: ignore[operator]
+    assert (days >= 56).to_list() == made.members.tolist()
+    assert 0 < made.members.sum() < made.frame.height
+
+
+def test_outcomes_are_counted_once() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {
+            "customer_id": ["a", "a", "a", "b"],
+            "as_of": [at, at + DAY, at + 2 * DAY, at],
+            "member": [True, True, False, True],
+            "label": [1, 1, 1, 0],
+            "goal_at": [at + 5 * DAY, at + 5 * DAY, at + 9 * DAY, None],
+        }
+    )
+    made = datasets.TrainingSet(frame, (), (at,), datasets.Period(at, at, at, 0), 2, 0)
+    assert made.events_seen(happens=True) == 1

@@ -1,0 +1,176 @@
+"""Training from events to a registered version: promoted, refused, or told what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.event_log import EventLog
+from features.tables import EVENTS
+from models import churn, lead
+from models.load import load, verify_golden
+from models.propensity import Rule
+from tests.fakes.shop_history import START, shop_history
+from training.assemble import tiers
+from training.propensity import train_propensity, varying
+from training.tracking import Tracking, aliases, champion, promote
+from training.train import Job, TrainResult
+
+DAY = timedelta(days=1)
+
+
+def _job(home: Path, events: pl.DataFrame, as_of: datetime = START + 1000 * DAY) -> Job:
+    log = EventLog(home / "events")
+    if events.height:
+        log.append(events, "history")
+    tracking = Tracking.at(f"sqlite:///{home / 'mlflow.db'}", home)
+    return Job(home, log, tracking, as_of, lambda what, share: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, TrainResult]:
+    job = _job(tmp_path_factory.mktemp("home"), shop_history(350, 320))
+    return job, train_propensity(churn.DECLARATION, job)
+
+
+@pytest.mark.slow
+class TestTrained:
+    def test_a_better_model_is_promoted_with_its_figures(self, trained: tuple[Job, TrainResult]) -> None:
+        job, result = trained
+        assert (result.version, result.promoted) == ("1", True), result.verdict
+        assert result.metrics["auc"] > result.rivals["recency"]["auc"] > 0.5
+        assert set(result.rivals) == {"lightgbm", "logistic", "recency"}
+        assert aliases(job.tracking, "churn") == {"champion": "1"}
+
+    def test_the_run_holds_all_that_is_needed_to_judge_it(self, trained: tuple[Job, TrainResult]) -> None:
+        job, result = trained
+        client = job.tracking.client
+        version = client.get_model_version("opportune-churn", "1")
+        run = client.get_run(version.run_id)
+        files = {file.path for file in client.list_artifacts(version.run_id)}
+        plots = {Path(file.path).name for file in client.list_artifacts(version.run_id, "plots")}
+        assert {"card.md", "features.txt", "judged.parquet"} <= files
+        assert plots == {"calibration.png", "lift.png", "roc_pr.png", "importance.png", "effects.png"}
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["auc"] == pytest.approx(result.metrics["auc"])
+        assert {"auc.low", "recency.auc", "fold.auc"} <= set(run.data.metrics)
+        assert run.data.params["population"] == "orders_total >= 1 and days_since_last_order < 56"
+        assert run.data.params["embargo_days"] == "56"
+        (data,) = run.inputs.dataset_inputs
+        assert data.dataset.digest == run.data.tags["opportune.data"]
+        assert "rows" in json.loads(data.dataset.profile)
+        assert len(client.get_metric_history(version.run_id, "fold.auc")) >= 2
+
+    def test_the_card_says_for_whom_how_good_and_what_was_left_out(self, trained: tuple[Job, TrainResult]) -> None:
+        job, result = trained
+        card = job.tracking.client.get_model_version("opportune-churn", "1").description
+        assert card.startswith("# opportune-churn: No order within 56 days")
+        for part in ("## Who is scored", "days_since_last_order < 56", "| AUC |", result.verdict, "orders_365d",
+                     "may not be profiled", "the same for everybody"):  # fmt: skip
+            assert part in card
+
+    def test_the_folder_is_served_as_it_was_trained(self, trained: tuple[Job, TrainResult]) -> None:
+        job, _ = trained
+        found = champion(job.tracking, "churn")
+        assert found is not None
+        version, folder = found
+        model = load(folder, version)
+        verify_golden(model, folder)
+        twin = load(folder / "twin")
+        assert twin.trained["labels_until"] < model.trained["labels_until"]
+        assert "orders_365d" not in model.features
+
+    def test_mlflow_loads_it_as_a_function(self, trained: tuple[Job, TrainResult]) -> None:
+        import mlflow.pyfunc
+
+        job, _ = trained
+        version, folder = champion(job.tracking, "churn") or ("", Path())
+        model = load(folder, version)
+        source = job.tracking.client.get_model_version("opportune-churn", version).source
+        function = mlflow.pyfunc.load_model(source)
+        frame = pl.read_parquet(folder / "golden.parquet")
+        np.testing.assert_allclose(function.predict(frame.select(model.columns).to_pandas()), frame["golden_expected"])
+        assert function.metadata.signature.inputs.input_names() == list(model.columns)
+        assert function.input_example is not None
+
+    def test_training_again_on_the_same_data_changes_nothing_that_serves(
+        self, trained: tuple[Job, TrainResult]
+    ) -> None:
+        job, first = trained
+        again = train_propensity(churn.DECLARATION, job)
+        assert (again.version, again.promoted) == ("2", False)
+        assert "does not beat champion 1" in again.verdict
+        assert again.metrics == first.metrics
+        assert aliases(job.tracking, "churn") == {"champion": "1", "challenger": "2"}
+
+    def test_a_worse_champion_is_replaced(self, trained: tuple[Job, TrainResult]) -> None:
+        job, _ = trained
+        poor = replace(churn.DECLARATION, features=("days_since_last_order", "preferred_order_hour"))
+        worse = train_propensity(poor, job)
+        assert worse.version is not None
+        promote(job.tracking, "churn", worse.version)  # by hand, against the gate
+        better = train_propensity(churn.DECLARATION, job)
+        assert better.promoted, better.verdict
+        assert f"beats champion {worse.version}" in better.verdict
+
+
+def _refused(home: Path, events: pl.DataFrame, declaration: object = churn.DECLARATION, **more: datetime) -> str:
+    job = _job(home, events, **more)
+    result = train_propensity(declaration, job)  # type: ignore[arg-type]
+    assert result.version is None
+    assert not result.promoted
+    assert not (home / "mlartifacts").exists()
+    return result.verdict
+
+
+def test_no_events_are_no_model(tmp_path: Path) -> None:
+    assert "opportune ingest" in _refused(tmp_path, EVENTS.empty())
+
+
+def test_too_short_a_time_is_said_in_days(tmp_path: Path) -> None:
+    assert "more days are needed" in _refused(tmp_path, shop_history(30, 90))
+
+
+def test_too_few_outcomes_are_counted(tmp_path: Path) -> None:
+    verdict = _refused(tmp_path, shop_history(40, 260, redemption=0.1), lead.DECLARATION)
+    assert "of 100 first redemptions" in verdict
+    assert "more days at this rate" in verdict
+
+
+def test_one_outcome_only_is_named(tmp_path: Path) -> None:
+    events = shop_history(120, 260).filter(pl.col("event") != "Order Completed")
+    all_leave = replace(churn.DECLARATION, population=(Rule("deliveries_total >= 1", ""),))
+    assert "one outcome only" in _refused(tmp_path, events, all_leave)
+
+
+def test_an_empty_population_is_named(tmp_path: Path) -> None:
+    events = shop_history(40, 260).filter(pl.col("event") != "Order Completed")
+    assert "nobody belongs to the population (orders_total >= 1" in _refused(tmp_path, events)
+
+
+def test_only_what_was_known_then_is_used(tmp_path: Path) -> None:
+    assert "more days are needed" in _refused(tmp_path, shop_history(60, 300), as_of=START + 100 * DAY)
+
+
+def test_constant_and_missing_columns_are_found() -> None:
+    nan = float("nan")
+    frame = pl.DataFrame({"same": [1.0, 1.0], "absent": [nan, nan], "some": [nan, 1.0], "differs": [1.0, 2.0]})
+    assert varying(frame, frame.columns) == ("some", "differs")
+
+
+def test_tiers_hold_their_shares_and_never_promise_more_below() -> None:
+    random = np.random.default_rng(1)
+    p = random.beta(1, 20, 5000)
+    found = tiers(lead.DECLARATION, p, (random.random(5000) < p).astype(float))
+    assert [tier.name for tier in found] == ["A", "B", "C", "D"]
+    assert found[-1].least == 0
+    assert (p >= found[0].least).mean() == pytest.approx(0.1, abs=0.01)
+    expected = [tier.expected for tier in found]
+    assert expected == sorted(expected, reverse=True)
+    assert tiers(churn.DECLARATION, p, p) == ()

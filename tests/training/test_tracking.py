@@ -1,0 +1,137 @@
+"""Runs, versions and aliases in a real MLflow on SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+
+from training.tracking import (
+    Tracking,
+    TrackingError,
+    aliases,
+    champion,
+    log_and_register,
+    promote,
+    rollback,
+    training_lock,
+)
+
+EXAMPLE = pl.DataFrame({"orders": [1.0, None], "channel": ["email", "sms"]})
+
+
+@pytest.fixture
+def tracking(tmp_path: Path) -> Tracking:
+    return Tracking.at(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "model"
+    made.mkdir()
+    (made / "model.json").write_text('{"kind": "propensity"}')
+    return made
+
+
+def _register(tracking: Tracking, folder: Path, champion: bool = False) -> str:
+    return log_and_register(
+        tracking,
+        "churn",
+        folder,
+        metrics={"auc": 0.8, "unknown": float("nan")},
+        rivals={"recency": {"auc": 0.7}},
+        fold_metrics=[{"auc": 0.75}, {"auc": 0.8}],
+        params={"rounds": 30},
+        tags={"opportune.verdict": "promoted"},
+        figures={"calibration.png": Figure()},
+        texts={"card.md": "# the card"},
+        tables={"judged.parquet": EXAMPLE},
+        example=EXAMPLE,
+        data={"digest": "abc", "rows": 2},
+        promote_it=champion,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_holds_what_was_logged_and_files_stay_at_home(tracking: Tracking, folder: Path, tmp_path: Path) -> None:
+    assert _register(tracking, folder, champion=True) == "1"
+    version = tracking.client.get_model_version("opportune-churn", "1")
+    run = tracking.client.get_run(version.run_id)
+    assert run.data.metrics == {"auc": 0.8, "recency.auc": 0.7, "fold.auc": 0.8}
+    assert run.data.params == {"rounds": "30"}
+    assert run.inputs.dataset_inputs[0].dataset.digest == "abc"
+    assert version.description == "# the card"
+    assert version.tags["opportune.verdict"] == "promoted"
+    found = champion(tracking, "churn")
+    assert found is not None
+    assert found[0] == "1"
+    assert json.loads((found[1] / "model.json").read_text()) == {"kind": "propensity"}
+    assert (tmp_path / "home" / "mlartifacts") in found[1].parents
+    assert not Path("mlruns").exists()
+
+
+@pytest.mark.slow
+def test_aliases_move_forth_and_back(tracking: Tracking, folder: Path) -> None:
+    _register(tracking, folder, champion=True)
+    _register(tracking, folder)
+    assert aliases(tracking, "churn") == {"champion": "1", "challenger": "2"}
+    assert promote(tracking, "churn", "2") == "churn: version 2 is champion; before it was 1"
+    assert aliases(tracking, "churn") == {"champion": "2"}
+    assert promote(tracking.uri, "churn", "2").startswith("churn: version 2")
+    assert rollback(tracking, "churn") == "churn: version 1 is champion again, in place of 2"
+    assert aliases(tracking, "churn") == {"champion": "1"}
+    with pytest.raises(TrackingError, match="nothing to go back to"):
+        rollback(tracking, "churn")
+    with pytest.raises(TrackingError, match="no version 9"):
+        promote(tracking, "churn", "9")
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_leaves_nothing_behind(tracking: Tracking, folder: Path) -> None:
+    """Killed after its version was made and before an alias was set."""
+    _register(tracking, folder, champion=True)
+    client = tracking.client
+    run = client.create_run(tracking.experiment, tags={"opportune.model": "churn"})
+    orphan = client.create_model_version("opportune-churn", "file:///nowhere", run.info.run_id)
+    _register(tracking, folder)
+    assert client.get_run(run.info.run_id).info.status == "KILLED"
+    left = {version.version for version in client.search_model_versions("name = 'opportune-churn'")}
+    assert str(orphan.version) not in {str(version) for version in left}
+    assert aliases(tracking, "churn")["champion"] == "1"
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_marked_and_registers_nothing(tracking: Tracking, folder: Path) -> None:
+    with pytest.raises(TrackingError, match="no place in a model's signature"):
+        log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=pl.DataFrame({"a": [[1]]}))
+    runs = tracking.client.search_runs([tracking.experiment])
+    assert [run.info.status for run in runs] == ["FAILED"]
+    assert aliases(tracking, "churn") == {}
+    assert champion(tracking, "churn") is None
+
+
+def test_a_second_training_of_the_same_model_is_told_to_wait(tmp_path: Path) -> None:
+    with training_lock(tmp_path, "churn"), training_lock(tmp_path, "lead"):
+        program = (
+            "from pathlib import Path; from training.tracking import training_lock\n"
+            f"with training_lock(Path({str(tmp_path)!r}), 'churn'): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert "churn is being trained by another process" in other.stderr
+    with training_lock(tmp_path, "churn"):
+        pass
+
+
+def test_mlflow_is_told_to_send_nothing() -> None:
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_server_keeps_its_own_files(tmp_path: Path) -> None:
+    assert Tracking.at("https://mlflow.example.org", tmp_path).artifacts is None
+    assert Tracking.at("postgresql://db/mlflow", tmp_path).artifacts == tmp_path / "mlartifacts"

@@ -41,8 +41,8 @@ def command(arguments: Sequence[str], settings: Mapping[str, str]) -> None:
         raise StepFailed(f"'opportune {' '.join(arguments)[:80]}' failed (exit status {done.returncode})")
 
 
-def output_of(arguments: Sequence[str], settings: Mapping[str, str]) -> str:
-    """What `opportune ARGUMENTS` prints on standard output."""
+def output_of(arguments: Sequence[str], settings: Mapping[str, str], *, may_refuse: bool = False) -> str:
+    """What `opportune ARGUMENTS` prints on standard output. `may_refuse`: also when it ends with status 1."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=environment(settings),
@@ -50,7 +50,7 @@ def output_of(arguments: Sequence[str], settings: Mapping[str, str]) -> str:
         text=True,
         preexec_fn=_die_with_parent(),
     )
-    if done.returncode:
+    if done.returncode and not (may_refuse and done.returncode == 1 and done.stdout.strip()):
         raise StepFailed(f"'opportune {' '.join(arguments)}' failed (exit status {done.returncode})")
     return done.stdout.strip()
 

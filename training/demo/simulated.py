@@ -117,7 +117,7 @@ class Simulation:
 
     def _log(self, settings: Mapping[str, str]) -> dict[str, Any]:
         """What the service's own log says: by arm, decisions, sales that it attributed, and their value."""
-        estimate = output_of(["evaluate", "uniform"], settings)
+        estimate = output_of(["evaluate", "uniform"], settings, may_refuse=True)
         return {"arms": log_by_arm(self.home / "tables"), "evaluate_uniform": estimate}
 
 

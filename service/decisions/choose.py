@@ -8,15 +8,14 @@ sending nothing would come.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
 from service.decisions.policy import certain, draw, inverse_gap, sample, shuffled, uniform
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One eligible candidate, weighed. Without offer and channel it is "send nothing". `rank` counts from 1."""
 
     offer_id: str | None

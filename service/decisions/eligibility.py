@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from service.decisions.assortment import assortment
 from service.decisions.caps import Full, message_cap_full, offer_cap_full
 from service.decisions.case import US, Case
 from service.decisions.quiet import next_allowed, zone_of
@@ -51,12 +52,27 @@ class Verdicts:
 
 def judge(case: Case) -> Verdicts:
     """Every rule on every channel and offer of the case."""
-    seen = {entry.offer_id for entry in case.usage.entries if entry.impression}
     return Verdicts(
         {channel: tuple(_channel_failures(case, channel)) for channel in case.channels},
-        {offer.offer_id: tuple(_offer_failures(case, offer, offer.offer_id in seen)) for offer in case.offers},
+        _offers(case),
         _ends_in_the_quiet(case),
     )
+
+
+def _offers(case: Case) -> dict[str, tuple[Failure, ...]]:
+    """The failures of each offer. What many offers share is asked once."""
+    known = assortment(case.offers)
+    asked: dict[str | None, tuple[Failure, ...]] = {None: ()}
+    asked |= {source: tuple(_asked(case, source)) for source in case.answers}
+    seen = {entry.offer_id for entry in case.usage.entries if entry.impression}
+    found = {name: asked[source] for name, source in known.free.items()}
+    found |= {name: asked[source] for name, source in known.capped.items() if name not in seen}
+    return {
+        offer.offer_id: found[offer.offer_id]
+        if offer.offer_id in found
+        else tuple(_offer_failures(case, offer, offer.offer_id in seen))
+        for offer in case.offers
+    }
 
 
 def candidates(case: Case, verdicts: Verdicts) -> list[tuple[int, str]]:
@@ -73,7 +89,11 @@ def candidates(case: Case, verdicts: Verdicts) -> list[tuple[int, str]]:
 
 def excluded(case: Case, verdicts: Verdicts) -> Iterator[tuple[str, str | None, Failure]]:
     """(offer, channel, first rule that fails) of every candidate that may not be; no channel where none fits."""
+    wide = any(verdicts.channels.values()) or bool(verdicts.pairs)
+    asked = frozenset(case.channels)
     for offer in case.offers:
+        if not wide and not verdicts.offers[offer.offer_id] and not asked.isdisjoint(offer.channels):
+            continue
         fitting = [channel for channel in case.channels if channel in offer.channels]
         if not fitting:
             goes = ", ".join(offer.channels)
@@ -162,6 +182,9 @@ def exceeds(spent: float, amount: float) -> bool:
 
 def _ends_in_the_quiet(case: Case) -> dict[tuple[str, str], tuple[Failure, ...]]:
     """An offer that ends before its channel may speak again cannot be sent in time."""
+    ending = assortment(case.offers).ending
+    if not ending:
+        return {}
     zone, _ = zone_of(case.customer.timezone, case.rules.default_timezone)
     found: dict[tuple[str, str], tuple[Failure, ...]] = {}
     for channel in case.channels:
@@ -170,7 +193,7 @@ def _ends_in_the_quiet(case: Case) -> dict[tuple[str, str], tuple[Failure, ...]]
         first = next_allowed(case.at, zone, case.rules.quiet_start, case.rules.quiet_end)
         if first == case.at:
             continue
-        for offer in case.offers:
+        for offer in ending:
             if channel in offer.channels and offer.ends_at is not None and case.at < offer.ends_at <= first:
                 detail = f"ends at {_text(offer.ends_at)}, before {channel} may be sent again"
                 found[offer.offer_id, channel] = (Failure("ended", detail),)

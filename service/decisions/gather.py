@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from features.rows import CustomerRow
 from service.clock import new_id
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
+from service.decisions.assortment import assortment
 from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
@@ -21,8 +22,8 @@ from service.decisions.ports import Features, Models, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
-from service.errors import FieldError, Invalid
-from service.offers.catalogue import Catalogue, CatalogueCache, distinct_expressions
+from service.errors import FieldError, Invalid, Problem
+from service.offers.catalogue import Catalogue, CatalogueCache
 from service.offers.cel import Answer, Expression, ask, prepare
 from service.offers.offer import Offer
 from service.storage.database import Connection, Database
@@ -46,11 +47,29 @@ class Sources:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A customer's scores by model, the versions that gave them, and the models that failed."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
+_UNSCORED = Scores()
+
+
 def gather(
-    sources: Sources, requests: Sequence[DecisionIn], now: datetime, first: int | None, ids: Sequence[str] | None = None
+    sources: Sources,
+    requests: Sequence[DecisionIn],
+    now: datetime,
+    first: int | None,
+    ids: Sequence[str] | None = None,
+    refused: dict[int, Problem] | None = None,
 ) -> list[Draft]:
     """A draft of each request: candidates judged, nothing scored yet. `Invalid` names an offer that is unknown.
 
+    With `refused`, such a request's problem is put there by its place instead, and it has no draft.
     `first`: place in its batch of the first request, for the names of fields; None where it came alone.
     `ids` are the decisions' ids, from which their seeds come; without them, new ones that sort by time.
     """
@@ -60,14 +79,31 @@ def gather(
         wanted = [(people[request.customer_id].customer_id, request) for request in requests]
         ledger = LedgerView(connection, wanted, catalogue.longest_cap_days, sources.rules, now)
         rows, unread = _rows(sources.features, requests, people, now)
-        drafts = []
+        weighed: dict[int, tuple[Offer, ...]] = {}
         for index, request in enumerate(requests):
             place = "" if first is None else f"requests[{first + index}]."
+            row = rows.get((people[request.customer_id].customer_id, request.at or now))
+            try:
+                weighed[index] = _offers(catalogue, request, row, now, place)
+            except Invalid as problem:
+                if refused is None:
+                    raise
+                refused[index] = problem
+        asking = {
+            (people[requests[index].customer_id].customer_id, requests[index].at or now): None
+            for index, offers in weighed.items()
+            if assortment(offers).uses_scores
+        }
+        scores = _scores(sources.models, {key: rows[key] for key in asking if key in rows})
+        drafts = []
+        for index, offers in weighed.items():
+            request = requests[index]
             person = people[request.customer_id]
-            row = rows.get((person.customer_id, request.at or now))
-            offers = _offers(catalogue, request, row, now, place)
+            key = (person.customer_id, request.at or now)
+            row = rows.get(key)
             decision_id = ids[index] if ids is not None else new_id(request.at or now)
-            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger)
+            told = scores.get(key, _UNSCORED) if assortment(offers).uses_scores else _UNSCORED
+            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
             if unread or (row is None and person.known and person.profiling):
@@ -115,7 +151,7 @@ class LedgerView:
         self._connection = connection
         self._shared: dict[tuple[int, int, str], dict[tuple[str, int], Shared]] = {}
 
-    def usage(self, customer_id: str, offers: Sequence[Offer], at: datetime, as_of: bool) -> Usage:
+    def usage(self, customer_id: str, offers: tuple[Offer, ...], at: datetime, as_of: bool) -> Usage:
         """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
         now = microseconds(at)
         until = now if as_of else FOREVER
@@ -123,12 +159,11 @@ class LedgerView:
         if as_of:
             entries = tuple(entry for entry in entries if entry.at <= until)
         shared: dict[tuple[str, int], Shared] = {}
-        for offer in offers:
-            if offer.shared_limits:
-                key = (now, until, offer.offer_id)
-                if key not in self._shared:
-                    self._shared[key] = read_shared(self._connection, [offer], now, until)
-                shared.update(self._shared[key])
+        for offer in assortment(offers).shared:
+            key = (now, until, offer.offer_id)
+            if key not in self._shared:
+                self._shared[key] = read_shared(self._connection, [offer], now, until)
+            shared.update(self._shared[key])
         return Usage(entries, shared)
 
 
@@ -179,13 +214,12 @@ def _draft(
     row: CustomerRow | None,
     offers: tuple[Offer, ...],
     ledger: LedgerView,
+    told: Scores,
 ) -> Draft:
     at = request.at or now
     rules = sources.rules.rules(request.placement)
     used = customer if customer.profiling else replace(customer, traits={}, segments=())
-    expressions = distinct_expressions(offers)
-    scores, versions, failed = _scores(sources.models, row, expressions)
-    answers = ask_rules(expressions, used, row, scores, request.context, at)
+    answers = ask_rules(assortment(offers).expressions, used, row, told.scores, request.context, at)
     case = Case(
         customer=used,
         placement=request.placement,
@@ -209,9 +243,9 @@ def _draft(
         None if customer.profiling else "profiling_opt_out",
         verdicts,
         candidates(case, verdicts),
-        scores=scores,
-        models=versions,
-        degraded=failed,
+        scores=told.scores,
+        models=dict(told.versions),
+        degraded=list(told.failed),
     )
 
 
@@ -240,26 +274,31 @@ def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> 
     return {name: row.values[name] for name in names if name in row.values}
 
 
-def _scores(
-    models: Models, row: CustomerRow | None, expressions: Mapping[str, Expression]
-) -> tuple[dict[str, float], dict[str, str], list[str]]:
-    """The customer's scores, where some rule asks for them; the versions that gave them; the models that failed."""
-    scores: dict[str, float] = {}
-    versions: dict[str, str] = {}
-    failed: list[str] = []
-    if row is None or not any(expression.uses_scores for expression in expressions.values()):
-        return scores, versions, failed
-    for name in SCORES:
+def _scores(models: Models, rows: Mapping[tuple[str, datetime], CustomerRow]) -> dict[tuple[str, datetime], Scores]:
+    """The scores of these customers, for the rules that ask for them."""
+    found = {key: Scores() for key in rows}
+    for name in SCORES if rows else ():
         model = models.get(name)
         if model is None:
             continue
-        try:
-            probability = model.score(row).probability
-        except Exception:  # the rules that need it will say that it is missing
+        for key, probability in zip(rows, _probabilities(name, model, list(rows.values())), strict=True):
+            if isinstance(probability, Exception):
+                found[key].failed.append(f"model:{name}")
+            elif probability is not None:
+                found[key].scores[name] = float(probability)
+                found[key].versions[name] = str(model.version)
+    return found
+
+
+def _probabilities(name: str, model: Any, rows: Sequence[CustomerRow]) -> Sequence[float | Exception | None]:
+    """Of all rows at once where the model can; a row with which it fails fails alone."""
+    try:
+        if hasattr(model, "probabilities"):
+            told: Sequence[float | None] = model.probabilities(rows)
+            return told
+        return [model.score(row).probability for row in rows]
+    except Exception as failure:  # the rules that need it will say that it is missing
+        if len(rows) == 1:
             log.exception("the %s model failed", name)
-            failed.append(f"model:{name}")
-            continue
-        if probability is not None:
-            scores[name] = float(probability)
-            versions[name] = str(model.version)
-    return scores, versions, failed
+            return [failure]
+    return [one for row in rows for one in _probabilities(name, model, [row])]

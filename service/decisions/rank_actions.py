@@ -134,8 +134,8 @@ class Decider:
         """Complete decisions, not yet written; without `words`, actions have no content. The rest: see `gather`."""
         drafts = gather(self.sources, requests, now, first, ids)
         scorer = Scorer(self.sources.models, self._rates)
+        scorer.score(drafts)
         for draft in drafts:
-            scorer.score(draft)
             draft.candidates = choose(draft.case, draft.eligible, draft.probabilities)
             self._act(draft, scorer, words)
         return drafts

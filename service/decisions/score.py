@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
 from service.decisions.ports import Models
@@ -34,6 +36,8 @@ class Scorer:
         self._models = models
         self._read_rates = rates
         self._rates: PooledRates | None = None
+        self._weighings: dict[str, Weighed] = {}
+        self._known: dict[str, Any] = {}
 
     @property
     def rates(self) -> PooledRates:
@@ -42,12 +46,43 @@ class Scorer:
             self._rates = self._read_rates()
         return self._rates
 
-    def score(self, draft: Draft) -> None:
-        """Sets the probability of each eligible candidate, in (0, 1)."""
-        if not draft.eligible:
-            return
+    def score(self, drafts: Sequence[Draft]) -> None:
+        """Sets the probability of each eligible candidate, in (0, 1): where the model can, of many drafts at once."""
+        waiting = [draft for draft in drafts if draft.eligible]
         model = self._models.get(NEXT_OFFER)
-        scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible)
+        if hasattr(model, "weigh"):
+            alike: dict[tuple[int, tuple[str, ...]], list[Draft]] = {}
+            for draft in waiting:
+                alike.setdefault((id(draft.case.offers), draft.case.channels), []).append(draft)
+            for some in alike.values():
+                self._weigh(model, some)
+        for draft in waiting:
+            self._score(draft, model)
+
+    def _weigh(self, model: Any, drafts: Sequence[Draft]) -> None:
+        """One call for drafts with the same offers and channels; what fails here is tried again one by one."""
+        case = drafts[0].case
+        positions = sorted({position for draft in drafts for position, _ in draft.eligible})
+        if 2 * len(positions) > len(case.offers):
+            positions = list(range(len(case.offers)))
+        infos = assortment(case.offers).infos
+        if len(positions) < len(infos):
+            infos = tuple(infos[position] for position in positions)
+        try:
+            weighing = model.weigh([draft.row for draft in drafts], infos, case.channels)
+        except Exception:  # one of them may be the cause; the others shall not suffer
+            log.exception("the %s model could not weigh %d decisions together", NEXT_OFFER, len(drafts))
+            return
+        line = {position: index for index, position in enumerate(positions)}
+        for place, draft in enumerate(drafts):
+            self._weighings[draft.decision_id] = Weighed(weighing, place, line)
+
+    def _score(self, draft: Draft, model: Any) -> None:
+        weighed = self._weighings.get(draft.decision_id)
+        if weighed is not None:
+            scores = weighed.probabilities(draft.case, draft.eligible)
+        else:
+            scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible)
         if scores is not None and model is not None:
             draft.probabilities, draft.scored_by = scores, NEXT_OFFER
             draft.models[NEXT_OFFER] = str(model.version)
@@ -64,8 +99,12 @@ class Scorer:
         model = self._models.get(NEXT_OFFER)
         if model is None:
             return []
+        weighed = self._weighings.get(draft.decision_id)
         try:
-            found = model.reasons(draft.row, offer.info, channel, draft.case.at, 3)
+            if weighed is not None:
+                found = weighed.reasons(draft.case, position, channel)
+            else:
+                found = model.reasons(draft.row, offer.info, channel, draft.case.at, 3)
         except Exception:  # a ranking without reasons is better than none
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
@@ -85,20 +124,15 @@ class Scorer:
             return earliest
         latest = min(case.at + SEND_WITHIN, ends_at) if ends_at else case.at + SEND_WITHIN
         model = self._models.get(SEND_TIME)
+
+        def allowed(moment: datetime) -> bool:
+            return not (quiet and is_quiet(moment, zone, start, end))
+
         try:
-            best = (
-                []
-                if model is None
-                else model.rank(
-                    draft.row,
-                    channel,
-                    zone.key,
-                    earliest,
-                    latest,
-                    1,
-                    lambda moment: not (quiet and is_quiet(moment, zone, start, end)),
-                )
-            )
+            best = []
+            if model is not None:
+                more = self._habits(model, draft)
+                best = model.rank(draft.row, channel, zone.key, earliest, latest, 1, allowed, **more)
         except Exception:  # the documented fallback
             log.exception("the %s model could not rank hours", SEND_TIME)
             model, best = None, []
@@ -107,6 +141,38 @@ class Scorer:
         else:
             draft.models[SEND_TIME] = str(model.version)
         return max(best[0].start, earliest) if best else earliest
+
+    def _habits(self, model: Any, draft: Draft) -> dict[str, Any]:
+        """What the model makes of a customer on every channel, made once."""
+        if not hasattr(model, "habits"):
+            return {}
+        if draft.decision_id not in self._known:
+            self._known[draft.decision_id] = model.habits(draft.row)
+        return {"habits": self._known[draft.decision_id]}
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A draft's place among those that were weighed together; `line` maps its offers' positions to those weighed."""
+
+    weighing: Any
+    place: int
+    line: Mapping[int, int]
+
+    def probabilities(self, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
+        """The probability of each candidate; None when some are no probabilities."""
+        column = {channel: index for index, channel in enumerate(case.channels)}
+        grid = self.weighing.probabilities[self.place].tolist()
+        picked = [grid[self.line[position]][column[channel]] for position, channel in eligible]
+        if all(0.0 <= value <= 1.0 for value in picked):
+            return picked
+        log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
+        return None
+
+    def reasons(self, case: Case, position: int, channel: str) -> Sequence[Any]:
+        """Why this offer on this channel."""
+        told: Sequence[Any] = self.weighing.reasons(self.place, self.line[position], case.channels.index(channel), 3)
+        return told
 
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:

@@ -21,7 +21,7 @@ HEADLINES = {
     "churn": ("auc", "area under the ROC curve", "recency"),
     "winback": ("auc", "area under the ROC curve", "recency"),
     "send-time": ("order_in_best_band", "orders in the three hours named best", "overall_best_hours"),
-    "next-offer": ("ndcg@10", "nDCG@10 of the next 14 days' purchases", "popularity"),
+    "next-offer": ("ndcg_at_10", "nDCG@10 of the next 14 days' purchases", "popularity"),
 }
 
 

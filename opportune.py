@@ -53,7 +53,10 @@ def _settings(**overrides: Any) -> Settings:
     from service.telemetry import silence_dependencies
 
     silence_dependencies()
-    return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    if settings.features_path is not None:  # before anything imports features, here and in child processes
+        os.environ["OPPORTUNE_FEATURES_FILE"] = str(settings.features_path)
+    return settings
 
 
 def _time(text: str | None, settings: Settings) -> datetime:
@@ -76,9 +79,9 @@ def demo(
     exit_: Annotated[bool, typer.Option("--exit", help="end after the report")] = False,
 ) -> None:
     """Load real data, train every model, serve, run a journey in a simulated world, and report."""
+    settings = _settings()
     from training.demo.run import run_demo
 
-    settings = _settings()
     run_demo(home=settings.home.absolute(), port=port, exit_after=exit_)
 
 
@@ -114,15 +117,25 @@ def requeue() -> None:
 
 
 @app.command()
+def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] = 200) -> None:
+    """Check the features that decisions were served against the event log; status 1 when one differs."""
+    settings = _settings()
+    from service.commands import skew_command
+
+    if not skew_command(settings, sample):
+        raise typer.Exit(1)
+
+
+@app.command()
 def features(
     as_of: AsOf = None,
     backfill: Annotated[int, typer.Option(help="also build the days before", min=0)] = 0,
     explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,
 ) -> None:
     """Build the feature tables and load the online store."""
+    settings = _settings()
     from service.commands import explain_feature, features_command
 
-    settings = _settings()
     if explain:
         explain_feature(settings, explain)
     else:
@@ -132,6 +145,7 @@ def features(
 @app.command()
 def train(models: Model, as_of: AsOf = None) -> None:
     """Train, log, register, and promote through the gate."""
+    settings = _settings()
     from service.commands import Progress, export_command
     from training.train import expand, say
     from training.train import train as train_models
@@ -140,7 +154,6 @@ def train(models: Model, as_of: AsOf = None) -> None:
         wanted = expand(models)
     except ValueError as unknown:
         raise typer.BadParameter(str(unknown)) from unknown
-    settings = _settings()
     moment = _time(as_of, settings)
     export_command(settings)
     bar = Progress()
@@ -153,34 +166,37 @@ def train(models: Model, as_of: AsOf = None) -> None:
 @app.command()
 def promote(model: str, version: Annotated[str, typer.Argument(show_default=False)]) -> None:
     """Make a registered version the champion, which serves within 10 s."""
+    settings = _settings()
     from training.tracking import promote as move
 
-    print(move(_settings().tracking_uri, model, version))
+    print(move(settings.tracking_uri, model, version))
 
 
 @app.command()
 def rollback(model: str) -> None:
     """Make the champion before this one the champion again."""
+    settings = _settings()
     from training.tracking import rollback as move
 
-    print(move(_settings().tracking_uri, model))
+    print(move(settings.tracking_uri, model))
 
 
 @app.command()
 def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scores.parquet")) -> None:
     """Write every customer's scores and ranked actions to Parquet."""
+    settings = _settings()
     from service.commands import score_command
 
-    score_command(_settings(), out)
+    score_command(settings, out)
 
 
 @app.command()
 def evaluate(policy: str) -> None:
     """Estimate from the decision log what another policy would have earned."""
+    settings = _settings()
     from service.commands import export_command
     from training.evaluate import evaluate as estimate
 
-    settings = _settings()
     export_command(settings)
     try:
         report = estimate(policy, settings.home.absolute(), settings.decisions.attribution_days)
@@ -198,25 +214,28 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="processes; shared state is safe with any number")] = 1,
 ) -> None:
     """Answer the API and the pages."""
+    settings = _settings(host=host, port=port)
     from service.serve import serve as run
 
-    run(_settings(host=host, port=port), workers)
+    run(settings, workers)
 
 
 @app.command()
 def worker() -> None:
     """Run the journeys: move what is due, send, retry."""
+    settings = _settings()
     from service.worker import run
 
-    run(_settings())
+    run(settings)
 
 
 @app.command()
 def doctor() -> None:
     """Check configuration, stores, models and freshness; say what to do."""
+    settings = _settings()
     from service.doctor import examine
 
-    sys.exit(examine(_settings()))
+    sys.exit(examine(settings))
 
 
 @keys.command("create")

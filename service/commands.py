@@ -16,6 +16,7 @@ from service.storage.database import Connection, Database
 from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
+    from features.declare import Feature
     from service.wiring import Parts
 
 _PATIENCE_S = 30.0
@@ -82,6 +83,17 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
             print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
 
 
+def skew_command(settings: Settings, sample: int) -> bool:
+    """Checks served features against the event log; False when a value differs."""
+    from service.decisions.check_skew import lines
+
+    with _parts(settings) as parts:
+        report = parts.skew.run(sample)
+    for line in lines(report):
+        print(line)
+    return not report["mismatches"]["values"]
+
+
 def requeue_command(settings: Settings) -> None:
     """Gives events that were set aside another try, from where they failed."""
     from service.events.inbox_store import quarantined, requeue
@@ -131,14 +143,22 @@ def explain_feature(settings: Settings, name: str) -> None:
 
     from features.catalogue import CATALOGUE
 
-    feature = CATALOGUE.feature(name)
+    try:
+        feature = CATALOGUE.feature(name)
+    except KeyError as unknown:
+        raise ValueError(unknown.args[0]) from unknown
     print(f"{feature.name}: {feature.description}")
     print(f"  unit: {feature.unit}; aggregate: {feature.aggregate}; says: {feature.sentence}")
+    print(f"  from: {_origin(feature)}")
     snapshots = sorted((settings.home.absolute() / "features").glob("as_of=*"))
     if not snapshots:
         print("  no feature table is built yet; run 'opportune features'")
         return
-    values = pl.read_parquet(snapshots[-1] / "*.parquet", columns=[name])[name]
+    table = pl.scan_parquet(snapshots[-1] / "*.parquet")
+    if name not in table.collect_schema().names():
+        print(f"  {snapshots[-1].name} was built before it was declared; run 'opportune features'")
+        return
+    values = table.select(name).collect()[name]
     known = values.drop_nulls().drop_nans().cast(pl.Float64)
     print(f"  {snapshots[-1].name}: {known.len():,} of {values.len():,} customers have it")
     if known.len():
@@ -146,6 +166,21 @@ def explain_feature(settings: Settings, name: str) -> None:
         shares = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
         marks = "  ".join(f"{share:.0%} {float(np.quantile(numbers, share)):.6g}" for share in shares)
         print(f"  {marks}; mean {float(numbers.mean()):.6g}")
+
+
+def _origin(feature: Feature) -> str:
+    """Which events and which column a feature is made of, over which window."""
+    if feature.of is not None:
+        return f"{feature.of[0]} divided by {feature.of[1]}"
+    parts = []
+    if feature.events is not None:
+        parts.append(f"events {', '.join(feature.events.verbs)}")
+        parts += [f"on {', '.join(feature.events.channels)}"] if feature.events.channels else []
+        parts += {True: ["by people"], False: ["by machines"]}.get(feature.events.human, [])  # type: ignore[arg-type]
+    if feature.column is not None:
+        parts.append(f"{'column' if feature.events is not None else 'trait'} {feature.column}")
+    parts.append("all time" if feature.window_days is None else f"the last {feature.window_days:g} days")
+    return ", ".join(parts)
 
 
 def export_command(settings: Settings) -> None:
@@ -269,6 +304,8 @@ def _make_features(parts: Parts) -> None:
                 parts.rebuild_features()
         except LostLease:
             time.sleep(0.5)
+    if left and not waiting:
+        bar.show("online features", 1.0)
     bar.end()
     if waiting:
         print(f"the features of {waiting:,} customers wait for the running service", file=sys.stderr)

@@ -155,6 +155,7 @@ class Settings(BaseSettings):
     content: Copy = Field(default_factory=Copy)
     pages: Pages = Field(default_factory=Pages)
     event_names: dict[str, str] = Field(default_factory=dict)
+    features_file: Path | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -191,6 +192,12 @@ class Settings(BaseSettings):
     def online_url(self) -> str:
         """Where packed feature rows live: Redis or Postgres by URL, else a SQLite file."""
         return self.online_store or self.database_url or str(self.home.absolute() / "online.db")
+
+    @property
+    def features_path(self) -> Path | None:
+        """The file of the installation's own features: `features_file`, else `features.toml` beside the settings."""
+        beside = config_file().with_name("features.toml")
+        return self.features_file.absolute() if self.features_file else beside.absolute() if beside.exists() else None
 
     @property
     def base_url(self) -> str:

@@ -31,6 +31,16 @@ LOOP_FAILURES = Counter(
     "opportune_loop_failures_total", "Failed passes of a background loop", ["loop"], registry=registry
 )
 LOOP_SEEN = Gauge("opportune_loop_last_pass_timestamp_seconds", "Last finished pass", ["loop"], registry=registry)
+SKEW_CHECKED = Gauge("opportune_skew_checked_decisions", "Decisions in the last check of features", registry=registry)
+SKEW_WRONG = Gauge("opportune_skew_mismatched_values", "Served values that the log does not give", registry=registry)
+SKEW_BEHIND = Gauge("opportune_skew_behind_decisions", "Decisions served from a row behind", registry=registry)
+SKEW_LAG = Gauge("opportune_skew_behind_worst_seconds", "The longest that a served row was behind", registry=registry)
+SKEW_AT = Gauge("opportune_skew_last_check_timestamp_seconds", "When features were last checked", registry=registry)
+FEATURE_NULLS = Gauge(
+    "opportune_feature_null_share", "Share of served rows without the feature", ["feature"], registry=registry
+)
+REBUILDS = Gauge("opportune_features_waiting", "Customers whose features wait to be made anew", registry=registry)
+QUARANTINED = Gauge("opportune_events_set_aside", "Events that were set aside", registry=registry)
 
 
 class JsonLines(logging.Formatter):

@@ -13,6 +13,7 @@ FILES = (
     "events.jsonl",
     "orders.csv",
     "mapping.toml",
+    "features.toml",
     "winback.yaml",
     "winback.experiment.json",
     "README.md",

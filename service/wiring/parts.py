@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
+from features.catalogue import SOURCE, VARIABLE
 from features.event_log import EventLog
 from features.rows import OnlineFeatures, open_online
 from models.registry import ServedModels
@@ -27,6 +28,7 @@ from service.customers.unsubscribe import Unsubscriber
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import Customer
+from service.decisions.check_skew import SkewCheck
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.events.apply_events import Applier
@@ -50,9 +52,11 @@ from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
 from service.storage.migrate import migrate
 from service.web.auth import Guard
+from service.wiring.data_watch import DataWatch
 
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
+_DATA_EVERY_S = 60.0
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -74,6 +78,7 @@ class Parts:
     lease: EventsLease
     join_histories: JoinHistories
     rebuild_features: RebuildFeatures
+    skew: SkewCheck
     events: EventsRunner
     events_loop: Loop
     unsubscriber: Unsubscriber
@@ -93,6 +98,7 @@ class Parts:
 
 def build(settings: Settings) -> Parts:
     """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
+    _check_features(settings)
     home = settings.home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     clock = clock_from(settings.clock)
@@ -180,6 +186,7 @@ def build(settings: Settings) -> Parts:
         lease=lease,
         join_histories=join_histories,
         rebuild_features=rebuild_features,
+        skew=SkewCheck(database, event_log, clock, store_name),
         events=events,
         events_loop=events_loop,
         unsubscriber=unsubscriber,
@@ -202,6 +209,13 @@ def build(settings: Settings) -> Parts:
     )
 
 
+def _check_features(settings: Settings) -> None:
+    """Features are declared when the process starts: from the file that the settings name, or this is a mistake."""
+    path = settings.features_path
+    if (None if path is None else str(path)) != SOURCE:
+        raise ValueError(f"the features of {path or SOURCE} are not those in use; set {VARIABLE}={path or ''}")
+
+
 def start_loops(parts: Parts) -> list[Loop]:
     """What the API does beside answering: apply events, take up moved model aliases."""
 
@@ -209,7 +223,12 @@ def start_loops(parts: Parts) -> list[Loop]:
         parts.models.refresh()
         return False
 
-    loops = [parts.events_loop, Loop("models", take_up_models, _MODELS_EVERY_S)]
+    watch = DataWatch(parts.database, parts.skew)
+    loops = [
+        parts.events_loop,
+        Loop("models", take_up_models, _MODELS_EVERY_S),
+        Loop("data", watch.run_pass, _DATA_EVERY_S),
+    ]
     for loop in loops:
         loop.start()
     return loops

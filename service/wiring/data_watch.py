@@ -1,0 +1,75 @@
+"""Watches over the data: checks served features once an hour, one process for all, and tells metrics in each."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import datetime, timedelta
+
+from service.clock import SystemClock
+from service.decisions.check_skew import SkewCheck
+from service.events.inbox_store import quarantined
+from service.events.rebuild_store import how_many_wait
+from service.storage.database import Database
+from service.storage.lease import release, take
+from service.telemetry import (
+    FEATURE_NULLS,
+    QUARANTINED,
+    REBUILDS,
+    SKEW_AT,
+    SKEW_BEHIND,
+    SKEW_CHECKED,
+    SKEW_LAG,
+    SKEW_WRONG,
+)
+
+EVERY = timedelta(hours=1)
+_LEASE = "skew"
+_LEASE_S = 900.0
+
+
+class DataWatch:
+    """`run_pass` is for a loop."""
+
+    def __init__(self, database: Database, skew: SkewCheck) -> None:
+        self._database = database
+        self._skew = skew
+        self._clock = SystemClock()
+        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    def run_pass(self) -> bool:
+        """One look; False: nothing more to do at once."""
+        if self._due():
+            self._check()
+        self._tell()
+        return False
+
+    def _due(self) -> bool:
+        last = self._skew.latest()
+        return last is None or self._clock.now() - datetime.fromisoformat(last["made_at"]) >= EVERY
+
+    def _check(self) -> None:
+        with self._database.write() as connection:
+            if not take(connection, _LEASE, self._holder, self._clock.now(), _LEASE_S):
+                return
+        try:
+            if self._due():  # it may have been done while this process waited for the lease
+                self._skew.run()
+        finally:
+            with self._database.write() as connection:
+                release(connection, _LEASE, self._holder)
+
+    def _tell(self) -> None:
+        with self._database.read() as connection:
+            REBUILDS.set(sum(how_many_wait(connection)))
+            QUARANTINED.set(quarantined(connection))
+        report = self._skew.latest()
+        if report is None:
+            return
+        SKEW_CHECKED.set(report["checked"]["decisions"])
+        SKEW_WRONG.set(report["mismatches"]["values"])
+        SKEW_BEHIND.set(report["behind"]["decisions"])
+        SKEW_LAG.set(report["behind"]["worst_seconds"])
+        SKEW_AT.set(datetime.fromisoformat(report["made_at"]).timestamp())
+        for name, share in report["nulls"].items():
+            FEATURE_NULLS.labels(name).set(share)

@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse
 from service.content import routes as content_routes
 from service.customers import routes as customer_routes
 from service.decisions import routes as decision_routes
+from service.decisions.check_skew import latest_report
 from service.events import routes as event_routes
 from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
@@ -25,7 +26,7 @@ from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import CountRequests, exposition, silence_dependencies
 from service.web import docs
-from service.web.middleware import Idempotent, LimitBody
+from service.web.middleware import Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
@@ -75,6 +76,7 @@ def create_app(parts: Parts) -> FastAPI:
     install_openapi(app)
     app.add_middleware(Idempotent, database=parts.database)
     app.add_middleware(LimitBody)
+    app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)
     return app
 
@@ -83,6 +85,7 @@ def _slices(parts: Parts, writer: InboxWriter) -> list[APIRouter]:
     """Every slice's routes."""
     return [
         event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
+        event_routes.report_routes(parts.database, parts.clock, parts.guard, {"skew": latest_report}),
         customer_routes.routes(
             parts.database,
             parts.clock,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from features.catalogue import CATALOGUE
 from features.vocabulary import NAMES
 from service.events.inbox_store import backlog, size
 from service.events.normalize import TYPES
@@ -25,8 +26,8 @@ ALSO_KNOWN = frozenset({"Resubscribed"})
 Counts = Mapping[Key, int]
 
 
-def read_report(connection: Connection, now: datetime, days: int, names: Collection[str] = ()) -> dict[str, Any]:
-    """What came in for the last `days` days of events. `names`: event names that an installation has declared."""
+def read_report(connection: Connection, now: datetime, days: int) -> dict[str, Any]:
+    """What came in for the last `days` days of events; refused lines and repeats in files, which have no day, too."""
     first = now.astimezone(UTC).date() - timedelta(days=days - 1)
     counts = read_counts(connection, first.isoformat())
     told = _by_kind(counts)
@@ -46,7 +47,7 @@ def read_report(connection: Connection, now: datetime, days: int, names: Collect
         "contacts": _contacts(notes),
         "machine": _machine(told["engagement"], told["machine"]),
         "by_day": _by_day(counts),
-        "by_event": _by_event(counts, events, {*NAMES, *TYPES, *ALSO_KNOWN, *names}),
+        "by_event": _by_event(counts, events, known_names()),
         "nulls": _nulls(told["null"], events),
         "quarantine": _quarantine(connection),
         "files": [_file(row) for row in latest_files(connection, _MOST)],
@@ -54,6 +55,12 @@ def read_report(connection: Connection, now: datetime, days: int, names: Collect
         "inbox": {"events": size(connection), "waiting": backlog(connection)[0]},
         "features": {"customers_waiting": waiting, "customers_failed": failed},
     }
+
+
+def known_names() -> set[str]:
+    """Event names and types that features read (a user's own features too) or that have another effect."""
+    declared = {verb for feature in CATALOGUE.features if feature.events for verb in feature.events.verbs}
+    return {*NAMES, *TYPES, *ALSO_KNOWN, *declared}
 
 
 def _by_kind(counts: Counts) -> defaultdict[str, defaultdict[str, int]]:

@@ -39,7 +39,7 @@ def decoded(raw: bytes, encoding: str | None, limit: int) -> bytes:
 def read_single(body: bytes, kind: str, rules: Rules, now: datetime) -> list[Row]:
     """The row of one message of the kind that the path names."""
     message = _parsed(body)
-    if message.get("type") not in {None, kind}:
+    if message.get("type") not in (None, kind):  # a tuple: what was sent may be a list, which no set can look up
         detail = f"is {str(message['type'])[:40]!r}, but the path says {kind!r}; leave it out or make them equal"
         raise BadRequest(f"type {detail}", [FieldError("type", detail)])
     message["type"] = kind
@@ -90,9 +90,9 @@ def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as wrong:
-        raise BadRequest(f"the body is no JSON ({wrong}); send a JSON object in UTF-8") from wrong
+        raise _bad_body(f"is no JSON ({wrong}); send a JSON object in UTF-8") from wrong
     if type(value) is not dict:
-        raise BadRequest("the body is no JSON object; send an object")
+        raise _bad_body("is no JSON object; send an object")
     return value
 
 
@@ -115,12 +115,16 @@ def _inflated(raw: bytes, limit: int) -> bytes:
     try:
         body = inflate.decompress(raw, limit + 1)
     except zlib.error as wrong:
-        raise BadRequest("the body is no gzip stream, though Content-Encoding says so") from wrong
+        raise _bad_body("is no gzip stream, though Content-Encoding says so") from wrong
     if len(body) > limit:
         raise _too_large(limit)
     if not inflate.eof:
-        raise BadRequest("the gzip stream ends too early; send it whole")
+        raise _bad_body("is a gzip stream that ends too early; send it whole")
     return body
+
+
+def _bad_body(detail: str) -> BadRequest:
+    return BadRequest(f"the body {detail}", [FieldError("body", detail)])
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+import orjson
+from fastapi import APIRouter, Query, Request, Response
 
 from service.clock import Clock
 from service.errors import TooLarge
 from service.events.inbox_writer import InboxWriter
 from service.events.normalize import TYPES, Row, Rules
+from service.events.read_report import MOST_DAYS, read_report
 from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, read_batch, read_single
 from service.events.schemas import ANSWERS, BATCH_BODY, message_body
+from service.storage.database import Connection, Database
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
 _SUCCESS = b'{"success":true}'
+Section = Callable[[Connection], Any]
 _INLINE = 64 * 1024
 """A body up to this size is read on the event loop (under a few ms), a larger one in a thread."""
 
@@ -65,6 +70,24 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
     )
     async def post_batch(request: Request) -> Response:
         return await take(request, MAX_BATCH, lambda body: read_batch(body, rules, clock.now()))
+
+    return router
+
+
+def report_routes(database: Database, clock: Clock, guard: Guard, sections: Mapping[str, Section]) -> APIRouter:
+    """`GET /v1/data-report`. `sections` are other slices' parts of the report, by name."""
+    router = APIRouter(prefix="/v1", tags=["events"])
+
+    def report(days: int) -> bytes:
+        with database.read() as connection:
+            told = read_report(connection, clock.now(), days)
+            told |= {name: section(connection) for name, section in sections.items()}
+        return orjson.dumps(told, option=orjson.OPT_UTC_Z)
+
+    @router.get("/data-report", summary="What came in, and of what quality", dependencies=[guard.needs("review")])
+    async def get_report(days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = 30) -> Response:
+        """Counts by event and day, late and repeated ones, nulls, machines' share, contacts, quarantine, files."""
+        return Response(await in_thread(report, days), media_type="application/json")
 
     return router
 

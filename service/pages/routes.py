@@ -24,6 +24,7 @@ from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
 from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view
+from service.pages.data_page import data_view
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
 from service.pages.review_page import NOTICES, edit_view, preview_document, review_view
@@ -305,6 +306,12 @@ def _add_reading(router: APIRouter, pages: _Pages) -> None:
         lambda _: {"experiments": experiments_view(sources.database, sources.clock.now())},
     )
     reading("/models", "models.html", "/models", lambda _: models_view(sources.models, sources.home))
+    reading(
+        "/data",
+        "data.html",
+        "/data",
+        lambda r: data_view(sources.database, sources.clock.now(), r.query_params.get("days", "")),
+    )
     reading(
         "/customers/{customer_id:path}",
         "customer.html",

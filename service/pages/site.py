@@ -24,6 +24,7 @@ PAGES = (
     ("/journeys", "Journeys"),
     ("/experiments", "Experiments"),
     ("/models", "Models"),
+    ("/data", "Data"),
 )
 VERSION = "0.1.0"
 HEADERS = {

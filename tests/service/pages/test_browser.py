@@ -24,7 +24,7 @@ ARGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATHS = ["/", "/review", "/customers", "/customers/c1", "/offers", "/journeys", "/experiments", "/models"]
+PATHS = ["/", "/review", "/customers", "/customers/c1", "/offers", "/journeys", "/experiments", "/models", "/data"]
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,7 @@ from service.pages.sign_in import COOKIE, is_loopback, local_path
 from tests.fakes.demo_report import DEMO_REPORT
 from tests.service.pages.conftest import House, fill, make_house
 
-PATHS = ["/", "/review", "/customers", "/offers", "/journeys", "/experiments", "/models"]
+PATHS = ["/", "/review", "/customers", "/offers", "/journeys", "/experiments", "/models", "/data"]
 
 
 def hidden(page: str, name: str, variant_id: str = "") -> str:

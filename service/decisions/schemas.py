@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from math import isfinite
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.errors import BadRequest, FieldError
-from service.offers.schemas import Channel, UtcInstant, Word, identifier, plain_text
+from service.offers.schemas import Channel, UtcInstant, Word, identifier
+from service.web.json_values import plain_json
 from service.web.problems import invalid_from
 
 MAX_TOP_K = 100
 MAX_BATCH = 1_000
-MAX_CONTEXT_BYTES = 32_768
 _MAX_ID_BYTES = 1_024
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,38 +23,10 @@ def customer_id(text: str) -> str:
     """An id in any script, as events write it (NFC)."""
     if text.isascii() and text.isprintable() and text == text.strip():
         return text
-    return unicodedata.normalize("NFC", identifier(text))
-
-
-def plain_json(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuses what JSON cannot say, control characters, and too much of it."""
-    _check(value)
-    try:
-        size = len(orjson.dumps(value))
-    except (orjson.JSONEncodeError, RecursionError):
-        raise ValueError("cannot be written as JSON") from None
-    if size > MAX_CONTEXT_BYTES:
-        raise ValueError(f"is larger than {MAX_CONTEXT_BYTES:,} bytes; send only what rules and copy use")
-    return value
-
-
-def _check(value: Any, depth: int = 0) -> None:
-    if depth > 20:
-        raise ValueError("is nested deeper than 20 levels; flatten it")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            plain_text(key)
-            _check(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check(inner, depth + 1)
-    elif isinstance(value, str):
-        if not (value.isascii() and value.isprintable()):
-            plain_text(value)
-    elif isinstance(value, float) and not isfinite(value):
-        raise ValueError("holds NaN or infinity; leave the value out")
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError("holds a whole number beyond 64 bits; send it as text")
+    normal = unicodedata.normalize("NFC", identifier(text))
+    if len(normal.encode()) > _MAX_ID_BYTES:
+        raise ValueError(f"is longer than {_MAX_ID_BYTES:,} bytes; send a shorter id")
+    return normal
 
 
 class DecisionIn(BaseModel):

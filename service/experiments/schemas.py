@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+from service.offers.schemas import UtcInstant
+from service.web.json_values import plain_json
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -20,7 +31,7 @@ class VariantIn(Shape):
 
     key: Key
     weight: float = Field(1.0, ge=0, le=1_000_000)
-    value: JsonValue = None
+    value: Annotated[JsonValue, AfterValidator(plain_json)] = None
     description: str | None = Field(None, max_length=2000)
 
 
@@ -93,8 +104,8 @@ class ExperimentIn(Shape):
     tuning: float = Field(5000, ge=10, le=1e9, description="subjects at which the interval is tightest")
     exposed_by: Literal["use", "any_evaluation", "event"] = "use"
     ship: Key | None = None
-    starts_at: AwareDatetime | None = None
-    ends_at: AwareDatetime | None = None
+    starts_at: UtcInstant | None = None
+    ends_at: UtcInstant | None = None
 
     @model_validator(mode="before")
     @classmethod

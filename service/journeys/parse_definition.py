@@ -77,17 +77,21 @@ for _tag, _pattern, _first in (
 def read_text(text: bytes, content_type: str) -> Any:
     """The document in a body: YAML where the content type says so, else JSON. `BadRequest` names the place."""
     if len(text) > MAX_BYTES:
-        raise BadRequest(f"a journey is at most {MAX_BYTES // 1024} KiB; this one has {len(text):,} bytes")
+        raise _bad_body(f"has {len(text):,} bytes; a journey is at most {MAX_BYTES // 1024} KiB")
     if "yaml" not in content_type.lower():
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError as fault:
             hint = "" if "json" in content_type.lower() else "; for YAML send 'Content-Type: application/yaml'"
-            raise BadRequest(f"the body is not JSON: {fault}{hint}") from None
+            raise _bad_body(f"is not JSON: {fault}{hint}") from None
     try:
         return yaml.load(text, _PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
-        raise BadRequest(f"the body is not YAML that can be read: {' '.join(str(fault).split())[:300]}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:  # ValueError: not UTF-8, or a number of 5,000 digits
+        raise _bad_body(f"is not YAML that can be read: {' '.join(str(fault).split())[:300]}") from None
+
+
+def _bad_body(detail: str) -> BadRequest:
+    return BadRequest(f"the body {detail}", [FieldError("body", detail)])
 
 
 def parse_journey(document: Any, journey_id: str) -> tuple[Journey, dict[str, Any]]:

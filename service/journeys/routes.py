@@ -33,6 +33,7 @@ from service.web.threads import in_thread
 
 JourneyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The journey's id")]
 TaskKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _READ = ("review", "decide")
 
 
@@ -117,7 +118,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         return _json({"journeys": with_status})
 
     @router.get("/{journey_id}", dependencies=[guard.needs(*_READ)], responses={404: {}})
-    async def get_one(journey_id: JourneyId, version: Annotated[int | None, Query(ge=1)] = None) -> Response:
+    async def get_one(journey_id: JourneyId, version: Version = None) -> Response:
         """One journey: its newest version, or the one asked for."""
         return _json(await in_thread(_read, database, get_journey, journey_id, version))
 
@@ -196,7 +197,7 @@ def _figures(database: Database, guard: Guard, definitions: Definitions) -> APIR
             return read_stats(connection, row, journey, version)
 
     @router.get("/stats", dependencies=[guard.needs(*_READ)], responses={404: {}})
-    async def get_stats(journey_id: JourneyId, version: Annotated[int | None, Query(ge=1)] = None) -> Response:
+    async def get_stats(journey_id: JourneyId, version: Version = None) -> Response:
         """Per step: entered, waiting, sent, opened, clicked, converted, failed, stuck, first and last run."""
         return _json(await in_thread(read, journey_id, version))
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from service.decisions.schemas import customer_id, plain_json
+from service.decisions.schemas import customer_id
 from service.journeys.durations import parse_duration
-from service.offers.schemas import plain_text
+from service.web.json_values import plain_json, plain_text
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

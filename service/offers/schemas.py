@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -11,18 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from service.offers.cel import ExpressionError, compile_expression
+from service.web.json_values import plain_text
 
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 MAX_BULK = 10_000
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
-
-
-def plain_text(text: str) -> str:
-    """Refuses control characters (tab and line breaks are fine) and broken surrogates."""
-    for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
-            raise ValueError(f"contains the control character U+{ord(character):04X}; remove it")
-    return text
 
 
 def identifier(text: str) -> str:

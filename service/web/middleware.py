@@ -1,4 +1,4 @@
-"""What stands before every route: a limit on bodies, and `Idempotency-Key`. Plain ASGI, a few µs a request."""
+"""What stands before every route: limits on bodies and addresses, `Idempotency-Key`. Plain ASGI, a few µs a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from service.clock import SystemClock
-from service.errors import BadRequest, Conflict, Invalid, Problem, TooLarge
+from service.errors import BadRequest, Conflict, FieldError, Invalid, Problem, TooLarge
 from service.storage.database import Database
 from service.storage.idempotency_store import Earlier, begin, finish, forget
 from service.web.auth import hash_key, presented_key
@@ -64,6 +64,20 @@ class LimitBody:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self.max_body:,} bytes; send it in parts")
+
+
+class PlainAddress:
+    """Refuses an address with U+0000, which no database can look up, with 400."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope.get("query_string", b"")):
+            detail = "contains the control character U+0000; remove it"
+            await _answer(send, BadRequest(f"the address {detail}", [FieldError("address", detail)]))
+            return
+        await self.app(scope, receive, send)
 
 
 class Idempotent:

@@ -105,7 +105,7 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
     sends = "requestBody" in operation
     named = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
     yield from (401, 403, 503)
-    if sends or method == "post":
+    if sends or named:
         yield 400
     if "{" in path:
         yield 404

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from features.row_stores import StoreAway
-from service.errors import FieldError, Invalid, Problem, Unavailable
+from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -89,9 +89,12 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     async def on_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400 and "parsing the body" in str(error.detail):  # FastAPI's words for any such fault
+            detail = "cannot be read; send JSON in UTF-8, nested less deeply than 1,000 levels"
+            return problem_response(BadRequest(f"the body {detail}", [FieldError("body", detail)]))
         problem = Problem(str(error.detail))
         problem.status, problem.title = error.status_code, str(error.detail)
-        problem.type = {404: "urn:opportune:not-found", 405: "urn:opportune:method-not-allowed"}.get(
+        problem.type = {400: BadRequest.type, 404: NotFound.type, 405: "urn:opportune:method-not-allowed"}.get(
             error.status_code, "about:blank"
         )
         response = problem_response(problem)

@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from features.build import hours
 from features.catalogue import CATALOGUE
-from features.facts import category_names, facts_of
+from features.facts import gather_facts
 from features.plan import GRID_CHANNELS, plan_of
 from models.send_time import HOURS
 
@@ -111,7 +111,7 @@ def moments(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
 def _marked(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
     """Events with verb, channel, is_machine and local hour, as features see them."""
     plan = plan_of(CATALOGUE)
-    facts, _ = facts_of(events, customers, plan, category_names(events))
+    facts = gather_facts(events, customers, plan).facts
     codes = np.unique(facts.code)
     parts = [plan.vocabulary.parts(int(code)) for code in codes]
     meaning = pl.DataFrame(

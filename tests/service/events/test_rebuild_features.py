@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,9 @@ class House:
 
 
 @pytest.fixture
-def house(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setattr(read_files, "CHUNK_ROWS", 10)
-    yield House(database, tmp_path)
+    return House(database, tmp_path)
 
 
 def order(number: int, customer: str) -> dict[str, Any]:

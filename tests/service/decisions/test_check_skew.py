@@ -1,0 +1,163 @@
+"""Served features against the event log: equal, or told what differs, what was behind, what cannot be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from features.rows import CustomerRow
+from service.commands import skew_command
+from service.decisions.schemas import DecisionIn
+from service.events.inbox_store import add_events
+from service.events.ingest_files import FileIngest
+from service.events.normalize import normalize
+from service.settings import Settings
+from service.telemetry import exposition
+from service.wiring import Parts, build
+from service.wiring.data_watch import DataWatch
+
+
+class House:
+    """A whole service without its loops, on a simulated clock."""
+
+    def __init__(self, home: Path) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.clock = home.with_name("now")
+        self.clock.write_text(self.now.isoformat())
+        self.settings = Settings(home=home, clock=f"file:{self.clock}")
+        self.parts: Parts = build(self.settings)
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.clock.write_text(self.now.isoformat())
+
+    def send(self, number: int, customer: str, apply: bool = True) -> None:
+        message = {"type": "track", "event": "Order Completed", "userId": customer, "messageId": f"m{number}",
+                   "properties": {"revenue": number, "order_id": str(number)}}  # fmt: skip
+        with self.parts.database.write() as connection:
+            add_events(connection, [normalize(message, self.parts.rules, self.parts.clock.now())], self.now)
+        if apply:
+            self.settle()
+        self.forward(5)
+
+    def settle(self) -> None:
+        while self.parts.events.run_pass():
+            pass
+
+    def decide(self, customer: str, **fields: Any) -> str:
+        [made] = self.parts.decider.decide_many([DecisionIn(customer_id=customer, placement="p", **fields)])
+        self.forward(5)
+        return str(made["decision_id"])
+
+    def check(self) -> dict[str, Any]:
+        return self.parts.skew.run()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "home")
+    made.settle()
+    made.forward(5)
+    yield made
+    made.parts.close()
+
+
+def test_what_was_served_is_what_the_log_gives(house: House) -> None:
+    for number in range(6):
+        house.send(number, f"c{number % 2}")
+        house.decide(f"c{number % 2}")
+        if number == 3:
+            house.parts.events.finish()  # some events stand in the log, some still in the inbox
+    house.decide("nobody")
+    report = house.check()
+    assert report["checked"]["decisions"] == 6
+    assert report["checked"]["values"] > 6 * 60
+    assert report["mismatches"] == {"decisions": 0, "values": 0, "by_feature": {}, "examples": []}
+    assert report["behind"] == {"decisions": 0, "worst_seconds": 0.0}
+    assert report["skipped"] == {"without_features": 1}
+    assert report["nulls"]["orders_30d"] == 0
+    assert skew_command(house.settings, 10)
+
+
+def test_a_value_that_differs_is_named(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.send(1, "c1")
+    original = house.parts.online.read
+
+    def wrong(ids: Any, at: datetime) -> list[CustomerRow | None]:
+        rows = original(ids, at)
+        return [row and replace(row, values={**row.values, "orders_30d": 7.0}) for row in rows]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.parts.online), "read", lambda _, ids, at: wrong(ids, at))
+        decision = house.decide("c1")
+    found = house.check()["mismatches"]
+    assert (found["decisions"], found["by_feature"]) == (1, {"orders_30d": 1})
+    example = {"decision_id": decision, "feature": "orders_30d", "served": 7.0, "computed": 1.0}
+    assert found["examples"] == [example]
+    assert not skew_command(house.settings, 10)
+
+
+def test_a_row_that_lacked_the_newest_events_is_behind_not_wrong(house: House) -> None:
+    house.send(1, "c1")
+    house.send(2, "c1", apply=False)
+    house.decide("c1")
+    house.settle()
+    report = house.check()
+    assert report["mismatches"]["values"] == 0
+    assert report["behind"] == {"decisions": 1, "worst_seconds": 5.0}
+
+
+def test_an_event_known_only_later_changes_nothing(house: House) -> None:
+    house.send(1, "c1")
+    house.decide("c1")
+    house.send(2, "c1")
+    assert house.check()["mismatches"]["values"] == 0
+
+
+def test_decisions_before_an_import_cannot_be_made_again(house: House, tmp_path: Path) -> None:
+    house.send(1, "c1")
+    house.decide("c1")
+    path = tmp_path / "old.jsonl"
+    message = {"type": "track", "event": "Order Completed", "userId": "c1", "timestamp": "2026-02-01T00:00:00Z"}
+    path.write_bytes(orjson.dumps({**message, "messageId": "old"}))
+    parts = house.parts
+    FileIngest(parts.database, parts.event_log, parts.clock, parts.rules).ingest([path])
+    house.forward(1)
+    assert house.check()["skipped"] == {"history_changed": 1}  # it waits
+    house.settle()
+    house.forward(1)
+    assert house.check()["skipped"] == {"history_changed": 1}  # it was made anew
+    house.decide("c1")
+    report = house.check()
+    assert (report["checked"]["decisions"], report["mismatches"]["values"]) == (1, 0)
+
+
+def test_decisions_for_another_time_are_left_out(house: House) -> None:
+    house.send(1, "c1")
+    house.decide("c1", at=house.now - timedelta(seconds=1))
+    assert house.check()["skipped"] == {"asked_for_another_time": 1}
+
+
+def test_the_service_checks_by_itself_and_tells_metrics(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = DataWatch(house.parts.database, house.parts.skew)
+    watch.run_pass()
+    assert house.parts.skew.latest() is None
+    house.send(1, "c1")
+    house.decide("c1")
+    watch.run_pass()
+    first = house.parts.skew.latest()
+    assert first is not None
+    assert first["checked"]["decisions"] == 1
+    text = exposition().decode()
+    assert "opportune_skew_checked_decisions 1.0" in text
+    assert "opportune_skew_mismatched_values 0.0" in text
+    assert 'opportune_feature_null_share{feature="orders_30d"} 0.0' in text
+    house.decide("c1")
+    watch.run_pass()
+    assert house.parts.skew.latest() == first  # an hour has not gone by

@@ -191,7 +191,9 @@ def _log_pairs(
     for number in np.unique(which):
         here = which == number
         only = [int(number)]
-        one = OfferTable(table.index[only], table.weight[only], table.static[only], table.vectors[only])
+        one = OfferTable(
+            table.index[only], table.weight[only], table.static[only], table.vectors[only], table.units[only]
+        )
         mine = type(customers)(customers.values[here], customers.affinity[here], customers.known[here])
         result[here] = pair_features(mine, one, known)[:, 0]
     return result

@@ -15,6 +15,8 @@ from service.content import routes as content_routes
 from service.customers import routes as customer_routes
 from service.decisions import routes as decision_routes
 from service.decisions.check_skew import latest_report
+from service.decisions.fast_route import FastDecisions
+from service.decisions.together import Together
 from service.events import routes as event_routes
 from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
@@ -68,12 +70,14 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    for router in _slices(parts, writer):
+    together = Together(parts.decider)
+    for router in _slices(parts, writer, together):
         app.include_router(router)
     app.include_router(_pages(parts))
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
     install_openapi(app)
+    app.add_middleware(FastDecisions, together=together, guard=parts.guard)
     app.add_middleware(Idempotent, database=parts.database)
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
@@ -81,7 +85,7 @@ def create_app(parts: Parts) -> FastAPI:
     return app
 
 
-def _slices(parts: Parts, writer: InboxWriter) -> list[APIRouter]:
+def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRouter]:
     """Every slice's routes."""
     return [
         event_routes.routes(writer, parts.rules, parts.clock, parts.guard),
@@ -96,7 +100,7 @@ def _slices(parts: Parts, writer: InboxWriter) -> list[APIRouter]:
             parts.unsubscriber,
         ),
         offer_routes.routes(parts.database, parts.clock, parts.guard),
-        decision_routes.routes(parts.decider, parts.decisions, parts.guard),
+        decision_routes.routes(parts.decider, parts.decisions, parts.guard, together),
         content_routes.routes(parts.desk, parts.guard),
         journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
         experiment_routes.routes(parts.database, parts.clock, parts.guard),

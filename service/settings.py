@@ -79,6 +79,7 @@ class Decisions(Section):
     reservation_hours: float = Field(48.0, gt=0)
     attribution_days: float = Field(14.0, gt=0)
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
+    durable: bool = True
     seed: str = "opportune"
 
 

@@ -23,7 +23,7 @@ from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer
-from service.errors import Unavailable
+from service.errors import Problem, Unavailable
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
@@ -74,6 +74,7 @@ class Decider:
         self._clock = clock
         self._content = choose_content
         self._locale = settings.default_locale
+        self._durable = settings.decisions.durable
         self._keep = timedelta(hours=settings.decisions.reservation_hours)
 
     def decide(self, request: DecisionIn) -> dict[str, Any]:
@@ -91,6 +92,42 @@ class Decider:
         for start in range(0, len(requests), CHUNK):
             answers += self._decide(requests[start : start + CHUNK], start)
         return answers
+
+    def decide_each(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any] | Exception]:
+        """Decisions that do not know of each other, made together: one that fails fails alone, with its reason."""
+        now = self._clock.now()
+        answers: dict[int, dict[str, Any] | Exception] = {}
+        waiting = list(range(len(requests)))
+        for _ in range(ATTEMPTS):
+            try:
+                self._attempt(requests, waiting, answers, now)
+            except Exception as failure:  # one may be the cause: the others are decided without it
+                if len(waiting) == 1:
+                    answers[waiting[0]] = failure
+                for index in waiting if len(waiting) > 1 else ():
+                    answers[index] = self.decide_each([requests[index]])[0]
+            waiting = [index for index in waiting if index not in answers]
+            if not waiting:
+                break
+        taken = Unavailable("others took every place that was chosen; try again")
+        return [answers.get(index, taken) for index in range(len(requests))]
+
+    def _attempt(
+        self,
+        requests: Sequence[DecisionIn],
+        waiting: Sequence[int],
+        answers: dict[int, dict[str, Any] | Exception],
+        now: datetime,
+    ) -> None:
+        """Answers those whose reservations fit, and those that ask for what is not there."""
+        wrong: dict[int, Problem] = {}
+        drafts = self.draft([requests[index] for index in waiting], now, refused=wrong)
+        late = self._write(drafts, now)
+        answers.update((waiting[place], problem) for place, problem in wrong.items())
+        right = [index for place, index in enumerate(waiting) if place not in wrong]
+        answers.update(
+            (index, answer(draft)) for index, draft in zip(right, drafts, strict=True) if draft.decision_id not in late
+        )
 
     def _once(self, requests: Sequence[DecisionIn], keys: Sequence[str]) -> list[dict[str, Any]]:
         ids = [xxhash.xxh3_128_hexdigest(key.encode()) for key in keys]
@@ -130,9 +167,10 @@ class Decider:
         first: int | None = None,
         ids: Sequence[str] | None = None,
         words: bool = True,
+        refused: dict[int, Problem] | None = None,
     ) -> list[Draft]:
         """Complete decisions, not yet written; without `words`, actions have no content. The rest: see `gather`."""
-        drafts = gather(self.sources, requests, now, first, ids)
+        drafts = gather(self.sources, requests, now, first, ids, refused)
         scorer = Scorer(self.sources.models, self._rates)
         scorer.score(drafts)
         for draft in drafts:
@@ -184,7 +222,7 @@ class Decider:
             return set()
         lines = {draft.decision_id: list(self._lines(draft)) for draft in lasting}
         reserving = [draft for draft in lasting if lines[draft.decision_id]]
-        with self.sources.database.write() as connection:
+        with self.sources.database.write(self._durable) as connection:
             refused = self._admit(connection, reserving, lines, now)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
             add_decisions(connection, [pack(draft) for draft in admitted])

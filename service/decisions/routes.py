@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import BatchIn, DecisionIn, parse
+from service.decisions.together import Together
 from service.offers.schemas import identifier
 from service.web.auth import Guard
 from service.web.threads import in_thread
@@ -18,15 +19,16 @@ from service.web.threads import in_thread
 DecisionId = Annotated[str, Path(min_length=1, max_length=100), AfterValidator(identifier)]
 
 
-def routes(decider: Decider, reader: DecisionReader, guard: Guard) -> APIRouter:
+def routes(decider: Decider, reader: DecisionReader, guard: Guard, together: Together | None = None) -> APIRouter:
     """`POST /v1/decisions[/batch]`, `GET /v1/decisions/{id}`, `POST /v1/decisions/{id}/replay`."""
     router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
+    deciding = together or Together(decider)
     may_decide, may_read = guard.needs("decide"), guard.needs("decide", "review")
 
     @router.post("", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn))
     async def decide(request: Request) -> Response:
         asked = parse(DecisionIn, await request.body())
-        return _answer(await in_thread(decider.decide, asked))
+        return Response(await deciding.decide(asked), media_type="application/json")
 
     @router.post("/batch", summary="Decide for many", dependencies=[may_decide], openapi_extra=_takes(BatchIn))
     async def decide_batch(request: Request) -> Response:

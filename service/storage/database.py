@@ -102,11 +102,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A connection whose transaction commits at the end, or rolls back when the block raises."""
+    def write(self, durable: bool = True) -> Iterator[Connection]:
+        """A connection whose transaction commits at the end, or rolls back when the block raises.
+
+        Not `durable`: the commit does not wait for the disk. A crash of the process loses nothing, one of the machine
+        the last moments; the database stays whole.
+        """
         with telling_outages(), self._writer, self.engine.connect() as connection:
-            immediate = connection.execution_options(immediate=True)
+            immediate = connection.execution_options(immediate=True, durable=durable)
             with immediate.begin():
+                if not (durable or self.is_sqlite):
+                    immediate.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield immediate
 
     def create_tables(self) -> None:
@@ -131,7 +137,12 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
+    options = connection.get_execution_options()
+    immediate = options.get("immediate", False)
+    if immediate and connection.info.get("durable", True) != options.get("durable", True):
+        connection.info["durable"] = options.get("durable", True)
+        level = "FULL" if connection.info["durable"] else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous={level}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 

@@ -65,7 +65,7 @@ def main() -> int:
 def _measure(home: Path, key: str, scratch: Path, seconds: int, connections: int) -> list[Figures]:
     found = []
     settings = {"OPPORTUNE_HOME": str(home), "OPPORTUNE_CONFIG": str(home / "opportune.toml")}
-    for name, more in (("decisions", {}),):
+    for name, more in (("decisions", {}), ("decisions, durable = false", {"OPPORTUNE_DECISIONS__DURABLE": "false"})):
         with _server("service.main:app_from_settings", settings | more, "/health/live") as (port, process):
             found.append(_load(name, port, process, key, "/v1/decisions", seconds, connections))
             answer = _ask(port, key)

@@ -1,0 +1,127 @@
+"""Requests that wait together are decided together: same answers, caps hold, and one that is wrong fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from fastapi import FastAPI
+
+from service.decisions.fast_route import FastDecisions
+from service.decisions.read_decision import DecisionReader
+from service.decisions.routes import routes
+from service.decisions.schemas import DecisionIn
+from service.decisions.together import Together
+from service.errors import Invalid
+from service.storage.database import Database
+from service.web.auth import Guard, create_key
+from service.web.problems import install_problem_handlers
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    desk = Desk(database, settings(caps=[{"max": 3, "per_days": 7}]))
+    desk.put(a={}, b={"caps": [{"max": 5, "per_days": 1, "per": "everyone"}]})
+    desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.9})
+    return desk
+
+
+async def _all(together: Together, requests: list[DecisionIn]) -> list[Any]:
+    return await asyncio.gather(*(together.decide(request) for request in requests), return_exceptions=True)
+
+
+async def test_a_cap_holds_however_many_ask_at_once(desk: Desk) -> None:
+    together = Together(desk.decider, most=7, lanes=2)
+    told = await _all(together, [DecisionIn(customer_id="one", top_k=1) for _ in range(64)])
+    sent = [answer for answer in map(orjson.loads, told) if answer["actions"]]
+    assert len(sent) == 3
+    others = await _all(together, [DecisionIn(customer_id=f"c{n}", top_k=1, offers=["b"]) for n in range(40)])
+    assert sum(len(orjson.loads(answer)["actions"]) for answer in others) <= 5
+    together.close()
+
+
+async def test_one_that_is_wrong_fails_alone(desk: Desk) -> None:
+    together = Together(desk.decider, lanes=1)
+    requests = [DecisionIn(customer_id=f"c{n}", offers=["gone"] if n % 5 == 0 else None) for n in range(20)]
+    told = await _all(together, requests)
+    assert [isinstance(answer, Invalid) for answer in told] == [n % 5 == 0 for n in range(20)]
+    assert len({orjson.loads(answer)["decision_id"] for answer in told if isinstance(answer, bytes)}) == 16
+    together.close()
+
+
+async def test_one_that_breaks_does_not_break_the_others(desk: Desk) -> None:
+    read = desk.people.read
+
+    def broken(connection: Any, ids: Any) -> Any:
+        if "c3" in ids:
+            raise RuntimeError("a row that cannot be read")
+        return read(connection, ids)
+
+    desk.people.read = broken  # type: ignore[method-assign]
+    together = Together(desk.decider, lanes=1)
+    told = await _all(together, [DecisionIn(customer_id=f"c{n}") for n in range(8)])
+    assert [isinstance(answer, RuntimeError) for answer in told] == [n == 3 for n in range(8)]
+    together.close()
+
+
+async def test_decided_together_is_replayed_alone(desk: Desk) -> None:
+    desk.rows.add("c1", orders_90d=3.0)
+    together = Together(desk.decider, lanes=1)
+    told = await _all(together, [DecisionIn(customer_id=f"c{n}") for n in range(9)])
+    reader = DecisionReader(desk.database, desk.served)
+    assert all(reader.replay(orjson.loads(answer)["decision_id"])["equal"] for answer in told)
+    together.close()
+
+
+BODIES: list[Any] = [
+    b'{"customer_id":"c1"}',
+    b'{"customer_id":"c1","offers":["gone"]}',
+    b'{"customer_id":"c1","top_k":0}',
+    b'{"customer_id":"c1","surprise":1}',
+    b'{"customer_id":"c1","context":{"a":NaN}}',
+    b"not json",
+    b"",
+    b"[]",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("key", ["right", "wrong", "none", "ingest"])
+async def test_the_fast_way_answers_as_the_route_does(desk: Desk, body: bytes, key: str) -> None:
+    database, guard = desk.database, Guard(desk.database)
+    keys = {"right": create_key(database, ("decide",), "", NOON), "ingest": create_key(database, ("ingest",), "", NOON)}
+    together = Together(desk.decider)
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(desk.decider, DecisionReader(database, desk.served), guard, together))
+    headers = {} if key == "none" else {"authorization": f"Bearer {keys.get(key, 'op_x')}"}
+    told = []
+    for one in (app, FastDecisions(app, together, guard)):  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(one)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+            answer = await client.post("/v1/decisions", content=body)
+        content = answer.json()
+        content.pop("decision_id", None)
+        kept = {name: answer.headers.get(name) for name in ("content-type", "www-authenticate")}
+        told.append((answer.status_code, kept, sorted(content), content.get("errors"), content.get("detail")))
+    assert told[0] == told[1]
+    together.close()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_an_answer_is_on_record_whether_it_waits_for_the_disk_or_not(tmp_path: Path, durable: bool) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    desk = Desk(database, settings(durable=durable))
+    desk.put(a={})
+    decided = desk.decider.decide(DecisionIn(customer_id="c"))
+    assert DecisionReader(database, desk.served).read(decided["decision_id"])["customer_id"] == "c"
+    with database.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2

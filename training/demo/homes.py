@@ -44,6 +44,11 @@ random = 0.0
 business_as_usual = 0.0
 holdout = 0.0
 
+# There are 43 candidates: the usual floor of 1% each would leave 43% to chance.
+[decisions]
+exploration = 60.0
+floor = 0.002
+
 [[decisions.caps]]
 max = 3
 per_days = 7

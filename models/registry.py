@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -139,7 +140,10 @@ def sync_forever(
                 again = any(entry["again"] for entry in _read_json(folder / SYNC_FILE).get("refused", {}).values())
                 seen = None if again else now
         except Exception as trouble:  # the registry may be down for hours; what is served goes on
-            _note(folder, f"cannot read the registry at {_shown(tracking_uri)}: {trouble}")
+            _note(
+                folder,
+                f"cannot read the registry at {_without_passwords(tracking_uri)}: {_without_passwords(str(trouble))}",
+            )
         _sleep(every_s, going)
 
 
@@ -260,10 +264,9 @@ def _note(folder: Path, problem: str) -> None:
         _write_json(folder / SYNC_FILE, {"refused": seen.get("refused", {}), "problem": problem})
 
 
-def _shown(uri: str) -> str:
-    """A URI without the password that it may carry."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_passwords(text: str) -> str:
+    """A text whose URIs carry no user and password any more."""
+    return re.sub(r"://[^/\s@]+@", "://", text)
 
 
 def _sleep(seconds: float, going: Callable[[], bool]) -> None:

@@ -103,7 +103,7 @@ def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRo
         decision_routes.routes(parts.decider, parts.decisions, parts.guard, together),
         content_routes.routes(parts.desk, parts.guard),
         journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
-        experiment_routes.routes(parts.database, parts.clock, parts.guard),
+        experiment_routes.routes(parts.database, parts.clock, parts.guard, parts.covariate),
     ]
 
 

@@ -153,7 +153,10 @@ class JourneyCollaborators:
 
     def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> Mapping[str, str | None]:
         with self.parts.database.write() as connection:
-            return {customer_id: assign(connection, experiment, customer_id, at) for customer_id in customer_ids}
+            return {
+                customer_id: assign(connection, experiment, customer_id, at, self.parts.covariate)
+                for customer_id in customer_ids
+            }
 
     def change_segments(self, customer_ids: Sequence[str], add: str, remove: str | None, at: datetime) -> None:
         with self.parts.database.write() as connection:

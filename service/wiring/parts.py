@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,6 +40,7 @@ from service.events.normalize import Rules
 from service.events.ports import Handler
 from service.events.rebuild_features import QueueOutdated, RebuildFeatures
 from service.events.run_events import EventsRunner
+from service.experiments.assign_customer import Covariate
 from service.experiments.record_outcomes import apply_outcomes, erase_subject
 from service.experiments.record_outcomes import exported as experiments_of
 from service.journeys.channels.file import FileChannel
@@ -83,6 +86,7 @@ class Parts:
     events_loop: Loop
     unsubscriber: Unsubscriber
     unsubscribe_url: Callable[[str, str], str]
+    covariate: Covariate
     library: ContentLibrary
     desk: ContentDesk
     decider: Decider
@@ -112,10 +116,11 @@ def build(settings: Settings) -> Parts:
     lease = EventsLease(database)
     identities = LinkedIdentities()
     rules = Rules(settings.event_names, settings.currency, settings.default_country)
+    covariate = _covariate(online, clock)
     handlers: tuple[Handler, ...] = (
         update_customers,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
-        apply_outcomes,
+        partial(apply_outcomes, covariate=covariate),
         wake_handler(clock),
     )
     join_histories = JoinHistories(database, event_log, lease, online, clock)
@@ -191,6 +196,7 @@ def build(settings: Settings) -> Parts:
         events_loop=events_loop,
         unsubscriber=unsubscriber,
         unsubscribe_url=unsubscribe_url,
+        covariate=covariate,
         library=library,
         desk=ContentDesk(database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh),
         decider=Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content),
@@ -249,6 +255,17 @@ def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:
         return more
 
     return passed
+
+
+def _covariate(online: OnlineFeatures, clock: Clock) -> Covariate:
+    """A feature's value before exposure, for CUPED; None where it is not known."""
+
+    def value(customer_id: str, feature: str) -> float | None:
+        row = online.read([customer_id], clock.now())[0]
+        found = None if row is None else row.values.get(feature)
+        return found if found is not None and math.isfinite(found) else None
+
+    return value
 
 
 def _text_model(settings: Settings) -> TextModel | None:

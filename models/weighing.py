@@ -19,7 +19,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.offer_features import CUSTOMER, LIKED, OFFER, PAIR, SENTENCES, OfferTable, describe, pair_features
 from models.quick_trees import Masks, QuickTrees
-from models.reasons import Reason, sentence, strongest
+from models.reasons import NEGLIGIBLE, Reason, sentence
 from models.response import INPUTS, SEEN
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ _OFFER_RATE = INPUTS.index("offer_rate")
 _NAMES = SEEN[1:]
 _ALIKE: Mapping[str, str] = {**{one.name: one.sentence for one in FEATURES}, **SENTENCES}
 """Features with the same key tell the same sentence."""
+_KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in _NAMES))
+_GROUP = np.array([_KEYS.index(_ALIKE.get(name, name)) for name in _NAMES])
+_GROUPS = len(_KEYS)
+_MEMBERS = [np.flatnonzero(group == _GROUP).tolist() for group in range(_GROUPS)]
 
 
 def _columns(part: slice, first: int = 0) -> range:
@@ -145,56 +149,94 @@ class Weighing:
         wide[..., _OFFER_RATE] = np.array(rates)[None, :, None]
         return wide
 
-    def _one(self, customer: int, offer: int, channel: int) -> Floats:
-        """One candidate's INPUTS."""
-        line = np.empty(len(INPUTS))
-        line[:_RATES] = self._pairs[customer, offer]
-        line[_RATES:] = self._of_channels[customer, channel]
-        line[_OFFER_RATE] = self._model.channels.offer_rate.get(self._offers[offer].offer_id, 0.0)
-        return line
-
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
         """The `n` strongest reasons for one probability, strongest first; places as in `probabilities`."""
-        line = self._one(customer, offer, channel)
-        effects = self._effects(line, customer, offer, channel)
-        row, name_of_channel = self._rows[customer], self._channels[channel]
-        category = self._model.knowledge.main_category(self._offers[offer])
-        values = {**(row.values if row else {}), **dict(zip(INPUTS, line.tolist(), strict=True))}
+        return self.many_reasons(customer, [(offer, channel)], n)[0]
+
+    def many_reasons(self, customer: int, places: Sequence[tuple[int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
+        """Those of several (offer, channel) of one customer."""
+        lines = self._lines(customer, places)
+        effects = self._effects(lines, customer, places)
+        counted = np.where(np.isfinite(lines) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
+        row = self._rows[customer]
+        own = dict(row.values) if row is not None else {}
+        return [
+            self._told(row, own, lines[place], effects[place], counted[place], at, n) for place, at in enumerate(places)
+        ]
+
+    def _lines(self, customer: int, places: Sequence[tuple[int, int]]) -> Floats:
+        """INPUTS of these candidates (places, INPUTS)."""
+        offers, channels = [offer for offer, _ in places], [channel for _, channel in places]
+        lines = np.empty((len(places), len(INPUTS)))
+        lines[:, :_RATES] = self._pairs[customer, offers]
+        lines[:, _RATES:] = self._of_channels[customer, channels]
+        rates = self._model.channels.offer_rate
+        lines[:, _OFFER_RATE] = [rates.get(self._offers[offer].offer_id, 0.0) for offer in offers]
+        return lines
+
+    def _told(
+        self,
+        row: CustomerRow | None,
+        own: dict[str, float],
+        line: Floats,
+        effects: Floats,
+        counted: Floats,
+        at: tuple[int, int],
+        n: int,
+    ) -> tuple[Reason, ...]:
+        """The strongest groups of features that tell the same, in words: as `strongest` does, with one sum a group."""
+        channel, category = self._channels[at[1]], self._model.knowledge.main_category(self._offers[at[0]])
+        values = own | dict(zip(INPUTS, line.tolist(), strict=True))
         if row is not None and category is not None:
             values |= dict(zip(LIKED, row.affinity.get(category, (0.0, 0.0, float("nan"))), strict=True))
+        sums = np.bincount(_GROUP, counted, _GROUPS)
+        said: dict[str, Reason] = {}
+        for group in np.argsort(-np.abs(sums), kind="stable").tolist():
+            effect = float(sums[group])
+            if len(said) == n or abs(effect) <= NEGLIGIBLE:
+                break
+            members = _MEMBERS[group]
+            first = members[0] if len(members) == 1 else max(members, key=lambda place: abs(counted[place]))
+            text = _say(_NAMES[first], values, category, channel, float(effects[first]), row is not None)
+            if text is not None and text not in said:
+                said[text] = Reason(_NAMES[first], text, round(effect, 4))
+        return tuple(said.values())
 
-        def say(name: str, told: Mapping[str, float]) -> str | None:
-            if name.startswith("channel_") or name == "offer_rate":
-                return _of_rates(name, name_of_channel, effects[_NAMES.index(name)])
-            return describe(name, told, category) or (sentence(name, told) if row else None)
-
-        return strongest(_NAMES, effects, values, n, say, _ALIKE)
-
-    def _effects(self, line: Floats, customer: int, offer: int, channel: int) -> Floats:
-        """Each input's part of the log-odds, (INPUTS,); the purchase score's is divided among what is behind it."""
-        score = self._scores[customer, offer]
+    def _effects(self, lines: Floats, customer: int, places: Sequence[tuple[int, int]]) -> Floats:
+        """Each input's part of the log-odds, (places, INPUTS); the purchase score's is divided among what is behind."""
         head = _head(self._model)
+        wide = len(self._channels)
+        first = [customer * len(self._offers) + offer for offer, _ in places]
         if head is not None:
-            place = (customer * len(self._offers) + offer) * len(self._channels) + channel
-            seen = head.contributions(self._answered[place : place + 1])[0, :-1]
+            reached = self._answered[[at * wide + channel for at, (_, channel) in zip(first, places, strict=True)]]
+            seen = head.contributions(reached)[:, :-1]
         else:
-            seen = self._model.response.effects(np.array([score]), line[None])[0]
-        total = seen[1:].copy()
-        total[:_RATES] += self._through_purchase(line, customer, offer, float(seen[0]))
-        return total
+            scores = self._scores[customer, [offer for offer, _ in places]]
+            seen = self._model.response.effects(scores, lines)
+        total = seen[:, 1:].copy()
+        total[:, :_RATES] += self._through_purchase(lines, first, seen[:, 0])
+        return np.asarray(total, np.float64)
 
-    def _through_purchase(self, line: Floats, customer: int, offer: int, effect: float) -> Floats:
-        """The purchase score's effect, divided among the features behind it by their path contributions."""
+    def _through_purchase(self, lines: Floats, places: Sequence[int], effects: Floats) -> Floats:
+        """The purchase score's effects, divided among the features behind it by their path contributions."""
         trees = self._model.trees
-        place = customer * len(self._offers) + offer
         if trees.quick is not None:
-            parts = trees.quick.contributions(self._bought[place : place + 1])[0, :-1]
+            parts = trees.quick.contributions(self._bought[list(places)])[:, :-1]
         else:
-            parts = trees.contributions(line[None, :_RATES])[0, :-1]
+            parts = trees.contributions(lines[:, :_RATES])[:, :-1]
         if self._model.response.kind == "purchase":
             return parts
-        size = float(np.abs(parts).sum())
-        return np.asarray(parts * min(abs(effect) / size, 1.0) if size > 0 else parts, np.float64)
+        size = np.abs(parts).sum(axis=1)
+        share = np.minimum(np.abs(effects) / np.where(size > 0, size, 1.0), 1.0)
+        return np.asarray(parts * share[:, None], np.float64)
+
+
+def _say(
+    name: str, values: Mapping[str, float], category: str | None, channel: str, effect: float, known: bool
+) -> str | None:
+    if name.startswith("channel_") or name == "offer_rate":
+        return _of_rates(name, channel, effect)
+    return describe(name, values, category) or (sentence(name, values) if known else None)
 
 
 def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | None:

@@ -28,9 +28,9 @@ def fatigue(case: Case, channel: str) -> float:
 def expected_values(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float]) -> list[float]:
     """The expected value of each eligible candidate, then (last) of sending nothing: 0."""
     tiredness = {channel: fatigue(case, channel) for channel in case.channels}
-    values = [
-        expected_value(probability, offer.value, offer.cost, tiredness[channel], offer.priority)
-        for (position, channel), probability in zip(eligible, probabilities, strict=True)
-        for offer in (case.offers[position],)
-    ]
+    worth = [(offer.value, offer.cost, offer.priority) for offer in case.offers]
+    values = []
+    for (position, channel), probability in zip(eligible, probabilities, strict=True):
+        value, cost, priority = worth[position]
+        values.append(expected_value(probability, value, cost, tiredness[channel], priority))
     return [*values, 0.0]

@@ -35,16 +35,12 @@ def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Seque
     weights = _weights(case, eligible, values)
     order = _order(case, values, sample(weights, draw(case.seed, 0)))
     ranks = {position: rank for rank, position in enumerate(order, 1)}
+    names = [offer.offer_id for offer in case.offers]
     chosen = [
-        Candidate(
-            case.offers[position].offer_id,
-            channel,
-            probabilities[index],
-            values[index],
-            weights[index],
-            ranks.get(index),
+        Candidate(names[position], channel, probability, value, weight, ranks.get(index))
+        for index, ((position, channel), probability, value, weight) in enumerate(
+            zip(eligible, probabilities, values, weights, strict=False)
         )
-        for index, (position, channel) in enumerate(eligible)
     ]
     nothing = len(eligible)
     return [*chosen, Candidate(None, None, None, 0.0, weights[nothing], ranks.get(nothing))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.decisions.decision_store import every_decision, every_outcome
-from service.decisions.record import unsqueeze
+from service.decisions.record import unpack_candidates
 from service.offers.offer import offer_from_document
 from service.offers.offers_store import StoredOffer, all_offers
 from service.storage.database import Connection
@@ -61,7 +61,7 @@ def _candidates(row: Any) -> list[dict[str, Any]]:
             "expected_value": value,
             "send_at": datetime.fromisoformat(send_at) if send_at else None,
         }
-        for offer_id, channel, probability, value, propensity, rank, send_at in unsqueeze(row.candidates)
+        for offer_id, channel, probability, value, propensity, rank, send_at in unpack_candidates(row.candidates)
     ]
 
 

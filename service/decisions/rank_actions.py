@@ -190,7 +190,9 @@ class Decider:
             if candidate.rank is not None and candidate.offer_id is not None
         )
         times: dict[tuple[str, datetime | None], datetime] = {}
-        for rank, index in ranked:
+        wanted = [draft.eligible[index] for _, index in ranked]
+        reasons = scorer.reasons(draft, wanted) if draft.request.explain else []
+        for place, (rank, index) in enumerate(ranked):
             candidate = draft.candidates[index]
             position, channel = draft.eligible[index]
             offer = draft.case.offers[position]
@@ -211,8 +213,8 @@ class Decider:
                 "expected_value": candidate.expected_value,
                 "propensity": candidate.propensity,
             }
-            if draft.request.explain:
-                action["reasons"] = scorer.reasons(draft, position, channel)
+            if reasons:
+                action["reasons"] = reasons[place]
             draft.actions.append(action)
 
     def _write(self, drafts: Sequence[Draft], now: datetime) -> set[str]:

@@ -19,6 +19,7 @@ from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.offers.cel import Answer
 from service.offers.offer import Offer
 
+_NAN = float("nan")
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 VERSION = 1
 
@@ -79,7 +80,7 @@ def pack(draft: Draft) -> dict[str, Any]:
         "policy_version": case.rules.version,
         "offer_id": first["offer_id"] if first else None,
         "channel": first["channel"] if first else None,
-        "candidates": _squeeze(_candidates(draft)),
+        "candidates": pack_candidates(_candidates(draft)),
         "record": _squeeze(_record(draft)),
     }
 
@@ -93,6 +94,41 @@ def unsqueeze(packed: bytes) -> Any:
     return orjson.loads(zlib.decompress(packed))
 
 
+def pack_candidates(lines: Sequence[Sequence[Any]]) -> bytes:
+    """Candidates as columns: the numbers as they are (compressing them costs time and saves little), then the rest.
+
+    The layout: length of the numbers in bytes (4, little-endian); probability, expected value, propensity as float64,
+    one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
+    candidate's, and rank and time of those that have them.
+    """
+    offers = {name: place for place, name in enumerate(dict.fromkeys(line[0] for line in lines))}
+    channels = {name: place for place, name in enumerate(dict.fromkeys(line[1] for line in lines))}
+    _, _, chances, values, weights, ranks, times = zip(*lines, strict=True)
+    numbers = np.array([[_NAN if c is None else c for c in chances], values, weights], np.float64).tobytes()
+    rest = [
+        list(offers),
+        list(channels),
+        [offers[line[0]] for line in lines],
+        [channels[line[1]] for line in lines],
+        [[place, rank, times[place]] for place, rank in enumerate(ranks) if rank is not None],
+    ]
+    return len(numbers).to_bytes(4, "little") + numbers + orjson.dumps(rest, option=OPTIONS)
+
+
+def unpack_candidates(packed: bytes) -> list[list[Any]]:
+    """What `pack_candidates` was given."""
+    end = 4 + int.from_bytes(packed[:4], "little")
+    chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
+    offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
+    lines = [
+        [offers[offer], channels[channel], None if chance != chance else chance, value, weight, None, None]
+        for offer, channel, chance, value, weight in zip(of_offer, of_channel, chances, values, weights, strict=True)
+    ]
+    for place, rank, time in ranked:
+        lines[place][5:] = [rank, time]
+    return lines
+
+
 def _candidates(draft: Draft) -> list[list[Any]]:
     """[offer, channel, probability, expected value, propensity, rank, send_at] of each; "send nothing" is the last."""
     times = {action["rank"]: action["send_at"] for action in draft.actions}
@@ -104,7 +140,7 @@ def _candidates(draft: Draft) -> list[list[Any]]:
 
 def candidates_of(packed: bytes) -> list[Candidate]:
     """The weighed candidates of a stored decision."""
-    return [Candidate(*line[:6]) for line in unsqueeze(packed)]
+    return [Candidate(*line[:6]) for line in unpack_candidates(packed)]
 
 
 def _record(draft: Draft) -> dict[str, Any]:
@@ -267,7 +303,7 @@ def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, An
 
 
 def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> Any:
-    found = {(line[0], line[1]): line for line in unsqueeze(row.candidates)}
+    found = {(line[0], line[1]): line for line in unpack_candidates(row.candidates)}
     failed = record["verdicts"]
     pairs = {(offer, channel): failures for offer, channel, failures in failed["pairs"]}
     for offer, _ in record["offers"]:

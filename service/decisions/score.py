@@ -91,25 +91,27 @@ class Scorer:
         pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
         draft.probabilities, draft.scored_by = self.rates.rates(pairs), BY_RATES
 
-    def reasons(self, draft: Draft, position: int, channel: str) -> list[dict[str, Any]]:
-        """Why this offer, in the customer's terms."""
-        offer = draft.case.offers[position]
+    def reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> list[list[dict[str, Any]]]:
+        """Why each of these (position of the offer, channel), in the customer's terms."""
         if draft.scored_by == BY_RATES:
-            return [{"feature": "response_rate", "text": self.rates.sentence(offer.offer_id), "effect": 0.0}]
-        model = self._models.get(NEXT_OFFER)
-        if model is None:
-            return []
-        weighed = self._weighings.get(draft.decision_id)
+            offers = [draft.case.offers[position].offer_id for position, _ in wanted]
+            return [[{"feature": "response_rate", "text": self.rates.sentence(o), "effect": 0.0}] for o in offers]
         try:
-            if weighed is not None:
-                found = weighed.reasons(draft.case, position, channel)
-            else:
-                found = model.reasons(draft.row, offer.info, channel, draft.case.at, 3)
+            found = self._reasons(draft, wanted)
         except Exception:  # a ranking without reasons is better than none
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
-            return []
-        return [{"feature": reason.feature, "text": reason.text, "effect": reason.effect} for reason in found]
+            return [[] for _ in wanted]
+        return [[{"feature": one.feature, "text": one.text, "effect": one.effect} for one in told] for told in found]
+
+    def _reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
+        weighed = self._weighings.get(draft.decision_id)
+        if weighed is not None:
+            return weighed.reasons(draft.case, wanted)
+        model, offers, at = self._models.get(NEXT_OFFER), draft.case.offers, draft.case.at
+        if model is None:
+            return [() for _ in wanted]
+        return [model.reasons(draft.row, offers[position].info, channel, at, 3) for position, channel in wanted]
 
     def send_at(self, draft: Draft, channel: str, ends_at: datetime | None) -> datetime:
         """When to send: a good hour within `SEND_WITHIN` that is not quiet, and before the offer ends."""
@@ -169,9 +171,10 @@ class Weighed:
         log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
         return None
 
-    def reasons(self, case: Case, position: int, channel: str) -> Sequence[Any]:
-        """Why this offer on this channel."""
-        told: Sequence[Any] = self.weighing.reasons(self.place, self.line[position], case.channels.index(channel), 3)
+    def reasons(self, case: Case, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
+        """Why each of these (position of the offer, channel)."""
+        places = [(self.line[position], case.channels.index(channel)) for position, channel in wanted]
+        told: Sequence[Sequence[Any]] = self.weighing.many_reasons(self.place, places, 3)
         return told
 
 

@@ -21,6 +21,7 @@ Parts = list[tuple[Bools, Bools]]  # (learnt from, held out)
 EPSILON = 1e-6
 ISOTONIC_FROM = 3000  # rows; below it isotonic overfits
 FOLDS = 5
+SEPARATE_PERIODS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +79,29 @@ def fit_calibration(
     groups: npt.ArrayLike | None = None,
     kinds: Sequence[str] | None = None,
     times: npt.ArrayLike | None = None,
+    embargo: float = 0.0,
 ) -> Calibration:
     """The best of `kinds` by held-out log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
 
-    With at least two different `times` (sortable, e.g. cut dates) each time is held out against all earlier ones, so
-    that only what lasts is learnt; else five folds, between which `groups` (integers, e.g. customers) are never
-    divided. `kinds` defaults to identity, Platt and beta, from 3,000 rows on also isotonic. With one class only, the
-    identity is returned: there is nothing to learn. Another kind than the identity is chosen only where its gain over
-    the parts held out exceeds the gain's standard error, and holds for the last of them.
+    With `times` (numbers, one a row, e.g. cuts' timestamps) each time is held out against those at least `embargo`
+    before it, so that only what lasts is learnt; where these speak for fewer than three separate periods of that
+    length, the identity is kept: parts fitted by log loss are better than a correction that was chance. Without
+    times, five folds are held out, between which `groups` (integers, e.g. customers) are never divided.
+    `kinds` defaults to identity, Platt and beta, from 3,000 rows on also isotonic. Another kind than the identity is
+    chosen only where its gain over the parts held out exceeds the gain's standard error, and holds for the last of
+    them. With one class only, the identity is returned: there is nothing to learn.
     """
     p, y = clip(probability), np.asarray(labels, np.float64)
     w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
     if len(np.unique(y)) < 2:
         return Calibration()
     chosen = kinds or ("identity", "platt", "beta", *(("isotonic",) if len(y) >= ISOTONIC_FROM else ()))
-    parts = _forward(times) if times is not None and len(np.unique(np.asarray(times))) > 1 else _divided(len(y), groups)
+    if times is not None and len(np.unique(np.asarray(times))) > 1:
+        parts = _forward(np.asarray(times, np.float64), embargo)
+        if not parts:
+            return Calibration()
+    else:
+        parts = _divided(len(y), groups)
     losses = {kind: _held_out_losses(kind, p, y, w, parts) for kind in chosen}
     means = {kind: float(loss.mean()) for kind, loss in losses.items()}
     best = min(means, key=lambda kind: means[kind])
@@ -110,9 +119,12 @@ def fit_kind(kind: str, p: Floats, y: Floats, w: Floats) -> Calibration:
     return _platt(p, y, w) if kind == "platt" else _beta(p, y, w)
 
 
-def _forward(times: npt.ArrayLike) -> Parts:
-    at = np.asarray(times)
-    return [(at < time, at == time) for time in np.unique(at)[1:]]
+def _forward(times: Floats, embargo: float) -> Parts:
+    """Each time against what was known then; none where the times held out are too few separate periods."""
+    held = [time for time in np.unique(times)[1:] if (times <= time - embargo).any()]
+    if embargo > 0 and (not held or 1 + (held[-1] - held[0]) / embargo < SEPARATE_PERIODS):
+        return []
+    return [((times <= time - embargo) & (times < time), times == time) for time in held]
 
 
 def _divided(n: int, groups: npt.ArrayLike | None) -> Parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import lightgbm
 import numpy as np
@@ -135,7 +135,7 @@ def score_fold(
     return FoldScores(test, places, labels, np.array(stages), linear, plain, members)
 
 
-def choose(folds: Sequence[FoldScores], customers: Ints) -> Recipe:
+def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> Recipe:
     """The recipe with the least log loss on these folds' outcomes, newer ones weighing more.
 
     The mix nearest to even halves is taken unless another is clearly better. `customers` (all rows,) are integer
@@ -153,7 +153,9 @@ def choose(folds: Sequence[FoldScores], customers: Ints) -> Recipe:
     raw = np.concatenate([plain.raw(fold) for fold in folds])
     groups = customers[np.concatenate([fold.rows for fold in folds])]
     times = np.concatenate([np.full(len(fold.labels), fold.test.timestamp()) for fold in folds])
-    return Recipe(stage, ridge, mix, fit_calibration(raw, labels, weights, groups, times=times))
+    embargo = horizon.total_seconds()
+    calibration = fit_calibration(raw, labels, weights, groups, times=times, embargo=embargo)
+    return Recipe(stage, ridge, mix, calibration)
 
 
 def _least(trees: Floats, linear: Floats, labels: Floats, weights: Floats) -> tuple[int, int, float]:

@@ -122,7 +122,7 @@ def learn(declaration: Declaration, data: datasets.TrainingSet, job: Job) -> Lea
     judged, recipes = judged_folds(fitted, declaration.horizon, customers)
     members = fit_members(rows, labels, _weights(times, data.cuts), baseline)
     job.progress(f"{declaration.name}: folds", 1.0)
-    return Learnt(features, tuple(fitted), judged, recipes, choose(fitted, customers), members)
+    return Learnt(features, tuple(fitted), judged, recipes, choose(fitted, customers, declaration.horizon), members)
 
 
 def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
@@ -166,7 +166,8 @@ def judged_folds(
         if taken and ((rows >= JUDGED_ROWS and positives >= POSITIVES) or not has_prior):
             break
         taken.insert(0, fold)
-    recipes = [choose([other for other in fitted if other.test + horizon <= fold.test], customers) for fold in taken]
+    known = [[other for other in fitted if other.test + horizon <= fold.test] for fold in taken]
+    recipes = [choose(before, customers, horizon) for before in known]
     return tuple(taken), tuple(recipes)
 
 

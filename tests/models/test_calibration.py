@@ -77,6 +77,14 @@ def test_a_correction_that_no_longer_holds_is_not_made() -> None:
     assert fit_calibration(p[times < 3], y[times < 3], times=times[times < 3]).kind != "identity"
 
 
+def test_too_few_separate_periods_correct_nothing() -> None:
+    p, y = _distorted(6, 8000, 1.0, 1.0)
+    times = np.repeat([0, 10, 20, 30, 40, 50, 60, 70], 1000)
+    assert fit_calibration(p, y, times=times, embargo=40).kind == "identity"
+    assert fit_calibration(p, y, times=times, embargo=10).kind != "identity"
+    assert fit_calibration(p[:2000], y[:2000], times=times[:2000], embargo=40).kind == "identity"
+
+
 def test_one_class_or_a_score_that_ranks_the_wrong_way_is_no_crash() -> None:
     assert fit_calibration([0.2, 0.3], [0, 0]) == Calibration()
     p, y = _distorted(7, 2000, -1.0, 0.0)

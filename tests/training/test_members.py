@@ -22,6 +22,7 @@ from training.members import (
     tree_parameters,
 )
 
+DAY = timedelta(days=28)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 RANDOM = np.random.default_rng(1)
 ROWS = RANDOM.gamma(1, 10, (1500, 4))
@@ -74,18 +75,18 @@ def test_rows_that_weigh_more_teach_more() -> None:
 
 @pytest.mark.parametrize(("trees", "linear", "side"), [(1.0, 0.0, 1), (0.0, 1.0, -1)])
 def test_the_better_part_gets_the_larger_share(trees: float, linear: float, side: int) -> None:
-    recipe = choose([_scores(seed, trees=trees, linear=linear) for seed in range(3)], CODES)
+    recipe = choose([_scores(seed, trees=trees, linear=linear) for seed in range(3)], CODES, DAY)
     assert (recipe.mix - 0.5) * side > 0
 
 
 def test_equal_parts_are_mixed_evenly() -> None:
-    recipe = choose([_scores(seed, trees=0.9, linear=0.9) for seed in range(3)], CODES)
+    recipe = choose([_scores(seed, trees=0.9, linear=0.9) for seed in range(3)], CODES, DAY)
     assert recipe.mix == 0.5
     assert recipe.mix in MIXES
 
 
 def test_without_earlier_folds_the_recipe_is_plain() -> None:
-    assert choose([], CODES) == Recipe()
+    assert choose([], CODES, DAY) == Recipe()
     assert Recipe().calibration == Calibration()
 
 

@@ -73,7 +73,10 @@ class Consent(Section):
 class Decisions(Section):
     """How offers are weighed. Money is in the catalogue's currency."""
 
+    explore_by: Literal["squarecb", "thompson", "epsilon_greedy"] = "squarecb"
     exploration: float = Field(20.0, gt=0)
+    epsilon: float = Field(0.1, ge=0, le=1)
+    evidence: float = Field(100.0, gt=0)
     floor: float = Field(0.01, ge=0, lt=0.5)
     fatigue_cost: float = Field(0.01, ge=0)
     reservation_hours: float = Field(48.0, gt=0)

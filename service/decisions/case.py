@@ -45,6 +45,9 @@ class Rules:
     default_timezone: str
     placement_channels: tuple[str, ...]
     business_as_usual: str | None
+    explore_by: str = "squarecb"
+    epsilon: float = 0.1
+    evidence: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ from typing import NamedTuple
 
 from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
-from service.decisions.policy import certain, draw, inverse_gap, sample, shuffled, uniform
+from service.decisions.policy import (
+    best_of_draws,
+    certain,
+    draw,
+    epsilon_greedy,
+    inverse_gap,
+    sample,
+    shuffled,
+    thompson,
+    uniform,
+)
 
 
 class Candidate(NamedTuple):
@@ -32,7 +42,7 @@ def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Seque
     When nothing is sent, "send nothing" has rank 1.
     """
     values = expected_values(case, eligible, probabilities)
-    weights = _weights(case, eligible, values)
+    weights = _weights(case, eligible, probabilities, values)
     order = _order(case, values, sample(weights, draw(case.seed, 0)))
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     names = [offer.offer_id for offer in case.offers]
@@ -46,7 +56,9 @@ def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Seque
     return [*chosen, Candidate(None, None, None, 0.0, weights[nothing], ranks.get(nothing))]
 
 
-def _weights(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float]) -> list[float]:
+def _weights(
+    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+) -> list[float]:
     nothing = len(eligible)
     match case.arm:
         case "holdout":
@@ -56,7 +68,28 @@ def _weights(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[f
         case "business_as_usual":
             return certain(nothing + 1, _usual(case, eligible))
         case _:
-            return inverse_gap(values, case.rules.exploration, case.rules.floor)
+            return _explored(case, eligible, probabilities, values)
+
+
+def _explored(
+    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+) -> list[float]:
+    """The exploration that the settings name, on the values as the formula has them."""
+    rules = case.rules
+    if rules.explore_by == "epsilon_greedy":
+        return epsilon_greedy(values, rules.epsilon, rules.floor)
+    if rules.explore_by == "thompson" and eligible:
+        lines = _lines(case, eligible, probabilities, values)
+        return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed), rules.floor)
+    return inverse_gap(values, rules.exploration, rules.floor)
+
+
+def _lines(
+    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Each candidate's value as a line over its probability: (slope, offset)."""
+    slopes = [case.offers[position].value * case.offers[position].priority for position, _ in eligible]
+    return [(s, value - s * p) for s, value, p in zip(slopes, values, probabilities, strict=False)]
 
 
 def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
+import numpy as np
 import xxhash
 
+DRAWS = 512
+"""Draws from the posterior that make Thompson sampling's table of frequencies."""
 MOST_BY_FLOOR = 0.1
 """The floors of all candidates together take at most this share of the probability."""
 
@@ -34,6 +37,48 @@ def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> li
     weights[best] = 0.0
     weights[best] = 1.0 - fsum(weights)
     return weights
+
+
+def epsilon_greedy(values: Sequence[float], epsilon: float, floor: float) -> list[float]:
+    """The best with 1 - epsilon, and every candidate (the best too) with an equal share of epsilon (or the floor)."""
+    count = len(values)
+    least = max(epsilon / count, min(floor, MOST_BY_FLOOR / count))
+    weights = [least] * count
+    best = max(range(count), key=values.__getitem__)
+    weights[best] = 0.0
+    weights[best] = 1.0 - fsum(weights)
+    return weights
+
+
+def thompson(frequencies: Sequence[float], floor: float) -> list[float]:
+    """How often each was best among draws from the posterior, as probabilities, each at least the floor.
+
+    The action is drawn from these, not from one more draw of the posterior: so the probability logged is exact.
+    """
+    count = len(frequencies)
+    least = min(floor, MOST_BY_FLOOR / count)
+    weights = [least + (1.0 - least * count) * frequency for frequency in frequencies]
+    best = max(range(count), key=weights.__getitem__)
+    weights[best] = 0.0
+    weights[best] = 1.0 - fsum(weights)
+    return weights
+
+
+def best_of_draws(
+    chances: Sequence[float], worth: Sequence[tuple[float, float]], evidence: float, seed: int
+) -> list[float]:
+    """How often each candidate, then (last) sending nothing at 0, has the highest value among `DRAWS` draws.
+
+    A probability is uncertain as a Beta of mean `chances[i]` with `evidence` observations; its candidate's value is
+    slope x probability + offset, `worth[i]` (Thompson 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018).
+    """
+    random = np.random.Generator(np.random.Philox(key=seed))
+    mean = np.clip(np.array(chances, np.float64), 1e-6, 1 - 1e-6)
+    slopes = np.array(worth, np.float64).reshape(-1, 2)
+    drawn = random.beta(mean * evidence, (1 - mean) * evidence, (DRAWS, len(mean)))
+    values = np.column_stack([drawn * slopes[:, 0] + slopes[:, 1], np.zeros(DRAWS)])
+    counts = np.bincount(values.argmax(axis=1), minlength=len(mean) + 1)
+    return [float(count) for count in counts / DRAWS]
 
 
 def uniform(count: int) -> list[float]:

@@ -50,6 +50,9 @@ class RuleBook:
             "default_timezone": settings.default_timezone,
             "placement_channels": tuple(own.channels),
             "business_as_usual": own.business_as_usual,
+            "explore_by": decisions.explore_by,
+            "epsilon": decisions.epsilon,
+            "evidence": decisions.evidence,
         }
         return Rules(version=_version(content), **content)
 

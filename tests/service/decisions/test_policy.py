@@ -8,7 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.decisions.arms import arm_of
-from service.decisions.policy import MOST_BY_FLOOR, certain, draw, inverse_gap, sample, seed_of, shuffled, uniform
+from service.decisions.policy import (
+    MOST_BY_FLOOR,
+    best_of_draws,
+    certain,
+    draw,
+    epsilon_greedy,
+    inverse_gap,
+    sample,
+    seed_of,
+    shuffled,
+    thompson,
+    uniform,
+)
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 
@@ -86,3 +98,32 @@ def test_arms_are_steady_and_have_their_shares() -> None:
     other = [arm_of(f"c{n}", "web.home", shares, "s") for n in range(20_000)]
     same = sum(a == b for a, b in zip(arms, other, strict=True)) / 20_000
     assert same == pytest.approx(0.49 + 0.01 + 0.04, abs=0.02)  # another placement: independent
+
+
+@given(values, st.floats(0, 1), st.floats(0, 0.49))
+@settings(max_examples=100)
+def test_epsilon_greedy_shares_epsilon_alike(worth: list[float], epsilon: float, floor: float) -> None:
+    weights = epsilon_greedy(worth, epsilon, floor)
+    assert fsum(weights) == pytest.approx(1.0, abs=1e-12)
+    least = max(epsilon / len(worth), min(floor, MOST_BY_FLOOR / len(worth)))
+    best = max(range(len(worth)), key=worth.__getitem__)
+    assert all(weight == pytest.approx(least) for place, weight in enumerate(weights) if place != best)
+    assert weights[best] >= least - 1e-12
+
+
+def test_thompson_draws_what_may_be_best_and_keeps_the_floor() -> None:
+    lines = [(10.0, -0.1), (10.0, -0.1), (10.0, -20.0)]
+    often = best_of_draws([0.3, 0.25, 0.3], lines, 30.0, 7)
+    assert fsum(often) == pytest.approx(1.0)
+    assert often[0] > often[1] > 0.1
+    assert often[2] == 0.0
+    weights = thompson(often, 0.01)
+    assert fsum(weights) == pytest.approx(1.0, abs=1e-12)
+    assert min(weights) >= 0.01 - 1e-12
+    assert best_of_draws([0.3, 0.25, 0.3], lines, 30.0, 7) == often
+    sure = best_of_draws([0.3, 0.25, 0.3], lines, 1e7, 7)
+    assert sure[0] == 1.0
+
+
+def test_thompson_sends_nothing_where_all_cost_more_than_they_earn() -> None:
+    assert best_of_draws([0.01, 0.02], [(1.0, -5.0), (1.0, -5.0)], 100.0, 1) == [0.0, 0.0, 1.0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -134,3 +135,19 @@ def test_words_for_the_holdout(desk: Desk) -> None:
     desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1})
     told = explain(reader(desk).read(decide(desk)["decision_id"]))
     assert "holdout" in told.why_nothing[0]
+
+
+@pytest.mark.parametrize("explore_by", ["thompson", "epsilon_greedy"])
+def test_every_way_to_explore_is_drawn_by_what_is_logged_and_replayed(tmp_path: Path, explore_by: str) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    desk = Desk(database, settings(explore_by=explore_by, caps=[]))
+    desk.put(a={}, b={"cost": 0.3}, c={"value": 8.0})
+    desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.31, "c": 0.2})
+    reader = DecisionReader(database, desk.served)
+    for number in range(5):
+        decided = desk.decider.decide(DecisionIn(customer_id=f"c{number}"))
+        record = reader.read(decided["decision_id"])
+        assert sum(candidate["propensity"] for candidate in record["candidates"]) == pytest.approx(1.0)
+        assert record["policy"]["rules"]["explore_by"] == explore_by
+        assert reader.replay(decided["decision_id"])["equal"]

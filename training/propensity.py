@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import churn, lead, winback
 from models.calibration import sigmoid
@@ -57,12 +58,14 @@ def train_winback(job: Job) -> TrainResult:
 
 def train_propensity(declaration: Declaration, job: Job) -> TrainResult:
     """Trains, logs and registers one model. With too little data: no version, and the verdict says what is needed."""
-    try:
-        data = gather(declaration, job)
-        learnt = learn(declaration, data, job)
-    except TooLittle as shortage:
-        return TrainResult(declaration.name, None, False, str(shortage))
-    return conclude(declaration, data, learnt, job)
+    # One thread: the same bits on any number of cores, and no threads that spin while others work.
+    with threadpool_limits(1, user_api="blas"):
+        try:
+            data = gather(declaration, job)
+            learnt = learn(declaration, data, job)
+        except TooLittle as shortage:
+            return TrainResult(declaration.name, None, False, str(shortage))
+        return conclude(declaration, data, learnt, job)
 
 
 def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from models.load import MANIFEST
+from models.registry import make_database
 
 # MLflow reads these when it is imported; its own usage statistics and logs must stay quiet.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,8 +63,7 @@ class Tracking:
     def client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        if self.uri.startswith("sqlite:///"):
-            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        make_database(self.uri)
         return MlflowClient(self.uri, self.uri)
 
     @cached_property
@@ -134,15 +134,20 @@ def log_and_register(
 
 
 def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str, Path] | None:
-    """The version that `alias` names and the local folder of its model; None when there is none."""
+    """The version that `alias` names and the local folder of its model; None without one, or if its files are gone."""
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     version = aliases(tracking, name).get(alias)
     if version is None:
         return None
     found = tracking.client.get_model_version(PREFIX + name, version)
-    place = Path(download_artifacts(artifact_uri=found.source, tracking_uri=tracking.uri))
-    return version, next(path.parent for path in place.rglob(MANIFEST))
+    try:
+        place = Path(download_artifacts(artifact_uri=found.source, tracking_uri=tracking.uri))
+    except (OSError, MlflowException):
+        return None
+    manifests = sorted(place.rglob(MANIFEST), key=lambda path: len(path.parts))
+    return (version, manifests[0].parent) if manifests else None
 
 
 def aliases(tracking: Tracking, name: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_a_run_holds_what_was_logged_and_files_stay_at_home(tracking: Tracking, 
     assert json.loads((found[1] / "model.json").read_text()) == {"kind": "propensity"}
     assert (tmp_path / "home" / "mlartifacts") in found[1].parents
     assert not Path("mlruns").exists()
+    shutil.rmtree(tmp_path / "home" / "mlartifacts")
+    assert champion(tracking, "churn") is None  # its files are gone: it can serve nobody
 
 
 @pytest.mark.slow

@@ -12,6 +12,9 @@ from xxhash import xxh3_64_intdigest
 from features.files import fsync_folder, write_parquet
 from features.tables import EVENTS
 
+FILE = "file-"
+"""How the names of parts begin that were made from a file."""
+
 
 def bucket_of(customer_id: str, buckets: int = 16) -> int:
     """The bucket of a customer: stable across machines and versions (xxh3_64 of the UTF-8 id)."""
@@ -125,11 +128,12 @@ class EventLog:
     def compact(self, bucket: int) -> int:
         """Joins the many small parts of each month of a bucket into one; returns how many files went.
 
-        Killed in between, a month holds rows twice under the same message ids, which reading drops.
+        Killed in between, a month holds rows twice under the same message ids, which reading drops. The parts of a
+        file stay by themselves, so that the file can be read again in another way.
         """
         removed = 0
         for folder in sorted(self._folder(bucket).glob("month=*")):
-            parts = sorted(folder.glob("part-*.parquet"))
+            parts = sorted(p for p in folder.glob("part-*.parquet") if not p.name.startswith(f"part-{FILE}"))
             if len(parts) < 2:
                 continue
             rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in parts])
@@ -141,6 +145,29 @@ class EventLog:
                     path.unlink()
                     removed += 1
         return removed
+
+    def gather(self, bucket: int, parts: str, reading: str) -> None:
+        """Joins the parts `PARTS-00000`, `PARTS-00001`, … of a file into one, and drops what other readings left.
+
+        Nobody else may erase, reassign or compact meanwhile. Run it again after a kill: it ends in the same log.
+        """
+        for folder in sorted(self._folder(bucket).glob("month=*")):
+            whole = folder / f"part-{parts}-joined-{reading}.parquet"
+            single = sorted(folder.glob(f"part-{parts}-[0-9]*.parquet"))
+            if single:
+                there = [*single, *([whole] if whole.exists() else [])]
+                rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in there])
+                rows = rows.sort("received_at", maintain_order=True)
+                rows = rows.unique("message_id", keep="first", maintain_order=True)
+                write_parquet(rows.sort("customer_id", "timestamp"), whole)
+            for path in (*single, *folder.glob(f"part-{parts}-joined-*.parquet")):
+                if path != whole:
+                    path.unlink()
+
+    def has_other_readings(self, parts: str, reading: str) -> bool:
+        """Whether another reading of a file has left events that `gather` would drop."""
+        own = f"part-{parts}-joined-{reading}.parquet"
+        return any(path.name != own for path in self.root.glob(f"bucket=*/month=*/part-{parts}-joined-*.parquet"))
 
     def _own_part(self, part: str, owner: str) -> pl.DataFrame:
         paths = [p for p in self.files(bucket_of(owner, self.buckets)) if p.name == f"part-{part}.parquet"]

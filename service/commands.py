@@ -73,6 +73,7 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
             parts.handlers,
             parts.identities,
             [parts.join_histories],
+            parts.lease,
         )
         bar = Progress()
         report = ingest.ingest(paths, None if mapping is None else read_mapping(mapping), bar.show)

@@ -15,6 +15,7 @@ from service.events.inbox_store import add_events
 from service.events.quality_store import API, add_counts
 from service.events.tally import Key
 from service.storage.database import Database
+from service.telemetry import EVENTS
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ class InboxWriter:
                     add_counts(connection, API, {Key(now.date().isoformat(), "duplicate", ""): repeated})
         except Exception as failure:
             return failure
+        EVENTS.labels("accepted").inc(len(rows) - repeated)
+        EVENTS.labels("duplicate").inc(repeated)
         for _, future in group:
             future.set_result(None)
         self._on_commit()

@@ -24,9 +24,10 @@ import orjson
 import xxhash
 from numpy.typing import NDArray
 
+from features.event_log import FILE
 from service.clock import Clock, monotonic
-from service.errors import FieldError
-from service.events.events_lease import LEASE_S, LostLease
+from service.errors import FieldError, Unavailable
+from service.events.events_lease import LEASE_S, EventsLease, LostLease
 from service.events.frame import events_frame
 from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, other_readings, standing
 from service.events.mapping import ColumnMapping
@@ -83,7 +84,7 @@ class FileIngest:
     """The parts that ingesting files needs.
 
     `handlers` make effects in the state, as for events over HTTP. `chores` follow at the end (joining histories);
-    where a running service has the events' lease, it does them.
+    where a running service has the events' lease, it does them. `lease` is this process's; None: nothing else runs.
     """
 
     database: Database
@@ -93,6 +94,7 @@ class FileIngest:
     handlers: Sequence[Handler] = ()
     identities: Identities = field(default_factory=NoIdentities)
     chores: Sequence[Callable[[], bool]] = ()
+    lease: EventsLease | None = None
 
     def ingest(
         self, paths: Sequence[Path], mapping: ColumnMapping | None = None, progress: Progress = lambda _f, _s: None
@@ -142,6 +144,7 @@ class FileIngest:
                 progress(path.name, share)
         for number in range(reached.chunks, reached.stale_chunks):
             self.event_log.append(events_frame([]), _part(content, number))
+        self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"))
         written = rejects.finish(reached.rejected)
         with self.database.write() as connection:
             finish_file(connection, file_hash, self.clock.now())
@@ -149,11 +152,37 @@ class FileIngest:
             add_counts(connection, content, repeats.counts())
         return FileReport(path, reached.accepted, reached.rejected, written, False)
 
+    def _gather(self, parts: str, reading: str) -> None:
+        """Under the events' lease: erasing and joining histories change the same files.
+
+        Beside a service that never rests the parts stay single; what another reading left must go, or the file is
+        not finished.
+        """
+        end = monotonic() + 2 * LEASE_S
+        for bucket in range(self.event_log.buckets):
+            while not self._claim():
+                if monotonic() > end:
+                    if self.event_log.has_other_readings(parts, reading):
+                        raise Unavailable("a running service is busy with events; run the same command again")
+                    return
+                time.sleep(0.3)
+            self.event_log.gather(bucket, parts, reading)
+            if self.lease is not None:
+                self.lease.release()
+
+    def _claim(self) -> bool:
+        try:
+            if self.lease is not None:
+                self.lease.claim()
+        except LostLease:
+            return False
+        return True
+
     def _begin(self, path: Path, content: str, file_hash: str) -> Standing:
         """Where the content was read in another way, whoever that reading told of is to be looked at in the end."""
         with self.database.read() as connection:
             others = other_readings(connection, file_hash, content)
-        told = self.event_log.customers_of(f"file-{content}-") if others else []
+        told = self.event_log.customers_of(f"{FILE}{content}-") if others else []
         with self.database.write() as connection:
             if others:
                 ask_rebuild(connection, told, self.event_log.buckets, after_file=file_hash)
@@ -310,4 +339,4 @@ def _give(rows: Sequence[Row], owners: Sequence[str]) -> None:
 
 
 def _part(content: str, number: int) -> str:
-    return f"file-{content}-{number:05d}"
+    return f"{FILE}{content}-{number:05d}"

@@ -19,7 +19,8 @@ from features.event_log import EventLog
 from features.feature_set import FeatureSet
 from features.rows import OnlineFeatures
 from service.customers.link_identities import LinkedIdentities
-from service.events import read_files
+from service.errors import Unavailable
+from service.events import ingest_files, read_files
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
@@ -229,6 +230,37 @@ def test_a_mended_mapping_that_is_killed_on_its_way_ends_in_the_same(
     house.settle()
     assert house.online.read(["s0", "s1", "s2"], NOW) == [None, None, None]
     house.assert_right("c1", "c24")
+
+
+def test_the_parts_of_a_file_are_joined_and_stay_by_themselves(house: House, source: Path) -> None:
+    house.ingest(source)
+    house.send(row("live", "c1", "Order Completed"))
+    house.runner.finish()
+    names = {path.name for bucket in range(house.log.buckets) for path in house.log.files(bucket)}
+    assert sorted(name.split("-")[1] for name in names) == ["file", "inbox"]
+    before = house.log.scan().sort("message_id").collect()
+    for bucket in range(house.log.buckets):
+        house.log.compact(bucket)
+    assert house.log.scan().sort("message_id").collect().equals(before)
+    assert names == {path.name for bucket in range(house.log.buckets) for path in house.log.files(bucket)}
+
+
+def test_a_file_waits_for_a_busy_service_only_to_take_back_what_was_wrong(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("customer,shop,at\n" + "".join(f"c{n},s{n % 3},2026-02-2{n % 9}\n" for n in range(25)))
+    fields = {"type": "=track", "event": "=Order Completed", "timestamp": "at"}
+    house.ingest(path, mapping_from({**fields, "userId": "shop"}, "wrong.toml"))
+    monkeypatch.setattr(ingest_files, "LEASE_S", 0.1)
+    house.rebuild._lease.claim()
+    right = mapping_from({**fields, "userId": "customer"}, "right.toml")
+    ingest = FileIngest(house.database, house.log, house.clock, Rules(), lease=EventsLease(house.database))
+    with pytest.raises(Unavailable, match="run the same command again"):
+        ingest.ingest([path], right)
+    house.rebuild._lease.release()
+    ingest.ingest([path], right)
+    assert set(house.log.scan().collect()["customer_id"]) == {f"c{n}" for n in range(25)}
 
 
 def test_other_features_make_every_row_anew_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,39 @@ async def test_models_show_the_gates_verdict_beside_rivals(house: House, reader:
     assert "churn: auc, ours and rivals" in page
 
 
+async def test_data_shows_what_came_in_and_what_is_wrong(house: House, reader: httpx.AsyncClient) -> None:
+    empty = (await reader.get("/data")).text
+    assert "Nothing came in" in empty
+    assert "No decision has been checked yet" in empty
+    await fill(house)
+    event = {"type": "track", "event": "Order <b>Completd", "userId": "c1", "messageId": "odd"}
+    contact = {"type": "identify", "userId": "c1", "messageId": "mail", "traits": {"email": "nobody", "phone": "1"}}
+    async with house.client("admin") as admin:
+        (await admin.post("/v1/batch", json={"batch": [event, event, contact]})).raise_for_status()
+    house.parts.events.run_pass()
+    house.parts.skew.run()
+    page = (await reader.get("/data", params={"days": "7"})).text
+    assert "4 events of the last 7 days" in page
+    assert "Order &lt;b&gt;Completd" in page
+    assert "like Order Completed?" in page
+    assert "repeats dropped 1" in page
+    assert "2 decisions checked" in page
+    assert "values differ" in page
+    assert (await reader.get("/data", params={"days": "-1 or 1"})).status_code == 200
+
+
+async def test_the_data_report_is_for_those_who_review(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    report = (await reader.get("/v1/data-report")).json()
+    assert (report["events"], report["skew"]) == (2, None)
+    assert {one["event"] for one in report["by_event"]} == {"identify", "Order Completed"}
+    assert (await reader.get("/v1/data-report", params={"days": 0})).status_code in {400, 422}
+    async with house.client("ingest") as ingest:
+        assert (await ingest.get("/v1/data-report")).status_code == 403
+    async with house.client() as nobody:
+        assert (await nobody.get("/v1/data-report")).status_code == 401
+
+
 async def test_static_files_may_be_kept_and_nothing_else_is_served(reader: httpx.AsyncClient) -> None:
     answer = await reader.get("/static/pages.css")
     assert "immutable" in answer.headers["cache-control"]

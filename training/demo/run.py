@@ -73,7 +73,7 @@ class Demo:
         counts = self._prepare(steps, manifest, settings)
         url = self._serve(settings)
         with Api(url, self._key(settings)) as api:
-            shown = self._show(steps, api, manifest)
+            shown = self._show(steps, api, manifest, counts["models"])
         world = self._world(steps)
         found = self._report(manifest, counts, shown, world, steps, url, time.monotonic() - began)
         write_json(self.home / "reports" / "demo.json", found)
@@ -147,7 +147,7 @@ class Demo:
         missing = [name for name in MODELS if not (results / f"{name}.json").exists()]
         if missing:
             command(["train", *missing, "--as-of", as_of], settings)
-        return {name: orjson.loads((results / f"{name}.json").read_bytes()) for name in MODELS}
+        return showcase.read_results(self.home, MODELS)
 
     # Serving
 
@@ -167,13 +167,14 @@ class Demo:
             path.chmod(0o600)
         return path.read_text().strip()
 
-    def _show(self, steps: Steps, api: Api, manifest: Manifest) -> dict[str, Any]:
+    def _show(self, steps: Steps, api: Api, manifest: Manifest, models: Mapping[str, Any]) -> dict[str, Any]:
         offers = showcase.read_lines(self.folder / "data" / manifest.offers_file)
 
         def copy() -> dict[str, Any]:
             return showcase.approve_copy(api, offers, ["email", "sms"], leave=showcase.LEFT_FOR_REVIEW)
 
         def decide() -> dict[str, Any]:
+            showcase.wait_for_models(api, models, self.speaker)
             return {"decisions": showcase.ask(api, manifest.examples, offers)}
 
         def start() -> dict[str, Any]:

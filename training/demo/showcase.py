@@ -11,12 +11,14 @@ import orjson
 from xxhash import xxh3_64_hexdigest
 
 from training.demo.report import DecisionSection, decision_section
-from training.world.client import Api
+from training.demo.speak import Speaker
+from training.world.client import Api, wait_until
 
 PLACEMENT = "email.weekly"
 STRANGER = "somebody-new"
 LEFT_FOR_REVIEW = 3
 TOP = 3
+FETCH_S = 60.0
 
 
 def approve_copy(
@@ -49,6 +51,26 @@ def _generate(api: Api, offer_id: str, channel: str, n: int) -> list[dict[str, A
         made = api.post("/v1/content/generate", {"offer_id": offer_id, "channel": channel, "locale": "en", "n": n})
         variants = made["variants"] if isinstance(made, dict) else made
     return variants
+
+
+def wait_for_models(api: Api, results: Mapping[str, Mapping[str, Any]], speaker: Speaker) -> None:
+    """Until the API serves every version that was promoted; says so where that takes too long."""
+    wanted = {(name, str(result["version"])) for name, result in results.items() if result["promoted"]}
+
+    def served() -> bool:
+        found = {(m["name"], m["version"]) for m in api.ready()["models"] if m["alias"] == "champion"}
+        return wanted <= found
+
+    try:
+        wait_until(served, "the promoted models to be served", FETCH_S, pause_s=0.3)
+    except TimeoutError as late:
+        speaker.say(f"{late}; decisions do without them")
+
+
+def read_results(home: Path, names: Sequence[str]) -> dict[str, Any]:
+    """What training left in `home`/reports/training, by model."""
+    folder = home / "reports" / "training"
+    return {name: orjson.loads((folder / f"{name}.json").read_bytes()) for name in names}
 
 
 def ask(api: Api, examples: Mapping[str, str], offers: Sequence[Mapping[str, Any]]) -> list[DecisionSection]:

@@ -12,18 +12,19 @@ import polars as pl
 
 from training.demo import homes
 from training.demo.processes import Children, command, free_port, output_of
-from training.demo.showcase import approve_copy, start_journey
+from training.demo.showcase import approve_copy, read_results, start_journey, wait_for_models
 from training.demo.speak import Speaker
 from training.demo.whole_files import write_json_lines
 from training.world import CHANNELS, World
-from training.world.client import Api, wait_until
+from training.world.client import Api
 from training.world.clock_file import ClockFile
 from training.world.drive import Drive, Plan
 from training.world.journey import EXPERIMENT, JOURNEY, experiment, journey
 from training.world.mailbox import Mailbox, Outbox
 
 SEED, CUSTOMERS = 7, 400
-FETCH_S = 30.0
+LEARNT = ("next-offer", "send-time")
+VERDICT = ("version", "promoted", "verdict")
 
 
 @dataclass
@@ -77,14 +78,14 @@ class Simulation:
         with Api(url, key) as api:
             approve_copy(api, [offer.contract() for offer in world.offers], CHANNELS)
             start_journey(api, JOURNEY, journey(), EXPERIMENT, experiment())
-            learnt: list[str] = []
+            learnt: list[dict[str, Any]] = []
             drive = Drive(
                 world,
                 api,
                 clock,
                 [mailbox, Outbox(self.home / "outbox")],
                 self.plan,
-                learn=lambda: learnt.append(self._learn(api, world.customers[0], settings)),
+                learn=lambda: learnt.append(self._learn(api, settings)),
                 progress=self._progress,
             )
             summary = drive.run()
@@ -105,26 +106,17 @@ class Simulation:
         if day % 5 == 0 or day == days:
             self.speaker.detail(f"day {day} of {days}")
 
-    def _learn(self, api: Api, customer: str, settings: Mapping[str, str]) -> str:
-        """Trains on the world's own log; waits until the service serves what was promoted. Returns its version."""
-        before = _version(api, customer)
-        command(["train", "next-offer", "send-time"], settings)
-        try:
-            wait_until(lambda: _version(api, customer) != before, "a new model to be served", FETCH_S, pause_s=0.3)
-        except TimeoutError:
-            self.speaker.detail("the gate kept the model as it was")
-        return _version(api, customer)
+    def _learn(self, api: Api, settings: Mapping[str, str]) -> dict[str, Any]:
+        """Trains on the world's own log; waits until the service serves what was promoted. Returns the verdicts."""
+        command(["train", *LEARNT], settings)
+        results = read_results(self.home, LEARNT)
+        wait_for_models(api, results, self.speaker)
+        return {name: {key: result[key] for key in VERDICT} for name, result in results.items()}
 
     def _log(self, settings: Mapping[str, str]) -> dict[str, Any]:
         """What the service's own log says: by arm, decisions, sales that it attributed, and their value."""
         estimate = output_of(["evaluate", "uniform"], settings, may_refuse=True)
         return {"arms": log_by_arm(self.home / "tables"), "evaluate_uniform": estimate}
-
-
-def _version(api: Api, customer: str) -> str:
-    """The version of the next-offer model that decides now."""
-    request = {"customer_id": customer, "placement": "weekly", "top_k": 1, "explain": False, "dry_run": True}
-    return str(api.post("/v1/decisions", request).get("models", {}).get("next-offer", "none"))
 
 
 def log_by_arm(tables: Path) -> dict[str, dict[str, Any]]:

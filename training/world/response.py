@@ -80,6 +80,6 @@ def funnel(convert: float, recent: int) -> tuple[float, float, float]:
 
     Nested: whoever converts clicked, whoever clicked opened.
     """
-    click = convert + (1 - convert) * 0.6 * convert**0.5 * 0.35
-    opened = click + (1 - click) * (0.15 + 0.8 * convert)
+    click = convert + (1 - convert) * min(0.9, 1.5 * convert)
+    opened = click + (1 - click) * (0.02 + 0.6 * convert**0.5)
     return min(opened, 0.98), click, float(1 / (1 + np.exp(6.5 - 0.5 * recent)))

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import threading
@@ -165,7 +167,30 @@ def _client(tracking_uri: str) -> MlflowClient:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     from mlflow import MlflowClient
 
+    make_database(tracking_uri)
     return MlflowClient(tracking_uri, tracking_uri)
+
+
+def make_database(tracking_uri: str) -> None:
+    """Makes MLflow's SQLite file where it is missing: whole or not at all.
+
+    MLflow would make it in place, step by step, and one that was killed half way never opens again.
+    """
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if not tracking_uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    engine = create_sqlalchemy_engine(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
+    try:
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
+        engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _sync(client: MlflowClient, tracking_uri: str, folder: Path) -> list[str]:

@@ -22,7 +22,7 @@ from tests.conftest import new_database
 from tests.end_to_end.api_home import ApiHome, api_home
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 15
+EXAMPLES = 8
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,

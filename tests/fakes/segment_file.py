@@ -10,13 +10,12 @@ import orjson
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 BROKEN = ("{not json", '{"type":"track","userId":"c1"}', '{"type":"nonsense","userId":"c1","event":"X"}')
-_DAYS = 400
 
 
-def segment_file(path: Path, customers: int = 60, seed: int = 5, broken: bool = True) -> Path:
-    """Writes the messages in the order of their times; some customers stop buying; the faults stand in between."""
+def segment_file(path: Path, customers: int = 60, days: int = 400, seed: int = 5, broken: bool = True) -> Path:
+    """Writes the messages in the order of their times; some customers stop buying; faults in between."""
     chance = random.Random(seed)
-    messages = [message for number in range(customers) for message in _life(number, chance)]
+    messages = [message for number in range(customers) for message in _life(number, days, chance)]
     messages.sort(key=lambda message: (str(message["timestamp"]), str(message["messageId"])))
     lines = [orjson.dumps(message).decode() for message in messages]
     if broken:
@@ -26,10 +25,10 @@ def segment_file(path: Path, customers: int = 60, seed: int = 5, broken: bool = 
     return path
 
 
-def _life(number: int, chance: random.Random) -> list[dict[str, object]]:
+def _life(number: int, days: int, chance: random.Random) -> list[dict[str, object]]:
     name, made = f"c{number}", 0
-    start, gap = END - timedelta(days=_DAYS), chance.uniform(4, 25)
-    stops = chance.uniform(60, 900)
+    start, gap = END - timedelta(days=days), chance.uniform(4, 25)
+    stops = chance.uniform(30, 2 * days)
 
     def message(day: float, event: str | None, **facts: object) -> dict[str, object]:
         nonlocal made
@@ -44,7 +43,7 @@ def _life(number: int, chance: random.Random) -> list[dict[str, object]]:
         {**{key: value for key, value in before.items() if key != "userId"}, "anonymousId": f"visitor-{number}"}
     )
     day = chance.uniform(1, gap)
-    while day < min(stops, _DAYS):
+    while day < min(stops, days):
         price = chance.randint(300, 4000) / 100
         product = {
             "product_id": f"p{chance.randint(1, 5)}",
@@ -57,7 +56,7 @@ def _life(number: int, chance: random.Random) -> list[dict[str, object]]:
             )
         )
         day += chance.gammavariate(2, gap / 2)
-    for day in range(20, _DAYS, 21):
+    for day in range(20, days, 21):
         life.append(message(day, "Email Delivered", campaign_id=f"w{day}", offer_id="thanks"))
         if chance.random() < 3 / gap:
             life.append(

@@ -111,5 +111,5 @@ def _order(case: Case, values: Sequence[float], first: int) -> list[int]:
         rest = shuffled(rest, case.seed, 1)
         rest = rest[: rest.index(nothing)]
     else:
-        rest = sorted((p for p in rest if values[p] > 0.0), key=lambda p: (-values[p], p))
+        rest = sorted([p for p in rest if values[p] > 0.0], key=values.__getitem__, reverse=True)  # equal ones stay
     return [first, *rest[: case.top_k - 1]]

@@ -19,7 +19,6 @@ from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.offers.cel import Answer
 from service.offers.offer import Offer
 
-_NAN = float("nan")
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 VERSION = 1
 
@@ -80,7 +79,7 @@ def pack(draft: Draft) -> dict[str, Any]:
         "policy_version": case.rules.version,
         "offer_id": first["offer_id"] if first else None,
         "channel": first["channel"] if first else None,
-        "candidates": pack_candidates(_candidates(draft)),
+        "candidates": pack_candidates(draft.candidates, {a["rank"]: a["send_at"] for a in draft.actions}),
         "record": _squeeze(_record(draft)),
     }
 
@@ -94,29 +93,32 @@ def unsqueeze(packed: bytes) -> Any:
     return orjson.loads(zlib.decompress(packed))
 
 
-def pack_candidates(lines: Sequence[Sequence[Any]]) -> bytes:
+def pack_candidates(candidates: Sequence[Candidate], times: Mapping[int | None, datetime]) -> bytes:
     """Candidates as columns: the numbers as they are (compressing them costs time and saves little), then the rest.
 
     The layout: length of the numbers in bytes (4, little-endian); probability, expected value, propensity as float64,
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
-    candidate's, and rank and time of those that have them.
+    candidate's, and rank and time (`times`, by rank) of those that have them.
     """
-    offers = {name: place for place, name in enumerate(dict.fromkeys(line[0] for line in lines))}
-    channels = {name: place for place, name in enumerate(dict.fromkeys(line[1] for line in lines))}
-    _, _, chances, values, weights, ranks, times = zip(*lines, strict=True)
-    numbers = np.array([[_NAN if c is None else c for c in chances], values, weights], np.float64).tobytes()
+    offers, channels, chances, values, weights, ranks = zip(*candidates, strict=True)
+    numbers = np.array([chances, values, weights], np.float64).tobytes()  # None becomes NaN
+    offer_of = {name: place for place, name in enumerate(dict.fromkeys(offers))}
+    channel_of = {name: place for place, name in enumerate(dict.fromkeys(channels))}
     rest = [
-        list(offers),
-        list(channels),
-        [offers[line[0]] for line in lines],
-        [channels[line[1]] for line in lines],
-        [[place, rank, times[place]] for place, rank in enumerate(ranks) if rank is not None],
+        list(offer_of),
+        list(channel_of),
+        list(map(offer_of.__getitem__, offers)),
+        list(map(channel_of.__getitem__, channels)),
+        [[place, rank, times.get(rank)] for place, rank in enumerate(ranks) if rank is not None],
     ]
     return len(numbers).to_bytes(4, "little") + numbers + orjson.dumps(rest, option=OPTIONS)
 
 
 def unpack_candidates(packed: bytes) -> list[list[Any]]:
-    """What `pack_candidates` was given."""
+    """[offer, channel, probability, expected value, propensity, rank, send_at] of each; "send nothing" is the last."""
+    if packed[:2] == b"x\x01":  # written before there were columns: compressed JSON
+        lines: list[list[Any]] = unsqueeze(packed)
+        return lines
     end = 4 + int.from_bytes(packed[:4], "little")
     chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
     offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
@@ -127,15 +129,6 @@ def unpack_candidates(packed: bytes) -> list[list[Any]]:
     for place, rank, time in ranked:
         lines[place][5:] = [rank, time]
     return lines
-
-
-def _candidates(draft: Draft) -> list[list[Any]]:
-    """[offer, channel, probability, expected value, propensity, rank, send_at] of each; "send nothing" is the last."""
-    times = {action["rank"]: action["send_at"] for action in draft.actions}
-    return [
-        [c.offer_id, c.channel, c.probability, c.expected_value, c.propensity, c.rank, times.get(c.rank)]
-        for c in draft.candidates
-    ]
 
 
 def candidates_of(packed: bytes) -> list[Candidate]:

@@ -19,8 +19,9 @@ from service.decisions.schemas import DecisionIn
 
 MOST = 32
 """Requests decided together: more save little, and each waits for all."""
-LANES = 2
-"""Batches under way: one is scored while the other waits for the disk."""
+LANES = 1
+"""Batches under way. A second would be scored while the first waits for the disk, but each would be half as large,
+which costs more than it brings."""
 Waiting = tuple[DecisionIn, "asyncio.Future[bytes]"]
 
 

@@ -155,9 +155,9 @@ def _cpu(process: int) -> float:
 
 
 def _resident(process: int) -> float:
-    """Resident memory in MB."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    """Resident memory of its own in MB: without the pages of files that it maps."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e3
 
 
 def _show(found: list[Figures]) -> None:

@@ -42,7 +42,7 @@ def examine(settings: Settings) -> int:
             )
         )
     else:
-        for look in (_keys, _online, _events, _features, _models, _catalogue, _loops):
+        for look in (_keys, _online, _events, _features, _served_features, _models, _catalogue, _loops):
             findings += _safely(look, parts)
         parts.close()
     for finding in findings:
@@ -90,7 +90,7 @@ def _online(parts: Parts) -> Iterator[Finding]:
     parts.online.read(["doctor"], parts.clock.now())
     outdated = sum(1 for _ in parts.online.outdated())
     if outdated:
-        yield Finding("fail", "online store", f"{outdated:,} rows are of older features; run 'opportune features'")
+        yield Finding("fail", "online store", f"{outdated:,} rows are of older features; start 'opportune serve'")
     else:
         yield Finding("ok", "online store", "answers")
 
@@ -106,7 +106,25 @@ def _events(parts: Parts) -> Iterator[Finding]:
     else:
         yield Finding("ok" if pending < 10_000 else "note", "events", f"{pending:,} wait for their effects")
     if set_aside:
-        yield Finding("fail", "quarantine", f"{set_aside:,} events were set aside; their reasons are in the state")
+        yield Finding("fail", "quarantine", f"{set_aside:,} set aside; see why at /data, 'opportune requeue' after")
+
+
+def _served_features(parts: Parts) -> Iterator[Finding]:
+    from service.events.rebuild_store import how_many_wait
+
+    with parts.database.read() as connection:
+        waiting, failed = how_many_wait(connection)
+    if waiting:
+        yield Finding("note", "online store", f"{waiting:,} customers' features wait; 'opportune serve' makes them")
+    if failed:
+        yield Finding("fail", "online store", f"{failed:,} customers' features could not be made; the log says why")
+    last = parts.skew.latest()
+    if last is None:
+        yield Finding("note", "skew", "no decision was checked yet; 'opportune serve' does it hourly")
+    else:
+        wrong, checked = last["mismatches"]["values"], last["checked"]["values"]
+        level = "fail" if wrong else "ok"
+        yield Finding(level, "skew", f"{wrong:,} of {checked:,} served values differ from the event log")
 
 
 def _features(parts: Parts) -> Iterator[Finding]:

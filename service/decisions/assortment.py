@@ -5,53 +5,51 @@ Decisions mostly weigh the same tuple of offers, so this is made once for it and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from features.offers import OfferInfo
-from service.offers.catalogue import distinct_expressions
-from service.offers.cel import Expression
 from service.offers.offer import Offer
 
 _REMEMBERED = 256
-_known: dict[int, Assortment] = {}
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """What a function makes of a tuple of offers, made once for each tuple (the same object, not an equal one)."""
+
+    def __init__(self, make: Callable[[tuple[Offer, ...]], T]) -> None:
+        self._make = make
+        self._known: dict[int, tuple[tuple[Offer, ...], T]] = {}
+
+    def __call__(self, offers: tuple[Offer, ...]) -> T:
+        found = self._known.get(id(offers))
+        if found is None or found[0] is not offers:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[id(offers)] = (offers, self._make(offers))
+        return found[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
-    Both map an offer to its eligibility; `other` offers have dates, budgets or limits shared by all customers.
+    Both map an offer to its eligibility; all others have dates, budgets or limits shared by all customers.
     """
 
-    offers: tuple[Offer, ...]
     infos: tuple[OfferInfo, ...]
-    expressions: Mapping[str, Expression]
-    uses_scores: bool
     free: Mapping[str, str | None]
     capped: Mapping[str, str | None]
     ending: tuple[Offer, ...]
     shared: tuple[Offer, ...]
 
 
-def assortment(offers: tuple[Offer, ...]) -> Assortment:
-    """What hangs on these offers alone."""
-    found = _known.get(id(offers))
-    if found is None or found.offers is not offers:
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        found = _known[id(offers)] = _made(offers)
-    return found
-
-
 def _made(offers: tuple[Offer, ...]) -> Assortment:
-    expressions = distinct_expressions(offers)
     plain = [o for o in offers if o.starts_at is None and o.ends_at is None and o.budget is None]
     return Assortment(
-        offers,
         tuple(offer.info for offer in offers),
-        expressions,
-        any(expression.uses_scores for expression in expressions.values()),
         {offer.offer_id: offer.eligibility for offer in plain if not offer.caps},
         {
             offer.offer_id: offer.eligibility
@@ -61,3 +59,7 @@ def _made(offers: tuple[Offer, ...]) -> Assortment:
         tuple(offer for offer in offers if offer.ends_at is not None),
         tuple(offer for offer in offers if offer.shared_limits),
     )
+
+
+assortment = Remembered(_made)
+"""What hangs on these offers alone."""

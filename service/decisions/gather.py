@@ -12,7 +12,7 @@ from features.rows import CustomerRow
 from service.clock import new_id
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
-from service.decisions.assortment import assortment
+from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
@@ -23,7 +23,7 @@ from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
 from service.errors import FieldError, Invalid, Problem
-from service.offers.catalogue import Catalogue, CatalogueCache
+from service.offers.catalogue import Catalogue, CatalogueCache, distinct_expressions
 from service.offers.cel import Answer, Expression, ask, prepare
 from service.offers.offer import Offer
 from service.storage.database import Connection, Database
@@ -57,6 +57,11 @@ class Scores:
 
 
 _UNSCORED = Scores()
+_expressions = Remembered(distinct_expressions)
+
+
+def _uses_scores(offers: tuple[Offer, ...]) -> bool:
+    return any(expression.uses_scores for expression in _expressions(offers).values())
 
 
 def gather(
@@ -92,7 +97,7 @@ def gather(
         asking = {
             (people[requests[index].customer_id].customer_id, requests[index].at or now): None
             for index, offers in weighed.items()
-            if assortment(offers).uses_scores
+            if _uses_scores(offers)
         }
         scores = _scores(sources.models, {key: rows[key] for key in asking if key in rows})
         drafts = []
@@ -102,7 +107,7 @@ def gather(
             key = (person.customer_id, request.at or now)
             row = rows.get(key)
             decision_id = ids[index] if ids is not None else new_id(request.at or now)
-            told = scores.get(key, _UNSCORED) if assortment(offers).uses_scores else _UNSCORED
+            told = scores.get(key, _UNSCORED) if _uses_scores(offers) else _UNSCORED
             draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
@@ -219,7 +224,7 @@ def _draft(
     at = request.at or now
     rules = sources.rules.rules(request.placement)
     used = customer if customer.profiling else replace(customer, traits={}, segments=())
-    answers = ask_rules(assortment(offers).expressions, used, row, told.scores, request.context, at)
+    answers = ask_rules(_expressions(offers), used, row, told.scores, request.context, at)
     case = Case(
         customer=used,
         placement=request.placement,

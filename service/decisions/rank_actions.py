@@ -27,6 +27,7 @@ from service.errors import Problem, Unavailable
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
+from service.telemetry import DECISIONS, DEGRADED
 
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
@@ -229,6 +230,7 @@ class Decider:
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
             add_decisions(connection, [pack(draft) for draft in admitted])
             reserve(connection, [line.row() for draft in admitted for line in lines[draft.decision_id]])
+        _count(admitted)
         return refused
 
     def _lines(self, draft: Draft) -> Iterator[Line]:
@@ -275,6 +277,14 @@ class Decider:
             else:
                 refused.add(draft.decision_id)
         return refused
+
+
+def _count(drafts: Sequence[Draft]) -> None:
+    """What was decided, in `/metrics`: by arm, and by each part that a fallback stood in for."""
+    for draft in drafts:
+        DECISIONS.labels(draft.case.arm).inc()
+        for part in draft.degraded:
+            DEGRADED.labels(part).inc()
 
 
 def _returned(case: Case, lines: Sequence[Line]) -> Case:

@@ -11,6 +11,7 @@ from service.decisions.schemas import DecisionIn
 from service.errors import Invalid
 from service.settings import Cap, Settings
 from service.storage.database import Database
+from service.telemetry import registry
 from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
 
 
@@ -38,6 +39,7 @@ def rules(decision: dict[str, Any]) -> set[tuple[str, str | None, str]]:
 
 
 def test_a_decision_has_all_that_the_contract_names(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={}, b={})
     decision = ask(desk)
     assert decision["arm"] == "model"
@@ -290,3 +292,17 @@ def test_a_key_is_decided_once(desk: Desk) -> None:
         assert {**one, "excluded": None} == {**two, "excluded": None}
     assert again[2]["customer_id"] == "c4"
     assert len(DecisionReader(desk.database, desk.served).latest("c1", 10)) == 1
+
+
+def test_decisions_and_what_they_do_without_are_counted(desk: Desk) -> None:
+    desk.put(a={})
+
+    def counted(name: str, **labels: str) -> float:
+        return registry.get_sample_value(name, labels) or 0.0
+
+    before = counted("opportune_decisions_total", arm="model")
+    strangers = counted("opportune_degraded_total", part="unknown_customer")
+    ask(desk, "nobody")
+    ask(desk, "nobody", dry_run=True)
+    assert counted("opportune_decisions_total", arm="model") == before + 1
+    assert counted("opportune_degraded_total", part="unknown_customer") == strangers + 1

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from models.trees import TreeModel
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Masks = npt.NDArray[Any]
 
 MOST_LEAVES = 64
@@ -27,6 +25,31 @@ MOST_BYTES = 64 * 2**20
 """Of a model's tables; larger models are walked."""
 CHUNK = 1 << 20
 """Masks (rows x trees) that are looked at together."""
+
+
+ZERO = np.float64(np.float32(1e-35))  # LightGBM's kZeroThreshold, a float there
+
+
+class Nodes(Protocol):
+    """What is read of a `models.trees.TreeModel`: its nodes side by side."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def roots(self) -> Ints: ...
+    @property
+    def feature(self) -> Ints: ...
+    @property
+    def threshold(self) -> Floats: ...
+    @property
+    def left(self) -> Ints: ...
+    @property
+    def right(self) -> Ints: ...
+    @property
+    def value(self) -> Floats: ...
+    @property
+    def categorical(self) -> Bools: ...
+    def goes_left(self, values: Floats, nodes: Any) -> Bools: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,7 @@ class QuickTrees:
         return told
 
 
-def quick_trees(model: TreeModel) -> QuickTrees | None:
+def quick_trees(model: Nodes) -> QuickTrees | None:
     """The tables of a model; None where it has categories, too many leaves or too many thresholds for them."""
     if not len(model.roots) or model.categorical.any():
         return None
@@ -121,7 +144,7 @@ def quick_trees(model: TreeModel) -> QuickTrees | None:
     )
 
 
-def _leaves_of(model: TreeModel, root: int) -> tuple[list[int], dict[int, tuple[int, int]]]:
+def _leaves_of(model: Nodes, root: int) -> tuple[list[int], dict[int, tuple[int, int]]]:
     """A tree's leaves from left to right, and of each inner node the span of leaves under its left child."""
     leaves: list[int] = []
     spans: dict[int, tuple[int, int]] = {}
@@ -141,10 +164,8 @@ def _leaves_of(model: TreeModel, root: int) -> tuple[list[int], dict[int, tuple[
 
 
 def _feature_masks(
-    model: TreeModel, nodes: Sequence[tuple[int, int, int, int]], trees: int, kind: np.dtype[Any]
+    model: Nodes, nodes: Sequence[tuple[int, int, int, int]], trees: int, kind: np.dtype[Any]
 ) -> FeatureMasks:
-    from models.trees import ZERO
-
     # What counts as zero may count as missing: it has rows of its own.
     zero = [np.nextafter(-ZERO, -np.inf), ZERO]
     thresholds = np.unique(np.concatenate([model.threshold[[node for node, *_ in nodes]] + 0.0, zero, [np.inf]]))
@@ -156,7 +177,7 @@ def _feature_masks(
     return FeatureMasks(thresholds, table)
 
 
-def _effects(model: TreeModel, trees: Sequence[tuple[list[int], dict[int, tuple[int, int]]]]) -> Floats:
+def _effects(model: Nodes, trees: Sequence[tuple[list[int], dict[int, tuple[int, int]]]]) -> Floats:
     """How far the path to each leaf moves the score, by the features it splits on."""
     width = len(model.feature_names)
     rows: list[Floats] = []

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.quick_trees import QuickTrees, quick_trees
+from models.quick_trees import ZERO, QuickTrees, quick_trees
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-ZERO = np.float64(np.float32(1e-35))  # LightGBM's kZeroThreshold, a float there
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 CHUNK = 2048
 FEW = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,21 @@ import numpy.typing as npt
 from features.catalogue import FEATURES
 from features.offers import OfferInfo
 from features.rows import CustomerRow
-from models.offer_features import CUSTOMER, LIKED, OFFER, PAIR, SENTENCES, OfferTable, describe, pair_features
+from models.offer_features import (
+    CUSTOMER,
+    LIKED,
+    OFFER,
+    PAIR,
+    SENTENCES,
+    OfferKnowledge,
+    OfferTable,
+    describe,
+    pair_features,
+)
 from models.quick_trees import Masks, QuickTrees
 from models.reasons import NEGLIGIBLE, Reason, sentence
-from models.response import INPUTS, SEEN
-
-if TYPE_CHECKING:
-    from models.next_offer import NextOfferModel
+from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
+from models.trees import TreeModel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -46,6 +54,22 @@ def _columns(part: slice, first: int = 0) -> range:
     return range(part.start + first, part.stop + first)
 
 
+class Ranker(Protocol):
+    """What weighing reads of a `models.next_offer.NextOfferModel`."""
+
+    @property
+    def trees(self) -> TreeModel: ...
+    @property
+    def knowledge(self) -> OfferKnowledge: ...
+    @property
+    def channels(self) -> ChannelKnowledge: ...
+    @property
+    def response(self) -> ResponseHead: ...
+    def sides(self, offers: Sequence[OfferInfo]) -> Sides: ...
+    def purchase_score(self, pairs: Floats) -> Floats: ...
+    def calibrated_purchase(self, raw: Floats) -> Floats: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees)."""
@@ -56,7 +80,7 @@ class Sides:
     head: Masks | None
 
     @classmethod
-    def of(cls, model: NextOfferModel, offers: Sequence[OfferInfo]) -> Sides:
+    def of(cls, model: Ranker, offers: Sequence[OfferInfo]) -> Sides:
         table = model.knowledge.table(offers)
         purchase, head = model.trees.quick, _head(model)
         seen = None
@@ -72,7 +96,7 @@ class Sides:
         )
 
 
-def _head(model: NextOfferModel) -> QuickTrees | None:
+def _head(model: Ranker) -> QuickTrees | None:
     trees = model.response.trees
     return trees.quick if model.response.kind == "trees" and trees is not None else None
 
@@ -82,7 +106,7 @@ class Weighing:
 
     def __init__(
         self,
-        model: NextOfferModel,
+        model: Ranker,
         rows: Sequence[CustomerRow | None],
         offers: Sequence[OfferInfo],
         channels: Sequence[str],

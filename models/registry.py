@@ -180,6 +180,7 @@ def make_database(tracking_uri: str) -> None:
     path = Path(tracking_uri.removeprefix("sqlite:///"))
     if not tracking_uri.startswith("sqlite:///") or path.exists():
         return
+    import_module("mlflow.store.tracking.sqlalchemy_store")  # sets up all of MLflow's mappers before any is used
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
     path.parent.mkdir(parents=True, exist_ok=True)

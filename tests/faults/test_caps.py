@@ -1,0 +1,119 @@
+"""A cap of N is never N+1: decisions in parallel, in several processes, and around a kill -9."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.end_to_end.conftest import Service, eventually
+from tests.faults.conftest import OFFER, MakeService, Place
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+CAP = 3
+CAPPED = f'{{"caps": [{{"max": {CAP}, "per_days": 30}}], "reservation_hours": 48}}'
+TEXTED = OFFER | {"channels": ["sms"]}  # a channel that goes out: those a customer comes to have no caps over all
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def messages(place: Place) -> dict[str, int]:
+    """Messages that the ledger holds, by customer."""
+    with place.database.read() as connection:
+        rows = connection.execute(text("SELECT customer_id, count(*) FROM ledger WHERE message GROUP BY customer_id"))
+        return {row[0]: row[1] for row in rows}
+
+
+def decide(service: Service, key: str, customer: str, times: int) -> list[httpx.Response]:
+    """Answers until the server is gone."""
+    answers: list[httpx.Response] = []
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=60, trust_env=False) as api:
+        for _ in range(times):
+            try:
+                answers.append(api.post("/v1/decisions", json={"customer_id": customer, "channels": ["sms"]}))
+            except httpx.TransportError:
+                break
+    return answers
+
+
+def acting(answers: list[httpx.Response]) -> list[dict[str, Any]]:
+    return [answer.json() for answer in answers if answer.json()["actions"]]
+
+
+def together(service: Service, key: str, customers: list[str], times: int = 1) -> list[httpx.Response]:
+    """One client a customer named (a name may be there often), all at once."""
+    gate = threading.Barrier(len(customers))
+
+    def work(customer: str) -> list[httpx.Response]:
+        gate.wait(60)
+        return decide(service, key, customer, times)
+
+    with ThreadPoolExecutor(len(customers)) as pool:
+        return [answer for answers in pool.map(work, customers) for answer in answers]
+
+
+def capped(make_service: MakeService, place: Place, *options: str, **settings: str) -> tuple[Service, str]:
+    """A service with one offer, and an admin's key."""
+    service = make_service(**place.settings, OPPORTUNE_DECISIONS=CAPPED, **settings)
+    service.start(*options)
+    assert service.client("admin").put("/v1/offers/thanks", json=TEXTED).status_code == 200
+    return service, service.key("admin")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_64_decisions_at_once_for_one_customer(make_service: MakeService, place: Place, workers: int) -> None:
+    service, key = capped(make_service, place, "--workers", str(workers))
+    answers = together(service, key, ["c1"] * 64)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(acting(answers)) == CAP
+    assert messages(place) == {"c1": CAP}
+    rules = [one["rule"] for answer in answers if not answer.json()["actions"] for one in answer.json()["excluded"]]
+    assert set(rules) == {"frequency_cap"}
+
+
+def test_a_limit_that_all_customers_share(make_service: MakeService, place: Place) -> None:
+    service, key = capped(make_service, place, "--workers", "2")
+    shared = TEXTED | {"caps": [{"max": 5, "per_days": 7, "per": "everyone"}]}
+    assert service.client("admin").put("/v1/offers/thanks", json=shared).status_code == 200
+    answers = together(service, key, [f"c{number}" for number in range(32)])
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(acting(answers)) == 5
+
+
+def test_a_kill_in_the_middle_of_decisions(make_service: MakeService, place: Place) -> None:
+    clock = make_service("clock").home / "now"
+    clock.write_text(START.isoformat())
+    service, key = capped(make_service, place, OPPORTUNE_CLOCK=f"file:{clock}")
+    customers = [f"c{number}" for number in range(12)]
+
+    def kill_soon() -> None:
+        assert eventually(lambda: len(messages(place)) >= 6, 60)
+        service.kill()
+
+    killer = threading.Thread(target=kill_soon)
+    killer.start()
+    before = together(service, key, customers * 2, times=40)
+    killer.join()
+    service.start()
+    after = together(service, key, customers * 2, times=4)
+    assert {answer.status_code for answer in before + after} == {200}
+    assert messages(place) == dict.fromkeys(customers, CAP)  # not one more, and none lost to a decision half made
+
+    api = service.client("decide")
+    for answer in acting(before):  # what was answered is on record
+        record = api.get(f"/v1/decisions/{answer['decision_id']}").json()
+        assert record["customer_id"] == answer["customer_id"]
+    with place.database.read() as connection:  # and every reservation belongs to a decision
+        orphans = "SELECT count(*) FROM ledger WHERE decision_id NOT IN (SELECT decision_id FROM decisions)"
+        assert connection.execute(text(orphans)).scalar_one() == 0
+
+    later = clock.with_suffix(".new")
+    later.write_text((START + timedelta(days=8)).isoformat())
+    later.replace(clock)  # nothing was delivered, so that every reservation has ended
+    again = acting(together(service, key, customers, times=4))
+    assert {answer["customer_id"] for answer in again} == set(customers)

@@ -86,7 +86,7 @@ def _person(random: np.random.Generator) -> dict[str, object]:
         "affinity": random.dirichlet(2.0 * loves),
         "channel": channel,
         "chronotype": random.dirichlet(main),
-        "hour_strength": random.uniform(0.8, 1.6),
+        "hour_strength": random.uniform(1.3, 2.2),
         "thrift": max(0.0, random.normal(1.0, 0.6)),
         "fatigue": random.gamma(2.0, 0.1),
         "order_rate": random.gamma(3.0, 0.012) + 0.005,

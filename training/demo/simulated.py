@@ -44,10 +44,12 @@ class Simulation:
         world = World(SEED, self.customers)
         clock = ClockFile(self.home / "clock", world.start)
         with Mailbox() as mailbox:
-            port = free_port(self.first_port)
-            settings = homes.settings_of(self.home, homes.WORLD, port, self._variables(clock, mailbox))
+            variables = self._variables(clock, mailbox)
+            settings = homes.settings_of(self.home, homes.WORLD, self.first_port, variables)
             self._fill(world, settings)
             key = output_of(["keys", "create", "--scope", "ingest,decide,review,admin", "--label", "world"], settings)
+            port = free_port(self.first_port)  # only now: filling takes long enough for others to take one
+            settings = homes.settings_of(self.home, homes.WORLD, port, variables)
             try:
                 return self._live(world, clock, mailbox, settings, key, f"http://127.0.0.1:{port}")
             finally:

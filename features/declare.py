@@ -40,9 +40,7 @@ AGGREGATES = frozenset(
         "ratio",  # of two other features
     }
 )
-COLUMNS = frozenset(
-    {"revenue_cents", "discount_cents", "gross_cents", "quantity", "lines", "weekend", "discounted"}
-)
+COLUMNS = frozenset({"revenue_cents", "discount_cents", "gross_cents", "quantity", "lines", "weekend", "discounted"})
 """Numbers that every event has (0 where it says nothing); all are integers."""
 
 
@@ -102,9 +100,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
-            raise DeclarationError(
-                f"{self.name}: no aggregate {self.aggregate}; use {', '.join(sorted(AGGREGATES))}"
-            )
+            raise DeclarationError(f"{self.name}: no aggregate {self.aggregate}; use {', '.join(sorted(AGGREGATES))}")
         if self.aggregate == "ratio" and self.of is None:
             raise DeclarationError(f"{self.name}: a ratio needs `of`, the names of two other features")
         if self.aggregate in {"sum", "max", "min", "mean", "std", "quantile"} and self.column not in COLUMNS:
@@ -132,9 +128,7 @@ def over(days: Sequence[float | None], feature: Feature) -> tuple[Feature, ...]:
 
 def _windowed(feature: Feature, days: float | None) -> Feature:
     suffix = "total" if days is None else f"{days:g}d"
-    words = (
-        "in all time" if days is None else "in the last day" if days == 1 else f"in the last {days:g} days"
-    )
+    words = "in all time" if days is None else "in the last day" if days == 1 else f"in the last {days:g} days"
     name = f"{feature.name}_{suffix}"
     return replace(
         feature,

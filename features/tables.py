@@ -80,9 +80,7 @@ class Table:
         """
         unknown = [name for name in frame.columns if name not in self.columns]
         if unknown:
-            raise TableError(
-                f"{self.name} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}"
-            )
+            raise TableError(f"{self.name} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}")
         missing = [n for n, c in self.columns.items() if n not in frame.columns and not c.nullable]
         if missing:
             raise TableError(f"{self.name} needs the column {', '.join(missing)}")
@@ -105,9 +103,7 @@ class Table:
         for name, wrong in self.faults(fitting).to_dict().items():
             row = wrong.arg_max() if wrong.any() else None
             if row is not None:
-                raise TableError(
-                    f"{self.name}.{name}: row {row} holds {fitting[name][row]!r}, {self._rule(name)}"
-                )
+                raise TableError(f"{self.name}.{name}: row {row} holds {fitting[name][row]!r}, {self._rule(name)}")
         if self.key and fitting.height and fitting.select(pl.struct(self.key).is_duplicated().any()).item():
             raise TableError(f"{self.name}: two rows have the same {', '.join(self.key)}")
         return fitting
@@ -121,9 +117,7 @@ class Table:
     def sample(self, n: int, seed: int) -> pl.DataFrame:
         """`n` valid random rows, the same for the same seed; for tests."""
         rng = random.Random(seed)
-        rows = [
-            {name: _value(c, name in self.key, rng, i) for name, c in self.columns.items()} for i in range(n)
-        ]
+        rows = [{name: _value(c, name in self.key, rng, i) for name, c in self.columns.items()} for i in range(n)]
         return self.validate(pl.DataFrame(rows, schema=self.schema))
 
 

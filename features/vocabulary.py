@@ -78,9 +78,7 @@ NAMES: Mapping[str, Meaning] = MappingProxyType(
         "Signed Up": Meaning("signed_up"),
     }
 )
-TYPES: Mapping[str, str] = MappingProxyType(
-    {"page": "page_viewed", "screen": "page_viewed", "identify": "identified"}
-)
+TYPES: Mapping[str, str] = MappingProxyType({"page": "page_viewed", "screen": "page_viewed", "identify": "identified"})
 """Verbs of the message types whose name says nothing about what was done."""
 
 _CHANNEL_INDEX: Mapping[str | None, int] = {**{c: i for i, c in enumerate(CHANNELS)}, None: NO_CHANNEL}

@@ -125,7 +125,7 @@ def test_train(shop: Commands, tmp_path: Path) -> None:
     steps = whole.steps(*TRAIN)
     expected = trained(whole.home)
     assert expected["promoted"]
-    for before in spread(steps, 4):
+    for before in spread(steps, 4)[1:]:
         broken = copy_of(shop, tmp_path / f"killed-{before}")
         broken.killed(before, *TRAIN)
         again = broken.run(*TRAIN)

@@ -19,6 +19,7 @@ from features.transforms import (
     lifecycle,
     money,
     orders,
+    place,
     recency,
     rhythm,
     traits,
@@ -36,6 +37,7 @@ FEATURES: tuple[Feature, ...] = (
     *rhythm.FEATURES,
     *lifecycle.FEATURES,
     *traits.FEATURES,
+    *place.FEATURES,
 )
 VARIABLE = "OPPORTUNE_FEATURES_FILE"
 """Names the file of an installation's own features."""

@@ -42,6 +42,17 @@ AGGREGATES = frozenset(
 )
 COLUMNS = frozenset({"revenue_cents", "discount_cents", "gross_cents", "quantity", "lines", "weekend", "discounted"})
 """Numbers that every event has (0 where it says nothing); all are integers."""
+READINGS = frozenset(
+    {
+        "number",  # a number, the first one in a text, or the place among `levels`
+        "words",  # the highest of `levels` that the text names in whole words
+        "country",  # ISO 3166 letters or an English name, see codes.py
+        "area",  # the beginning of a postal code
+        "label",  # any text, as a number without order
+        "utc_offset",  # of the event's time zone when it happened, in hours
+    }
+)
+"""How `last` reads a trait."""
 
 
 class DeclarationError(ValueError):
@@ -82,7 +93,9 @@ class Events:
 class Feature:
     """A number known of a customer as of a time; NaN where there is nothing to know it from.
 
-    `sentence` is a format string over all features, for reasons in words.
+    `sentence` is a format string over all features, for reasons in words. `also` are further names of the trait in
+    `column` (`address.country` is inside `address`); the first that can be read counts. A level may have several
+    words, `intern|trainee`.
     """
 
     name: str
@@ -97,6 +110,8 @@ class Feature:
     scale: float = 1.0
     quantile: float = 0.5
     levels: tuple[str, ...] = field(default=())
+    also: tuple[str, ...] = field(default=())
+    reading: str = "number"
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -107,6 +122,8 @@ class Feature:
             raise DeclarationError(f"{self.name}: no column {self.column}; use {', '.join(sorted(COLUMNS))}")
         if self.aggregate in {"last", "days_until"} and not self.column:
             raise DeclarationError(f"{self.name}: `column` must name a trait")
+        if self.reading not in READINGS:
+            raise DeclarationError(f"{self.name}: no reading {self.reading}; use {', '.join(sorted(READINGS))}")
         if self.aggregate not in {"ratio", "last", "days_until"} and self.events is None:
             raise DeclarationError(f"{self.name}: `events` must say which events count")
         if self.window_days is not None and self.window_days <= 0:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.plan import Plan
 from features.tables import UTC_TIME
 from features.values import read_traits
-from features.zones import hour_of_week, hours_of_week, known_zone
+from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
 
 Ints = NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -134,7 +134,7 @@ def gather_facts(events: pl.DataFrame, customers: pl.Series, plan: Plan) -> Gath
         hour,
         _columns(rows, hour),
         _categories(rows["products"], names),
-        _traits(rows["traits"], plan),
+        _traits(rows["traits"], rows["timezone"], time, plan),
         rows["message_id"],
         arrival,
     )
@@ -271,7 +271,7 @@ def _categories(products: pl.Series, names: pl.Series) -> Ragged:
     return _ragged(found["row"].to_numpy(), found["key"].to_numpy(), np.ones(found.height), len(products))
 
 
-def _traits(traits: pl.Series, plan: Plan) -> Ragged:
+def _traits(traits: pl.Series, zones: pl.Series, time: Ints, plan: Plan) -> Ragged:
     told = traits.cast(pl.String)
     rows = np.flatnonzero(told.is_not_null().to_numpy())
     read: dict[str, list[tuple[int, float]]] = {}
@@ -281,7 +281,25 @@ def _traits(traits: pl.Series, plan: Plan) -> Ragged:
             read[text] = read_traits(text, plan.traits)
         found += [(row, place, number) for place, number in read[text]]
     table = np.array(found, dtype=np.float64).reshape(-1, 3)
-    return _ragged(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2], len(traits))
+    owner, place, number = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
+    if plan.offset is not None:
+        zoned, offset = _offsets(zones.cast(pl.String), time)
+        owner, place = np.concatenate([owner, zoned]), np.concatenate([place, np.full(len(zoned), plan.offset)])
+        number = np.concatenate([number, offset])
+        order = np.argsort(owner, kind="stable")
+        owner, place, number = owner[order], place[order], number[order]
+    return _ragged(owner, place, number, len(traits))
+
+
+def _offsets(zones: pl.Series, time: Ints) -> tuple[Ints, NDArray[np.float64]]:
+    """The rows that tell a zone, and its hours ahead of UTC then."""
+    offset = np.full(len(time), np.nan)
+    for zone in zones.unique().drop_nulls():
+        if known_zone(zone) is not None:
+            here = (zones == zone).fill_null(False).to_numpy()
+            offset[here] = offset_hours(time[here], zone)
+    told = np.flatnonzero(offset == offset)
+    return told, offset[told]
 
 
 def _ragged(row: Ints, key: Ints, value: NDArray[np.float64], count: int) -> Ragged:
@@ -307,6 +325,9 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
     zone = told if told and known_zone(told) else zone
     time = microseconds(event["timestamp"])
     hour = hour_of_week(time, zone)
+    traits = read_traits(event.get("traits"), plan.traits)
+    if plan.offset is not None and told and known_zone(told):
+        traits.append((plan.offset, offset_hour(time, told)))
     products = event.get("products") or ()
     revenue = event.get("revenue_cents") or 0
     discount = event.get("discount_cents")
@@ -329,6 +350,6 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
         hour,
         columns,
         tuple(sorted({p["category"] for p in products if p.get("category") is not None})),
-        tuple(read_traits(event.get("traits"), plan.traits)),
+        tuple(traits),
     )
     return fact, zone

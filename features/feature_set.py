@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from features.codes import area_letters, country_letters
 from features.declare import DeclarationError, Events, Feature
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -64,6 +65,16 @@ class _Money(float):
         return f"{self / 100:,.2f}"
 
 
+class _Country(float):
+    def __format__(self, spec: str) -> str:
+        return country_letters(self)
+
+
+class _Area(float):
+    def __format__(self, spec: str) -> str:
+        return area_letters(self)
+
+
 class _Spoken(dict[str, float]):
     """Values as people say them: unknown ones as a dash, cents as money."""
 
@@ -75,9 +86,11 @@ class _Spoken(dict[str, float]):
 
 
 def spoken(name: str, value: float) -> float:
-    """A feature's value that formats itself as people say it: cents as money, unknown as a dash."""
+    """A feature's value that formats itself as people say it: cents as money, places by letters, unknown as a dash."""
     if value != value:
         return _Unknown("nan")
+    if name in {"country_code", "postal_area"}:
+        return _Country(value) if name == "country_code" else _Area(value)
     return _Money(value) if "_cents" in name else value
 
 
@@ -87,7 +100,7 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
     fields.setdefault("sentence", f"{named} is {{{named}:.1f}}")
     fields.setdefault("unit", "")
     fields.setdefault("description", "")
-    for key in ("of", "levels"):
+    for key in ("of", "levels", "also"):
         if key in fields:
             fields[key] = tuple(fields[key])
     if not isinstance(named, str) or not _NAME.fullmatch(named):

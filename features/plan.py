@@ -68,9 +68,11 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    name: str
-    date: bool
-    levels: tuple[str, ...]
+    """A trait by its names, and how it is read as a number (declare.READINGS, or `date`: month * 100 + day)."""
+
+    names: tuple[str, ...]
+    reading: str = "number"
+    levels: tuple[str, ...] = ()
 
 
 class Plan:
@@ -142,7 +144,8 @@ class Plan:
         return _place(self.maximum_cells, (source, _window(f)))
 
     def trait(self, f: Feature) -> int:
-        return _place(self.traits, Trait(f.column or "", f.aggregate == "days_until", f.levels))
+        reading = "date" if f.aggregate == "days_until" else f.reading
+        return _place(self.traits, Trait((f.column or "", *f.also), reading, f.levels))
 
     def day(self, f: Feature) -> int:
         if hop_of(_window(f)) != DAY:
@@ -158,6 +161,8 @@ class Plan:
         return _place(self.category_windows, _window(f))
 
     def _lay_out(self) -> None:
+        self.offset = next((i for i, trait in enumerate(self.traits) if trait.reading == "utc_offset"), None)
+        """The trait that events tell by their time zone, if a feature asks for it."""
         self.windows: list[int] = sorted(
             {w for _, w in (*self.cells, *self.histogram_cells, *self.maximum_cells, *self.days) if w}
             | set(self.category_windows)

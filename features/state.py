@@ -26,6 +26,7 @@ CROWD = 512
 """With more young entries than this, only those of the future (after the last receipt) stay."""
 SEEN = 512
 """Message ids remembered, as hashes, against repeats."""
+_FEW = 6
 CATEGORIES = 60_000
 """A customer's further categories are left out of the row."""
 
@@ -108,7 +109,11 @@ def note_times(entries: Entries, plan: Plan, first: Ints, last: Ints, category_l
 
 def note_traits(entries: Entries, plan: Plan, time: Ints, value: Floats) -> None:
     """Brings the latest trait values up to date, in place; of several at one time the largest counts."""
-    for row in np.flatnonzero((entries.key >= plan.trait_base) & (entries.key < plan.hour_base)).tolist():
+    rows = np.flatnonzero((entries.key >= plan.trait_base) & (entries.key < plan.hour_base))
+    if len(rows) > _FEW:  # the latest of each trait is enough, of several at one time the largest
+        rows = rows[np.lexsort((entries.value[rows].view(np.float64), entries.time[rows], entries.key[rows]))]
+        rows = rows[np.append(np.diff(entries.key[rows]) > 0, True)]
+    for row in rows.tolist():
         place = int(entries.key[row]) - plan.trait_base
         told = float(entries.value[row : row + 1].view(np.float64)[0])
         if entries.time[row] > time[place] or (entries.time[row] == time[place] and told > value[place]):

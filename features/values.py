@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
+from features.codes import area_number, country_number, label_number
 from features.plan import Trait
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -19,12 +23,12 @@ LIMIT = 1e15
 def read_traits(traits: Any, wanted: list[Trait]) -> list[tuple[int, float]]:
     """(place in `wanted`, number) of the traits that an event carries; unreadable ones are left out.
 
-    `traits` is JSON text, a mapping or None.
+    `traits` is JSON text, a mapping or None. What the event itself says (`utc_offset`) is not read here.
     """
     if not traits or not wanted:
         return []
     told = _parsed(traits)
-    found = ((place, _number(told.get(trait.name), trait)) for place, trait in enumerate(wanted))
+    found = ((place, _first(told, trait)) for place, trait in enumerate(wanted))
     return [(place, number) for place, number in found if number is not None]
 
 
@@ -38,11 +42,32 @@ def _parsed(traits: Any) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def _first(told: Mapping[str, Any], trait: Trait) -> float | None:
+    if trait.reading == "utc_offset":
+        return None
+    for name in trait.names:
+        number = _number(_inside(told, name), trait)
+        if number is not None:
+            return number
+    return None
+
+
+def _inside(told: Mapping[str, Any], name: str) -> Any:
+    """The value of a name, or of a path such as `address.country`."""
+    if "." not in name or name in told:
+        return told.get(name)
+    outer, inner = name.split(".", 1)
+    value = told.get(outer)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
 def _number(value: Any, trait: Trait) -> float | None:
-    if trait.date:
-        return _month_and_day(value)
+    reader = _TEXTS.get(trait.reading)
+    if reader is not None:
+        text = str(value) if type(value) is int else value
+        return reader(text) if isinstance(text, str) else None
     if isinstance(value, str):
-        return _level(value, trait.levels)
+        return _highest(value, trait.levels) if trait.reading == "words" else _level(value, trait.levels)
     if not isinstance(value, int | float):
         return None
     number = float(value)
@@ -60,9 +85,29 @@ def _level(text: str, levels: tuple[str, ...]) -> float | None:
     return 0.0 if _LESS.match(plain) else min(number, LIMIT)
 
 
-def _month_and_day(value: Any) -> float | None:
-    found = _DATE.match(value) if isinstance(value, str) else None
+def _highest(text: str, levels: tuple[str, ...]) -> float | None:
+    """The highest level named: `Senior Marketing Manager` is a manager."""
+    pattern, places = _words(levels)
+    return max((places[word] for word in pattern.findall(text.casefold())), default=None)
+
+
+@lru_cache(maxsize=64)
+def _words(levels: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, float]]:
+    """What finds the levels' words in a text (the longest first: an account executive is no executive)."""
+    places = {word: float(place) for place, level in enumerate(levels) for word in level.split("|")}
+    longest = sorted(places, key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b"), places
+
+
+def _month_and_day(text: str) -> float | None:
+    found = _DATE.match(text)
     if found is None:
         return None
     month, day = int(found.group(1)), int(found.group(2))
     return float(month * 100 + day) if 1 <= month <= 12 and 1 <= day <= 31 else None
+
+
+_TEXTS: Mapping[str, Callable[[str], float | None]] = MappingProxyType(
+    {"date": _month_and_day, "country": country_number, "area": area_number, "label": label_number}
+)
+"""Readings of text alone."""

@@ -65,20 +65,34 @@ def _offset(zone: ZoneInfo, time_us: int) -> int:
 
 def hour_of_week(time_us: int, zone: str | None) -> int:
     """The local hour of the week, 0 (Monday 00) to 167, of a UTC time in microseconds; no zone: UTC."""
-    if zone is not None:
-        year = (_EPOCH + timedelta(microseconds=time_us)).year
-        times, offsets = _changes(zone, year)
-        time_us += offsets[max(bisect_right(times, time_us) - 1, 0)]
-    return (time_us // HOUR + _THURSDAY) % 168
+    return ((time_us if zone is None else time_us + _offset_then(time_us, zone)) // HOUR + _THURSDAY) % 168
 
 
 def hours_of_week(times_us: NDArray[np.int64], zone: str | None) -> NDArray[np.int64]:
     """`hour_of_week` of many times in one zone."""
-    local = times_us
-    if zone is not None and times_us.size:
-        years = times_us.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64) + 1970
-        changes = [_changes(zone, year) for year in np.unique(years).tolist()]
-        starts = np.array([t for times, _ in changes for t in times], dtype=np.int64)
-        offsets = np.array([o for _, offs in changes for o in offs], dtype=np.int64)
-        local = times_us + offsets[np.searchsorted(starts, times_us, side="right") - 1]
+    local = times_us if zone is None or not times_us.size else times_us + _offsets_then(times_us, zone)
     return (local // HOUR + _THURSDAY) % 168
+
+
+def offset_hour(time_us: int, zone: str) -> float:
+    """Hours that a zone is ahead of UTC at a time."""
+    return _offset_then(time_us, zone) / HOUR
+
+
+def offset_hours(times_us: NDArray[np.int64], zone: str) -> NDArray[np.float64]:
+    """`offset_hour` of many times in one zone."""
+    return np.asarray(_offsets_then(times_us, zone) / HOUR, np.float64)
+
+
+def _offset_then(time_us: int, zone: str) -> int:
+    year = (_EPOCH + timedelta(microseconds=time_us)).year
+    times, offsets = _changes(zone, year)
+    return offsets[max(bisect_right(times, time_us) - 1, 0)]
+
+
+def _offsets_then(times_us: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
+    years = times_us.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64) + 1970
+    changes = [_changes(zone, year) for year in np.unique(years).tolist()]
+    starts = np.array([t for times, _ in changes for t in times], dtype=np.int64)
+    offsets = np.array([o for _, offs in changes for o in offs], dtype=np.int64)
+    return offsets[np.searchsorted(starts, times_us, side="right") - 1]

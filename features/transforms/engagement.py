@@ -34,6 +34,24 @@ def _by_channel(channel: str) -> tuple[Feature, ...]:
     )
 
 
+def _on(name: str, verb: str, words: str, human: bool | None, window: float, *channels: str) -> tuple[Feature, ...]:
+    return tuple(
+        feature
+        for channel in channels
+        for feature in over(
+            (window,),
+            Feature(
+                f"{name}_{channel}",
+                "count",
+                f"{words[0].upper()}{words[1:]} {channel} {{d}}.",
+                f"{{name:.0f}} {words} {channel} {{d}}",
+                "events",
+                events=Events((verb,), (channel,), human=human),
+            ),
+        )
+    )
+
+
 def _count(
     name: str, verbs: tuple[str, ...], human: bool | None, words: str, *windows: float | None
 ) -> tuple[Feature, ...]:
@@ -66,6 +84,9 @@ FEATURES: tuple[Feature, ...] = (
     *_count("redeemed", ("redeemed",), None, "coupons redeemed", 90, 365, None),
     *_count("unsubscribes", ("unsubscribed",), None, "unsubscribes", 365),
     *_count("complaints", ("complained",), None, "spam complaints", 365),
+    *_on("opens", "opened", "human opens by", True, 90, "email", "push"),
+    *_on("unsubscribes", "unsubscribed", "unsubscribes by", None, 365, "email", "sms"),
+    *_on("complaints", "complained", "spam complaints by", None, 365, "email"),
     *_count("bounces", ("bounced",), None, "messages bounced", 90),
     *_count("engaged", ("opened", "clicked"), None, "opens and clicks of any kind", 90),
     *_count("engaged_machine", ("opened", "clicked"), False, "machine opens and scanner clicks", 90),

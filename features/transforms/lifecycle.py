@@ -50,9 +50,10 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "days_until_birthday",
         "days_until",
-        "Days to the next birthday (trait `birthday`, a date).",
+        "Days to the next birthday (trait `birthday`, a date with or without the year).",
         "birthday in {days_until_birthday:.0f} days",
         "days",
         column="birthday",
+        also=("birth_date", "birthdate", "birthDate", "date_of_birth", "dateOfBirth", "dob"),
     ),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from features.declare import Events, Feature, over
 from features.transforms.orders import ORDERS
 
+_ANSWERS = Events(("opened", "clicked"), human=True)
+
 FEATURES: tuple[Feature, ...] = (
     *over(
         (365,),
@@ -25,6 +27,37 @@ FEATURES: tuple[Feature, ...] = (
         "{weekend_share_365d:.0%} of orders at the weekend",
         "share",
         of=("weekend_orders_365d", "orders_365d"),
+    ),
+    *over(
+        (365,),
+        Feature(
+            "answers",
+            "count",
+            "Human opens and clicks {d}.",
+            "{name:.0f} answers {d}",
+            "events",
+            events=_ANSWERS,
+        ),
+    ),
+    *over(
+        (365,),
+        Feature(
+            "weekend_answers",
+            "sum",
+            "Human opens and clicks on a local Saturday or Sunday {d}.",
+            "{name:.0f} weekend answers {d}",
+            "events",
+            events=_ANSWERS,
+            column="weekend",
+        ),
+    ),
+    Feature(
+        "weekend_answer_share_365d",
+        "ratio",
+        "Share of human opens and clicks on a local Saturday or Sunday, last 365 days.",
+        "{weekend_answer_share_365d:.0%} of answers at the weekend",
+        "share",
+        of=("weekend_answers_365d", "answers_365d"),
     ),
     Feature(
         "preferred_order_hour",
@@ -48,7 +81,7 @@ FEATURES: tuple[Feature, ...] = (
         "Local hour of the day with most human opens and clicks.",
         "mostly answers around {preferred_response_hour:.0f} o'clock",
         "hour",
-        events=Events(("opened", "clicked"), human=True),
+        events=_ANSWERS,
     ),
     Feature(
         "response_hour_concentration",
@@ -56,6 +89,6 @@ FEATURES: tuple[Feature, ...] = (
         "How much human opens and clicks gather around one local hour, 0 to 1.",
         "answers gather around {preferred_response_hour:.0f} o'clock",
         "share",
-        events=Events(("opened", "clicked"), human=True),
+        events=_ANSWERS,
     ),
 )

@@ -8,6 +8,7 @@ import pytest
 
 from features.build import compute
 from features.catalogue import CATALOGUE, FEATURE_NAMES, FEATURES, feature
+from features.codes import label_number
 from features.declare import DAY, HOUR, MINUTE, DeclarationError, Events, Feature, hop_of, over, tail_of
 from features.feature_set import FeatureSet
 from features.plan import plan_of
@@ -186,3 +187,26 @@ def test_windows_in_words() -> None:
     assert [f.description for f in over((1, 7, None), base)] == [
         "Things in the last day.", "Things in the last 7 days.", "Things in all time."
     ]  # fmt: skip
+
+
+def test_place_and_company_come_from_segments_traits() -> None:
+    base = {"customer_id": "ann", "properties": "{}"}
+    winter, summer = START.replace(month=1), START.replace(month=7)
+    place = '"address":{"country":"Germany","state":"Berlin","postalCode":"10115"}'
+    person = '"title":"Head of Sales","dob":"1990-07-04"'
+    events = [
+        {**base, "message_id": "1", "type": "identify", "timestamp": winter, "timezone": None,
+         "traits": f"{{{place},{person}}}"},
+        {**base, "message_id": "2", "type": "group", "timestamp": winter, "traits": '{"employees":"51-200"}',
+         "timezone": "Europe/Berlin"},
+        {**base, "message_id": "3", "type": "page", "timestamp": summer, "traits": None, "timezone": "Europe/Berlin"},
+        {**base, "message_id": "4", "type": "page", "timestamp": summer, "traits": None, "timezone": "No/Where"},
+    ]  # fmt: skip
+    cuts = pl.DataFrame({"customer_id": ["ann"] * 2, "as_of": [winter.replace(day=30), START.replace(month=7, day=30)]})
+    early, late = compute(frame([{**e, "received_at": e["timestamp"]} for e in events]), cuts).to_dicts()
+    assert CATALOGUE.sentence("country_code", early) == "in DE"
+    assert CATALOGUE.sentence("postal_area", early) == "in the postal area 101"
+    assert early["region_code"] == label_number("berlin")
+    assert (early["company_size"], early["role_level"]) == (51, 4)
+    assert (early["utc_offset_hours"], late["utc_offset_hours"]) == (1, 2)
+    assert (early["days_until_birthday"], late["days_until_birthday"]) == (155, 339)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.codes import area_letters, area_number, country_letters, label_number
 from features.histogram import BINS, EDGES, MIDDLES, bin_of, bins_of, quantile
 from features.plan import Trait
 from features.values import read_traits
-from features.zones import hour_of_week, hours_of_week, known_zone
+from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
 
 ROLE = ("intern", "manager")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,13 +29,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
     ],
 )  # fmt: skip
 def test_numbers_out_of_traits(value: Any, number: float | None) -> None:
-    found = read_traits({"x": value}, [Trait("y", False, ()), Trait("x", False, ())])
+    found = read_traits({"x": value}, [Trait(("y",)), Trait(("x",))])
     assert found == ([] if number is None else [(1, number)])
 
 
 @pytest.mark.parametrize(("value", "level"), [("Manager", 1), (" intern ", 0), ("chief", None), ("7", None), (2, 2)])
 def test_levels(value: Any, level: float | None) -> None:
-    assert read_traits({"role": value}, [Trait("role", False, ROLE)]) == ([] if level is None else [(0, level)])
+    assert read_traits({"role": value}, [Trait(("role",), levels=ROLE)]) == ([] if level is None else [(0, level)])
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,59 @@ def test_levels(value: Any, level: float | None) -> None:
     [("1990-02-28", 228), ("--12-31", 1231), ("12-31", 1231), ("1990-13-01", None), ("x", None), (5, None)],
 )
 def test_dates(value: Any, number: float | None) -> None:
-    assert read_traits({"born": value}, [Trait("born", True, ())]) == ([] if number is None else [(0, number)])
+    assert read_traits({"born": value}, [Trait(("born",), "date")]) == ([] if number is None else [(0, number)])
+
+
+WORDS = ("junior|account executive", "manager|head", "executive|vice president", "chief")
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("Senior Marketing Manager", 1), ("Account Executive", 0), ("Executive Vice President", 2),
+        ("Headhunter", None), ("Chief of Staff", 3), ("Junior Manager", 1), ("", None), (4, 4),
+    ],
+)  # fmt: skip
+def test_the_highest_level_that_is_named(text: Any, level: float | None) -> None:
+    found = read_traits({"title": text}, [Trait(("role", "title"), "words", WORDS)])
+    assert found == ([] if level is None else [(0, level)])
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [
+        ({"country": "de"}, "DE"), ({"address": {"country": "Germany"}}, "DE"), ({"country": "Atlantis"}, None),
+        ({"country": "??", "address": {"country": "FR"}}, "FR"), ({"country": 4}, None), ({"address": "FR"}, None),
+        ({"address.country": "JP"}, "JP"), ({"country": "é1"}, None),
+    ],
+)  # fmt: skip
+def test_countries(traits: dict[str, Any], said: str | None) -> None:
+    found = read_traits(traits, [Trait(("country", "address.country"), "country")])
+    assert [country_letters(number) for _, number in found] == ([] if said is None else [said])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("10115", "101"), (10115, "101"), ("SW1A 1AA", "SW1"), ("d-4", "D4"), ("〒", None), (1.5, None)]
+)
+def test_postal_areas(value: Any, said: str | None) -> None:
+    found = read_traits({"zip": value}, [Trait(("zip",), "area")])
+    assert [area_letters(number) for _, number in found] == ([] if said is None else [said])
+
+
+def test_postal_areas_keep_their_order() -> None:
+    numbers = [area_number(text) for text in ("01067", "10115", "10999", "20095", "9", "EC1")]
+    assert numbers == sorted(numbers)  # type: ignore[type-var]
+
+
+def test_labels_are_told_apart_and_spelt_as_one_likes() -> None:
+    told = {label_number(name) for name in ("Bavaria", "Berlin", "Sachsen", "東京都", "")}
+    assert len(told) == 5
+    assert label_number(" new  york ") == label_number("New York")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", None])
 def test_broken_traits_say_nothing(text: Any) -> None:
-    assert read_traits(text, [Trait("x", False, ())]) == []
+    assert read_traits(text, [Trait(("x",))]) == []
 
 
 ZONES = (
@@ -72,6 +120,10 @@ def test_local_hours_equal_the_standard_library(zone: str | None, times: list[in
         expected.append(local.weekday() * 24 + local.hour)
     assert [hour_of_week(time, zone) for time in times] == expected
     assert hours_of_week(np.array(times), zone).tolist() == expected
+    if zone is not None:
+        ahead = [(EPOCH + timedelta(microseconds=t)).astimezone(ZoneInfo(zone)).utcoffset() for t in times]
+        hours = [one / timedelta(hours=1) for one in ahead if one is not None]
+        assert [offset_hour(time, zone) for time in times] == hours == offset_hours(np.array(times), zone).tolist()
 
 
 @pytest.mark.parametrize("minute", range(-2, 3))

@@ -46,14 +46,36 @@ class Placement(Section):
     arms: Arms = Field(default_factory=Arms)
     channels: list[str] = Field(default_factory=lambda: list(CHANNELS))
     business_as_usual: str | None = None
+    purpose: str = Field("marketing", pattern=r"^[a-z][a-z_]{0,40}$")
 
 
 class Cap(Section):
-    """At most `max` messages a customer in any `per_days` days; on one channel, or on all together."""
+    """At most `max` messages a customer in any `per_days` days, or `per` calendar's day, week or month in their zone.
+
+    On one channel or on all together; in one placement or in all together.
+    """
 
     channel: str | None = None
+    placement: str | None = None
     max: int = Field(ge=0)
-    per_days: float = Field(gt=0)
+    per_days: float | None = Field(None, gt=0, le=3_660)
+    per: Literal["calendar_day", "calendar_week", "calendar_month"] | None = None
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Cap:
+        if (self.per is None) == (self.per_days is None):
+            raise ValueError("a cap has either per_days, or per = calendar_day, calendar_week or calendar_month")
+        return self
+
+
+class CoolDown(Section):
+    """Nothing for `days` after a purchase or a complaint: in a placement, by a channel, with a tag (or any)."""
+
+    after: Literal["purchase", "complaint"]
+    days: float = Field(gt=0, le=3_660)
+    placement: str | None = None
+    channel: str | None = None
+    tag: str | None = None
 
 
 class QuietHours(Section):
@@ -82,6 +104,7 @@ class Decisions(Section):
     reservation_hours: float = Field(48.0, gt=0)
     attribution_days: float = Field(14.0, gt=0)
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
+    cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True
     seed: str = "opportune"
 

@@ -36,7 +36,8 @@ class Remembered(Generic[T]):
 class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
-    Both map an offer to its eligibility; all others have dates, budgets or limits shared by all customers.
+    Both map an offer to its eligibility; all others have dates, budgets, limits that customers share, or rules about
+    other offers.
     """
 
     infos: tuple[OfferInfo, ...]
@@ -47,7 +48,11 @@ class Assortment:
 
 
 def _made(offers: tuple[Offer, ...]) -> Assortment:
-    plain = [o for o in offers if o.starts_at is None and o.ends_at is None and o.budget is None]
+    plain = [
+        o
+        for o in offers
+        if o.starts_at is None and o.ends_at is None and o.budget is None and not o.requires and not o.exclusion_days
+    ]
     return Assortment(
         tuple(offer.info for offer in offers),
         {offer.offer_id: offer.eligibility for offer in plain if not offer.caps},

@@ -8,7 +8,7 @@ caps. A hard bounce suppresses the channel until a delivery, or a new address.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from service.customers.customer_store import owners_of, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
 from service.decisions.ledger_store import add_foreign, decided_for, delivered_to, move_ledger, offered_to, release, use
+from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
@@ -64,6 +65,7 @@ class AttributeOutcomes:
         self._join_people(connection, events)
         self._new_addresses(connection, events)
         decided = decided_for(connection, [event["customer_id"] for event in events])
+        moments: list[Moment] = []
         for event in events:
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
@@ -72,19 +74,26 @@ class AttributeOutcomes:
             if meaning.verb == "bounced":
                 self._bounce(connection, event, channel or "email")
             elif meaning.verb in KINDS:
-                link = self._link(connection, event, KINDS[meaning.verb], channel, decided)
-                self._outcome(connection, event, KINDS[meaning.verb], channel, link)
+                kind = KINDS[meaning.verb]
+                link = self._link(connection, event, kind, channel, decided)
+                offer_id = self._outcome(connection, event, kind, channel, link)
+                moments += _moments(event, meaning.verb, kind, offer_id)
+        note_moments(connection, moments)
 
     def _outcome(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, link: Link | None
-    ) -> None:
+    ) -> str | None:
+        """Records what happened; the offer that it was about, if that is known."""
         at: datetime = event["timestamp"]
         if kind == "delivered" and channel is not None:
             lift(connection, event["customer_id"], channel, at)
         if link is None:
+            told: str | None = event["offer_id"]
             if kind == "delivered":
-                add_foreign(connection, event["message_id"], event["customer_id"], event["offer_id"], channel, at)
-            return
+                offer = self._offer(connection, told, {}) if told else None
+                group = None if offer is None else offer.exclusion_group
+                add_foreign(connection, event["message_id"], event["customer_id"], told, channel, at, group)
+            return told
         offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
         line = None
         if kind in _PROVE_DELIVERY:
@@ -92,9 +101,9 @@ class AttributeOutcomes:
         if line is not None:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
-                count_response(connection, line.offer_id, line.channel, 1, 0)
+                count_response(connection, line.offer_id, line.channel, ["shown"])
         machine = event["machine"] is True
-        first = kind in RESPONSES and not machine and responded(connection, link.decision_id, offer_id) == 0
+        counts = [] if machine or line is None else _first_of_its_kind(connection, link.decision_id, offer_id, kind)
         added = add_outcome(
             connection,
             {
@@ -109,8 +118,9 @@ class AttributeOutcomes:
                 "machine": machine,
             },
         )
-        if first and added and line is not None:
-            count_response(connection, line.offer_id, line.channel, 0, 1)
+        if counts and added and line is not None:
+            count_response(connection, line.offer_id, line.channel, counts)
+        return offer_id
 
     def _link(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, decided: set[str]
@@ -188,6 +198,30 @@ class AttributeOutcomes:
             move_ledger(connection, alias, owner)
             move_decisions(connection, alias, owner)
             move_suppressions(connection, alias, owner)
+            move_moments(connection, alias, owner)
+
+
+def _moments(event: Mapping[str, Any], verb: str, kind: str, offer_id: str | None) -> Iterator[Moment]:
+    """What rules may ask for later; machines' clicks are none."""
+    customer, at = event["customer_id"], microseconds(event["timestamp"])
+    if verb == "ordered":
+        yield customer, "purchase", "", at
+    if kind == "complained":
+        yield customer, "complaint", "", at
+    if offer_id is not None and event["machine"] is not True:
+        name = "converted" if kind in RESPONSES else kind
+        if name in {"delivered", "clicked", "converted"}:
+            yield customer, name, offer_id, at
+
+
+def _first_of_its_kind(connection: Connection, decision_id: str, offer_id: str | None, kind: str) -> list[str]:
+    """The counts that an outcome of a decision's offer adds to: each rises once a delivery."""
+    counted = {"converted": RESPONSES, "clicked": ("clicked",), "redeemed": ("redeemed",)}
+    return [
+        name
+        for name, kinds in counted.items()
+        if kind in kinds and responded(connection, decision_id, offer_id, kinds) == 0
+    ]
 
 
 def _bought(event: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:

@@ -22,11 +22,27 @@ DAY_US = 86_400 * US
 
 @dataclass(frozen=True, slots=True)
 class MessageCap:
-    """At most `max` messages a customer in any `per_days` days, on one channel or (None) on all together."""
+    """At most `max` messages a customer in any `per_days` days, or in each `calendar` period of the customer's zone.
+
+    On one channel or (None) on all together; in one placement or (None) in all together.
+    """
 
     channel: str | None
     max: int
-    per_days: float
+    per_days: float | None
+    calendar: str | None = None
+    placement: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """Nothing for `days` after a `purchase` or `complaint`: in a placement, by a channel, with a tag (None: any)."""
+
+    after: str
+    days: float
+    placement: str | None = None
+    channel: str | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,8 @@ class Rules:
     explore_by: str = "squarecb"
     epsilon: float = 0.1
     evidence: float = 100.0
+    purpose: str = "marketing"
+    cool_downs: tuple[CoolDown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,8 @@ class Entry:
     offer_id: str
     message: bool
     impression: bool
+    placement: str | None = None
+    group: str | None = None
 
     def holds(self, now: int) -> bool:
         """Whether it counts: delivered, or reserved and not yet given back."""
@@ -83,23 +103,34 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all customers together have used of one limit of an offer: `used` impressions or money, the `oldest` one."""
+    """What all customers together have used of one limit of an offer: `used` impressions or money, the `oldest` one.
+
+    `slices`, of an evenly paced sliding budget: the money by age, in 24ths of the window, the newest first.
+    """
 
     used: float
     oldest: int | None
+    slices: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the ledger says: this customer's entries, and the shared limits by (offer, index of the limit)."""
+    """What the ledger says: this customer's entries, and the shared limits by (offer, index of the limit).
+
+    `moments` has the first and last time of what happened, by (kind, offer; "" is any): see `moments_store`.
+    """
 
     entries: tuple[Entry, ...] = ()
     shared: Mapping[tuple[str, int], Shared] = field(default_factory=dict)
+    moments: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A decision to make. `answers` holds what each CEL expression says; `missing` offers have no common channel."""
+    """A decision to make. `answers` holds what each CEL expression says.
+
+    Not `checked`: consents and counts cannot be read now, so what needs them stays closed (the rule `unchecked`).
+    """
 
     customer: Customer
     placement: str
@@ -112,6 +143,7 @@ class Case:
     rules: Rules
     usage: Usage
     answers: Mapping[str, Answer]
+    checked: bool = True
     now_us: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -61,16 +61,20 @@ offer_rates = Table(
     Column("channel", String, primary_key=True),
     Column("shown", BigInteger, nullable=False),
     Column("converted", BigInteger, nullable=False),
+    Column("clicked", BigInteger, nullable=False, server_default="0"),
+    Column("redeemed", BigInteger, nullable=False, server_default="0"),
 )
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Deliveries of an offer on a channel, and how many of them led to an order or a redemption."""
+    """Deliveries of an offer on a channel, and how many led to an order or redemption, a click, a redemption."""
 
     shown: int
     converted: int
+    clicked: int = 0
+    redeemed: int = 0
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,9 +129,9 @@ def add_outcome(connection: Connection, row: Mapping[str, Any]) -> bool:
     return upsert(connection, outcomes, [row], update=()) == 1
 
 
-def responded(connection: Connection, decision_id: str, offer_id: str | None) -> int:
-    """How many orders and redemptions were put down to a decision's offer."""
-    where = (outcomes.c.decision_id == decision_id) & outcomes.c.kind.in_(("converted", "redeemed"))
+def responded(connection: Connection, decision_id: str, offer_id: str | None, kinds: Sequence[str]) -> int:
+    """How many outcomes of these kinds, none of a machine, were put down to a decision's offer."""
+    where = (outcomes.c.decision_id == decision_id) & outcomes.c.kind.in_(kinds) & outcomes.c.machine.is_(False)
     where &= outcomes.c.offer_id.is_(None) if offer_id is None else outcomes.c.offer_id == offer_id
     return int(connection.execute(select(func.count()).select_from(outcomes).where(where)).scalar_one())
 
@@ -151,19 +155,18 @@ def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequenc
         message, kind = rows[-1].message_id, rows[-1].kind
 
 
-def count_response(connection: Connection, offer_id: str, channel: str, shown: int, converted: int) -> None:
-    """Adds to the rates of an offer on a channel."""
+def count_response(connection: Connection, offer_id: str, channel: str, more: Sequence[str]) -> None:
+    """Adds one to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel."""
     key = {"offer_id": offer_id, "channel": channel}
-    upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0}], update=())
+    upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
     here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
-    moved = {"shown": offer_rates.c.shown + shown, "converted": offer_rates.c.converted + converted}
-    connection.execute(update(offer_rates).where(here).values(moved))
+    connection.execute(update(offer_rates).where(here).values({name: offer_rates.c[name] + 1 for name in more}))
 
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     """Every offer's rates by (offer, channel)."""
     rows = connection.execute(select(offer_rates))
-    return {(row.offer_id, row.channel): Rate(row.shown, row.converted) for row in rows}
+    return {(row.offer_id, row.channel): Rate(row.shown, row.converted, row.clicked, row.redeemed) for row in rows}
 
 
 def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:

@@ -17,11 +17,13 @@ from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage,
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.ledger_store import FOREVER, read_entries, read_shared
+from service.decisions.moments_store import read_moments
 from service.decisions.policy import seed_of
 from service.decisions.ports import Features, Models, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
+from service.decisions.windows import reach
 from service.errors import FieldError, Invalid, Problem
 from service.offers.catalogue import Catalogue, CatalogueCache, distinct_expressions
 from service.offers.cel import Answer, Expression, ask, prepare
@@ -82,7 +84,9 @@ def gather(
         catalogue = sources.catalogue.current(connection)
         people = _people(connection, sources, requests)
         wanted = [(people[request.customer_id].customer_id, request) for request in requests]
-        ledger = LedgerView(connection, wanted, catalogue.longest_cap_days, sources.rules, now)
+        ledger = LedgerView(
+            connection, wanted, catalogue.longest_cap_days, sources.rules, now, catalogue.asks_for_moments
+        )
         rows, unread = _rows(sources.features, requests, people, now)
         weighed: dict[int, tuple[Offer, ...]] = {}
         for index, request in enumerate(requests):
@@ -147,12 +151,21 @@ class LedgerView:
         offer_days: float,
         rules: RuleBook,
         now: datetime,
+        moments: bool,
     ) -> None:
-        """`wanted`: customers with what is asked for them; `offer_days`: the longest window of a cap of an offer."""
-        caps = [cap.per_days for _, request in wanted for cap in rules.rules(request.placement).caps]
+        """`wanted`: customers with what is asked for them; `offer_days`: how far back a rule of an offer looks.
+
+        `moments`: whether some offer asks for what happened before.
+        """
+        books = {request.placement: rules.rules(request.placement) for _, request in wanted}
+        caps = [reach(cap.per_days, cap.calendar) for book in books.values() for cap in book.caps]
         days = max([*caps, offer_days, FATIGUE_DAYS])
         first = min(microseconds(request.at or now) for _, request in wanted)
-        self._entries = read_entries(connection, sorted({name for name, _ in wanted}), first - round(days * DAY_US))
+        names = sorted({name for name, _ in wanted})
+        self._entries = read_entries(connection, names, first - round(days * DAY_US))
+        asked = moments or any(book.cool_downs for book in books.values())
+        self._moments = read_moments(connection, names) if asked else {}
+        self._default_zone = rules.default_zone
         self._connection = connection
         self._shared: dict[tuple[int, int, str], dict[tuple[str, int], Shared]] = {}
 
@@ -167,9 +180,9 @@ class LedgerView:
         for offer in assortment(offers).shared:
             key = (now, until, offer.offer_id)
             if key not in self._shared:
-                self._shared[key] = read_shared(self._connection, [offer], now, until)
+                self._shared[key] = read_shared(self._connection, [offer], at, self._default_zone, until)
             shared.update(self._shared[key])
-        return Usage(entries, shared)
+        return Usage(entries, shared, self._moments.get(customer_id, {}))
 
 
 def _rows(

@@ -30,7 +30,10 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.case import DAY_US, Entry, Shared, microseconds
+from service.decisions.case import Entry, Shared, microseconds
+from service.decisions.pacing import SLICES
+from service.decisions.quiet import zone_of
+from service.decisions.windows import Window, window
 from service.offers.offer import Offer
 from service.storage.database import Connection, metadata, upsert
 
@@ -47,6 +50,8 @@ ledger = Table(
     Column("cost", Float, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("expires", BigInteger),
+    Column("placement", String),
+    Column("exclusion_group", String),
     Index("ix_ledger_customer_at", "customer_id", "at"),
     Index("ix_ledger_offer_at", "offer_id", "at"),
 )
@@ -59,6 +64,8 @@ _ENTRIES = select(
     ledger.c.offer_id,
     ledger.c.message,
     ledger.c.impression,
+    ledger.c.placement,
+    ledger.c.exclusion_group,
 ).where(ledger.c.at > bindparam("since"), ledger.c.at <= bindparam("until"))
 _OF_ONE = _ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(
     ledger.c.at, ledger.c.decision_id, ledger.c.rank
@@ -72,6 +79,11 @@ _SHARED = select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func
     ledger.c.at <= bindparam("until"),
     ledger.c.impression,
     or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
+)
+_BY_AGE = text(
+    "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
+    "WHERE offer_id = :offer AND at > :since AND at <= :until AND impression AND cost > 0 "
+    "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
 FOREVER = 2**62
@@ -107,31 +119,48 @@ def read_entries(
     else:
         rows = connection.execute(_OF_MANY, {"customers": list(customers), "since": since, "until": until})
     found: dict[str, list[Entry]] = {}
-    for customer, at, expires, channel, offer, message, impression in rows:
-        found.setdefault(customer, []).append(Entry(at, expires, channel, offer, message, impression))
+    for customer, *entry in rows:
+        found.setdefault(customer, []).append(Entry(*entry))
     return {customer: tuple(entries) for customer, entries in found.items()}
 
 
 def read_shared(
-    connection: Connection, offers: Iterable[Offer], now: int, until: int = FOREVER
+    connection: Connection, offers: Iterable[Offer], now: datetime, default_zone: str, until: int = FOREVER
 ) -> dict[tuple[str, int], Shared]:
-    """What all customers have used of each shared limit: by (offer, index of its cap; -1 is the budget)."""
+    """What all customers have used of each shared limit: by (offer, index of its cap; -1 is the budget).
+
+    Periods of a calendar are those of the `default_zone`.
+    """
     found: dict[tuple[str, int], Shared] = {}
+    zone, at = zone_of(None, default_zone)[0], microseconds(now)
     for offer in offers:
         for index, cap in enumerate(offer.caps):
             if cap.per == "everyone":
-                count, _, oldest = _used(connection, offer.offer_id, cap.per_days, now, until)
+                within = window(at, now, cap.per_days, cap.calendar, zone)
+                count, _, oldest = _used(connection, offer.offer_id, within.since, at, until)
                 found[offer.offer_id, index] = Shared(float(count), oldest)
         if offer.budget is not None and offer.cost > 0:
-            _, cost, oldest = _used(connection, offer.offer_id, offer.budget.per_days, now, until)
-            found[offer.offer_id, -1] = Shared(float(cost), oldest)
+            within = window(at, now, offer.budget.per_days, offer.budget.calendar, zone)
+            _, cost, oldest = _used(connection, offer.offer_id, within.since, at, until)
+            paced = offer.budget.even and within.length is not None
+            slices = _by_age(connection, offer.offer_id, within, at, until) if paced else ()
+            found[offer.offer_id, -1] = Shared(float(cost), oldest, slices)
     return found
 
 
-def _used(connection: Connection, offer: str, days: float, now: int, until: int) -> tuple[int, float, int | None]:
-    since = now - round(days * DAY_US)
+def _used(connection: Connection, offer: str, since: int, now: int, until: int) -> tuple[int, float, int | None]:
     row = connection.execute(_SHARED, {"offer": offer, "since": since, "until": until, "now": now}).one()
     return int(row[0]), float(row[1]), None if row[2] is None else int(row[2])
+
+
+def _by_age(connection: Connection, offer: str, within: Window, now: int, until: int) -> tuple[float, ...]:
+    """Money spent in each 24th of a sliding window, the newest first."""
+    width = max(1, -(-(within.length or 0) // SLICES))
+    slices = [0.0] * SLICES
+    told = {"offer": offer, "since": within.since, "until": until, "now": now, "width": width}
+    for age, cost in connection.execute(_BY_AGE, told):
+        slices[min(max(int(age), 0), SLICES - 1)] += float(cost)
+    return tuple(slices)
 
 
 def reserve(connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -141,9 +170,18 @@ def reserve(connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add_foreign(
-    connection: Connection, message_id: str, customer_id: str, offer_id: str | None, channel: str | None, at: datetime
+    connection: Connection,
+    message_id: str,
+    customer_id: str,
+    offer_id: str | None,
+    channel: str | None,
+    at: datetime,
+    group: str | None = None,
 ) -> None:
-    """Counts a message that was delivered without a decision of ours. The same message counts once."""
+    """Counts a message that was delivered without a decision of ours. The same message counts once.
+
+    `group` is the offer's exclusion group.
+    """
     row = {
         "decision_id": f"event:{message_id}",
         "rank": 1,
@@ -155,6 +193,8 @@ def add_foreign(
         "cost": 0.0,
         "at": microseconds(at),
         "expires": None,
+        "placement": None,
+        "exclusion_group": group,
     }
     upsert(connection, ledger, [row], update=())
 

@@ -39,7 +39,7 @@ def next_allowed(at: datetime, zone: ZoneInfo, start: time, end: time) -> dateti
         return at
     today = at.astimezone(zone).date()
     for day in (today, today + timedelta(days=1), today + timedelta(days=2)):
-        morning = _instant(day, end, zone)
+        morning = local_instant(day, end, zone)
         while morning > at and is_quiet(morning, zone, start, end):  # the clock went back over the end
             morning += _STEP
         if morning > at:
@@ -47,7 +47,7 @@ def next_allowed(at: datetime, zone: ZoneInfo, start: time, end: time) -> dateti
     return at
 
 
-def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
+def local_instant(day: date, at: time, zone: ZoneInfo) -> datetime:
     """A local wall time in UTC; one that the clock skips becomes the moment just after the gap."""
     local = datetime.combine(day, at, zone)
     instant = local.astimezone(UTC)

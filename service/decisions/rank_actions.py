@@ -48,9 +48,20 @@ class Line:
     cost: float
     at: int
     expires: int
+    placement: str
+    exclusion_group: str | None
 
     def entry(self) -> Entry:
-        return Entry(self.at, self.expires, self.channel, self.offer_id, self.message, self.impression)
+        return Entry(
+            self.at,
+            self.expires,
+            self.channel,
+            self.offer_id,
+            self.message,
+            self.impression,
+            self.placement,
+            self.exclusion_group,
+        )
 
     def row(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -234,7 +245,7 @@ class Decider:
         return refused
 
     def _lines(self, draft: Draft) -> Iterator[Line]:
-        costs = {offer.offer_id: offer.cost for offer in draft.case.offers}
+        offers = {offer.offer_id: offer for offer in draft.case.offers}
         at = draft.case.now_us
         seen: set[str] = set()
         for action in draft.actions:
@@ -249,9 +260,11 @@ class Decider:
                 action["channel"],
                 action["rank"] == 1,
                 new,
-                costs[offer] if new else 0.0,
+                offers[offer].cost if new else 0.0,
                 at,
                 microseconds(max(action["send_at"], draft.case.at) + self._keep),
+                draft.case.placement,
+                offers[offer].exclusion_group,
             )
 
     def _admit(
@@ -265,7 +278,8 @@ class Decider:
         lock(connection, (draft.customer.customer_id for draft in drafts), shared)
         wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
         days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
-        view = LedgerView(connection, wanted, days, self.sources.rules, now)
+        moments = any(offer.requires for case in returned.values() for offer in case.offers)
+        view = LedgerView(connection, wanted, days, self.sources.rules, now, moments)
         taken: list[Line] = []
         refused: set[str] = set()
         for draft in drafts:
@@ -317,5 +331,6 @@ def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]
         used = [line for line in lines if line.offer_id == offer_id and line.impression]
         before = shared[offer_id, index]
         more = sum(line.cost for line in used) if index == -1 else len(used)
-        shared[offer_id, index] = Shared(before.used + more, before.oldest)
-    return Usage((*usage.entries, *own), shared)
+        slices = (before.slices[0] + more, *before.slices[1:]) if before.slices else ()
+        shared[offer_id, index] = Shared(before.used + more, before.oldest, slices)
+    return Usage((*usage.entries, *own), shared, usage.moments)

@@ -146,6 +146,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "customer": {name: getattr(case.customer, name) for name in Customer.__slots__},
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
+        "checked": case.checked,
         "features": row_to_json(draft.row),
         "channels": case.channels,
         "offers": [[offer.offer_id, offer.version] for offer in case.offers],
@@ -216,8 +217,12 @@ def _dense(packed: Sequence[Any]) -> Any:
 def usage_to_json(usage: Usage) -> dict[str, Any]:
     """The ledger as a decision saw it."""
     return {
-        "entries": [[e.at, e.expires, e.channel, e.offer_id, e.message, e.impression] for e in usage.entries],
-        "shared": [[offer, index, s.used, s.oldest] for (offer, index), s in usage.shared.items()],
+        "entries": [
+            [e.at, e.expires, e.channel, e.offer_id, e.message, e.impression, e.placement, e.group]
+            for e in usage.entries
+        ],
+        "shared": [[offer, index, s.used, s.oldest, s.slices] for (offer, index), s in usage.shared.items()],
+        "moments": [[kind, offer, first, last] for (kind, offer), (first, last) in usage.moments.items()],
     }
 
 
@@ -225,7 +230,11 @@ def usage_from_json(value: Mapping[str, Any]) -> Usage:
     """The ledger out of a record."""
     return Usage(
         tuple(Entry(*line) for line in value["entries"]),
-        {(offer, index): Shared(used, oldest) for offer, index, used, oldest in value["shared"]},
+        {
+            (offer, index): Shared(used, oldest, *map(tuple, more))
+            for offer, index, used, oldest, *more in value["shared"]
+        },
+        {(kind, offer): (first, last) for kind, offer, first, last in value.get("moments", ())},
     )
 
 
@@ -259,6 +268,7 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
         rules=rules_from_json(record["rules"]),
         usage=usage_from_json(record["usage"]),
         answers={source: Answer(*told) for source, told in record["answers"].items()},
+        checked=record.get("checked", True),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from service.decisions.case import ARMS, MessageCap, Rules
+from service.decisions.case import ARMS, CoolDown, MessageCap, Rules
 from service.settings import Settings
 
 POLICY = "default"
@@ -22,6 +22,7 @@ class RuleBook:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._rules: dict[str, Rules] = {}
+        self.default_zone = settings.default_timezone
 
     def rules(self, placement: str) -> Rules:
         """The rules of a placement. Placements without settings of their own share one set."""
@@ -42,7 +43,9 @@ class RuleBook:
             "exploration": decisions.exploration,
             "floor": decisions.floor,
             "fatigue_cost": decisions.fatigue_cost,
-            "caps": tuple(MessageCap(cap.channel, cap.max, cap.per_days) for cap in decisions.caps),
+            "caps": tuple(MessageCap(c.channel, c.max, c.per_days, c.per, c.placement) for c in decisions.caps),
+            "cool_downs": tuple(CoolDown(c.after, c.days, c.placement, c.channel, c.tag) for c in decisions.cool_downs),
+            "purpose": own.purpose,
             "consent_when_unknown": settings.consent.when_unknown,
             "quiet_start": quiet.start,
             "quiet_end": quiet.end,
@@ -69,6 +72,7 @@ def rules_from_json(value: dict[str, Any]) -> Rules:
         **{
             **value,
             "caps": tuple(MessageCap(**cap) for cap in value["caps"]),
+            "cool_downs": tuple(CoolDown(**one) for one in value.get("cool_downs", ())),
             "quiet_start": time.fromisoformat(value["quiet_start"]),
             "quiet_end": time.fromisoformat(value["quiet_end"]),
             "quiet_channels": frozenset(value["quiet_channels"]),

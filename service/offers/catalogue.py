@@ -23,6 +23,7 @@ class Catalogue:
         self.offers: tuple[Offer, ...] = tuple(sorted(offers, key=lambda offer: offer.offer_id))
         self.by_id: Mapping[str, Offer] = {offer.offer_id: offer for offer in self.offers}
         self.longest_cap_days = max((offer.longest_cap_days for offer in self.offers), default=0.0)
+        self.asks_for_moments = any(offer.requires for offer in self.offers)
         self._starts = np.array([_seconds(offer.starts_at, -np.inf) for offer in self.offers])
         self._ends = np.array([_seconds(offer.ends_at, np.inf) for offer in self.offers])
         worth = [offer.priority * (offer.value - offer.cost) for offer in self.offers]

@@ -13,6 +13,8 @@ import xxhash
 
 from features.offers import OfferInfo
 
+CALENDAR_DAYS = {"calendar_day": 1.1, "calendar_week": 7.1, "calendar_month": 31.1}
+"""How far back each calendar window may reach, in days; a day on which clocks go back has 25 hours."""
 _SAID_IN_COPY = ("name", "description", "category", "facts")
 _NO_MINOR_UNITS = frozenset(
     [
@@ -40,19 +42,35 @@ _THREE_MINOR_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"
 
 @dataclass(frozen=True, slots=True)
 class OfferCap:
-    """At most `max` impressions in any `per_days` days: of one customer, or of everyone together."""
+    """At most `max` impressions in any `per_days` days, or in each `calendar` period: of a customer, or of everyone."""
 
     max: int
-    per_days: float
+    per_days: float | None
     per: str = "customer"
+    calendar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """At most `amount` of cost (the catalogue's currency) in any `per_days` days, over all customers."""
+    """At most `amount` of cost (the catalogue's currency) in any `per_days` days or `calendar` period, over everyone.
+
+    `even`: spent no faster than evenly over the period (see `service.decisions.pacing`).
+    """
 
     amount: float
-    per_days: float
+    per_days: float | None
+    calendar: str | None = None
+    even: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What must have happened with another offer: `event` at least `after_days` ago, at most `within_days` ago."""
+
+    offer_id: str
+    event: str
+    within_days: float | None = None
+    after_days: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +92,17 @@ class Offer:
     budget: Budget | None
     requires_approval: bool
     info: OfferInfo
+    exclusion_group: str | None = None
+    exclusion_days: float | None = None
+    requires: tuple[Requirement, ...] = ()
 
     @property
     def longest_cap_days(self) -> float:
-        """The longest window of its caps of one customer; 0 without any."""
-        return max((cap.per_days for cap in self.caps if cap.per == "customer"), default=0.0)
+        """How far back its caps of one customer and its exclusions look, in days; 0 without any."""
+        caps = [
+            CALENDAR_DAYS.get(cap.calendar or "", cap.per_days or 0.0) for cap in self.caps if cap.per == "customer"
+        ]
+        return max([*caps, self.exclusion_days or 0.0])
 
     @property
     def shared_limits(self) -> bool:
@@ -110,11 +134,24 @@ def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]
         starts_at=starts_at,
         ends_at=ends_at,
         eligibility=document["eligibility"],
-        caps=tuple(OfferCap(cap["max"], cap["per_days"], cap["per"]) for cap in document["caps"]),
-        budget=Budget(budget["amount"], budget["per_days"]) if budget else None,
+        caps=tuple(_cap(cap) for cap in document["caps"]),
+        budget=_budget(budget) if budget else None,
         requires_approval=document["requires_approval"],
         info=_info(offer_id, document, starts_at, ends_at),
+        exclusion_group=document.get("exclusion_group"),
+        exclusion_days=document.get("exclusion_days"),
+        requires=tuple(Requirement(**one) for one in document.get("requires", ())),
     )
+
+
+def _cap(cap: Mapping[str, Any]) -> OfferCap:
+    calendar = cap["per"] if cap["per"] in CALENDAR_DAYS else None
+    per = cap["of"] if calendar else cap["per"]
+    return OfferCap(cap["max"], cap["per_days"], per, calendar)
+
+
+def _budget(budget: Mapping[str, Any]) -> Budget:
+    return Budget(budget["amount"], budget["per_days"], budget.get("per"), budget.get("pacing") == "even")
 
 
 def price_cents(facts: Mapping[str, Any]) -> int | None:

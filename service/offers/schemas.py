@@ -50,6 +50,7 @@ Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(identi
 Money = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e9)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 Days = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=3_660)]
+Period = Literal["calendar_day", "calendar_week", "calendar_month"]
 
 
 class _Strict(BaseModel):
@@ -91,18 +92,60 @@ class Facts(_Strict):
 
 
 class Cap(_Strict):
-    """At most `max` impressions in any `per_days` days; `per` customer (the default), or everyone together."""
+    """At most `max` impressions in any `per_days` days, `per` customer (the default) or everyone together.
+
+    Instead of `per_days`, `per` may name a calendar's period: days begin at midnight and weeks on Monday, in the
+    customer's zone (`of` everyone: in the installation's).
+    """
 
     max: Count
-    per_days: Days
-    per: Literal["customer", "everyone"] = "customer"
+    per_days: Days | None = None
+    per: Literal["customer", "everyone"] | Period = "customer"
+    of: Literal["customer", "everyone"] | None = Field(None, description="Whom a calendar's cap counts")
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Cap:
+        calendar = self.per not in {"customer", "everyone"}
+        if calendar == (self.per_days is not None):
+            raise ValueError("give either per_days, or per as calendar_day, calendar_week or calendar_month")
+        if not calendar and self.of is not None:
+            raise ValueError("`of` goes with a calendar's period; with per_days say it by `per`")
+        if calendar and self.of is None:
+            self.of = "customer"
+        return self
 
 
 class Spend(_Strict):
-    """At most `amount` of the offer's `cost` in any `per_days` days."""
+    """At most `amount` of the offer's `cost` in any `per_days` days, or in each calendar's period (`per`).
+
+    `pacing` even: no faster than evenly over the period, and 1/24 of the amount (or one cost) ahead of that at most.
+    """
 
     amount: Money
-    per_days: Days
+    per_days: Days | None = None
+    per: Period | None = None
+    pacing: Literal["none", "even"] = "none"
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Spend:
+        if (self.per is None) == (self.per_days is None):
+            raise ValueError("give either per_days, or per as calendar_day, calendar_week or calendar_month")
+        return self
+
+
+class Required(_Strict):
+    """What must have happened with another offer first; from `after_days` after it, until `within_days` after it."""
+
+    offer_id: Word
+    event: Literal["delivered", "clicked", "converted"] = "delivered"
+    within_days: Days | None = None
+    after_days: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=3_660)] = 0.0
+
+    @model_validator(mode="after")
+    def _some_time_between(self) -> Required:
+        if self.within_days is not None and self.within_days <= self.after_days:
+            raise ValueError("within_days is not more than after_days, so it could never be met")
+        return self
 
 
 class OfferIn(_Strict):
@@ -125,6 +168,9 @@ class OfferIn(_Strict):
     priority: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1_000)] = 1.0
     tags: Annotated[list[Word], Field(max_length=200)] = []
     requires_approval: Annotated[bool, Field(strict=True)] = True
+    exclusion_group: Word | None = Field(None, description="Never in one answer with another offer of this group")
+    exclusion_days: Days | None = Field(None, description="Nor within so many days after one")
+    requires: Annotated[list[Required], Field(max_length=20)] = []
 
     @field_validator("channels", "product_ids", "tags")
     @classmethod
@@ -145,6 +191,14 @@ class OfferIn(_Strict):
     def _ends_after_start(self) -> OfferIn:
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             raise ValueError("ends_at is not after starts_at")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_have_meaning(self) -> OfferIn:
+        if self.exclusion_days is not None and self.exclusion_group is None:
+            raise ValueError("exclusion_days goes with an exclusion_group; name the group")
+        if self.offer_id is not None and any(one.offer_id == self.offer_id for one in self.requires):
+            raise ValueError("requires names the offer itself, so it could never be sent")
         return self
 
     def document(self) -> dict[str, Any]:

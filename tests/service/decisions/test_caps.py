@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decisions.caps import full, message_cap_full, recent_messages
+from service.decisions.caps import Full, full, message_cap_full, recent_messages
 from service.decisions.case import DAY_US, Entry, MessageCap
+from service.decisions.windows import Window, window
 
 NOW = 1_800_000_000_000_000
+AT = datetime.fromtimestamp(NOW / 1e6, UTC)
 
 
 def sent(days_ago: float, channel: str = "email", expires_in: float | None = None, message: bool = True) -> Entry:
@@ -15,10 +20,19 @@ def sent(days_ago: float, channel: str = "email", expires_in: float | None = Non
     return Entry(at, expires, channel, "o", message, True)
 
 
+def sliding(days: float, now: int = NOW) -> Window:
+    return window(now, AT, days, None, ZoneInfo("UTC"))
+
+
+def reached_by(entries: list[Entry], cap: MessageCap, channel: str, placement: str = "default") -> Full | None:
+    within = window(NOW, AT, cap.per_days, cap.calendar, ZoneInfo("UTC"))
+    return message_cap_full(entries, cap, channel, placement, within, NOW)
+
+
 def test_two_of_two_until_the_older_leaves_the_window() -> None:
     cap = MessageCap(None, 2, 7)
-    assert message_cap_full([sent(3)], cap, "email", NOW) is None
-    reached = message_cap_full([sent(3), sent(1, "sms")], cap, "email", NOW)
+    assert reached_by([sent(3)], cap, "email") is None
+    reached = reached_by([sent(3), sent(1, "sms")], cap, "email")
     assert reached is not None
     assert (reached.used, reached.max) == (2, 2)
     assert reached.until == NOW + 4 * DAY_US
@@ -26,30 +40,30 @@ def test_two_of_two_until_the_older_leaves_the_window() -> None:
 
 def test_a_reservation_comes_back_when_it_expires() -> None:
     cap = MessageCap(None, 1, 7)
-    reached = message_cap_full([sent(0, expires_in=2)], cap, "email", NOW)
+    reached = reached_by([sent(0, expires_in=2)], cap, "email")
     assert reached is not None
     assert reached.until == NOW + 2 * DAY_US
-    assert message_cap_full([sent(1, expires_in=-0.1)], cap, "email", NOW) is None
+    assert reached_by([sent(1, expires_in=-0.1)], cap, "email") is None
 
 
 def test_the_window_is_open_at_its_old_end() -> None:
     cap = MessageCap(None, 1, 7)
-    assert message_cap_full([sent(7)], cap, "email", NOW) is None
-    assert message_cap_full([sent(7 - 1e-9)], cap, "email", NOW) is not None
+    assert reached_by([sent(7)], cap, "email") is None
+    assert reached_by([sent(7 - 1e-9)], cap, "email") is not None
 
 
 def test_a_cap_of_a_channel_counts_that_channel_only() -> None:
     cap = MessageCap("sms", 1, 7)
-    assert message_cap_full([sent(1)], cap, "sms", NOW) is None
-    assert message_cap_full([sent(1, "sms")], cap, "sms", NOW) is not None
-    assert message_cap_full([sent(1, "sms")], cap, "email", NOW) is None
+    assert reached_by([sent(1)], cap, "sms") is None
+    assert reached_by([sent(1, "sms")], cap, "sms") is not None
+    assert reached_by([sent(1, "sms")], cap, "email") is None
 
 
 def test_what_is_shown_on_the_web_is_no_message_for_a_cap_over_all() -> None:
     cap = MessageCap(None, 1, 7)
-    assert message_cap_full([sent(1, "web")], cap, "email", NOW) is None
-    assert message_cap_full([sent(1)], cap, "web", NOW) is None
-    assert message_cap_full([sent(1, "web")], MessageCap("web", 1, 7), "web", NOW) is not None
+    assert reached_by([sent(1, "web")], cap, "email") is None
+    assert reached_by([sent(1)], cap, "web") is None
+    assert reached_by([sent(1, "web")], MessageCap("web", 1, 7), "web") is not None
     assert recent_messages([sent(1, "web"), sent(1), sent(9), sent(2, message=False)], 7, NOW) == 1
 
 
@@ -62,12 +76,13 @@ def test_until_is_the_first_moment_with_a_place(
     times: list[tuple[float, float | None]], most: int, days: float
 ) -> None:
     entries = [sent(ago, expires_in=expires) for ago, expires in times]
-    reached = full(entries, lambda _: True, most, days, NOW)
+    reached = full(entries, lambda _: True, most, sliding(days), NOW)
     if reached is None:
         return
     if most == 0:
         assert reached.until is None
         return
     assert reached.until is not None
-    assert full(entries, lambda _: True, most, days, reached.until) is None
-    assert full(entries, lambda _: True, most, days, reached.until - 1) is not None
+    before = reached.until - 1
+    assert full(entries, lambda _: True, most, sliding(days, reached.until), reached.until) is None
+    assert full(entries, lambda _: True, most, sliding(days, before), before) is not None

@@ -79,6 +79,8 @@ def line(decision: str, rank: int = 1, offer: str = "a", channel: str = "email",
         "cost": 0.0,
         "at": NOW,
         "expires": NOW + DAY_US,
+        "placement": "default",
+        "exclusion_group": None,
     }
     return {**base, **more}
 

@@ -1,0 +1,73 @@
+"""First and last time of what happened to a customer, by kind and offer: for cool-downs and prerequisites. SQL only.
+
+Kinds: `delivered`, `clicked`, `converted` of an offer (people only, no machines); `purchase` and `complaint` of any
+(the offer is "").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import BigInteger, Column, String, Table, bindparam, delete, select, text
+
+from service.storage.database import Connection, metadata
+
+moments = Table(
+    "customer_moments",
+    metadata,
+    Column("customer_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("offer_id", String, primary_key=True),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+)
+Moment = tuple[str, str, str, int]
+"""Customer, kind, offer ("" for any), microseconds since 1970."""
+_READ = select(moments).where(moments.c.customer_id.in_(bindparam("customers", expanding=True)))
+_WIDEN = text(
+    "INSERT INTO customer_moments (customer_id, kind, offer_id, first_at, last_at) "
+    "VALUES (:customer_id, :kind, :offer_id, :first_at, :last_at) "
+    "ON CONFLICT (customer_id, kind, offer_id) DO UPDATE SET "
+    "first_at = CASE WHEN excluded.first_at < customer_moments.first_at "
+    "THEN excluded.first_at ELSE customer_moments.first_at END, "
+    "last_at = CASE WHEN excluded.last_at > customer_moments.last_at "
+    "THEN excluded.last_at ELSE customer_moments.last_at END"
+)
+
+
+def note_moments(connection: Connection, seen: Iterable[Moment]) -> None:
+    """Widens what is known by these; noting one again changes nothing."""
+    spans: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for customer, kind, offer, at in seen:
+        first, last = spans.get((customer, kind, offer), (at, at))
+        spans[customer, kind, offer] = (min(first, at), max(last, at))
+    _widen(connection, spans)
+
+
+def _widen(connection: Connection, spans: Mapping[tuple[str, str, str], tuple[int, int]]) -> None:
+    rows = [
+        {"customer_id": customer, "kind": kind, "offer_id": offer, "first_at": first, "last_at": last}
+        for (customer, kind, offer), (first, last) in sorted(spans.items())
+    ]
+    if rows:
+        connection.execute(_WIDEN, rows)
+
+
+def read_moments(connection: Connection, customers: Sequence[str]) -> dict[str, dict[tuple[str, str], tuple[int, int]]]:
+    """(kind, offer) -> first and last time, of each customer who has any."""
+    found: dict[str, dict[tuple[str, str], tuple[int, int]]] = {}
+    for customer, kind, offer, first, last in connection.execute(_READ, {"customers": list(customers)}):
+        found.setdefault(customer, {})[kind, offer] = (first, last)
+    return found
+
+
+def move_moments(connection: Connection, from_id: str, to_id: str) -> None:
+    """Joins what happened to two ids of one person."""
+    theirs = read_moments(connection, [from_id]).get(from_id, {})
+    _widen(connection, {(to_id, kind, offer): span for (kind, offer), span in theirs.items()})
+    erase_moments(connection, from_id)
+
+
+def erase_moments(connection: Connection, customer_id: str) -> int:
+    """Forgets a customer's; returns how many."""
+    return connection.execute(delete(moments).where(moments.c.customer_id == customer_id)).rowcount

@@ -1,0 +1,66 @@
+"""The windows that caps and budgets count in: sliding, or the day, week or month of a calendar in a zone. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from service.decisions.case import DAY_US, microseconds
+from service.decisions.quiet import local_instant
+from service.offers.offer import CALENDAR_DAYS
+
+_IN_WORDS = {"calendar_day": "this day", "calendar_week": "this week", "calendar_month": "this month"}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What lies after `since` counts (microseconds). It ends `length` after each entry, or for all at `end`."""
+
+    since: int
+    length: int | None
+    end: int | None
+    words: str
+
+    def end_of(self, at: int) -> int:
+        """When an entry made at `at` counts no more."""
+        if self.end is not None:
+            return self.end
+        return at + (self.length or 0)
+
+    def share(self, now: int) -> float:
+        """How much of a calendar's period is over, in [0, 1]; a sliding window is always whole."""
+        return 1.0 if self.end is None else (now - self.since - 1) / (self.end - self.since - 1)
+
+
+def window(now: int, at: datetime, per_days: float | None, calendar: str | None, zone: ZoneInfo) -> Window:
+    """The window at `now` (microseconds; `at` is the same time): `per_days` long, or the `calendar`'s in `zone`.
+
+    Days begin at midnight on the zone's clocks (or when the clock first shows a later time), weeks on Monday.
+    """
+    if calendar is not None:
+        first, end = _period(calendar, at.astimezone(zone).date(), zone)
+        return Window(first - 1, None, end, _IN_WORDS[calendar])
+    days = per_days or 0.0
+    length = round(days * DAY_US)
+    return Window(now - length, length, None, "in 1 day" if days == 1 else f"in {days:g} days")
+
+
+def reach(per_days: float | None, calendar: str | None) -> float:
+    """How many days back a window may look."""
+    return CALENDAR_DAYS[calendar] if calendar is not None else per_days or 0.0
+
+
+@lru_cache(maxsize=4096)
+def _period(calendar: str, day: date, zone: ZoneInfo) -> tuple[int, int]:
+    """First microsecond of the period that holds a local day, and the first after it."""
+    if calendar == "calendar_day":
+        first, after = day, day + timedelta(days=1)
+    elif calendar == "calendar_week":
+        first = day - timedelta(days=day.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = day.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return microseconds(local_instant(first, time(), zone)), microseconds(local_instant(after, time(), zone))

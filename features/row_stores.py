@@ -43,8 +43,8 @@ class RowStore(Protocol):
         """Reads these (distinct) keys' rows, lets `edit` make their new ones (None removes), and writes all or
         none, with nobody writing in between. `edit` may be called again if another writer was faster."""
 
-    def keys(self) -> Iterator[str]:
-        """All keys, in no order."""
+    def keys(self, containing: str = "") -> Iterator[str]:
+        """All keys (with this text in them: letters, digits), in no order."""
 
     def close(self) -> None: ...
 
@@ -117,8 +117,11 @@ class SqliteRows:
                 connection.execute("ROLLBACK")
             raise
 
-    def keys(self) -> Iterator[str]:
-        for (key,) in self._connection().execute(f"SELECT key FROM {self._table}").fetchall():
+    def keys(self, containing: str = "") -> Iterator[str]:
+        with _telling(sqlite3.OperationalError):
+            query = f"SELECT key FROM {self._table} WHERE instr(key, ?)"
+            found = self._connection().execute(query, (containing,)).fetchall()
+        for (key,) in found:
             yield key
 
     def close(self) -> None:
@@ -200,9 +203,10 @@ class PostgresRows:
             gone = [key for key, row in after if row is None]
             connection.execute(f"DELETE FROM {self._table} WHERE key = ANY(%s)", (gone,))
 
-    def keys(self) -> Iterator[str]:
+    def keys(self, containing: str = "") -> Iterator[str]:
         with self._connection() as connection:
-            found = connection.execute(f"SELECT key FROM {self._table} WHERE row <> ''").fetchall()
+            query = f"SELECT key FROM {self._table} WHERE row <> '' AND strpos(key, %s) > 0"
+            found = connection.execute(query, (containing,)).fetchall()
         for (key,) in found:
             yield key
 
@@ -251,8 +255,8 @@ class RedisRows:
                 except self._conflict:
                     continue
 
-    def keys(self) -> Iterator[str]:
-        for name in self._client.scan_iter(match=f"{self._prefix}*", count=1000):
+    def keys(self, containing: str = "") -> Iterator[str]:
+        for name in self._client.scan_iter(match=f"{self._prefix}*{containing}*", count=1000):
             yield name.decode().removeprefix(self._prefix)
 
     def close(self) -> None:

@@ -24,8 +24,8 @@ class MemoryRows:
                 else:
                     self._rows[key] = row
 
-    def keys(self) -> Iterator[str]:
-        yield from list(self._rows)
+    def keys(self, containing: str = "") -> Iterator[str]:
+        yield from [key for key in self._rows if containing in key]
 
     def close(self) -> None:
         self._rows.clear()

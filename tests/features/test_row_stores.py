@@ -43,6 +43,7 @@ def test_rows_come_back_in_the_order_asked(store: RowStore) -> None:
     assert store.read(["กข", "none", "a", "b", "a"]) == [b"3", None, b"1", b"\x00\xff", b"1"]
     assert store.read([]) == []
     assert sorted(store.keys()) == ["a", "b", "กข"]
+    assert list(store.keys("b")) == ["b"]
 
 
 def test_none_removes(store: RowStore) -> None:

@@ -22,7 +22,7 @@ from training.world.drive import Drive, Plan
 from training.world.journey import EXPERIMENT, JOURNEY, experiment, journey
 from training.world.mailbox import Mailbox, Outbox
 
-SEED, CUSTOMERS = 7, 400
+SEED, CUSTOMERS = 7, 500
 LEARNT = ("next-offer", "send-time")
 VERDICT = ("version", "promoted", "verdict")
 

@@ -33,13 +33,13 @@ class Plan:
     """How the days go. Each customer gets a decision every `every_days`; the clock moves in steps of `tick_hours`."""
 
     days: int = 30
-    every_days: int = 4
+    every_days: int = 5
     tick_hours: int = 3
     decide_at_hour: int = 6
     placement: str = "weekly"
     learn_on_days: tuple[int, ...] = (10,)
     journey: str | None = "winback"
-    enrol_on_days: tuple[int, int] = (1, 16)
+    enrol_on_days: tuple[int, int] = (10, 19)
     patience_s: float = 60.0
 
 

@@ -40,12 +40,40 @@ class Arms(Section):
         return self
 
 
+class Steer(Section):
+    """A business rule of the ranker, for the offers named, with a tag or in a category named, where `when` holds."""
+
+    name: str = Field(min_length=1, max_length=100)
+    do: Literal["pin", "boost", "bury", "exclude"]
+    offers: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
+    categories: list[str] = Field(default_factory=list)
+    when: str | None = None
+    place: int = Field(1, ge=1, le=100)
+    factor: float = Field(1.0, gt=0, le=1_000)
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> Steer:
+        if not (self.offers or self.tags or self.categories or self.when):
+            raise ValueError(f"the rule {self.name!r} is about no offer: name offers, tags, categories or a `when`")
+        return self
+
+
+class Diversity(Section):
+    """At most so many different offers of one category, or with one tag, in an answer."""
+
+    max_per_category: int | None = Field(None, ge=1)
+    max_per_tag: int | None = Field(None, ge=1)
+
+
 class Placement(Section):
     """Where actions are shown or sent. `business_as_usual` is the offer that the old way would send."""
 
     arms: Arms = Field(default_factory=Arms)
     channels: list[str] = Field(default_factory=lambda: list(CHANNELS))
     business_as_usual: str | None = None
+    rules: list[Steer] = Field(default_factory=list)
+    diversity: Diversity = Field(default_factory=Diversity)
     purpose: str = Field("marketing", pattern=r"^[a-z][a-z_]{0,40}$")
 
 
@@ -92,6 +120,14 @@ class Consent(Section):
     when_unknown: Literal["allow", "deny"] = "allow"
 
 
+class Goals(Section):
+    """What counts: weight of P(order) x value, and what a human click and a redemption are worth in themselves."""
+
+    conversion: float = Field(1.0, ge=0)
+    click: float = Field(0.0, ge=0)
+    redemption: float = Field(0.0, ge=0)
+
+
 class Decisions(Section):
     """How offers are weighed. Money is in the catalogue's currency."""
 
@@ -101,6 +137,8 @@ class Decisions(Section):
     evidence: float = Field(100.0, gt=0)
     floor: float = Field(0.01, ge=0, lt=0.5)
     fatigue_cost: float = Field(0.01, ge=0)
+    value_of_nothing: float = 0.0
+    goals: Goals = Field(default_factory=Goals)
     reservation_hours: float = Field(48.0, gt=0)
     attribution_days: float = Field(14.0, gt=0)
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
@@ -183,6 +221,7 @@ class Settings(BaseSettings):
     pages: Pages = Field(default_factory=Pages)
     event_names: dict[str, str] = Field(default_factory=dict)
     features_file: Path | None = None
+    propensities_file: Path | None = None
 
     @classmethod
     def settings_customise_sources(

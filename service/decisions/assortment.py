@@ -36,6 +36,7 @@ class Remembered(Generic[T]):
 class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
+    `grouped`: some offer has an exclusion group.
     Both map an offer to its eligibility; all others have dates, budgets, limits that customers share, or rules about
     other offers.
     """
@@ -45,6 +46,7 @@ class Assortment:
     capped: Mapping[str, str | None]
     ending: tuple[Offer, ...]
     shared: tuple[Offer, ...]
+    grouped: bool
 
 
 def _made(offers: tuple[Offer, ...]) -> Assortment:
@@ -63,6 +65,7 @@ def _made(offers: tuple[Offer, ...]) -> Assortment:
         },
         tuple(offer for offer in offers if offer.ends_at is not None),
         tuple(offer for offer in offers if offer.shared_limits),
+        any(offer.exclusion_group is not None for offer in offers),
     )
 
 

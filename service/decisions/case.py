@@ -46,6 +46,23 @@ class CoolDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """A business rule of the ranker: `do` is `pin` (to `place`), `boost` (by `factor`), `bury` or `exclude`.
+
+    For the offers named, those with a tag or category named, and only where the CEL expression `when` holds.
+    """
+
+    name: str
+    do: str
+    offers: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    when: str | None = None
+    place: int = 1
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The installation's rules, as they stood when the decision was made. `version` names their content."""
 
@@ -66,6 +83,13 @@ class Rules:
     evidence: float = 100.0
     purpose: str = "marketing"
     cool_downs: tuple[CoolDown, ...] = ()
+    steering: tuple[Steer, ...] = ()
+    most_per_category: int | None = None
+    most_per_tag: int | None = None
+    goal_conversion: float = 1.0
+    goal_click: float = 0.0
+    goal_redemption: float = 0.0
+    nothing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,7 @@ class Usage:
 class Case:
     """A decision to make. `answers` holds what each CEL expression says.
 
+    `steered` has, for each rule of `rules.steering`, the positions of the offers that it is about.
     Not `checked`: consents and counts cannot be read now, so what needs them stays closed (the rule `unchecked`).
     """
 
@@ -144,6 +169,7 @@ class Case:
     usage: Usage
     answers: Mapping[str, Answer]
     checked: bool = True
+    steered: tuple[tuple[int, ...], ...] = ()
     now_us: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -2,16 +2,18 @@
 
 The first place is drawn from the policy of the arm; `propensity` is that policy's probability of putting the
 candidate first. The places behind it follow by expected value (in the random arm: by chance). The list ends where
-sending nothing would come.
+sending nothing would come. Business rules of the ranker and of the list: see `steering` and `listing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from service.decisions.arbitration import expected_values
+from service.decisions.assortment import assortment
 from service.decisions.case import Case
+from service.decisions.listing import Beside, LeftOut, fill
 from service.decisions.policy import (
     best_of_draws,
     certain,
@@ -23,6 +25,7 @@ from service.decisions.policy import (
     thompson,
     uniform,
 )
+from service.decisions.steering import Cost, Steered, bars, costs, steer
 
 
 class Candidate(NamedTuple):
@@ -36,14 +39,29 @@ class Candidate(NamedTuple):
     rank: int | None
 
 
-def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float]) -> list[Candidate]:
+class Choice(NamedTuple):
+    """Every candidate weighed, those that rules of the ranker or of the list kept out, and what those rules cost."""
+
+    candidates: list[Candidate]
+    left_out: Sequence[LeftOut] = ()
+    costs: Sequence[Cost] = ()
+
+
+def choose(
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float],
+    goals: Mapping[str, Sequence[float]] | None = None,
+    uplift: Sequence[float] | None = None,
+) -> Choice:
     """Every eligible candidate and, last, sending nothing, with propensities that sum to 1 and their ranks.
 
-    When nothing is sent, "send nothing" has rank 1.
+    When nothing is sent, "send nothing" has rank 1. `goals` and `uplift`: see `arbitration.expected_values`.
     """
-    values = expected_values(case, eligible, probabilities)
-    weights = _weights(case, eligible, probabilities, values)
-    order = _order(case, values, sample(weights, draw(case.seed, 0)))
+    values = expected_values(case, eligible, probabilities, goals, uplift)
+    steered = steer(case, eligible, values) if case.steered else None
+    weights = _weights(case, eligible, probabilities, values, steered)
+    order, left_out = _order(case, eligible, values, sample(weights, draw(case.seed, 0)), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     names = [offer.offer_id for offer in case.offers]
     chosen = [
@@ -53,20 +71,55 @@ def choose(case: Case, eligible: Sequence[tuple[int, str]], probabilities: Seque
         )
     ]
     nothing = len(eligible)
-    return [*chosen, Candidate(None, None, None, 0.0, weights[nothing], ranks.get(nothing))]
+    chosen.append(Candidate(None, None, None, values[nothing], weights[nothing], ranks.get(nothing)))
+    if steered is None and case.rules.most_per_category is None and case.rules.most_per_tag is None:
+        return Choice(chosen, left_out)
+    barred = bars(case, steered) if steered is not None else []
+    return Choice(chosen, [*barred, *left_out], costs(case, eligible, values))
 
 
 def _weights(
-    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float],
+    values: Sequence[float],
+    steered: Steered | None,
 ) -> list[float]:
+    """The propensity of each candidate, exactly 0 for those that the rules of the ranker take out of the draw."""
+    nothing = len(eligible)
+    if case.arm == "holdout":
+        return certain(nothing + 1, nothing)
+    if steered is None:
+        return _of_arm(case, eligible, probabilities, values)
+    among = steered.drawn_from()
+    some = [index for index in among if index != nothing]
+    told = [steered.values[index] for index in among]
+    if nothing not in among:  # something is pinned to the first place: sending nothing is no choice
+        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], [*told, min(told)], True)
+    else:
+        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], told)
+    spread = [0.0] * (nothing + 1)
+    for index, weight in zip(among, weights, strict=True):
+        spread[index] = weight
+    return spread
+
+
+def _of_arm(
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float],
+    values: Sequence[float],
+    pinned: bool = False,
+) -> list[float]:
+    """The arm's probabilities over candidates and (last) sending nothing; `pinned`: over the candidates alone."""
     nothing = len(eligible)
     match case.arm:
-        case "holdout":
-            return certain(nothing + 1, nothing)
         case "random":
             return uniform(nothing + 1)
         case "business_as_usual":
             return certain(nothing + 1, _usual(case, eligible))
+        case _ if pinned:
+            return inverse_gap(values[:-1], case.rules.exploration, case.rules.floor)
         case _:
             return _explored(case, eligible, probabilities, values)
 
@@ -80,7 +133,7 @@ def _explored(
         return epsilon_greedy(values, rules.epsilon, rules.floor)
     if rules.explore_by == "thompson" and eligible:
         lines = _lines(case, eligible, probabilities, values)
-        return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed), rules.floor)
+        return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing), rules.floor)
     return inverse_gap(values, rules.exploration, rules.floor)
 
 
@@ -88,7 +141,8 @@ def _lines(
     case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
 ) -> list[tuple[float, float]]:
     """Each candidate's value as a line over its probability: (slope, offset)."""
-    slopes = [case.offers[position].value * case.offers[position].priority for position, _ in eligible]
+    weight = case.rules.goal_conversion
+    slopes = [weight * case.offers[position].value * case.offers[position].priority for position, _ in eligible]
     return [(s, value - s * p) for s, value, p in zip(slopes, values, probabilities, strict=False)]
 
 
@@ -102,14 +156,28 @@ def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:
     return max(fitting, key=lambda i: (case.offers[eligible[i][0]].priority, -i)) if fitting else len(eligible)
 
 
-def _order(case: Case, values: Sequence[float], first: int) -> list[int]:
+def _order(
+    case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float], first: int, steered: Steered | None
+) -> tuple[list[int], list[LeftOut]]:
+    """The candidates of the list in its order, and those that may not stand beside them."""
     nothing = len(values) - 1
     if first == nothing or case.arm in {"holdout", "business_as_usual"}:
-        return [first]
+        return [first], []
     rest = [position for position in range(len(values)) if position != first]
     if case.arm == "random":
         rest = shuffled(rest, case.seed, 1)
         rest = rest[: rest.index(nothing)]
+        rest = [index for index in rest if steered is None or index not in steered.barred]
+    elif steered is not None:
+        rest = [index for index in steered.ranked(values[nothing]) if index != first]
     else:
-        rest = sorted([p for p in rest if values[p] > 0.0], key=values.__getitem__, reverse=True)  # equal ones stay
-    return [first, *rest[: case.top_k - 1]]
+        worth = values[nothing]
+        rest = sorted([p for p in rest if values[p] > worth], key=values.__getitem__, reverse=True)  # equal ones stay
+    rules = case.rules
+    pins = steered.pins if steered is not None else {}
+    free = not pins and rules.most_per_category is None and rules.most_per_tag is None
+    if free and not assortment(case.offers).grouped:
+        return [first, *rest[: case.top_k - 1]], []
+    offers = [case.offers[position] for position, _ in eligible]
+    others = {index: place for index, place in pins.items() if index != first}
+    return fill([first, *rest], offers, others, case.top_k, Beside(rules))

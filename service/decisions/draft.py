@@ -10,14 +10,17 @@ from features.rows import CustomerRow
 from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidate
 from service.decisions.eligibility import Verdicts
+from service.decisions.listing import LeftOut
 from service.decisions.schemas import DecisionIn
+from service.decisions.steering import Cost
 
 
 @dataclass(slots=True)
 class Draft:
     """`customer` is all that is known of the customer, `case.customer` what the decision may use of it.
 
-    `scores` are those that eligibility rules asked for.
+    `scores` are those that eligibility rules asked for. `goals` are P(click) and P(redeem) of each eligible candidate,
+    where they count. `uplift`, where a valid model gives it, stands for the probability in the formula.
     """
 
     decision_id: str
@@ -31,7 +34,11 @@ class Draft:
     scores: Mapping[str, float] = field(default_factory=dict)
     probabilities: Sequence[float] = ()
     scored_by: str | None = None
+    goals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    uplift: Sequence[float] | None = None
     candidates: Sequence[Candidate] = ()
+    left_out: Sequence[LeftOut] = ()
+    costs: Sequence[Cost] = ()
     actions: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)

@@ -32,6 +32,8 @@ RULES = (
     "pacing",
 )
 """Every rule, in the order in which the first that fails is named."""
+LIST_RULES = ("business_rule", "diversity")
+"""Rules of the ranker and of the list, which keep out what may go (as `exclusion` may: see `listing`)."""
 
 
 @dataclass(frozen=True, slots=True)

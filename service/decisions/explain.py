@@ -25,6 +25,7 @@ DEGRADED = {
     "content": "For some action there are no approved words.",
     "unknown_timezone": "The customer's time zone is not one, so the default zone was used.",
     "reasons": "The model could not give its reasons.",
+    "model:uplift": "The model of uplift failed, so probabilities stood for it.",
 }
 _CHANNEL_WIDE = frozenset({"placement_channel", "consent", "suppression", "frequency_cap"})
 _FLIPS = {
@@ -34,6 +35,14 @@ _FLIPS = {
     "not_started": "{offer} can be sent from {until} on.",
     "offer_cap": "{offer} can be sent again from {until} on.",
     "budget": "{offer} has budget again from {until} on.",
+    "pacing": "{offer} is within an even pace of its budget again from about {until} on.",
+    "cool_down": "From {until} on, the pause is over and {n} could be sent.",
+    "exclusion": "{offer} can be sent from {until} on, when the other of its group is long enough ago.",
+    "prerequisite": "{offer} could be sent if that had happened: it {detail}.",
+    "unchecked": "As soon as the database answers again, {n} could be weighed.",
+    "business_rule": "{offer} could be chosen if the rule were taken out: {detail}.",
+    "diversity": "{offer} would stand in the list if it might hold more of a kind: {detail}.",
+    "eligibility": "{offer} could be sent if its rule held: {detail}.",
 }
 
 
@@ -58,7 +67,7 @@ def explain(record: Mapping[str, Any]) -> Explanation:
     first = actions[0] if actions else None
     return Explanation(
         headline=_headline(record, first, names),
-        why=tuple(_why(record, first, weighed, names)) if first else (),
+        why=(*_why(record, first, weighed, names), *_business(record, names)) if first else (),
         why_not=(*_not_first(weighed, first, names), *_stopped(stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
         would_flip=tuple(_flips(record, first, weighed, stopped, names)),
@@ -97,6 +106,24 @@ def _why(
     return said
 
 
+def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
+    """What business rules did here, and what they cost."""
+    said = []
+    for rule in record.get("business_rules", ()):
+        about = ", ".join(_named(offer, names) for offer in rule["offers"])
+        what = f"The rule {rule['name']} ({rule['do']}{f' {about}' if about else ''})"
+        if rule["do"] == "diversity":
+            what = "Keeping the list diverse"
+        cost = rule["cost"]
+        if abs(cost) < 1e-9:
+            said.append(f"{what} costs nothing in this list.")
+        else:
+            said.append(
+                f"{what} {'costs' if cost > 0 else 'gains'} {_money(abs(cost))} of expected value in this list."
+            )
+    return said
+
+
 def _not_first(
     weighed: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None, names: Mapping[str, str]
 ) -> Sequence[str]:
@@ -107,13 +134,21 @@ def _not_first(
             continue
         worth = _money(candidate["expected_value"])
         what = f"{_named(candidate['offer_id'], names)} by {candidate['channel']}"
-        if candidate["expected_value"] <= 0:
+        if candidate["verdicts"] and (held := _held_back(candidate)):
+            said.append(f"{what} was expected to earn {worth}, but {held}.")
+        elif candidate["expected_value"] <= 0:
             said.append(f"{what} would cost more than it is expected to earn ({worth}).")
         elif candidate["rank"]:
             said.append(f"{what} is number {candidate['rank']} ({worth}).")
         else:
             said.append(f"{what} was expected to earn {worth}.")
     return said
+
+
+def _held_back(candidate: Mapping[str, Any]) -> str:
+    """The rule of the ranker or of the list that kept a weighed candidate out, in words; empty when none did."""
+    failed = [verdict["detail"] for verdict in candidate["verdicts"].values() if verdict != "pass"]
+    return str(failed[0]) if failed else ""
 
 
 def _stopped(stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Sequence[str]:
@@ -161,7 +196,7 @@ def _flips(
     if record["arm"] == "holdout":
         return ["Only another arm would: the holdout's share of this placement is a setting."]
     opened: dict[tuple[str, str], list[tuple[Mapping[str, Any], Any]]] = defaultdict(list)
-    for candidate in stopped:
+    for candidate in [*stopped, *(one for one in weighed if _held_back(one))]:
         failures = [(rule, verdict) for rule, verdict in candidate["verdicts"].items() if verdict != "pass"]
         if len(failures) == 1:
             rule, verdict = failures[0]

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from features.rows import CustomerRow
+from models.declared import PROPENSITIES
 from service.clock import new_id
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
@@ -17,6 +18,7 @@ from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage,
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.ledger_store import FOREVER, read_entries, read_shared
+from service.decisions.match_rules import steered
 from service.decisions.moments_store import read_moments
 from service.decisions.policy import seed_of
 from service.decisions.ports import Features, Models, ReadCustomers
@@ -33,7 +35,7 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 MOST_OFFERS = 300
 """Offers weighed in one decision; of a larger catalogue the shortlist (Catalogue.shortlist)."""
-SCORES = ("lead", "churn", "winback")
+SCORES = tuple(PROPENSITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,7 @@ def _draft(
         rules=rules,
         usage=ledger.usage(customer.customer_id, offers, at, request.at is not None),
         answers=answers,
+        steered=steered(rules.steering, offers, used, row, told.scores, request.context, at),
     )
     verdicts = judge(case)
     return Draft(

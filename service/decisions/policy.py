@@ -65,9 +65,9 @@ def thompson(frequencies: Sequence[float], floor: float) -> list[float]:
 
 
 def best_of_draws(
-    chances: Sequence[float], worth: Sequence[tuple[float, float]], evidence: float, seed: int
+    chances: Sequence[float], worth: Sequence[tuple[float, float]], evidence: float, seed: int, nothing: float = 0.0
 ) -> list[float]:
-    """How often each candidate, then (last) sending nothing at 0, has the highest value among `DRAWS` draws.
+    """How often each candidate, then (last) sending `nothing`, has the highest value among `DRAWS` draws.
 
     A probability is uncertain as a Beta of mean `chances[i]` with `evidence` observations; its candidate's value is
     slope x probability + offset, `worth[i]` (Thompson 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018).
@@ -76,7 +76,7 @@ def best_of_draws(
     mean = np.clip(np.array(chances, np.float64), 1e-6, 1 - 1e-6)
     slopes = np.array(worth, np.float64).reshape(-1, 2)
     drawn = random.beta(mean * evidence, (1 - mean) * evidence, (DRAWS, len(mean)))
-    values = np.column_stack([drawn * slopes[:, 0] + slopes[:, 1], np.zeros(DRAWS)])
+    values = np.column_stack([drawn * slopes[:, 0] + slopes[:, 1], np.full(DRAWS, nothing)])
     counts = np.bincount(values.argmax(axis=1), minlength=len(mean) + 1)
     return [float(count) for count in counts / DRAWS]
 

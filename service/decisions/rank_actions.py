@@ -186,7 +186,8 @@ class Decider:
         scorer = Scorer(self.sources.models, self._rates)
         scorer.score(drafts)
         for draft in drafts:
-            draft.candidates = choose(draft.case, draft.eligible, draft.probabilities)
+            chosen = choose(draft.case, draft.eligible, draft.probabilities, draft.goals, draft.uplift)
+            draft.candidates, draft.left_out, draft.costs = chosen
             self._act(draft, scorer, words)
         return drafts
 

@@ -11,12 +11,20 @@ POOL_WEIGHT = 50.0
 
 
 class Counts(Protocol):
-    """Deliveries, and how many led to an order or a redemption."""
+    """Deliveries, and how many led to an order or a redemption, to a click, to a redemption."""
 
     @property
     def shown(self) -> int: ...
     @property
     def converted(self) -> int: ...
+    @property
+    def clicked(self) -> int: ...
+    @property
+    def redeemed(self) -> int: ...
+
+
+GOALS = {"conversion": "converted", "click": "clicked", "redemption": "redeemed"}
+"""Goals, and the count of each."""
 
 
 class PooledRates:
@@ -27,12 +35,13 @@ class PooledRates:
     all every offer gets 5%.
     """
 
-    def __init__(self, counts: Mapping[tuple[str, str], Counts]) -> None:
-        self._counts = counts
+    def __init__(self, counts: Mapping[tuple[str, str], Counts], goal: str = "conversion") -> None:
+        self._all = counts
+        self._counts = {key: (count.shown, int(getattr(count, GOALS[goal]))) for key, count in counts.items()}
         self._offers: dict[str, tuple[int, int]] = {}
-        for (offer, _), count in counts.items():
+        for (offer, _), (more, responses) in self._counts.items():
             shown, converted = self._offers.get(offer, (0, 0))
-            self._offers[offer] = (shown + count.shown, converted + count.converted)
+            self._offers[offer] = (shown + more, converted + responses)
         shown = sum(shown for shown, _ in self._offers.values())
         converted = sum(converted for _, converted in self._offers.values())
         self._common = (converted + PRIOR_RATE * PRIOR_WEIGHT) / (shown + PRIOR_WEIGHT)
@@ -44,7 +53,11 @@ class PooledRates:
         here = self._counts.get((offer_id, channel))
         if here is None:
             return of_offer
-        return min(1.0, (here.converted + POOL_WEIGHT * of_offer) / (here.shown + POOL_WEIGHT))
+        return min(1.0, (here[1] + POOL_WEIGHT * of_offer) / (here[0] + POOL_WEIGHT))
+
+    def of(self, goal: str) -> PooledRates:
+        """The rates of another goal from the same deliveries."""
+        return PooledRates(self._all, goal)
 
     def rates(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """The rate of each (offer, channel)."""

@@ -14,7 +14,7 @@ from features.rows import CustomerRow
 from service.decisions.case import Case, Customer, Entry, Shared, Usage
 from service.decisions.choose import Candidate
 from service.decisions.draft import Draft
-from service.decisions.eligibility import RULES, Failure, Verdicts, excluded
+from service.decisions.eligibility import LIST_RULES, RULES, Failure, Verdicts, excluded
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.offers.cel import Answer
 from service.offers.offer import Offer
@@ -47,7 +47,19 @@ def answer(draft: Draft) -> dict[str, Any]:
             }
             for offer_id, channel, failure in excluded(case, draft.verdicts)
         ]
+        body["excluded"] += [
+            {"offer_id": offer_id, "channel": channel, "rule": rule, "detail": detail, "until": None}
+            for offer_id, channel, rule, detail in _left_out(draft)
+        ]
     return body
+
+
+def _left_out(draft: Draft) -> list[list[str]]:
+    """[offer, channel, rule, detail] of the candidates that rules of the ranker or of the list kept out."""
+    return [
+        [draft.case.offers[draft.eligible[one.candidate][0]].offer_id, draft.eligible[one.candidate][1], *one[1:]]
+        for one in draft.left_out
+    ]
 
 
 def answer_of(row: Any) -> dict[str, Any]:
@@ -153,6 +165,11 @@ def _record(draft: Draft) -> dict[str, Any]:
         "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
         "usage": usage_to_json(case.usage),
         "verdicts": verdicts_to_json(draft.verdicts),
+        "steered": case.steered,
+        "left_out": _left_out(draft),
+        "costs": [list(cost) for cost in draft.costs],
+        "goals": draft.goals,
+        "uplift": draft.uplift,
         "scores": draft.scores,
         "scored_by": draft.scored_by,
         "actions": draft.actions,
@@ -269,6 +286,7 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
         usage=usage_from_json(record["usage"]),
         answers={source: Answer(*told) for source, told in record["answers"].items()},
         checked=record.get("checked", True),
+        steered=tuple(tuple(positions) for positions in record.get("steered", ())),
     )
 
 
@@ -297,6 +315,12 @@ def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, An
         },
         "ledger": record["usage"],
         "candidates": list(_weighed(row, record, channels_of)),
+        "business_rules": [
+            {"name": name, "do": do, "offers": offers, "cost": cost}
+            for name, do, offers, cost in record.get("costs", ())
+        ],
+        "goals": record.get("goals", {}),
+        "uplift": record.get("uplift"),
         "actions": record["actions"],
         "scored_by": record["scored_by"],
         "models": record["models"],
@@ -309,6 +333,7 @@ def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequ
     found = {(line[0], line[1]): line for line in unpack_candidates(row.candidates)}
     failed = record["verdicts"]
     pairs = {(offer, channel): failures for offer, channel, failures in failed["pairs"]}
+    left_out = {(offer, channel): [rule, detail, None] for offer, channel, rule, detail in record.get("left_out", ())}
     for offer, _ in record["offers"]:
         for channel in record["channels"]:
             if channel not in channels_of.get(offer, record["channels"]):
@@ -316,6 +341,8 @@ def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequ
             line = found.get((offer, channel))
             failures = [*failed["channels"].get(channel, []), *failed["offers"].get(offer, [])]
             failures += pairs.get((offer, channel), [])
+            if (offer, channel) in left_out:
+                failures.append(left_out[offer, channel])
             yield {
                 "offer_id": offer,
                 "channel": channel,
@@ -327,7 +354,7 @@ def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequ
 
 
 def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    verdicts: dict[str, Any] = dict.fromkeys(RULES, "pass")
+    verdicts: dict[str, Any] = dict.fromkeys((*RULES, *LIST_RULES), "pass")
     for rule, detail, until in failures:
         if verdicts[rule] == "pass":
             verdicts[rule] = {"detail": detail, "until": until}

@@ -7,7 +7,7 @@ and the answer says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from service.decisions.choose import Candidate, choose
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.gather import ask_rules
+from service.decisions.match_rules import steered
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import (
@@ -49,6 +50,16 @@ def replay(row: Any, offers: tuple[Offer, ...], models: Models) -> dict[str, Any
         distinct_expressions(offers), case.customer, features, record["scores"], record["request"]["context"], case.at
     )
     differences = list(_differ("answers", {k: asdict(v) for k, v in case.answers.items()}, _plain(answers)))
+    matched = steered(
+        case.rules.steering,
+        offers,
+        case.customer,
+        features,
+        record["scores"],
+        record["request"]["context"],
+        case.at,
+    )
+    differences += _differ("business_rules", _places(case.steered), _places(matched))
     verdicts = judge(case)
     differences += _differ("verdicts", record["verdicts"], _as_json(verdicts_to_json(verdicts)))
     eligible = candidates(case, verdicts)
@@ -60,8 +71,11 @@ def replay(row: Any, offers: tuple[Offer, ...], models: Models) -> dict[str, Any
         kept.append("probabilities")
     if len(eligible) == len(was) - 1:
         before = [float(candidate.probability or 0.0) for candidate in was[:-1]]
-        now = choose(case, eligible, before if probabilities is None else probabilities)
-        differences += _differ("candidates", _named(was), _named(now))
+        told = before if probabilities is None else probabilities
+        now = choose(case, eligible, told, record.get("goals"), record.get("uplift"))
+        differences += _differ("candidates", _named(was), _named(now.candidates))
+        costs = {name: cost for name, _, _, cost in record.get("costs", ())}
+        differences += _differ("business_rules", costs, {cost.name: cost.cost for cost in now.costs})
     times = _times(row, record, case, features, models)
     if times is not None:
         again.append("send_at")
@@ -131,6 +145,10 @@ def _named(found: list[Candidate]) -> dict[str, Any]:
         )
         for c in found
     }
+
+
+def _places(matched: Sequence[Sequence[int]]) -> dict[str, Any]:
+    return {f"{number}.offers": list(positions) for number, positions in enumerate(matched)}
 
 
 def _plain(answers: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,17 @@ from typing import Any
 import orjson
 import xxhash
 
-from service.decisions.case import ARMS, CoolDown, MessageCap, Rules
+from service.decisions.case import ARMS, CoolDown, MessageCap, Rules, Steer
+from service.offers.cel import VARIABLES, Expression, ExpressionError, compile_expression
 from service.settings import Settings
 
 POLICY = "default"
+
+
+@lru_cache(maxsize=1024)
+def compiled_steer(source: str) -> Expression:
+    """A rule of the ranker, which may also ask for the `offer`. `ExpressionError` when it cannot be used."""
+    return compile_expression(source, VARIABLES | {"offer"})
 
 
 class RuleBook:
@@ -23,6 +30,9 @@ class RuleBook:
         self._settings = settings
         self._rules: dict[str, Rules] = {}
         self.default_zone = settings.default_timezone
+        for name, placement in settings.placements.items():
+            for rule in placement.rules:
+                _check(name, rule.name, rule.when)
 
     def rules(self, placement: str) -> Rules:
         """The rules of a placement. Placements without settings of their own share one set."""
@@ -46,6 +56,16 @@ class RuleBook:
             "caps": tuple(MessageCap(c.channel, c.max, c.per_days, c.per, c.placement) for c in decisions.caps),
             "cool_downs": tuple(CoolDown(c.after, c.days, c.placement, c.channel, c.tag) for c in decisions.cool_downs),
             "purpose": own.purpose,
+            "steering": tuple(
+                Steer(r.name, r.do, tuple(r.offers), tuple(r.tags), tuple(r.categories), r.when, r.place, r.factor)
+                for r in own.rules
+            ),
+            "most_per_category": own.diversity.max_per_category,
+            "most_per_tag": own.diversity.max_per_tag,
+            "goal_conversion": decisions.goals.conversion,
+            "goal_click": decisions.goals.click,
+            "goal_redemption": decisions.goals.redemption,
+            "nothing": decisions.value_of_nothing,
             "consent_when_unknown": settings.consent.when_unknown,
             "quiet_start": quiet.start,
             "quiet_end": quiet.end,
@@ -72,6 +92,7 @@ def rules_from_json(value: dict[str, Any]) -> Rules:
         **{
             **value,
             "caps": tuple(MessageCap(**cap) for cap in value["caps"]),
+            "steering": tuple(_steer(one) for one in value.get("steering", ())),
             "cool_downs": tuple(CoolDown(**one) for one in value.get("cool_downs", ())),
             "quiet_start": time.fromisoformat(value["quiet_start"]),
             "quiet_end": time.fromisoformat(value["quiet_end"]),
@@ -79,6 +100,20 @@ def rules_from_json(value: dict[str, Any]) -> Rules:
             "placement_channels": tuple(value["placement_channels"]),
         }
     )
+
+
+def _steer(value: dict[str, Any]) -> Steer:
+    lists = {name: tuple(value[name]) for name in ("offers", "tags", "categories")}
+    return Steer(**{**value, **lists})
+
+
+def _check(placement: str, rule: str, when: str | None) -> None:
+    """`ValueError` names the setting when an expression of the file cannot be used."""
+    if when is not None:
+        try:
+            compiled_steer(when)
+        except ExpressionError as fault:
+            raise ValueError(f"placements.{placement}.rules {rule!r}: when: {fault}") from None
 
 
 def _version(content: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What the models say of a draft: probabilities, reasons, good hours. Each has its documented fallback, by name.
 
 - next-offer missing or failing: pooled response rates (`rates.py`), named `model:next-offer`
+- uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
 - send-time missing or failing: now, or the next hour that is not quiet, named `model:send-time`
 """
 
@@ -22,7 +23,7 @@ from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
 
 log = logging.getLogger(__name__)
-NEXT_OFFER, SEND_TIME = "next-offer", "send-time"
+NEXT_OFFER, SEND_TIME, UPLIFT = "next-offer", "send-time", "uplift"
 SEND_WITHIN = timedelta(hours=72)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
@@ -58,6 +59,32 @@ class Scorer:
                 self._weigh(model, some)
         for draft in waiting:
             self._score(draft, model)
+            self._score_goals(draft)
+            self._score_uplift(draft)
+
+    def _score_goals(self, draft: Draft) -> None:
+        """P(click) and P(redeem) from the pooled rates, where the settings give them a weight."""
+        rules = draft.case.rules
+        weights = {"click": rules.goal_click, "redemption": rules.goal_redemption}
+        wanted = [name for name, weight in weights.items() if weight]
+        if wanted:
+            pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
+            draft.goals = {name: self.rates.of(name).rates(pairs) for name in wanted}
+
+    def _score_uplift(self, draft: Draft) -> None:
+        """By how much sending raises P(convert), where a model says so; else the formula takes the probability."""
+        model = self._models.get(UPLIFT)
+        if model is None or draft.row is None:
+            return
+        try:
+            grid = _picked(model.uplift, draft.row, draft.case, draft.eligible)
+        except Exception:  # the probability stands in
+            log.exception("the %s model failed; probabilities stand in", UPLIFT)
+            draft.degrade(f"model:{UPLIFT}")
+            return
+        if grid is not None:
+            draft.uplift = grid
+            draft.models[UPLIFT] = str(model.version)
 
     def _weigh(self, model: Any, drafts: Sequence[Draft]) -> None:
         """One call for drafts with the same offers and channels; what fails here is tried again one by one."""
@@ -180,16 +207,28 @@ class Weighed:
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
     """The model's probability of each candidate; None when it fails or says what is no probability."""
-    positions = list(dict.fromkeys(position for position, _ in eligible))
-    channels = list(dict.fromkeys(channel for _, channel in eligible))
-    line = {position: index for index, position in enumerate(positions)}
-    column = {channel: index for index, channel in enumerate(channels)}
     try:
-        grid = np.asarray(model.score(row, [case.offers[position].info for position in positions], channels, case.at))
-        picked = grid[[line[position] for position, _ in eligible], [column[channel] for _, channel in eligible]]
-        if not (np.isfinite(picked).all() and (picked >= 0).all() and (picked <= 1).all()):
+        picked = _picked(model.score, row, case, eligible)
+        if picked is None or not all(0.0 <= value <= 1.0 for value in picked):
             raise ValueError("the model gave values that are no probabilities")
     except Exception:  # the caller falls back and names it
         log.exception("the next-offer model failed; pooled rates stand in")
         return None
-    return [float(value) for value in picked]
+    return picked
+
+
+def _picked(score: Callable[..., Any], row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
+    """What a model says of each candidate: `score(row, offers, channels, at)` gives offers x channels, or None."""
+    positions = list(dict.fromkeys(position for position, _ in eligible))
+    channels = list(dict.fromkeys(channel for _, channel in eligible))
+    line = {position: index for index, position in enumerate(positions)}
+    column = {channel: index for index, channel in enumerate(channels)}
+    grid = score(row, [case.offers[position].info for position in positions], channels, case.at)
+    if grid is None:
+        return None
+    values = np.asarray(grid)[
+        [line[position] for position, _ in eligible], [column[channel] for _, channel in eligible]
+    ]
+    if not np.isfinite(values).all() or (np.abs(values) > 1).any():
+        raise ValueError("the model gave values that are neither probabilities nor differences of them")
+    return [float(value) for value in values]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 PER_PART = 20_000
-_SCORED = ("lead", "churn", "winback")
+_SCORED = tuple(PROPENSITIES)
 _MODELS = (*_SCORED, "next-offer", "send-time")
 
 

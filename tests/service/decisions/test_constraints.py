@@ -1,0 +1,284 @@
+"""Every limit of the engine in decisions: its name, its detail, until when, its record, its replay, its words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as example_settings
+from hypothesis import strategies as st
+
+from service.decisions.case import microseconds
+from service.decisions.explain import explain
+from service.decisions.ledger_store import read_entries, use
+from service.decisions.moments_store import move_moments, note_moments, read_moments
+from service.decisions.pacing import SLICES, ahead
+from service.decisions.read_decision import DecisionReader
+from service.decisions.schemas import DecisionIn
+from service.decisions.windows import window
+from service.settings import Cap, CoolDown, Settings
+from service.storage.database import Database
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+
+SURE: dict[str, Any] = {"exploration": 1e12, "floor": 0.0}  # nothing is drawn but the best
+
+
+@pytest.fixture
+def desk(tmp_path: Any) -> Desk:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    made = Desk(database, settings(caps=[], **SURE))
+    made.people.add("c1", timezone="America/New_York")
+    made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.8})
+    return made
+
+
+def ask(desk: Desk, **request: Any) -> dict[str, Any]:
+    return desk.decider.decide(DecisionIn(customer_id="c1", **request))
+
+
+def verdicts(desk: Desk, decision: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Rule -> (detail, until), after checking that the record replays and is told in words."""
+    reader = DecisionReader(desk.database, desk.served)
+    told = reader.replay(decision["decision_id"])
+    assert told["equal"], told["differences"]
+    words = explain(reader.read(decision["decision_id"]))
+    for one in decision["excluded"]:
+        assert any(one["detail"] in line for line in (*words.why_not, *words.would_flip)), (one, words)
+    return {one["rule"]: (one["detail"], one["until"]) for one in decision["excluded"]}
+
+
+def delivered(desk: Desk, decision: dict[str, Any]) -> None:
+    with desk.database.write() as connection:
+        use(connection, decision["decision_id"], None, None, microseconds(desk.clock.now()))
+
+
+def test_a_calendar_cap_ends_at_the_customers_midnight(desk: Desk) -> None:
+    desk.put(a={"channels": ["email"], "caps": [{"max": 1, "per": "calendar_day"}]})
+    delivered(desk, ask(desk))
+    detail, until = verdicts(desk, ask(desk))["offer_cap"]
+    assert (detail, until) == ("1 of 1 impressions this day", datetime(2026, 3, 5, 5, tzinfo=UTC))
+    desk.clock.time = until
+    assert ask(desk)["actions"]
+
+
+def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:
+    desk.put(
+        a={"channels": ["email"], "caps": [{"max": 1, "per": "calendar_week"}]},
+        b={"channels": ["sms"], "caps": [{"max": 1, "per": "calendar_month"}]},
+    )
+    for channel in ("email", "sms"):
+        delivered(desk, ask(desk, channels=[channel]))
+    found = {one["offer_id"]: one["until"] for one in ask(desk)["excluded"]}
+    assert found["a"] == datetime(2026, 3, 9, 4, tzinfo=UTC)  # a Monday; the clock went forward on Sunday
+    assert found["b"] == datetime(2026, 4, 1, 4, tzinfo=UTC)
+
+
+def test_caps_of_a_placement_and_of_a_calendar_over_messages(desk: Desk) -> None:
+    caps = [Cap(max=1, per="calendar_day"), Cap(placement="home", max=2, per_days=7)]
+    desk.settings = settings(caps=caps, **SURE)
+    desk.put(a={"channels": ["email", "web"]})
+    delivered(desk, ask(desk, channels=["email"], placement="news"))
+    detail, until = verdicts(desk, ask(desk, channels=["email"], placement="news"))["frequency_cap"]
+    assert (detail, until) == ("1 of 1 messages this day", datetime(2026, 3, 5, 5, tzinfo=UTC))
+    for _ in range(2):
+        delivered(desk, ask(desk, channels=["web"], placement="home"))
+    detail, until = verdicts(desk, ask(desk, channels=["web"], placement="home"))["frequency_cap"]
+    assert (detail, until) == ("2 of 2 messages in home in 7 days", NOON + timedelta(days=7))
+    assert ask(desk, channels=["web"], placement="elsewhere")["actions"]
+
+
+def test_an_evenly_paced_budget_waits_for_its_time(desk: Desk) -> None:
+    day = {"amount": 24.0, "per": "calendar_day", "pacing": "even"}
+    desk.put(a={"channels": ["email"], "cost": 1.0, "budget": day, "value": 100.0})
+    desk.clock.time = datetime(2026, 3, 4, tzinfo=UTC)  # the installation's midnight: one cost is free, then 1 an hour
+    assert ask(desk)["actions"]
+    detail, until = verdicts(desk, ask(desk))["pacing"]
+    assert detail == "1.00 of 24.00 spent this day, which is ahead of an even pace"
+    assert until == datetime(2026, 3, 4, 1, tzinfo=UTC)
+    desk.clock.time = until
+    assert ask(desk)["actions"]
+    assert not ask(desk)["actions"]
+    desk.clock.forward(hours=12)
+    sent = sum(bool(ask(desk)["actions"]) for _ in range(20))
+    assert sent == 12  # what was not spent in time is not lost
+
+
+def test_an_evenly_paced_sliding_budget(desk: Desk) -> None:
+    desk.put(
+        a={
+            "channels": ["email"],
+            "cost": 1.0,
+            "value": 100.0,
+            "budget": {"amount": 48.0, "per_days": 1, "pacing": "even"},
+        }
+    )
+    sent = [sum(bool(ask(desk)["actions"]) for _ in range(6))]
+    assert "pacing" in verdicts(desk, ask(desk))
+    for _ in range(5):
+        desk.clock.forward(hours=1, seconds=1)
+        sent.append(sum(bool(ask(desk)["actions"]) for _ in range(6)))
+    assert sent == [4, 2, 2, 2, 2, 2]
+
+
+@example_settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=200), st.integers(24, 96))
+def test_pacing_never_passes_even_spending_by_more_than_a_slice(waits: list[int], amount: int) -> None:
+    """Sliding: of any k 24ths up to now, at most (k + 1) 24ths of the amount are spent. Here a slice is 100 long."""
+    times: list[int] = []
+    now = 0
+    for pause in waits:
+        now += pause
+        slices = [0.0] * SLICES
+        for at in times:
+            if now - at < 100 * SLICES:
+                slices[(now - at) // 100] += 1.0
+        if ahead(float(amount), 1.0, 0.0, slices, 1.0) <= 1e-9:
+            times.append(now)
+        for k in range(1, SLICES + 1):
+            assert sum(now - at < 100 * k for at in times) <= amount * (k + 1) / SLICES + 1e-9
+
+
+def test_a_cool_down_after_a_purchase_and_a_complaint(desk: Desk) -> None:
+    rules = [
+        CoolDown(after="purchase", days=3, channel="email"),
+        CoolDown(after="purchase", days=5, tag="upsell"),
+        CoolDown(after="complaint", days=30, placement="news"),
+    ]
+    desk.settings = settings(caps=[], cool_downs=rules, **SURE)
+    desk.put(a={}, b={"tags": ["upsell"], "channels": ["sms"]})
+    bought = NOON - timedelta(days=1)
+    with desk.database.write() as connection:
+        note_moments(connection, [("c1", "purchase", "", microseconds(bought))])
+    decision = ask(desk, placement="news")
+    found = {(one["offer_id"], one["channel"]): one for one in decision["excluded"]}
+    assert found["a", "email"]["rule"] == found["b", "sms"]["rule"] == "cool_down"
+    assert found["a", "email"]["detail"] == "nothing by email for 3 days after a purchase"
+    assert found["a", "email"]["until"] == bought + timedelta(days=3)
+    assert found["b", "sms"]["detail"] == "no upsell offers for 5 days after a purchase"
+    assert [(action["offer_id"], action["channel"]) for action in decision["actions"]] == [("a", "sms")]
+    verdicts(desk, decision)
+    with desk.database.write() as connection:
+        note_moments(connection, [("c1", "complaint", "", microseconds(NOON))])
+    assert not ask(desk, placement="news")["actions"]
+    assert ask(desk, placement="other")["actions"]
+    desk.clock.forward(days=31)
+    assert ask(desk, placement="news")["actions"]
+
+
+def test_offers_of_one_group_keep_their_distance(desk: Desk) -> None:
+    group = {"exclusion_group": "big", "exclusion_days": 14.0, "channels": ["email"]}
+    desk.put(a=group, b=group)
+    first = ask(desk)
+    assert [action["offer_id"] for action in first["actions"]] == ["a"]
+    assert verdicts(desk, first)["exclusion"] == ("a of the group big stands in the same answer", None)
+    delivered(desk, first)
+    desk.clock.forward(days=2)
+    again = ask(desk)
+    assert [action["offer_id"] for action in again["actions"]] == ["a"]
+    detail, until = verdicts(desk, again)["exclusion"]
+    assert detail == "a of the group big was shown; 14 days between"
+    assert until == desk.clock.now() + timedelta(days=14) or until == NOON + timedelta(days=14)
+
+
+def test_a_prerequisite_and_its_waiting_time(desk: Desk) -> None:
+    needs = {"offer_id": "b", "event": "clicked", "after_days": 1.0, "within_days": 10.0}
+    desk.put(a={"channels": ["email"], "requires": [needs]})
+    assert verdicts(desk, ask(desk))["prerequisite"] == ("needs b to be clicked first", None)
+    with desk.database.write() as connection:
+        note_moments(connection, [("c1", "clicked", "b", microseconds(NOON))])
+    detail, until = verdicts(desk, ask(desk))["prerequisite"]
+    assert (detail, until) == ("needs b to be clicked first, 1 day ago", NOON + timedelta(days=1))
+    desk.clock.forward(days=1)
+    assert ask(desk)["actions"]
+    desk.clock.forward(days=10)
+    assert verdicts(desk, ask(desk))["prerequisite"][0] == "needs b to be clicked first, at most 10 days ago"
+
+
+def test_moments_of_a_merged_person_are_one(database: Database) -> None:
+    with database.write() as connection:
+        note_moments(connection, [("anonymous", "clicked", "a", 5), ("c1", "clicked", "a", 3)])
+        note_moments(connection, [("c1", "clicked", "a", 4), ("anonymous", "purchase", "", 9)])
+        move_moments(connection, "anonymous", "c1")
+        found = read_moments(connection, ["c1", "anonymous"])
+    assert found == {"c1": {("clicked", "a"): (3, 5), ("purchase", ""): (9, 9)}}
+
+
+def test_business_rules_of_the_settings_steer_and_are_told(desk: Desk) -> None:
+    steering = [
+        {"name": "spring", "do": "pin", "offers": ["b"], "when": "offer.value > 5.0 && context.page == 'home'"},
+        {"name": "recall", "do": "exclude", "tags": ["recalled"]},
+    ]
+    made = settings(caps=[], **SURE).model_dump()
+    made["placements"]["home"] = {"arms": made["placements"]["default"]["arms"], "rules": steering}
+    desk.settings = Settings.model_validate(made)
+    desk.put(a={"channels": ["web"]}, b={"channels": ["web"]}, c={"channels": ["web"], "tags": ["recalled"]})
+    assert [a["offer_id"] for a in ask(desk, channels=["web"], placement="home")["actions"]] == ["a", "b"]
+    decision = ask(desk, channels=["web"], placement="home", context={"page": "home"}, top_k=1)
+    assert [(a["offer_id"], a["propensity"]) for a in decision["actions"]] == [("b", 1.0)]
+    assert verdicts(desk, decision) == {"business_rule": ("excluded by the rule recall", None)}
+    record = DecisionReader(desk.database, desk.served).read(decision["decision_id"])
+    costs = {rule["name"]: rule["cost"] for rule in record["business_rules"]}
+    assert costs == {"spring": pytest.approx(1.0), "recall": pytest.approx(0.0)}
+    assert any("The rule spring (pin Offer b) costs 1.00" in line for line in explain(record).why)
+
+
+def test_a_wrong_rule_of_the_settings_is_named(desk: Desk) -> None:
+    made = settings().model_dump()
+    made["placements"]["home"] = {"rules": [{"name": "odd", "do": "bury", "when": "offer.value >"}]}
+    desk.settings = Settings.model_validate(made)
+    with pytest.raises(ValueError, match=r"placements\.home\.rules 'odd': when"):
+        _ = desk.decider
+
+
+def test_a_purpose_of_its_own(desk: Desk) -> None:
+    made = settings(caps=[], **SURE).model_dump()
+    made["placements"]["news"] = {"arms": made["placements"]["default"]["arms"], "purpose": "newsletter"}
+    desk.settings = Settings.model_validate(made)
+    desk.people.add("c1", consents={"email": {"marketing": True, "newsletter": False}})
+    desk.put(a={"channels": ["email"]})
+    assert ask(desk)["actions"]
+    assert verdicts(desk, ask(desk, placement="news"))["consent"][0] == "the customer does not want newsletter by email"
+
+
+@example_settings(max_examples=60, deadline=None)
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)),
+    st.sampled_from(["calendar_day", "calendar_week", "calendar_month"]),
+    st.sampled_from(["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "America/Sao_Paulo"]),
+)
+def test_a_calendars_period_holds_its_time_and_the_next_follows_at_once(at: datetime, calendar: str, name: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    now, zone = at.replace(tzinfo=UTC), ZoneInfo(name)
+    here = window(microseconds(now), now, None, calendar, zone)
+    assert here.end is not None
+    assert here.since < microseconds(now) < here.end
+    assert 0.0 <= here.share(microseconds(now)) < 1.0
+    then = datetime.fromtimestamp(here.end / 1e6, UTC)
+    assert window(here.end, then, None, calendar, zone).since == here.end - 1
+
+
+def test_64_at_once_never_pass_a_calendar_cap_nor_a_paced_budget(database: Database) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    desk = Desk(database, settings(caps=[Cap(max=3, per="calendar_week")], **SURE))
+    desk.people.add("c1")
+    desk.put(
+        a={"channels": ["email"]},
+        b={"channels": ["web"], "cost": 1.0, "budget": {"amount": 48.0, "per_days": 1, "pacing": "even"}},
+    )
+    desk.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.9})
+    decider = desk.decider
+    asked = [DecisionIn(customer_id="c1", channels=["email"]) for _ in range(64)]
+    with ThreadPoolExecutor(64) as pool:
+        done = list(pool.map(decider.decide, asked))
+    assert sum(bool(decision["actions"]) for decision in done) == 3
+    asked = [DecisionIn(customer_id=f"o{n}", channels=["web"]) for n in range(64)]
+    with ThreadPoolExecutor(64) as pool:
+        done = list(pool.map(decider.decide, asked))
+    assert sum(bool(decision["actions"]) for decision in done) == 4
+    with database.read() as connection:
+        assert len(read_entries(connection, ["c1"], 0)["c1"]) == 3

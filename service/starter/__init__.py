@@ -14,6 +14,7 @@ FILES = (
     "orders.csv",
     "mapping.toml",
     "features.toml",
+    "propensities.toml",
     "winback.yaml",
     "winback.experiment.json",
     "README.md",

@@ -16,6 +16,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 NEVER = -(2**62)
 """A time or maximum that there is not."""
+FAR = 2**62
+"""A first time, or an end, that there is not yet."""
 _ANGLES = 2 * np.pi * np.arange(24) / 24
 _COSINES: Floats = np.cos(_ANGLES)
 _SINES: Floats = np.sin(_ANGLES)
@@ -60,9 +62,8 @@ class Base:
         """(n, columns). Times become days to `as_of`; NEVER becomes NaN."""
         exact = (partials.cells, _flat(partials.categories), _flat(partials.days))
         maxima = np.where(partials.maxima > NEVER, partials.maxima, np.nan)
-        since = ((partials.as_of[:, None] - told) / DAY for told in (partials.last, partials.first))
-        known = (np.where(t > NEVER, d, np.nan) for t, d in zip((partials.last, partials.first), since, strict=True))
-        return np.concatenate([*exact, maxima, *known, partials.traits], axis=1)
+        times = np.concatenate([partials.last, partials.first], axis=1)
+        return np.concatenate([*exact, maxima, days_since(partials.as_of[:, None], times), partials.traits], axis=1)
 
 
 @dataclass(slots=True)
@@ -77,6 +78,11 @@ class Recipes:
     gathered: list[tuple[int, int]] = field(default_factory=list)
     until: list[tuple[int, int]] = field(default_factory=list)  # trait
     ratios: list[tuple[int, Feature]] = field(default_factory=list)
+    since: list[tuple[int, int]] = field(default_factory=list)  # place among last times, then first times
+
+
+Level = tuple[Ints, Ints, Ints, Floats]
+"""Ratios that are made at one time: their places, tops, bottoms and scales."""
 
 
 class Finalizer:
@@ -96,6 +102,9 @@ class Finalizer:
         self._spreads = _columns(self._recipes.spreads, 5)
         self._peaks, self._gathered = _columns(self._recipes.peaks, 2), _columns(self._recipes.gathered, 2)
         self._levels = self._ratio_levels(self._recipes.ratios)
+        self._since, self._time_of = _columns(self._recipes.since, 2)
+        self._until, _ = _columns(self._recipes.until, 2)
+        self._moving = self._moving_levels()
 
     def __call__(self, partials: Partials) -> Floats:
         values = np.full((len(partials.as_of), len(self._places)), np.nan)
@@ -112,10 +121,35 @@ class Finalizer:
                 values[:, target] = quantile(partials.histograms[:, cell], share)
             for target, trait in self._recipes.until:
                 _write_days_until(values[:, target], partials.as_of, partials.traits[:, trait])
-            for place, top, below, scale in self._levels:
-                under = values[:, below]
-                values[:, place] = np.where(under > 0, values[:, top] * scale / under, np.nan)
+            _write_ratios(values, self._levels)
         return values
+
+    def still(self, partials: Partials) -> tuple[Floats, Ints]:
+        """The matrix with what moves by itself held still, and (n,) from when on `at` gives something else.
+
+        Days since a moment hold that moment, days until a date hold its day since 1970, both as the bits of an
+        integer (NEVER if unknown); ratios of those are made by `at`.
+        """
+        values = self(partials)
+        bits, today = values.view(np.int64), partials.as_of // DAY
+        coming = values[:, self._until]
+        known = coming == coming
+        days = today[:, None] + np.where(known, coming, 0.0).astype(np.int64)
+        bits[:, self._until] = np.where(known, days, NEVER)
+        bits[:, self._since] = np.concatenate([partials.last, partials.first], axis=1)[:, self._time_of]
+        passed = np.where(known, (days + 1) * DAY, FAR)
+        return values, passed.min(axis=1, initial=FAR)
+
+    def at(self, still: Floats, as_of: int) -> None:
+        """Turns what `still` gave into features as of a time (microseconds), in place; the same bits as all anew."""
+        bits = still.view(np.int64)
+        still[:, self._since] = days_since(as_of, bits[:, self._since])
+        if len(self._until):
+            day = bits[:, self._until]
+            still[:, self._until] = np.where(day > NEVER, day - as_of // DAY, np.nan)
+        if self._moving:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                _write_ratios(still, self._moving)
 
     def _write(self, place: int, f: Feature) -> None:
         plan, column, recipes = self._plan, self._base.column, self._recipes
@@ -124,8 +158,10 @@ class Finalizer:
                 recipes.copies.append((place, column("cells", plan.cell(f)), 1.0))
             case "days_since_last":
                 recipes.copies.append((place, column("last", plan.track(f)), 1.0))
+                recipes.since.append((place, plan.track(f)))
             case "days_since_first":
                 recipes.copies.append((place, column("first", plan.track(f)), 1.0))
+                recipes.since.append((place, len(plan.tracked) + plan.track(f)))
             case "last":
                 recipes.copies.append((place, column("traits", plan.trait(f)), 1.0))
             case "max" | "min":
@@ -180,7 +216,7 @@ class Finalizer:
         place, group = self._gathered
         values[:, place] = (np.sqrt(x * x + y * y) / total)[:, group]
 
-    def _ratio_levels(self, ratios: list[tuple[int, Feature]]) -> list[tuple[Ints, Ints, Ints, Floats]]:
+    def _ratio_levels(self, ratios: list[tuple[int, Feature]]) -> list[Level]:
         """Ratios in rounds, each needing only what the rounds before it made."""
         waiting, levels = dict(ratios), []
         open_names = {f.name for f in waiting.values()}
@@ -194,6 +230,28 @@ class Finalizer:
             open_names -= {f.name for f in ready.values()}
             waiting = {p: f for p, f in waiting.items() if p not in ready}
         return levels
+
+    def _moving_levels(self) -> list[Level]:
+        """Ratios of what moves by itself, and ratios of those."""
+        moving = {*self._since.tolist(), *self._until.tolist()}
+        levels: list[Level] = []
+        for place, top, below, scale in self._levels:
+            here = np.isin(top, list(moving)) | np.isin(below, list(moving))
+            moving |= set(place[here].tolist())
+            if here.any():
+                levels.append((place[here], top[here], below[here], scale[here]))
+        return levels
+
+
+def days_since(as_of: Ints | int, moment: Ints) -> Floats:
+    """Days from moments to a time, both in microseconds; NaN from NEVER."""
+    return np.where(moment > NEVER, (as_of - moment) / DAY, np.nan)
+
+
+def _write_ratios(values: Floats, levels: list[Level]) -> None:
+    for place, top, below, scale in levels:
+        under = values[:, below]
+        values[:, place] = np.where(under > 0, values[:, top] * scale / under, np.nan)
 
 
 def _flat(table: Ints) -> Ints:

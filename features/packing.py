@@ -37,6 +37,11 @@ def signature_of(row: bytes) -> int:
     return int.from_bytes(row[:8], "little")
 
 
+def watermark_of(row: bytes) -> int:
+    """The latest receipt that the state of a row has taken."""
+    return int.from_bytes(row[16:24], "little", signed=True)
+
+
 def unpack(row: bytes, plan: Plan) -> State:
     """The state of a row. The arrays of a state are its own. Call only if `signature_of` is the plan's."""
     head: list[int] = np.frombuffer(row, np.int64, _HEADER).tolist()

@@ -1,9 +1,12 @@
-"""One packed row a customer: written one event at a time, read as features as of any later time."""
+"""Packed rows of customers: written one event at a time, read as features as of any later time.
+
+A customer has two rows: the state, from which the features as of any time are made, and beside it the serving row
+(serving.py), made anew whenever the state changes, which answers most reads. Both are always written together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -14,75 +17,85 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from features.catalogue import CATALOGUE
+from features.customer_row import CustomerRow, StoredRow, feature_matrix
 from features.entries import OneEvent, entries_of
 from features.facts import gather_facts, microseconds
 from features.feature_set import FeatureSet
-from features.finalize import NEVER, Finalizer
-from features.packing import pack, signature_of, unpack
+from features.finalize import NEVER, Floats
+from features.packing import pack, signature_of, unpack, watermark_of
 from features.plan import plan_of
 from features.row_stores import RowStore, open_store
+from features.serving import FeatureVectors, Serving
 from features.state import CATEGORIES, SEEN, YOUNG, Entries, State, empty_state, fold
 from features.tiles import Reading
 
+__all__ = ["CustomerRow", "FeatureVectors", "OnlineFeatures", "feature_matrix", "open_online"]
+
+Row = bytes | None
+Pair = tuple[Row, Row]
+"""A customer's state and serving row."""
 _T = TypeVar("_T")
 _TOGETHER = 200
-"""Rows written in one transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class CustomerRow:
-    """What is known of a customer as of a time.
-
-    `values` has every feature (NaN: unknown). `affinity` maps a product category to orders in 90 and in 365 days
-    and days since the last. `order_hours` counts orders by local hour of the week (168; Monday 00 is 0);
-    `response_hours` maps a channel to messages delivered and human opens and clicks, each by its own local hour.
-    """
-
-    customer_id: str
-    as_of: datetime
-    values: Mapping[str, float]
-    affinity: Mapping[str, tuple[float, float, float]]
-    order_hours: NDArray[np.int64]
-    response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Customers written in one transaction."""
+_MARK = "\x1f"
+"""Begins the key of a serving row; the state's key is the customer's id, with this doubled where the id has it."""
+_SERVING = f"{_MARK}s"
 
 
 class OnlineFeatures:
     """Features of customers, an event behind at most. Safe to use from several threads and processes.
 
-    Every event changes its customer's row once: the row remembers the ids of the last events that it took, so
+    Every event changes its customer's rows once: the state remembers the ids of the last events that it took, so
     handing the same events in again after a crash changes nothing. Hand events in in the order of their receipt.
     """
 
     def __init__(self, store: RowStore, features: FeatureSet = CATALOGUE) -> None:
         self._store = store
         self._plan = plan_of(features)
-        self._finalize = Finalizer(self._plan)
+        self._serving = Serving(self._plan)
         self._one = OneEvent(self._plan)
-        self._names = features.names
 
     def read(self, customer_ids: Sequence[str], as_of: datetime) -> list[CustomerRow | None]:
         """Each customer's row as of a time, exactly as `build.compute` gives it; None for one never heard of.
 
         Exact for `as_of` from one hour before the last event was received. A row that an older version of the
-        features packed reads as None until `load` or `rebuild` has made it anew (see `outdated`).
+        features packed reads as None until `load` or `rebuild` has made it anew (see `outdated`). Fields of a row
+        are decoded when they are first asked for; `feature_matrix` gives the values of many rows at once.
         """
-        packed = self._store.read(customer_ids)
-        places = [i for i, row in enumerate(packed) if row and self._current(row)]
-        states = [self._unpack(packed[i] or b"") for i in places]
-        rows: list[CustomerRow | None] = [None] * len(packed)
-        if states:
-            told = self._finalized([customer_ids[i] for i in places], states, as_of)
-            for i, row in zip(places, told, strict=True):
-                rows[i] = row
-        return rows
+        packed, values, known = self._read(customer_ids, microseconds(as_of))
+        told = zip(customer_ids, values, packed, known.tolist(), strict=True)
+        by = self._serving
+        return [StoredRow.of(name, as_of, vector, row or b"", by) if here else None for name, vector, row, here in told]
 
-    def _finalized(self, ids: list[str], states: list[State], as_of: datetime) -> Iterator[CustomerRow]:
-        reading = Reading(self._plan, states, microseconds(as_of))
-        values = self._finalize(reading.partials()).tolist()
-        for row, customer_id in enumerate(ids):
-            orders, answers = reading.grids(row)
-            told = dict(zip(self._names, values[row], strict=True))
-            yield CustomerRow(customer_id, as_of, told, reading.affinity(row), orders, answers)
+    def read_vectors(self, customer_ids: Sequence[str], as_of: datetime) -> FeatureVectors:
+        """The feature vectors of many customers as of a time, as one matrix; the same values as `read`."""
+        _, values, known = self._read(customer_ids, microseconds(as_of))
+        if not known.all():
+            values[~known] = np.nan
+        return FeatureVectors(self._serving.names, values, known)
+
+    def _read(self, ids: Sequence[str], as_of: int) -> tuple[list[Row], Floats, NDArray[np.bool_]]:
+        """Serving rows as of a time, their values, and whether there is one."""
+        packed = self._store.read([_serving_key(name) for name in ids])
+        values, known = self._serving.read(packed, as_of)
+        if not known.all():
+            missing = np.flatnonzero(~known).tolist()
+            states = self._store.read([_state_key(ids[place]) for place in missing])
+            told = [(place, row) for place, row in zip(missing, states, strict=True) if row and self._current(row)]
+            if told:
+                places = [place for place, _ in told]
+                made = self._serve([self._unpack(row) for _, row in told], as_of)
+                values[places], known[places] = self._serving.read(made, as_of)
+                for place, row in zip(places, made, strict=True):
+                    packed[place] = row
+        return packed, values, known
+
+    def _serve(self, states: Sequence[State], as_of: int | None = None) -> list[bytes]:
+        """The serving rows of states as of a time; without one, as of just after their last event was received."""
+        if not states:
+            return []
+        last = max(state.watermark for state in states) + 1
+        return self._serving.pack(Reading(self._plan, states, last if as_of is None else as_of))
 
     def apply(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Adds EVENTS-shaped events, any order within the call; repeats change nothing. Durable when it returns."""
@@ -90,54 +103,110 @@ class OnlineFeatures:
         for event in events:
             mine.setdefault(event["customer_id"], []).append(event)
         for some in _batches(list(mine)):
-            self._store.change(some, partial(self._with_all, [mine[customer] for customer in some]))
+            self._change(some, partial(self._with_all, [mine[customer] for customer in some]))
 
-    def _with_all(self, events: list[list[Mapping[str, Any]]], rows: list[bytes | None]) -> list[bytes | None]:
-        return [self._with(row, mine) for mine, row in zip(events, rows, strict=True)]
+    def _with_all(self, events: list[list[Mapping[str, Any]]], pairs: list[Pair]) -> list[Pair]:
+        changed = {
+            place: self._with(pair[0], mine) for place, (pair, mine) in enumerate(zip(pairs, events, strict=True))
+        }
+        states = {place: state for place, state in changed.items() if state is not None}
+        made = dict(zip(states, self._packed(list(states.values())), strict=True))
+        return [made.get(place, pair) for place, pair in enumerate(pairs)]
 
-    def _with(self, row: bytes | None, events: list[Mapping[str, Any]]) -> bytes | None:
+    def _with(self, row: Row, events: list[Mapping[str, Any]]) -> State | None:
+        """The state with these events; None if it stays as it is."""
         if row and not self._current(row):
-            return row  # waits to be rebuilt from the log, which has these events too
+            return None  # waits to be rebuilt from the log, which has these events too
         state = self._unpack(row) if row else empty_state(self._plan)
         if not self._one.add(state, events):
-            return row
+            return None
         if len(state.young) > YOUNG:
             fold(state, self._plan)
-        return pack(state, self._plan)
+        return state
 
-    def load(self, events: pl.DataFrame) -> int:
+    def _packed(self, states: Sequence[State], as_of: int | None = None) -> list[Pair]:
+        serving = self._serve(states, as_of)
+        return [(pack(state, self._plan), row) for state, row in zip(states, serving, strict=True)]
+
+    def _change(self, ids: Sequence[str], edit: Callable[[list[Pair]], list[Pair]]) -> None:
+        """Lets `edit` make the new rows of these customers from the old, in one transaction."""
+
+        def edit_rows(rows: list[Row]) -> list[Row]:
+            after = edit(list(zip(rows[: len(ids)], rows[len(ids) :], strict=True)))
+            return [state for state, _ in after] + [serving for _, serving in after]
+
+        self._store.change([*map(_state_key, ids), *map(_serving_key, ids)], edit_rows)
+
+    def load(self, events: pl.DataFrame, as_of: datetime | None = None) -> int:
         """Makes the rows of all customers in `events` (their whole history) anew; returns how many it wrote.
 
-        A row that has taken an event received later than any in `events` is newer and stays as it is.
+        A row that has taken an event received later than any in `events` is newer and stays as it is. The rows
+        answer quickly from `as_of` on (default: the last receipt).
         """
         written = 0
-        for some in _batches(list(self._states(events))):
-            rows = [(pack(state, self._plan), state.watermark) for _, state in some]
+        loaded = list(self._states(events))
+        last = max((state.watermark for _, state in loaded), default=NEVER) + 1
+        since = last if as_of is None else max(microseconds(as_of), last)
+        for some in _batches(loaded):
+            pairs = self._packed([state for _, state in some], since)
+            marks = [state.watermark for _, state in some]
             kept: list[int] = []
-            self._store.change([customer for customer, _ in some], partial(self._newest, rows, kept))
-            written += len(rows) - kept[-1]
+            self._change([customer for customer, _ in some], partial(self._newest, pairs, marks, kept))
+            written += len(pairs) - kept[-1]
         return written
 
-    def _newest(self, rows: list[tuple[bytes, int]], kept: list[int], held: list[bytes | None]) -> list[bytes | None]:
-        newer = [bool(old) and self._watermark(old) > mark for old, (_, mark) in zip(held, rows, strict=True)]
+    def _newest(self, new: list[Pair], marks: list[int], kept: list[int], held: list[Pair]) -> list[Pair]:
+        newer = [self._watermark(old) > mark for (old, _), mark in zip(held, marks, strict=True)]
         kept.append(sum(newer))
-        return [old if stays else row for old, (row, _), stays in zip(held, rows, newer, strict=True)]
+        return [old if stays else pair for old, pair, stays in zip(held, new, newer, strict=True)]
 
-    def _watermark(self, row: bytes | None) -> int:
-        return self._unpack(row).watermark if row and self._current(row) else NEVER
+    def _watermark(self, row: Row) -> int:
+        return watermark_of(row) if row and self._current(row) else NEVER
+
+    def refresh(self, customer_ids: Sequence[str], as_of: datetime) -> int:
+        """Makes those serving rows anew that do not answer as of a time; returns how many it wrote.
+
+        Changes no feature as of any time, only how fast it is read. A row is never made older than its last event.
+        """
+        now, written = microseconds(as_of), 0
+        for some in _batches(list(customer_ids)):
+            counts: list[int] = []
+            self._change(some, partial(self._refreshed, now, counts))
+            written += counts[-1]
+        return written
+
+    def _refreshed(self, now: int, counts: list[int], pairs: list[Pair]) -> list[Pair]:
+        holds = self._serving.holds([serving for _, serving in pairs], now).tolist()
+        stale = {
+            place: self._unpack(state)
+            for place, ((state, _), good) in enumerate(zip(pairs, holds, strict=True))
+            if state and not good and self._current(state) and watermark_of(state) < now
+        }
+        made = dict(zip(stale, self._serve(list(stale.values()), now), strict=True))
+        counts.append(len(made))
+        return [(state, made.get(place, serving)) for place, (state, serving) in enumerate(pairs)]
+
+    def stale(self, as_of: datetime) -> Iterator[str]:
+        """Customers whose serving rows do not answer as of a time: windows have moved on. Give them to `refresh`."""
+        now = microseconds(as_of)
+        for some in self._batches_of_ids():
+            holds = self._serving.holds(self._store.read([_serving_key(name) for name in some]), now).tolist()
+            yield from (name for name, good in zip(some, holds, strict=True) if not good)
 
     def rebuild(self, customer_id: str, events: pl.DataFrame) -> None:
         """Makes one customer's row anew from all their events, whatever it held; for corrections."""
-        mine = events.with_columns(customer_id=pl.lit(customer_id))
-        rows = [pack(state, self._plan) for _, state in self._states(mine)]
-        self._store.change([customer_id], lambda _: [rows[0] if rows else None])
+        self.rebuild_all([customer_id], events.with_columns(customer_id=pl.lit(customer_id)))
 
     def rebuild_all(self, customer_ids: Sequence[str], events: pl.DataFrame) -> None:
         """`rebuild` of many: `events` are all events of these customers; who has none is forgotten."""
-        made = {customer: pack(state, self._plan) for customer, state in self._states(events)}
+        made = self._made(events)
         for some in _batches(list(customer_ids)):
-            new = [made.get(customer) for customer in some]
-            self._store.change(some, lambda _, new=new: new)  # type: ignore[misc]
+            new = [made.get(customer, (None, None)) for customer in some]
+            self._change(some, lambda _, new=new: new)  # type: ignore[misc]
+
+    def _made(self, events: pl.DataFrame) -> dict[str, Pair]:
+        states = dict(self._states(events))
+        return dict(zip(states, self._packed(list(states.values())), strict=True))
 
     @property
     def signature(self) -> str:
@@ -146,19 +215,22 @@ class OnlineFeatures:
 
     def merge(self, anonymous_id: str, customer_id: str, events: pl.DataFrame) -> None:
         """Joins an anonymous history to a customer: `events` are all events of both; the anonymous row goes."""
-        mine = events.with_columns(customer_id=pl.lit(customer_id))
-        rows = [pack(state, self._plan) for _, state in self._states(mine)]
-        self._store.change([anonymous_id, customer_id], lambda _: [None, rows[0] if rows else None])
+        made = self._made(events.with_columns(customer_id=pl.lit(customer_id)))
+        joined = made.get(customer_id, (None, None))
+        self._change([anonymous_id, customer_id], lambda _: [(None, None), joined])
 
     def erase(self, customer_id: str) -> None:
         """Forgets a customer."""
-        self._store.change([customer_id], lambda _: [None])
+        self._change([customer_id], lambda _: [(None, None)])
 
     def outdated(self) -> Iterator[str]:
         """Customers whose rows an older version of the features packed; give each to `rebuild`."""
-        for some in _batches(list(self._store.keys())):
-            rows = self._store.read(some)
-            yield from (key for key, row in zip(some, rows, strict=True) if row and not self._current(row))
+        for some in self._batches_of_ids():
+            rows = self._store.read([_state_key(name) for name in some])
+            yield from (name for name, row in zip(some, rows, strict=True) if row and not self._current(row))
+
+    def _batches_of_ids(self) -> Iterator[list[str]]:
+        return _batches([_id_of(key) for key in self._store.keys() if not key.startswith(_SERVING)])  # noqa: SIM118
 
     def close(self) -> None:
         self._store.close()
@@ -202,6 +274,18 @@ class OnlineFeatures:
         state.categories = state.categories[:CATEGORIES]
         state.category_last = state.category_last[:CATEGORIES]
         return entries.at(kept)
+
+
+def _state_key(customer_id: str) -> str:
+    return _MARK + customer_id if customer_id.startswith(_MARK) else customer_id
+
+
+def _serving_key(customer_id: str) -> str:
+    return _SERVING + customer_id
+
+
+def _id_of(state_key: str) -> str:
+    return state_key.removeprefix(_MARK)
 
 
 def _batches(items: list[_T]) -> Iterator[list[_T]]:

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declare import DAY, HOPS, HOUR
-from features.finalize import NEVER, Floats, Ints
+from features.finalize import FAR, NEVER, Floats, Ints
 from features.plan import CATEGORY_DAYS, Plan
 
-FAR = 2**62
-"""No first time yet."""
 HOLD = HOUR
 """Rows answer exactly as of times up to this much before the last event was received."""
 YOUNG = 96

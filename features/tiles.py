@@ -2,69 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.declare import DAY, tail_of
-from features.finalize import NEVER, Floats, Ints, Partials
+from features.finalize import FAR, NEVER, Ints, Partials
 from features.histogram import BINS
-from features.plan import CATEGORY_DAYS, GRID_CHANNELS, Plan
-from features.state import FAR, Entries, State, note_times, note_traits
+from features.plan import Plan
+from features.state import State
 
 _DAY_BITS = 22
+_SUMS, _HISTOGRAMS, _MAXIMA, _TRAITS, _WEEK_HOURS, _DAY_HOURS, _CATEGORIES = range(7)
+_KEYS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All tiles and visible young entries of n states in one: row (which state), key, time, value."""
+    """Entries of n states in one: row (which state), key, time, value."""
 
     row: Ints
     key: Ints
     time: Ints
     value: Ints
 
-    def of_keys(self, low: int, high: int) -> Table:
-        here = np.flatnonzero((self.key >= low) & (self.key < high))
-        return Table(self.row[here], self.key[here] - low, self.time[here], self.value[here])
+    def at(self, rows: Ints | NDArray[np.bool_] | slice) -> Table:
+        return Table(self.row[rows], self.key[rows], self.time[rows], self.value[rows])
+
+    def since(self, key: int, time: int) -> Ints:
+        """The places of the entries of one key from a time on."""
+        return np.flatnonzero((self.key == key) & (self.time >= time))
 
 
 class Reading:
-    """n states as of one time (microseconds)."""
+    """n (at least one) states as of one time (microseconds).
+
+    `table` has all sums for all time (their time is NEVER: in no window), tiles and visible young entries, sorted by
+    key. `hidden` says when an entry that is not visible yet will be: (row, moment).
+    """
 
     def __init__(self, plan: Plan, states: Sequence[State], as_of: int) -> None:
         self.plan, self.states, self.as_of = plan, states, as_of
         self.tails = [tail_of(as_of, window) for window in plan.windows]
         self._tails_up = np.array(self.tails[::-1], dtype=np.int64)
         self.category_start = np.cumsum([0, *(len(s.categories) for s in states)])
-        self.first = np.array([s.first for s in states]).reshape(len(states), -1)
-        self.last = np.array([s.last for s in states]).reshape(len(states), -1)
-        self.trait_value = np.array([s.trait_value for s in states]).reshape(len(states), -1)
-        self.category_last = _joined([s.category_last for s in states])
-        self._visible: dict[int, Entries] = {}
-        self.table = self._gather()
+        self.first = np.array([s.first for s in states])
+        self.last = np.array([s.last for s in states])
+        self.trait_value = np.array([s.trait_value for s in states])
+        self.category_last = np.concatenate([s.category_last for s in states])
+        young, self.hidden = self._young()
+        self._note_times(young)
+        self._note_traits(young)
+        self.table = self._gather(young)
+        bases = (plan.histogram_base, plan.maximum_base, plan.trait_base, plan.hour_base, plan.day_hour_base)
+        self._bounds = np.searchsorted(self.table.key, (0, *bases, plan.category_base, _KEYS)).tolist()
 
-    def _gather(self) -> Table:
-        parts: list[tuple[int, Ints, Ints, Ints]] = []
-        for row, state in enumerate(self.states):
-            parts.append((row, state.tile_key, state.tile_time, state.tile_value))
-            if len(state.young):
-                seen = state.young.at((state.young.time < self.as_of) & (state.young.known <= self.as_of))
-                here = slice(self.category_start[row], self.category_start[row + 1])
-                note_times(seen, self.plan, self.first[row], self.last[row], self.category_last[here])
-                note_traits(seen, self.plan, state.trait_time.copy(), self.trait_value[row])
-                parts.append((row, seen.key, seen.time, seen.value))
-                self._visible[row] = seen
-        row_of = np.repeat([p[0] for p in parts], [len(p[1]) for p in parts])
-        return Table(row_of, *(_joined([p[i] for p in parts]) for i in (1, 2, 3)))  # type: ignore[misc]
+    def _gather(self, young: Table) -> Table:
+        states = self.states
+        ever, tiles = [s.archive_key for s in states], [s.tile_key for s in states]
+        values = (*(s.archive_value for s in states), *(s.tile_value for s in states), young.value)
+        times = (np.full(sum(map(len, ever)), NEVER), *(s.tile_time for s in states), young.time)
+        key = np.concatenate([*ever, *tiles, young.key])
+        row = np.concatenate([_owners(ever), _owners(tiles), young.row])
+        order = np.argsort(key.astype(np.uint16), kind="stable")
+        return Table(row, key, np.concatenate(times), np.concatenate(values)).at(order)
+
+    def _part(self, place: int) -> Table:
+        """The entries of one kind of key (`_SUMS` …)."""
+        return self.table.at(slice(self._bounds[place], self._bounds[place + 1]))
+
+    def _young(self) -> tuple[Table, tuple[Ints, Ints]]:
+        parts = [s.young for s in self.states]
+        young = Table(
+            _owners([part.key for part in parts]),
+            np.concatenate([part.key for part in parts]),
+            np.concatenate([part.time for part in parts]),
+            np.concatenate([part.value for part in parts]),
+        )
+        known = np.concatenate([part.known for part in parts])
+        seen = (young.time < self.as_of) & (known <= self.as_of)
+        if seen.all():
+            return young, (young.row[:0], young.row[:0])
+        later = ~seen
+        return young.at(seen), (young.row[later], np.maximum(young.time[later] + 1, known[later]))
+
+    def _note_times(self, young: Table) -> None:
+        base = self.plan.category_base
+        place = self.plan.tracked_place[np.minimum(young.key, base)]
+        told = np.flatnonzero(place >= 0)
+        np.minimum.at(self.first, (young.row[told], place[told]), young.time[told])
+        np.maximum.at(self.last, (young.row[told], place[told]), young.time[told])
+        bought = np.flatnonzero(young.key >= base)
+        category = self.category_start[young.row[bought]] + young.key[bought] - base
+        np.maximum.at(self.category_last, category, young.time[bought])
+
+    def _note_traits(self, young: Table) -> None:
+        """The latest value counts; of several at one time the largest (as `state.note_traits`)."""
+        said = np.flatnonzero((young.key >= self.plan.trait_base) & (young.key < self.plan.hour_base))
+        if not len(said):
+            return
+        told = young.at(said)
+        number, key = told.value.view(np.float64), told.key - self.plan.trait_base
+        order = np.lexsort((number, told.time, key, told.row))
+        place = told.row[order] * len(self.plan.traits) + key[order]
+        order = order[np.append(place[1:] > place[:-1], True)]
+        row, trait, time, number = told.row[order], key[order], told.time[order], number[order]
+        held = np.array([s.trait_time for s in self.states])[row, trait]
+        newer = (time > held) | ((time == held) & (number > self.trait_value[row, trait]))
+        self.trait_value[row[newer], trait[newer]] = number[newer]
 
     def partials(self) -> Partials:
-        n = len(self.states)
-        sums = self._sums()
         return Partials(
-            np.full(n, self.as_of),
-            sums[:, self.plan.cell_windows, self.plan.cell_keys],
+            np.full(len(self.states), self.as_of),
+            self._sums()[:, self.plan.cell_windows, self.plan.cell_keys],
             np.where(self.first == FAR, NEVER, self.first),
             self.last,
             self._histograms(),
@@ -82,40 +134,39 @@ class Reading:
     def _sums(self) -> Ints:
         """(n, windows + 1, sums): what each window holds, last for all time."""
         width, keys = len(self.tails), self.plan.histogram_base
-        told = self.table.of_keys(0, keys)
+        told = self._part(_SUMS)
         out = np.zeros((len(self.states), width + 1, keys), dtype=np.int64)
         np.add.at(out, (told.row, self._window(told.time), told.key), told.value)
-        for row, state in enumerate(self.states):
-            end = int(np.searchsorted(state.archive_key, keys))
-            out[row, width, state.archive_key[:end]] += state.archive_value[:end]
         return out.cumsum(axis=1)
 
     def _histograms(self) -> Ints:
         out = np.zeros((len(self.states), len(self.plan.histogram_cells), BINS), dtype=np.int64)
-        told = self.table.of_keys(self.plan.histogram_base, self.plan.maximum_base)
+        told = self._part(_HISTOGRAMS)
+        bins = told.key - self.plan.histogram_base
         for cell, (source, window) in enumerate(self.plan.histogram_cells):
-            here = (told.key // BINS == source) & (told.time >= self.tails[self.plan.window_index[window]])
-            np.add.at(out, (told.row[here], cell, told.key[here] % BINS), told.value[here])
+            here = np.flatnonzero((bins // BINS == source) & (told.time >= self._tail(window)))
+            np.add.at(out[:, cell], (told.row[here], bins[here] % BINS), told.value[here])
         return out
 
     def _maxima(self) -> Ints:
         out = np.full((len(self.states), len(self.plan.maximum_cells)), NEVER)
-        told = self.table.of_keys(self.plan.maximum_base, self.plan.trait_base)
+        told = self._part(_MAXIMA)
         for cell, (source, window) in enumerate(self.plan.maximum_cells):
-            here = (told.key == source) & (told.time >= self.tails[self.plan.window_index[window]])
+            here = told.since(self.plan.maximum_base + source, self._tail(window))
             np.maximum.at(out[:, cell], told.row[here], told.value[here])
         return out
 
     def _days(self) -> Ints:
         n = len(self.states)
         out = np.zeros((n, len(self.plan.days), 3), dtype=np.int64)
+        sums = self._part(_SUMS)
         for place, (key, window) in enumerate(self.plan.days):
-            here = (self.table.key == key) & (self.table.time >= self.tails[self.plan.window_index[window]])
-            day = self.table.time[here] // DAY + (1 << (_DAY_BITS - 1))
-            days = np.unique((self.table.row[here] << _DAY_BITS) + day)
+            here = sums.since(key, self._tail(window))
+            day = sums.time[here] // DAY + (1 << (_DAY_BITS - 1))
+            days = np.unique((sums.row[here] << _DAY_BITS) + day)
             row = days >> _DAY_BITS
             np.add.at(out[:, place, 0], row, 1)
-            gap = np.diff(days)
+            gap = days[1:] - days[:-1]
             same = np.flatnonzero(row[1:] == row[:-1])
             np.add.at(out[:, place, 1], row[same], gap[same])
             np.add.at(out[:, place, 2], row[same], gap[same] * gap[same])
@@ -124,21 +175,19 @@ class Reading:
     def _hours(self) -> Ints:
         low, high = self.plan.day_hour_base, self.plan.category_base
         out = np.zeros((len(self.states), high - low), dtype=np.int64)
-        told = self.table.of_keys(low, high)
-        np.add.at(out, (told.row, told.key), told.value)
-        for row, state in enumerate(self.states):
-            start = int(np.searchsorted(state.archive_key, low))
-            out[row, state.archive_key[start:] - low] += state.archive_value[start:]
+        told = self._part(_DAY_HOURS)
+        np.add.at(out, (told.row, told.key - low), told.value)
         return out.reshape(len(self.states), (high - low) // 24, 24)
 
     def _categories(self) -> Ints:
         """(n, category windows, 3): distinct, largest, sum. Leaves orders of each category in `orders`."""
-        bought = self.table.of_keys(self.plan.category_base, 1 << 16)
+        bought = self._part(_CATEGORIES)
+        category = self.category_start[bought.row] + bought.key - self.plan.category_base
         sums = np.zeros((int(self.category_start[-1]), len(self.tails) + 1), dtype=np.int64)
-        np.add.at(sums, (self.category_start[bought.row] + bought.key, self._window(bought.time)), bought.value)
+        np.add.at(sums, (category, self._window(bought.time)), bought.value)
         self.orders = sums.cumsum(axis=1)[:, self.plan.category_tails]
         out = np.zeros((len(self.states), self.orders.shape[1], 3), dtype=np.int64)
-        some = np.flatnonzero(np.diff(self.category_start))
+        some = np.flatnonzero(self.category_start[1:] > self.category_start[:-1])
         if len(some):
             start = self.category_start[some]
             out[some, :, 0] = np.add.reduceat((self.orders > 0).astype(np.int64), start)
@@ -146,37 +195,22 @@ class Reading:
             out[some, :, 2] = np.add.reduceat(self.orders, start)
         return out
 
-    def affinity(self, row: int) -> Mapping[str, tuple[float, float, float]]:
-        """Category -> orders in 90 and 365 days, days since the last; after `partials`."""
-        names = self.states[row].categories
-        if not names:
-            return {}
-        here = slice(int(self.category_start[row]), int(self.category_start[row + 1]))
-        last = self.category_last[here]
-        near = np.flatnonzero((last > NEVER) & (self.as_of - last <= CATEGORY_DAYS * DAY)).tolist()
-        days: Floats = (self.as_of - last) / DAY
-        orders: list[list[float]] = self.orders[here, :2].astype(np.float64).tolist()
-        since: list[float] = days.tolist()
-        return {names[i]: (orders[i][0], orders[i][1], since[i]) for i in near}
+    def weeks(self) -> Table:
+        """Counts by local hour of the week, sorted by row; `key` is the group * 168 + the hour, in plan.hours' order.
 
-    def grids(self, row: int) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
-        """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
-        low, high = self.plan.hour_base, self.plan.day_hour_base
-        counts = np.zeros(high - low, dtype=np.int64)
-        state = self.states[row]
-        start, end = np.searchsorted(state.archive_key, (low, high)).tolist()
-        told = state.archive_key[start:end] - low
-        counts[told] = state.archive_value[start:end]
-        if row in self._visible:
-            young = self._visible[row]
-            here = (young.key >= low) & (young.key < high)
-            told = np.concatenate([told, young.key[here] - low])
-            np.add.at(counts, young.key[here] - low, young.value[here])
-        weeks = counts.reshape(-1, 168)
-        busy = {(week - 1) // 2 for week in (told // 168).tolist() if week}
-        answers = {GRID_CHANNELS[place]: (weeks[1 + 2 * place], weeks[2 + 2 * place]) for place in sorted(busy)}
-        return weeks[0], answers
+        A cell may come twice; times mean nothing.
+        """
+        told = self._part(_WEEK_HOURS)
+        if len(self.states) > 1:
+            told = told.at(np.argsort(told.row, kind="stable"))
+        return Table(told.row, told.key - self.plan.hour_base, told.time, told.value)
+
+    def _tail(self, window: int) -> int:
+        return self.tails[self.plan.window_index[window]]
 
 
-def _joined(parts: list[Ints]) -> Ints:
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+def _owners(parts: Sequence[Ints]) -> Ints:
+    """The place of each part, as often as the part is long."""
+    if len(parts) == 1:
+        return np.zeros(len(parts[0]), dtype=np.int64)
+    return np.repeat(np.arange(len(parts)), [len(part) for part in parts])

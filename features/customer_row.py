@@ -1,0 +1,88 @@
+"""What is known of a customer as of a time, as the service and the models read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from features.serving import Serving
+
+_VALUES, _AFFINITY, _HOURS = "values", "affinity", frozenset({"order_hours", "response_hours"})
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """What is known of a customer as of a time.
+
+    `values` has every feature (NaN: unknown). `affinity` maps a product category to orders in 90 and in 365 days
+    and days since the last. `order_hours` counts orders by local hour of the week (168; Monday 00 is 0);
+    `response_hours` maps a channel to messages delivered and human opens and clicks, each by its own local hour.
+    """
+
+    customer_id: str
+    as_of: datetime
+    values: Mapping[str, float]
+    affinity: Mapping[str, tuple[float, float, float]]
+    order_hours: NDArray[np.int64]
+    response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+class StoredRow(CustomerRow):
+    """A CustomerRow read from a store: each field is decoded when it is first asked for."""
+
+    __slots__ = ("_packed", "_serving", "vector")
+
+    vector: NDArray[np.float64]
+    _packed: bytes
+    _serving: Serving
+
+    @classmethod
+    def of(
+        cls, customer_id: str, as_of: datetime, vector: NDArray[np.float64], packed: bytes, by: Serving
+    ) -> StoredRow:
+        """`vector`: every feature in the order of the feature set, as of `as_of`."""
+        row = cls.__new__(cls)
+        put = object.__setattr__
+        put(row, "customer_id", customer_id)
+        put(row, "as_of", as_of)
+        put(row, "vector", vector)
+        put(row, "_packed", packed)
+        put(row, "_serving", by)
+        return row
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a field that is not there yet."""
+        if name == _VALUES:
+            found: dict[str, Any] = {name: dict(zip(self._serving.names, self.vector.tolist(), strict=True))}
+        elif name == _AFFINITY:
+            found = {name: self._serving.affinity(self._packed, self.as_of)}
+        elif name in _HOURS:
+            found = dict(zip(("order_hours", "response_hours"), self._serving.hours(self._packed), strict=True))
+        else:
+            raise AttributeError(f"a customer's row has no {name}")
+        for field, value in found.items():
+            object.__setattr__(self, field, value)
+        return found[name]
+
+
+def feature_matrix(rows: Sequence[CustomerRow | None], names: Sequence[str]) -> NDArray[np.float64]:
+    """(rows, names): these features of each row, NaN where unknown; without making a mapping of rows as stored."""
+    out = np.full((len(rows), len(names)), np.nan)
+    stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and hasattr(row, "vector")]
+    if stored:
+        columns = stored[0][1]._serving.columns(tuple(names))
+        known = np.flatnonzero(columns >= 0)
+        places = np.array([place for place, _ in stored])
+        out[np.ix_(places, known)] = np.stack([row.vector for _, row in stored])[:, columns[known]]
+    if len(stored) < len(rows):
+        done = {place for place, _ in stored}
+        for place, row in enumerate(rows):
+            if row is not None and place not in done:
+                out[place] = [row.values.get(name, np.nan) for name in names]
+    return out

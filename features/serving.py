@@ -1,0 +1,135 @@
+"""Features made ready to be read: a customer's finalized vector with the span of time in which it holds.
+
+A serving row is made from the state (state.py) whenever that changes and stands beside it. Between `since` and
+`until` nothing in it changes but what moves with the clock, which `Finalizer.at` makes from the moments kept in its
+place, the same bits as if all were made anew. As of any other time the row says nothing, and the state is asked.
+
+Layout, 8-byte words first: signature, since, until, number of categories and of hours, the vector, the last order
+of each category; then orders of each category (90, 365 days; 32 bits), counts by hour (32 bits) and their cells
+(16 bits), and the names of the categories (JSON).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from features.declare import DAY
+from features.facts import microseconds
+from features.finalize import NEVER, Finalizer, Floats, Ints
+from features.plan import CATEGORY_DAYS, GRID_CHANNELS, Plan
+from features.tiles import Reading
+from features.validity import Validity
+
+LAYOUT = 1
+"""Raised when rows are laid out otherwise, or when finalize.py gives other numbers for the same sums."""
+_HEADER = 5
+_WEEK = 168
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureVectors:
+    """Features of n customers as of a time."""
+
+    names: tuple[str, ...]
+    values: Floats  # (n, names), NaN where unknown
+    known: NDArray[np.bool_]  # (n,) whether the customer is; where not, the values are NaN
+
+
+class Serving:
+    """Packs and reads the serving rows of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.names = plan.features.names
+        self._finalizer, self._validity = Finalizer(plan), Validity(plan)
+        text = repr((LAYOUT, plan.signature, plan.features.features))
+        self._signature = int(np.array([xxh3_64_intdigest(text.encode())], dtype=np.uint64).view(np.int64)[0])
+        self._words = _HEADER + len(self.names)
+        self._size = 8 * self._words
+        self.columns = lru_cache(maxsize=64)(self._columns)
+
+    def pack(self, reading: Reading) -> list[bytes]:
+        """The serving row of each state, which holds from the reading's time on."""
+        partials = reading.partials()
+        still, passed = self._finalizer.still(partials)
+        n, weeks, start = len(reading.states), reading.weeks(), reading.category_start
+        head = np.empty((n, self._words), dtype=np.int64)
+        head[:, 0], head[:, 1] = self._signature, reading.as_of
+        head[:, 2] = np.minimum(passed, self._validity.until(reading))
+        head[:, 3] = start[1:] - start[:-1]
+        bounds = np.searchsorted(weeks.row, np.arange(n + 1))
+        head[:, 4] = bounds[1:] - bounds[:-1]
+        head[:, _HEADER:] = still.view(np.int64)
+        words, last = head.tobytes(), reading.category_last.tobytes()
+        orders = reading.orders[:, :2].astype(np.uint32).tobytes()
+        counts, cells = weeks.value.astype(np.uint32).tobytes(), weeks.key.astype(np.uint16).tobytes()
+        rows, at, hours = [], start.tolist(), bounds.tolist()
+        for i, state in enumerate(reading.states):
+            a, b, c, d = at[i], at[i + 1], hours[i], hours[i + 1]
+            parts = [words[i * self._size : (i + 1) * self._size], last[8 * a : 8 * b], orders[8 * a : 8 * b]]
+            parts += [counts[4 * c : 4 * d], cells[2 * c : 2 * d], orjson.dumps(state.categories)]
+            rows.append(b"".join(parts))
+        return rows
+
+    def holds(self, rows: Sequence[bytes | None], as_of: int) -> NDArray[np.bool_]:
+        """Whether each row answers as of a time (microseconds)."""
+        return self._holds(self._heads(rows, _HEADER), as_of)
+
+    def read(self, rows: Sequence[bytes | None], as_of: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """(n, features) as of a time (microseconds), and which rows answer; the others' values mean nothing."""
+        heads = self._heads(rows, self._words)
+        values = heads[:, _HEADER:].view(np.float64)
+        self._finalizer.at(values, as_of)
+        return values, self._holds(heads, as_of)
+
+    def _heads(self, rows: Sequence[bytes | None], words: int) -> Ints:
+        size = 8 * words
+        whole = [row[:size] if row is not None and len(row) >= self._size else bytes(size) for row in rows]
+        return np.frombuffer(bytearray(b"").join(whole), np.int64).reshape(len(rows), words)
+
+    def _holds(self, heads: Ints, as_of: int) -> NDArray[np.bool_]:
+        told: NDArray[np.bool_] = (heads[:, 0] == self._signature) & (heads[:, 1] <= as_of) & (as_of < heads[:, 2])
+        return told
+
+    def affinity(self, row: bytes, as_of: datetime) -> Mapping[str, tuple[float, float, float]]:
+        """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS."""
+        categories, hours = _counts(row)
+        if not categories:
+            return {}
+        last = np.frombuffer(row, np.int64, categories, self._size)
+        orders = np.frombuffer(row, np.uint32, 2 * categories, self._size + 8 * categories)
+        names = orjson.loads(row[self._size + 16 * categories + 6 * hours :])
+        age = microseconds(as_of) - last
+        near = (last > NEVER) & (age <= CATEGORY_DAYS * DAY)
+        told = zip(names, *orders.astype(np.float64).reshape(-1, 2).T.tolist(), (age / DAY).tolist(), strict=True)
+        return {name: (a, b, since) for (name, a, b, since), here in zip(told, near.tolist(), strict=True) if here}
+
+    def hours(self, row: bytes) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
+        """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
+        categories, hours = _counts(row)
+        at = self._size + 16 * categories
+        counts = np.frombuffer(row, np.uint32, hours, at)
+        cells = np.frombuffer(row, np.uint16, hours, at + 4 * hours)
+        grid = np.zeros(self._plan.day_hour_base - self._plan.hour_base, dtype=np.int64)
+        np.add.at(grid, cells, counts)
+        weeks = grid.reshape(-1, _WEEK)
+        busy = sorted({(week - 1) // 2 for week in (cells // _WEEK).tolist() if week})
+        return weeks[0], {GRID_CHANNELS[place]: (weeks[1 + 2 * place], weeks[2 + 2 * place]) for place in busy}
+
+    def _columns(self, names: tuple[str, ...]) -> Ints:
+        """The place of each name in a vector, -1 for a name that no feature has."""
+        places = {name: place for place, name in enumerate(self.names)}
+        return np.array([places.get(name, -1) for name in names], dtype=np.int64)
+
+
+def _counts(row: bytes) -> tuple[int, int]:
+    categories, hours = np.frombuffer(row, np.int64, 2, 8 * (_HEADER - 2)).tolist()
+    return categories, hours

@@ -22,7 +22,12 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
-Model = Annotated[list[str], typer.Argument(help="lead churn winback send-time next-offer, or all", show_default=False)]
+Model = Annotated[
+    list[str],
+    typer.Argument(
+        help="lead churn winback send-time next-offer, one of propensities.toml, or all", show_default=False
+    ),
+]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="an RFC 3339 time; default: now")]
 
 
@@ -54,8 +59,10 @@ def _settings(**overrides: Any) -> Settings:
 
     silence_dependencies()
     settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
-    if settings.features_path is not None:  # before anything imports features, here and in child processes
-        os.environ["OPPORTUNE_FEATURES_FILE"] = str(settings.features_path)
+    own = {"FEATURES": settings.features_path, "PROPENSITIES": settings.propensities_path}
+    for what, path in own.items():  # before anything imports features or models, here and in child processes
+        if path is not None:
+            os.environ[f"OPPORTUNE_{what}_FILE"] = str(path)
     return settings
 
 
@@ -130,16 +137,23 @@ def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] 
 def features(
     as_of: AsOf = None,
     backfill: Annotated[int, typer.Option(help="also build the days before", min=0)] = 0,
+    engine: Annotated[Engine, typer.Option(help="where buckets are computed")] = Engine.LOCAL,
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster; without one Ray runs here")] = None,
     explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,
 ) -> None:
-    """Build the feature tables and load the online store."""
+    """Build the feature tables and load the online store.
+
+    Run it daily: it reads the events of the files that are new, and goes on where it was stopped.
+    """
+    if address and engine is not Engine.RAY:
+        raise typer.BadParameter("--address is of a Ray cluster; add --engine ray")
     settings = _settings()
     from service.commands import explain_feature, features_command
 
     if explain:
         explain_feature(settings, explain)
     else:
-        features_command(settings, _time(as_of, settings), backfill)
+        features_command(settings, _time(as_of, settings), backfill, engine.value, address)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Churn: an active customer (an order in the last 56 days); will no order come in the next 56?"""
 
-from models.propensity import Declaration, Goal, Rule
+from models.declaration import Declaration, Goal, Rule
 
 DECLARATION = Declaration(
     name="churn",

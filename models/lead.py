@@ -1,6 +1,6 @@
 """Lead: has been reached by a campaign and never redeemed; will the first redemption come within 28 days?"""
 
-from models.propensity import Declaration, Goal, Rule
+from models.declaration import Declaration, Goal, Rule
 
 DECLARATION = Declaration(
     name="lead",

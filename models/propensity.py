@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import operator
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,184 +15,16 @@ import polars as pl
 from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
 from models.calibration import Calibration, sigmoid
+from models.declaration import Declaration, column
+from models.linear import Linear
 from models.load import MANIFEST, need
 from models.reasons import SENTENCES, Reason, strongest
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]
 
-OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "=": operator.eq,
-}
-RULE = re.compile(r"\s*(\w+)\s*(<=|>=|!=|<|>|=)\s*(-?\d+(?:\.\d+)?)\s*")
 FORMAT = 1
 REASONS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A condition of belonging to a population, such as `days_since_last_order < 56`.
-
-    A missing feature (NaN) meets no rule. `otherwise` says why a customer is left out: a format string over features.
-    """
-
-    condition: str
-    otherwise: str
-    feature: str = field(init=False)
-    compare: str = field(init=False)
-    value: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        match = RULE.fullmatch(self.condition)
-        if match is None:
-            raise ValueError(f"the rule {self.condition!r} is not of the form `feature < number` (also <= > >= = !=)")
-        if match[1] not in FEATURE_NAMES:
-            raise ValueError(f"the rule {self.condition!r} names no feature of the catalogue")
-        for name, value in (("feature", match[1]), ("compare", match[2]), ("value", float(match[3]))):
-            object.__setattr__(self, name, value)
-
-    def holds(self, values: Floats) -> npt.NDArray[np.bool_]:
-        """For each value (n,), whether the rule is met."""
-        met: npt.NDArray[np.bool_] = OPERATORS[self.compare](values, self.value) & ~np.isnan(values)
-        return met
-
-    def why_not(self, values: Mapping[str, float]) -> str | None:
-        """None where the rule is met, else the reason in words."""
-        value = values.get(self.feature, math.nan)
-        if not math.isnan(value) and OPERATORS[self.compare](value, self.value):
-            return None
-        return "" if self.otherwise == "" else _fill(self.otherwise, values) or self.condition
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What is predicted: that an event happens in the horizon (or that it does not, `happens=False`).
-
-    `event` is a verb of features/vocabulary.py (`ordered`, `redeemed`, …) or an event's own name.
-    """
-
-    event: str
-    happens: bool = True
-    noun: str = "conversions"
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """A propensity model, declared: who is scored, what is predicted, how far ahead, and its plain baseline.
-
-    `baseline` is the one feature whose logistic regression the model must beat. `features` narrows the inputs
-    (empty: the whole catalogue). `tiers` are names with their share of the population, best first. `learns_from` may
-    name a wider population to learn from where the scored one is small; it is judged on the scored one alone.
-    """
-
-    name: str
-    title: str
-    population: tuple[Rule, ...]
-    goal: Goal
-    horizon_days: int
-    baseline: str
-    features: tuple[str, ...] = ()
-    tiers: tuple[tuple[str, float], ...] = ()
-    learns_from: tuple[Rule, ...] = ()
-
-    @property
-    def horizon(self) -> timedelta:
-        """Also the embargo between training and test cuts."""
-        return timedelta(days=self.horizon_days)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.features or FEATURE_NAMES
-
-    def applies(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows of a feature frame belong to the population, shape (n,). Raises MissingColumns."""
-        return self._meets(frame, self.population)
-
-    def teaches(self, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows are learnt from, shape (n,). Raises MissingColumns."""
-        return self._meets(frame, self.learns_from or self.population)
-
-    def _meets(self, frame: pl.DataFrame, rules: tuple[Rule, ...]) -> npt.NDArray[np.bool_]:
-        need(frame, tuple(rule.feature for rule in rules), self.name)
-        inside = np.ones(frame.height, bool)
-        for rule in rules:
-            inside &= rule.holds(_column(frame, rule.feature))
-        return inside
-
-    def why_not(self, values: Mapping[str, float]) -> str | None:
-        """Why a customer is outside the population, in words; None for one inside."""
-        return next((why for rule in self.population if (why := rule.why_not(values)) is not None), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "title": self.title,
-            "population": [[rule.condition, rule.otherwise] for rule in self.population],
-            "goal": {"event": self.goal.event, "happens": self.goal.happens, "noun": self.goal.noun},
-            "horizon_days": self.horizon_days,
-            "baseline": self.baseline,
-            "features": list(self.features),
-            "tiers": [list(tier) for tier in self.tiers],
-            "learns_from": [[rule.condition, rule.otherwise] for rule in self.learns_from],
-        }
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Declaration:
-        """From a manifest or a TOML table. Raises ValueError or KeyError naming what is wrong."""
-
-        def rules(key: str) -> tuple[Rule, ...]:
-            return tuple(Rule(*((rule, "") if isinstance(rule, str) else rule)) for rule in raw.get(key, ()))
-
-        return cls(
-            raw["name"],
-            raw.get("title", raw["name"]),
-            rules("population"),
-            Goal(**raw["goal"]),
-            int(raw["horizon_days"]),
-            raw["baseline"],
-            tuple(raw.get("features", ())),
-            tuple((str(name), float(share)) for name, share in raw.get("tiers", ())),
-            rules("learns_from"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """Logistic regression on squeezed, standardized features; a missing value counts as average plus its own effect.
-
-    Squeezing is sign(x) log(1 + |x|), which tames counts and money. All arrays are (features,).
-    """
-
-    center: Floats
-    scale: Floats
-    weight: Floats
-    missing: Floats
-    intercept: float
-
-    def effects(self, rows: Floats) -> Floats:
-        """Each feature's part of the log-odds, (n, features); with `intercept` they sum to the score."""
-        absent = np.isnan(rows)
-        standard = (squeeze(np.where(absent, 0.0, rows)) - self.center) / self.scale
-        return np.where(absent, self.missing, standard * self.weight)
-
-    def raw_score(self, rows: Floats) -> Floats:
-        # Summed feature by feature, not by matrix product: a row's score must not depend on its neighbours.
-        return np.asarray(np.cumsum(self.effects(rows), axis=1)[:, -1] + self.intercept, np.float64)
-
-    def to_dict(self) -> dict[str, Any]:
-        lists = {name: getattr(self, name).tolist() for name in ("center", "scale", "weight", "missing")}
-        return {**lists, "intercept": self.intercept}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Linear:
-        names = ("center", "scale", "weight", "missing")
-        center, scale, weight, missing = (np.array(raw[name], np.float64) for name in names)
-        return cls(center, scale, weight, missing, float(raw["intercept"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +85,7 @@ class PropensityModel:
         need(frame, self.features, self.name)
         if not self.features:
             return np.zeros((frame.height, 0))
-        return np.column_stack([_column(frame, name) for name in self.features])
+        return np.column_stack([column(frame, name) for name in self.features])
 
     def predict_rows(self, rows: Floats) -> Floats:
         return self.calibration.apply(sigmoid(self.raw_score(rows)))
@@ -339,23 +167,3 @@ class PropensityModel:
             manifest["trained"],
             version,
         )
-
-
-def squeeze(values: Floats) -> Floats:
-    """sign(x) log(1 + |x|); infinities become the largest finite number first."""
-    finite = np.nan_to_num(values, nan=np.nan, posinf=1e300, neginf=-1e300)
-    return np.asarray(np.sign(finite) * np.log1p(np.abs(finite)), np.float64)
-
-
-def _column(frame: pl.DataFrame, name: str) -> Floats:
-    return frame[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
-
-
-def _fill(template: str, values: Mapping[str, float]) -> str | None:
-    known = {name: value for name, value in values.items() if math.isfinite(value)}
-    for text in (template, template.split(":")[0]):
-        try:
-            return text.format(**known)
-        except KeyError:
-            continue
-    return None

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibration import Calibration, logit, sigmoid
+from models.linear import Linear
 from models.offer_features import PAIR
-from models.propensity import Linear
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]

@@ -1,6 +1,6 @@
 """Winback: a lapsed customer (no order for 56 days); will an order come within the next 56?"""
 
-from models.propensity import Declaration, Goal, Rule
+from models.declaration import Declaration, Goal, Rule
 
 DECLARATION = Declaration(
     name="winback",

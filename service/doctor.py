@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from models.declared import PROPENSITIES
 from service.clock import SystemClock
 from service.settings import Settings, config_file
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
-_MODELS = ("lead", "churn", "winback", "send-time", "next-offer")
+_MODELS = (*PROPENSITIES, "send-time", "next-offer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,8 +262,12 @@ class Settings(BaseSettings):
     @property
     def features_path(self) -> Path | None:
         """The file of the installation's own features: `features_file`, else `features.toml` beside the settings."""
-        beside = config_file().with_name("features.toml")
-        return self.features_file.absolute() if self.features_file else beside.absolute() if beside.exists() else None
+        return _own(self.features_file, "features.toml")
+
+    @property
+    def propensities_path(self) -> Path | None:
+        """The file of its own propensities: `propensities_file`, else `propensities.toml` beside the settings."""
+        return _own(self.propensities_file, "propensities.toml")
 
     @property
     def base_url(self) -> str:
@@ -274,6 +278,12 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow's tracking and registry."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+
+def _own(named: Path | None, default: str) -> Path | None:
+    """A file of the installation's own: the one named, else the default beside the settings, where there is one."""
+    beside = config_file().with_name(default)
+    return named.absolute() if named else beside.absolute() if beside.exists() else None
 
 
 def config_file() -> Path:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from models.propensity import Declaration, PropensityModel, Tier
+from models.declaration import Declaration
+from models.propensity import PropensityModel, Tier
 from models.trees import parse_trees
 from training.datasets import TrainingSet
 from training.members import FoldScores, Members, Recipe

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from models.propensity import Declaration, Tier
+from models.declaration import Declaration
+from models.propensity import Tier
 from training.metrics import Estimate
 
 FIGURE_NAMES = {

@@ -16,7 +16,7 @@ from features.build import compute
 from features.catalogue import FEATURE_NAMES, feature
 from features.declare import Feature
 from features.event_log import EventLog
-from models.propensity import Declaration
+from models.declaration import Declaration
 from training.labels import goal_events, label
 from training.splits import grid, matured
 
@@ -214,7 +214,7 @@ def _bucket(
     known = compute(events.join(members.select("customer_id"), on="customer_id", how="semi"), rows)
     member = pl.Series("member", declaration.applies(known), dtype=pl.Boolean)
     inside = known.with_columns(member).filter(member | pl.Series(declaration.teaches(known), dtype=pl.Boolean))
-    happened = goal_events(events, declaration.goal)
+    happened = goal_events(events, declaration.goal, declaration.attribution_days)
     marked = label(inside.select("customer_id", "as_of", "member"), happened, declaration.goal, declaration.horizon)
     return pl.concat([marked, inside.select(FEATURE_NAMES)], how="horizontal")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibration import Calibration, fit_calibration, logistic_regression, sigmoid
-from models.propensity import Linear, squeeze
+from models.linear import Linear, squeeze
 from training.metrics import log_losses
 
 Floats = npt.NDArray[np.float64]

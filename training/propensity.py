@@ -13,10 +13,10 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import churn, lead, winback
 from models.calibration import sigmoid
+from models.declaration import Declaration
 from models.load import ModelError, load, write_golden
-from models.propensity import Declaration, PropensityModel
+from models.propensity import PropensityModel
 from training import datasets, splits, tracking
 from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
@@ -42,18 +42,6 @@ PLOTTED_ROWS = 1500
 
 class TooLittle(Exception):
     """There is not enough to learn from; the text says what is needed and how far it is."""
-
-
-def train_lead(job: Job) -> TrainResult:
-    return train_propensity(lead.DECLARATION, job)
-
-
-def train_churn(job: Job) -> TrainResult:
-    return train_propensity(churn.DECLARATION, job)
-
-
-def train_winback(job: Job) -> TrainResult:
-    return train_propensity(winback.DECLARATION, job)
 
 
 def train_propensity(declaration: Declaration, job: Job) -> TrainResult:

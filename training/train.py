@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -13,14 +14,14 @@ import orjson
 
 from features.event_log import EventLog
 from features.files import write_whole
+from models.declared import PROPENSITIES
 from training.tracking import Tracking, training_lock
 
 Progress = Callable[[str, float], None]
 
+PROPENSITY = "training.propensity:train_propensity"
 TRAINERS: Mapping[str, str] = {
-    "lead": "training.propensity:train_lead",
-    "churn": "training.propensity:train_churn",
-    "winback": "training.propensity:train_winback",
+    **dict.fromkeys(PROPENSITIES, PROPENSITY),
     "send-time": "training.send_time:train_send_time",
     "next-offer": "training.next_offer:train_next_offer",
 }
@@ -37,6 +38,9 @@ class Job:
     tracking: Tracking
     as_of: datetime
     progress: Progress
+
+
+Trainer = Callable[[Job], "TrainResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,10 @@ def print_results(results: Sequence[TrainResult]) -> None:
     print("\n".join(say(result) for result in results))
 
 
-def _trainer(name: str) -> Callable[[Job], TrainResult]:
+def _trainer(name: str) -> Trainer:
     module, _, function = TRAINERS[name].partition(":")
-    return cast("Callable[[Job], TrainResult]", getattr(import_module(module), function))
+    trainer = getattr(import_module(module), function)
+    return partial(trainer, PROPENSITIES[name]) if name in PROPENSITIES else cast("Trainer", trainer)
 
 
 def _silent(what: str, share: float) -> None:

@@ -81,7 +81,9 @@ def _customers(
     router = APIRouter(prefix="/v1/customers", tags=["customers"])
     may_read, may_tell, may_all = guard.needs("decide", "review"), guard.needs("ingest"), guard.needs("admin")
 
-    @router.get("/{customer_id:path}/scores", summary="Lead, churn and winback scores", dependencies=[may_read])
+    @router.get(
+        "/{customer_id:path}/scores", summary="Lead, churn, winback and declared scores", dependencies=[may_read]
+    )
     async def get_scores(customer_id: CustomerId) -> Response:
         return _json(await in_thread(reader.scores, customer_id))
 

@@ -1,15 +1,17 @@
-"""A customer's lead, churn and winback scores by the models that serve now."""
+"""A customer's scores (lead, churn, winback and those declared in TOML) by the models that serve now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from models.declared import PROPENSITIES
+
 if TYPE_CHECKING:
     from features.rows import CustomerRow
     from models.registry import ServedModels
 
-SCORES = ("lead", "churn", "winback")
+SCORES = tuple(PROPENSITIES)
 
 
 def scores(models: ServedModels | None, row: CustomerRow | None, profiling: bool) -> dict[str, dict[str, Any]]:

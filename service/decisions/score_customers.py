@@ -16,7 +16,7 @@ import orjson
 import xxhash
 
 from service.customers.customer_store import customer_ids
-from service.customers.scores import scores
+from service.customers.scores import SCORES, scores
 from service.decisions.draft import Draft
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 PER_PART = 20_000
-_SCORED = tuple(PROPENSITIES)
-_MODELS = (*_SCORED, "next-offer", "send-time")
+_MODELS = (*SCORES, "next-offer", "send-time")
 
 
 def score_customers(
@@ -43,7 +42,7 @@ def score_customers(
 ) -> int:
     """Writes one row a customer to `out` (Parquet) and returns how many. Nothing is recorded or reserved.
 
-    Columns: customer_id, as_of, arm, `{lead,churn,winback}_{probability,tier}`, degraded, and `actions`, a list of
+    Columns: customer_id, as_of, arm, `{lead,churn,winback, …}_{probability,tier}`, degraded, and `actions`, a list of
     rank, offer_id, channel, send_at, probability, expected_value, propensity.
     """
     import polars as pl
@@ -143,7 +142,7 @@ def _write_part(parts: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _row(draft: Draft, models: ServedModels | None) -> dict[str, Any]:
     row: dict[str, Any] = {"customer_id": draft.customer.customer_id, "as_of": draft.case.at, "arm": draft.case.arm}
     said = scores(models, draft.row, draft.customer.profiling)
-    for name in _SCORED:
+    for name in SCORES:
         score = said.get(name) or {}
         row[f"{name}_probability"] = score.get("probability")
         row[f"{name}_tier"] = score.get("tier")
@@ -169,7 +168,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         }
     )
     numbers = {
-        f"{name}_{what}": kind for name in _SCORED for what, kind in (("probability", pl.Float64), ("tier", pl.String))
+        f"{name}_{what}": kind for name in SCORES for what, kind in (("probability", pl.Float64), ("tier", pl.String))
     }
     schema = {
         "customer_id": pl.String,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from models.declared import PROPENSITIES
 from service.customers.look_up import CustomerReader
 from service.decisions.explain import Explanation, explain
 from service.decisions.read_decision import DecisionReader
@@ -40,7 +41,7 @@ def customer_view(customers: CustomerReader, decisions: DecisionReader, customer
         "customer_id": customer_id,
         "known": overview,
         "told": told,
-        "questions": QUESTIONS,
+        "questions": {name: one.title for name, one in PROPENSITIES.items()} | QUESTIONS,
         "timeline": (overview or {}).get("timeline", [])[:TIMELINE],
         "features": shown_features((overview or {}).get("features") or {}),
     }

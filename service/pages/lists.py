@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.declared import PROPENSITIES
 from models.registry import ServedModels
 from service.content.variant import said_hash
 from service.content.variant_store import approved_variants
@@ -70,7 +71,7 @@ def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
     """Each model: what serves, the last training's verdict and figures beside its rivals', what it may do."""
     entries = models.status()
     results = {path.stem: read_json(path) for path in sorted((home / "reports" / "training").glob("*.json"))}
-    names = dict.fromkeys([*MAY, *results, *(entry["name"] for entry in entries if entry["alias"])])
+    names = dict.fromkeys([*MAY, *PROPENSITIES, *results, *(entry["name"] for entry in entries if entry["alias"])])
     shown = []
     for name in names:
         served = {entry["alias"]: entry for entry in entries if entry["name"] == name}
@@ -80,7 +81,7 @@ def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
                 "name": name,
                 "champion": served.get("champion"),
                 "challenger": served.get("challenger"),
-                "may": MAY.get(name, "What its card in MLflow says."),
+                "may": MAY.get(name) or purpose(name),
                 "trained": dict(getattr(model, "trained", None) or {}),
                 "tiers": list(getattr(model, "tiers", None) or ()),
                 "features": len(getattr(model, "features", None) or ()),
@@ -89,6 +90,14 @@ def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
             }
         )
     return {"models": shown, "trouble": [entry["problem"] for entry in entries if entry["problem"]]}
+
+
+def purpose(name: str) -> str:
+    """What a model that does not come with the product may do, as its declaration says."""
+    declared = PROPENSITIES.get(name)
+    if declared is None:
+        return "What its card in MLflow says."
+    return f"{declared.title}. {declared.purpose}".strip()
 
 
 def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
-from features.catalogue import SOURCE, VARIABLE
+from features import catalogue
 from features.event_log import EventLog
 from features.rows import OnlineFeatures, open_online
+from models import declared
 from models.registry import ServedModels
 from service.clock import Clock, SystemClock, clock_from
 from service.content.choose_content import ContentLibrary
@@ -102,7 +103,7 @@ class Parts:
 
 def build(settings: Settings) -> Parts:
     """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
-    _check_features(settings)
+    _check_declared(settings)
     home = settings.home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     clock = clock_from(settings.clock)
@@ -215,11 +216,14 @@ def build(settings: Settings) -> Parts:
     )
 
 
-def _check_features(settings: Settings) -> None:
-    """Features are declared when the process starts: from the file that the settings name, or this is a mistake."""
-    path = settings.features_path
-    if (None if path is None else str(path)) != SOURCE:
-        raise ValueError(f"the features of {path or SOURCE} are not those in use; set {VARIABLE}={path or ''}")
+def _check_declared(settings: Settings) -> None:
+    """What is declared is read when the process starts: from the files that the settings name, or this is a mistake."""
+    for what, path, source, variable in (
+        ("features", settings.features_path, catalogue.SOURCE, catalogue.VARIABLE),
+        ("propensities", settings.propensities_path, declared.SOURCE, declared.VARIABLE),
+    ):
+        if (None if path is None else str(path)) != source:
+            raise ValueError(f"the {what} of {path or source} are not those in use; set {variable}={path or ''}")
 
 
 def start_loops(parts: Parts) -> list[Loop]:

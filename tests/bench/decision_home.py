@@ -25,7 +25,8 @@ from models.calibration import Calibration
 from models.load import write_golden
 from models.next_offer import NextOfferModel, responses_of
 from models.offer_features import PAIR, OfferKnowledge, pair_features
-from models.propensity import Declaration, PropensityModel
+from models.declaration import Declaration
+from models.propensity import PropensityModel
 from models.response import SEEN, ChannelKnowledge, ResponseHead
 from models.send_time import HOURS, ChannelCurve, Presence, SendTimeModel
 from models.trees import parse_trees

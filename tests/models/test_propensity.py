@@ -12,8 +12,9 @@ import pytest
 from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
 from models import churn, lead, winback
+from models.declaration import Declaration, Goal, Rule
+from models.linear import Linear, squeeze
 from models.load import MissingColumns, ModelError, load
-from models.propensity import Declaration, Goal, Linear, Rule, squeeze
 from tests.fakes.model_cases import FEATURES, propensity, propensity_rows
 
 DECLARATIONS = (lead.DECLARATION, churn.DECLARATION, winback.DECLARATION)

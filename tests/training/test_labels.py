@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.tables import EVENTS
-from models.propensity import Goal
+from models.declaration import Goal
 from training.labels import goal_events, label
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -70,3 +70,53 @@ def test_labels_equal_a_plain_search(days: list[tuple[str, int]], cuts: list[tup
     assert found.select("customer_id", "as_of").equals(asked)
     expected = [int(any(w == who and day <= d < day + 28 for w, d in days)) for who, day in cuts]
     assert found["label"].to_list() == expected
+
+
+def _told(rows: list[tuple[str, datetime, str]]) -> pl.DataFrame:
+    frame = _events([("a", event, at, None) for event, at, _ in rows])
+    return frame.with_columns(properties=pl.Series([properties for *_, properties in rows]))
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("properties.plan = 'pro'", [0, 2]),
+        ("properties.seats >= 5", [1, 2]),
+        ("properties.seats >= 5 AND properties.plan = 'pro'", [2]),
+        ("properties.trial", [0]),
+        ("properties.nowhere = 1", []),
+        ("revenue_cents > 0", []),
+    ],
+)
+def test_a_goal_may_ask_for_columns_and_properties(where: str, kept: list[int]) -> None:
+    events = _told(
+        [
+            ("Plan Changed", CUT, '{"plan":"pro","seats":1,"trial":true}'),
+            ("Plan Changed", CUT + MICRO, '{"seats":5.5}'),
+            ("Plan Changed", CUT + 2 * MICRO, '{"plan":"pro","seats":7,"trial":null}'),
+            ("Order Completed", CUT, '{"plan":"pro","seats":9}'),
+        ]
+    )
+    found = goal_events(events, Goal("Plan Changed", where=where))["timestamp"].to_list()
+    assert found == [CUT + place * MICRO for place in kept]
+
+
+def test_a_goal_that_cannot_be_asked_names_the_key() -> None:
+    events = _told([("Plan Changed", CUT, '{"plan":"pro"}')])
+    with pytest.raises(ValueError, match=r"goal\.where: .properties\.plan > 3. cannot be asked"):
+        goal_events(events, Goal("Plan Changed", where="properties.plan > 3"))
+
+
+def test_an_attributed_goal_follows_a_delivered_message() -> None:
+    day = timedelta(days=1)
+    rows = [
+        ("a", "Email Delivered", CUT, None),
+        ("a", "Plan Upgraded", CUT + 6 * day, None),
+        ("a", "Plan Upgraded", CUT + 8 * day, None),
+        ("b", "Plan Upgraded", CUT + day, None),
+        ("c", "Plan Upgraded", CUT - day, None),
+        ("c", "SMS Delivered", CUT, None),
+    ]
+    found = goal_events(_events(rows), Goal("Plan Upgraded"), attribution_days=7)
+    assert found.rows() == [("a", CUT + 6 * day)]
+    assert goal_events(_events(rows), Goal("Plan Upgraded")).height == 4

@@ -14,8 +14,8 @@ import pytest
 from features.event_log import EventLog
 from features.tables import EVENTS
 from models import churn, lead
+from models.declaration import Rule
 from models.load import load, verify_golden
-from models.propensity import Rule
 from tests.fakes.shop_history import START, shop_history
 from training.assemble import tiers
 from training.propensity import train_propensity, varying

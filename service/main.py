@@ -11,6 +11,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
+from service import tracing
 from service.content import routes as content_routes
 from service.customers import routes as customer_routes
 from service.decisions import routes as decision_routes
@@ -82,6 +83,8 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)
+    if tracing.is_configured():
+        app.add_middleware(tracing.TraceRequests)
     return app
 
 

@@ -38,8 +38,12 @@ AGGREGATES = frozenset(
         "peak_hour",  # local hour of the day with most matches, all time
         "hour_concentration",  # length of the mean direction of the local hours, 0 spread to 1 all the same
         "ratio",  # of two other features
+        "shrunk_rate",  # of two other features of an offer, drawn to the rate of its category (shrinkage.py)
+        "days_to",  # from as_of to a time that an offer names; negative after it
+        "text",  # one number of a text's vector, or of the mean vector of several (texts.py)
     }
 )
+_WITHOUT_EVENTS = frozenset({"ratio", "last", "days_until", "shrunk_rate", "days_to", "text"})
 COLUMNS = frozenset({"revenue_cents", "discount_cents", "gross_cents", "quantity", "lines", "weekend", "discounted"})
 """Numbers that every event has (0 where it says nothing); all are integers."""
 READINGS = frozenset(
@@ -95,7 +99,7 @@ class Feature:
 
     `sentence` is a format string over all features, for reasons in words. `also` are further names of the trait in
     `column` (`address.country` is inside `address`); the first that can be read counts. A level may have several
-    words, `intern|trainee`.
+    words, `intern|trainee`. `place` is which number of a text's vector it is.
     """
 
     name: str
@@ -112,11 +116,12 @@ class Feature:
     levels: tuple[str, ...] = field(default=())
     also: tuple[str, ...] = field(default=())
     reading: str = "number"
+    place: int = 0
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
             raise DeclarationError(f"{self.name}: no aggregate {self.aggregate}; use {', '.join(sorted(AGGREGATES))}")
-        if self.aggregate == "ratio" and self.of is None:
+        if self.aggregate in {"ratio", "shrunk_rate"} and self.of is None:
             raise DeclarationError(f"{self.name}: a ratio needs `of`, the names of two other features")
         if self.aggregate in {"sum", "max", "min", "mean", "std", "quantile"} and self.column not in COLUMNS:
             raise DeclarationError(f"{self.name}: no column {self.column}; use {', '.join(sorted(COLUMNS))}")
@@ -124,7 +129,7 @@ class Feature:
             raise DeclarationError(f"{self.name}: `column` must name a trait")
         if self.reading not in READINGS:
             raise DeclarationError(f"{self.name}: no reading {self.reading}; use {', '.join(sorted(READINGS))}")
-        if self.aggregate not in {"ratio", "last", "days_until"} and self.events is None:
+        if self.aggregate not in _WITHOUT_EVENTS and self.events is None:
             raise DeclarationError(f"{self.name}: `events` must say which events count")
         if self.window_days is not None and self.window_days <= 0:
             raise DeclarationError(f"{self.name}: a window must be longer than nothing")

@@ -236,6 +236,28 @@ OFFERS = Table(
     },
     key=("offer_id",),
 )
+OFFER_VERSIONS = Table(
+    "offer_versions",
+    {
+        "offer_id": _TEXT,
+        "version": Column(pl.Int64(), low=1),
+        "at": _TIME,
+        "deleted": _FLAG,
+        "name": _TEXT,
+        "description": _TEXT,
+        "category": _TEXT_OR_NULL,
+        "product_ids": _TEXTS,
+        "channels": _TEXTS,
+        "discount_percent": Column(pl.Float64(), nullable=True, low=0.0, high=100.0),
+        "price_cents": _MONEY_OR_NULL,
+        "value": Column(pl.Float64()),
+        "cost": Column(pl.Float64()),
+        "starts_at": _TIME_OR_NULL,
+        "ends_at": _TIME_OR_NULL,
+    },
+    key=("offer_id", "version", "deleted"),
+)
+"""What the catalogue said of an offer from `at` on; `deleted`: that it was taken out then."""
 DECISIONS = Table(
     "decisions",
     {
@@ -273,4 +295,4 @@ OUTCOMES = Table(
         "message_id": _TEXT,
     },
 )
-TABLES: Mapping[str, Table] = {t.name: t for t in (EVENTS, CUSTOMERS, OFFERS, DECISIONS, OUTCOMES)}
+TABLES: Mapping[str, Table] = {t.name: t for t in (EVENTS, CUSTOMERS, OFFERS, OFFER_VERSIONS, DECISIONS, OUTCOMES)}

@@ -1,0 +1,112 @@
+"""An offer's history as events of its own, so that what makes customers' features makes offers' features too.
+
+Each version of the catalogue is an `identify` event with the facts as traits; each event that names an offer, or that
+names a decision and so the offer decided, happens to that offer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import polars as pl
+
+from features.codes import label_number
+from features.declare import DAY
+from features.facts import microseconds
+from features.tables import EVENTS
+from features.texts import offer_text, text_key
+
+NONE = -1e15
+"""A fact that a version lacks: it takes the place of what an earlier version said."""
+
+
+def version_event(version: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of OFFER_VERSIONS as an event of the offer."""
+    # Versions of the same moment keep their order.
+    at = version["at"] + timedelta(microseconds=version["version"])
+    gone = version["deleted"]
+    event = dict.fromkeys(EVENTS.schema)
+    event |= {
+        "message_id": f"offer:{version['offer_id']}:{version['version']}:{'gone' if gone else 'put'}",
+        "type": "identify",
+        "customer_id": version["offer_id"],
+        "timestamp": at,
+        "received_at": at,
+        "properties": "{}",
+        "traits": orjson.dumps({"live": 0.0} if gone else _facts(version)).decode(),
+    }
+    return event
+
+
+def _facts(version: Mapping[str, Any]) -> dict[str, float]:
+    category = label_number(version["category"] or "")
+    told = {
+        "price_cents": version["price_cents"],
+        "discount_percent": version["discount_percent"],
+        "value": version["value"],
+        "cost": version["cost"],
+        "products": len(version["product_ids"]),
+        "channels": len(version["channels"]),
+        "live": 1.0,
+        "category_code": category,
+        "starts_day": _day(version["starts_at"]),
+        "ends_day": _day(version["ends_at"]),
+        "text_key": text_key(offer_text(version["name"], version["description"])),
+    }
+    return {name: NONE if value is None else float(value) for name, value in told.items()}
+
+
+def _day(moment: datetime | None) -> float | None:
+    return None if moment is None else microseconds(moment) / DAY
+
+
+def response_event(event: Mapping[str, Any], decided: Mapping[str, str]) -> dict[str, Any] | None:
+    """An event of a customer as one of the offer that it is about; None where it is about none.
+
+    decided: decision -> the offer that it put first.
+    """
+    offer = event.get("offer_id") or decided.get(event.get("decision_id") or "")
+    if offer is None or event["type"] != "track":
+        return None
+    return {**event, "customer_id": offer, "products": None, "timezone": None, "traits": None}
+
+
+def unnamed_decisions(events: pl.LazyFrame) -> list[str]:
+    """The decisions of events that name no offer: those whose offer `offer_history` has to be told."""
+    asked = events.filter(pl.col("offer_id").is_null() & pl.col("decision_id").is_not_null())
+    return asked.select(pl.col("decision_id").unique().sort()).collect()["decision_id"].to_list()
+
+
+def offer_history(events: pl.LazyFrame, versions: pl.DataFrame, decided: Mapping[str, str]) -> pl.DataFrame:
+    """All events of offers, EVENTS-shaped with the offer as `customer_id`: `response_event` of many, and the versions.
+
+    events: EVENTS-shaped. versions: OFFER_VERSIONS-shaped. decided: decision -> offer, of `unnamed_decisions`.
+    """
+    offers = pl.DataFrame(
+        {"decision_id": list(decided), "_offer": list(decided.values())},
+        schema={"decision_id": pl.String, "_offer": pl.String},
+    )
+    named = pl.col("offer_id").is_not_null() | pl.col("decision_id").is_not_null()
+    about = (
+        events.filter((pl.col("type") == "track") & named)
+        .join(offers.lazy(), on="decision_id", how="left", maintain_order="left")
+        .with_columns(customer_id=pl.coalesce("offer_id", "_offer"))
+        .filter(pl.col("customer_id").is_not_null())
+        .with_columns(
+            pl.lit(None, EVENTS.schema["products"]).alias("products"),
+            pl.lit(None, pl.String).alias("timezone"),
+            pl.lit(None, pl.String).alias("traits"),
+        )
+        .select(EVENTS.schema.names())
+        .collect()
+    )  # fmt: skip
+    return pl.concat([about, version_events(versions.iter_rows(named=True))])
+
+
+def version_events(versions: Any) -> pl.DataFrame:
+    """`version_event` of many rows."""
+    rows: Sequence[dict[str, Any]] = [version_event(version) for version in versions]
+    return EVENTS.conform(pl.DataFrame(rows, schema=EVENTS.schema))

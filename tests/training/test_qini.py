@@ -51,7 +51,7 @@ def test_neither_scale_nor_the_order_of_rows_matters(told: list[tuple[bool, bool
 def test_intervals_of_rows_and_of_customers_agree_where_each_has_one_row() -> None:
     random = np.random.default_rng(1)
     treated, score = random.integers(0, 2, 3000), random.normal(size=3000)
-    outcome = random.random(3000) < 0.2 + 0.1 * treated * (score > 0)
+    outcome = random.random(3000) < 0.2 + 0.3 * treated * (score > 0)
     plain = qini_estimate(outcome, score, treated)
     pairs = qini_estimate(np.repeat(outcome, 2), np.repeat(score, 2), np.repeat(treated, 2), np.arange(6000) // 2)
     assert plain.value == pytest.approx(pairs.value)

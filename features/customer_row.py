@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.products import NO_PRODUCTS, ProductOrders
+
 if TYPE_CHECKING:
     from features.serving import Serving
 
-_VALUES, _AFFINITY, _HOURS = "values", "affinity", frozenset({"order_hours", "response_hours"})
+_VALUES, _AFFINITY, _PRODUCTS = "values", "affinity", "products"
+_HOURS = frozenset({"order_hours", "response_hours"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class CustomerRow:
     `values` has every feature (NaN: unknown). `affinity` maps a product category to orders in 90 and in 365 days
     and days since the last. `order_hours` counts orders by local hour of the week (168; Monday 00 is 0);
     `response_hours` maps a channel to messages delivered and human opens and clicks, each by its own local hour.
+    `products` counts orders by product, over all time.
     """
 
     customer_id: str
@@ -31,6 +35,7 @@ class CustomerRow:
     affinity: Mapping[str, tuple[float, float, float]]
     order_hours: NDArray[np.int64]
     response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    products: ProductOrders = field(default=NO_PRODUCTS)
 
 
 class StoredRow(CustomerRow):
@@ -62,6 +67,8 @@ class StoredRow(CustomerRow):
             found: dict[str, Any] = {name: dict(zip(self._serving.names, self.vector.tolist(), strict=True))}
         elif name == _AFFINITY:
             found = {name: self._serving.affinity(self._packed, self.as_of)}
+        elif name == _PRODUCTS:
+            found = {name: self._serving.products(self._packed)}
         elif name in _HOURS:
             found = dict(zip(("order_hours", "response_hours"), self._serving.hours(self._packed), strict=True))
         else:

@@ -14,6 +14,7 @@ from features.finalize import NEVER, Ints
 from features.histogram import BINS, bin_of, bins_of
 from features.plan import ORDERED, Plan
 from features.prefix import SQUARE_LIMIT, squared
+from features.products import product_key
 from features.state import CATEGORIES, SEEN, Entries, State
 
 
@@ -80,6 +81,11 @@ class OneEvent:
             fact, state.zone = fact_of(event, state.zone, self._plan)
             state.watermark = max(state.watermark, fact.known)
             found += [(key, fact.time, fact.known, value) for key, value in self._contributions(fact, state)]
+            if self._ordered[fact.code]:
+                keys = sorted(
+                    {product_key(p["product_id"]) for p in event.get("products") or () if p.get("product_id")}
+                )
+                state.bought = state.bought.and_(keys, fact.time, fact.known)
         if not found:
             return state.seen[-SEEN:] != state.seen
         new = np.array(found, dtype=np.int64)

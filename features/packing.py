@@ -8,28 +8,32 @@ import orjson
 from features.declare import MINUTE
 from features.finalize import Floats, Ints
 from features.plan import Plan
+from features.products import Bought, ProductOrders
 from features.state import Entries, State
 
 _UNIT = 5 * MINUTE
 """Tiles begin at whole multiples of the finest hop, so their times fit 32 bits."""
-_HEADER = 9
+_HEADER = 11
 
 
 def pack(state: State, plan: Plan) -> bytes:
     """The row of a state; `unpack` gives an equal state back."""
     text = orjson.dumps([state.zone, state.categories])
-    counts = (len(state.categories), len(state.archive_key), len(state.tile_key), len(state.young), len(state.seen))
+    held, bought = state.products, state.bought
+    counts = (len(state.categories), len(state.archive_key), len(state.tile_key), len(state.young), len(state.seen),
+              len(held.key), len(bought))  # fmt: skip
     signature = np.array([plan.signature], dtype=np.uint64).view(np.int64)[0]
     header = np.array([signature, len(text), state.watermark, state.applied, *counts], dtype=np.int64)
     young = state.young
     wide = (
         header, state.first, state.last, state.trait_time, state.trait_value, state.category_last,
         state.archive_value, state.tile_value, young.time, young.known, young.value,
-        np.array(state.seen, dtype=np.uint64),
+        np.array(state.seen, dtype=np.uint64), bought.time, bought.known,
     )  # fmt: skip
     narrow = (state.tile_time // _UNIT).astype(np.int32)
+    products = np.concatenate([held.key, held.orders, bought.key]).astype(np.int32)
     keys = np.concatenate([state.archive_key, state.tile_key, young.key]).astype(np.uint16)
-    return b"".join([*(part.tobytes() for part in wide), narrow.tobytes(), keys.tobytes(), text])
+    return b"".join([*(part.tobytes() for part in wide), narrow.tobytes(), products.tobytes(), keys.tobytes(), text])
 
 
 def signature_of(row: bytes) -> int:
@@ -45,9 +49,9 @@ def watermark_of(row: bytes) -> int:
 def unpack(row: bytes, plan: Plan) -> State:
     """The state of a row. The arrays of a state are its own. Call only if `signature_of` is the plan's."""
     head: list[int] = np.frombuffer(row, np.int64, _HEADER).tolist()
-    _, text, watermark, applied, categories, archive, tiles, young, seen = head
+    _, text, watermark, applied, categories, archive, tiles, young, seen, held, bought = head
     tracked, traits = len(plan.tracked), len(plan.traits)
-    lengths = (tracked, tracked, traits, traits, categories, archive, tiles, young, young, young, seen)
+    lengths = (tracked, tracked, traits, traits, categories, archive, tiles, young, young, young, seen, bought, bought)
     wide = np.frombuffer(row, np.int64, sum(lengths), _HEADER * 8).copy()
     at, parts = 0, []
     for length in lengths:
@@ -55,12 +59,17 @@ def unpack(row: bytes, plan: Plan) -> State:
         at += length
     offset = (_HEADER + at) * 8
     times = np.frombuffer(row, np.int32, tiles, offset).astype(np.int64) * _UNIT
-    keys: Ints = np.frombuffer(row, np.uint16, archive + tiles + young, offset + 4 * tiles).astype(np.int64)
+    offset += 4 * tiles
+    products: Ints = np.frombuffer(row, np.int32, 2 * held + bought, offset).astype(np.int64)
+    offset += 4 * len(products)
+    keys: Ints = np.frombuffer(row, np.uint16, archive + tiles + young, offset).astype(np.int64)
     zone, names = orjson.loads(row[len(row) - text :])
     values: Floats = parts[3].view(np.float64)
     return State(
         parts[0], parts[1], parts[2], values, watermark, applied, zone, names, parts[4],
         keys[:archive], parts[5], keys[archive : archive + tiles], times, parts[6],
         Entries(keys[archive + tiles :], parts[7], parts[8], parts[9]),
+        ProductOrders(products[:held], products[held : 2 * held]),
+        Bought(products[2 * held :], parts[11], parts[12]),
         parts[10].view(np.uint64).tolist(),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
 
 _T = TypeVar("_T")
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the meaning of packed rows changes."""
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""

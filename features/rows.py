@@ -24,6 +24,7 @@ from features.feature_set import FeatureSet
 from features.finalize import NEVER, Floats
 from features.packing import pack, signature_of, unpack, watermark_of
 from features.plan import plan_of
+from features.products import bought_in
 from features.row_stores import RowStore, open_store
 from features.serving import FeatureVectors, Serving
 from features.state import CATEGORIES, SEEN, YOUNG, Entries, State, empty_state, fold
@@ -120,7 +121,7 @@ class OnlineFeatures:
         state = self._unpack(row) if row else empty_state(self._plan)
         if not self._one.add(state, events):
             return None
-        if len(state.young) > YOUNG:
+        if len(state.young) > YOUNG or len(state.bought) > YOUNG:
             fold(state, self._plan)
         return state
 
@@ -247,6 +248,8 @@ class OnlineFeatures:
         gathered = gather_facts(events, customers, self._plan)
         facts = gathered.facts
         owner, entries, category = entries_of(facts, self._plan)
+        buyer, bought = bought_in(events, customers)
+        lines = np.searchsorted(buyer, np.arange(len(customers) + 1)).tolist()
         starts = np.searchsorted(owner, np.arange(len(customers) + 1)).tolist()
         rows = np.searchsorted(facts.customer, np.arange(len(customers) + 1)).tolist()
         for place, customer_id in enumerate(customers):
@@ -258,6 +261,7 @@ class OnlineFeatures:
             state.applied, state.zone = mine.stop - mine.start, gathered.zones[place]
             state.watermark = int(facts.known[mine].max())
             state.young = self._named(state, entries.at(here), category[here], gathered.categories)
+            state.bought = bought.at(slice(lines[place], lines[place + 1]))
             latest = facts.message[facts.arrival[mine][-SEEN:]]
             state.seen = [xxh3_64_intdigest(message.encode()) for message in latest]
             fold(state, self._plan)

@@ -4,9 +4,9 @@ A serving row is made from the state (state.py) whenever that changes and stands
 `until` nothing in it changes but what moves with the clock, which `Finalizer.at` makes from the moments kept in its
 place, the same bits as if all were made anew. As of any other time the row says nothing, and the state is asked.
 
-Layout, 8-byte words first: signature, since, until, number of categories and of hours, the vector, the last order
-of each category; then orders of each category (90, 365 days; 32 bits), counts by hour (32 bits) and their cells
-(16 bits), and the names of the categories (JSON).
+Layout, 8-byte words first: signature, since, until, number of categories, of hours and of products, the vector, the
+last order of each category; then orders of each category (90, 365 days; 32 bits), counts by hour (32 bits), products
+and their orders (32 bits), the cells of the hours (16 bits), and the names of the categories (JSON).
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from features.declare import DAY
 from features.facts import microseconds
 from features.finalize import NEVER, Finalizer, Floats, Ints
 from features.plan import CATEGORY_DAYS, GRID_CHANNELS, Plan
+from features.products import ProductOrders
+from features.products import as_of as ordered_by
 from features.tiles import Reading
 from features.validity import Validity
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when rows are laid out otherwise, or when finalize.py gives other numbers for the same sums."""
-_HEADER = 5
+_HEADER = 6
 _WEEK = 168
 
 
@@ -67,6 +69,8 @@ class Serving:
         head[:, 3] = start[1:] - start[:-1]
         bounds = np.searchsorted(weeks.row, np.arange(n + 1))
         head[:, 4] = bounds[1:] - bounds[:-1]
+        bought = [ordered_by(state.products, state.bought, reading.as_of) for state in reading.states]
+        head[:, 5] = [len(one.key) for one in bought]
         head[:, _HEADER:] = still.view(np.int64)
         words, last = head.tobytes(), reading.category_last.tobytes()
         orders = reading.orders[:, :2].astype(np.uint32).tobytes()
@@ -75,7 +79,9 @@ class Serving:
         for i, state in enumerate(reading.states):
             a, b, c, d = at[i], at[i + 1], hours[i], hours[i + 1]
             parts = [words[i * self._size : (i + 1) * self._size], last[8 * a : 8 * b], orders[8 * a : 8 * b]]
-            parts += [counts[4 * c : 4 * d], cells[2 * c : 2 * d], orjson.dumps(state.categories)]
+            parts += [counts[4 * c : 4 * d], bought[i].key.astype(np.uint32).tobytes()]
+            parts += [bought[i].orders.astype(np.uint32).tobytes(), cells[2 * c : 2 * d]]
+            parts.append(orjson.dumps(state.categories))
             rows.append(b"".join(parts))
         return rows
 
@@ -101,12 +107,12 @@ class Serving:
 
     def affinity(self, row: bytes, as_of: datetime) -> Mapping[str, tuple[float, float, float]]:
         """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS."""
-        categories, hours = _counts(row)
+        categories, hours, products = _counts(row)
         if not categories:
             return {}
         last = np.frombuffer(row, np.int64, categories, self._size)
         orders = np.frombuffer(row, np.uint32, 2 * categories, self._size + 8 * categories)
-        names = orjson.loads(row[self._size + 16 * categories + 6 * hours :])
+        names = orjson.loads(row[self._size + 16 * categories + 6 * hours + 8 * products :])
         age = microseconds(as_of) - last
         near = (last > NEVER) & (age <= CATEGORY_DAYS * DAY)
         told = zip(names, *orders.astype(np.float64).reshape(-1, 2).T.tolist(), (age / DAY).tolist(), strict=True)
@@ -114,15 +120,22 @@ class Serving:
 
     def hours(self, row: bytes) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
         """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
-        categories, hours = _counts(row)
+        categories, hours, products = _counts(row)
         at = self._size + 16 * categories
         counts = np.frombuffer(row, np.uint32, hours, at)
-        cells = np.frombuffer(row, np.uint16, hours, at + 4 * hours)
+        cells = np.frombuffer(row, np.uint16, hours, at + 4 * hours + 8 * products)
         grid = np.zeros(self._plan.day_hour_base - self._plan.hour_base, dtype=np.int64)
         np.add.at(grid, cells, counts)
         weeks = grid.reshape(-1, _WEEK)
         busy = sorted({(week - 1) // 2 for week in (cells // _WEEK).tolist() if week})
         return weeks[0], {GRID_CHANNELS[place]: (weeks[1 + 2 * place], weeks[2 + 2 * place]) for place in busy}
+
+    def products(self, row: bytes) -> ProductOrders:
+        """Orders by product, over all time."""
+        categories, hours, products = _counts(row)
+        at = self._size + 16 * categories + 4 * hours
+        held = np.frombuffer(row, np.uint32, 2 * products, at).astype(np.int64)
+        return ProductOrders(held[:products], held[products:])
 
     def _columns(self, names: tuple[str, ...]) -> Ints:
         """The place of each name in a vector, -1 for a name that no feature has."""
@@ -130,6 +143,6 @@ class Serving:
         return np.array([places.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _counts(row: bytes) -> tuple[int, int]:
-    categories, hours = np.frombuffer(row, np.int64, 2, 8 * (_HEADER - 2)).tolist()
-    return categories, hours
+def _counts(row: bytes) -> tuple[int, int, int]:
+    categories, hours, products = np.frombuffer(row, np.int64, 3, 8 * (_HEADER - 3)).tolist()
+    return categories, hours, products

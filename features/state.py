@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.declare import DAY, HOPS, HOUR
 from features.finalize import FAR, NEVER, Floats, Ints
 from features.plan import CATEGORY_DAYS, Plan
+from features.products import NO_PRODUCTS, Bought, ProductOrders, fold_products
 
 HOLD = HOUR
 """Rows answer exactly as of times up to this much before the last event was received."""
@@ -72,6 +73,8 @@ class State:
     tile_time: Ints = field(default_factory=_ints)
     tile_value: Ints = field(default_factory=_ints)
     young: Entries = field(default_factory=Entries)
+    products: ProductOrders = NO_PRODUCTS
+    bought: Bought = field(default_factory=Bought)
     seen: list[int] = field(default_factory=list)
 
 
@@ -82,6 +85,7 @@ def empty_state(plan: Plan) -> State:
 
 def fold(state: State, plan: Plan) -> None:
     """Moves what is old enough from `young` into tiles, and tiles into longer ones or all-time sums."""
+    state.products, state.bought = fold_products(state.products, state.bought, state.watermark, HOLD, CROWD)
     horizon = state.watermark - (HOLD if len(state.young) <= CROWD else 0)
     old = (state.young.time < horizon) & (state.young.known <= horizon)
     if not old.any():

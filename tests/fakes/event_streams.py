@@ -57,7 +57,7 @@ lags = st.one_of(
 products = st.lists(
     st.fixed_dictionaries(
         {
-            "product_id": st.just("p"),
+            "product_id": st.sampled_from(["p", "q", "r", None]),
             "category": st.sampled_from(["bread", "wine", "toys", None]),
             "price_cents": st.just(100),
             "quantity": st.one_of(st.none(), st.integers(0, 5)),

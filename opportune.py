@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,15 @@ Model = Annotated[
         help="lead churn winback send-time next-offer, one of propensities.toml, or all", show_default=False
     ),
 ]
+
+
+class Engine(StrEnum):
+    """Where the buckets of feature tables are computed."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 AsOf = Annotated[str | None, typer.Option("--as-of", help="an RFC 3339 time; default: now")]
 
 

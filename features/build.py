@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from xxhash import xxh3_64_intdigest
 
 from features.catalogue import CATALOGUE
-from features.computation import Computation
+from features.computation import Computation, brought_together
 from features.event_log import EventLog, in_buckets
-from features.facts import NEEDED
+from features.event_numbers import EventNumbers, bounds_of, by_customers, in_order, settled
+from features.facts import microseconds
 from features.feature_set import FeatureSet
-from features.files import write_parquet
 from features.finalize import Finalizer, Floats, Ints
+from features.numbers import numbers_of
 from features.plan import GRID_CHANNELS, Plan, plan_of
 from features.prefix import Affinity, Sweep
 from features.tables import UTC_TIME
@@ -34,28 +33,42 @@ def compute(events: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet = CAT
     of cuts a customer. An event counts if it happened before as_of and was received by then. Returns the cuts'
     rows in their order plus one Float64 column a feature; NaN where there is nothing to know it from.
     """
-    work = Computation(events, cuts, features)
+    return compute_numbers(numbers_of(events, plan_of(features)), cuts, features)
+
+
+def compute_numbers(numbers: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet = CATALOGUE) -> pl.DataFrame:
+    """`compute` of events that are NUMBERS already."""
+    work, _ = brought_together(numbers, cuts, features)
+    return cuts.drop(features.names, strict=False).with_columns(named(values_of(work), features))
+
+
+def values_of(work: Computation) -> Floats:
+    """(cuts, features)."""
     finalizer = Finalizer(work.plan)
-    values: Floats = np.empty((cuts.height, len(features.names)))
+    values: Floats = np.empty((len(work.cuts.as_of), len(work.plan.features.names)))
     for rows, sweep in work.sweeps():
         partials, affinities = sweep.partials()
         for _ in affinities:
             pass
         values[rows] = finalizer(partials)
-    columns = [pl.Series(name, np.ascontiguousarray(values[:, i])) for i, name in enumerate(features.names)]
-    return cuts.drop(features.names, strict=False).with_columns(columns)
+    return values
+
+
+def named(values: Floats, features: FeatureSet) -> list[pl.Series]:
+    """The columns of a matrix as features."""
+    return [pl.Series(name, np.ascontiguousarray(values[:, i])) for i, name in enumerate(features.names)]
 
 
 def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     """Orders by product category as of each cut, long: customer_id, as_of, category, orders_90d, orders_365d,
     days_since_last. Categories ordered in the last 730 days; sorted by the cuts' order, then category."""
-    work = Computation(events, cuts, CATALOGUE)
+    work, categories = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
     found = [_affinity_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.partials()[1]]
     cut, key, orders, days = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((key, cut))
     frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME))[cut[order]]
     return frame.with_columns(
-        category=work.categories[key[order]],
+        category=categories[key[order]],
         orders_90d=pl.Series(orders[order, 0].astype(np.float64)),
         orders_365d=pl.Series(orders[order, 1].astype(np.float64)),
         days_since_last=pl.Series(days[order]),
@@ -74,7 +87,7 @@ def _nothing() -> tuple[Ints, Ints, Ints, Floats]:
 def hours(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     """Local hours of the week as of each cut, long, over all time: customer_id, as_of, kind (`orders`, `sends`,
     `responses`), channel (null for orders), hour (0 is Monday 00), count. Only counts above 0."""
-    work = Computation(events, cuts, CATALOGUE)
+    work, _ = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
     pieces = [piece for rows, sweep in work.sweeps() for piece in _hour_pieces(rows, sweep, work.plan)]
     frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME)).with_row_index("cut")
     schema = {"cut": pl.UInt32, "kind": pl.String, "channel": pl.String, "hour": pl.Int64, "count": pl.Int64}
@@ -117,61 +130,34 @@ def historical_parts(
     for bucket in range(log.buckets):
         mine = marked.filter(pl.col("_bucket") == bucket).drop("_bucket")
         if mine.height:
-            events = _known_by(log, bucket, mine["as_of"].max())
-            for piece in mine.sort("customer_id").iter_slices(CUTS):
-                yield compute(events, piece, features)
+            yield from _of_bucket(log, bucket, mine.sort("customer_id", maintain_order=True), features)
         if progress:
             progress(bucket + 1, log.buckets)
 
 
-def _known_by(log: EventLog, bucket: int, time: Any) -> pl.DataFrame:
-    """What features need of the events received by a time."""
-    events = log.scan(buckets=[bucket], repeats=True)
-    return events.filter(pl.col("received_at") <= time).select(NEEDED).collect()
+def _of_bucket(log: EventLog, bucket: int, cuts: pl.DataFrame, features: FeatureSet) -> Iterator[pl.DataFrame]:
+    reader = EventNumbers(log, plan_of(features))
+    latest = microseconds(cuts["as_of"].cast(UTC_TIME).max())  # type: ignore[arg-type]
+    parts = settled(lambda: [known_by(reader.read(path), latest) for path in log.files(bucket)])
+    for numbers, asked in ranges(parts, cuts):
+        for piece in asked.iter_slices(CUTS):
+            yield compute_numbers(numbers, piece, features)
+
+
+def known_by(numbers: pl.DataFrame, time: int) -> pl.DataFrame:
+    """The events received by a time."""
+    return numbers if (numbers["known"] <= time).all() else numbers.filter(pl.col("known") <= time)
+
+
+def ranges(parts: Sequence[pl.DataFrame], cuts: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """NUMBERS and cuts (sorted by customer) of a range of customers at a time: about what a cache holds."""
+    parts = in_order(parts)
+    bounds = bounds_of(parts)
+    for numbers, asked in zip(by_customers(parts, bounds), by_customers([cuts], bounds), strict=True):
+        if asked.height:
+            yield numbers, asked
 
 
 def snapshot_folder(out: Path, as_of: datetime) -> Path:
-    """Where the snapshot as of a time stands: `as_of=2026-10-01T00-00-00Z`."""
+    """Where the table as of a time stands: `as_of=2026-10-01T00-00-00Z`."""
     return out / f"as_of={as_of.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
-
-
-def build_snapshot(
-    log: EventLog,
-    as_of: datetime,
-    out: Path,
-    *,
-    created: datetime | None = None,
-    features: FeatureSet = CATALOGUE,
-    progress: Progress | None = None,
-) -> Path:
-    """Features of every customer with an event before `as_of`, in `out/as_of=…/bucket=NN.parquet`.
-
-    Columns: customer_id, as_of, created (default as_of), the features. A bucket is written whole or not at all,
-    and left alone if it is there and was made from the same event files by the same features: a run that was
-    cut short goes on where it stopped. `progress(done, all)` is called after each bucket. Returns the folder.
-    """
-    folder = snapshot_folder(out, as_of)
-    for bucket in range(log.buckets):
-        path = folder / f"bucket={bucket:02d}.parquet"
-        source = _source(log, bucket, features)
-        if not path.exists() or pl.read_parquet_metadata(path).get("source") != source:
-            write_parquet(_bucket_snapshot(log, bucket, as_of, created or as_of, features), path, {"source": source})
-        if progress:
-            progress(bucket + 1, log.buckets)
-    return folder
-
-
-def _bucket_snapshot(
-    log: EventLog, bucket: int, as_of: datetime, created: datetime, features: FeatureSet
-) -> pl.DataFrame:
-    events = _known_by(log, bucket, as_of)
-    happened = events.filter(pl.col("timestamp") < as_of)
-    cuts = pl.DataFrame({"customer_id": happened["customer_id"].unique().sort()}).with_columns(
-        pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(created, UTC_TIME).alias("created")
-    )
-    return compute(events, cuts, features)
-
-
-def _source(log: EventLog, bucket: int, features: FeatureSet) -> str:
-    files = [(str(p.relative_to(log.root)), p.stat().st_size, p.stat().st_mtime_ns) for p in log.files(bucket)]
-    return f"{plan_of(features).signature:016x}-{xxh3_64_intdigest(repr((files, features.names)).encode()):016x}"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.facts import Facts, gather_facts
+from features.facts import Facts, gather_numbers
 from features.feature_set import FeatureSet
 from features.finalize import Ints
 from features.plan import Plan, plan_of
@@ -20,21 +20,14 @@ COPIES = 4_000_000
 
 
 class Computation:
-    """Events and cuts as numbers, and the pieces in which the cuts are computed.
+    """Facts and cuts, and the pieces in which the cuts are computed.
 
     Most cuts share their customer's sorted events. A cut that must leave out an event which happened before it
     but was received after it gets a copy of what was known by then.
     """
 
-    def __init__(self, events: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet) -> None:
-        self.plan: Plan = plan_of(features)
-        frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME))
-        customers = frame["customer_id"].unique(maintain_order=True)
-        ranks = pl.DataFrame({"customer_id": customers, "rank": np.arange(len(customers))})
-        joined = frame.join(ranks, on="customer_id", how="left", maintain_order="left")
-        self.cuts = Cuts(joined["rank"].to_numpy().astype(np.int64), joined["as_of"].cast(pl.Int64).to_numpy())
-        gathered = gather_facts(events, customers, self.plan)
-        self.facts, self.categories = gathered.facts, gathered.categories
+    def __init__(self, plan: Plan, facts: Facts, cuts: Cuts) -> None:
+        self.plan, self.facts, self.cuts = plan, facts, cuts
 
     def sweeps(self) -> Iterator[tuple[Ints, Sweep]]:
         """(rows of the cuts, their sweep), covering every cut once."""
@@ -74,6 +67,18 @@ class Computation:
         seen = self.facts.known[source] <= self.cuts.as_of[rows][owner]
         facts = self.facts.take(source[seen], owner[seen])
         return Sweep(self.plan, facts, Cuts(np.arange(len(rows)), self.cuts.as_of[rows]))
+
+
+def brought_together(numbers: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet) -> tuple[Computation, pl.Series]:
+    """Events (NUMBERS) and cuts (customer_id, as_of) as a Computation; the names of the product categories."""
+    plan = plan_of(features)
+    frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME))
+    customers = frame["customer_id"].unique(maintain_order=True)
+    ranks = pl.DataFrame({"customer_id": customers, "rank": np.arange(len(customers))})
+    joined = frame.join(ranks, on="customer_id", how="left", maintain_order="left")
+    places = Cuts(joined["rank"].to_numpy().astype(np.int64), joined["as_of"].cast(pl.Int64).to_numpy())
+    gathered = gather_numbers(numbers, customers, plan)
+    return Computation(plan, gathered.facts, places), gathered.categories
 
 
 def _spans(customer: Ints, as_of: Ints, facts: Facts, late: Ints) -> tuple[list[int], list[int]]:

@@ -21,6 +21,11 @@ def bucket_of(customer_id: str, buckets: int = 16) -> int:
     return xxh3_64_intdigest(customer_id.encode()) % buckets
 
 
+def numbers_path(part: Path) -> Path:
+    """Where the numbers of a part are kept (event_numbers.py); whoever rewrites or drops a part drops them first."""
+    return part.with_name(part.name.replace("part-", "numbers-", 1))
+
+
 def in_buckets(frame: pl.DataFrame, buckets: int = 16) -> pl.DataFrame:
     """The frame with `_bucket`, the bucket of each row's `customer_id`, added."""
     names = frame["customer_id"].unique()
@@ -56,7 +61,7 @@ class EventLog:
             written.add(path)
         for stale in self.root.glob(f"bucket=*/month=*/part-{part}.parquet"):
             if stale not in written:
-                stale.unlink()
+                _drop(stale)
 
     def scan(
         self,
@@ -142,7 +147,7 @@ class EventLog:
             write_parquet(rows.sort("customer_id", "timestamp"), whole)
             for path in parts:
                 if path != whole:
-                    path.unlink()
+                    _drop(path)
                     removed += 1
         return removed
 
@@ -162,7 +167,7 @@ class EventLog:
                 write_parquet(rows.sort("customer_id", "timestamp"), whole)
             for path in (*single, *folder.glob(f"part-{parts}-joined-*.parquet")):
                 if path != whole:
-                    path.unlink()
+                    _drop(path)
 
     def has_other_readings(self, parts: str, reading: str) -> bool:
         """Whether another reading of a file has left events that `gather` would drop."""
@@ -188,9 +193,10 @@ class EventLog:
 
     def _replace(self, path: Path, rows: pl.DataFrame) -> None:
         if rows.height:
+            numbers_path(path).unlink(missing_ok=True)
             write_parquet(rows, path)
             return
-        path.unlink()
+        _drop(path)
         fsync_folder(path.parent)
 
     def _split(self, events: pl.DataFrame) -> list[tuple[tuple[int, str], pl.DataFrame]]:
@@ -200,6 +206,11 @@ class EventLog:
 
     def _folder(self, bucket: int) -> Path:
         return self.root / f"bucket={bucket:02d}"
+
+
+def _drop(part: Path) -> None:
+    numbers_path(part).unlink(missing_ok=True)
+    part.unlink()
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.numbers import numbers_of
 from features.plan import Plan
-from features.tables import UTC_TIME
 from features.values import read_traits
 from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
 
@@ -24,21 +24,7 @@ Ints = NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 WEEKEND = 5 * 24
-NEEDED = (
-    "message_id",
-    "type",
-    "event",
-    "customer_id",
-    "timestamp",
-    "received_at",
-    "channel",
-    "revenue_cents",
-    "discount_cents",
-    "products",
-    "timezone",
-    "machine",
-    "traits",
-)
+_AMOUNTS = ("revenue_cents", "discount_cents", "quantity", "lines")
 
 
 def microseconds(moment: datetime) -> int:
@@ -65,6 +51,35 @@ class Ragged:
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
 
+class Columns(dict[str, Ints]):
+    """The numbers of events by name; those that others give are made when they are first asked for."""
+
+    def __init__(self, told: Mapping[str, Ints], time: Ints, zones: pl.Series) -> None:
+        super().__init__(told)
+        self._time, self._zones = time, zones
+
+    def __missing__(self, name: str) -> Ints:
+        self[name] = made = self._made(name)
+        return made
+
+    def _made(self, name: str) -> Ints:
+        match name:
+            case "hour":
+                return _local_hours(self._time, self._zones)
+            case "gross_cents":
+                return self["revenue_cents"] + self["discount_cents"]
+            case "weekend":
+                return (self["hour"] >= WEEKEND).astype(np.int64)
+            case "discounted":
+                return (self["discount_cents"] > 0).astype(np.int64)
+        raise KeyError(name)
+
+    def take(self, rows: Ints) -> Columns:
+        """These rows."""
+        zones = self._zones if self._zones.dtype == pl.Null else self._zones[rows]
+        return Columns({name: column[rows] for name, column in self.items()}, self._time[rows], zones)
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Events sorted by customer and time. `customer` is a place in the caller's list of customers."""
@@ -73,8 +88,7 @@ class Facts:
     time: Ints
     known: Ints
     code: Ints
-    hour: Ints
-    columns: Mapping[str, Ints]
+    columns: Columns
     categories: Ragged
     traits: Ragged
     message: pl.Series
@@ -83,6 +97,11 @@ class Facts:
     def __len__(self) -> int:
         return len(self.time)
 
+    @property
+    def hour(self) -> Ints:
+        """Local hours of the week."""
+        return self.columns["hour"]
+
     def take(self, rows: Ints, customer: Ints) -> Facts:
         """These rows, as events of other customers."""
         return Facts(
@@ -90,8 +109,7 @@ class Facts:
             self.time[rows],
             self.known[rows],
             self.code[rows],
-            self.hour[rows],
-            {name: column[rows] for name, column in self.columns.items()},
+            self.columns.take(rows),
             self.categories.take(rows),
             self.traits.take(rows),
             self.message,
@@ -113,76 +131,96 @@ def gather_facts(events: pl.DataFrame, customers: pl.Series, plan: Plan) -> Gath
 
     Of repeated message ids the earliest received counts.
     """
-    ranks = pl.DataFrame({"customer_id": customers, "_customer": np.arange(len(customers))})
-    rows = _complete(events).join(ranks, on="customer_id", how="inner", maintain_order="left")
-    if rows["message_id"].n_unique() < rows.height:
-        rows = rows.sort("received_at", "timestamp", "message_id", maintain_order=True)
-        rows = rows.unique("message_id", keep="first", maintain_order=True)
-    order = np.lexsort((_micro(rows["timestamp"]), rows["_customer"].to_numpy()))
-    rows = rows[order]
-    customer, time = rows["_customer"].to_numpy().astype(np.int64), _micro(rows["timestamp"])
-    known = _micro(rows["received_at"])
-    arrival = _arrival(customer, time, known, rows["message_id"])
-    zones, last_zones = _zones(rows["timezone"], customer, arrival, len(customers))
-    hour = _local_hours(time, zones)
-    names = category_names(rows)
+    return gather_numbers(numbers_of(events, plan), customers, plan)
+
+
+def gather_numbers(numbers: pl.DataFrame, customers: pl.Series, plan: Plan) -> Gathered:
+    """`gather_facts` of events that are NUMBERS already."""
+    numbers, customer = _first_told(*_of_customers(numbers, customers))
+    order = _by_time(customer, _integers(numbers["time"]))
+    if order is not None:
+        customer = customer[order]
+    time, known, code, *amounts = (_integers(numbers[n], order) for n in ("time", "known", "code", *_AMOUNTS))
+    message, zone, traits = (_in_order(numbers[n], order) for n in ("message_id", "zone", "traits"))
+    bought = _in_order(numbers["categories"], order)
+    arrival = _arrival(customer, time, known, message)
+    zones, last_zones = _zones(zone, customer, arrival, len(customers))
+    names = _category_names(bought)
     facts = Facts(
         customer,
         time,
         known,
-        _codes(rows, plan),
-        hour,
-        _columns(rows, hour),
-        _categories(rows["products"], names),
-        _traits(rows["traits"], rows["timezone"], time, plan),
-        rows["message_id"],
+        code,
+        Columns(dict(zip(_AMOUNTS, amounts, strict=True)), time, zones),
+        _categories(bought, names),
+        _traits(traits, zone, time, plan),
+        message,
         arrival,
     )
     return Gathered(facts, names, last_zones)
 
 
+def _of_customers(numbers: pl.DataFrame, customers: pl.Series) -> tuple[pl.DataFrame, Ints]:
+    """The rows of these customers, and each one's place among them."""
+    ranks = pl.DataFrame({"customer_id": customers, "_customer": np.arange(len(customers))})
+    rank = numbers.select("customer_id").join(ranks, on="customer_id", how="left", maintain_order="left")["_customer"]
+    if rank.null_count():
+        numbers, rank = numbers.filter(rank.is_not_null()), rank.drop_nulls()
+    return numbers, rank.to_numpy()
+
+
+def _first_told(numbers: pl.DataFrame, customer: Ints) -> tuple[pl.DataFrame, Ints]:
+    """Without repeated message ids: the earliest received stays."""
+    ids = numbers["message_id"]
+    if ids.hash().n_unique() == len(ids) or ids.n_unique() == len(ids):
+        return numbers, customer
+    rows = numbers.select("known", "time", "message_id").with_row_index("row")
+    rows = rows.sort("known", "time", "message_id", maintain_order=True).unique("message_id", keep="first")
+    kept = rows["row"].sort()
+    return numbers[kept], customer[kept.to_numpy()]
+
+
+def _by_time(customer: Ints, time: Ints) -> Ints | None:
+    """The rows sorted by customer and time; None if they are."""
+    if not len(time):
+        return None
+    first = int(time.min())
+    span = int(time.max()) - first + 1
+    if span * (int(customer.max()) + 1) >= 1 << 63:
+        return np.lexsort((time, customer))
+    key = customer * span + (time - first)
+    return None if np.all(key[1:] >= key[:-1]) else np.argsort(key, kind="stable")
+
+
 def _arrival(customer: Ints, time: Ints, known: Ints, message: pl.Series) -> Ints:
     """The rows (sorted by customer and time) in the order of receipt: customer, received, happened, message id."""
-    new = customer[1:] != customer[:-1]
-    if len(known) < 2 or np.all(new | (known[1:] > known[:-1])):
+    if len(known) < 2:
         return np.arange(len(known))
-    order = np.lexsort((time, known, customer))
-    same = np.zeros(len(order), dtype=np.bool_)
-    same[1:] = (np.diff(customer[order]) == 0) & (np.diff(known[order]) == 0) & (np.diff(time[order]) == 0)
-    run = np.cumsum(~same)
-    tied = np.flatnonzero(same | np.append(same[1:], False))
-    if len(tied):
+    new = customer[1:] != customer[:-1]
+    in_order = bool(np.all(new | (known[1:] >= known[:-1])))
+    order = np.arange(len(known)) if in_order else np.lexsort((time, known, customer))
+    customer, time, known = (customer, time, known) if in_order else (customer[order], time[order], known[order])
+    same = np.zeros(len(order) + 1, dtype=np.bool_)
+    same[1:-1] = (known[1:] == known[:-1]) & (time[1:] == time[:-1]) & (customer[1:] == customer[:-1])
+    if same.any():
+        run = np.cumsum(~same[:-1])
+        tied = np.flatnonzero(same[:-1] | same[1:])
         ties = pl.DataFrame({"run": run[tied], "row": order[tied], "message": message[order[tied]]})
         order[tied] = ties.sort("run", "message", maintain_order=True)["row"].to_numpy()
     return order
 
 
-def category_names(events: pl.DataFrame) -> pl.Series:
-    """The distinct product categories of these events, sorted."""
-    if events["products"].null_count() == events.height:
+def _category_names(bought: pl.Series) -> pl.Series:
+    if bought.null_count() == len(bought):
         return pl.Series([], dtype=pl.String)
-    products = events["products"].explode(empty_as_null=False, keep_nulls=False)
-    return products.struct.field("category").drop_nulls().unique().sort()
-
-
-def _complete(events: pl.DataFrame) -> pl.DataFrame:
-    missing = [n for n in ("message_id", "type", "event", "customer_id", "timestamp") if n not in events.columns]
-    if missing:
-        raise ValueError(f"events lack the column {', '.join(missing)}")
-    added = [pl.lit(None).alias(n) for n in NEEDED if n not in events.columns and n != "received_at"]
-    received = pl.col("received_at") if "received_at" in events.columns else pl.col("timestamp")
-    return events.with_columns(*added, received_at=received.fill_null(pl.col("timestamp"))).select(NEEDED)
-
-
-def _micro(times: pl.Series) -> Ints:
-    return times.cast(UTC_TIME).cast(pl.Int64).to_numpy()
+    return bought.explode(empty_as_null=False, keep_nulls=False).unique().sort()
 
 
 def _zones(told: pl.Series, customer: Ints, arrival: Ints, count: int) -> tuple[pl.Series, list[str | None]]:
     """Each row's zone (its own, else the customer's last one received before) and each customer's last."""
-    names = told.cast(pl.String)
-    if names.null_count() == len(names):
-        return names, [None] * count
+    if told.null_count() == len(told):
+        return pl.repeat(None, len(told), dtype=pl.Null, eager=True), [None] * count
+    names = told
     broken = [name for name in names.unique() if name is not None and known_zone(name) is None]
     if broken:
         names = names.set(names.is_in(broken), None)
@@ -207,68 +245,26 @@ def _local_hours(time: Ints, zones: pl.Series) -> Ints:
     return hours
 
 
-def _codes(rows: pl.DataFrame, plan: Plan) -> Ints:
-    keys = ("type", "event", "channel", "machine")
-    rows = rows.select(pl.col("type", "event", "channel").cast(pl.String), pl.col("machine").cast(pl.Boolean))
-    distinct = rows.unique()
-    codes = [plan.vocabulary.code(*row) for row in distinct.iter_rows()]
-    return rows.join(
-        distinct.with_columns(_code=pl.Series(codes, dtype=pl.Int64)),
-        on=keys,
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
-    )["_code"].to_numpy()
+def _integers(column: pl.Series, order: Ints | None = None) -> Ints:
+    """Numbers in an order, 0 where there is none."""
+    if column.null_count() == len(column):
+        return np.zeros(len(column), dtype=np.int64)
+    numbers = column.cast(pl.Int64).fill_null(0).to_numpy()
+    return numbers if order is None else numbers[order]
 
 
-def _columns(rows: pl.DataFrame, hour: Ints) -> dict[str, Ints]:
-    revenue = _integers(rows["revenue_cents"])
-    lines, quantity, saved = _product_sums(rows["products"])
-    told = rows["discount_cents"].cast(pl.Int64)
-    discount = np.where(told.is_not_null().to_numpy(), _integers(told), saved)
-    return {
-        "revenue_cents": revenue,
-        "discount_cents": discount,
-        "gross_cents": revenue + discount,
-        "quantity": quantity,
-        "lines": lines,
-        "weekend": (hour >= WEEKEND).astype(np.int64),
-        "discounted": (discount > 0).astype(np.int64),
-    }
+def _in_order(column: pl.Series, order: Ints | None) -> pl.Series:
+    return column if order is None or column.dtype == pl.Null else column[order]
 
 
-def _integers(column: pl.Series) -> Ints:
-    return column.cast(pl.Int64).fill_null(0).to_numpy()
-
-
-def _lines(products: pl.Series) -> tuple[Ints, pl.DataFrame]:
-    """The row of each product line, and the lines."""
-    if products.null_count() == len(products):
-        return np.empty(0, dtype=np.int64), pl.DataFrame(schema={"category": pl.String})
-    lengths = products.list.len().fill_null(0).to_numpy().astype(np.int64)
-    lines = products.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
-    return np.repeat(np.arange(len(products)), lengths), lines
-
-
-def _product_sums(products: pl.Series) -> tuple[Ints, Ints, Ints]:
-    row, lines = _lines(products)
-    count = np.zeros(len(products), dtype=np.int64)
-    quantity, saved = count.copy(), count.copy()
-    np.add.at(count, row, 1)
-    if len(row):
-        bought = lines["quantity"] if "quantity" in lines.columns else pl.repeat(1, len(row), eager=True)
-        np.add.at(quantity, row, bought.cast(pl.Int64).fill_null(1).to_numpy())
-        if "discount_cents" in lines.columns:
-            np.add.at(saved, row, _integers(lines["discount_cents"]))
-    return count, quantity, saved
-
-
-def _categories(products: pl.Series, names: pl.Series) -> Ragged:
-    row, lines = _lines(products)
-    pairs = pl.DataFrame({"row": row, "name": lines["category"].cast(pl.String)}).drop_nulls().unique()
-    places = pl.DataFrame({"name": names, "key": np.arange(len(names))}, schema={"name": pl.String, "key": pl.Int64})
+def _categories(bought: pl.Series, names: pl.Series) -> Ragged:
+    if not len(names):
+        return _ragged(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), len(bought))
+    pairs = pl.DataFrame({"row": np.arange(len(bought)), "name": bought})
+    pairs = pairs.explode("name", empty_as_null=False, keep_nulls=False)
+    places = pl.DataFrame({"name": names, "key": np.arange(len(names))})
     found = pairs.join(places, on="name", how="inner").sort("row", "key")
-    return _ragged(found["row"].to_numpy(), found["key"].to_numpy(), np.ones(found.height), len(products))
+    return _ragged(found["row"].to_numpy(), found["key"].to_numpy(), np.ones(found.height), len(bought))
 
 
 def _traits(traits: pl.Series, zones: pl.Series, time: Ints, plan: Plan) -> Ragged:

@@ -107,17 +107,17 @@ class Sweep:
                     out[:, cell] = at_head - upto[tail]
         return out
 
-    def _values(self, key: int) -> Ints:
+    def _values(self, key: int) -> Ints | NDArray[np.bool_]:
         wanted = self.plan.sums[key]
         matched = self.plan.matches(wanted.events)[self.facts.code]
         if wanted.column is None:
-            return matched.astype(np.int64)
+            return matched
         column = self.facts.columns[wanted.column]
         return np.where(matched, squared(column) if wanted.square else column, 0)
 
     def _matching(self, matched: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Rows that match, and for each row how many matched before it (one entry more than rows)."""
-        return np.flatnonzero(matched), _upto(matched.astype(np.int64))
+        return np.flatnonzero(matched), _upto(matched)
 
     def _tracked(self) -> tuple[Ints, Ints]:
         shape = (len(self.cuts.as_of), len(self.plan.tracked))
@@ -151,7 +151,7 @@ class Sweep:
             bins = bins_of(self.facts.columns[wanted.column][rows])
             low, high = upto[self.tails[self.plan.window_index[window]]], upto[self.head]
             for bin_ in np.unique(bins).tolist():
-                counted = _upto((bins == bin_).astype(np.int64))
+                counted = _upto(bins == bin_)
                 out[:, cell, bin_] = counted[high] - counted[low]
         return out
 
@@ -163,7 +163,7 @@ class Sweep:
             day, customer = self.facts.time[rows] // DAY, self.facts.customer[rows]
             new = np.ones(len(rows), dtype=np.bool_)
             new[1:] = (day[1:] != day[:-1]) | (customer[1:] != customer[:-1])
-            begun = _upto(new.astype(np.int64))
+            begun = _upto(new)
             gap = np.diff(day[new], prepend=0)
             gaps, squares = _upto(gap), _upto(gap * gap)
             one, end = begun[low], begun[high]
@@ -185,7 +185,7 @@ class Sweep:
         hour = self.facts.hour[rows] % cells
         out = np.zeros((len(low), cells), dtype=np.int64)
         for cell in np.unique(hour).tolist():
-            counted = _upto((hour == cell).astype(np.int64))
+            counted = _upto(hour == cell)
             out[:, cell] = counted[high] - counted[low]
         return out
 
@@ -267,7 +267,7 @@ def squared(column: Ints) -> Ints:
     return small * small
 
 
-def _upto(values: Ints) -> Ints:
+def _upto(values: Ints | NDArray[np.bool_]) -> Ints:
     out = np.zeros(len(values) + 1, dtype=np.int64)
     np.cumsum(values, out=out[1:])
     return out

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xxhash import xxh3_64_hexdigest
 
 from service.clock import SystemClock
 from service.settings import Settings
@@ -17,6 +19,7 @@ from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
     from features.declare import Feature
+    from features.event_log import EventLog
     from service.wiring import Parts
 
 _PATIENCE_S = 30.0
@@ -110,31 +113,53 @@ def requeue_command(settings: Settings) -> None:
             print(f"{aside:,} were set aside again" if aside else "all went well")
 
 
-def features_command(settings: Settings, as_of: datetime, backfill: int) -> None:
-    """Feature tables as of a time (and of the days before), and the online store."""
-    from features.build import build_snapshot
+DAYS_AT_ONCE = 10
+"""A backfill makes so many days together from one reading of the events."""
+
+
+def features_command(settings: Settings, as_of: datetime, backfill: int, engine: str, address: str | None) -> None:
+    """Feature tables as of a time (and of the days before), and the online store: both from what is new."""
+    from features.online_load import OnlineLoad
+    from features.ray_engine import NoRay
 
     with _parts(settings) as parts:
         _settle(parts)
-        out, log, bar = settings.home.absolute() / "features", parts.event_log, Progress()
-        for day in range(backfill, -1, -1):
-            cut = as_of - timedelta(days=day)
-            name = f"features as of {cut:%Y-%m-%d %H:%M}"
-            folder = build_snapshot(
-                log,
-                cut,
-                out,
-                progress=lambda done, all_, name=name: bar.show(name, done / all_),  # type: ignore[misc]
-            )
-            bar.end()
-            print(f"built {folder}")
-        written = 0
-        for bucket in range(log.buckets):
-            written += parts.online.load(log.scan(buckets=[bucket]).collect())
-            bar.show("online store", (bucket + 1) / log.buckets)
+        days = [as_of - timedelta(days=day) for day in range(backfill + 1)]
+        try:
+            _build_tables(settings, parts.event_log, days, engine, address)
+        except NoRay as absent:
+            raise ValueError(str(absent)) from absent
+        bar, note = Progress(), settings.home.absolute() / "online-loaded.json"
+        load = OnlineLoad(parts.event_log, parts.online, note, xxh3_64_hexdigest(settings.online_url.encode()))
+        written = load.run(as_of, lambda done, all_: bar.show("online store", done / all_))
         bar.end()
         print(f"loaded {written:,} customers into the online store")
         _apply_feast(settings)
+
+
+def _build_tables(settings: Settings, log: EventLog, days: list[datetime], engine: str, address: str | None) -> None:
+    from features.build import snapshot_folder
+    from features.engines import one_by_one
+    from features.ray_engine import ray_engine
+    from features.snapshots import build_snapshots
+
+    out, bar = settings.home.absolute() / "features", Progress()
+    with ray_engine(address) if engine == "ray" else nullcontext(one_by_one) as run:
+        for start in range(0, len(days), DAYS_AT_ONCE):
+            some = days[start : start + DAYS_AT_ONCE]
+            name = f"features as of {some[-1]:%Y-%m-%d %H:%M}" + (f" to {some[0]:%Y-%m-%d}" if len(some) > 1 else "")
+            done = build_snapshots(
+                log,
+                some,
+                out,
+                engine=run,
+                progress=lambda now, all_, name=name: bar.show(name, now / all_),  # type: ignore[misc]
+            )
+            bar.end()
+            read, files = sum(one.read for one in done), sum(one.files for one in done)
+            for cut in some:
+                print(f"built {snapshot_folder(out, cut)}")
+            print(f"read the events of {read:,} of {files:,} files; the others had been read before")
 
 
 def explain_feature(settings: Settings, name: str) -> None:

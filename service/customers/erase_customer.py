@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Eraser = Callable[[Connection, Sequence[str]], int]
 """Removes what a slice holds of customers, given all their ids, in the caller's transaction; answers how many rows."""
 _WAIT_S = 20.0
-_FOLDERS = ("tables", "features")
+_FOLDERS = ("tables", "features", "features.draft")
 
 
 class CustomerEraser:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.build import affinity, build_snapshot, compute, historical
+from features.build import affinity, compute, historical
 from features.catalogue import FEATURE_NAMES
 from features.declare import hop_of
 from features.event_log import EventLog
+from features.snapshots import build_snapshot
 from tests.fakes.event_streams import START, apart, frame, streams
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,9 +14,10 @@ from feast.data_format import ParquetFormat
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Int64, String
 
-from features.build import build_snapshot, compute
+from features.build import compute
 from features.catalogue import FEATURE_NAMES
 from features.event_log import EventLog
+from features.snapshots import build_snapshot
 from features.store.registry import apply, feature_store
 from features.tables import UTC_TIME
 from tests.fakes.event_streams import frame

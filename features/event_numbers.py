@@ -1,0 +1,122 @@
+"""The event log as NUMBERS: each of its files is read once, and what it says in numbers is kept beside it.
+
+A daily run reads the events of the files that are new or were written anew, and of all others these numbers, which
+hold no text but ids. The log drops them with their file (`EventLog`), and a stamp tells those of another content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+from xxhash import xxh3_64_intdigest
+
+from features.event_log import EventLog, numbers_path
+from features.files import write_parquet
+from features.numbers import NEEDED, NUMBERS, joined, numbers_of
+from features.plan import Plan
+
+_T = TypeVar("_T")
+LAYOUT = 1
+"""Raised when the meaning of NUMBERS changes."""
+AT_ONCE = 200_000
+"""How many events are worked on at a time: so many fit a processor's cache."""
+_SAMPLED = 50
+"""So many customers of a range are looked at to find its end."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class EventFile:
+    """A file of the log: its stamp (name, size, time of writing) and the first time (microseconds) as of which
+    one of its events counts: once it has happened and is received. None if it has no event."""
+
+    path: Path
+    stamp: str
+    first: int | None
+
+
+class EventNumbers:
+    """The numbers of an event log's files. `read_events` is told of each file whose events are read."""
+
+    def __init__(self, log: EventLog, plan: Plan, read_events: Callable[[Path], None] | None = None) -> None:
+        self._log, self._plan, self._told = log, plan, read_events
+        self._layout = f"{LAYOUT}-{xxh3_64_intdigest(repr(plan.vocabulary.verbs).encode()):016x}"
+
+    def files(self, bucket: int) -> list[EventFile]:
+        """The files of a bucket, each with its numbers beside it."""
+        return [self._kept(path) for path in self._log.files(bucket)]
+
+    def kept(self, file: EventFile) -> pl.DataFrame:
+        """The numbers of a file."""
+        return pl.read_parquet(numbers_path(file.path), hive_partitioning=False)
+
+    def read(self, path: Path) -> pl.DataFrame:
+        """The numbers of a file from beside it, or made and not kept."""
+        stamp = self._stamp(path)
+        beside = numbers_path(path)
+        if beside.exists() and self._valid(pl.read_parquet_metadata(beside), stamp):
+            return pl.read_parquet(beside, hive_partitioning=False)
+        return self._made(path)
+
+    def _kept(self, path: Path) -> EventFile:
+        stamp, beside = self._stamp(path), numbers_path(path)
+        if beside.exists():
+            told = pl.read_parquet_metadata(beside)
+            if self._valid(told, stamp):
+                return EventFile(path, stamp, _whole(told["first"]))
+        numbers = self._made(path)
+        first = numbers.select(pl.max_horizontal(pl.col("time") + 1, "known").min()).item()
+        about = {"stamp": stamp, "layout": self._layout, "first": "" if first is None else str(first)}
+        write_parquet(numbers.cast(NUMBERS), beside, about)
+        return EventFile(path, stamp, first)
+
+    def _made(self, path: Path) -> pl.DataFrame:
+        if self._told:
+            self._told(path)
+        return numbers_of(pl.read_parquet(path, columns=list(NEEDED), hive_partitioning=False), self._plan)
+
+    def _stamp(self, path: Path) -> str:
+        told = path.stat()
+        return f"{path.relative_to(self._log.root)} {told.st_size} {told.st_mtime_ns}"
+
+    def _valid(self, about: dict[str, str], stamp: str) -> bool:
+        return about.get("stamp") == stamp and about.get("layout") == self._layout
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def settled(read: Callable[[], _T]) -> _T:
+    """The result of a reading that a running service may disturb by joining small files: it is begun again."""
+    for _ in range(_TRIES - 1):
+        try:
+            return read()
+        except FileNotFoundError:
+            continue
+    return read()
+
+
+def bounds_of(parts: Sequence[pl.DataFrame], rows: int = AT_ONCE) -> pl.Series:
+    """Customers (sorted ids) that part the rows into ranges of about so many rows."""
+    step = max(rows // _SAMPLED, 1)
+    ids = [pl.Series([], dtype=pl.String), *(part["customer_id"].gather_every(step) for part in parts)]
+    return pl.concat(ids).sort().gather_every(_SAMPLED, _SAMPLED).unique().sort()
+
+
+def in_order(parts: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """The same rows sorted by customer in each part, small parts joined into one."""
+    small = [part for part in parts if part.height < AT_ONCE // 4]
+    few = [*(part for part in parts if part.height >= AT_ONCE // 4), *([joined(small)] if small else [])]
+    return [p if p["customer_id"].is_sorted() else p.sort("customer_id", maintain_order=True) for p in few]
+
+
+def by_customers(parts: Sequence[pl.DataFrame], bounds: pl.Series) -> Iterator[pl.DataFrame]:
+    """The rows of each range of customers, one range more than bounds, from parts that are `in_order`."""
+    edges = [[0, *part["customer_id"].search_sorted(bounds).to_list(), part.height] for part in parts]
+    for place in range(len(bounds) + 1):
+        yield joined([part[edge[place] : edge[place + 1]] for part, edge in zip(parts, edges, strict=True)])

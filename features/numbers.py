@@ -1,0 +1,161 @@
+"""Events as numbers, row by row: no row depends on another, so what was read once need not be read again.
+
+What hangs on a customer's other events (repeats, the last known time zone) is made of these rows in facts.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.plan import Plan
+from features.tables import UTC_TIME
+
+Ints = NDArray[np.int64]
+NEEDED = (
+    "message_id",
+    "type",
+    "event",
+    "customer_id",
+    "timestamp",
+    "received_at",
+    "channel",
+    "revenue_cents",
+    "discount_cents",
+    "products",
+    "timezone",
+    "machine",
+    "traits",
+)
+NUMBERS = pl.Schema(
+    {
+        "message_id": pl.String(),
+        "customer_id": pl.String(),
+        "time": pl.Int64(),  # microseconds
+        "known": pl.Int64(),  # when it was received
+        "code": pl.Int32(),  # see Vocabulary.code
+        "zone": pl.String(),  # as the event says it
+        "revenue_cents": pl.Int64(),
+        "discount_cents": pl.Int64(),
+        "quantity": pl.Int64(),
+        "lines": pl.Int64(),
+        "categories": pl.List(pl.String()),  # distinct
+        "traits": pl.String(),  # JSON
+    }
+)
+_SAID: dict[str, pl.DataType] = {
+    "type": pl.String(),
+    "event": pl.String(),
+    "channel": pl.String(),
+    "machine": pl.Boolean(),
+}
+_MAY_LACK = frozenset({"zone", "revenue_cents", "discount_cents", "quantity", "lines", "categories", "traits"})
+_FEW = 4096
+"""So many combinations are looked up without asking which of them there are."""
+
+
+def numbers_of(events: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """EVENTS-shaped rows as NUMBERS, in their order; columns that features do not need may lack.
+
+    A column without a single value has the type Null, which takes no memory. Raises ValueError naming a column
+    that cannot lack.
+    """
+    rows = _complete(events)
+    quantity, lines, saved = _product_sums(rows["products"])
+    told = rows["discount_cents"].cast(pl.Int64)
+    columns = {
+        "message_id": rows["message_id"],
+        "customer_id": rows["customer_id"].cast(pl.String),
+        "time": _micro(rows["timestamp"]),
+        "known": _micro(rows["received_at"].fill_null(rows["timestamp"])),
+        "code": pl.Series(codes_of(rows, plan), dtype=pl.Int32),
+        "zone": rows["timezone"].cast(pl.String),
+        "revenue_cents": rows["revenue_cents"].cast(pl.Int64),
+        "discount_cents": told if saved is None else told.fill_null(saved),
+        "quantity": quantity,
+        "lines": lines,
+        "categories": _categories(rows["products"]),
+        "traits": rows["traits"].cast(pl.String),
+    }
+    return pl.DataFrame({n: _light(column) if n in _MAY_LACK else column for n, column in columns.items()})
+
+
+def joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """NUMBERS of several files in one frame."""
+    if not parts:
+        return pl.DataFrame(schema=NUMBERS)
+    return pl.concat(parts, how="vertical_relaxed", rechunk=True)
+
+
+def codes_of(rows: pl.DataFrame, plan: Plan) -> Ints:
+    """Vocabulary.code of each event, made once for each combination of type, event, channel and machine."""
+    said = [_distinct(rows[name], kind) for name, kind in _SAID.items()]
+    place = np.zeros(1, dtype=np.int64)
+    for number, values in said:
+        place = place * len(values) + number
+    sizes = [len(values) for _, values in said]
+    if int(np.prod(sizes)) <= _FEW:
+        found, row = np.arange(int(np.prod(sizes))), place
+    else:
+        found, row = np.unique(place, return_inverse=True)
+    combinations = zip(*np.unravel_index(found, sizes), strict=True)
+    codes = [plan.vocabulary.code(*(v[i] for i, (_, v) in zip(one, said, strict=True))) for one in combinations]
+    return np.broadcast_to(np.array(codes, dtype=np.int64)[row], rows.height)
+
+
+def _distinct(column: pl.Series, kind: pl.DataType) -> tuple[Ints, list[Any]]:
+    """(which of the values each row has, the values); one number for all rows where all are alike."""
+    column = column.cast(kind)
+    if column.null_count() == len(column):
+        return np.zeros(1, dtype=np.int64), [None]
+    if column.null_count() == 0 and (column == column[0]).all():
+        return np.zeros(1, dtype=np.int64), [column[0]]
+    if kind == pl.Boolean():
+        return column.cast(pl.Int64).fill_null(2).to_numpy(), [False, True, None]
+    values = column.unique().drop_nulls()
+    ranks = column.cast(pl.Enum(values)).to_physical()
+    return ranks.cast(pl.Int64).fill_null(len(values)).to_numpy(), [*values, None]
+
+
+def _product_sums(products: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series | None]:
+    """Pieces, lines and discount of each row; nulls where no row has products."""
+    if products.null_count() == len(products):
+        nothing = pl.Series([None] * 0, dtype=pl.Null).extend_constant(None, len(products))
+        return nothing, nothing, None
+    lengths = products.list.len().fill_null(0).to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(products)), lengths)
+    lines = products.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
+    quantity, saved = np.zeros(len(products), dtype=np.int64), np.zeros(len(products), dtype=np.int64)
+    if "quantity" in lines.columns:
+        np.add.at(quantity, row, lines["quantity"].cast(pl.Int64).fill_null(1).to_numpy())
+    else:
+        quantity = lengths
+    if "discount_cents" in lines.columns:
+        np.add.at(saved, row, lines["discount_cents"].cast(pl.Int64).fill_null(0).to_numpy())
+    return pl.Series(quantity), pl.Series(lengths), pl.Series(saved)
+
+
+def _categories(products: pl.Series) -> pl.Series:
+    if products.null_count() == len(products):
+        return products
+    return products.list.eval(pl.element().struct.field("category").cast(pl.String)).list.drop_nulls().list.unique()
+
+
+def _micro(times: pl.Series) -> pl.Series:
+    return times.cast(UTC_TIME).cast(pl.Int64)
+
+
+def _light(column: pl.Series) -> pl.Series:
+    return column.cast(pl.Null) if column.null_count() == len(column) else column
+
+
+def _complete(events: pl.DataFrame) -> pl.DataFrame:
+    missing = [n for n in ("message_id", "type", "event", "customer_id", "timestamp") if n not in events.columns]
+    if missing:
+        raise ValueError(f"events lack the column {', '.join(missing)}")
+    added = [pl.lit(None).alias(n) for n in NEEDED if n not in events.columns]
+    return events.with_columns(added).select(NEEDED) if added else events.select(NEEDED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class CustomerRow:
     affinity: Mapping[str, tuple[float, float, float]]
     order_hours: NDArray[np.int64]
     response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
-    products: ProductOrders = field(default=NO_PRODUCTS)
+    products: ProductOrders = NO_PRODUCTS
 
 
 class StoredRow(CustomerRow):

@@ -8,9 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
+from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
+from service.decisions.assortment import Remembered
 from service.decisions.case import Case, Customer, Entry, Shared, Usage
 from service.decisions.choose import Candidate
 from service.decisions.draft import Draft
@@ -159,7 +162,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
         "checked": case.checked,
-        "features": row_to_json(draft.row),
+        "features": row_to_json(draft.row, case.offers),
         "channels": case.channels,
         "offers": [[offer.offer_id, offer.version] for offer in case.offers],
         "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
@@ -178,10 +181,18 @@ def _record(draft: Draft) -> dict[str, Any]:
     }
 
 
-def row_to_json(row: CustomerRow | None) -> dict[str, Any] | None:
-    """A feature row; unknown values become null."""
+def _keys_of(offers: tuple[Offer, ...]) -> npt.NDArray[np.int64]:
+    return np.unique([product_key(name) for offer in offers for name in offer.info.product_ids]).astype(np.int64)
+
+
+_PRODUCTS = Remembered(_keys_of)
+
+
+def row_to_json(row: CustomerRow | None, offers: tuple[Offer, ...]) -> dict[str, Any] | None:
+    """A feature row; unknown values become null. Of products only those of the offers: no other is looked at."""
     if row is None:
         return None
+    bought = row.products.of(_PRODUCTS(offers))
     return {
         "customer_id": row.customer_id,
         "as_of": row.as_of,
@@ -191,6 +202,7 @@ def row_to_json(row: CustomerRow | None) -> dict[str, Any] | None:
         "response_hours": {
             channel: [_sparse(sends), _sparse(answers)] for channel, (sends, answers) in row.response_hours.items()
         },
+        "products": [bought.key.tolist(), bought.orders.tolist()],
     }
 
 
@@ -207,6 +219,7 @@ def row_from_json(value: Mapping[str, Any] | None) -> CustomerRow | None:
         response_hours={
             channel: (_dense(sends), _dense(answers)) for channel, (sends, answers) in value["response_hours"].items()
         },
+        products=ProductOrders(*(np.array(part, np.int64) for part in value.get("products", ([], [])))),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -25,7 +25,8 @@ class Learnt:
     """What training found. `judged` folds were predicted by `recipes` chosen on folds matured before them.
 
     `predictions` are those of the judged folds' rows, whose places are `rows`. `recipe` and `members` come from all
-    folds and all rows.
+    folds and all rows. `dated` features tell the date rather than the customer; `tuned` are LightGBM's parameters
+    where they are not the usual ones.
     """
 
     features: tuple[str, ...]
@@ -34,6 +35,8 @@ class Learnt:
     recipes: tuple[Recipe, ...]
     recipe: Recipe
     members: Members
+    dated: tuple[str, ...] = ()
+    tuned: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def rows(self) -> Ints:
@@ -56,7 +59,9 @@ def twin_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> P
     """The model as it was judged, before the newest fold: what later candidates are compared with fairly."""
     newest = learnt.judged[-1]
     cuts = tuple(cut for cut in data.cuts if cut + declaration.horizon <= newest.test)
-    return _model(declaration, learnt.features, newest.members, learnt.recipes[-1], cuts, data.period.end, ())
+    recipe = learnt.recipes[-1]
+    members = newest.members[recipe.variant]
+    return _model(declaration, learnt.features, members, recipe, cuts, data.period.end, ())
 
 
 def _model(

@@ -18,6 +18,7 @@ from features.declare import Feature
 from features.event_log import EventLog
 from models.declaration import Declaration
 from training.labels import goal_events, label
+from training.purchases import are_purchases, purchases_at
 from training.splits import grid, matured
 
 Progress = Callable[[str, float], None]
@@ -32,6 +33,7 @@ GROWING = frozenset({"count", "sum", "days_since_first", "distinct", "active_day
 CUTS = 26  # a year of cuts; older ones are left out
 ROWS = 120_000  # more are sampled: memory stays flat in customers and cuts
 CUSTOMERS = 40_000
+BUYERS = 8_000  # of whom BG/NBD is fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class TrainingSet:
     """`features` are those to learn from. `frame`: customer_id, as_of, member, label, goal_at and every
     feature (a champion may use others), sorted by cut and customer.
 
-    Rows that are no `member` of the population are only learnt from, never judged on.
+    Rows that are no `member` of the population are only learnt from, never judged on. Where the goal is an order,
+    `frame` has training.purchases.COLUMNS too, and `purchases` (as_of and these) holds them of a sample of everybody.
     """
 
     frame: pl.DataFrame
@@ -61,6 +64,7 @@ class TrainingSet:
     period: Period
     customers: int
     excluded: int
+    purchases: pl.DataFrame | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.float64]:
@@ -149,19 +153,22 @@ def training_set(
 ) -> TrainingSet:
     """Members of the declared population (and others that it learns from) at each of `cuts`, with features as of it
     and labels after it."""
-    parts, seen, left_out = [], 0, 0
+    parts, bought, seen, left_out = [], list[pl.DataFrame](), 0, 0
     for bucket in range(log.buckets):
         events = log.scan(buckets=[bucket], before=covered.end).collect()
         events = events.filter(pl.col("received_at") <= covered.as_of)
         members, dropped = _customers(events, excluded, CUSTOMERS // log.buckets)
         part = _bucket(events, members, declaration, cuts)
         parts.append(_sample(part, ROWS // log.buckets))
+        if are_purchases(declaration):
+            bought.append(_bought(events, members, declaration, cuts, BUYERS // log.buckets))
         seen, left_out = seen + members.height, left_out + dropped
         if progress:
             progress(f"{declaration.name}: features as of {len(cuts)} dates", (bucket + 1) / log.buckets)
     frame = pl.concat(parts).sort("as_of", "customer_id")
     features = covered_features(declaration.inputs, min(cuts) - covered.first)
-    return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out)
+    purchases = pl.concat(bought) if bought else None
+    return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out, purchases)
 
 
 def fingerprint(frame: pl.DataFrame) -> str:
@@ -209,14 +216,30 @@ def _customers(events: pl.DataFrame, excluded: frozenset[str], limit: int) -> tu
 def _bucket(
     events: pl.DataFrame, members: pl.DataFrame, declaration: Declaration, cuts: Sequence[datetime]
 ) -> pl.DataFrame:
-    dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": pl.Datetime("us", "UTC")})
-    rows = members.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of")).select("customer_id", "as_of")
+    rows = _crossed(members, cuts)
     known = compute(events.join(members.select("customer_id"), on="customer_id", how="semi"), rows)
     member = pl.Series("member", declaration.applies(known), dtype=pl.Boolean)
     inside = known.with_columns(member).filter(member | pl.Series(declaration.teaches(known), dtype=pl.Boolean))
     happened = goal_events(events, declaration.goal, declaration.attribution_days)
     marked = label(inside.select("customer_id", "as_of", "member"), happened, declaration.goal, declaration.horizon)
-    return pl.concat([marked, inside.select(FEATURE_NAMES)], how="horizontal")
+    bought = [purchases_at(happened, marked)] if are_purchases(declaration) else []
+    return pl.concat([marked, *bought, inside.select(FEATURE_NAMES)], how="horizontal")
+
+
+def _crossed(members: pl.DataFrame, cuts: Sequence[datetime]) -> pl.DataFrame:
+    """Customers (customer_id, first) at each of `cuts` after their first event."""
+    dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": pl.Datetime("us", "UTC")})
+    return members.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of")).select("customer_id", "as_of")
+
+
+def _bought(
+    events: pl.DataFrame, members: pl.DataFrame, declaration: Declaration, cuts: Sequence[datetime], limit: int
+) -> pl.DataFrame:
+    """as_of and COLUMNS of a sample of all customers who have ordered before."""
+    few = members if members.height <= limit else members.sample(limit, seed=7)
+    rows = _crossed(few, cuts)
+    happened = goal_events(events.join(few.select("customer_id"), on="customer_id", how="semi"), declaration.goal)
+    return pl.concat([rows.select("as_of"), purchases_at(happened, rows)], how="horizontal").drop_nulls()
 
 
 def _sample(part: pl.DataFrame, limit: int) -> pl.DataFrame:

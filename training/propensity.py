@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ from training import datasets, splits, tracking
 from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
 from training.gate import Verdict, judge
-from training.members import FEW_ROWS, FoldScores, Recipe, choose, fit_members, recency, score_fold, tree_parameters
+from training.learn import FOLDS, POSITIVES, TooLittle, learn
+from training.members import FoldScores, Recipe, tree_parameters
 from training.metrics import Estimate, estimates, figures, log_losses
 from training.plots import propensity_plots
 from training.train import Job, TrainResult
@@ -32,16 +33,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Curves = dict[str, tuple[Floats, Floats]]
 
-POSITIVES = 100
-FOLDS = 2
-FITTED_FOLDS, FITTED_FOLDS_FEW_ROWS = 8, 12
-JUDGED_ROWS = 1000
 GOLDEN_ROWS = 50
 PLOTTED_ROWS = 1500
-
-
-class TooLittle(Exception):
-    """There is not enough to learn from; the text says what is needed and how far it is."""
 
 
 def train_propensity(declaration: Declaration, job: Job) -> TrainResult:
@@ -50,7 +43,7 @@ def train_propensity(declaration: Declaration, job: Job) -> TrainResult:
     with threadpool_limits(1, user_api="blas"):
         try:
             data = gather(declaration, job)
-            learnt = learn(declaration, data, job)
+            learnt = learn(declaration, data, job.progress, job.tuning)
         except TooLittle as shortage:
             return TrainResult(declaration.name, None, False, str(shortage))
         return conclude(declaration, data, learnt, job)
@@ -89,77 +82,6 @@ def _check_labels(declaration: Declaration, data: datasets.TrainingSet) -> None:
     others = int((labels == 0).sum())
     if others < POSITIVES:
         raise TooLittle(f"one outcome only: {others} of {POSITIVES} rows that are not {noun}, among {len(labels)}")
-
-
-def learn(declaration: Declaration, data: datasets.TrainingSet, job: Job) -> Learnt:
-    """Fits the parts on each fold, chooses recipes on earlier folds only, and fits the parts on everything."""
-    features = varying(data.frame, data.features)
-    if declaration.baseline not in features:
-        raise TooLittle(f"{declaration.baseline}, the plain baseline, is the same for everybody so far")
-    rows = np.column_stack([data.frame[name].fill_null(np.nan).to_numpy() for name in features])
-    labels, times, baseline = data.labels, data.times, features.index(declaration.baseline)
-    usable = _usable(data, splits.folds(data.cuts, declaration.horizon))
-    chosen = splits.spread(usable, FITTED_FOLDS if data.frame.height >= FEW_ROWS else FITTED_FOLDS_FEW_ROWS)
-    if len(chosen) < FOLDS:
-        raise TooLittle(f"both outcomes occur in {len(chosen)} of {FOLDS} time folds; later data will tell")
-    fitted = []
-    for done, fold in enumerate(chosen):
-        job.progress(f"{declaration.name}: folds", done / (len(chosen) + 1))
-        train = splits.mask(times, fold.train)
-        places = np.flatnonzero(splits.mask(times, [fold.test]) & data.members)
-        members = fit_members(rows[train], labels[train], _weights(times[train], fold.train), baseline)
-        fitted.append(score_fold(members, fold.test, places, rows[places], labels[places], baseline))
-    customers = data.frame["customer_id"].rank("dense").cast(pl.Int64).to_numpy()
-    judged, recipes = judged_folds(fitted, declaration.horizon, customers)
-    members = fit_members(rows, labels, _weights(times, data.cuts), baseline)
-    job.progress(f"{declaration.name}: folds", 1.0)
-    return Learnt(features, tuple(fitted), judged, recipes, choose(fitted, customers, declaration.horizon), members)
-
-
-def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
-    """The features that tell customers apart: more than one known value, or known for some only."""
-    kinds = frame.select(pl.col(features).fill_nan(None).n_unique()).row(0)
-    return tuple(name for name, kind in zip(features, kinds, strict=True) if kind > 1)
-
-
-def _usable(data: datasets.TrainingSet, possible: Sequence[splits.Fold]) -> list[splits.Fold]:
-    """Folds with both outcomes in training and, among members, in test."""
-    labels, times, members = data.labels, data.times, data.members
-
-    def both(inside: npt.NDArray[np.bool_]) -> bool:
-        return len(np.unique(labels[inside])) == 2
-
-    return [
-        fold
-        for fold in possible
-        if both(splits.mask(times, fold.train)) and both(splits.mask(times, [fold.test]) & members)
-    ]
-
-
-def _weights(times: npt.NDArray[np.datetime64], cuts: Sequence[datetime]) -> Floats:
-    weights = np.ones(len(times))
-    for cut in cuts:
-        weights[splits.mask(times, [cut])] = recency(cut, max(cuts))
-    return weights
-
-
-def judged_folds(
-    fitted: Sequence[FoldScores], horizon: timedelta, customers: npt.NDArray[np.int64]
-) -> tuple[tuple[FoldScores, ...], tuple[Recipe, ...]]:
-    """The newest folds, enough of them to judge by, each with a recipe from folds matured before its cut.
-
-    Older folds are added until there are JUDGED_ROWS rows and POSITIVES positives, while they have folds before them.
-    """
-    taken: list[FoldScores] = []
-    for fold in reversed(fitted):
-        has_prior = any(other.test + horizon <= fold.test for other in fitted)
-        rows, positives = sum(len(f.labels) for f in taken), sum(f.labels.sum() for f in taken)
-        if taken and ((rows >= JUDGED_ROWS and positives >= POSITIVES) or not has_prior):
-            break
-        taken.insert(0, fold)
-    known = [[other for other in fitted if other.test + horizon <= fold.test] for fold in taken]
-    recipes = [choose(before, customers, horizon) for before in known]
-    return tuple(taken), tuple(recipes)
 
 
 def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learnt, job: Job) -> TrainResult:
@@ -205,10 +127,13 @@ def _curves(name: str, learnt: Learnt, test: pl.DataFrame) -> Curves:
     parts = list(zip(learnt.judged, learnt.recipes, strict=True))
     found = {
         name: learnt.predictions,
-        "lightgbm": np.concatenate([sigmoid(fold.trees[recipe.stage]) for fold, recipe in parts]),
-        "logistic": np.concatenate([sigmoid(fold.linear[recipe.ridge]) for fold, recipe in parts]),
+        "lightgbm": np.concatenate([sigmoid(fold.trees[0, recipe.trees_alone]) for fold, recipe in parts]),
+        "logistic": np.concatenate([sigmoid(fold.linear[0, recipe.linear_alone]) for fold, recipe in parts]),
         "recency": np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]),
     }
+    for rival in learnt.judged[-1].rivals:
+        if all(rival in fold.rivals for fold in learnt.judged):
+            found[rival] = np.concatenate([fold.rivals[rival] for fold in learnt.judged])
     labels = test["label"].cast(pl.Float64).to_numpy()
     return {key: (labels, probability) for key, probability in found.items()}
 
@@ -283,7 +208,7 @@ def _params(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet
         "first_cut": data.cuts[0].isoformat(),
         "last_cut": data.cuts[-1].isoformat(),
         "as_of": data.period.as_of.isoformat(),
-        **{f"trees.{key}": value for key, value in tree_parameters(data.frame.height).items()},
+        **{f"trees.{key}": value for key, value in (tree_parameters(data.frame.height) | dict(learnt.tuned)).items()},
     }
 
 
@@ -307,6 +232,9 @@ def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet)
     if constant:
         notes.append(f"left out, because they are the same for everybody: {', '.join(constant)}")
     short = [name for name in declaration.inputs if name not in data.features]
+    if learnt.dated:
+        use = "are left out" if learnt.recipe.variant else "are used, for later folds were better with them"
+        notes.append(f"these tell the date rather than the customer and {use}: {', '.join(learnt.dated)}")
     if short:
         notes.append(f"left out, until events cover their windows at the first cut: {', '.join(short)}")
     if data.period.late:

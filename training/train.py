@@ -16,6 +16,7 @@ from features.event_log import EventLog
 from features.files import write_whole
 from models.declared import PROPENSITIES
 from training.tracking import Tracking, training_lock
+from training.tune import Tuning
 
 Progress = Callable[[str, float], None]
 
@@ -31,13 +32,17 @@ SHOWN = ("auc", "average_precision", "log_loss", "ece", "top_decile_lift")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a trainer is given. `as_of`: what happened or arrived later is not known. `progress(what, share)`."""
+    """What a trainer is given. `as_of`: what happened or arrived later is not known. `progress(what, share)`.
+
+    `tuning`: how much to try for better parameters of the trees; None: nothing.
+    """
 
     home: Path
     log: EventLog
     tracking: Tracking
     as_of: datetime
     progress: Progress
+    tuning: Tuning | None = None
 
 
 Trainer = Callable[[Job], "TrainResult"]
@@ -64,6 +69,7 @@ def train(
     tracking_uri: str,
     as_of: datetime | None = None,
     progress: Progress | None = None,
+    tuning: Tuning | None = None,
 ) -> list[TrainResult]:
     """Trains each of `names` (see TRAINERS; `all` for every one) on the events in `home` as known at `as_of`.
 
@@ -71,7 +77,7 @@ def train(
     """
     chosen = expand(names)
     now = as_of or datetime.now(UTC)
-    job = Job(home, EventLog(home / "events"), Tracking.at(tracking_uri, home), now, progress or _silent)
+    job = Job(home, EventLog(home / "events"), Tracking.at(tracking_uri, home), now, progress or _silent, tuning)
     results = []
     for name in chosen:
         with training_lock(home, name):

@@ -18,7 +18,8 @@ from models.declaration import Rule
 from models.load import load, verify_golden
 from tests.fakes.shop_history import START, shop_history
 from training.assemble import tiers
-from training.propensity import train_propensity, varying
+from training.learn import varying
+from training.propensity import train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -45,7 +46,7 @@ class TestTrained:
         job, result = trained
         assert (result.version, result.promoted) == ("1", True), result.verdict
         assert result.metrics["auc"] > result.rivals["recency"]["auc"] > 0.5
-        assert set(result.rivals) == {"lightgbm", "logistic", "recency"}
+        assert set(result.rivals) == {"lightgbm", "logistic", "recency", "bg_nbd"}
         assert aliases(job.tracking, "churn") == {"champion": "1"}
 
     def test_the_run_holds_all_that_is_needed_to_judge_it(self, trained: tuple[Job, TrainResult]) -> None:

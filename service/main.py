@@ -71,7 +71,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    together = Together(parts.decider)
+    together = Together(parts.steady)
     for router in _slices(parts, writer, together):
         app.include_router(router)
     app.include_router(_pages(parts))
@@ -103,7 +103,7 @@ def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRo
             parts.unsubscriber,
         ),
         offer_routes.routes(parts.database, parts.clock, parts.guard),
-        decision_routes.routes(parts.decider, parts.decisions, parts.guard, together),
+        decision_routes.routes(parts.steady, parts.decisions, parts.guard, together),
         content_routes.routes(parts.desk, parts.guard),
         journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
         experiment_routes.routes(parts.database, parts.clock, parts.guard, parts.covariate),
@@ -133,7 +133,10 @@ def _health(parts: Parts) -> APIRouter:
 
     @router.get("/health/ready", summary="What is ready, and what is not", responses={503: _NOT_READY})
     async def ready() -> Response:
-        """200 when decisions can be made and kept, 503 otherwise; names every part that is away or late."""
+        """200 when decisions can be made and kept (without the database: on the disk), 503 otherwise.
+
+        Names every part that is away or late.
+        """
         is_ready, report = await in_thread(readiness, parts)
         return Response(orjson.dumps(report), 200 if is_ready else 503, media_type="application/json")
 

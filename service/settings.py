@@ -144,6 +144,7 @@ class Decisions(Section):
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
     cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True
+    time_budget_ms: float = Field(5_000, ge=0)
     seed: str = "opportune"
 
 

@@ -27,6 +27,10 @@ SECONDS = Histogram(
 EVENTS = Counter("opportune_events_total", "Events by what became of them", ["outcome"], registry=registry)
 DECISIONS = Counter("opportune_decisions_total", "Decisions by arm", ["arm"], registry=registry)
 DEGRADED = Counter("opportune_degraded_total", "Decisions that did without a part", ["part"], registry=registry)
+CIRCUIT_OPEN = Gauge("opportune_circuit_open", "1 while a part is not asked", ["part"], registry=registry)
+SPOOLED = Counter("opportune_spooled_decisions_total", "Decisions made without the database", registry=registry)
+SPOOL_WAITING = Gauge("opportune_spool_waiting", "Decisions of this process that wait on the disk", registry=registry)
+SPOOL_IMPORTED = Counter("opportune_spool_imported_total", "Spooled decisions brought in", registry=registry)
 LOOP_FAILURES = Counter(
     "opportune_loop_failures_total", "Failed passes of a background loop", ["loop"], registry=registry
 )

@@ -48,12 +48,15 @@ class ContentLibrary:
         default_locale: str = "en",
         rules: Rules | None = None,
         recheck_s: float = 0.25,
+        may_ask: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_ask`: whether the database is known to answer; while it does not, nothing can be approved or refused."""
         self._database = database
         self._unsubscribe_url = unsubscribe_url
         self._default_locale = default_locale
         self._rules = rules or Rules()
         self._recheck_s = recheck_s
+        self._may_ask = may_ask
         self._shelf = _Shelf()
         self._checked_at = float("-inf")
         self._lock = threading.Lock()
@@ -102,7 +105,7 @@ class ContentLibrary:
         return [variant for variant in variants if variant.offer_hash == hashed]
 
     def _fresh(self) -> _Shelf:
-        if monotonic() - self._checked_at < self._recheck_s:
+        if monotonic() - self._checked_at < self._recheck_s or not self._may_ask():
             return self._shelf
         with self._lock:
             started = monotonic()

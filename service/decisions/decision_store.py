@@ -83,6 +83,14 @@ def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
         connection.execute(decisions.insert(), list(rows))
 
 
+def add_missing_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Writes the records that are not there yet; returns their ids."""
+    there = read_heads(connection, [row["decision_id"] for row in rows])
+    new = [row for row in rows if row["decision_id"] not in there]
+    add_decisions(connection, new)
+    return {row["decision_id"] for row in new}
+
+
 def read_decision(connection: Connection, decision_id: str) -> Any | None:
     """One decision's row, or None."""
     return connection.execute(select(decisions).where(decisions.c.decision_id == decision_id)).one_or_none()

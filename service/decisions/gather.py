@@ -15,8 +15,10 @@ from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
 from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
+from service.decisions.circuit import Circuit
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
+from service.decisions.last_known import LastKnown
 from service.decisions.ledger_store import FOREVER, read_entries, read_shared
 from service.decisions.match_rules import steered
 from service.decisions.moments_store import read_moments
@@ -49,6 +51,8 @@ class Sources:
     models: Models
     rules: RuleBook
     secret: str
+    last: LastKnown = field(default_factory=LastKnown)
+    reading: Circuit = field(default_factory=lambda: Circuit("features"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,13 @@ class Scores:
 
 
 _UNSCORED = Scores()
-_expressions = Remembered(distinct_expressions)
+_UNTOLD = Answer(False, problem="the customer's data cannot be read now")
+expressions_of = Remembered(distinct_expressions)
+"""The eligibility expressions of these offers, each once."""
 
 
 def _uses_scores(offers: tuple[Offer, ...]) -> bool:
-    return any(expression.uses_scores for expression in _expressions(offers).values())
+    return any(expression.uses_scores for expression in expressions_of(offers).values())
 
 
 def gather(
@@ -89,13 +95,13 @@ def gather(
         ledger = LedgerView(
             connection, wanted, catalogue.longest_cap_days, sources.rules, now, catalogue.asks_for_moments
         )
-        rows, unread = _rows(sources.features, requests, people, now)
+        rows, unread = _rows(sources, requests, people, now)
         weighed: dict[int, tuple[Offer, ...]] = {}
         for index, request in enumerate(requests):
             place = "" if first is None else f"requests[{first + index}]."
             row = rows.get((people[request.customer_id].customer_id, request.at or now))
             try:
-                weighed[index] = _offers(catalogue, request, row, now, place)
+                weighed[index] = offers_of(catalogue, request, row, now, place)
             except Invalid as problem:
                 if refused is None:
                     raise
@@ -117,7 +123,9 @@ def gather(
             draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
-            if unread or (row is None and person.known and person.profiling):
+            if unread and row is not None:
+                draft.degrade("features:snapshot")
+            elif unread or (row is None and person.known and person.profiling):
                 draft.degrade("features")
             drafts.append(draft)
     return drafts
@@ -127,7 +135,7 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
     ids = list(dict.fromkeys(request.customer_id for request in requests))
     found = sources.read_customers(connection, ids)
     suppressed = read_suppressed(connection, list({person.customer_id for person in found.values()}))
-    return {
+    people = {
         asked: Customer(
             person.customer_id,
             person.known,
@@ -141,6 +149,8 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
         )
         for asked, person in found.items()
     }
+    sources.last.people.keep(people.items())
+    return people
 
 
 class LedgerView:
@@ -188,30 +198,50 @@ class LedgerView:
 
 
 def _rows(
-    features: Features, requests: Sequence[DecisionIn], people: Mapping[str, Customer], now: datetime
+    sources: Sources, requests: Sequence[DecisionIn], people: Mapping[str, Customer], now: datetime
 ) -> tuple[dict[tuple[str, datetime], CustomerRow], bool]:
-    """Feature rows by (customer, time) of those who may be profiled; and whether reading failed."""
+    """Feature rows by (customer, time) of those who may be profiled; and whether reading failed.
+
+    Then they are the rows that this process read last, of customers that are still known, for the present time only.
+    """
     wanted: dict[datetime, dict[str, None]] = {}
     for request in requests:
         person = people[request.customer_id]
         if person.profiling:
             wanted.setdefault(request.at or now, {})[person.customer_id] = None
     found: dict[tuple[str, datetime], CustomerRow] = {}
+    if not sources.reading.allows():
+        return _snapshots(sources, people, now), True
     try:
         for at, ids in wanted.items():
             names = list(ids)
-            for name, row in zip(names, features.read(names, at), strict=True):
+            for name, row in zip(names, sources.features.read(names, at), strict=True):
                 if row is not None:
                     found[name, at] = row
     except Exception:  # whatever fails in the feature store, the customer still gets a decision
-        log.exception("the online features could not be read; deciding without them")
-        return {}, True
+        log.exception("the online features could not be read; deciding with the last known, or without")
+        sources.reading.failed()
+        return _snapshots(sources, people, now), True
+    sources.reading.succeeded()
+    sources.last.rows.keep((name, row) for (name, at), row in found.items() if at == now)
     return found, False
 
 
-def _offers(
+def _snapshots(
+    sources: Sources, people: Mapping[str, Customer], now: datetime
+) -> dict[tuple[str, datetime], CustomerRow]:
+    found = {}
+    for person in people.values():
+        row = sources.last.rows.find(person.customer_id) if person.known and person.profiling else None
+        if row is not None:
+            found[person.customer_id, now] = row
+    return found
+
+
+def offers_of(
     catalogue: Catalogue, request: DecisionIn, row: CustomerRow | None, now: datetime, place: str
 ) -> tuple[Offer, ...]:
+    """The offers that a request weighs. `Invalid` names one that is unknown, behind `place`."""
     if request.offers is None:
         liked = {name: counts[0] for name, counts in row.affinity.items()} if row is not None else {}
         return catalogue.shortlist(request.at or now, liked, MOST_OFFERS)
@@ -239,7 +269,7 @@ def _draft(
     at = request.at or now
     rules = sources.rules.rules(request.placement)
     used = customer if customer.profiling else replace(customer, traits={}, segments=())
-    answers = ask_rules(_expressions(offers), used, row, told.scores, request.context, at)
+    answers = ask_rules(expressions_of(offers), used, row, told.scores, request.context, at)
     case = Case(
         customer=used,
         placement=request.placement,
@@ -277,12 +307,16 @@ def ask_rules(
     scores: Mapping[str, float],
     context: Mapping[str, Any],
     at: datetime,
+    checked: bool = True,
 ) -> dict[str, Answer]:
-    """What each expression says of this customer."""
+    """What each expression says of this customer; not `checked`: those that ask for the customer cannot be told."""
     if not expressions:
         return {}
     prepared = prepare(customer.traits, _read_by(expressions, row), customer.segments, scores, context, at)
-    return {source: ask(expression, prepared) for source, expression in expressions.items()}
+    return {
+        source: ask(expression, prepared) if checked or "customer" not in expression.program.variables() else _UNTOLD
+        for source, expression in expressions.items()
+    }
 
 
 def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> Mapping[str, float]:

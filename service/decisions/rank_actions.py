@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,21 +10,24 @@ from typing import Any
 import xxhash
 
 from service.clock import Clock
-from service.decisions.case import WORDED, Case, Entry, Shared, Usage, microseconds
+from service.decisions.case import WORDED, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.choose import choose
 from service.decisions.decision_store import add_decisions, read_decisions, read_rates
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
 from service.decisions.gather import LedgerView, Sources, gather
-from service.decisions.ledger_store import lock, reserve
+from service.decisions.gather_away import gather_away
+from service.decisions.ledger_store import lock, release, reserve
 from service.decisions.ports import ChooseContent, Features, Models, ReadCustomers
 from service.decisions.rates import PooledRates
 from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer
+from service.decisions.spool import Spool
 from service.errors import Problem, Unavailable
 from service.offers.catalogue import CatalogueCache
+from service.offers.offer import Offer
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.telemetry import DECISIONS, DEGRADED
@@ -65,6 +68,12 @@ class Line:
 
     def row(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Contended(Unavailable):
+    """Others took every place that was chosen, again and again."""
+
+    type = "urn:opportune:contended"
 
 
 class Decider:
@@ -113,6 +122,8 @@ class Decider:
         for _ in range(ATTEMPTS):
             try:
                 self._attempt(requests, waiting, answers, now)
+            except Unavailable as away:  # alone they would fare no better
+                answers.update(dict.fromkeys(waiting, away))
             except Exception as failure:  # one may be the cause: the others are decided without it
                 if len(waiting) == 1:
                     answers[waiting[0]] = failure
@@ -121,7 +132,7 @@ class Decider:
             waiting = [index for index in waiting if index not in answers]
             if not waiting:
                 break
-        taken = Unavailable("others took every place that was chosen; try again")
+        taken = Contended("others took every place that was chosen; try again")
         return [answers.get(index, taken) for index in range(len(requests))]
 
     def _attempt(
@@ -153,6 +164,10 @@ class Decider:
                 found.update(zip(fresh, self._decide(list(fresh.values()), start, list(fresh)), strict=True))
         return [found[one] for one in ids]
 
+    def decide_some(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
+        """A part of a batch, in one transaction; `first` is the place of its first request."""
+        return self._decide(requests, first)
+
     def _decide(
         self, requests: Sequence[DecisionIn], first: int | None = None, ids: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
@@ -170,7 +185,7 @@ class Decider:
             waiting = [index for index in waiting if index not in answers]
             if not waiting:
                 return [answers[index] for index in range(len(requests))]
-        raise Unavailable("others took every place that was chosen; try again")
+        raise Contended("others took every place that was chosen; try again")
 
     def draft(
         self,
@@ -182,8 +197,13 @@ class Decider:
         refused: dict[int, Problem] | None = None,
     ) -> list[Draft]:
         """Complete decisions, not yet written; without `words`, actions have no content. The rest: see `gather`."""
-        drafts = gather(self.sources, requests, now, first, ids, refused)
-        scorer = Scorer(self.sources.models, self._rates)
+        return self._complete(gather(self.sources, requests, now, first, ids, refused), words)
+
+    def _complete(
+        self, drafts: list[Draft], words: bool = True, rates: Callable[[], PooledRates] | None = None
+    ) -> list[Draft]:
+        """Scores, chooses and words drafts that are gathered."""
+        scorer = Scorer(self.sources.models, rates or self._rates, self.sources.last)
         scorer.score(drafts)
         for draft in drafts:
             chosen = choose(draft.case, draft.eligible, draft.probabilities, draft.goals, draft.uplift)
@@ -191,9 +211,40 @@ class Decider:
             self._act(draft, scorer, words)
         return drafts
 
+    def decide_away(
+        self, requests: Sequence[DecisionIn], spool: Spool, first: int | None = None
+    ) -> list[dict[str, Any] | Exception]:
+        """Decides without the database: see `gather_away`. Records and reservations wait on the disk."""
+        refused: dict[int, Problem] = {}
+        gathered = gather_away(self.sources, requests, self._clock.now(), first, refused)
+        drafts = self._complete(gathered, rates=self._last_rates)
+        lasting = [draft for draft in drafts if not draft.request.dry_run]
+        spool.append([(pack(draft), [line.row() for line in self._lines(draft)]) for draft in lasting])
+        _count(lasting)
+        made = iter(drafts)
+        return [refused[index] if index in refused else answer(next(made)) for index in range(len(requests))]
+
+    def give_back(self, decision_ids: Sequence[str]) -> None:
+        """Gives back the reservations of decisions that came too late for their askers."""
+        with self.sources.database.write() as connection:
+            for decision_id in decision_ids:
+                release(connection, decision_id)
+
+    def look_around(self) -> None:
+        """Reads what would be needed if the database went away now: the catalogue and the rates."""
+        with self.sources.database.read() as connection:
+            self.sources.catalogue.current(connection)
+            self.sources.last.rates = PooledRates(read_rates(connection))
+        self.sources.last.forget_old()
+
     def _rates(self) -> PooledRates:
         with self.sources.database.read() as connection:
-            return PooledRates(read_rates(connection))
+            self.sources.last.rates = PooledRates(read_rates(connection))
+        return self.sources.last.rates
+
+    def _last_rates(self) -> PooledRates:
+        """The rates read last; with none, the same for every offer."""
+        return self.sources.last.rates or PooledRates({}, unread=True)
 
     def _act(self, draft: Draft, scorer: Scorer, words: bool) -> None:
         """The ranked candidates as actions: when, in which words, and why."""
@@ -213,7 +264,7 @@ class Decider:
             if when not in times:
                 times[when] = scorer.send_at(draft, channel, offer.ends_at)
             locale = draft.customer.locale or self._locale
-            content = self._content(offer, channel, locale, draft.customer) if words else None
+            content = self._words(offer, channel, locale, draft.customer) if words else None
             if words and content is None and channel in WORDED:
                 draft.degrade("content")
             action: dict[str, Any] = {
@@ -229,6 +280,13 @@ class Decider:
             if reasons:
                 action["reasons"] = reasons[place]
             draft.actions.append(action)
+
+    def _words(self, offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
+        """Approved words; None where there are none, or where that cannot be asked."""
+        try:
+            return self._content(offer, channel, locale, customer)
+        except Unavailable:
+            return None
 
     def _write(self, drafts: Sequence[Draft], now: datetime) -> set[str]:
         """Records and reserves in one transaction; returns the decisions whose reservations no longer fit."""

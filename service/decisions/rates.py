@@ -35,7 +35,11 @@ class PooledRates:
     all every offer gets 5%.
     """
 
-    def __init__(self, counts: Mapping[tuple[str, str], Counts], goal: str = "conversion") -> None:
+    def __init__(
+        self, counts: Mapping[tuple[str, str], Counts], goal: str = "conversion", unread: bool = False
+    ) -> None:
+        """`unread`: the counts could not be read, so there are none."""
+        self.unread = unread
         self._all = counts
         self._counts = {key: (count.shown, int(getattr(count, GOALS[goal]))) for key, count in counts.items()}
         self._offers: dict[str, tuple[int, int]] = {}

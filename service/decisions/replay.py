@@ -47,7 +47,13 @@ def replay(row: Any, offers: tuple[Offer, ...], models: Models) -> dict[str, Any
     features = row_from_json(record["features"])
     again, kept = ["answers", "verdicts", "expected_values", "propensities", "ranking"], []
     answers = ask_rules(
-        distinct_expressions(offers), case.customer, features, record["scores"], record["request"]["context"], case.at
+        distinct_expressions(offers),
+        case.customer,
+        features,
+        record["scores"],
+        record["request"]["context"],
+        case.at,
+        case.checked,
     )
     differences = list(_differ("answers", {k: asdict(v) for k, v in case.answers.items()}, _plain(answers)))
     matched = steered(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import BatchIn, DecisionIn, parse
+from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
 from service.web.auth import Guard
@@ -19,7 +20,9 @@ from service.web.threads import in_thread
 DecisionId = Annotated[str, Path(min_length=1, max_length=100), AfterValidator(identifier)]
 
 
-def routes(decider: Decider, reader: DecisionReader, guard: Guard, together: Together | None = None) -> APIRouter:
+def routes(
+    decider: Decider | SteadyDecider, reader: DecisionReader, guard: Guard, together: Together | None = None
+) -> APIRouter:
     """`POST /v1/decisions[/batch]`, `GET /v1/decisions/{id}`, `POST /v1/decisions/{id}/replay`."""
     router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
     deciding = together or Together(decider)

@@ -1,6 +1,8 @@
 """What the models say of a draft: probabilities, reasons, good hours. Each has its documented fallback, by name.
 
-- next-offer missing or failing: pooled response rates (`rates.py`), named `model:next-offer`
+- next-offer failing: the last version that worked in this process, named `last_model:next-offer`
+- next-offer missing, or that failing too: pooled response rates (`rates.py`), named `model:next-offer`
+- those not to be read: the last read, or the same rate for all, which is the catalogue's order of worth, named `rates`
 - uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
 - send-time missing or failing: now, or the next hour that is not quiet, named `model:send-time`
 """
@@ -18,6 +20,7 @@ import numpy as np
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
+from service.decisions.last_known import LastKnown
 from service.decisions.ports import Models
 from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
@@ -33,9 +36,11 @@ BY_RATES = "pooled_rates"
 class Scorer:
     """Scores drafts with the models that serve now."""
 
-    def __init__(self, models: Models, rates: Callable[[], PooledRates]) -> None:
+    def __init__(self, models: Models, rates: Callable[[], PooledRates], last: LastKnown | None = None) -> None:
         self._models = models
         self._read_rates = rates
+        self._last = last or LastKnown()
+        self._used: dict[str, Any] = {}
         self._rates: PooledRates | None = None
         self._weighings: dict[str, Weighed] = {}
         self._known: dict[str, Any] = {}
@@ -111,12 +116,25 @@ class Scorer:
         else:
             scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible)
         if scores is not None and model is not None:
-            draft.probabilities, draft.scored_by = scores, NEXT_OFFER
-            draft.models[NEXT_OFFER] = str(model.version)
+            self._last.worked(model)
+            self._take(draft, model, scores)
+            return
+        other = None if model is None else self._last.instead_of(model)
+        scores = None if other is None else by_model(other, draft.row, draft.case, draft.eligible)
+        if scores is not None and other is not None:
+            draft.degrade(f"last_model:{NEXT_OFFER}")
+            self._take(draft, other, scores)
             return
         draft.degrade(f"model:{NEXT_OFFER}")
+        if self.rates.unread:
+            draft.degrade("rates")
         pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
         draft.probabilities, draft.scored_by = self.rates.rates(pairs), BY_RATES
+
+    def _take(self, draft: Draft, model: Any, scores: list[float]) -> None:
+        draft.probabilities, draft.scored_by = scores, NEXT_OFFER
+        draft.models[NEXT_OFFER] = str(model.version)
+        self._used[draft.decision_id] = model
 
     def reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> list[list[dict[str, Any]]]:
         """Why each of these (position of the offer, channel), in the customer's terms."""
@@ -133,9 +151,9 @@ class Scorer:
 
     def _reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
         weighed = self._weighings.get(draft.decision_id)
-        if weighed is not None:
+        if weighed is not None and f"last_model:{NEXT_OFFER}" not in draft.degraded:
             return weighed.reasons(draft.case, wanted)
-        model, offers, at = self._models.get(NEXT_OFFER), draft.case.offers, draft.case.at
+        model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:
             return [() for _ in wanted]
         return [model.reasons(draft.row, offers[position].info, channel, at, 3) for position, channel in wanted]

@@ -8,32 +8,55 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
+from service.decisions.steady import SteadyDecider
 
 MOST = 32
 """Requests decided together: more save little, and each waits for all."""
 LANES = 1
 """Batches under way. A second would be scored while the first waits for the disk, but each would be half as large,
 which costs more than it brings."""
+SPARE = 6
+"""Threads beside the lanes, for batches whose database takes longer than the time budget."""
 Waiting = tuple[DecisionIn, "asyncio.Future[bytes]"]
+Told = list[bytes | Exception]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Requests under way together. `late`: their time is over, and they are answered in another way."""
+
+    waiting: Sequence[Waiting]
+    timer: asyncio.TimerHandle | None = None
+    late: bool = False
+
+    @property
+    def requests(self) -> list[DecisionIn]:
+        return [request for request, _ in self.waiting]
 
 
 class Together:
-    """Decides for one event loop. An answer comes as JSON, once it is durable (see `decisions.durable`)."""
+    """Decides for one event loop. An answer comes as JSON, once it is durable (see `decisions.durable`).
 
-    def __init__(self, decider: Decider, most: int = MOST, lanes: int = LANES) -> None:
+    Over a `SteadyDecider` with a time budget: a batch that takes longer is answered without the database.
+    """
+
+    def __init__(self, decider: Decider | SteadyDecider, most: int = MOST, lanes: int = LANES) -> None:
         self._decider = decider
+        self._steady = decider if isinstance(decider, SteadyDecider) and decider.time_budget_s > 0 else None
         self._most = most
         self._free = lanes
         self._waiting: deque[Waiting] = deque()
-        self._pool = ThreadPoolExecutor(lanes, "decide")
+        self._pool = ThreadPoolExecutor(lanes + (SPARE if self._steady else 0), "decide")
 
     async def decide(self, request: DecisionIn) -> bytes:
         """The answer to one request. Raises the `Problem` that names what is wrong with it."""
@@ -49,29 +72,54 @@ class Together:
         self._pool.shutdown()
 
     def _go(self) -> None:
-        """Hands the next batch to a thread; called on the event loop only, as is `_done`."""
-        some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-        if not some:
+        """Hands the next batch to a thread; called on the event loop only, as are `_done` and `_late`."""
+        batch = Batch([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
+        if not batch.waiting:
             self._free += 1
             return
-        requests = [request for request, _ in some]
-        deciding = asyncio.get_running_loop().run_in_executor(self._pool, self._decide, requests)
-        deciding.add_done_callback(partial(self._done, some))
+        loop = asyncio.get_running_loop()
+        deciding = loop.run_in_executor(self._pool, _as_json, self._decider.decide_each, batch.requests)
+        if self._steady is not None:
+            batch.timer = loop.call_later(self._steady.time_budget_s, self._late, batch, self._steady)
+        deciding.add_done_callback(partial(self._done, batch))
 
-    def _decide(self, requests: Sequence[DecisionIn]) -> list[bytes | Exception]:
-        return [
-            told if isinstance(told, Exception) else orjson.dumps(told, option=orjson.OPT_UTC_Z)
-            for told in self._decider.decide_each(requests)
-        ]
-
-    def _done(self, some: Sequence[Waiting], deciding: asyncio.Future[list[bytes | Exception]]) -> None:
+    def _done(self, batch: Batch, deciding: asyncio.Future[Told]) -> None:
+        if batch.late:  # its lane went on without it, and its askers have other answers
+            if self._steady is not None and deciding.exception() is None:
+                self._pool.submit(_give_back, self._steady, deciding.result())
+            return
+        if batch.timer is not None:
+            batch.timer.cancel()
         self._go()
-        failure = deciding.exception()
-        told = [failure] * len(some) if failure is not None else deciding.result()
-        for (_, future), answer in zip(some, told, strict=True):
-            if future.done():  # its client has gone
-                continue
-            if isinstance(answer, bytes):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
+        _hand_out(batch, deciding)
+
+    def _late(self, batch: Batch, steady: SteadyDecider) -> None:
+        """The batch's time is over: another thread answers without the database, and its lane takes the next."""
+        batch.late = True
+        steady.too_slow()
+        instead = asyncio.get_running_loop().run_in_executor(self._pool, _as_json, steady.without, batch.requests)
+        instead.add_done_callback(partial(_hand_out, batch))
+        self._go()
+
+
+def _as_json(decide: Callable[[Sequence[DecisionIn]], Sequence[dict[str, Any] | Exception]], requests: Any) -> Told:
+    return [
+        told if isinstance(told, Exception) else orjson.dumps(told, option=orjson.OPT_UTC_Z)
+        for told in decide(requests)
+    ]
+
+
+def _give_back(steady: SteadyDecider, told: Told) -> None:
+    steady.came_late([orjson.loads(one)["decision_id"] for one in told if isinstance(one, bytes)])
+
+
+def _hand_out(batch: Batch, deciding: asyncio.Future[Told]) -> None:
+    failure = deciding.exception()
+    told = [failure] * len(batch.waiting) if failure is not None else deciding.result()
+    for (_, future), answer in zip(batch.waiting, told, strict=True):
+        if future.done():  # its client has gone
+            continue
+        if isinstance(answer, bytes):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)

@@ -66,6 +66,11 @@ class CatalogueCache:
         self._lock = threading.Lock()
         self._catalogue = Catalogue((), 0)
 
+    @property
+    def last(self) -> Catalogue:
+        """The catalogue as it was when it was last looked at: for when the database is away."""
+        return self._catalogue
+
     def current(self, connection: Connection) -> Catalogue:
         """The catalogue as the database has it now: one small query, and a load of what changed, if anything did."""
         change = change_number(connection)

@@ -15,13 +15,14 @@ from fastapi import Request
 from fastapi.params import Depends
 
 from service.clock import new_id
-from service.errors import Forbidden, Unauthorized
+from service.errors import Forbidden, Unauthorized, Unavailable
 from service.storage.database import Database
 from service.storage.key_store import ApiKey, add_key, find_key
 from service.web.threads import in_thread
 
 SCOPES = ("ingest", "decide", "review", "admin")
 _REMEMBER_S = 5.0
+_REMEMBER_AWAY_S = 3_600.0
 
 
 def hash_key(secret: str) -> str:
@@ -51,10 +52,15 @@ def presented_key(headers: Any) -> str | None:
 
 
 class Guard:
-    """Checks keys. A key is remembered for a few seconds, so a revocation holds everywhere within that time."""
+    """Checks keys. A key is remembered for a few seconds, so a revocation holds everywhere within that time.
 
-    def __init__(self, database: Database) -> None:
+    While the database is away no key can be revoked: one seen within the last hour is still good.
+    """
+
+    def __init__(self, database: Database, may_ask: Callable[[], bool] = lambda: True) -> None:
+        """`may_ask`: whether the database is known to answer."""
         self._database = database
+        self._may_ask = may_ask
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def needs(self, *scopes: str) -> Depends:
@@ -77,7 +83,15 @@ class Guard:
         remembered = self._known.get(hashed)
         if remembered is not None and time.monotonic() - remembered[0] < _REMEMBER_S:
             return remembered[1]
-        key = await in_thread(self._find, hashed)
+        lately = remembered is not None and time.monotonic() - remembered[0] < _REMEMBER_AWAY_S
+        if remembered is not None and lately and not self._may_ask():
+            return remembered[1]
+        try:
+            key = await in_thread(self._find, hashed)
+        except Unavailable:
+            if remembered is None or not lately:
+                raise
+            return remembered[1]
         if key is None:
             self._known.pop(hashed, None)
             raise Unauthorized("this key is not known or was revoked; make one with 'opportune keys create'")

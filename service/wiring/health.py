@@ -14,7 +14,10 @@ _STALE = timedelta(seconds=30)
 
 
 def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
-    """Whether decisions can be made and kept, and every part that is away, late or refused, by name."""
+    """Whether decisions can be made and kept, and every part that is away, late or refused, by name.
+
+    Without the database they are made from memory and kept on the disk, so its absence alone makes nothing unready.
+    """
     report: dict[str, Any] = {"status": "ready", "problems": []}
     problems: list[str] = report["problems"]
     ready = True
@@ -24,12 +27,15 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
             report["heartbeats"] = read_all(connection)
         report["heartbeats"].setdefault("events", {}).update(pending=pending, set_aside=set_aside)
     except Exception as away:
-        ready = False
+        ready = parts.steady.can_keep()
         problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
     try:
         parts.online.read(["readiness"], parts.clock.now())
     except Exception as away:
         problems.append(f"online store: {type(away).__name__}; decisions do without features")
+    report["decisions"] = parts.steady.status()
+    if report["decisions"]["spool_waits"]:
+        problems.append("decisions: some wait on the disk, to be brought into the database")
     report["models"] = parts.models.status()
     problems += [f"model {entry['name']}: {entry['problem']}" for entry in report["models"] if entry["problem"]]
     now = SystemClock().now()

@@ -22,7 +22,7 @@ from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
-from service.customers.customer_store import read_customers
+from service.customers.customer_store import owners_of, read_customers
 from service.customers.erase_customer import CustomerEraser
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
@@ -34,6 +34,8 @@ from service.decisions.case import Customer
 from service.decisions.check_skew import SkewCheck
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.decisions.spool import Spool
+from service.decisions.steady import SteadyDecider
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
@@ -61,6 +63,7 @@ from service.wiring.data_watch import DataWatch
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
+_LADDER_EVERY_S = 1.0
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -91,12 +94,14 @@ class Parts:
     library: ContentLibrary
     desk: ContentDesk
     decider: Decider
+    steady: SteadyDecider
     decisions: DecisionReader
     customers: CustomerReader
     eraser: CustomerEraser
 
     def close(self) -> None:
         """Gives back what is held; call it after the loops have stopped."""
+        self.steady.close()
         self.online.close()
         self.database.close()
 
@@ -153,7 +158,12 @@ def build(settings: Settings) -> Parts:
             rebuild_features,
         ],
     )
-    events_loop = Loop("events", _beating(database, clock, events.run_pass), _EVENTS_EVERY_S)
+
+    def apply_events() -> bool:
+        steady.bring_in()  # first, so that events find the decisions that they belong to
+        return events.run_pass()
+
+    events_loop = Loop("events", _beating(database, clock, apply_events), _EVENTS_EVERY_S)
     unsubscriber = Unsubscriber(database, clock, events_loop.wake)
     copy_rules = CopyRules(
         settings.content.max_sms_segments,
@@ -165,7 +175,10 @@ def build(settings: Settings) -> Parts:
     def unsubscribe_url(customer_id: str, channel: str) -> str:
         return f"{settings.base_url}/u/{unsubscriber.make_token(customer_id, channel)}"
 
-    library = ContentLibrary(database, unsubscribe_url, settings.default_locale, copy_rules)
+    def database_answers() -> bool:
+        return not steady.circuit.is_open
+
+    library = ContentLibrary(database, unsubscribe_url, settings.default_locale, copy_rules, may_ask=database_answers)
 
     def choose_content(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
         person = {
@@ -177,6 +190,9 @@ def build(settings: Settings) -> Parts:
         }
         return library.choose(offer.offer_id, offer.document, channel, person)
 
+    decider = Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content)
+    steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
+    steady.run_pass()
     return Parts(
         settings=settings,
         clock=clock,
@@ -184,7 +200,7 @@ def build(settings: Settings) -> Parts:
         event_log=event_log,
         online=online,
         models=models,
-        guard=Guard(database),
+        guard=Guard(database, database_answers),
         rules=rules,
         catalogue=catalogue,
         handlers=handlers,
@@ -200,7 +216,8 @@ def build(settings: Settings) -> Parts:
         covariate=covariate,
         library=library,
         desk=ContentDesk(database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh),
-        decider=Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content),
+        decider=decider,
+        steady=steady,
         decisions=DecisionReader(database, models),
         customers=CustomerReader(
             database,
@@ -237,6 +254,7 @@ def start_loops(parts: Parts) -> list[Loop]:
     loops = [
         parts.events_loop,
         Loop("models", take_up_models, _MODELS_EVERY_S),
+        Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S),
     ]
     for loop in loops:

@@ -1,0 +1,72 @@
+"""What this process read last, for when it cannot be read: people, features, rates, the model that worked.
+
+Bounded in number and age, and never written anywhere: it is personal data in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from features.rows import CustomerRow
+from service.clock import monotonic
+from service.decisions.case import Customer
+from service.decisions.rates import PooledRates
+
+PEOPLE, ROWS = 10_000, 2_000
+KEEP_S = 3_600.0
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """The newest values by key, at most `most` and none older than `keep_s`. Safe for threads."""
+
+    def __init__(self, most: int, keep_s: float = KEEP_S) -> None:
+        self._most, self._keep_s = most, keep_s
+        self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, found: Iterable[tuple[str, T]]) -> None:
+        now = monotonic()
+        with self._lock:
+            for key, value in found:
+                self._kept.pop(key, None)
+                self._kept[key] = (now, value)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+    def find(self, key: str) -> T | None:
+        kept = self._kept.get(key)
+        return kept[1] if kept is not None and monotonic() - kept[0] < self._keep_s else None
+
+    def forget_old(self) -> None:
+        """Drops what is too old."""
+        before = monotonic() - self._keep_s
+        with self._lock:
+            while self._kept and next(iter(self._kept.values()))[0] < before:
+                self._kept.popitem(last=False)
+
+
+class LastKnown:
+    """The last known of everything that decisions read. One for each process."""
+
+    def __init__(self) -> None:
+        self.people: Recent[Customer] = Recent(PEOPLE)
+        self.rows: Recent[CustomerRow] = Recent(ROWS)
+        self.rates: PooledRates | None = None
+        self._worked: list[Any] = []
+
+    def worked(self, model: Any) -> None:
+        """A model gave good answers: it stands in when a later one does not."""
+        if not self._worked or self._worked[0] is not model:
+            self._worked = [model, *(one for one in self._worked if one is not model)][:2]
+
+    def instead_of(self, model: Any) -> Any | None:
+        """The last model that worked, other than this one."""
+        return next((one for one in self._worked if one is not model), None)
+
+    def forget_old(self) -> None:
+        self.people.forget_old()
+        self.rows.forget_old()

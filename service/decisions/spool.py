@@ -1,0 +1,146 @@
+"""Decisions made while the database was away: kept on the disk of this machine, and brought in exactly once.
+
+A file holds one line a decision: a checksum, a space, JSON. Each answer waits until its line is on the disk (fsync).
+A process locks the file that it writes; the lock dies with it, so that any process may bring in what a dead one left.
+Bringing in inserts a decision by its id and, only if it was new, its reservations, in one transaction; a crash
+between that and taking the file away does no harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import xxhash
+
+from service.decisions.decision_store import add_missing_decisions
+from service.decisions.ledger_store import reserve
+from service.storage.database import Connection, Database
+from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
+
+log = logging.getLogger(__name__)
+AT_ONCE = 500
+_BYTES = ("candidates", "record")
+Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
+Spooled = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
+"""A row of the decisions, and the lines of the ledger that it reserves."""
+
+
+class Spool:
+    """One folder, shared by the processes of a machine. Safe for threads."""
+
+    def __init__(self, folder: Path, owners: Owners) -> None:
+        """`owners` tells the present id of each customer who has another one by now."""
+        self._folder = folder
+        self._owners = owners
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+
+    def append(self, decisions: Sequence[Spooled]) -> None:
+        """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
+        if not decisions:
+            return
+        lines = b"".join(_line(row, reserved) for row, reserved in decisions)
+        with self._lock:
+            file = self._file or self._open()
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        SPOOLED.inc(len(decisions))
+        SPOOL_WAITING.inc(len(decisions))
+
+    def writable(self) -> bool:
+        """Whether this process may write there."""
+        return os.access(self._folder if self._folder.is_dir() else self._folder.parent, os.W_OK)
+
+    def waits(self) -> bool:
+        """Whether something is there to be brought in."""
+        return self._folder.is_dir() and any(self._folder.glob("*.jsonl"))
+
+    def bring_in(self, database: Database) -> int:
+        """Writes all that waits into the database; returns how many decisions were new. Again is safe."""
+        self.close()
+        brought = 0
+        for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
+            with open(path, "rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:  # another process writes it, or brings it in
+                    continue
+                brought += self._bring_in(file, path, database)
+                path.unlink(missing_ok=True)
+        SPOOL_WAITING.set(0)
+        return brought
+
+    def close(self) -> None:
+        """Lets go of the file that is being written; what is in it stays."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
+        brought = 0
+        found = list(_read(file, path))
+        for start in range(0, len(found), AT_ONCE):
+            with database.write() as connection:
+                brought += self._write(connection, found[start : start + AT_ONCE])
+        SPOOL_IMPORTED.inc(brought)
+        log.info("%d decisions made without the database were brought in from %s", brought, path.name)
+        return brought
+
+    def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
+        owners = self._owners(connection, sorted({str(row["customer_id"]) for row, _ in some}))
+        new = add_missing_decisions(connection, [_of_owner(row, owners) for row, _ in some])
+        lines = [_of_owner(line, owners) for row, lines in some if row["decision_id"] in new for line in lines]
+        reserve(connection, lines)
+        return len(new)
+
+    def _open(self) -> BinaryIO:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{os.getpid()}-{os.urandom(8).hex()}.jsonl"
+        file = open(path, "ab")  # noqa: SIM115 - held open, and locked, until it is brought in
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _sync_folder(self._folder)
+        self._file = file
+        return file
+
+
+def _of_owner(row: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, Any]:
+    return {**row, "customer_id": owners.get(row["customer_id"], row["customer_id"])}
+
+
+def _line(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bytes:
+    plain = {**row, **{name: base64.b64encode(row[name]).decode() for name in _BYTES}}
+    body = orjson.dumps({"decision": plain, "ledger": list(lines)})
+    return f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n"
+
+
+def _read(file: BinaryIO, path: Path) -> Iterator[Spooled]:
+    """The whole lines of a file. A torn one is the last of a crash: nobody was answered by it."""
+    for number, line in enumerate(file, 1):
+        checksum, _, body = line.removesuffix(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum.decode("latin-1") != xxhash.xxh3_64_hexdigest(body):
+            log.warning("line %d of %s is not whole; it was never answered, and is left out", number, path.name)
+            continue
+        told = orjson.loads(body)
+        row = told["decision"]
+        row |= {name: base64.b64decode(row[name]) for name in _BYTES}
+        row["decided_at"] = datetime.fromisoformat(row["decided_at"])
+        yield row, told["ledger"]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

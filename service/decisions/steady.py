@@ -1,0 +1,125 @@
+"""Decisions that come whatever fails: with the database, or without it while it is away or too slow.
+
+The last rung of the ladder: a circuit notices that the database does not answer, decisions are then made from memory
+(`gather_away`) and kept on the disk (`spool`), and are brought in when it answers again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from service.decisions.circuit import Circuit
+from service.decisions.rank_actions import CHUNK, Contended, Decider
+from service.decisions.schemas import DecisionIn
+from service.decisions.spool import Spool
+from service.errors import Unavailable
+
+log = logging.getLogger(__name__)
+Told = dict[str, Any] | Exception
+
+
+class SteadyDecider:
+    """A `Decider` that goes on without its database. One for each process; safe for threads."""
+
+    def __init__(self, decider: Decider, spool: Spool, time_budget_s: float = 0.0) -> None:
+        """`time_budget_s`: how long an answer may take before it is made without the database; 0: any time."""
+        self._decider = decider
+        self._spool = spool
+        self.circuit = Circuit("database", failures=1)
+        self.time_budget_s = time_budget_s
+
+    def decide_each(self, requests: Sequence[DecisionIn]) -> list[Told]:
+        """Decisions that do not know of each other: see `Decider.decide_each`."""
+        if not self.circuit.allows():
+            return self.without(requests)
+        told = self._decider.decide_each(requests)
+        away = [index for index, one in enumerate(told) if _is_away(one)]
+        if not away:
+            self.circuit.succeeded()
+            return told
+        self.circuit.failed()
+        instead = self.without([requests[index] for index in away])
+        for index, one in zip(away, instead, strict=True):
+            told[index] = one
+        return told
+
+    def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
+        """A batch in its order. What was decided before the database went away stays decided."""
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(requests), CHUNK):
+            answers += self._some(requests[start : start + CHUNK], start)
+        return answers
+
+    def _some(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
+        if self.circuit.allows():
+            try:
+                told = self._decider.decide_some(requests, first)
+            except Contended:
+                raise
+            except Unavailable:
+                self.circuit.failed()
+            else:
+                self.circuit.succeeded()
+                return told
+        answers = []
+        for one in self.without(requests, first):
+            if isinstance(one, Exception):
+                raise one
+            answers.append(one)
+        return answers
+
+    def without(self, requests: Sequence[DecisionIn], first: int | None = None) -> list[Told]:
+        """Decisions from memory, kept on the disk. `Unavailable` when the disk cannot take them."""
+        try:
+            return self._decider.decide_away(requests, self._spool, first)
+        except OSError as full:
+            log.exception("decisions cannot be kept on the disk either")
+            away = Unavailable("neither the database nor the disk takes decisions now; try again in a few seconds")
+            away.__cause__ = full
+            return [away] * len(requests)
+
+    def too_slow(self) -> None:
+        """The database took longer than the time budget."""
+        self.circuit.failed(at_once=True)
+
+    def came_late(self, decision_ids: Sequence[str]) -> None:
+        """Gives back what decisions reserved whose askers were answered otherwise by then."""
+        try:
+            self._decider.give_back(decision_ids)
+        except Unavailable:
+            log.warning("%d reservations of late decisions end by time", len(decision_ids))
+
+    def run_pass(self) -> bool:
+        """Tries the database: remembers what would be needed without it, and brings in what was decided without it."""
+        try:
+            self._decider.look_around()
+            self.bring_in()
+        except Unavailable:
+            self.circuit.failed()
+        else:
+            self.circuit.succeeded()
+        return False
+
+    def bring_in(self) -> None:
+        """Writes decisions that wait on the disk into the database, so that events find what they belong to."""
+        if self._spool.waits():
+            self._spool.bring_in(self._decider.sources.database)
+
+    def close(self) -> None:
+        """Call it when nothing is decided any more; what waits on the disk is brought in by the next process."""
+        self._spool.close()
+
+    def can_keep(self) -> bool:
+        """Whether decisions can be kept without the database: the disk takes them, and the catalogue is known."""
+        return self._spool.writable() and self._decider.sources.last.rates is not None
+
+    def status(self) -> dict[str, Any]:
+        """For `/health/ready`: open circuits by part, and whether decisions wait on the disk."""
+        circuits = (self.circuit, self._decider.sources.reading)
+        return {"open": [one.part for one in circuits if one.is_open], "spool_waits": self._spool.waits()}
+
+
+def _is_away(told: Told) -> bool:
+    return isinstance(told, Unavailable) and not isinstance(told, Contended)

@@ -1,0 +1,330 @@
+"""When parts fail: the circuit, the spool, and decisions without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import text
+
+from service.decisions.circuit import Circuit
+from service.decisions.explain import explain
+from service.decisions.rank_actions import Decider
+from service.decisions.read_decision import DecisionReader
+from service.decisions.schemas import DecisionIn
+from service.decisions.spool import Spool
+from service.decisions.steady import SteadyDecider
+from service.decisions.together import Together
+from service.errors import Invalid, Unavailable
+from service.settings import Cap
+from service.storage.database import Connection, Database
+from tests.fakes.decisions import Desk, NextOffer, settings
+
+Make = Callable[..., SteadyDecider]
+
+
+class Line(Database):
+    """A database whose line can be cut, or made slow."""
+
+    cut = False
+    slow_s = 0.0
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self._try()
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, durable: bool = True) -> Iterator[Connection]:
+        self._try()
+        with super().write(durable) as connection:
+            yield connection
+
+    def _try(self) -> None:
+        if self.slow_s:
+            time.sleep(self.slow_s)
+        if self.cut:
+            raise Unavailable("the line is cut")
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    made = Line(f"sqlite:///{tmp_path / 'state.db'}")
+    made.create_tables()
+    return made
+
+
+@pytest.fixture
+def desk(line: Line) -> Desk:
+    made = Desk(line, settings(exploration=1e12, floor=0.0))
+    made.people.add("c1", traits={"plan": "gold"})
+    made.rows.add("c1", orders_90d=2.0)
+    made.served.models["next-offer"] = NextOffer({"a": 0.3})
+    return made
+
+
+@pytest.fixture
+def steady(tmp_path: Path) -> Iterator[Callable[..., SteadyDecider]]:
+    """Makes steady deciders that have looked around once; closes them."""
+    made: list[SteadyDecider] = []
+
+    def make(desk: Desk, owners: dict[str, str] | None = None, looks: bool = True, **more: Any) -> SteadyDecider:
+        one = SteadyDecider(desk.decider, Spool(tmp_path / "spool", lambda _, ids: owners or {}), **more)
+        made.append(one)
+        if looks:
+            one.run_pass()
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def decide(decider: SteadyDecider, customer: str = "c1", **request: Any) -> dict[str, Any]:
+    told = decider.decide_each([DecisionIn(customer_id=customer, **request)])[0]
+    if isinstance(told, Exception):
+        raise told
+    return told
+
+
+def held(line: Line, query: str) -> int:
+    with line.read() as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def test_a_circuit_opens_and_closes_by_itself() -> None:
+    now = [0.0]
+    circuit = Circuit("test", failures=2, pause_s=1.0, longest_pause_s=3.0, now=lambda: now[0])
+    circuit.failed()
+    assert circuit.allows()
+    circuit.failed()
+    assert circuit.is_open
+    assert not circuit.allows()
+    now[0] = 1.0
+    assert circuit.allows()  # one try
+    assert not circuit.allows()
+    circuit.failed()
+    now[0] = 2.9
+    assert not circuit.allows()  # the pause has doubled
+    now[0] = 3.0
+    assert circuit.allows()
+    circuit.succeeded()
+    assert not circuit.is_open
+    assert circuit.allows()
+    circuit.failed(at_once=True)
+    assert circuit.is_open
+
+
+def test_without_the_database_only_what_needs_no_check_is_shown(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make
+) -> None:
+    desk.people.add("no", consents={"web": {"marketing": False}})
+    desk.put(
+        a={"channels": ["email", "web"]},
+        counted={"channels": ["web"], "caps": [{"max": 5, "per_days": 7}]},
+        personal={"channels": ["web"], "eligibility": "customer.traits.plan == 'gold'"},
+        contextual={"channels": ["web"], "eligibility": "context.page == 'cart'"},
+    )
+    decider = steady(desk)
+    assert {a["offer_id"] for a in decide(decider)["actions"]} >= {"a", "counted", "personal"}
+    decide(decider, "no")
+    line.cut = True
+    away = decide(decider, context={"page": "cart"})
+    assert [(a["offer_id"], a["channel"]) for a in away["actions"]] == [("a", "web"), ("contextual", "web")]
+    assert away["degraded"][0] == "database"
+    stopped = {(one["offer_id"], one["channel"]): one["rule"] for one in away["excluded"]}
+    assert stopped["a", "email"] == "unchecked"
+    assert stopped["counted", "web"] == "unchecked"
+    assert stopped["personal", "web"] == "eligibility"
+    assert decide(decider, "no")["actions"] == []  # the last known "no" holds
+    assert decider.status()["open"] == ["database"]
+    with pytest.raises(Invalid):
+        decide(decider, offers=["nosuch"])
+    line.cut = False
+    decider.run_pass()
+    assert decider.status() == {"open": [], "spool_waits": False}
+    reader = DecisionReader(line, desk.served)
+    told = reader.replay(away["decision_id"])
+    assert told["equal"], told["differences"]
+    record = reader.read(away["decision_id"])
+    assert record["contextless"] == "database"
+    assert record["features"] is None
+    assert any("nothing could be checked" in said for said in explain(record).limits)
+    assert "database" not in decide(decider)["degraded"]
+
+
+def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk, {"cookie": "c1"})
+    line.cut = True
+    made = [decide(decider, "cookie") for _ in range(5)]
+    decide(decider, "cookie", dry_run=True)
+    copies = {path: path.read_bytes() for path in (tmp_path / "spool").iterdir()}
+    line.cut = False
+    decider.run_pass()
+    assert not list((tmp_path / "spool").iterdir())
+    for path, content in copies.items():  # as if the process had died before it took the file away
+        path.write_bytes(content)
+    assert Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line) == 0
+    with line.read() as connection:
+        ids = set(connection.execute(text("SELECT decision_id FROM decisions WHERE customer_id = 'c1'")).scalars())
+    assert ids == {decision["decision_id"] for decision in made}  # the person known by then
+    assert held(line, "SELECT count(*) FROM ledger WHERE customer_id = 'c1' AND message") == 5
+    desk.settings = settings(exploration=1e12, floor=0.0, caps=[Cap(channel="web", max=5, per_days=7)])
+    full = desk.decider.decide(DecisionIn(customer_id="c1"))
+    assert [one["rule"] for one in full["excluded"]] == ["frequency_cap"]
+
+
+def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    decide(decider)
+    decide(decider)
+    path = next((tmp_path / "spool").iterdir())
+    path.with_name("dead.jsonl").write_bytes(path.read_bytes()[:-40])
+    path.unlink()
+    line.cut = False
+    assert Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line) == 1
+
+
+def test_a_file_that_another_process_writes_is_left_alone(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    decide(decider)
+    line.cut = False
+    other = Spool(tmp_path / "spool", lambda _, ids: {})
+    assert other.bring_in(line) == 0
+    decider.run_pass()
+    assert held(line, "SELECT count(*) FROM decisions") == 1
+
+
+def test_neither_database_nor_disk_is_told(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    (tmp_path / "spool").write_text("no folder")
+    decider = steady(desk)
+    line.cut = True
+    with pytest.raises(Unavailable, match="neither"):
+        decide(decider)
+
+
+def test_a_batch_goes_on_where_the_line_was_cut(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    done = decider.decide_many([DecisionIn(customer_id=f"c{n}") for n in range(150)])
+    line.cut = True
+    done += decider.decide_many([DecisionIn(customer_id=f"d{n}") for n in range(150)])
+    assert all(decision["actions"] for decision in done)
+    with pytest.raises(Invalid) as fault:
+        decider.decide_many([DecisionIn(customer_id="c1"), DecisionIn(customer_id="c1", offers=["x"])])
+    assert fault.value.errors[0].field == "requests[1].offers[0]"
+    line.cut = False
+    decider.run_pass()
+    assert held(line, "SELECT count(*) FROM decisions") == 301  # the request beside the wrong one was kept, too
+
+
+def test_an_answer_comes_within_its_time(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk, time_budget_s=0.1)
+    together = Together(decider)
+
+    async def ask() -> list[dict[str, Any]]:
+        asked = [together.decide(DecisionIn(customer_id=f"c{n}")) for n in range(40)]
+        told = [orjson.loads(told) for told in await asyncio.gather(*asked)]
+        line.slow_s = 0.0
+        for _ in range(100):  # the one that came too late is recorded, and gives its place back
+            if (held(line, "SELECT count(*) FROM decisions"), held(line, "SELECT count(*) FROM ledger")) == (1, 0):
+                break
+            await asyncio.sleep(0.1)
+        return told
+
+    line.slow_s = 0.4
+    answers = asyncio.run(ask())
+    assert all("database" in answer["degraded"] for answer in answers)
+    assert all(answer["actions"] for answer in answers)
+    together.close()
+    decider.run_pass()
+    reader = DecisionReader(line, desk.served)
+    for answer in answers:
+        assert reader.read(answer["decision_id"])["customer_id"] == answer["customer_id"]
+    late = "SELECT count(*) FROM ledger WHERE decision_id IN (SELECT decision_id FROM decisions)"
+    assert held(line, late) == 40  # those that came too late gave their places back
+
+
+def test_the_last_model_then_rates_then_the_catalogues_order(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make
+) -> None:
+    desk.put(a={"channels": ["web"]}, b={"channels": ["web"], "value": 20.0})
+    made: Decider = desk.decider
+    good = made.decide(DecisionIn(customer_id="c1"))
+    assert good["models"]["next-offer"] == "3"
+    desk.served.models["next-offer"] = NextOffer({}, version="4", broken=True)
+    last = made.decide(DecisionIn(customer_id="c1"))
+    assert (last["models"]["next-offer"], last["degraded"][0]) == ("3", "last_model:next-offer")
+    assert last["actions"][0]["probability"] == good["actions"][0]["probability"]
+    assert DecisionReader(line, desk.served).replay(last["decision_id"])["equal"]
+    broken = desk.decider.decide(DecisionIn(customer_id="c1"))  # a process in which no model ever worked
+    assert "model:next-offer" in broken["degraded"]
+    desk.served.models["next-offer"] = NextOffer({"a": 0.3})
+    fresh = steady(desk, looks=False)
+    assert decide(fresh)["degraded"] == []
+    del desk.served.models["next-offer"]
+    line.cut = True
+    first = decide(fresh)
+    assert first["degraded"] == ["database", "model:next-offer", "rates"]
+    assert [action["offer_id"] for action in first["actions"]] == ["b", "a"]  # by worth
+
+
+def test_features_fall_back_to_those_read_last(desk: Desk, line: Line) -> None:
+    desk.put(a={"channels": ["web"]})
+    made = desk.decider
+    before = made.decide(DecisionIn(customer_id="c1"))
+    desk.rows.broken = True
+    after = made.decide(DecisionIn(customer_id="c1"))
+    assert "features:snapshot" in after["degraded"]
+    assert after["actions"][0]["probability"] == before["actions"][0]["probability"]
+    assert "features" in made.decide(DecisionIn(customer_id="c1", at="2026-03-01T00:00:00Z"))["degraded"]
+    for _ in range(5):
+        made.decide(DecisionIn(customer_id="c1"))
+    assert made.sources.reading.is_open
+    desk.rows.broken = False
+    asked = len(desk.rows.asked)
+    assert (
+        "features:snapshot" in made.decide(DecisionIn(customer_id="c1"))["degraded"]
+    )  # not asked: the circuit is open
+    assert len(desk.rows.asked) == asked
+
+
+def test_with_no_data_at_all_a_decision_is_sensible(line: Line) -> None:
+    """No model, no features, no rates, an unknown customer: the offer of more worth first, and nothing at a loss."""
+    desk = Desk(line, settings(exploration=1e12, floor=0.0))
+    desk.put(cheap={"value": 5.0}, dear={"value": 50.0}, loss={"value": 1.0, "cost": 9.0})
+    decision = desk.decider.decide(DecisionIn(customer_id="nobody", channels=["email"]))
+    assert [action["offer_id"] for action in decision["actions"]] == ["dear", "cheap"]
+
+
+def test_many_at_once_while_the_line_is_cut_and_mended(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+
+    def work(number: int) -> dict[str, Any]:
+        line.cut = number % 40 >= 20
+        return decide(decider, f"c{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(work, range(120)))
+    line.cut = False
+    decider.run_pass()
+    decider.run_pass()
+    assert held(line, "SELECT count(*) FROM decisions") == 120
+    assert held(line, "SELECT count(*) FROM ledger WHERE message") == 120
+    assert len({answer["decision_id"] for answer in answers}) == 120

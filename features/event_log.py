@@ -26,6 +26,13 @@ def numbers_path(part: Path) -> Path:
     return part.with_name(part.name.replace("part-", "numbers-", 1))
 
 
+def scan_files(paths: Sequence[Path]) -> pl.LazyFrame:
+    """EVENTS of these files. What a version of another time wrote may lack columns, or have some more."""
+    return pl.scan_parquet(
+        list(paths), hive_partitioning=False, schema=EVENTS.schema, missing_columns="insert", extra_columns="ignore"
+    )
+
+
 def in_buckets(frame: pl.DataFrame, buckets: int = 16) -> pl.DataFrame:
     """The frame with `_bucket`, the bucket of each row's `customer_id`, added."""
     names = frame["customer_id"].unique()
@@ -87,7 +94,7 @@ class EventLog:
             files = [path for path in files if path.parent.name <= last]
         if not files:
             return EVENTS.empty().lazy()
-        events = pl.scan_parquet(files, hive_partitioning=False, schema=EVENTS.schema)
+        events = scan_files(files)
         if customer_id is not None:
             events = events.filter(pl.col("customer_id") == customer_id)
         if customer_ids is not None:
@@ -141,7 +148,7 @@ class EventLog:
             parts = sorted(p for p in folder.glob("part-*.parquet") if not p.name.startswith(f"part-{FILE}"))
             if len(parts) < 2:
                 continue
-            rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in parts])
+            rows = scan_files(parts).collect()
             rows = rows.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
             whole = folder / f"part-whole-{_digest([p.name for p in parts])}.parquet"
             write_parquet(rows.sort("customer_id", "timestamp"), whole)
@@ -161,7 +168,7 @@ class EventLog:
             single = sorted(folder.glob(f"part-{parts}-[0-9]*.parquet"))
             if single:
                 there = [*single, *([whole] if whole.exists() else [])]
-                rows = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in there])
+                rows = scan_files(there).collect()
                 rows = rows.sort("received_at", maintain_order=True)
                 rows = rows.unique("message_id", keep="first", maintain_order=True)
                 write_parquet(rows.sort("customer_id", "timestamp"), whole)
@@ -176,14 +183,14 @@ class EventLog:
 
     def _own_part(self, part: str, owner: str) -> pl.DataFrame:
         paths = [p for p in self.files(bucket_of(owner, self.buckets)) if p.name == f"part-{part}.parquet"]
-        return pl.concat([EVENTS.empty(), *(pl.read_parquet(p, hive_partitioning=False) for p in paths)])
+        return scan_files(paths).collect() if paths else EVENTS.empty()
 
     def _remove(self, customer_ids: list[str]) -> int:
         removed = 0
         wanted = pl.Series(customer_ids, dtype=pl.String)
         for bucket in sorted({bucket_of(c, self.buckets) for c in customer_ids}):
             for path in self.files(bucket):
-                rows = pl.read_parquet(path, hive_partitioning=False)
+                rows = scan_files([path]).collect()
                 kept = rows.filter(~pl.col("customer_id").is_in(wanted.implode()))
                 if kept.height == rows.height:
                     continue

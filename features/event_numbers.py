@@ -77,7 +77,8 @@ class EventNumbers:
     def _made(self, path: Path) -> pl.DataFrame:
         if self._told:
             self._told(path)
-        return numbers_of(pl.read_parquet(path, columns=list(NEEDED), hive_partitioning=False), self._plan)
+        there = [name for name in NEEDED if name in pl.read_parquet_schema(path)]
+        return numbers_of(pl.read_parquet(path, columns=there, hive_partitioning=False), self._plan)
 
     def _stamp(self, path: Path) -> str:
         told = path.stat()

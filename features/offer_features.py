@@ -177,5 +177,5 @@ def open_online_offers(url_or_path: str) -> OnlineOffers:
 def _unheard() -> Floats:
     """The base of an offer without events."""
     cut = pl.DataFrame({"customer_id": [""], "as_of": [datetime(2000, 1, 1, tzinfo=UTC)]})
-    base: Floats = compute(EVENTS.empty(), cut, BASE).select(BASE.names).to_numpy()
-    return base[0]
+    base: Floats = compute(EVENTS.empty(), cut, BASE).select(BASE.names).to_numpy()[0]
+    return base

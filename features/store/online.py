@@ -6,6 +6,7 @@ then the later created time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,9 +23,11 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from features.facts import microseconds
 from features.row_stores import RowStore, open_store
-from features.store.vectors import NULL, Layouts, Section, pack_row, unpack_row
+from features.store.vectors import NULL, Layouts, Section, pack_row, row_key, unpack_row
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+URL_VARIABLE = "OPPORTUNE_ONLINE_STORE"
+"""What feature_store.yaml names in place of a URL, which may hold a password."""
 _TOGETHER = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,7 +37,7 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
 
     type: Literal["features.store.online.PackedOnlineStore"] = "features.store.online.PackedOnlineStore"
     url: str = "online.db"
-    """A SQLite file (relative: to the repository's folder), `postgresql://…` or `redis://…`."""
+    """A SQLite file (relative: to the repository's folder), `postgresql://…`, `redis://…`, or `${VARIABLE}`."""
 
 
 class PackedOnlineStore(OnlineStore):
@@ -96,12 +99,25 @@ class PackedOnlineStore(OnlineStore):
 
     def _open(self, config: RepoConfig) -> tuple[RowStore, Layouts]:
         if self._opened is None:
-            url = config.online_store.url
+            url = _told(config.online_store.url)
             if "://" not in url and config.repo_path and not Path(url).is_absolute():
                 url = str(Path(config.repo_path) / url)
             store = open_store(url, "vectors")
             self._opened = (store, Layouts(store))
         return self._opened
+
+
+def _told(url: str) -> str:
+    """The URL; where the variable that it names is not set, the one that `opportune` itself would use."""
+    if not url.startswith("${"):
+        return url
+    other = os.environ.get("OPPORTUNE_DATABASE_URL") if URL_VARIABLE in url else None
+    if not other:
+        name = url.strip("${}")
+        raise ValueError(
+            f"feature_store.yaml takes the online store's URL from {name}, which is not set; export {name}"
+        )
+    return other
 
 
 def _without(views: set[str], rows: list[bytes | None]) -> list[bytes | None]:
@@ -120,7 +136,7 @@ def _merged(view: str, sections: list[Section], rows: list[bytes | None]) -> lis
 
 
 def _row_key(config: RepoConfig, entity: EntityKey) -> str:
-    return f"{config.project}:{serialize_entity_key(entity, 3).hex()}"
+    return row_key(config.project, serialize_entity_key(entity, 3))
 
 
 def _kinds(table: FeatureView) -> tuple[str, ...]:

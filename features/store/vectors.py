@@ -12,6 +12,10 @@ from xxhash import xxh3_64_intdigest
 
 from features.row_stores import RowStore
 
+_WORD = struct.Struct("<I")
+_TYPED = struct.Struct("<II")
+_STRING = 2
+"""feast.types.ValueType.STRING"""
 _COUNT = struct.Struct("<H")
 _HEAD = struct.Struct("<HQqqI")
 NULL = np.frombuffer(struct.pack("<Q", 0x7FF8_6E75_6C6C_0000), np.float64)[0]
@@ -79,6 +83,45 @@ class Layouts:
                 raise LookupError(f"rows have the layout {number:x}, which is not written down; materialize again")
             self._known[number] = tuple(orjson.loads(text))
         return self._known[number]
+
+
+def row_key(project: str, entity_key: bytes) -> str:
+    """The key of an entity's row; `entity_key` as Feast serializes it (version 3)."""
+    return f"{project}:{entity_key.hex()}"
+
+
+def entity_of(key: str) -> dict[str, str]:
+    """Join key -> value of a row's key, texts only; empty for a key that is no entity's.
+
+    Version 3 of Feast's serialization: a count, then each name, then each value, all with type and length.
+    """
+    try:
+        told = bytes.fromhex(key.rpartition(":")[2])
+        (count,) = _WORD.unpack_from(told)
+        at, parts = _WORD.size, list[tuple[int, bytes]]()
+        while at < len(told):
+            kind, length = _TYPED.unpack_from(told, at)
+            at += _TYPED.size + length
+            parts.append((kind, told[at - length : at]))
+    except (ValueError, struct.error):
+        return {}
+    if len(parts) != 2 * count or at != len(told):
+        return {}
+    pairs = zip(parts[:count], parts[count:], strict=True)
+    return {name.decode(): value.decode() for (_, name), (kind, value) in pairs if kind == _STRING}
+
+
+def erase_customers(store: RowStore, customer_ids: Sequence[str]) -> int:
+    """Removes the rows that name these customers, alone or beside other entities; returns how many went."""
+    gone = 0
+    for customer_id in customer_ids:
+        text = customer_id.encode()
+        named = store.keys(_TYPED.pack(_STRING, len(text)).hex() + text.hex())
+        keys = [key for key in named if entity_of(key).get("customer_id") == customer_id]
+        if keys:
+            store.change(keys, lambda rows: [None] * len(rows))
+        gone += len(keys)
+    return gone
 
 
 def _key(number: int) -> str:

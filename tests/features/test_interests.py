@@ -1,0 +1,70 @@
+"""What customers' purchases are about: batch and online give the same bits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+
+from features.event_log import EventLog
+from features.interests import (
+    INTEREST_NAMES,
+    INTERESTS,
+    build_interests,
+    categories_bought,
+    interest_numbers,
+    interests,
+)
+from features.rows import OnlineFeatures
+from features.tables import UTC_TIME
+from features.texts import TextVectors, text_key
+from tests.fakes.event_streams import START, frame, streams
+from tests.fakes.row_store import MemoryRows
+
+KEYS = np.sort(np.array([text_key(text) for text in ("bread", "wine")]))
+TEXTS = TextVectors.of("v", KEYS, np.random.default_rng(1).normal(size=(2, 16)).astype(np.float32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(events=streams(30))
+def test_batch_and_online_agree_to_the_bit(events: list[dict[str, Any]]) -> None:
+    last = max((one["received_at"] for one in events), default=START)
+    cuts = pl.DataFrame(
+        {"customer_id": ["ann", "bob", "ann"], "as_of": [last + timedelta(days=1)] * 2 + [START]},
+        schema_overrides={"as_of": UTC_TIME},
+    )
+    batch = interests(frame(events), cuts, TEXTS).select(INTEREST_NAMES).to_numpy()
+    online = OnlineFeatures(MemoryRows())
+    online.apply(events)
+    for row, told in zip(online.read(["ann", "bob"], last + timedelta(days=1)), batch, strict=False):
+        served = np.full(len(INTEREST_NAMES), np.nan) if row is None else interest_numbers(row.affinity, TEXTS)
+        assert ((served.view(np.int64) == told.view(np.int64)) | (np.isnan(served) & np.isnan(told))).all()
+
+
+def order(customer: str, category: str, day: int) -> dict[str, Any]:
+    at = START + timedelta(days=day)
+    line = {"product_id": "p", "category": category, "price_cents": 1, "quantity": 1, "discount_cents": None}
+    return {
+        "message_id": f"{customer}{day}", "type": "track", "event": "Order Completed", "customer_id": customer,
+        "timestamp": at, "received_at": at, "products": [line], "properties": "{}",
+    }  # fmt: skip
+
+
+def test_the_table_has_who_bought_and_is_made_once(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    log.append(frame([order("ann", "bread", 0), order("ann", "wine", 1), order("bob", "cars", 2)]), "a")
+    assert categories_bought(log) == ["bread", "cars", "wine"]
+    folder = build_interests(log, START + timedelta(days=9), tmp_path / "interests", TEXTS)
+    told = pl.read_parquet(folder / "*.parquet").sort("customer_id")
+    assert told["customer_id"].to_list() == ["ann", "bob"]
+    mean = TEXTS.numbers(KEYS).mean(axis=0)
+    assert np.abs(told.select(INTEREST_NAMES).to_numpy()[0] - mean).max() < 1e-6
+    assert np.isnan(told.select(INTEREST_NAMES).to_numpy()[1]).all()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    build_interests(log, START + timedelta(days=9), tmp_path / "interests", TEXTS)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert [one.name for one in INTERESTS] == list(INTEREST_NAMES)

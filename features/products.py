@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 PRODUCTS = 2048
 ORDERS = tuple(name for name, meaning in NAMES.items() if meaning.verb == "ordered")
 _MASK = (1 << 31) - 1
+PRODUCTS_AT = "products_at"
+"""The column in which a frame of customers tells the place of each in a `ManyProducts`."""
 
 
 def _ints() -> Ints:
@@ -73,6 +75,13 @@ class ManyProducts:
         """One after another."""
         for begin, end in pairwise(self.start.tolist()):
             yield ProductOrders(self.key[begin:end], self.orders[begin:end])
+
+    def take(self, customers: Ints) -> ManyProducts:
+        """Those of these customers, by their places."""
+        lengths = self.start[customers + 1] - self.start[customers]
+        start = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(start[-1]) + np.repeat(self.start[customers] - start[:-1], lengths)
+        return ManyProducts(start, self.key[places], self.orders[places])
 
     def owner(self) -> Ints:
         """The customer of each entry."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64_hexdigest
 
 from features.offers import OfferInfo
+from features.products import NO_PRODUCTS, ManyProducts, ProductOrders, product_key
 from models.reasons import fill
 
 Floats = npt.NDArray[np.float64]
@@ -47,6 +48,9 @@ CROSS = (
     "category_due",
     "category_popular_and_bought",
     "text_similarity",
+    "product_orders",
+    "product_share",
+    "product_popular_and_bought",
 )
 LIKED = CROSS[:3]
 """Sentences of these tell the customer's orders of the offer's main category, whatever part of it the offer covers."""
@@ -68,12 +72,14 @@ class OfferFacts:
     weight: Floats
     static: Floats
     vector: Floats
+    products: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class OfferTable:
     """The facts of M offers, stacked: index and weight (M, 6), static (M, 4), vectors (M, dimensions) and these of
-    length 1 (`units`).
+    length 1 (`units`). `product` and `of_offer` (P,): hashes of products (features/products.py), ascending, and the
+    offer that each belongs to; `named` (M,): which offers name products.
     """
 
     index: Ints
@@ -81,18 +87,27 @@ class OfferTable:
     static: Floats
     vectors: Floats
     units: Floats
+    product: Ints
+    of_offer: Ints
+    named: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, facts: Sequence[OfferFacts]) -> OfferTable:
         vectors = np.array([one.vector for one in facts], np.float64).reshape(len(facts), -1)
         with np.errstate(invalid="ignore", divide="ignore"):
             units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        product = np.concatenate([np.empty(0, np.int64), *(one.products for one in facts)])
+        of_offer = np.repeat(np.arange(len(facts)), [len(one.products) for one in facts])
+        order = np.argsort(product, kind="stable")
         return cls(
             np.array([one.index for one in facts], np.int64).reshape(-1, CATEGORIES_AN_OFFER),
             np.array([one.weight for one in facts], np.float64).reshape(-1, CATEGORIES_AN_OFFER),
             np.array([one.static for one in facts], np.float64).reshape(-1, len(OFFER)),
             vectors,
             units,
+            product[order],
+            of_offer[order],
+            np.array([len(one.products) > 0 for one in facts], np.bool_),
         )
 
 
@@ -100,11 +115,13 @@ class OfferTable:
 class Customers:
     """N customers as arrays: `values` (N, CUSTOMER), NaN where unknown; `affinity` (N, categories, 3): orders in 90
     and 365 days, days since the last (NaN: never). `known` False makes a row one of which nothing is known.
+    `products`: orders by product.
     """
 
     values: Floats
     affinity: Floats
     known: npt.NDArray[np.bool_]
+    products: ManyProducts
 
 
 @dataclass(frozen=True)
@@ -155,7 +172,8 @@ class OfferKnowledge:
                 weight[place] = part
             static = np.array([_number(offer.discount_percent), _number(offer.price_cents),
                                self._popularity(offer), len(mix)])  # fmt: skip
-            facts = OfferFacts(index, weight, static, self._vector(offer))
+            products = np.unique([product_key(name) for name in offer.product_ids]).astype(np.int64)
+            facts = OfferFacts(index, weight, static, self._vector(offer), products)
             self._facts[offer] = facts
             return facts
 
@@ -186,25 +204,31 @@ class OfferKnowledge:
             return np.asarray(self.category_vectors[number], np.float64)
         return np.full(self.dimensions, np.nan)
 
-    def customers(self, values: Mapping[str, float] | None, affinity: Mapping[str, Sequence[float]]) -> Customers:
+    def customers(
+        self,
+        values: Mapping[str, float] | None,
+        affinity: Mapping[str, Sequence[float]],
+        products: ProductOrders = NO_PRODUCTS,
+    ) -> Customers:
         """One customer as arrays; `values` None: somebody of whom nothing is known."""
-        return self.many_customers([(values, affinity)])
+        return self.many_customers([(values, affinity, products)])
 
     def many_customers(
-        self, told: Sequence[tuple[Mapping[str, float] | None, Mapping[str, Sequence[float]]]]
+        self, told: Sequence[tuple[Mapping[str, float] | None, Mapping[str, Sequence[float]], ProductOrders]]
     ) -> Customers:
         """Several customers as arrays, each as `customers` takes one."""
         unknown = [np.nan] * len(CUSTOMER)
-        lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _ in told]
+        lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _, _ in told]
         grid = np.zeros((len(told), self.width, 3))
         grid[:, :, 2] = np.nan
-        for place, (_, affinity) in enumerate(told):
+        for place, (_, affinity, _) in enumerate(told):
             for category, numbers in affinity.items():
                 number = self._numbers.get(category)
                 if number is not None and number < grid.shape[1]:
                     grid[place, number] = numbers
-        known = np.array([of is not None for of, _ in told])
-        return Customers(np.array(lines, np.float64).reshape(-1, len(CUSTOMER)), grid, known)
+        known = np.array([of is not None for of, _, _ in told])
+        bought = ManyProducts.of([products for _, _, products in told])
+        return Customers(np.array(lines, np.float64).reshape(-1, len(CUSTOMER)), grid, known, bought)
 
 
 def products_signature(offer: OfferInfo) -> str:
@@ -243,9 +267,27 @@ def _cross(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) 
     popularity = offers.static[None, :, OFFER.index("offer_popularity")]
     both = popularity + np.log1p(orders_365d)
     likeness = _similarity(affinity, offers, knowledge)
-    stacked = np.stack([orders_90d, orders_365d, last, share, due, both, likeness], axis=2)
+    own = product_orders(customers.products, offers)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own_share = np.where(all_orders > 0, own / all_orders, 0 * own)
+    own_both = popularity + np.log1p(own)
+    parts = [orders_90d, orders_365d, last, share, due, both, likeness, own, own_share, own_both]
+    stacked = np.stack(parts, axis=2)
     stacked[~customers.known] = np.nan
     return stacked
+
+
+def product_orders(bought: ManyProducts, offers: OfferTable) -> Floats:
+    """Orders of each offer's products, summed, (N, M); an order of two of them counts twice. NaN: it names none."""
+    counts = np.zeros((len(bought.start) - 1, len(offers.named)))
+    if len(offers.product) and len(bought.key):
+        first = np.searchsorted(offers.product, bought.key)
+        length = np.searchsorted(offers.product, bought.key, side="right") - first
+        entry = np.repeat(np.arange(len(length)), length)
+        place = first[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(length) - length, length)
+        at = bought.owner()[entry] * counts.shape[1] + offers.of_offer[place]
+        np.add.at(counts.reshape(-1), at, bought.orders[entry])
+    return np.where(offers.named, counts, np.nan)
 
 
 def _similarity(affinity: Floats, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
@@ -274,6 +316,9 @@ SENTENCES: Mapping[str, str] = {
     "category_share_365d": "bought {category} {category_orders_365d} in a year",
     "category_due": "last bought {category} {category_days_since_last:.0f} days ago",
     "category_popular_and_bought": "bought {category} {category_orders_365d} in a year",
+    "product_orders": "bought products of this offer {product_orders}",
+    "product_share": "bought products of this offer {product_orders}",
+    "product_popular_and_bought": "bought products of this offer {product_orders}",
     "text_similarity": "close to what this customer buys",
     "offer_popularity": "bought by {popular} of customers in two weeks",
     "offer_discount_percent": "{offer_discount_percent:.0f}% off",
@@ -281,6 +326,7 @@ SENTENCES: Mapping[str, str] = {
     "offer_categories": "covers {offer_categories:.0f} categories",
 }
 """What the features of a pair say. Counts, `category`, `popular` and `price` are put into words by `describe`."""
+_COUNTED = (*LIKED[:2], "product_orders")
 _QUOTED = ("category_days_since_last", "offer_discount_percent", "offer_categories")
 
 
@@ -295,7 +341,7 @@ def describe(name: str, values: Mapping[str, float], category: str | None) -> st
         "price": values.get("offer_price_cents", math.nan) / 100,
         **{other: values.get(other, math.nan) for other in _QUOTED},
     }
-    for count in LIKED[:2]:
+    for count in _COUNTED:
         number = values.get(count, math.nan)
         words[count] = _times(round(number)) if math.isfinite(number) else None
     said = fill(template, words)
@@ -306,7 +352,7 @@ def describe(name: str, values: Mapping[str, float], category: str | None) -> st
 
 
 def _never(template: str, values: Mapping[str, float]) -> bool:
-    return any(f"{{{count}}}" in template and round(values.get(count, 0.0)) == 0 for count in LIKED[:2])
+    return any(f"{{{count}}}" in template and round(values.get(count, 0.0)) == 0 for count in _COUNTED)
 
 
 def _times(count: int) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from features.catalogue import FEATURES
 from features.offers import OfferInfo
+from features.products import NO_PRODUCTS
 from features.rows import CustomerRow
 from models.offer_features import (
     CUSTOMER,
@@ -115,7 +116,9 @@ class Weighing:
         self._bought: Ints = np.zeros((0, 0), np.int64)
         self._answered: Ints = np.zeros((0, 0), np.int64)
         self._sides = model.sides(offers)
-        known = model.knowledge.many_customers([(row.values, row.affinity) if row else (None, {}) for row in rows])
+        known = model.knowledge.many_customers(
+            [(row.values, row.affinity, row.products) if row else (None, {}, NO_PRODUCTS) for row in rows]
+        )
         self._pairs = pair_features(known, self._sides.table, model.knowledge)
         self._scores = self._purchase_scores(known.values)
         shape = (len(rows), len(offers), len(channels))

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from features.build import affinity, compute, hours
+from features.products import PRODUCTS_AT, Ints, ManyProducts, products
 from features.vocabulary import NAMES
 from models.offer_features import CUSTOMER
 
@@ -32,18 +33,23 @@ KEYS = ("customer_id", "as_of")
 @dataclass(frozen=True, slots=True)
 class Exposures:
     """`rows`: SHOWN and the customer's features as of then; `liked`: orders by category; `answers`: deliveries and
-    human responses by channel (customer_id, as_of, channel, sends, responses).
+    human responses by channel (customer_id, as_of, channel, sends, responses); `bought`: orders by product, at the
+    rows' PRODUCTS_AT.
     """
 
     rows: pl.DataFrame
     liked: pl.DataFrame
     answers: pl.DataFrame
+    bought: ManyProducts
 
     @classmethod
     def joined(cls, parts: Sequence[Exposures]) -> Exposures:
         """All parts together, by time; the newest ROWS of them."""
-        rows = pl.concat([part.rows for part in parts]).sort("as_of", "customer_id", "offer_id", "channel").tail(ROWS)
-        return cls(rows, pl.concat([part.liked for part in parts]), pl.concat([part.answers for part in parts]))
+        counts = [len(part.bought.start) - 1 for part in parts]
+        placed = [part.rows.with_columns(pl.col(PRODUCTS_AT) + sum(counts[:n])) for n, part in enumerate(parts)]
+        rows = pl.concat(placed).sort("as_of", "customer_id", "offer_id", "channel").tail(ROWS)
+        bought = ManyProducts.of([one for part in parts for one in part.bought.each()])
+        return cls(rows, pl.concat([part.liked for part in parts]), pl.concat([part.answers for part in parts]), bought)
 
 
 def read_log(home: Path, matured: datetime) -> pl.DataFrame:
@@ -74,7 +80,9 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
     return marked.select(list(SHOWN)).cast(SHOWN)
 
 
-def exposures_of(events: pl.DataFrame, logged: pl.DataFrame, matured: datetime, horizon: timedelta) -> Exposures:
+def exposures_of(
+    events: pl.DataFrame, logged: pl.DataFrame, matured: datetime, horizon: timedelta, keys: Ints
+) -> Exposures:
     """The exposures of one bucket's customers: `logged` ones, and deliveries of an offer without a decision."""
     shown = pl.concat([logged, delivered(events, matured, horizon)]).sort("as_of", "customer_id").tail(ROWS)
     cuts = shown.select(KEYS).unique().sort(KEYS)
@@ -84,7 +92,9 @@ def exposures_of(events: pl.DataFrame, logged: pl.DataFrame, matured: datetime, 
         sends=pl.col("count").filter(pl.col("kind") == "sends").sum().cast(pl.Float64),
         responses=pl.col("count").filter(pl.col("kind") == "responses").sum().cast(pl.Float64),
     )
-    return Exposures(shown.join(features, on=list(KEYS), how="left"), affinity(events, cuts), answers)
+    features = features.with_columns(pl.int_range(pl.len()).alias(PRODUCTS_AT))
+    bought = ManyProducts.of([one.of(keys) for one in products(events, cuts).each()])
+    return Exposures(shown.join(features, on=list(KEYS), how="left"), affinity(events, cuts), answers, bought)
 
 
 def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl.DataFrame:

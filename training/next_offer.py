@@ -83,17 +83,17 @@ def train_next_offer(job: Job) -> TrainResult:
     job.progress(f"{NAME}: texts", 0.0)
     texts = embed_texts(job.home, market)
     job.progress(f"{NAME}: texts", 1.0)
-    blocks = {cut: block_at(market, cut, _known_at(market, cut, texts))[0] for cut in cuts}
+    blocks = {cut: block_at(market, cut, known_at(market, cut, texts))[0] for cut in cuts}
     positives = int(sum(blocks[cut].bought.sum() for cut in cuts[:-1]))
     if positives < POSITIVES:
         return _refusal(f"{positives} of {POSITIVES} purchases from offers' products within {HORIZON.days} days")
     job.progress(f"{NAME}: fitting", 0.0)
     purchase = fit_purchase([blocks[cut] for cut in cuts[:-2]], blocks[cuts[-2]])
     job.progress(f"{NAME}: fitting", 0.6)
-    twin = _model(purchase, _known_at(market, cuts[-1], texts), cuts, cuts[-1])
+    twin = _model(purchase, known_at(market, cuts[-1], texts), cuts, cuts[-1])
     head = fit_head(twin, market.exposures, offers)
     twin = twin.with_response(head.response, head.channels)
-    latest = _known_at(market, covered.end, texts)
+    latest = known_at(market, covered.end, texts)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
     job.progress(f"{NAME}: fitting", 1.0)
     return conclude(job, market, model, twin, purchase, head, texts)
@@ -124,7 +124,8 @@ def _texts_of(home: Path, offers: Sequence[OfferInfo]) -> list[str]:
     return [told[offer.offer_id] for offer in offers]
 
 
-def _known_at(market: Market, cut: datetime, texts: Texts) -> OfferKnowledge:
+def known_at(market: Market, cut: datetime, texts: Texts) -> OfferKnowledge:
+    """What a model of the cut may know of the offers."""
     return knowledge(market, market.popularity(cut), texts.categories, texts.offers, texts.names)
 
 
@@ -134,7 +135,8 @@ def block_at(market: Market, cut: datetime, known: OfferKnowledge) -> tuple[Bloc
     limit = max(PAIRS_A_CUT // len(market.offers), 1)
     if rows.height > limit:
         rows = rows.sample(limit, seed=13).sort("customer")
-    customers = as_customers(rows, market.liked.filter(pl.col("as_of") == cut), known, ("customer_id", "as_of"))
+    liked = market.liked.filter(pl.col("as_of") == cut)
+    customers = as_customers(rows, liked, market.bought_products, known, ("customer_id", "as_of"))
     features = pair_features(customers, known.table(market.offers), known)
     return Block(features, market.bought(cut, rows)), rows
 
@@ -204,7 +206,7 @@ def champion_gains(present: tuple[str, Path], market: Market, judged: Judged) ->
         rows = market.at(judged.cut).filter(pl.col("customer").is_in(pl.Series(judged.customers).implode()))
         liked = market.liked.filter(pl.col("as_of") == judged.cut)
         table = model.knowledge.table(market.offers)
-        customers = as_customers(rows, liked, model.knowledge, ("customer_id", "as_of"))
+        customers = as_customers(rows, liked, market.bought_products, model.knowledge, ("customer_id", "as_of"))
         features = pair_features(customers, table, model.knowledge)
         scores = model.purchase_score(features.reshape(-1, len(PAIR))).reshape(judged.bought.shape)
         return ndcg(scores, judged.bought, KEPT), None

@@ -13,6 +13,7 @@ import polars as pl
 from features.build import affinity, compute
 from features.event_log import bucket_of
 from features.offers import OfferInfo, offer_infos
+from features.products import PRODUCTS_AT, ManyProducts, ProductOrders, product_key, products
 from features.vocabulary import NAMES
 from models.calibration import logit
 from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
@@ -42,8 +43,9 @@ class Market:
     """Offers and what happened to them. `place` numbers customers in the rows of everything else.
 
     `sales` and `redeemed`: customer, timestamp, offer (numbers), an order or redemption each. `rows`: customer, as_of
-    and features of everyone known at each cut; `liked`: the same customers' orders by category. `parts`: orders by
-    category (offer null), and those of them with an offer's products.
+    and features of everyone known at each cut; `liked`: the same customers' orders by category; `bought_products`:
+    by product of the offers, at the rows' PRODUCTS_AT. `parts`: orders by category (offer null), and those of them
+    with an offer's products.
     """
 
     offers: tuple[OfferInfo, ...]
@@ -52,6 +54,7 @@ class Market:
     redeemed: pl.DataFrame
     rows: pl.DataFrame
     liked: pl.DataFrame
+    bought_products: ManyProducts
     parts: pl.DataFrame
     exposures: Exposures
     covered: Period
@@ -91,6 +94,11 @@ class Market:
         return logit((shares + POPULARITY_PRIOR * max(usual, 1e-4)) / (active + POPULARITY_PRIOR))
 
 
+def offered_products(offers: Sequence[OfferInfo]) -> Ints:
+    """Hashes of all products that the offers name, ascending."""
+    return np.unique([product_key(name) for offer in offers for name in offer.product_ids]).astype(np.int64)
+
+
 def read_offers(job: Job) -> tuple[OfferInfo, ...]:
     """The catalogue as the service exported it; none where there is none yet."""
     path = job.home / "tables" / "offers.parquet"
@@ -105,6 +113,8 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
     numbers = {offer.offer_id: number for number, offer in enumerate(offers)}
     names: list[str] = []
     sales, redeemed, rows, liked, parts, seen = [], [], [], [], [], []
+    bought: list[ProductOrders] = []
+    keys = offered_products(offers)
     for bucket in range(job.log.buckets):
         found = job.log.scan(buckets=[bucket], before=covered.end).select(NEEDED)
         known = found.filter((pl.col("received_at") <= job.as_of) & ~pl.col("customer_id").is_in(excluded)).collect()
@@ -117,11 +127,13 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         parts.append(part)
         redeemed.append(_redeemed(known, numbers, place))
         wanted = _cuts(known, place, cuts)
-        rows.append(compute(known, wanted).select("customer", "customer_id", "as_of", *CUSTOMER))
+        found_rows = compute(known, wanted).select("customer", "customer_id", "as_of", *CUSTOMER)
+        rows.append(found_rows.with_columns((pl.int_range(pl.len()) + len(bought)).alias(PRODUCTS_AT)))
+        bought += [one.of(keys) for one in products(known, wanted).each()]
         liked.append(affinity(known, wanted))
         mine = log_rows.filter(_in_bucket(log_rows["customer_id"], bucket, job.log.buckets))
         mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
-        seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON))
+        seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON, keys))
         job.progress("next-offer: reading", (bucket + 1) / job.log.buckets)
     return Market(
         tuple(offers),
@@ -130,6 +142,7 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         pl.concat(redeemed),
         pl.concat(rows).sort("as_of", "customer"),
         pl.concat(liked),
+        ManyProducts.of(bought),
         pl.concat(parts).group_by("category", "offer").agg(pl.sum("orders")).sort("category", "offer"),
         Exposures.joined(seen),
         covered,
@@ -234,8 +247,13 @@ def category_names(market: Market) -> list[str]:
     return sorted(offered | set(market.liked["category"].unique()) | set(market.parts["category"].unique()))
 
 
-def as_customers(rows: pl.DataFrame, liked: pl.DataFrame, known: OfferKnowledge, keys: Sequence[str]) -> Customers:
-    """Rows (with the CUSTOMER features) and their orders by category as arrays; `keys` name a row in both frames."""
+def as_customers(
+    rows: pl.DataFrame, liked: pl.DataFrame, bought: ManyProducts, known: OfferKnowledge, keys: Sequence[str]
+) -> Customers:
+    """Rows (with the CUSTOMER features and PRODUCTS_AT) and their orders by category and product as arrays.
+
+    `keys` name a row in `rows` and `liked`; PRODUCTS_AT is its place in `bought`.
+    """
     values = np.column_stack([rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in CUSTOMER])
     numbers = pl.DataFrame({"category": list(known.categories), "number": np.arange(len(known.categories))},
                            schema={"category": pl.String, "number": pl.Int64})  # fmt: skip
@@ -246,4 +264,4 @@ def as_customers(rows: pl.DataFrame, liked: pl.DataFrame, known: OfferKnowledge,
     at = found["row"].to_numpy(), found["number"].to_numpy()
     for column, name in enumerate(("orders_90d", "orders_365d", "days_since_last")):
         grid[at[0], at[1], column] = found[name].to_numpy()
-    return Customers(values, grid, np.ones(rows.height, bool))
+    return Customers(values, grid, np.ones(rows.height, bool), bought.take(rows[PRODUCTS_AT].to_numpy()))

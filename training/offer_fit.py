@@ -13,7 +13,7 @@ import polars as pl
 from features.offers import OfferInfo
 from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
 from models.next_offer import NextOfferModel
-from models.offer_features import PAIR, OfferKnowledge, OfferTable, pair_features
+from models.offer_features import PAIR, OfferKnowledge, pair_features
 from models.response import CHANNEL, CHANNELS, INPUTS, RATES, SEEN, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
 from training.exposures import KEYS, Exposures
@@ -183,18 +183,16 @@ def _log_pairs(
     known: OfferKnowledge, exposures: Exposures, rows: pl.DataFrame, offers: Mapping[str, OfferInfo]
 ) -> Floats:
     """Pair features (rows, PAIR) of each exposure."""
-    customers = as_customers(rows, exposures.liked, known, KEYS)
-    table = known.table([offers[offer] for offer in sorted(offers)])
+    customers = as_customers(rows, exposures.liked, exposures.bought, known, KEYS)
+    ordered = [offers[offer] for offer in sorted(offers)]
     place = {offer: number for number, offer in enumerate(sorted(offers))}
     which = np.array([place[offer] for offer in rows["offer_id"]], np.int64)
     result = np.empty((rows.height, len(PAIR)))
     for number in np.unique(which):
         here = which == number
-        only = [int(number)]
-        one = OfferTable(
-            table.index[only], table.weight[only], table.static[only], table.vectors[only], table.units[only]
-        )
-        mine = type(customers)(customers.values[here], customers.affinity[here], customers.known[here])
+        one = known.table([ordered[int(number)]])
+        bought = customers.products.take(np.flatnonzero(here))
+        mine = type(customers)(customers.values[here], customers.affinity[here], customers.known[here], bought)
         result[here] = pair_features(mine, one, known)[:, 0]
     return result
 

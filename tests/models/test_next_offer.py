@@ -13,11 +13,21 @@ import pytest
 
 from features.catalogue import FEATURE_NAMES
 from features.offers import OfferInfo
+from features.products import NO_PRODUCTS, Bought, counted, product_key
 from features.rows import CustomerRow
 from models.calibration import Calibration
 from models.load import MissingColumns, ModelError, load, verify_golden, write_golden
 from models.next_offer import NextOfferModel
-from models.offer_features import CATEGORIES_AN_OFFER, PAIR, OfferKnowledge, pair_features, products_signature
+from models.offer_features import (
+    CATEGORIES_AN_OFFER,
+    PAIR,
+    Customers,
+    OfferKnowledge,
+    describe,
+    pair_features,
+    product_orders,
+    products_signature,
+)
 from models.response import CHANNELS, INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
 from training.members import fit_linear
@@ -100,6 +110,35 @@ def test_a_strangers_features_are_unknown_not_zero(model: NextOfferModel) -> Non
     pairs = pair_features(known.customers(None, {}), known.table(OFFERS), known)[0]
     assert np.isnan(pairs[:, PAIR.index("category_orders_365d")]).all()
     assert np.isfinite(pairs[:, PAIR.index("offer_popularity")]).all()
+
+
+def test_orders_of_an_offers_own_products_are_counted(model: NextOfferModel) -> None:
+    known = model.knowledge
+    offers = [
+        OfferInfo("both", "Coffee", frozenset({"beans", "pods"})),
+        OfferInfo("beans", "Coffee", frozenset({"beans"})),
+        OfferInfo("none", "Coffee"),
+    ]
+    bought = counted(NO_PRODUCTS, Bought().and_(sorted(map(product_key, ("beans", "bread"))), 0, 0))
+    bought = counted(bought, Bought().and_(sorted(map(product_key, ("beans", "pods"))), 1, 1))
+    row = customer({"Coffee": (2.0, 2.0, 3.0)})
+    table = known.table(offers)
+    alone = known.many_customers([(row.values, row.affinity, bought)])
+    own = product_orders(alone.products, table)
+    assert own[0, :2].tolist() == [3.0, 2.0]
+    assert np.isnan(own[0, 2])
+    others = known.many_customers([(row.values, row.affinity, NO_PRODUCTS), (row.values, row.affinity, bought)])
+    pairs = pair_features(others, table, known)
+    assert pairs[0, :2, PAIR.index("product_orders")].tolist() == [0.0, 0.0]
+    assert np.array_equal(pairs[1], pair_features(alone, table, known)[0], equal_nan=True)
+    again = pair_features(
+        Customers(others.values[[1]], others.affinity[[1]], others.known[[1]], others.products.take(np.array([1]))),
+        table,
+        known,
+    )
+    assert np.array_equal(again[0], pairs[1], equal_nan=True)
+    told = describe("product_share", {"product_orders": 3.0, "product_share": 0.3}, "Coffee")
+    assert told == "bought products of this offer 3 times"
 
 
 def test_features_follow_the_offers_part_of_its_category(model: NextOfferModel) -> None:

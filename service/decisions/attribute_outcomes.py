@@ -101,7 +101,7 @@ class AttributeOutcomes:
         if line is not None:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
-                count_response(connection, line.offer_id, line.channel, ["shown"])
+                count_response(connection, line.offer_id, line.channel, ["shown"], microseconds(at))
         machine = event["machine"] is True
         counts = [] if machine or line is None else _first_of_its_kind(connection, link.decision_id, offer_id, kind)
         added = add_outcome(
@@ -119,7 +119,7 @@ class AttributeOutcomes:
             },
         )
         if counts and added and line is not None:
-            count_response(connection, line.offer_id, line.channel, counts)
+            count_response(connection, line.offer_id, line.channel, counts, microseconds(at))
         return offer_id
 
     def _link(

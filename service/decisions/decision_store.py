@@ -63,18 +63,23 @@ offer_rates = Table(
     Column("converted", BigInteger, nullable=False),
     Column("clicked", BigInteger, nullable=False, server_default="0"),
     Column("redeemed", BigInteger, nullable=False, server_default="0"),
+    Column("first_at", BigInteger),
 )
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Deliveries of an offer on a channel, and how many led to an order or redemption, a click, a redemption."""
+    """Deliveries of an offer on a channel, and how many led to an order or redemption, a click, a redemption.
+
+    `first_at`: when the first was, in microseconds.
+    """
 
     shown: int
     converted: int
     clicked: int = 0
     redeemed: int = 0
+    first_at: int | None = None
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -163,9 +168,12 @@ def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequenc
         message, kind = rows[-1].message_id, rows[-1].kind
 
 
-def count_response(connection: Connection, offer_id: str, channel: str, more: Sequence[str]) -> None:
-    """Adds one to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel."""
-    key = {"offer_id": offer_id, "channel": channel}
+def count_response(connection: Connection, offer_id: str, channel: str, more: Sequence[str], at: int) -> None:
+    """Adds one to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel.
+
+    `at`, in microseconds, is when the first was, where this is the first.
+    """
+    key = {"offer_id": offer_id, "channel": channel, "first_at": at}
     upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
     here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
     connection.execute(update(offer_rates).where(here).values({name: offer_rates.c[name] + 1 for name in more}))
@@ -174,7 +182,10 @@ def count_response(connection: Connection, offer_id: str, channel: str, more: Se
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     """Every offer's rates by (offer, channel)."""
     rows = connection.execute(select(offer_rates))
-    return {(row.offer_id, row.channel): Rate(row.shown, row.converted, row.clicked, row.redeemed) for row in rows}
+    return {
+        (row.offer_id, row.channel): Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at)
+        for row in rows
+    }
 
 
 def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.decisions.stages import IN_WORDS
+
 ARMS = {
     "model": "The model's policy decided.",
     "random": "This customer is in the small share for whom chance decides, so that the effect can be measured.",
@@ -75,7 +77,11 @@ def explain(record: Mapping[str, Any]) -> Explanation:
         why_not=(*_not_first(weighed, first, names), *_stopped(stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
         would_flip=tuple(_flips(record, first, weighed, stopped, names)),
-        limits=tuple(DEGRADED.get(part, f"A part was missing: {part}.") for part in record["degraded"]),
+        limits=tuple(
+            DEGRADED.get(part, f"A part was missing: {part}.")
+            for part in record["degraded"]
+            if part != "features" or "features:snapshot" not in record["degraded"]
+        ),
     )
 
 
@@ -106,6 +112,9 @@ def _why(
             f"{_capital(other)} looked better ({_money(best['expected_value'])}); this was tried, with a probability "
             f"of {drawn}, to learn whether that is so."
         )
+    stage = first.get("stage")
+    if stage:
+        said.append(f"It stands at the stage of {IN_WORDS[stage['name']]}: {stage['text']}.")
     said += [f"{_capital(reason['text'])}." for reason in first.get("reasons", ()) if reason["effect"] >= 0]
     return said
 

@@ -52,7 +52,7 @@ class Sources:
     rules: RuleBook
     secret: str
     last: LastKnown = field(default_factory=LastKnown)
-    reading: Circuit = field(default_factory=lambda: Circuit("features"))
+    reading: Circuit = field(default_factory=lambda: Circuit("features", longest_pause_s=4.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ def gather(
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
             if unread and row is not None:
+                draft.degrade("features")
                 draft.degrade("features:snapshot")
             elif unread or (row is None and person.known and person.profiling):
                 draft.degrade("features")

@@ -56,6 +56,7 @@ class LastKnown:
         self.people: Recent[Customer] = Recent(PEOPLE)
         self.rows: Recent[CustomerRow] = Recent(ROWS)
         self.rates: PooledRates | None = None
+        self.rates_at = 0.0
         self._worked: list[Any] = []
 
     def worked(self, model: Any) -> None:

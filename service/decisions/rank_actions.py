@@ -9,7 +9,8 @@ from typing import Any
 
 import xxhash
 
-from service.clock import Clock
+from service.clock import Clock, monotonic
+from service.decisions.alike import Alike
 from service.decisions.case import WORDED, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.choose import choose
 from service.decisions.decision_store import add_decisions, read_decisions, read_rates
@@ -23,10 +24,11 @@ from service.decisions.rates import PooledRates
 from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
-from service.decisions.score import Scorer
+from service.decisions.score import NEXT_OFFER, Scorer
 from service.decisions.spool import Spool
+from service.decisions.stages import stage_of
 from service.errors import Problem, Unavailable
-from service.offers.catalogue import CatalogueCache
+from service.offers.catalogue import Catalogue, CatalogueCache
 from service.offers.offer import Offer
 from service.settings import Settings
 from service.storage.database import Connection, Database
@@ -35,6 +37,8 @@ from service.telemetry import DECISIONS, DEGRADED
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
 ATTEMPTS = 50
+RATES_S = 60.0
+"""How old the counts may be that stages are told from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Decider:
         self.sources = Sources(database, catalogue, read_customers, features, models, rules, settings.decisions.seed)
         self._clock = clock
         self._content = choose_content
+        self._texts: tuple[Catalogue, Alike] | None = None
         self._locale = settings.default_locale
         self._durable = settings.decisions.durable
         self._keep = timedelta(hours=settings.decisions.reservation_hours)
@@ -208,7 +213,7 @@ class Decider:
         for draft in drafts:
             chosen = choose(draft.case, draft.eligible, draft.probabilities, draft.goals, draft.uplift)
             draft.candidates, draft.left_out, draft.costs = chosen
-            self._act(draft, scorer, words)
+            self._act(draft, scorer, words, away=rates is not None)
         return drafts
 
     def decide_away(
@@ -231,22 +236,37 @@ class Decider:
                 release(connection, decision_id)
 
     def look_around(self) -> None:
-        """Reads what would be needed if the database went away now: the catalogue and the rates."""
+        """Reads what would be needed if the database went away now: the catalogue, and now and then the rates."""
         with self.sources.database.read() as connection:
             self.sources.catalogue.current(connection)
-            self.sources.last.rates = PooledRates(read_rates(connection))
+        self._known_rates()
         self.sources.last.forget_old()
+
+    def _known_rates(self) -> PooledRates:
+        """The rates as they were a minute ago at most."""
+        last = self.sources.last
+        if last.rates is None or monotonic() - last.rates_at > RATES_S:
+            return self._rates()
+        return last.rates
 
     def _rates(self) -> PooledRates:
         with self.sources.database.read() as connection:
-            self.sources.last.rates = PooledRates(read_rates(connection))
-        return self.sources.last.rates
+            counts = read_rates(connection)
+            catalogue = self.sources.catalogue.current(connection)
+        last = self.sources.last
+        last.rates, last.rates_at = PooledRates(counts, alike=self._alike(catalogue)), monotonic()
+        return last.rates
+
+    def _alike(self, catalogue: Catalogue) -> Alike:
+        if self._texts is None or self._texts[0] is not catalogue:
+            self._texts = (catalogue, Alike(catalogue.by_id))
+        return self._texts[1]
 
     def _last_rates(self) -> PooledRates:
         """The rates read last; with none, the same for every offer."""
         return self.sources.last.rates or PooledRates({}, unread=True)
 
-    def _act(self, draft: Draft, scorer: Scorer, words: bool) -> None:
+    def _act(self, draft: Draft, scorer: Scorer, words: bool, away: bool = False) -> None:
         """The ranked candidates as actions: when, in which words, and why."""
         ranked = sorted(
             (candidate.rank, index)
@@ -256,6 +276,8 @@ class Decider:
         times: dict[tuple[str, datetime | None], datetime] = {}
         wanted = [draft.eligible[index] for _, index in ranked]
         reasons = scorer.reasons(draft, wanted) if draft.request.explain else []
+        known = self._last_rates() if away or not reasons else self._known_rates()
+        served = draft.scored_by == NEXT_OFFER
         for place, (rank, index) in enumerate(ranked):
             candidate = draft.candidates[index]
             position, channel = draft.eligible[index]
@@ -279,6 +301,9 @@ class Decider:
             }
             if reasons:
                 action["reasons"] = reasons[place]
+                action["stage"] = stage_of(
+                    known.shown(offer.offer_id), known.first_at(offer.offer_id), draft.case.at, served
+                ).as_json()
             draft.actions.append(action)
 
     def _words(self, offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from service.decisions.alike import Alike
+from service.decisions.stages import FEW
+
 PRIOR_RATE = 0.05
 PRIOR_WEIGHT = 20.0
 POOL_WEIGHT = 50.0
+MOST_ALIKE = 300
+"""Offers, those shown most, that a new one is compared with."""
 
 
 class Counts(Protocol):
@@ -21,6 +26,8 @@ class Counts(Protocol):
     def clicked(self) -> int: ...
     @property
     def redeemed(self) -> int: ...
+    @property
+    def first_at(self) -> int | None: ...
 
 
 GOALS = {"conversion": "converted", "click": "clicked", "redemption": "redeemed"}
@@ -32,20 +39,31 @@ class PooledRates:
 
     Each level is the mean of a Beta whose prior is the level above with the weight of `POOL_WEIGHT` deliveries; the
     top's prior is `PRIOR_RATE` with `PRIOR_WEIGHT`. So an offer never shown gets the common rate, and with no data at
-    all every offer gets 5%.
+    all every offer gets 5%. With `alike`, the level above an offer that was shown less than `FEW` times is what offers
+    with alike texts led to, each counted by its likeness, themselves below the common rate.
     """
 
     def __init__(
-        self, counts: Mapping[tuple[str, str], Counts], goal: str = "conversion", unread: bool = False
+        self,
+        counts: Mapping[tuple[str, str], Counts],
+        goal: str = "conversion",
+        unread: bool = False,
+        alike: Alike | None = None,
     ) -> None:
         """`unread`: the counts could not be read, so there are none."""
         self.unread = unread
         self._all = counts
+        self._alike = alike
+        self._above: dict[str, tuple[float, float]] = {}
         self._counts = {key: (count.shown, int(getattr(count, GOALS[goal]))) for key, count in counts.items()}
         self._offers: dict[str, tuple[int, int]] = {}
         for (offer, _), (more, responses) in self._counts.items():
             shown, converted = self._offers.get(offer, (0, 0))
             self._offers[offer] = (shown + more, converted + responses)
+        self._first: dict[str, int] = {}
+        for (offer, _), count in counts.items():
+            if count.first_at is not None:
+                self._first[offer] = min(count.first_at, self._first.get(offer, count.first_at))
         shown = sum(shown for shown, _ in self._offers.values())
         converted = sum(converted for _, converted in self._offers.values())
         self._common = (converted + PRIOR_RATE * PRIOR_WEIGHT) / (shown + PRIOR_WEIGHT)
@@ -53,7 +71,8 @@ class PooledRates:
     def rate(self, offer_id: str, channel: str) -> float:
         """Probability that a delivery of this offer on this channel leads to an order, in (0, 1)."""
         shown, converted = self._offers.get(offer_id, (0, 0))
-        of_offer = (converted + POOL_WEIGHT * self._common) / (shown + POOL_WEIGHT)
+        above = self._common if shown >= FEW or self._alike is None else self._from_alike(offer_id)[0]
+        of_offer = (converted + POOL_WEIGHT * above) / (shown + POOL_WEIGHT)
         here = self._counts.get((offer_id, channel))
         if here is None:
             return of_offer
@@ -61,7 +80,28 @@ class PooledRates:
 
     def of(self, goal: str) -> PooledRates:
         """The rates of another goal from the same deliveries."""
-        return PooledRates(self._all, goal)
+        return PooledRates(self._all, goal, self.unread, self._alike)
+
+    def _from_alike(self, offer_id: str) -> tuple[float, float]:
+        """The rate of offers with alike texts, and how many deliveries it stands on."""
+        if self._alike is None:
+            return self._common, 0.0
+        if offer_id not in self._above:
+            known = sorted(self._offers, key=lambda name: (-self._offers[name][0], name))[:MOST_ALIKE]
+            likeness = self._alike.to(offer_id, (name for name in known if self._offers[name][0] > 0))
+            shown = sum(weight * self._offers[name][0] for name, weight in likeness.items())
+            converted = sum(weight * self._offers[name][1] for name, weight in likeness.items())
+            rate = (converted + POOL_WEIGHT * self._common) / (shown + POOL_WEIGHT)
+            self._above[offer_id] = (rate, shown)
+        return self._above[offer_id]
+
+    def shown(self, offer_id: str) -> int:
+        """Deliveries of an offer on all channels."""
+        return self._offers.get(offer_id, (0, 0))[0]
+
+    def first_at(self, offer_id: str) -> int | None:
+        """When the offer was first delivered, in microseconds."""
+        return self._first.get(offer_id)
 
     def rates(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """The rate of each (offer, channel)."""
@@ -70,6 +110,12 @@ class PooledRates:
     def sentence(self, offer_id: str) -> str:
         """The evidence in words."""
         shown, converted = self._offers.get(offer_id, (0, 0))
+        if shown == 0 and self._from_alike(offer_id)[1] >= 1:
+            rate, deliveries = self._from_alike(offer_id)
+            return (
+                f"this offer has not been delivered yet; offers with alike texts led to an order in {rate:.1%} of "
+                f"about {deliveries:.0f} deliveries"
+            )
         if shown == 0:
             return "this offer has not been delivered yet; offers in general are assumed to do alike"
         return f"{converted} of {shown} deliveries of this offer led to an order"

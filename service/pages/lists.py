@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from models.declared import PROPENSITIES
 from models.registry import ServedModels
 from service.content.variant import said_hash
 from service.content.variant_store import approved_variants
+from service.decisions.decision_store import read_rates
+from service.decisions.rates import PooledRates
+from service.decisions.stages import IN_WORDS, stage_of
 from service.errors import Problem
 from service.experiments.define_experiment import get_experiments
 from service.experiments.read_results import read_results
@@ -33,19 +37,25 @@ MAY = {
 }
 
 
-def offers_view(database: Database, after: str) -> dict[str, Any]:
-    """A page of the catalogue with the approved copy that fits each offer as it is now."""
+def offers_view(database: Database, after: str, now: datetime, model_serves: bool) -> dict[str, Any]:
+    """A page of the catalogue with the approved copy that fits each offer as it is now, and where each stands."""
     with database.read() as connection:
         found = list_offers(connection, after, OFFERS + 1)
         approved = approved_variants(connection)
+        rates = PooledRates(read_rates(connection))
     fitting: dict[tuple[str, str], list[str]] = defaultdict(list)
     for variant in approved:
         fitting[variant.offer_id, variant.offer_hash].append(f"{variant.channel} {variant.locale}")
     rows = [
-        {"offer": offer, "d": offer.document, "words": sorted(set(fitting[offer.offer_id, said_hash(offer.document)]))}
+        {
+            "offer": offer,
+            "d": offer.document,
+            "words": sorted(set(fitting[offer.offer_id, said_hash(offer.document)])),
+            "stage": stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves),
+        }
         for offer in found[:OFFERS]
     ]
-    return {"rows": rows, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
+    return {"rows": rows, "stages": IN_WORDS, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
 
 
 def journeys_view(database: Database, definitions: Definitions) -> list[dict[str, Any]]:

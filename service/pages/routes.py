@@ -294,7 +294,15 @@ def _add_reading(router: APIRouter, pages: _Pages) -> None:
 
     reading("/", "report.html", "/", lambda _: report_view(sources.home))
     reading(
-        "/offers", "offers.html", "/offers", lambda r: offers_view(sources.database, r.query_params.get("after", ""))
+        "/offers",
+        "offers.html",
+        "/offers",
+        lambda r: offers_view(
+            sources.database,
+            r.query_params.get("after", ""),
+            sources.clock.now(),
+            sources.models.get("next-offer") is not None,
+        ),
     )
     reading(
         "/journeys", "journeys.html", "/journeys", lambda _: {"journeys": journeys_view(sources.database, definitions)}

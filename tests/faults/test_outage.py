@@ -133,7 +133,7 @@ def test_postgres_away_and_back(service: Service, api: httpx.Client, stoppable: 
         assert api.post(f"/v1/decisions/{decision_id}/replay").json()["equal"]
         if record["actions"]:
             assert lines_of(stoppable, decision_id) == len(record["actions"])
-    assert 'opportune_circuit_open{part="database"} 0.0' in api.get("/metrics").text
+    assert eventually(lambda: 'opportune_circuit_open{part="database"} 0.0' in api.get("/metrics").text, 30)
     for method, path, body in requests():
         answer = api.request(
             method, path, json=body, headers={"Idempotency-Key": f"{path}-2"} if method == "POST" else {}

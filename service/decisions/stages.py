@@ -1,0 +1,52 @@
+"""Where an offer stands on its way from knowing nothing to the full model. Pure.
+
+1. `rules`: rules decide who may get it, and what alike texts led to is all that is known of its chances
+2. `pooled`: its own response rates, pooled with those of all offers, and exploration
+3. `model`: enough impressions that the model may be trusted with it (and one serves)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from service.decisions.case import DAY_US, microseconds
+
+FEW = 50
+"""Impressions under which an offer's own rate says next to nothing."""
+ENOUGH = 1_000
+"""Impressions from which the model is trusted with an offer."""
+IN_WORDS = {"rules": "rules and alike texts", "pooled": "pooled rates", "model": "full model"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`days_left` until `needed` impressions at the offer's own pace so far; None where it has none, or 0 there."""
+
+    name: str
+    impressions: int
+    needed: int
+    days_left: int | None
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stage_of(shown: int, first_at: int | None, now: datetime, model_serves: bool) -> Stage:
+    """The stage of an offer delivered `shown` times since `first_at` (microseconds).
+
+    Example: 612 deliveries in 14 days: "612 of 1,000 impressions, about 9 days left".
+    """
+    counted = f"{shown:,} of {ENOUGH:,} impressions"
+    if shown >= ENOUGH:
+        name = "model" if model_serves else "pooled"
+        return Stage(name, shown, ENOUGH, 0, counted if model_serves else f"{counted}, but no model serves")
+    name = "rules" if shown < FEW else "pooled"
+    if shown == 0 or first_at is None:
+        return Stage(name, shown, ENOUGH, None, counted)
+    days = max((microseconds(now) - first_at) / DAY_US, 1.0)
+    left = ceil((ENOUGH - shown) / (shown / days))
+    return Stage(name, shown, ENOUGH, left, f"{counted}, about {left:,} {'day' if left == 1 else 'days'} left")

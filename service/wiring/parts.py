@@ -42,6 +42,7 @@ from service.events.flush_events import Flusher
 from service.events.normalize import Rules
 from service.events.ports import Handler
 from service.events.rebuild_features import QueueOutdated, RebuildFeatures
+from service.events.refresh_vectors import RefreshVectors
 from service.events.run_events import EventsRunner
 from service.experiments.assign_customer import Covariate
 from service.experiments.record_outcomes import apply_outcomes, erase_subject
@@ -64,6 +65,7 @@ _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
 _LADDER_EVERY_S = 1.0
+_VECTORS_EVERY_S = 300.0
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -244,7 +246,7 @@ def _check_declared(settings: Settings) -> None:
 
 
 def start_loops(parts: Parts) -> list[Loop]:
-    """What the API does beside answering: apply events, take up moved model aliases."""
+    """What the API does beside answering: apply events, take up moved model aliases, keep vectors fresh."""
 
     def take_up_models() -> bool:
         parts.models.refresh()
@@ -256,6 +258,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("models", take_up_models, _MODELS_EVERY_S),
         Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S),
+        Loop("vectors", RefreshVectors(parts.online, parts.clock).run_pass, _VECTORS_EVERY_S),
     ]
     for loop in loops:
         loop.start()

@@ -41,6 +41,7 @@ BASE = FeatureSet([*HIDDEN, *(f for f in FEATURES if f.aggregate not in _AFTERWA
 _PLACE = {name: place for place, name in enumerate(BASE.names)}
 _FACTS = [place for place, feature in enumerate(BASE.features) if feature.aggregate == "last"]
 _ROWS = 200_000
+_CHANGE = "change"
 
 
 def finish(base: Floats, as_of_us: int, texts: TextVectors) -> Floats:
@@ -117,14 +118,22 @@ def build_offer_snapshot(
 class OnlineOffers:
     """Features of offers from packed rows; safe from several threads and processes, as `OnlineFeatures` is."""
 
-    def __init__(self, rows: OnlineFeatures, ids: RowStore) -> None:
-        self._rows, self._ids = rows, ids
+    def __init__(self, rows: OnlineFeatures, ids: RowStore, notes: RowStore) -> None:
+        self._rows, self._ids, self._notes = rows, ids, notes
         self._noted: set[str] = set()
         self._lock = threading.Lock()
 
     def put(self, versions: Sequence[Mapping[str, Any]]) -> None:
         """Takes in versions of the catalogue (OFFER_VERSIONS rows); the same ones again change no feature."""
         self._take([version_event(version) for version in versions])
+
+    def catalogue_change(self) -> int:
+        """The number of the catalogue's last change that was taken in; 0 before any."""
+        return int(self._notes.read([_CHANGE])[0] or 0)
+
+    def note_catalogue_change(self, number: int) -> None:
+        """Call it once all versions up to that change are in."""
+        self._notes.change([_CHANGE], lambda _: [str(number).encode()])
 
     def apply(self, events: Sequence[Mapping[str, Any]], decided: Mapping[str, str]) -> None:
         """Takes in customers' events, in the order of their receipt; repeats change nothing.
@@ -151,8 +160,8 @@ class OnlineOffers:
         return found[[places[offer] for offer in offer_ids]]
 
     def close(self) -> None:
-        self._rows.close()
-        self._ids.close()
+        for store in (self._rows, self._ids, self._notes):
+            store.close()
 
     def _take(self, events: list[dict[str, Any]]) -> None:
         if events:
@@ -170,7 +179,8 @@ class OnlineOffers:
 
 def open_online_offers(url_or_path: str) -> OnlineOffers:
     """In a SQLite file (a path), Postgres or Redis, beside the customers."""
-    return OnlineOffers(OnlineFeatures(open_store(url_or_path, "offers"), BASE), open_store(url_or_path, "offer_ids"))
+    rows, ids, notes = (open_store(url_or_path, table) for table in ("offers", "offer_ids", "offer_notes"))
+    return OnlineOffers(OnlineFeatures(rows, BASE), ids, notes)
 
 
 @lru_cache(maxsize=1)

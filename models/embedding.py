@@ -7,7 +7,7 @@ two texts in, say, Thai apart; `OPPORTUNE_EMBEDDING_MODEL` names a folder with a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_hexdigest
+
+from features.texts import write_texts
 
 Floats = npt.NDArray[np.float32]
 SETTING = "OPPORTUNE_EMBEDDING_MODEL"
@@ -54,6 +56,18 @@ def embed(texts: Sequence[str], cache: Path | None = None) -> Floats:
         known.update(dict(zip(new, vectors, strict=True)))
         _write_cache(cache, folder, known)
     return np.array([known[key] for key in keys], np.float32)
+
+
+def refresh_texts(home: Path, texts: Iterable[str]) -> str | None:
+    """Vectors of these texts for everybody who reads with numpy alone (features/texts.py); returns their version.
+
+    Only new texts cost anything. None, and no vectors touched, without texts. Raises EmbeddingMissing.
+    """
+    wanted = sorted(set(texts))
+    if not wanted:
+        return None
+    vectors = embed(wanted, home / "features" / "texts.npz")
+    return write_texts(home, _identity(model_folder()), wanted, vectors)
 
 
 def _encode(folder: Path, texts: list[str]) -> Floats:

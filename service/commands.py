@@ -18,7 +18,6 @@ from service.storage.database import Connection, Database
 from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
-    from features.declare import Feature
     from features.event_log import EventLog
     from service.wiring import Parts
 
@@ -134,6 +133,7 @@ def features_command(settings: Settings, as_of: datetime, backfill: int, engine:
         written = load.run(as_of, lambda done, all_: bar.show("online store", done / all_))
         bar.end()
         print(f"loaded {written:,} customers into the online store")
+        _build_offer_tables(settings, parts, days)
         _apply_feast(settings)
 
 
@@ -162,51 +162,32 @@ def _build_tables(settings: Settings, log: EventLog, days: list[datetime], engin
             print(f"read the events of {read:,} of {files:,} files; the others had been read before")
 
 
+def _build_offer_tables(settings: Settings, parts: Parts, days: list[datetime]) -> None:
+    from service.wiring.offer_features import build_offer_tables
+
+    bar = Progress()
+    told = build_offer_tables(
+        parts.database,
+        parts.event_log,
+        parts.offers_online,
+        settings.home.absolute(),
+        days,
+        lambda done, all_: bar.show("offers and interests", done / all_),
+    )
+    bar.end()
+    for line in told:
+        print(line)
+
+
 def explain_feature(settings: Settings, name: str) -> None:
     """What a feature means, where it comes from, and how it is distributed in the newest snapshot."""
-    import numpy as np
-    import polars as pl
-
-    from features.catalogue import CATALOGUE
+    from features.explain import explain
 
     try:
-        feature = CATALOGUE.feature(name)
+        for line in explain(settings.home.absolute(), name):
+            print(line)
     except KeyError as unknown:
         raise ValueError(unknown.args[0]) from unknown
-    print(f"{feature.name}: {feature.description}")
-    print(f"  unit: {feature.unit}; aggregate: {feature.aggregate}; says: {feature.sentence}")
-    print(f"  from: {_origin(feature)}")
-    snapshots = sorted((settings.home.absolute() / "features").glob("as_of=*"))
-    if not snapshots:
-        print("  no feature table is built yet; run 'opportune features'")
-        return
-    table = pl.scan_parquet(snapshots[-1] / "*.parquet")
-    if name not in table.collect_schema().names():
-        print(f"  {snapshots[-1].name} was built before it was declared; run 'opportune features'")
-        return
-    values = table.select(name).collect()[name]
-    known = values.drop_nulls().drop_nans().cast(pl.Float64)
-    print(f"  {snapshots[-1].name}: {known.len():,} of {values.len():,} customers have it")
-    if known.len():
-        numbers = known.to_numpy()
-        shares = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-        marks = "  ".join(f"{share:.0%} {float(np.quantile(numbers, share)):.6g}" for share in shares)
-        print(f"  {marks}; mean {float(numbers.mean()):.6g}")
-
-
-def _origin(feature: Feature) -> str:
-    """Which events and which column a feature is made of, over which window."""
-    if feature.of is not None:
-        return f"{feature.of[0]} divided by {feature.of[1]}"
-    parts = []
-    if feature.events is not None:
-        parts.append(f"events {', '.join(feature.events.verbs)}")
-        parts += [f"on {', '.join(feature.events.channels)}"] if feature.events.channels else []
-        parts += {True: ["by people"], False: ["by machines"]}.get(feature.events.human, [])  # type: ignore[arg-type]
-    if feature.column is not None:
-        parts.append(f"{'column' if feature.events is not None else 'trait'} {feature.column}")
-    parts.append("all time" if feature.window_days is None else f"the last {feature.window_days:g} days")
-    return ", ".join(parts)
 
 
 def export_command(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from xxhash import xxh3_64_intdigest
 
-from features.row_stores import RowStore
+from features.row_stores import RowStore, open_store
 
 _WORD = struct.Struct("<I")
 _TYPED = struct.Struct("<II")
@@ -122,6 +122,15 @@ def erase_customers(store: RowStore, customer_ids: Sequence[str]) -> int:
             store.change(keys, lambda rows: [None] * len(rows))
         gone += len(keys)
     return gone
+
+
+def erase_materialized(url_or_path: str, customer_ids: Sequence[str]) -> int:
+    """`erase_customers` in the online store there; raises `StoreAway` while it does not answer."""
+    store = open_store(url_or_path, "vectors")
+    try:
+        return erase_customers(store, customer_ids)
+    finally:
+        store.close()
 
 
 def _key(number: int) -> str:

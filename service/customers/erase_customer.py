@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 Eraser = Callable[[Connection, Sequence[str]], int]
 """Removes what a slice holds of customers, given all their ids, in the caller's transaction; answers how many rows."""
 _WAIT_S = 20.0
-_FOLDERS = ("tables", "features", "features.draft")
+_FOLDERS = ("tables", "features", "features.draft", "interests")
 
 
 class CustomerEraser:
-    """`erasers` are the other slices' parts, by the name under which the answer counts them."""
+    """`erasers` are the other slices' parts, by the name under which the answer counts them. `materialized` removes
+    what data scientists put into the online store through Feast, and says how many rows that were.
+    """
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class CustomerEraser:
         home: Path,
         models: ServedModels | None = None,
         erasers: Mapping[str, Eraser] | None = None,
+        materialized: Callable[[Sequence[str]], int] | None = None,
     ) -> None:
         self._database = database
         self._log = event_log
@@ -61,6 +64,7 @@ class CustomerEraser:
         self._home = home
         self._models = models
         self._erasers = dict(erasers or {})
+        self._materialized = materialized
 
     def erase(self, customer_id: str, exclusively: Callable[[Callable[[], bool]], bool]) -> dict[str, Any]:
         """Erases, and waits for the end of it; `complete` is false when another process has it still to do.
@@ -91,6 +95,8 @@ class CustomerEraser:
             waiting = open_erasures(connection)
         for erasure_id, ids in waiting:
             counts = {"events": self._log.erase(ids), "features": self._erase_features(ids)}
+            if self._materialized is not None:
+                counts["materialized"] = self._materialized(ids)
             counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)
             with self._database.write() as connection:
                 self._lease.hold(connection)

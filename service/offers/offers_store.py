@@ -116,6 +116,29 @@ def changed_since(connection: Connection, change: int) -> list[StoredOffer]:
     return [_stored(row) for row in connection.execute(select(offers).where(offers.c.change > change))]
 
 
+def every_version(connection: Connection, change: int) -> Iterable[StoredOffer]:
+    """Every version of the offers put or deleted after a change number; `updated_at` is when each was put, and
+    `deleted_at` stands at the version that was taken out."""
+    query = (
+        select(
+            offer_versions.c.offer_id,
+            offer_versions.c.version,
+            offer_versions.c.document,
+            offer_versions.c.at,
+            offers.c.version.label("last"),
+            offers.c.created_at,
+            offers.c.deleted_at,
+        )
+        .join(offers, offers.c.offer_id == offer_versions.c.offer_id)
+        .where(offers.c.change > change)
+        .order_by(offer_versions.c.offer_id, offer_versions.c.version)
+    )
+    for row in connection.execute(query):
+        gone = row.deleted_at if row.version == row.last else None
+        digest = content_hash(row.document)
+        yield StoredOffer(row.offer_id, row.version, digest, row.document, row.created_at, row.at, gone)
+
+
 def read_versions(
     connection: Connection, wanted: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], Mapping[str, Any]]:

@@ -14,7 +14,9 @@ import xxhash
 
 from features import catalogue
 from features.event_log import EventLog
+from features.offer_features import OnlineOffers, open_online_offers
 from features.rows import OnlineFeatures, open_online
+from features.store.vectors import erase_materialized
 from models import declared
 from models.registry import ServedModels
 from service.clock import Clock, SystemClock, clock_from
@@ -60,6 +62,7 @@ from service.storage.heartbeats import beat
 from service.storage.migrate import migrate
 from service.web.auth import Guard
 from service.wiring.data_watch import DataWatch
+from service.wiring.offer_features import FeatureFeed
 
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
@@ -78,6 +81,7 @@ class Parts:
     database: Database
     event_log: EventLog
     online: OnlineFeatures
+    offers_online: OnlineOffers
     models: ServedModels
     guard: Guard
     rules: Rules
@@ -105,6 +109,7 @@ class Parts:
         """Gives back what is held; call it after the loops have stopped."""
         self.steady.close()
         self.online.close()
+        self.offers_online.close()
         self.database.close()
 
 
@@ -117,7 +122,8 @@ def build(settings: Settings) -> Parts:
     database = Database(settings.state_url)
     migrate(database)
     event_log = EventLog(home / "events")
-    online = open_online(settings.online_url)
+    online, offers_online = open_online(settings.online_url), open_online_offers(settings.online_url)
+    feed = FeatureFeed(database, online, offers_online)
     models = ServedModels(home / "served")
     models.refresh()
     catalogue = CatalogueCache()
@@ -148,12 +154,14 @@ def build(settings: Settings) -> Parts:
             "journeys": _erase_journeys,
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
         },
+        partial(erase_materialized, settings.online_url),
     )
     events = EventsRunner(
-        Applier(database, clock, lease, handlers, online, identities),
+        Applier(database, clock, lease, handlers, feed, identities),
         Flusher(database, event_log, clock, lease),
         lease,
         [
+            feed.take_up_catalogue,
             join_histories,
             eraser.finish_open,
             QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
@@ -192,7 +200,7 @@ def build(settings: Settings) -> Parts:
         }
         return library.choose(offer.offer_id, offer.document, channel, person)
 
-    decider = Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content)
+    decider = Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content, owners_of)
     steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
     steady.run_pass()
     return Parts(
@@ -201,6 +209,7 @@ def build(settings: Settings) -> Parts:
         database=database,
         event_log=event_log,
         online=online,
+        offers_online=offers_online,
         models=models,
         guard=Guard(database, database_answers),
         rules=rules,

@@ -157,7 +157,7 @@ def test_batch_and_online_agree_to_the_bit(
     ]
     history = offer_history(frame(events).lazy(), table(versions), DECIDED)
     last = max([START, *(one["received_at"] for one in events), *(one["at"] for one in versions)])
-    online = OnlineOffers(OnlineFeatures(MemoryRows(), BASE), MemoryRows())
+    online = OnlineOffers(OnlineFeatures(MemoryRows(), BASE), MemoryRows(), MemoryRows())
     at = int(len(events) * split)
     if loaded:
         online.load(offer_history(frame(events[:at]).lazy(), table(versions), DECIDED))
@@ -177,11 +177,14 @@ def test_batch_and_online_agree_to_the_bit(
 
 def test_rows_stand_beside_the_customers(tmp_path: Path) -> None:
     online = open_online_offers(str(tmp_path / "online.db"))
+    assert online.catalogue_change() == 0
     online.put([version("tea", 1, JUNE, price_cents=990)])
+    online.note_catalogue_change(7)
     online.close()
     again = open_online_offers(str(tmp_path / "online.db"))
     told = again.read(["tea"], JUNE + timedelta(days=1), NO_TEXTS)[0]
     assert told[OFFER_FEATURE_NAMES.index("offer_price_cents")] == 990
+    assert again.catalogue_change() == 7
     again.close()
 
 

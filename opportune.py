@@ -163,7 +163,7 @@ def features(
     if explain:
         explain_feature(settings, explain)
     else:
-        features_command(settings, _time(as_of, settings), backfill, engine.value, address)
+        features_command(settings, _time(as_of, settings) if as_of else None, backfill, engine.value, address)
 
 
 @app.command()

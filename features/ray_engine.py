@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Tasks pass file names and counts, so Ray's smallest store will do; its default takes a third of the memory."""
+
+_KNOCK_S = 10.0
 
 
 class NoRay(RuntimeError):
@@ -57,6 +60,7 @@ def _connect(address: str | None, cpus: int | None, scratch: str | None) -> None
         variables[VARIABLE] = os.path.abspath(os.environ[VARIABLE])
     common: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": False, "logging_level": "ERROR"}
     if address:
+        _knock(address)
         try:
             ray.init(address=address, **common)
         except (ConnectionError, ValueError) as cause:
@@ -70,6 +74,17 @@ def _connect(address: str | None, cpus: int | None, scratch: str | None) -> None
         _node_ip_address="127.0.0.1",
         **common,
     )
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for many minutes to reach a machine where nothing answers."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # a name such as `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError as cause:
+        raise NoRay(f"no Ray cluster answers at {address}: {cause}") from cause
 
 
 def _on_ray(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,25 +116,36 @@ DAYS_AT_ONCE = 10
 """A backfill makes so many days together from one reading of the events."""
 
 
-def features_command(settings: Settings, as_of: datetime, backfill: int, engine: str, address: str | None) -> None:
+def features_command(
+    settings: Settings, as_of: datetime | None, backfill: int, engine: str, address: str | None
+) -> None:
     """Feature tables as of a time (and of the days before), and the online store: both from what is new."""
     from features.online_load import OnlineLoad
     from features.ray_engine import NoRay
 
     with _parts(settings) as parts:
         _settle(parts)
-        days = [as_of - timedelta(days=day) for day in range(backfill + 1)]
+        days = days_of(as_of, parts.clock.now(), backfill)
         try:
             _build_tables(settings, parts.event_log, days, engine, address)
         except NoRay as absent:
             raise ValueError(str(absent)) from absent
         bar, note = Progress(), settings.home.absolute() / "online-loaded.json"
         load = OnlineLoad(parts.event_log, parts.online, note, xxh3_64_hexdigest(settings.online_url.encode()))
-        written = load.run(as_of, lambda done, all_: bar.show("online store", done / all_))
+        written = load.run(days[0], lambda done, all_: bar.show("online store", done / all_))
         bar.end()
         print(f"loaded {written:,} customers into the online store")
         _build_offer_tables(settings, parts, days)
         _apply_feast(settings)
+
+
+def days_of(as_of: datetime | None, now: datetime, backfill: int) -> list[datetime]:
+    """A time and as many days before it, the newest first. Without a time: now, and midnights (UTC), so that a
+    backfill that was stopped is about the same days when it is run again."""
+    if as_of is not None:
+        return [as_of - timedelta(days=day) for day in range(backfill + 1)]
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [now, *(midnight - timedelta(days=day) for day in range(backfill))]
 
 
 def _build_tables(settings: Settings, log: EventLog, days: list[datetime], engine: str, address: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,14 @@ def test_without_ray_one_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NoRay, match=r"pip install '\.\[ray\]'"), ray_engine():
         pass
+
+
+def test_where_no_cluster_answers_one_is_told_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(NoRay, match=f"no Ray cluster answers at {address}"), ray_engine(address):
+            pass
 
 
 def test_ray_is_imported_only_when_asked_for() -> None:

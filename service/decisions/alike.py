@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from math import log, sqrt
 
 from service.offers.offer import Offer
 
 LEAST = 0.1
 """Likeness under which two offers have nothing in common."""
+SAMPLE = 2_000
+"""Offers from which the rarity of words is told: enough for any catalogue, and quick for a large one."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -46,7 +49,7 @@ class Alike:
                 {}
                 if offer is None
                 else {
-                    word: (1 + log(count)) * self._rarity.get(word, 0.0)
+                    word: (1 + log(count)) * self._rarity.get(word, log(1 + SAMPLE))
                     for word, count in Counter(_words(offer)).items()
                 }
             )
@@ -56,8 +59,9 @@ class Alike:
 
 
 def _rarity(offers: Mapping[str, Offer]) -> dict[str, float]:
-    seen = Counter(word for offer in offers.values() for word in set(_words(offer)))
-    return {word: log(1 + len(offers) / count) for word, count in seen.items()}
+    some = list(islice(offers.values(), SAMPLE))
+    seen = Counter(word for offer in some for word in set(_words(offer)))
+    return {word: log(1 + len(some) / count) for word, count in seen.items()}
 
 
 def _words(offer: Offer) -> list[str]:

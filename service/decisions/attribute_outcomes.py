@@ -19,7 +19,17 @@ from features.vocabulary import NAMES
 from service.customers.customer_store import owners_of, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
-from service.decisions.ledger_store import add_foreign, decided_for, delivered_to, move_ledger, offered_to, release, use
+from service.decisions.ledger_store import (
+    add_foreign,
+    decided_for,
+    delivered_to,
+    lock,
+    move_ledger,
+    offered_to,
+    release,
+    use,
+)
+from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.offers.catalogue import CatalogueCache
@@ -102,6 +112,7 @@ class AttributeOutcomes:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
                 count_response(connection, line.offer_id, line.channel, ["shown"], microseconds(at))
+                add_delivery(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at)
         machine = event["machine"] is True
         counts = [] if machine or line is None else _first_of_its_kind(connection, link.decision_id, offer_id, kind)
         added = add_outcome(
@@ -120,6 +131,8 @@ class AttributeOutcomes:
         )
         if counts and added and line is not None:
             count_response(connection, line.offer_id, line.channel, counts, microseconds(at))
+            if "converted" in counts:
+                add_conversion(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at)
         return offer_id
 
     def _link(
@@ -195,6 +208,7 @@ class AttributeOutcomes:
             if event["type"] in {"identify", "alias"} and event["anonymous_id"] not in {None, event["customer_id"]}
         }
         for alias, owner in sorted(owners_of(connection, sorted(claimed)).items()) if claimed else ():
+            lock(connection, [alias, owner], ())  # a decision about either ends first, or sees who they are now
             move_ledger(connection, alias, owner)
             move_decisions(connection, alias, owner)
             move_suppressions(connection, alias, owner)

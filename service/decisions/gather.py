@@ -23,7 +23,7 @@ from service.decisions.ledger_store import FOREVER, read_entries, read_shared
 from service.decisions.match_rules import steered
 from service.decisions.moments_store import read_moments
 from service.decisions.policy import seed_of
-from service.decisions.ports import Features, Models, ReadCustomers
+from service.decisions.ports import Features, Models, Owners, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
@@ -51,6 +51,7 @@ class Sources:
     models: Models
     rules: RuleBook
     secret: str
+    owners: Owners | None = None
     last: LastKnown = field(default_factory=LastKnown)
     reading: Circuit = field(default_factory=lambda: Circuit("features", longest_pause_s=4.0))
 

@@ -35,6 +35,8 @@ class Person(Protocol):
 
 ReadCustomers = Callable[[Connection, Sequence[str]], Mapping[str, Person]]
 """Every id asked for with what is known of that person (`known` false: nothing)."""
+Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
+"""The present id of each customer who has another one by now."""
 ChooseContent = Callable[[Offer, str, str, Customer], "dict[str, Any] | None"]
 """(offer, channel, locale, customer) -> approved content rendered for the customer, or None where there is none."""
 

@@ -19,7 +19,7 @@ from service.decisions.eligibility import judge
 from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.ledger_store import lock, release, reserve
-from service.decisions.ports import ChooseContent, Features, Models, ReadCustomers
+from service.decisions.ports import ChooseContent, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
 from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
@@ -93,9 +93,11 @@ class Decider:
         features: Features,
         models: Models,
         choose_content: ChooseContent,
+        owners: Owners | None = None,
     ) -> None:
-        rules = RuleBook(settings)
-        self.sources = Sources(database, catalogue, read_customers, features, models, rules, settings.decisions.seed)
+        """`owners` tells who became another customer while a decision was being made."""
+        rules, seed = RuleBook(settings), settings.decisions.seed
+        self.sources = Sources(database, catalogue, read_customers, features, models, rules, seed, owners)
         self._clock = clock
         self._content = choose_content
         self._texts: tuple[Catalogue, Alike] | None = None
@@ -359,7 +361,9 @@ class Decider:
             return set()
         returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in drafts}
         shared = {offer.offer_id for case in returned.values() for offer in case.offers if offer.shared_limits}
-        lock(connection, (draft.customer.customer_id for draft in drafts), shared)
+        names = sorted({draft.customer.customer_id for draft in drafts})
+        lock(connection, names, shared)
+        moved = self.sources.owners(connection, names) if self.sources.owners is not None else {}
         wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
         days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
         moments = any(offer.requires for case in returned.values() for offer in case.offers)
@@ -367,6 +371,9 @@ class Decider:
         taken: list[Line] = []
         refused: set[str] = set()
         for draft in drafts:
+            if draft.customer.customer_id in moved:  # joined to another id meanwhile, whose counts it now has
+                refused.add(draft.decision_id)
+                continue
             case = returned[draft.decision_id]
             usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
             usage = with_lines(usage, case, draft.customer.customer_id, taken)

@@ -13,6 +13,7 @@ from service.decisions.decision_store import (
     read_decision,
 )
 from service.decisions.ledger_store import erase_ledger, release
+from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.ports import Models
 from service.decisions.record import describe, unsqueeze
@@ -60,7 +61,7 @@ def erase_of(connection: Connection, customer_ids: Sequence[str]) -> int:
     for customer_id in customer_ids:
         gone += sum(erase_decisions(connection, customer_id).values())
         gone += erase_ledger(connection, customer_id) + erase_suppressions(connection, customer_id)
-        gone += erase_moments(connection, customer_id)
+        gone += erase_moments(connection, customer_id) + erase_lessons(connection, customer_id)
     return gone
 
 

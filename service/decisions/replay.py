@@ -107,8 +107,9 @@ def _probabilities(
     """From the same model version, if it still serves."""
     if record["scored_by"] in {None, BY_RATES} or not eligible:
         return None
-    model = models.get(NEXT_OFFER)
-    if model is None or str(model.version) != record["models"].get(NEXT_OFFER):
+    used = record["models"].get(NEXT_OFFER)
+    model = models.at(NEXT_OFFER, used) if hasattr(models, "at") else models.get(NEXT_OFFER)
+    if model is None or str(model.version) != used:
         return None
     return by_model(model, features, case, eligible)
 

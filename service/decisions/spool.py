@@ -13,7 +13,7 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,13 +23,13 @@ import xxhash
 
 from service.decisions.decision_store import add_missing_decisions
 from service.decisions.ledger_store import reserve
+from service.decisions.ports import Owners
 from service.storage.database import Connection, Database
 from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
 
 log = logging.getLogger(__name__)
 AT_ONCE = 500
 _BYTES = ("candidates", "record")
-Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
 Spooled = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
 """A row of the decisions, and the lines of the ledger that it reserves."""
 

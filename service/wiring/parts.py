@@ -34,6 +34,7 @@ from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import Customer
 from service.decisions.check_skew import SkewCheck
+from service.decisions.learn_outcomes import LearningModels, LearnOutcomes
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.spool import Spool
@@ -67,6 +68,7 @@ from service.wiring.offer_features import FeatureFeed
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
+_LEARN_EVERY_S = 2.0
 _LADDER_EVERY_S = 1.0
 _VECTORS_EVERY_S = 300.0
 _BEAT_EVERY = timedelta(seconds=2)
@@ -102,6 +104,8 @@ class Parts:
     decider: Decider
     steady: SteadyDecider
     decisions: DecisionReader
+    learning: LearningModels
+    learner: LearnOutcomes
     customers: CustomerReader
     eraser: CustomerEraser
 
@@ -200,7 +204,9 @@ def build(settings: Settings) -> Parts:
         }
         return library.choose(offer.offer_id, offer.document, channel, person)
 
-    decider = Decider(database, clock, settings, catalogue, read_customers, online, models, choose_content, owners_of)
+    learning = LearningModels(models, database)
+    learning.refresh()
+    decider = Decider(database, clock, settings, catalogue, read_customers, online, learning, choose_content, owners_of)
     steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
     steady.run_pass()
     return Parts(
@@ -229,7 +235,9 @@ def build(settings: Settings) -> Parts:
         desk=ContentDesk(database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh),
         decider=decider,
         steady=steady,
-        decisions=DecisionReader(database, models),
+        decisions=DecisionReader(database, learning),
+        learning=learning,
+        learner=LearnOutcomes(database, clock, models),
         customers=CustomerReader(
             database,
             event_log,
@@ -259,6 +267,7 @@ def start_loops(parts: Parts) -> list[Loop]:
 
     def take_up_models() -> bool:
         parts.models.refresh()
+        parts.learning.refresh()
         return False
 
     watch = DataWatch(parts.database, parts.skew)
@@ -267,6 +276,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("models", take_up_models, _MODELS_EVERY_S),
         Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S),
+        *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         Loop("vectors", RefreshVectors(parts.online, parts.clock).run_pass, _VECTORS_EVERY_S),
     ]
     for loop in loops:

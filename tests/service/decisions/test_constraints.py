@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from service.decisions.case import microseconds
+from service.customers.customer_store import identities, owners_of
+from service.decisions.case import Customer, microseconds
 from service.decisions.explain import explain
 from service.decisions.ledger_store import read_entries, use
 from service.decisions.moments_store import move_moments, note_moments, read_moments
 from service.decisions.pacing import SLICES, ahead
+from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.decisions.windows import window
+from service.offers.catalogue import CatalogueCache
 from service.settings import Cap, CoolDown, Settings
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
@@ -282,3 +285,31 @@ def test_64_at_once_never_pass_a_calendar_cap_nor_a_paced_budget(database: Datab
     assert sum(bool(decision["actions"]) for decision in done) == 4
     with database.read() as connection:
         assert len(read_entries(connection, ["c1"], 0)["c1"]) == 3
+
+
+def test_a_person_joined_in_the_middle_of_a_decision_has_one_count(database: Database) -> None:
+    """The anonymous visitor is known by the time that the reservation is written: it goes to the known customer."""
+    desk = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)], **SURE))
+    desk.put(a={"channels": ["email"]})
+    joined: list[str] = []
+
+    def words(*_: Any) -> dict[str, Any]:
+        if not joined:
+            joined.append("now")
+            with database.write() as connection:
+                connection.execute(
+                    identities.insert(), [{"alias_id": "cookie", "customer_id": "c1", "linked_at": NOON}]
+                )
+        return {"body": "…"}
+
+    def read(_: Any, ids: Any) -> Any:
+        return {name: Customer("c1" if joined and name == "cookie" else name) for name in ids}
+
+    decider = Decider(
+        database, desk.clock, desk.settings, CatalogueCache(), read, desk.rows, desk.served, words, owners_of
+    )
+    first = decider.decide(DecisionIn(customer_id="cookie"))
+    assert (first["customer_id"], len(first["actions"])) == ("c1", 1)
+    assert decider.decide(DecisionIn(customer_id="c1"))["actions"] == []
+    with database.read() as connection:
+        assert set(read_entries(connection, ["c1", "cookie"], 0)) == {"c1"}

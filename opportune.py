@@ -146,7 +146,7 @@ def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] 
 @app.command()
 def features(
     as_of: AsOf = None,
-    backfill: Annotated[int, typer.Option(help="also build the days before", min=0)] = 0,
+    backfill: Annotated[int, typer.Option(help="also build so many days before", min=0)] = 0,
     engine: Annotated[Engine, typer.Option(help="where buckets are computed")] = Engine.LOCAL,
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; without one Ray runs here")] = None,
     explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,
@@ -167,21 +167,30 @@ def features(
 
 
 @app.command()
-def train(models: Model, as_of: AsOf = None) -> None:
+def train(
+    models: Model,
+    as_of: AsOf = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(help="try other tree parameters for so long (60s, 5m), or so many (20), per propensity"),
+    ] = None,
+) -> None:
     """Train, log, register, and promote through the gate."""
     settings = _settings()
     from service.commands import Progress, export_command
     from training.train import expand, say
     from training.train import train as train_models
+    from training.tune import Tuning
 
     try:
         wanted = expand(models)
-    except ValueError as unknown:
-        raise typer.BadParameter(str(unknown)) from unknown
+        tuning = Tuning.parse(tune) if tune else None
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong)) from wrong
     moment = _time(as_of, settings)
     export_command(settings)
     bar = Progress()
-    results = train_models(wanted, settings.home.absolute(), settings.tracking_uri, moment, bar.show)
+    results = train_models(wanted, settings.home.absolute(), settings.tracking_uri, moment, bar.show, tuning)
     bar.end()
     for result in results:
         print(say(result))

@@ -105,7 +105,7 @@ def fit_calibration(
     losses = {kind: _held_out_losses(kind, p, y, w, parts) for kind in chosen}
     means = {kind: float(loss.mean()) for kind, loss in losses.items()}
     best = min(means, key=lambda kind: means[kind])
-    if "identity" in losses and not lasting(losses["identity"] - losses[best]):
+    if "identity" in losses and not _lasting(losses["identity"] - losses[best]):
         best = "identity"
     return fit_kind(best, p, y, w)
 
@@ -142,7 +142,7 @@ def _held_out_losses(kind: str, p: Floats, y: Floats, w: Floats, parts: Parts) -
     return np.array(losses)
 
 
-def lasting(gains: Floats) -> bool:
+def _lasting(gains: Floats) -> bool:
     """Whether the mean gain exceeds its standard error and the last (newest) part gained too: correcting what was
     chance, or is over, harms."""
     error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0

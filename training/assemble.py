@@ -20,6 +20,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+SEGMENTS = 12
+GROUPS = (
+    ("known for under 90 days", "tenure_days", pl.col("tenure_days") < 90),
+    ("known for 90 days and more", "tenure_days", pl.col("tenure_days") >= 90),
+    ("up to 5 orders a year", "orders_365d", pl.col("orders_365d") <= 5),
+    ("more than 5 orders a year", "orders_365d", pl.col("orders_365d") > 5),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Learnt:
     """What training found. `judged` folds were predicted by `recipes` chosen on folds matured before them.
@@ -103,19 +112,21 @@ def tiers(declaration: Declaration, probability: Floats, labels: Floats) -> tupl
     return tuple(found)
 
 
-def slices(frame: pl.DataFrame, probability: Floats) -> list[tuple[str, int, float, float]]:
-    """Promised and observed shares by groups of customers: (group, rows, promised, observed)."""
-    groups = {
-        "known for under 90 days": ("tenure_days", pl.col("tenure_days") < 90),
-        "known for 90 days and more": ("tenure_days", pl.col("tenure_days") >= 90),
-        "up to 5 orders a year": ("orders_365d", pl.col("orders_365d") <= 5),
-        "more than 5 orders a year": ("orders_365d", pl.col("orders_365d") > 5),
-    }
+def slices(frame: pl.DataFrame, probability: Floats, segments: pl.DataFrame) -> list[tuple[str, int, float, float]]:
+    """Promised and observed shares by groups of customers: (group, rows, promised, observed).
+
+    `segments` (customer_id, segment) adds the largest of them as groups.
+    """
     rows = frame.with_columns(promised=pl.Series(probability, dtype=pl.Float64))
-    found = []
-    for name, (needed, condition) in groups.items():
-        part = rows.filter(condition) if needed in frame.columns else rows.clear()
-        if part.height:
-            promised, observed = part.select(pl.col("promised").mean(), pl.col("label").mean()).row(0)
-            found.append((name, part.height, float(promised), float(observed)))
-    return found
+    parts = [
+        (name, rows.filter(condition) if needed in frame.columns else rows.clear())
+        for name, needed, condition in GROUPS
+    ]
+    inside = rows.join(segments, on="customer_id", how="inner").partition_by("segment", as_dict=True)
+    named = sorted(((str(key[0]), part) for key, part in inside.items()), key=lambda one: (-one[1].height, one[0]))
+    parts += [(f"segment {name}", part) for name, part in named[:SEGMENTS]]
+    return [(name, part.height, _mean(part["promised"]), _mean(part["label"])) for name, part in parts if part.height]
+
+
+def _mean(column: pl.Series) -> float:
+    return float(column.cast(pl.Float64).to_numpy().mean())

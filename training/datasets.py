@@ -143,6 +143,16 @@ def unprofiled(home: Path) -> frozenset[str]:
     return frozenset(pl.scan_parquet(path).filter(~pl.col("profiling")).select("customer_id").collect()["customer_id"])
 
 
+def segments(home: Path) -> pl.DataFrame:
+    """Who is in which segment now: customer_id, segment; empty where nothing has been exported."""
+    path = home / "tables" / "customers.parquet"
+    if not path.exists():
+        return pl.DataFrame(schema={"customer_id": pl.String, "segment": pl.String})
+    return pl.read_parquet(path, columns=["customer_id", "segments"]).explode("segments").select(
+        "customer_id", segment="segments"
+    ).drop_nulls()  # fmt: skip
+
+
 def training_set(
     log: EventLog,
     declaration: Declaration,

@@ -28,7 +28,7 @@ from training.members import (
     tree_parameters,
 )
 from training.purchases import COLUMNS, purchases_of
-from training.steady import tells_time
+from training.steady import outside, tells_time
 from training.tune import Parameters, Tuning, tune
 
 Floats = npt.NDArray[np.float64]
@@ -91,7 +91,9 @@ class Inputs:
         places = self.judged_rows(fold)
         members = self.fit(fold.train, self.variants)
         rivals = bg_nbd(self.data, self.declaration, fold.test, places)
-        return score_fold(members, fold.test, places, self.rows[places], self.labels[places], self.baseline, rivals)
+        known, later = self.rows[splits.mask(self.times, fold.train)], self.rows[places]
+        beyond = outside(known[:, self.dated], later[:, self.dated])
+        return score_fold(members, fold.test, places, later, self.labels[places], self.baseline, rivals, beyond)
 
 
 def learn(

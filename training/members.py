@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from models.calibration import Calibration, fit_calibration, lasting, logistic_regression, sigmoid
+from models.calibration import Calibration, fit_calibration, logistic_regression, sigmoid
 from models.linear import Codes, Linear, squeeze
 from training.metrics import log_losses
 
@@ -23,6 +23,7 @@ MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the trees' share
 EVEN = MIXES.index(0.5)
 TOLERANCE = 0.003  # relative log loss that an uneven mix must gain: less is chance
 HALF_LIFE_DAYS = 180.0
+BEYOND = 0.9  # of later rows outside of what was known: what is learnt from dates is extrapolated
 TREE_PARAMETERS: dict[str, object] = {
     "objective": "binary",
     "learning_rate": 0.04,
@@ -57,7 +58,8 @@ class FoldScores:
     """Raw scores of one fold's test rows (`rows` are their places), from parts trained before its cut.
 
     `trees` is (variants, stages, n), `linear` (variants, ridges, n), `baseline` (n,), all log-odds; `members` are the
-    parts, one set a variant. `rivals` are the probabilities (n,) that others give, by name.
+    parts, one set a variant. `rivals` are the probabilities (n,) that others give, by name. `outside` is the share of
+    rows whose date is told by values outside of those learnt from.
     """
 
     test: datetime
@@ -68,6 +70,7 @@ class FoldScores:
     baseline: Floats
     members: tuple[Members, ...]
     rivals: Mapping[str, Floats] = field(default_factory=dict)
+    outside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ def score_fold(
     labels: Floats,
     baseline: int,
     rivals: Mapping[str, Floats] | None = None,
+    outside: float = 0.0,
 ) -> FoldScores:
     """Every part's raw scores on a fold's test rows (n, features); `members` hold one set of parts a variant."""
 
@@ -197,15 +201,14 @@ def score_fold(
     trees = np.array([stages(one) for one in members])
     linear = np.array([[part.raw_score(rows) for part in one.linear] for one in members])
     plain = members[0].baseline.raw_score(rows[:, [baseline]])
-    return FoldScores(test, places, labels, trees, linear, plain, tuple(members), rivals or {})
+    return FoldScores(test, places, labels, trees, linear, plain, tuple(members), rivals or {}, outside)
 
 
 def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> Recipe:
     """The recipe with the least log loss on these folds' outcomes, newer ones weighing more.
 
-    Of several variants of the features the last is taken unless the first is surely better; the mix nearest to even
-    halves unless another is clearly better. `customers` (all rows,) are integer codes: with a single fold a
-    customer's rows stay together when calibrations are compared.
+    The mix nearest to even halves is taken unless another is clearly better. `customers` (all rows,) are integer
+    codes: with a single fold a customer's rows stay together when calibrations are compared.
     """
     if not folds:
         return Recipe()
@@ -222,22 +225,22 @@ def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> 
 def blended_loss(folds: Sequence[FoldScores]) -> float:
     """The least weighted log loss that a blend of the first variant's parts has on these folds."""
     pooled = _Pooled.of(folds)
-    best = pooled.best(0)
-    raw = np.concatenate([best.raw(fold) for fold in folds])
-    return float(np.average(log_losses(pooled.labels, raw), weights=pooled.weights))
+    return pooled.loss(pooled.best(0), folds)
 
 
 def _variant(folds: Sequence[FoldScores]) -> int:
-    """The last variant, which is the more careful one, unless the first gains more than chance and newest of all."""
+    """The variant with the least loss; the last, more careful one where later folds lie outside of what was known.
+
+    There the first extrapolates, and a gain is luck.
+    """
     careful = len(folds[0].trees) - 1
     if not careful:
         return 0
-    gains = []
-    for fold in folds:
-        own = _Pooled.of([fold])
-        losses = [log_losses(fold.labels, own.best(one).raw(fold)).mean() for one in (0, careful)]
-        gains.append(losses[1] - losses[0])
-    return 0 if lasting(np.array(gains)) else careful
+    newest = max(fold.test for fold in folds)
+    if np.average([fold.outside for fold in folds], weights=[recency(fold.test, newest) for fold in folds]) >= BEYOND:
+        return careful
+    pooled = _Pooled.of(folds)
+    return min((careful, 0), key=lambda variant: pooled.loss(pooled.best(variant), folds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,11 @@ class _Pooled:
             np.concatenate([fold.trees for fold in folds], axis=2),
             np.concatenate([fold.linear for fold in folds], axis=2),
         )
+
+    def loss(self, recipe: Recipe, folds: Sequence[FoldScores]) -> float:
+        """The weighted log loss of a recipe on the same folds."""
+        raw = np.concatenate([recipe.raw(fold) for fold in folds])
+        return float(np.average(log_losses(self.labels, raw), weights=self.weights))
 
     def best(self, variant: int) -> Recipe:
         """For each mix the best stage and ridge, then the mix."""

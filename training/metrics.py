@@ -138,6 +138,13 @@ def estimates(
     return {name: _interval(values[name], np.concatenate(chunks[name])) for name in FIGURES}
 
 
+def calibration_points(labels: npt.ArrayLike, probability: npt.ArrayLike) -> list[tuple[float, float, int]]:
+    """(promised, observed, rows) of up to BINS groups of equal size, by rising probability."""
+    y, p = np.asarray(labels, np.float64), np.asarray(probability, np.float64)
+    groups = [part for part in np.array_split(np.argsort(p, kind="stable"), BINS) if len(part)]
+    return [(float(p[part].mean()), float(y[part].mean()), len(part)) for part in groups]
+
+
 def resamples(n: int, clusters: npt.ArrayLike | None, draws: int, seed: int) -> Iterable[Floats]:
     """Bootstrap weights in blocks of (some draws, n): how often each row is drawn."""
     codes = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]

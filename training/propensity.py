@@ -23,7 +23,7 @@ from training.card import propensity_card
 from training.gate import Verdict, judge
 from training.learn import FOLDS, POSITIVES, TooLittle, learn
 from training.members import FoldScores, Recipe, tree_parameters
-from training.metrics import Estimate, estimates, figures, log_losses
+from training.metrics import Estimate, calibration_points, estimates, figures, log_losses
 from training.plots import propensity_plots
 from training.train import Job, TrainResult
 
@@ -94,7 +94,7 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
     described = datasets.describe(data)
     model, twin = final_model(declaration, data, learnt), twin_model(declaration, data, learnt)
     card = propensity_card(declaration, found, described, verdict.text, model.tiers,
-                           slices(test, learnt.predictions), _notes(declaration, learnt, data))  # fmt: skip
+                           slices(test, learnt.predictions, datasets.segments(job.home)), _notes(declaration, learnt, data))  # fmt: skip
     job.progress(f"{name}: logging", 0.5)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -119,7 +119,9 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
         )
     job.progress(f"{name}: logging", 1.0)
     values = {rival: {key: row[key].value for key in row} for rival, row in found.items()}
-    return TrainResult(name, version, verdict.promote, verdict.text, values.pop(name), values)
+    ends = {rival: {key: (row[key].low, row[key].high) for key in row} for rival, row in found.items()}
+    points = calibration_points(*curves[name])
+    return TrainResult(name, version, verdict.promote, verdict.text, values.pop(name), values, ends, points)
 
 
 def _curves(name: str, learnt: Learnt, test: pl.DataFrame) -> Curves:

@@ -52,7 +52,8 @@ Trainer = Callable[[Job], "TrainResult"]
 class TrainResult:
     """What came out: a registered version, or None with the reason in `verdict`.
 
-    `metrics` are the model's figures on later data, `rivals` the same figures of each rival.
+    `metrics` are the model's figures on later data, `rivals` the same figures of each rival, `intervals` their 95%
+    bootstrap intervals by model and figure. `calibration` are points (promised, observed, rows), rising.
     """
 
     name: str
@@ -61,6 +62,8 @@ class TrainResult:
     verdict: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     rivals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    calibration: Sequence[tuple[float, float, int]] = ()
 
 
 def train(

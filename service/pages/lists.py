@@ -114,11 +114,18 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
     """For each figure that rivals have too: ours above theirs."""
     metrics = _numbers(result.get("metrics") or {})
     rivals = {rival: _numbers(figures) for rival, figures in (result.get("rivals") or {}).items()}
+    ends = result.get("intervals") or {}
+
+    def bar(label: str, who: str, name: str, value: float, ours: bool = False) -> Bar:
+        low, high = (ends.get(who) or {}).get(name) or (None, None)
+        return Bar(label, value, figure(value), ours, low, high)
+
+    own = str(result.get("name"))
     shared = [name for name in metrics if any(name in figures for figures in rivals.values())]
     return {
         name: [
-            Bar("opportune", metrics[name], figure(metrics[name]), True),
-            *(Bar(rival.replace("_", " "), f[name], figure(f[name])) for rival, f in rivals.items() if name in f),
+            bar("opportune", own, name, metrics[name], ours=True),
+            *(bar(rival.replace("_", " "), rival, name, f[name]) for rival, f in rivals.items() if name in f),
         ]
         for name in shared[:6]
     }

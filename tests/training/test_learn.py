@@ -1,0 +1,158 @@
+"""Learning from a training set: blend, codes, dates, rivals, tuning; and what is too little, named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.load import load, verify_golden, write_golden
+from tests.fakes.training_sets import DECLARED, FEATURES, made_up
+from training.assemble import Learnt, final_model, slices
+from training.datasets import TrainingSet
+from training.learn import TooLittle, learn
+from training.metrics import calibration_points, figures
+from training.tune import Tuning, tune
+
+AUC = "auc"
+
+
+def _learnt(data: TrainingSet, tuning: Tuning | None = None) -> Learnt:
+    return learn(DECLARED, data, lambda what, share: None, tuning)
+
+
+@pytest.fixture(scope="module")
+def drifting() -> tuple[TrainingSet, Learnt]:
+    data = made_up()
+    return data, _learnt(data)
+
+
+def test_what_tells_the_date_is_left_out_where_dates_go_on(drifting: tuple[TrainingSet, Learnt]) -> None:
+    data, learnt = drifting
+    assert learnt.dated == ("price_index",)
+    assert learnt.recipe.variant == 1
+    model = final_model(DECLARED, data, learnt)
+    rows = model.matrix(data.frame.head(50))
+    moved = rows.copy()
+    moved[:, FEATURES.index("price_index")] = 1e6
+    np.testing.assert_array_equal(model.raw_score(rows), model.raw_score(moved))
+    steady = made_up(drift=0.0)
+    assert _learnt(steady).dated == ()
+
+
+def test_a_blend_serves_with_effects_that_sum_to_its_score(drifting: tuple[TrainingSet, Learnt]) -> None:
+    data, learnt = drifting
+    learnt = replace(learnt, recipe=replace(learnt.recipe, mix=0.25, stage=3))
+    model = final_model(DECLARED, data, learnt)
+    rows = model.matrix(data.frame.tail(200))
+    bias = model.mix * model.trees.contributions(rows)[:, -1] + (1 - model.mix) * model.linear.intercept
+    np.testing.assert_allclose(model.effects(rows).sum(axis=1) + bias, model.raw_score(rows), atol=1e-9)
+    alone = np.concatenate([model.predict(data.frame[place]) for place in range(20)])
+    np.testing.assert_array_equal(alone, model.predict(data.frame.head(20)))
+    booster = learnt.members.booster
+    expected = booster.predict(rows, raw_score=True, num_iteration=learnt.recipe.rounds)
+    np.testing.assert_allclose(model.trees.raw_score(rows), expected, atol=1e-12)
+
+
+def test_codes_are_learnt_one_by_one_and_unseen_ones_are_average(drifting: tuple[TrainingSet, Learnt]) -> None:
+    _, learnt = drifting
+    linear = learnt.members.linear[0]
+    place = FEATURES.index("plan")
+    effects = linear.effects(np.array([[0.0, 0.0, 0.0, code] for code in (0, 1, 2, 3, 9, np.nan)]))[:, place]
+    assert effects[1] > effects[3] > effects[0] > effects[2]  # as the truth: 1.2, .4, 0, -1.2
+    assert effects[4] == 0
+    assert linear.from_dict(linear.to_dict()).effects(np.array([[0.0, 0.0, 0.0, 1.0]]))[0, place] == effects[1]
+
+
+def test_it_is_judged_on_folds_that_no_recipe_has_seen(drifting: tuple[TrainingSet, Learnt]) -> None:
+    data, learnt = drifting
+    labels = data.labels[learnt.rows]
+    assert figures(labels, learnt.predictions)[AUC] > 0.7
+    assert len(learnt.judged) == len(learnt.recipes) >= 1
+    assert all(fold.test > data.cuts[0] + DECLARED.horizon for fold in learnt.judged)
+
+
+def test_tuning_by_trials_gives_the_same_twice_and_never_what_is_worse_there() -> None:
+    data = made_up(cuts=5, customers=120)
+    first, again = (_learnt(data, Tuning(trials=2)) for _ in range(2))
+    assert first.tuned == again.tuned
+    assert set(first.tuned) == {"num_leaves", "min_data_in_leaf", "feature_fraction", "lambda_l2", "learning_rate"}
+    np.testing.assert_array_equal(first.predictions, again.predictions)
+
+
+def test_the_usual_parameters_are_tried_first() -> None:
+    defaults = {"num_leaves": 4, "min_data_in_leaf": 100, "feature_fraction": 0.4, "lambda_l2": 10.0,
+                "learning_rate": 0.03}  # fmt: skip
+    tried: list[Mapping[str, object]] = []
+
+    def loss(parameters: Mapping[str, object]) -> float:
+        tried.append(dict(parameters))
+        return float(len(tried))
+
+    assert tune(loss, defaults, Tuning(trials=4)) == defaults == tried[0]
+    assert len(tried) == 4
+
+
+@pytest.mark.parametrize(("text", "budget"), [("60s", Tuning(60.0)), ("2m", Tuning(120.0)), ("1h", Tuning(3600.0)),
+                                              ("20", Tuning(trials=20))])  # fmt: skip
+def test_a_budget_is_a_time_or_a_number(text: str, budget: Tuning) -> None:
+    assert Tuning.parse(text) == budget
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "soon", "-5", "1.5m"])
+def test_another_budget_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write a time such as 60s"):
+        Tuning.parse(text)
+
+
+def test_columns_without_values_or_with_one_are_no_crash() -> None:
+    data = made_up(cuts=6)
+    odd = data.frame.with_columns(age=pl.lit(float("nan")), price_index=pl.lit(3.0), plan=pl.lit(None, pl.Float64))
+    learnt = _learnt(replace(data, frame=odd))
+    assert learnt.features == ("visits",)
+    assert np.isfinite(learnt.predictions).all()
+
+
+def test_a_constant_baseline_and_one_class_are_named() -> None:
+    data = made_up(cuts=6)
+    with pytest.raises(TooLittle, match="visits, the plain baseline, is the same for everybody"):
+        _learnt(replace(data, frame=data.frame.with_columns(visits=pl.lit(1.0))))
+    late = data.cuts[-1]
+    once = data.frame.with_columns(label=pl.when(pl.col("as_of") == late).then("label").otherwise(0).cast(pl.Int8))
+    with pytest.raises(TooLittle, match="both outcomes occur in 0 of 2 time folds"):
+        _learnt(replace(data, frame=once))
+
+
+def test_a_codes_model_survives_saving(drifting: tuple[TrainingSet, Learnt], tmp_path: Path) -> None:
+    data, learnt = drifting
+    names = ("tenure_days", "orders_90d", "orders_30d", "role_level")  # of the catalogue, as a manifest must name
+    renamed = replace(data, frame=data.frame.rename(dict(zip(FEATURES, names, strict=True))), features=names)
+    declared = replace(DECLARED, features=names, baseline="orders_90d", categories=("role_level",))
+    model = final_model(declared, renamed, replace(learnt, features=names))
+    model.save(tmp_path)
+    write_golden(model, tmp_path, renamed.frame.head(30))
+    verify_golden(load(tmp_path), tmp_path)
+
+
+def test_calibration_points_are_promised_and_observed_by_group() -> None:
+    p = np.linspace(0.05, 0.95, 1000)
+    points = calibration_points((np.random.default_rng(1).random(1000) < p).astype(float), p)
+    assert len(points) == 10
+    assert all(abs(promised - observed) < 0.15 and n == 100 for promised, observed, n in points)
+    assert [promised for promised, _, _ in points] == sorted(promised for promised, _, _ in points)
+    assert len(calibration_points([1.0, 0.0], [0.5, 0.1])) == 2
+
+
+def test_slices_name_the_largest_segments() -> None:
+    frame = pl.DataFrame({"customer_id": ["a", "b", "c"], "label": [1, 0, 1], "tenure_days": [10.0, 100.0, 200.0]})
+    segments = pl.DataFrame({"customer_id": ["a", "b", "b", "z"], "segment": ["vip", "vip", "new", "gone"]})
+    found = {name: rest for name, *rest in slices(frame, np.array([0.8, 0.2, 0.6]), segments)}
+    assert found["known for under 90 days"] == [1, 0.8, 1.0]
+    assert found["segment vip"] == [2, 0.5, 0.5]
+    assert found["segment new"] == [1, pytest.approx(0.2), 0.0]
+    assert "segment gone" not in found
+    assert "up to 5 orders a year" not in found

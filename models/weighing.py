@@ -158,6 +158,16 @@ class Weighing:
         self._answered = head.leaves((offers[:, :, None] & channels[:, None]).reshape(n * m * c, -1))
         return head.scores(self._answered)
 
+    @property
+    def pairs(self) -> Floats:
+        """(customers, offers, PAIR)."""
+        return self._pairs
+
+    @property
+    def of_channels(self) -> Floats:
+        """(customers, channels, CHANNEL + RATES)."""
+        return self._of_channels
+
     @cached_property
     def _of_channels(self) -> Floats:
         """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""

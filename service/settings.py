@@ -141,6 +141,7 @@ class Decisions(Section):
     goals: Goals = Field(default_factory=Goals)
     reservation_hours: float = Field(48.0, gt=0)
     attribution_days: float = Field(14.0, gt=0)
+    learn_online: bool = True
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
     cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True

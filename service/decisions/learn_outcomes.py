@@ -1,0 +1,188 @@
+"""Learning from outcomes within seconds: due lessons move the online layer, and the next decision uses it.
+
+Every state of the layer has a number, which stands in each decision's `models` ("next-offer": "7+123") and brings the
+same state back when the decision is replayed. Machine opens and scanner clicks are no lessons: only orders and
+redemptions that a person made are. When another model version serves, its layer learns anew from the last lessons.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from features.offers import OfferInfo
+from features.rows import CustomerRow
+from models.layered import LayeredModel, lesson_inputs, new_layer
+from models.online_layer import Lessons, OnlineLayer, Weights
+from service.clock import Clock, SystemClock
+from service.decisions.decision_store import read_decisions
+from service.decisions.lessons_store import (
+    CONVERTED,
+    STAGES,
+    State,
+    add_layer,
+    converted_of,
+    due_lessons,
+    forget_lessons,
+    give_back_lessons,
+    newest_layer,
+    newest_number,
+    read_layer,
+    take_lessons,
+)
+from service.decisions.ports import Models
+from service.decisions.record import row_from_json, unsqueeze
+from service.decisions.score import NEXT_OFFER
+from service.offers.offer import offer_from_document
+from service.offers.offers_store import read_versions
+from service.storage.database import Connection, Database
+from service.storage.lease import take
+
+LEASE, LEASE_S = "learning", 20.0
+AT_ONCE = 100
+MEMORY = timedelta(days=60)
+"""Lessons are kept so long, and replays find the layer of their decision so long."""
+FADES = 0.9995
+"""The share of its evidence that the layer keeps at each portion of lessons: it follows what changes."""
+
+
+class LearnOutcomes:
+    """Moves the layer on; of several processes only one does at a time."""
+
+    def __init__(self, database: Database, clock: Clock, models: Models) -> None:
+        self._database, self._clock, self._models = database, clock, models
+        self._wall = SystemClock()
+        self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    def run_pass(self) -> bool:
+        """One portion of due lessons; for a loop. True when there may be more."""
+        model = self._models.get(NEXT_OFFER)
+        if model is None or not hasattr(model, "weigh"):
+            return False
+        now = self._clock.now()
+        with self._database.read() as connection:
+            present = newest_number(connection)
+            waiting = bool(due_lessons(connection, now, 1))
+        changed = present is not None and present[1] != str(model.version)
+        if not waiting and not changed:
+            return False
+        with self._database.write() as connection:
+            if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
+                return False
+            state = newest_layer(connection)
+            if state is not None and state.model_version != str(model.version):
+                give_back_lessons(connection, now - MEMORY)
+                forget_lessons(connection, now - MEMORY)
+            rows = due_lessons(connection, now, AT_ONCE)
+            layer = _layer(state, str(model.version))
+            lessons = _lessons(connection, model, rows)
+            learnt = layer if lessons is None else layer.forget(FADES).learn(lessons)
+            number = 1 if state is None else state.version + 1
+            new = State(number, str(model.version), learnt.weights.to_bytes(), learnt.to_bytes())
+            add_layer(connection, new, learnt.seen, now)
+            take_lessons(connection, rows)
+        return len(rows) == AT_ONCE
+
+
+def _layer(state: State | None, model_version: str) -> OnlineLayer:
+    """Where learning goes on; from nothing for another model, or other inputs."""
+    fresh = new_layer()
+    if state is None or state.posterior is None or state.model_version != model_version:
+        return fresh
+    held = OnlineLayer.from_bytes(state.posterior)
+    same = np.array_equal(held.shared_prior, fresh.shared_prior) and np.array_equal(held.own_prior, fresh.own_prior)
+    return held if same else fresh
+
+
+def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons | None:
+    """What these rows teach, with the features that each decision was made with."""
+    found = {row.decision_id: row for row in read_decisions(connection, list({row.decision_id for row in rows}))}
+    converted = converted_of(connection, list(found))
+    records = {name: unsqueeze(row.record) for name, row in found.items()}
+    infos = _offers(connection, records)
+    told: list[tuple[CustomerRow | None, OfferInfo, str, float, float]] = []
+    for row in rows:
+        record = records.get(row.decision_id)
+        offer = None if record is None else infos.get((row.decision_id, row.offer_id))
+        if record is None or offer is None or row.channel not in record["channels"]:
+            continue  # the customer was erased, or another sent another offer under this decision
+        if row.stage == CONVERTED:
+            label, weight = 1.0, 1.0
+        elif (row.decision_id, row.offer_id) in converted:
+            continue
+        else:
+            label, weight = 0.0, STAGES[row.stage - CONVERTED - 1][1]
+        told.append((row_from_json(record["features"]), offer, row.channel, label, weight))
+    if not told:
+        return None
+    inputs = [lesson_inputs(model.weigh([row], [offer], [channel])) for row, offer, channel, _, _ in told]
+    shared, own, score = (np.concatenate(part) for part in zip(*inputs, strict=True))
+    labels, weights = (np.array([line[place] for line in told]) for place in (3, 4))
+    return Lessons(shared, own, [offer.offer_id for _, offer, _, _, _ in told], score, labels, weights)
+
+
+def _offers(connection: Connection, records: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], OfferInfo]:
+    """(decision, offer) -> the offer as it was then."""
+    wanted = {(str(offer), int(version)) for record in records.values() for offer, version in record["offers"]}
+    documents = read_versions(connection, sorted(wanted))
+    known = {key: offer_from_document(*key, document).info for key, document in documents.items()}
+    return {
+        (decision, str(offer)): known[str(offer), int(version)]
+        for decision, record in records.items()
+        for offer, version in record["offers"]
+        if (str(offer), int(version)) in known
+    }
+
+
+class LearningModels:
+    """`Models` whose next-offer model has the newest layer on top; `at` gives the one that a record names."""
+
+    def __init__(self, models: Models, database: Database) -> None:
+        self._models, self._database = models, database
+        self._layer: tuple[int, str, Weights] | None = None
+        self._made: LayeredModel | None = None
+        self._lock = threading.Lock()
+
+    def refresh(self) -> bool:
+        """Takes up the newest layer; for a loop. True when there was one."""
+        with self._database.read() as connection:
+            newest = newest_number(connection)
+            if newest is None or (self._layer is not None and self._layer[0] == newest[0]):
+                return False
+            state = read_layer(connection, newest[0])
+        if state is None:
+            return False
+        self._layer = (state.version, state.model_version, Weights.from_bytes(state.weights))
+        return True
+
+    def get(self, name: str) -> Any | None:
+        """The model that serves, with what was learnt since on top of it."""
+        model = self._models.get(name)
+        layer = self._layer
+        if name != NEXT_OFFER or model is None or layer is None or layer[1] != str(model.version):
+            return model
+        with self._lock:
+            made = self._made
+            if made is None or made.number != layer[0] or made.model is not model:
+                made = self._made = LayeredModel(model, layer[2], layer[0])
+            return made
+
+    def at(self, name: str, version: str | None) -> Any | None:
+        """The model as a record names it, if that can still be made: the present one, under the layer of then."""
+        present = self._models.get(name)
+        if name != NEXT_OFFER or present is None or version is None or "+" not in version:
+            return present
+        base, _, number = version.rpartition("+")
+        if str(present.version) != base or not number.isdigit():
+            return present
+        with self._database.read() as connection:
+            state = read_layer(connection, int(number))
+        if state is None or state.model_version != base:
+            return present
+        return LayeredModel(present, Weights.from_bytes(state.weights), state.version)

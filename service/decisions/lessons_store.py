@@ -1,0 +1,167 @@
+"""What decisions' outcomes have to teach, when each is due, and the states of the online layer. SQL only.
+
+A delivered message teaches "did not convert" by stages, as it becomes sure; the first conversion teaches "did" at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
+
+from service.decisions.decision_store import outcomes
+from service.storage.database import Connection, UtcTime, metadata, upsert
+
+lessons = Table(
+    "lessons",
+    metadata,
+    Column("decision_id", String, primary_key=True),
+    Column("offer_id", String, primary_key=True),
+    Column("channel", String, primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("customer_id", String, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
+    Column("taken", Boolean, nullable=False),
+    Index("ix_lessons_taken_due", "taken", "due_at"),
+    Index("ix_lessons_customer", "customer_id"),
+)
+online_layers = Table(
+    "online_layers",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("model_version", String, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("weights", LargeBinary, nullable=False),
+    Column("posterior", LargeBinary),
+)
+CONVERTED = 0
+"""The stage of a conversion; stages of not converting count from 1."""
+STAGES = ((timedelta(hours=1), 0.25), (timedelta(days=1), 0.35), (timedelta(days=7), 0.40))
+"""After so long without a conversion, this much of "did not" is sure: of those who convert, about a quarter do within
+the hour, 60% within a day. Conversions count whole and at once, so shares that are a little off bias nothing but the
+speed at which rates are learnt to be low."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the layer. Only the newest keeps its `posterior`; `weights` are kept for replaying decisions."""
+
+    version: int
+    model_version: str
+    weights: bytes
+    posterior: bytes | None
+
+
+def add_delivery(
+    connection: Connection, decision_id: str, customer_id: str, offer_id: str, channel: str, at: datetime
+) -> None:
+    """A message arrived: what it will teach if nothing comes of it."""
+    rows = [
+        _row(decision_id, customer_id, offer_id, channel, stage, at + after)
+        for stage, (after, _) in enumerate(STAGES, start=CONVERTED + 1)
+    ]
+    upsert(connection, lessons, rows, update=())
+
+
+def add_conversion(
+    connection: Connection, decision_id: str, customer_id: str, offer_id: str, channel: str, at: datetime
+) -> None:
+    """A person ordered or redeemed because of it: due at once."""
+    upsert(connection, lessons, [_row(decision_id, customer_id, offer_id, channel, CONVERTED, at)], update=())
+
+
+def _row(decision_id: str, customer_id: str, offer_id: str, channel: str, stage: int, due: datetime) -> dict[str, Any]:
+    return {"decision_id": decision_id, "offer_id": offer_id, "channel": channel, "stage": stage,
+            "customer_id": customer_id, "due_at": due, "taken": False}  # fmt: skip
+
+
+def due_lessons(connection: Connection, now: datetime, limit: int) -> list[Any]:
+    """What is due and not taken, oldest first; in one order for everybody."""
+    query = select(lessons).where(lessons.c.taken.is_(False) & (lessons.c.due_at <= now))
+    order = (lessons.c.due_at, lessons.c.decision_id, lessons.c.offer_id, lessons.c.channel, lessons.c.stage)
+    return list(connection.execute(query.order_by(*order).limit(limit)))
+
+
+def take_lessons(connection: Connection, rows: Sequence[Any]) -> None:
+    """Marks these as taken."""
+    columns = (lessons.c.decision_id, lessons.c.offer_id, lessons.c.channel, lessons.c.stage)
+    for start in range(0, len(rows), 200):
+        keys = [(row.decision_id, row.offer_id, row.channel, row.stage) for row in rows[start : start + 200]]
+        connection.execute(update(lessons).where(tuple_(*columns).in_(keys)).values(taken=True))
+
+
+def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str | None]]:
+    """(decision, offer) of those that people converted on."""
+    known = outcomes.c.decision_id.in_(list(decision_ids)) & outcomes.c.kind.in_(("converted", "redeemed"))
+    rows = connection.execute(select(outcomes.c.decision_id, outcomes.c.offer_id).where(known & ~outcomes.c.machine))
+    return {(row.decision_id, row.offer_id) for row in rows}
+
+
+def give_back_lessons(connection: Connection, since: datetime) -> None:
+    """A new model learns them again."""
+    connection.execute(update(lessons).where(lessons.c.due_at >= since).values(taken=False))
+
+
+def forget_lessons(connection: Connection, before: datetime) -> None:
+    """Drops what was taken and due long ago, and states of the layer of that time but the newest."""
+    connection.execute(delete(lessons).where(lessons.c.taken.is_(True) & (lessons.c.due_at < before)))
+    newest = select(func.max(online_layers.c.version)).scalar_subquery()
+    old = (online_layers.c.made_at < before) & (online_layers.c.version < newest)
+    connection.execute(delete(online_layers).where(old))
+
+
+def newest_layer(connection: Connection) -> State | None:
+    """The state that serves, with its posterior."""
+    return _state(connection.execute(select(online_layers).order_by(online_layers.c.version.desc()).limit(1)).first())
+
+
+def newest_number(connection: Connection) -> tuple[int, str] | None:
+    """The number of the state that serves, and the model it belongs to."""
+    columns = (online_layers.c.version, online_layers.c.model_version)
+    row = connection.execute(select(*columns).order_by(online_layers.c.version.desc()).limit(1)).first()
+    return None if row is None else (int(row.version), row.model_version)
+
+
+def read_layer(connection: Connection, version: int) -> State | None:
+    """One state, by its number."""
+    return _state(connection.execute(select(online_layers).where(online_layers.c.version == version)).first())
+
+
+def _state(row: Any) -> State | None:
+    return None if row is None else State(int(row.version), row.model_version, row.weights, row.posterior)
+
+
+def add_layer(connection: Connection, state: State, seen: float, at: datetime) -> None:
+    """Makes a state the one that serves."""
+    connection.execute(update(online_layers).where(online_layers.c.posterior.is_not(None)).values(posterior=None))
+    upsert(
+        connection,
+        online_layers,
+        [{"version": state.version, "model_version": state.model_version, "made_at": at, "seen": seen,
+          "weights": state.weights, "posterior": state.posterior}],
+        update=(),
+    )  # fmt: skip
+
+
+def erase_lessons(connection: Connection, customer_id: str) -> int:
+    """Deletes what a customer's outcomes had still to teach; what was learnt of all together stays."""
+    return int(connection.execute(delete(lessons).where(lessons.c.customer_id == customer_id)).rowcount)

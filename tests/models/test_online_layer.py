@@ -1,0 +1,126 @@
+"""The online layer's posterior: right where it can be checked, the same however outcomes are cut, and pooled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.online_layer import Floats, Lessons, OnlineLayer, Weights
+
+D, K = 3, 2
+
+
+def outcomes(random: np.random.Generator, n: int, offers: int = 4) -> Lessons:
+    names = [f"o{number}" for number in random.integers(0, offers, n)]
+    return Lessons(
+        random.normal(size=(n, D)),
+        np.column_stack([np.ones(n), random.normal(size=n)]),
+        names,
+        random.normal(-1.0, 0.5, n),
+        (random.random(n) < 0.3).astype(np.float64),
+        random.uniform(0.2, 1.0, n),
+    )
+
+
+def layer() -> OnlineLayer:
+    return OnlineLayer.new(np.array([1.0, 2.0, 4.0]), np.array([1.0, 8.0]))
+
+
+def dense(lessons: Lessons, offers: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Inputs (n, D + K * offers) and prior precisions of the same regression written out in full."""
+    wide = np.zeros((len(lessons.label), D + K * len(offers)))
+    wide[:, :D] = lessons.shared
+    for row, name in enumerate(lessons.offers):
+        start = D + K * offers.index(name)
+        wide[row, start : start + K] = lessons.own[row]
+    return wide, np.concatenate([[1.0, 2.0, 4.0], np.tile([1.0, 8.0], len(offers))])
+
+
+def test_the_mode_and_precision_are_those_of_the_whole_regression() -> None:
+    lessons = outcomes(np.random.default_rng(1), 300)
+    learnt = layer().learn(lessons)
+    wide, prior = dense(lessons, learnt.weights.offers)
+    weights = np.concatenate([learnt.weights.shared, learnt.weights.own.ravel()])
+    chance = 1 / (1 + np.exp(-(lessons.score + wide @ weights)))
+    gradient = wide.T @ (lessons.weight * (lessons.label - chance)) - prior * weights
+    assert np.abs(gradient).max() < 1e-6
+    precision = np.diag(prior) + (wide * (lessons.weight * chance * (1 - chance))[:, None]).T @ wide
+    assert np.allclose(learnt.a, precision[:D, :D])
+    for number in range(len(learnt.weights.offers)):
+        place = slice(D + K * number, D + K * (number + 1))
+        assert np.allclose(learnt.b[number], precision[place, place])
+        assert np.allclose(learnt.c[number], precision[:D, place])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(1, 199))
+def test_two_portions_teach_nearly_what_one_does(seed: int, cut: int) -> None:
+    whole = outcomes(np.random.default_rng(seed), 200)
+    first, second = (
+        Lessons(whole.shared[p], whole.own[p], whole.offers[p], whole.score[p], whole.label[p], whole.weight[p])
+        for p in (slice(None, cut), slice(cut, None))
+    )
+    together, apart = layer().learn(whole), layer().learn(first).learn(second)
+    assert np.abs(together.weights.shared - apart.weights.shared).max() < 0.35
+    assert together.seen == pytest.approx(apart.seen)
+    assert sorted(together.weights.offers) == sorted(apart.weights.offers)
+
+
+def test_an_offer_without_outcomes_goes_by_what_all_offers_taught() -> None:
+    random = np.random.default_rng(2)
+    lessons = outcomes(random, 400)
+    good = lessons.shared[:, 0] > 0
+    taught = layer().learn(Lessons(lessons.shared, lessons.own, lessons.offers, lessons.score,
+                                   good.astype(np.float64), lessons.weight))  # fmt: skip
+    shared = np.array([[[2.0, 0.0, 0.0]], [[-2.0, 0.0, 0.0]]])
+    residual = taught.weights.residual(shared, np.zeros((2, K)), ["never seen"])
+    assert residual[0, 0] > 1.0
+    assert residual[1, 0] < -1.0
+
+
+def test_few_outcomes_move_an_offer_less_than_many() -> None:
+    def shown(times: int) -> float:
+        n = 2 * times
+        others = outcomes(np.random.default_rng(3), 400)
+        lessons = Lessons(
+            np.vstack([others.shared, np.zeros((n, D))]),
+            np.vstack([others.own, np.tile([1.0, 0.0], (n, 1))]),
+            [*others.offers, *["new"] * n],
+            np.concatenate([others.score, np.full(n, -1.0)]),
+            np.concatenate([others.label, np.ones(n)]),
+            np.concatenate([others.weight, np.ones(n)]),
+        )
+        weights = layer().learn(lessons).weights
+        return float(weights.own_of(["new"])[0, 0])
+
+    assert 0 < shown(1) < shown(5) < shown(50)
+
+
+def test_forgetting_leaves_the_mean_and_lets_it_move_faster() -> None:
+    random = np.random.default_rng(4)
+    learnt = layer().learn(outcomes(random, 500))
+    faded = learnt.forget(0.1)
+    assert np.array_equal(faded.weights.shared, learnt.weights.shared)
+    assert faded.seen == pytest.approx(0.1 * learnt.seen)
+    news = outcomes(random, 20)
+    moved, stiff = (one.learn(news).weights.shared - learnt.weights.shared for one in (faded, learnt))
+    assert np.abs(moved).max() > np.abs(stiff).max()
+
+
+def test_states_come_back_to_the_bit_and_nothing_is_changed_in_place() -> None:
+    random = np.random.default_rng(5)
+    learnt = layer().learn(outcomes(random, 100))
+    packed = learnt.to_bytes()
+    again = OnlineLayer.from_bytes(packed)
+    news = outcomes(random, 50, offers=6)
+    assert again.learn(news).to_bytes() == learnt.learn(news).to_bytes()
+    assert learnt.to_bytes() == packed
+    weights = Weights.from_bytes(learnt.weights.to_bytes())
+    assert weights.offers == learnt.weights.offers
+    assert np.array_equal(weights.own, learnt.weights.own)
+    nothing = Lessons(np.zeros((0, D)), np.zeros((0, K)), [], np.zeros(0), np.zeros(0), np.zeros(0))
+    assert learnt.learn(nothing) is learnt
+    empty = OnlineLayer.from_bytes(layer().to_bytes())
+    assert empty.weights.residual(np.ones((1, 2, D)), np.ones((1, K)), ["a", "b"]).tolist() == [[0.0, 0.0]]

@@ -21,7 +21,8 @@ from features.vocabulary import NAMES
 Ints = NDArray[np.int64]
 PRODUCTS = 2048
 ORDERS = tuple(name for name, meaning in NAMES.items() if meaning.verb == "ordered")
-_MASK = (1 << 31) - 1
+_BITS = 31
+_MASK = (1 << _BITS) - 1
 PRODUCTS_AT = "products_at"
 """The column in which a frame of customers tells the place of each in a `ManyProducts`."""
 
@@ -118,9 +119,18 @@ def product_key(product_id: str) -> int:
 
 def product_keys(names: pl.Series) -> Ints:
     """`product_key` of each name, in their order."""
-    distinct = names.unique()
-    hashed = {name: product_key(name) for name in distinct.to_list()}
-    return names.replace_strict(hashed, return_dtype=pl.Int64).to_numpy() if hashed else _ints()
+    told = names.unique()
+    hashed = pl.Series([product_key(name) for name in told.to_list()], dtype=pl.Int64)
+    keys = pl.DataFrame({"name": told, "key": hashed})
+    return pl.DataFrame({"name": names}).join(keys, on="name", how="left", maintain_order="left")["key"].to_numpy()
+
+
+def distinct(values: Ints) -> Ints:
+    """The distinct values, ascending; a sort takes a fifth of the time of np.unique, which hashes."""
+    ordered = np.sort(values)
+    new = np.ones(len(ordered), dtype=np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[new]
 
 
 def counted(held: ProductOrders, bought: Bought) -> ProductOrders:
@@ -129,10 +139,10 @@ def counted(held: ProductOrders, bought: Bought) -> ProductOrders:
         return held
     keys = np.concatenate([held.key, bought.key])
     orders = np.concatenate([held.orders, np.ones(len(bought), dtype=np.int64)])
-    distinct, place = np.unique(keys, return_inverse=True)
-    total = np.zeros(len(distinct), dtype=np.int64)
+    told, place = np.unique(keys, return_inverse=True)
+    total = np.zeros(len(told), dtype=np.int64)
     np.add.at(total, place, orders)
-    return ProductOrders(distinct[:PRODUCTS], total[:PRODUCTS])
+    return ProductOrders(told[:PRODUCTS], total[:PRODUCTS])
 
 
 def fold_products(
@@ -162,17 +172,15 @@ def bought_in(events: pl.DataFrame, customers: pl.Series) -> tuple[Ints, Bought]
     orders = told.with_columns(pl.col("known").fill_null(pl.col("timestamp"))).join(places, on="customer_id")
     if orders["message_id"].n_unique() < orders.height:
         orders = orders.sort("known", "timestamp").unique("message_id", keep="first", maintain_order=True)
-    lines = (
-        orders.filter((pl.col("type") == "track") & pl.col("event").is_in(ORDERS) & (pl.col("products").list.len() > 0))
-        .with_columns(name=pl.col("products").list.eval(pl.element().struct.field("product_id")))
-        .select("message_id", "customer", "timestamp", "known", "name")
-        .explode("name")
-        .filter(pl.col("name").is_not_null() & (pl.col("name") != ""))
-    )
-    lines = lines.with_columns(key=pl.Series(product_keys(lines["name"]), dtype=pl.Int64))
-    lines = lines.unique(["message_id", "key"]).sort("customer", "timestamp", "key")
-    times = (lines[name].cast(UTC_TIME).cast(pl.Int64).to_numpy() for name in ("timestamp", "known"))
-    return lines["customer"].to_numpy().astype(np.int64), Bought(lines["key"].to_numpy(), *times)
+    wanted = (pl.col("type") == "track") & pl.col("event").is_in(ORDERS) & (pl.col("products").list.len() > 0)
+    orders = orders.filter(wanted).sort("customer", "timestamp")
+    order = np.repeat(np.arange(orders.height), orders["products"].list.len().to_numpy())
+    names = orders["products"].explode(empty_as_null=False, keep_nulls=False).struct.field("product_id")
+    named = (names.is_not_null() & (names != "")).to_numpy()
+    pairs = distinct(order[named] << _BITS | product_keys(names.filter(named)))
+    order = pairs >> _BITS
+    times = (orders[name].cast(UTC_TIME).cast(pl.Int64).to_numpy()[order] for name in ("timestamp", "known"))
+    return orders["customer"].to_numpy().astype(np.int64)[order], Bought(pairs & _MASK, *times)
 
 
 def products(events: pl.DataFrame, cuts: pl.DataFrame) -> ManyProducts:

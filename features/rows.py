@@ -248,6 +248,7 @@ class OnlineFeatures:
         gathered = gather_facts(events, customers, self._plan)
         facts = gathered.facts
         owner, entries, category = entries_of(facts, self._plan)
+        names = gathered.categories.to_list()
         buyer, bought = bought_in(events, customers)
         lines = np.searchsorted(buyer, np.arange(len(customers) + 1)).tolist()
         starts = np.searchsorted(owner, np.arange(len(customers) + 1)).tolist()
@@ -260,17 +261,17 @@ class OnlineFeatures:
             state = empty_state(self._plan)
             state.applied, state.zone = mine.stop - mine.start, gathered.zones[place]
             state.watermark = int(facts.known[mine].max())
-            state.young = self._named(state, entries.at(here), category[here], gathered.categories)
+            state.young = self._named(state, entries.at(here), category[here], names)
             state.bought = bought.at(slice(lines[place], lines[place + 1]))
             latest = facts.message[facts.arrival[mine][-SEEN:]]
             state.seen = [xxh3_64_intdigest(message.encode()) for message in latest]
             fold(state, self._plan)
             yield customer_id, state
 
-    def _named(self, state: State, entries: Entries, category: NDArray[np.int64], names: pl.Series) -> Entries:
+    def _named(self, state: State, entries: Entries, category: NDArray[np.int64], names: list[str]) -> Entries:
         bought = np.flatnonzero(category >= 0)
         own, place = np.unique(category[bought], return_inverse=True)
-        state.categories = names[own].to_list()
+        state.categories = [names[place] for place in own.tolist()]
         state.category_last = np.full(len(own), NEVER)
         entries.key[bought] = self._plan.category_base + place
         kept = np.ones(len(entries), dtype=np.bool_)

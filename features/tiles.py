@@ -12,6 +12,7 @@ from features.declare import DAY, tail_of
 from features.finalize import FAR, NEVER, Ints, Partials
 from features.histogram import BINS
 from features.plan import Plan
+from features.products import distinct
 from features.state import State
 
 _DAY_BITS = 22
@@ -163,7 +164,7 @@ class Reading:
         for place, (key, window) in enumerate(self.plan.days):
             here = sums.since(key, self._tail(window))
             day = sums.time[here] // DAY + (1 << (_DAY_BITS - 1))
-            days = np.unique((sums.row[here] << _DAY_BITS) + day)
+            days = distinct((sums.row[here] << _DAY_BITS) + day)
             row = days >> _DAY_BITS
             np.add.at(out[:, place, 0], row, 1)
             gap = days[1:] - days[:-1]

@@ -45,7 +45,7 @@ from service.storage.database import Connection, Database
 from service.storage.lease import take
 
 LEASE, LEASE_S = "learning", 20.0
-AT_ONCE = 100
+AT_ONCE, TIDY_EVERY = 100, 200
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""
 FADES = 0.9995
@@ -78,7 +78,6 @@ class LearnOutcomes:
             state = newest_layer(connection)
             if state is not None and state.model_version != str(model.version):
                 give_back_lessons(connection, now - MEMORY)
-                forget_lessons(connection, now - MEMORY)
             rows = due_lessons(connection, now, AT_ONCE)
             layer = _layer(state, str(model.version))
             lessons = _lessons(connection, model, rows)
@@ -87,6 +86,8 @@ class LearnOutcomes:
             new = State(number, str(model.version), learnt.weights.to_bytes(), learnt.to_bytes())
             add_layer(connection, new, learnt.seen, now)
             take_lessons(connection, rows)
+            if number % TIDY_EVERY == 0:
+                forget_lessons(connection, now - MEMORY)
         return len(rows) == AT_ONCE
 
 

@@ -1,0 +1,236 @@
+"""An order after a decision moves the next decision; what was decided comes back when it is replayed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.layered import LayeredModel
+from models.next_offer import NextOfferModel
+from service.decisions.attribute_outcomes import AttributeOutcomes
+from service.decisions.learn_outcomes import MEMORY, LearningModels, LearnOutcomes
+from service.decisions.lessons_store import STAGES, due_lessons, newest_layer, newest_number
+from service.decisions.read_decision import DecisionReader, erase_of
+from service.decisions.schemas import DecisionIn
+from service.offers.catalogue import CatalogueCache
+from service.storage.database import Database
+from tests.fakes.decisions import Desk, row, settings
+from tests.fakes.model_cases import next_offer_case
+
+COUNT = iter(range(10_000))
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    made = Desk(database, settings(exploration=20.0, caps=[]))
+    made.put(a={"category": "tea"}, b={"category": "shoes"})
+    model = next_offer_case().model
+    assert isinstance(model, NextOfferModel)
+    made.served.models["next-offer"] = replace(model, version="7")
+    for number in range(40):
+        made.rows.rows[f"c{number}"] = row(f"c{number}", orders_90d=float(number % 5), orders_365d=3.0)
+    return made
+
+
+class Learning:
+    """A desk that decides by what it learnt."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.models = LearningModels(desk.served, desk.database)
+        self.learner = LearnOutcomes(desk.database, desk.clock, desk.served)
+        self.decider = replace(desk, served=self.models).decider  # type: ignore[arg-type]
+        self.reader = DecisionReader(desk.database, self.models)
+
+    def decide(self, customer: str) -> dict[str, Any]:
+        return self.decider.decide(DecisionIn(customer_id=customer, offers=["a", "b"], channels=["email"], top_k=1))
+
+    def happens(self, name: str, decision: dict[str, Any], **fields: Any) -> None:
+        empty = dict.fromkeys(
+            ("anonymous_id", "channel", "offer_id", "campaign_id", "order_id", "currency", "revenue_cents",
+             "discount_cents", "products", "timezone", "machine", "machine_reason", "url", "traits", "context")
+        )  # fmt: skip
+        at = self.desk.clock.now()
+        event = {**empty, "message_id": f"m{next(COUNT)}", "type": "track", "event": name, "timestamp": at,
+                 "received_at": at, "properties": "{}", "customer_id": decision["customer_id"],
+                 "decision_id": decision["decision_id"], **fields}  # fmt: skip
+        with self.desk.database.write() as connection:
+            AttributeOutcomes(CatalogueCache(), 14)(connection, [event])
+
+    def learn(self) -> int:
+        passes = 0
+        while self.learner.run_pass():
+            passes += 1
+        self.models.refresh()
+        return passes
+
+
+@pytest.fixture
+def learning(desk: Desk) -> Learning:
+    return Learning(desk)
+
+
+def chance(decision: dict[str, Any]) -> float:
+    return float(decision["actions"][0]["probability"])
+
+
+def of_offer(learning: Learning, customer: str, offer: str) -> float:
+    """P(convert) of the offer as it is scored now."""
+    asked = DecisionIn(customer_id=customer, offers=[offer], channels=["email"], dry_run=True)
+    drafts = learning.decider.draft([asked], learning.desk.clock.now())
+    return float(drafts[0].probabilities[0])
+
+
+def test_an_order_moves_the_next_decision(learning: Learning) -> None:
+    before = of_offer(learning, "c1", "a")
+    first = learning.decide("c1")
+    assert first["models"]["next-offer"] == "7"
+    sold = first["actions"][0]["offer_id"]
+    earlier = {name: of_offer(learning, "c2", name) for name in ("a", "b")}
+    learning.happens("Email Delivered", first, channel="email")
+    learning.happens("Order Completed", first, revenue_cents=900)
+    learning.learn()
+    later = {name: of_offer(learning, "c2", name) for name in ("a", "b")}
+    other = "b" if sold == "a" else "a"
+    assert later[sold] > earlier[sold]
+    assert later[sold] / earlier[sold] > later[other] / earlier[other] > 1.0  # the other offer learns too, but less
+    assert of_offer(learning, "c1", "a") != before
+    assert learning.decide("c2")["models"]["next-offer"] == "7+1"
+
+
+def test_silence_is_learnt_when_it_has_matured(learning: Learning) -> None:
+    decided = [learning.decide(f"c{number}") for number in range(20)]
+    before = of_offer(learning, "c30", "a")
+    for decision in decided:
+        for action in decision["actions"]:
+            learning.happens("Email Delivered", decision, channel="email", offer_id=action["offer_id"])
+    learning.learn()
+    assert of_offer(learning, "c30", "a") == before
+    found = [before]
+    for after, _ in STAGES:
+        learning.desk.clock.time = decided[0]["decided_at"] + after + timedelta(minutes=1)
+        learning.learn()
+        found.append(of_offer(learning, "c30", "a"))
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(STAGES) + 1
+
+
+def test_who_ordered_teaches_no_silence(learning: Learning) -> None:
+    decision = learning.decide("c1")
+    learning.happens("Email Delivered", decision, channel="email")
+    learning.happens("Order Completed", decision, revenue_cents=900)
+    learning.learn()
+    raised = of_offer(learning, "c2", "a")
+    learning.desk.clock.forward(days=10)
+    learning.learn()
+    assert of_offer(learning, "c2", "a") == pytest.approx(raised, rel=0.01)
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+        assert state is not None
+        assert due_lessons(connection, learning.desk.clock.now(), 10) == []
+
+
+def test_machines_and_repeats_teach_nothing(learning: Learning) -> None:
+    decision = learning.decide("c1")
+    learning.happens("Email Opened", decision, channel="email", machine=True)
+    learning.happens("Email Link Clicked", decision, channel="email", machine=True)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        assert newest_number(connection) is None
+    learning.happens("Order Completed", decision, revenue_cents=900)
+    learning.happens("Order Completed", decision, revenue_cents=900)
+    learning.happens("Coupon Redeemed", decision)
+    with learning.desk.database.read() as connection:
+        assert len(due_lessons(connection, learning.desk.clock.now(), 10)) == 1
+
+
+def test_a_replay_finds_the_state_that_decided(learning: Learning) -> None:
+    for number in range(6):
+        decision = learning.decide(f"c{number}")
+        learning.happens("Email Delivered", decision, channel="email")
+        learning.happens("Order Completed", decision, revenue_cents=100)
+        learning.learn()
+    wanted = learning.decide("c20")
+    assert wanted["models"]["next-offer"] == "7+6"
+    for number in range(6, 12):
+        decision = learning.decide(f"c{number}")
+        learning.happens("Email Delivered", decision, channel="email")
+        learning.happens("Order Completed", decision, revenue_cents=100)
+        learning.learn()
+    assert learning.decide("c21")["models"]["next-offer"] == "7+12"
+    replayed = learning.reader.replay(wanted["decision_id"])
+    assert replayed["equal"], replayed["differences"]
+    assert "probabilities" in replayed["decided_again"]
+    earliest = LearningModels(learning.desk.served, learning.desk.database).at("next-offer", "7+1")
+    assert isinstance(earliest, LayeredModel)
+    assert learning.models.at("next-offer", "6+1") is learning.desk.served.models["next-offer"]
+
+
+def test_another_model_learns_the_last_lessons_again(learning: Learning) -> None:
+    for number in range(5):
+        decision = learning.decide(f"c{number}")
+        learning.happens("Email Delivered", decision, channel="email")
+        learning.happens("Order Completed", decision, revenue_cents=100)
+    learning.learn()
+    taught = of_offer(learning, "c30", "a")
+    model = learning.desk.served.models["next-offer"]
+    learning.desk.served.models["next-offer"] = replace(model, version="8")
+    assert learning.models.get("next-offer").version == "8"  # never a layer that learnt on another model
+    assert of_offer(learning, "c30", "a") < taught
+    learning.learn()
+    assert learning.models.get("next-offer").version == "8+2"
+    assert of_offer(learning, "c30", "a") == pytest.approx(taught, rel=1e-6)
+
+
+def test_learning_is_the_same_in_every_run(learning: Learning) -> None:
+    for number in range(12):
+        decision = learning.decide(f"c{number}")
+        learning.happens("Email Delivered", decision, channel="email")
+        if number % 3 == 0:
+            learning.happens("Order Completed", decision, revenue_cents=100)
+    learning.desk.clock.forward(days=8)
+    model = learning.desk.served.models["next-offer"]
+    packed = []
+    for version in ("8", "9"):
+        learning.desk.served.models["next-offer"] = replace(model, version=version)
+        learning.learn()
+        with learning.desk.database.read() as connection:
+            state = newest_layer(connection)
+        assert state is not None
+        packed.append(state.weights)
+    assert packed[0] == packed[1]
+
+
+def test_a_customer_who_is_erased_teaches_nothing_more(learning: Learning) -> None:
+    decision = learning.decide("c1")
+    learning.happens("Email Delivered", decision, channel="email")
+    with learning.desk.database.write() as connection:
+        erase_of(connection, ["c1"])
+    learning.desk.clock.time += MEMORY
+    with learning.desk.database.read() as connection:
+        assert due_lessons(connection, learning.desk.clock.now(), 10) == []
+
+
+def test_probabilities_with_a_layer_are_the_models_moved_by_its_part(learning: Learning) -> None:
+    decision = learning.decide("c1")
+    learning.happens("Email Delivered", decision, channel="email")
+    learning.happens("Order Completed", decision, revenue_cents=100)
+    learning.learn()
+    layered = learning.models.get("next-offer")
+    plain = learning.desk.served.models["next-offer"]
+    offers = [
+        one.info
+        for one in learning.decider.draft([DecisionIn(customer_id="c1")], learning.desk.clock.now())[0].case.offers
+    ]
+    rows = [learning.desk.rows.rows["c3"], None]
+    together = layered.weigh(rows, offers, ["email", "sms"])
+    for place, one in enumerate(rows):
+        alone = layered.score(one, offers, ["email", "sms"], learning.desk.clock.now())
+        assert np.array_equal(alone, together.probabilities[place])
+        assert (alone > plain.score(one, offers, ["email", "sms"], learning.desk.clock.now())).all()
+    told = [reason.feature for reason in layered.reasons(rows[0], offers[0], "email", learning.desk.clock.now(), 30)]
+    assert "recent_outcomes" in told

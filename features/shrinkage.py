@@ -16,6 +16,8 @@ Ints = NDArray[np.int64]
 USUAL = 50.0
 """The weight in trials of a prior that nothing tells."""
 LEAST, MOST = 2.0, 1000.0
+FIRST_RATE, FIRST_WEIGHT = 0.05, 20.0
+"""What is taken for the rate of all before anything is known, and the trials that this counts for."""
 FEWEST = 3
 """So many members of a group must have been tried for it to have a weight of its own."""
 
@@ -30,7 +32,8 @@ def shrunk_rates(successes: Floats, trials: Floats, group: Floats) -> Floats:
     total = float(trials.sum())
     if total <= 0:
         return np.full(len(trials), np.nan)
-    common, weight = (float(hits.sum()) + 0.5) / (total + 1.0), _weight(hits, trials, USUAL)
+    common = (float(hits.sum()) + FIRST_RATE * FIRST_WEIGHT) / (total + FIRST_WEIGHT)
+    weight = _weight(hits, trials, USUAL)
     prior, strength = np.full(len(trials), common), np.full(len(trials), weight)
     for one in np.unique(group[~np.isnan(group)]).tolist():
         mine = np.flatnonzero(group == one)

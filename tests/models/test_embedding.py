@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.texts import Texts
 from models import embedding
-from models.embedding import EmbeddingMissing, embed, model_folder
+from models.embedding import EmbeddingMissing, Floats, embed, model_folder, refresh_texts
 
 
 @pytest.mark.slow
@@ -46,3 +47,22 @@ def test_a_wrong_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "find_spec", lambda _: None)
     with pytest.raises(EmbeddingMissing, match="pip install"):
         model_folder()
+
+
+def test_texts_are_written_for_those_who_read_without_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    def encode(folder: Path, texts: list[str]) -> Floats:
+        encoded.extend(texts)
+        return np.eye(len(texts), 4, dtype=np.float32)
+
+    monkeypatch.setattr(embedding, "model_folder", lambda: tmp_path)
+    monkeypatch.setattr(embedding, "_encode", encode)
+    assert refresh_texts(tmp_path, []) is None
+    first = refresh_texts(tmp_path, ["wine", "bread"])
+    assert refresh_texts(tmp_path, ["bread", "wine", "wine"]) == first
+    assert refresh_texts(tmp_path, ["bread", "wine", "toys"]) != first
+    assert encoded == ["bread", "wine", "toys"]  # only what is new
+    assert Texts(tmp_path).read().vector("wine") == pytest.approx([0, 1, 0, 0])

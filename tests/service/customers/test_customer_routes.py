@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 from fastapi import FastAPI
 
 from features.event_log import EventLog
+from features.row_stores import open_store
 from features.rows import CustomerRow, OnlineFeatures, open_online
+from features.store.vectors import erase_materialized, row_key
 from features.tables import CUSTOMERS
 from models.propensity import Score
 from models.reasons import Reason
@@ -91,6 +95,12 @@ class Stage:
         return answer.json()
 
 
+def feast_key(name: str, value: str) -> bytes:
+    """An entity key as Feast serializes it, version 3 (tests/features/store/test_feast_home.py compares)."""
+    parts = [name.encode(), value.encode()]
+    return struct.pack("<I", 1) + b"".join(struct.pack("<II", 2, len(part)) + part for part in parts)
+
+
 def decisions_erased(connection: Connection, ids: Any) -> int:
     return len(ids)
 
@@ -100,7 +110,8 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     log, online = EventLog(tmp_path / "events"), open_online(str(tmp_path / "online.db"))
     lease, models = EventsLease(database), Models()
     eraser = CustomerEraser(
-        database, log, CLOCK, lease, online, tmp_path, models, {"decisions": decisions_erased}  # type: ignore[arg-type]
+        database, log, CLOCK, lease, online, tmp_path, models, {"decisions": decisions_erased},  # type: ignore[arg-type]
+        partial(erase_materialized, str(tmp_path / "online.db")),
     )  # fmt: skip
     applier = Applier(database, CLOCK, lease, [update_customers], online, LinkedIdentities())
     joining = JoinHistories(database, log, lease, online)
@@ -250,13 +261,19 @@ async def test_erasure_leaves_nothing(stage: Stage) -> None:
     stage.put(row("i", type="identify", event=None, anonymousId="visitor"), row("u", event="Unsubscribed"))
     tables = stage.home / "tables"
     assert export_customers(stage.database, tables / "customers.parquet") == 2
+    vectors = open_store(str(stage.home / "online.db"), "vectors")
+    mine, other = (row_key("opportune", feast_key("customer_id", name)) for name in ("c1", "c2"))
+    vectors.change([mine, other], lambda _: [b"x", b"x"])  # what `feast materialize` leaves
     answer = await stage.api.delete("/v1/customers/c1")
     assert answer.status_code == 200
+    assert vectors.read([mine, other]) == [None, b"x"]
+    vectors.close()
     erased = answer.json()
     assert erased["complete"] is True
     assert erased["models"] == []  # first seen after the training data ended
     counts = erased["erased"]
     assert (counts["profile"], counts["consents"], counts["decisions"], counts["tables"]) == (1, 1, 2, 1)
+    assert counts["materialized"] == 1
     assert counts["events"] + counts["inbox"] == 3
     await stage.get("c1", 404)
     await stage.get("visitor", 404)

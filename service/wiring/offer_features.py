@@ -89,7 +89,7 @@ def build_offer_tables(
     told = _make_texts(home, {*categories_bought(log), *versions["category"].drop_nulls(),
                               *map(offer_text, versions["name"], versions["description"])})  # fmt: skip
     texts = Texts(home).read()
-    events = log.scan()
+    events = log.scan(repeats=True)
     history = offer_history(events, versions, offers_decided(database, unnamed_decisions(events)))
     for place, moment in enumerate(times):
         if _heard(history, moment):

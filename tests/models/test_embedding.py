@@ -49,7 +49,7 @@ def test_a_wrong_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         model_folder()
 
 
-def test_texts_are_written_for_those_who_read_without_the_model(
+def test_texts_are_written_for_readers_without_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[str] = []

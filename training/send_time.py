@@ -255,17 +255,17 @@ def figures(
         row: dict[str, float] = {}
         if len(orders.hour):
             row["order_log_likelihood"] = float(gains(model, grid, orders, personal).mean())
-            row["order_in_best_band"] = float(_in_band(hours, orders, BAND).mean())
+            row["order_in_best_band"] = float(in_band(hours, orders, BAND).mean())
         if len(sends.hour):
             row["send_log_likelihood"] = float(gains(model, grid, sends, personal).mean())
-            best = _in_band(after(hours, model.presence.lag), sends, BAND)
+            best = in_band(after(hours, model.presence.lag), sends, BAND)
             row["sends_in_best_band"] = float(best.mean())
             row["response_in_best_band"] = float(sends.worth[best].mean()) if best.any() else float("nan")
         result.append(row)
     return result[0], {"overall_best_hours": result[1]}
 
 
-def _in_band(hours: Floats, judged: Units, width: int) -> npt.NDArray[np.bool_]:
+def in_band(hours: Floats, judged: Units, width: int) -> npt.NDArray[np.bool_]:
     """Whether each unit lies in its customer's best `width` hours in a row of its day."""
     days = hours.reshape(len(hours), 7, 24)
     bands = np.add.reduce([np.roll(days, -step, axis=2) for step in range(width)])[:, :, : 25 - width]

@@ -141,6 +141,13 @@ class World:
     def zone(self, customer_id: str) -> str:
         return ZONES[int(self.people.zone[self.index[customer_id]])]
 
+    def local_time(self, customer_id: str, day: int, hour: int) -> datetime:
+        """When it is `hour` on day `day` of the world where the customer lives, in UTC."""
+        date_of_day = (self.start + day * DAY).date()
+        local = datetime(date_of_day.year, date_of_day.month, date_of_day.day, hour,
+                         tzinfo=_zone_info(self.zone(customer_id)))  # fmt: skip
+        return local.astimezone(UTC)
+
     def local_hour(self, customer_id: str, at: datetime) -> int:
         """Local hour of the week, Monday 00 = 0."""
         local = at.astimezone(_zone_info(self.zone(customer_id)))

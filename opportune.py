@@ -197,6 +197,65 @@ def train(
 
 
 @app.command()
+def uplift(
+    placement: Annotated[str, typer.Argument(help="a placement, or a name for your own test", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Option(help="your own randomized test: Parquet or CSV, a row a customer")
+    ] = None,
+    treatment: Annotated[str, typer.Option(help="the file's column of who was treated (0/1, or texts)")] = "treated",
+    treated: Annotated[str | None, typer.Option(help="the text that means treated")] = None,
+    control: Annotated[
+        str | None, typer.Option(help="the text that means not treated; other arms are left out")
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="a column not to learn from, such as a later result")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="the file's column of 0/1, or an event of the log [ordered]", show_default=False)
+    ] = None,
+    horizon: Annotated[int, typer.Option(min=1, help="days after the first decision in which the event counts")] = 14,
+    value: Annotated[float | None, typer.Option(help="what one outcome earns [the offers' mean]")] = None,
+    cost: Annotated[float | None, typer.Option(min=0, help="what one contact costs [the offers' mean]")] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Learn whom contact changes, from a placement's random and holdout arms or from your own randomized test.
+
+    Registers opportune-uplift-PLACEMENT and writes reports/uplift/PLACEMENT.json and .png. Where customers do not
+    differ beyond chance it says so, and nothing is promoted. A file with the columns customer_id and as_of is joined
+    with the features of the event log as of then; else its other columns are what is learnt from.
+    """
+    settings = _settings()
+    if value is not None and not value > 0:
+        raise typer.BadParameter("--value must be above 0")
+    if file is not None and outcome is None:
+        raise typer.BadParameter("name the file's column of results with --outcome")
+    from datetime import timedelta
+
+    from service.commands import Progress, export_command
+    from training.uplift import train_uplift
+    from training.uplift_data import Columns
+    from training.uplift_report import lines
+
+    moment = _time(as_of, settings)
+    export_command(settings)
+    bar = Progress()
+    _, report = train_uplift(
+        settings.home.absolute(),
+        settings.tracking_uri,
+        placement,
+        file=file,
+        columns=None if file is None else Columns(treatment, outcome or "", treated, control, tuple(ignore or ())),
+        outcome=outcome or "ordered",
+        horizon=timedelta(days=horizon),
+        value=value,
+        cost=cost,
+        as_of=moment,
+        progress=bar.show,
+    )
+    bar.end()
+    for line in lines(report):
+        print(line)
+
+
+@app.command()
 def promote(model: str, version: Annotated[str, typer.Argument(show_default=False)]) -> None:
     """Make a registered version the champion, which serves within 10 s."""
     settings = _settings()

@@ -19,6 +19,7 @@ KINDS = {
     "propensity": "models.propensity:PropensityModel",
     "send-time": "models.send_time:SendTimeModel",
     "next-offer": "models.next_offer:NextOfferModel",
+    "uplift": "models.uplift:UpliftModel",
 }
 MANIFEST = "model.json"
 GOLDEN = "golden.parquet"

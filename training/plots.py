@@ -100,6 +100,19 @@ def effects_plot(features: Sequence[str], values: Floats, effects: Floats, n: in
     return drawing
 
 
+def qini_plot(curves: Mapping[str, tuple[Floats, Floats]], title: str) -> Figure:
+    """Outcomes added by share contacted, best first: each curve is (customers contacted, outcomes added)."""
+    drawing, (axis,) = _figure()
+    last = (0.0, 0.0)
+    for name, (contacted, gained) in curves.items():
+        keep, last = _thin(len(contacted)), (contacted[-1], gained[-1])
+        axis.plot(contacted[keep] / contacted[-1], gained[keep], linewidth=1, label=name)
+    axis.plot([0, 1], [0, last[1]], color="grey", linewidth=0.8, linestyle="--", label="by chance")
+    axis.set(xlabel="share contacted", ylabel="outcomes added", title=title)
+    axis.legend(fontsize=7)
+    return drawing
+
+
 def propensity_plots(curves: Curves, features: Sequence[str], values: Floats, effects: Floats) -> dict[str, Figure]:
     """All figures of a model that promises probabilities, by file name."""
     return {

@@ -22,7 +22,10 @@ from models.propensity import PropensityModel, Tier
 from models.response import INPUTS, ChannelKnowledge, ResponseHead
 from models.send_time import HOURS, ChannelCurve, SendTimeModel
 from models.trees import parse_trees
+from models.uplift import Input, Money, UpliftModel
+from tests.fakes.uplift_trials import trial
 from training.members import fit_members
+from training.uplift_learners import LEARNERS, Trial
 
 FEATURES = ("days_since_last_order", "orders_90d", "revenue_cents_90d", "order_gap_mean_days", "delivered_30d")
 
@@ -34,6 +37,8 @@ class Case:
     model: Model
     frame: pl.DataFrame
     odd: pl.DataFrame
+    least: float = 0.0
+    """The lowest that a prediction may be: uplift may be negative."""
 
 
 def propensity_rows(seed: int, rows: int = 600) -> pl.DataFrame:
@@ -112,10 +117,38 @@ def next_offer_case() -> Case:
     return Case(model, frame, _odd(frame, tuple(PAIR)))
 
 
+def uplift() -> UpliftModel:
+    """Two logistic models, an arm each, and trees beside them."""
+    asked = trial(800, True)
+    told = Trial(np.column_stack([asked.rows, asked.rows[:, :2]]) * 30, asked.outcome, asked.treated, asked.customers)
+    parts = tuple(
+        replace(part, weight=part.weight / 2)
+        for name in ("two logistic models", "LightGBM X-learner")
+        for part in LEARNERS[name](told)
+    )
+    return UpliftModel("weekly", tuple(map(Input, FEATURES)), parts, told.before, 0.1, 0.2, Money(10.0, 0.5))
+
+
+def uplift_case() -> Case:
+    frame = propensity_rows(5, 60)
+    return Case(uplift(), frame, _odd(frame, FEATURES), least=-1.0)
+
+
+def own_test_case() -> Case:
+    """A user's own columns: one of them texts."""
+    inputs = (Input(FEATURES[0]), Input("town", "A"), Input("town", "B"), *map(Input, FEATURES[1:3]))
+    towns = pl.Series("town", ["A", "B", "C"] * 20)
+    frame = propensity_rows(5, 60).select(FEATURES[:3]).with_columns(towns)
+    odd = _odd(frame, FEATURES[:3]).with_columns(town=pl.Series(["A", None, "", "unseen"] * 15))
+    return Case(replace(uplift(), inputs=inputs), frame, odd, least=-1.0)
+
+
 CASES: Mapping[str, Callable[[], Case]] = {
     "churn": cache(churn_case),
     "trees-alone": cache(trees_alone_case),
     "lead": cache(lead_case),
     "send-time": cache(send_time_case),
     "next-offer": cache(next_offer_case),
+    "uplift": cache(uplift_case),
+    "uplift-own-test": cache(own_test_case),
 }

@@ -28,7 +28,7 @@ def test_one_probability_a_row(case: Case, frame: pl.DataFrame) -> None:
     found = case.model.predict(frame)
     assert found.dtype == np.float64
     assert found.shape == (frame.height,)
-    assert np.all((found >= 0) & (found <= 1))
+    assert np.all((found >= case.least) & (found <= 1))
 
 
 def test_same_input_same_output(case: Case, frame: pl.DataFrame) -> None:

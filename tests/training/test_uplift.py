@@ -1,0 +1,227 @@
+"""Uplift from randomized tests with known effects: found where it is, denied where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+
+from features.event_log import EventLog
+from features.tables import DECISIONS
+from models.load import load, verify_golden
+from models.uplift import Input, Money
+from service.events.frame import events_frame
+from service.events.normalize import Rules, normalize
+from tests.fakes.uplift_trials import trial
+from training import tracking, uplift_judge
+from training.uplift import NotRandomized, learn, train_uplift
+from training.uplift_data import Columns, Study, TooFew, from_file, from_log
+from training.uplift_judge import apply, balance, choose
+from training.uplift_learners import LEARNERS, ONE_RULE, Trial, divide
+from training.uplift_report import NONE_USABLE
+
+MONEY = Money(10.0, 0.5)
+
+
+@pytest.fixture(autouse=True)
+def one_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplift_judge, "SPLITS", 1)
+
+
+@pytest.mark.parametrize("name", [*LEARNERS, "one rule"])
+def test_every_learner_finds_who_is_moved(name: str) -> None:
+    learner = {**LEARNERS, "one rule": ONE_RULE}[name]
+    told, asked = trial(4000, True), trial(2000, True, seed=2)
+    found = apply(learner(told), asked.rows)
+    moved = asked.rows[:, 0] > 0
+    assert found[moved].mean() > found[~moved].mean() + 0.15
+    assert found.mean() == pytest.approx(0.1, abs=0.05)
+
+
+def test_pseudo_outcomes_estimate_the_effect_of_any_group() -> None:
+    asked = trial(8000, True)
+    moved = asked.rows[:, 0] > 0
+    assert asked.pseudo_outcomes[moved].mean() == pytest.approx(0.3, abs=0.04)
+    assert asked.pseudo_outcomes[~moved].mean() == pytest.approx(-0.1, abs=0.04)
+
+
+def test_a_customers_rows_stay_in_one_fold_and_folds_are_alike() -> None:
+    asked = replace(trial(3000, True), customers=np.arange(3000) // 3)
+    folds = divide(asked, 5, 0)
+    assert (folds.reshape(-1, 3) == folds[::3, None]).all()
+    each = trial(3000, True)
+    shares = [each.outcome[(divide(each, 5, 0) == fold) & (each.treated == 1)].mean() for fold in range(5)]
+    assert max(shares) - min(shares) < 0.01
+
+
+def test_differing_effects_are_found_and_told_in_money() -> None:
+    model, judged, report, verdict = learn(_study(trial(2500, True)), "t", MONEY)
+    assert judged.usable
+    assert judged.qini.low > 0
+    assert "persuadable" in verdict
+    segments = {one["name"]: one for one in report["segments"]}
+    assert sum(one["customers"] for one in segments.values()) == 2500
+    assert segments["persuadable"]["observed"]["value"] == pytest.approx(0.3, abs=0.06)
+    assert segments["do_not_disturb"]["observed"]["high"] < 0
+    assert segments["do_not_disturb"]["worth"]["high"] < 0
+    ways = report["policies"]
+    assert ways["persuadables"]["value"] > ways["all"]["value"] > ways["by_response"]["value"] - 200
+    assert ways["persuadables"]["value"] == pytest.approx(1250 * (0.3 * 10 - 0.5), rel=0.3)
+    assert model.predict(pl.DataFrame({"a": [2.0, -2.0], "b": [0.0, 0.0], "c": [0.0, 0.0]})).tolist()[0] > 0.1
+    orjson.dumps(report)
+
+
+def test_the_same_effect_for_all_is_no_heterogeneity() -> None:
+    _, judged, report, verdict = learn(_study(trial(2000, False, seed=2)), "t", MONEY)
+    assert not judged.usable
+    assert verdict.startswith(NONE_USABLE)
+    assert "contacting all pays" in verdict
+    assert report["segments"] == []
+
+
+def test_the_plainest_of_learners_as_good_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = trial(2000, True)
+    assert choose(trial(2000, False), 0) == next(iter(LEARNERS))
+    blind = {"blind": lambda one: LEARNERS["two logistic models"](_blind(one)), **LEARNERS}
+    monkeypatch.setattr(uplift_judge, "LEARNERS", blind)
+    assert choose(asked, 0) != "blind"
+
+
+def _blind(one: Trial) -> Trial:
+    return replace(one, treated=np.random.default_rng(0).permutation(one.treated))
+
+
+def test_treatment_that_was_not_random_is_refused() -> None:
+    fair = trial(2000, True)
+    assert balance(fair).random
+    chosen = replace(
+        fair, treated=(np.nan_to_num(fair.rows[:, 1]) + np.random.default_rng(1).normal(size=2000) > 0) * 1.0
+    )
+    assert not balance(chosen).random
+    with pytest.raises(NotRandomized, match="--ignore"):
+        learn(_study(chosen), "t", MONEY)
+
+
+def _study(one: Trial) -> Study:
+    columns: dict[str, Any] = {name: one.rows[:, place] for place, name in enumerate("abc")}
+    frame = pl.DataFrame({"customer_id": one.customers.astype(str), **columns, "_treated": one.treated,
+                          "_outcome": one.outcome})  # fmt: skip
+    return Study(frame, tuple(map(Input, "abc")), "test", "ordered", None)
+
+
+@pytest.fixture
+def own_test(tmp_path: Path) -> Path:
+    one = trial(2400, True)
+    arms = np.where(one.treated == 1, "mail", "none")
+    third = np.arange(2400) % 6 == 5
+    frame = pl.DataFrame({
+        "x": one.rows[:, 0], "y": one.rows[:, 1], "town": np.where(one.rows[:, 2] > 0, "A", "B"), "same": 1,
+        "arm": np.where(third, "other", arms), "bought": one.outcome.astype(int), "spent": one.outcome * 9,
+    })  # fmt: skip
+    frame.write_csv(tmp_path / "own.csv")
+    return tmp_path / "own.csv"
+
+
+def test_a_users_own_test(own_test: Path, tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    study = from_file(own_test, Columns("arm", "bought", "mail", "none", ("spent",)), tmp_path, log)
+    assert study.frame.height == 2000
+    assert {one.name for one in study.inputs} == {"x", "y", "town=A", "town=B"}
+    for columns, message in (
+        (Columns("arm", "bought", "post"), "never holds 'post'"),
+        (Columns("arms", "bought"), "no column arms"),
+        (Columns("arm", "bought"), "must be 0 or 1"),
+        (Columns("arm", "spent", "mail"), "must be 0 or 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_file(own_test, columns, tmp_path, log)
+    pl.read_csv(own_test).head(100).write_parquet(tmp_path / "few.parquet")
+    with pytest.raises(TooFew, match="100 together"):
+        from_file(tmp_path / "few.parquet", Columns("arm", "bought", "mail", "none"), tmp_path, log)
+
+
+def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    columns = Columns("arm", "bought", "mail", "none", ("spent",))
+    result, told = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
+    assert (result.name, result.version, result.promoted) == ("uplift-own-test", "1", True)
+    written = orjson.loads((tmp_path / "reports" / "uplift" / "own-test.json").read_bytes())
+    assert written["qini"]["value"] == told["qini"]["value"]
+    assert (tmp_path / "reports" / "uplift" / "own-test.png").read_bytes().startswith(b"\x89PNG")
+    found = tracking.champion(tracking.Tracking.at(uri, tmp_path), "uplift-own-test")
+    assert found is not None
+    model = load(found[1], "1")
+    verify_golden(model, found[1])
+    assert not model.serves
+    other = trial(2400, False, seed=2)
+    arms = pl.Series(np.where(other.treated == 1, "mail", "none"))
+    same = pl.DataFrame(other.rows, schema=["x", "y", "z"])
+    same.with_columns(bought=other.outcome.astype(int), arm=arms, spent=1).write_csv(own_test)
+    result, _ = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
+    assert (result.version, result.promoted) == ("2", False)
+    assert tracking.aliases(tracking.Tracking.at(uri, tmp_path), "uplift-own-test")["champion"] == "1"
+
+
+def _home(home: Path, customers: int) -> datetime:
+    """Orders and decisions: those who had ordered before order again when contacted, the others never mind."""
+    random = np.random.default_rng(3)
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    events: list[dict[str, Any]] = []
+    decisions: list[dict[str, Any]] = []
+    for number in range(customers):
+        who, arm = f"c{number}", "random" if random.random() < 0.5 else "holdout"
+        loyal = random.random() < 0.5
+        days = [-9.5 - number % 7] * loyal + [-40.5]
+        days += [3.0] * int(random.random() < 0.15 + 0.4 * (loyal and arm == "random")) + [40.0]
+        events += [_order(f"{number}-{day}", who, start + timedelta(days=day)) for day in days]
+        decisions += _decision(f"d{number}", who, start, arm)
+        decisions += _decision(f"later{number}", who, start + timedelta(days=2), arm)
+    rows = [normalize(message, Rules(), start + timedelta(days=60), imported=True) for message in events]
+    EventLog(home / "events").append(events_frame(rows), "all")
+    (home / "tables").mkdir()
+    DECISIONS.validate(pl.DataFrame(decisions, schema=DECISIONS.schema)).write_parquet(
+        home / "tables/decisions.parquet"
+    )
+    return start
+
+
+def _order(name: str, who: str, at: datetime) -> dict[str, Any]:
+    return {"type": "track", "event": "Order Completed", "userId": who, "messageId": name,
+            "timestamp": at.isoformat(), "properties": {"revenue": 5, "order_id": name}}  # fmt: skip
+
+
+def _decision(name: str, who: str, at: datetime, arm: str) -> list[dict[str, Any]]:
+    head = {"decision_id": name, "customer_id": who, "decided_at": at, "placement": "weekly", "arm": arm,
+            "policy": "default", "policy_version": "1", "probability": None, "expected_value": None, "send_at": None,
+            "propensity": 0.5}  # fmt: skip
+    sent = arm == "random"
+    return [{**head, "offer_id": "o", "channel": "email", "rank": 1 if sent else None, "chosen": sent},
+            {**head, "offer_id": None, "channel": None, "rank": None if sent else 1, "chosen": not sent}]  # fmt: skip
+
+
+def test_the_decision_logs_random_and_holdout_arms_are_a_test(tmp_path: Path) -> None:
+    start = _home(tmp_path, 1000)
+    log = EventLog(tmp_path / "events")
+    now = start + timedelta(days=60)
+    study = from_log(tmp_path, log, "weekly", "ordered", timedelta(days=14), now)
+    assert study.frame.height == 1000
+    assert study.frame["as_of"].n_unique() == 1
+    assert study.frame.filter(pl.col("_treated") == 1).height == pytest.approx(500, abs=60)
+    assert {one.column for one in study.inputs} >= {"orders_30d", "days_since_last_order"}
+    model, judged, _, _ = learn(study, "weekly", MONEY)
+    assert judged.usable
+    assert model.serves
+    loyal = study.frame["orders_30d"] == 1
+    found = model.predict(study.frame)
+    assert found[loyal].mean() > found[~loyal].mean() + 0.2
+    for placement, message in (("nowhere", "no matured decision at nowhere"), ("weekly", "name of an event")):
+        with pytest.raises(TooFew, match=message):
+            from_log(tmp_path, log, placement, "Ordred" if placement == "weekly" else "ordered", timedelta(14), now)
+    result, told = train_uplift(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "nowhere", as_of=now)
+    assert (result.version, result.promoted, told["usable"]) == (None, False, False)

@@ -19,8 +19,7 @@ NEVER = -(2**62)
 FAR = 2**62
 """A first time, or an end, that there is not yet."""
 _ANGLES = 2 * np.pi * np.arange(24) / 24
-_COSINES: Floats = np.cos(_ANGLES)
-_SINES: Floats = np.sin(_ANGLES)
+_DIRECTIONS: Floats = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +211,10 @@ class Finalizer:
         place, group = self._peaks
         values[:, place] = np.where(total > 0, counts.argmax(axis=2), np.nan)[:, group]
         # Added up in order, so that one row and many rows give the same bits.
-        x, y = ((counts * part).cumsum(axis=2)[:, :, -1] for part in (_COSINES, _SINES))
+        sides = (counts[:, :, None] * _DIRECTIONS).cumsum(axis=3)[:, :, :, -1]
+        sides *= sides
         place, group = self._gathered
-        values[:, place] = (np.sqrt(x * x + y * y) / total)[:, group]
+        values[:, place] = (np.sqrt(sides[:, :, 0] + sides[:, :, 1]) / total)[:, group]
 
     def _ratio_levels(self, ratios: list[tuple[int, Feature]]) -> list[Level]:
         """Ratios in rounds, each needing only what the rounds before it made."""

@@ -34,7 +34,7 @@ class Table:
 
     def since(self, key: int, time: int) -> Ints:
         """The places of the entries of one key from a time on."""
-        return np.flatnonzero((self.key == key) & (self.time >= time))
+        return ((self.key == key) & (self.time >= time)).nonzero()[0]
 
 
 class Reading:
@@ -49,7 +49,7 @@ class Reading:
         self.tails = [tail_of(as_of, window) for window in plan.windows]
         self._tails_up = np.array(self.tails[::-1], dtype=np.int64)
         self.category_start = np.cumsum([0, *(len(s.categories) for s in states)])
-        self.first = np.array([s.first for s in states])
+        self.first = np.array([s.first for s in states])  # its own: young entries go in
         self.last = np.array([s.last for s in states])
         self.trait_value = np.array([s.trait_value for s in states])
         self.category_last = np.concatenate([s.category_last for s in states])
@@ -58,7 +58,7 @@ class Reading:
         self._note_traits(young)
         self.table = self._gather(young)
         bases = (plan.histogram_base, plan.maximum_base, plan.trait_base, plan.hour_base, plan.day_hour_base)
-        self._bounds = np.searchsorted(self.table.key, (0, *bases, plan.category_base, _KEYS)).tolist()
+        self._bounds = self.table.key.searchsorted((0, *bases, plan.category_base, _KEYS)).tolist()
 
     def _gather(self, young: Table) -> Table:
         states = self.states
@@ -92,16 +92,16 @@ class Reading:
     def _note_times(self, young: Table) -> None:
         base = self.plan.category_base
         place = self.plan.tracked_place[np.minimum(young.key, base)]
-        told = np.flatnonzero(place >= 0)
+        told = (place >= 0).nonzero()[0]
         np.minimum.at(self.first, (young.row[told], place[told]), young.time[told])
         np.maximum.at(self.last, (young.row[told], place[told]), young.time[told])
-        bought = np.flatnonzero(young.key >= base)
+        bought = (young.key >= base).nonzero()[0]
         category = self.category_start[young.row[bought]] + young.key[bought] - base
         np.maximum.at(self.category_last, category, young.time[bought])
 
     def _note_traits(self, young: Table) -> None:
         """The latest value counts; of several at one time the largest (as `state.note_traits`)."""
-        said = np.flatnonzero((young.key >= self.plan.trait_base) & (young.key < self.plan.hour_base))
+        said = ((young.key >= self.plan.trait_base) & (young.key < self.plan.hour_base)).nonzero()[0]
         if not len(said):
             return
         told = young.at(said)
@@ -130,7 +130,7 @@ class Reading:
 
     def _window(self, time: Ints) -> Ints:
         """The place of the shortest window that holds each time; one past the last if none does."""
-        return len(self.tails) - np.searchsorted(self._tails_up, time, side="right")
+        return len(self.tails) - self._tails_up.searchsorted(time, side="right")
 
     def _sums(self) -> Ints:
         """(n, windows + 1, sums): what each window holds, last for all time."""
@@ -145,16 +145,18 @@ class Reading:
         told = self._part(_HISTOGRAMS)
         bins = told.key - self.plan.histogram_base
         for cell, (source, window) in enumerate(self.plan.histogram_cells):
-            here = np.flatnonzero((bins // BINS == source) & (told.time >= self._tail(window)))
+            here = ((bins // BINS == source) & (told.time >= self._tail(window))).nonzero()[0]
             np.add.at(out[:, cell], (told.row[here], bins[here] % BINS), told.value[here])
         return out
 
     def _maxima(self) -> Ints:
         out = np.full((len(self.states), len(self.plan.maximum_cells)), NEVER)
         told = self._part(_MAXIMA)
-        for cell, (source, window) in enumerate(self.plan.maximum_cells):
-            here = told.since(self.plan.maximum_base + source, self._tail(window))
-            np.maximum.at(out[:, cell], told.row[here], told.value[here])
+        if len(told.row):
+            source, window = np.array(self.plan.maximum_cells).T
+            tails = np.array([self._tail(length) for length in window.tolist()])
+            inside = (told.key[:, None] == self.plan.maximum_base + source) & (told.time[:, None] >= tails)
+            np.maximum.at(out, told.row, np.where(inside, told.value[:, None], NEVER))
         return out
 
     def _days(self) -> Ints:

@@ -34,7 +34,8 @@ class Table:
 
     def since(self, key: int, time: int) -> Ints:
         """The places of the entries of one key from a time on."""
-        return ((self.key == key) & (self.time >= time)).nonzero()[0]
+        found: Ints = ((self.key == key) & (self.time >= time)).nonzero()[0]
+        return found
 
 
 class Reading:

@@ -138,7 +138,7 @@ def historical_parts(
 def _of_bucket(log: EventLog, bucket: int, cuts: pl.DataFrame, features: FeatureSet) -> Iterator[pl.DataFrame]:
     reader = EventNumbers(log, plan_of(features))
     latest = microseconds(cuts["as_of"].cast(UTC_TIME).max())  # type: ignore[arg-type]
-    parts = settled(lambda: [known_by(reader.read(path), latest) for path in log.files(bucket)])
+    parts = [known_by(part, latest) for part in settled(lambda: reader.read(bucket))]
     for numbers, asked in ranges(parts, cuts):
         for piece in asked.iter_slices(CUTS):
             yield compute_numbers(numbers, piece, features)

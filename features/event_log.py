@@ -14,6 +14,7 @@ from features.tables import EVENTS
 
 FILE = "file-"
 """How the names of parts begin that were made from a file."""
+_EMPTY = "empty_columns"
 
 
 def bucket_of(customer_id: str, buckets: int = 16) -> int:
@@ -64,7 +65,7 @@ class EventLog:
         written: set[Path] = set()
         for (bucket, month), rows in self._split(events):
             path = self._folder(bucket) / f"month={month}" / f"part-{part}.parquet"
-            write_parquet(rows.sort("customer_id", "timestamp"), path)
+            _write(rows.sort("customer_id", "timestamp"), path)
             written.add(path)
         for stale in self.root.glob(f"bucket=*/month=*/part-{part}.parquet"):
             if stale not in written:
@@ -151,7 +152,7 @@ class EventLog:
             rows = scan_files(parts).collect()
             rows = rows.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
             whole = folder / f"part-whole-{_digest([p.name for p in parts])}.parquet"
-            write_parquet(rows.sort("customer_id", "timestamp"), whole)
+            _write(rows.sort("customer_id", "timestamp"), whole)
             for path in parts:
                 if path != whole:
                     _drop(path)
@@ -171,7 +172,7 @@ class EventLog:
                 rows = scan_files(there).collect()
                 rows = rows.sort("received_at", maintain_order=True)
                 rows = rows.unique("message_id", keep="first", maintain_order=True)
-                write_parquet(rows.sort("customer_id", "timestamp"), whole)
+                _write(rows.sort("customer_id", "timestamp"), whole)
             for path in (*single, *folder.glob(f"part-{parts}-joined-*.parquet")):
                 if path != whole:
                     _drop(path)
@@ -201,7 +202,7 @@ class EventLog:
     def _replace(self, path: Path, rows: pl.DataFrame) -> None:
         if rows.height:
             numbers_path(path).unlink(missing_ok=True)
-            write_parquet(rows, path)
+            _write(rows, path)
             return
         _drop(path)
         fsync_folder(path.parent)
@@ -213,6 +214,17 @@ class EventLog:
 
     def _folder(self, bucket: int) -> Path:
         return self.root / f"bucket={bucket:02d}"
+
+
+def columns_of(path: Path, names: Sequence[str]) -> list[str]:
+    """Those of the columns that a file has and that hold anything in it."""
+    empty = pl.read_parquet_metadata(path).get(_EMPTY, "").split()
+    return [name for name in names if name in pl.read_parquet_schema(path) and name not in empty]
+
+
+def _write(rows: pl.DataFrame, path: Path) -> None:
+    """The file says which of its columns are empty: lists of products cost the most to read where there are none."""
+    write_parquet(rows, path, {_EMPTY: " ".join(column.name for column in rows if column.null_count() == rows.height)})
 
 
 def _drop(part: Path) -> None:

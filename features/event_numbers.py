@@ -14,9 +14,9 @@ from typing import TypeVar
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
-from features.event_log import EventLog, numbers_path
+from features.event_log import EventLog, columns_of, numbers_path, scan_files
 from features.files import write_parquet
-from features.numbers import NEEDED, NUMBERS, joined, numbers_of
+from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
 
 _T = TypeVar("_T")
@@ -24,6 +24,7 @@ LAYOUT = 1
 """Raised when the meaning of NUMBERS changes."""
 AT_ONCE = 200_000
 """How many events are worked on at a time: so many fit a processor's cache."""
+BATCH_BYTES = 4 * 1024 * 1024
 _SAMPLED = 50
 """So many customers of a range are looked at to find its end."""
 _TRIES = 5
@@ -50,42 +51,66 @@ class EventNumbers:
         """The files of a bucket, each with its numbers beside it."""
         return [self._kept(path) for path in self._log.files(bucket)]
 
-    def kept(self, file: EventFile) -> pl.DataFrame:
-        """The numbers of a file."""
-        return pl.read_parquet(numbers_path(file.path), hive_partitioning=False)
+    def kept(self, files: Sequence[EventFile]) -> list[pl.DataFrame]:
+        """The numbers of these files, those of small ones together."""
+        return [_numbers(paths) for paths in _batches([numbers_path(file.path) for file in files])]
 
-    def read(self, path: Path) -> pl.DataFrame:
-        """The numbers of a file from beside it, or made and not kept."""
-        stamp = self._stamp(path)
+    def read(self, bucket: int) -> list[pl.DataFrame]:
+        """The numbers of a bucket, from beside the files or made from them and not kept."""
+        paths = self._log.files(bucket)
+        beside = [path for path in paths if self._beside(path)]
+        others = sorted(set(paths) - set(beside))
+        return [
+            *(_numbers(some) for some in _batches([numbers_path(path) for path in beside])),
+            *(self._made(some) for some in _batches(others)),
+        ]
+
+    def _beside(self, path: Path) -> dict[str, str] | None:
+        """What stands with the numbers of a file, if they are of what it holds now."""
         beside = numbers_path(path)
-        if beside.exists() and self._valid(pl.read_parquet_metadata(beside), stamp):
-            return pl.read_parquet(beside, hive_partitioning=False)
-        return self._made(path)
+        about = pl.read_parquet_metadata(beside) if beside.exists() else {}
+        told = about.get("stamp") == self._stamp(path) and about.get("layout") == self._layout
+        return about if told else None
 
     def _kept(self, path: Path) -> EventFile:
-        stamp, beside = self._stamp(path), numbers_path(path)
-        if beside.exists():
-            told = pl.read_parquet_metadata(beside)
-            if self._valid(told, stamp):
-                return EventFile(path, stamp, _whole(told["first"]))
-        numbers = self._made(path)
+        stamp, about = self._stamp(path), self._beside(path)
+        if about is not None:
+            return EventFile(path, stamp, _whole(about["first"]))
+        numbers = self._made([path])
         first = numbers.select(pl.max_horizontal(pl.col("time") + 1, "known").min()).item()
         about = {"stamp": stamp, "layout": self._layout, "first": "" if first is None else str(first)}
-        write_parquet(numbers.cast(NUMBERS), beside, about)
+        write_parquet(numbers.cast(NUMBERS), numbers_path(path), about)
         return EventFile(path, stamp, first)
 
-    def _made(self, path: Path) -> pl.DataFrame:
-        if self._told:
-            self._told(path)
-        there = [name for name in NEEDED if name in pl.read_parquet_schema(path)]
-        return numbers_of(pl.read_parquet(path, columns=there, hive_partitioning=False), self._plan)
+    def _made(self, paths: Sequence[Path]) -> pl.DataFrame:
+        for path in paths:
+            if self._told:
+                self._told(path)
+        optional = [name for name in NEEDED if name not in REQUIRED]
+        filled = {name for path in paths for name in columns_of(path, optional)}
+        return numbers_of(scan_files(paths).select(*REQUIRED, *sorted(filled)).collect(), self._plan)
 
     def _stamp(self, path: Path) -> str:
         told = path.stat()
         return f"{path.relative_to(self._log.root)} {told.st_size} {told.st_mtime_ns}"
 
-    def _valid(self, about: dict[str, str], stamp: str) -> bool:
-        return about.get("stamp") == stamp and about.get("layout") == self._layout
+
+def _numbers(paths: Sequence[Path]) -> pl.DataFrame:
+    return pl.scan_parquet(list(paths), hive_partitioning=False, schema=NUMBERS).collect()
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files that are read together: opening one costs as much as reading some ten thousand events."""
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        size += path.stat().st_size
+        if batch and size > BATCH_BYTES:
+            yield batch
+            batch, size = [], path.stat().st_size
+        batch.append(path)
+    if batch:
+        yield batch
 
 
 def _whole(text: str) -> int | None:

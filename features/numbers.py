@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from features.plan import Plan
 from features.tables import UTC_TIME
 
-Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+Places = NDArray[np.integer[Any]]
 NEEDED = (
     "message_id",
     "type",
@@ -31,6 +32,7 @@ NEEDED = (
     "machine",
     "traits",
 )
+REQUIRED = ("message_id", "type", "event", "customer_id", "timestamp")
 NUMBERS = pl.Schema(
     {
         "message_id": pl.String(),
@@ -72,7 +74,7 @@ def numbers_of(events: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         "customer_id": rows["customer_id"].cast(pl.String),
         "time": _micro(rows["timestamp"]),
         "known": _micro(rows["received_at"].fill_null(rows["timestamp"])),
-        "code": pl.Series(codes_of(rows, plan), dtype=pl.Int32),
+        "code": pl.Series(codes_of(rows, plan)),
         "zone": rows["timezone"].cast(pl.String),
         "revenue_cents": rows["revenue_cents"].cast(pl.Int64),
         "discount_cents": told if saved is None else told.fill_null(saved),
@@ -91,23 +93,21 @@ def joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(parts, how="vertical_relaxed", rechunk=True)
 
 
-def codes_of(rows: pl.DataFrame, plan: Plan) -> Ints:
+def codes_of(rows: pl.DataFrame, plan: Plan) -> Codes:
     """Vocabulary.code of each event, made once for each combination of type, event, channel and machine."""
     said = [_distinct(rows[name], kind) for name, kind in _SAID.items()]
-    place = np.zeros(1, dtype=np.int64)
-    for number, values in said:
-        place = place * len(values) + number
     sizes = [len(values) for _, values in said]
-    if int(np.prod(sizes)) <= _FEW:
-        found, row = np.arange(int(np.prod(sizes))), place
-    else:
-        found, row = np.unique(place, return_inverse=True)
+    few = int(np.prod(sizes)) <= _FEW
+    place: Places = np.zeros(1, dtype=np.uint16 if few else np.int64)
+    for number, values in said:
+        place = place * len(values) + number.astype(place.dtype)
+    found, row = (np.arange(int(np.prod(sizes))), place) if few else np.unique(place, return_inverse=True)
     combinations = zip(*np.unravel_index(found, sizes), strict=True)
     codes = [plan.vocabulary.code(*(v[i] for i, (_, v) in zip(one, said, strict=True))) for one in combinations]
-    return np.broadcast_to(np.array(codes, dtype=np.int64)[row], rows.height)
+    return np.broadcast_to(np.array(codes, dtype=np.int32)[row], rows.height)
 
 
-def _distinct(column: pl.Series, kind: pl.DataType) -> tuple[Ints, list[Any]]:
+def _distinct(column: pl.Series, kind: pl.DataType) -> tuple[Places, list[Any]]:
     """(which of the values each row has, the values); one number for all rows where all are alike."""
     column = column.cast(kind)
     if column.null_count() == len(column):
@@ -115,10 +115,12 @@ def _distinct(column: pl.Series, kind: pl.DataType) -> tuple[Ints, list[Any]]:
     if column.null_count() == 0 and (column == column[0]).all():
         return np.zeros(1, dtype=np.int64), [column[0]]
     if kind == pl.Boolean():
-        return column.cast(pl.Int64).fill_null(2).to_numpy(), [False, True, None]
+        return column.cast(pl.UInt8).fill_null(2).to_numpy(), [False, True, None]
     values = column.unique().drop_nulls()
     ranks = column.cast(pl.Enum(values)).to_physical()
-    return ranks.cast(pl.Int64).fill_null(len(values)).to_numpy(), [*values, None]
+    if ranks.null_count():
+        ranks = ranks.cast(pl.UInt32).fill_null(len(values))
+    return ranks.to_numpy(), [*values, None]
 
 
 def _product_sums(products: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series | None]:
@@ -154,7 +156,7 @@ def _light(column: pl.Series) -> pl.Series:
 
 
 def _complete(events: pl.DataFrame) -> pl.DataFrame:
-    missing = [n for n in ("message_id", "type", "event", "customer_id", "timestamp") if n not in events.columns]
+    missing = [name for name in REQUIRED if name not in events.columns]
     if missing:
         raise ValueError(f"events lack the column {', '.join(missing)}")
     added = [pl.lit(None).alias(n) for n in NEEDED if n not in events.columns]

@@ -66,7 +66,7 @@ class OnlineLoad:
         return all(row is not None for row in self._online.read(some, as_of))
 
     def _customers(self, files: Sequence[EventFile]) -> list[str]:
-        ids = [self._numbers.kept(file)["customer_id"].unique() for file in files]
+        ids = [numbers["customer_id"].unique() for numbers in self._numbers.kept(files)]
         return pl.concat([pl.Series([], dtype=pl.String), *ids]).unique().sort().to_list()
 
     def _read(self) -> dict[str, list[str]]:

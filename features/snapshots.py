@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
-from features.build import CUTS, Progress, known_by, named, snapshot_folder, values_of
+from features.build import Progress, known_by, named, snapshot_folder, values_of
 from features.catalogue import CATALOGUE
 from features.computation import Computation
 from features.engines import Engine, one_by_one
@@ -31,6 +31,9 @@ from features.finalize import Ints
 from features.plan import plan_of
 from features.prefix import Cuts
 from features.tables import UTC_TIME
+
+VALUES = 25_000_000
+"""How many values of several tables are held at a time."""
 
 
 def draft_folder(out: Path) -> Path:
@@ -132,8 +135,9 @@ def _build_bucket(task: BucketTask) -> BucketReport:
     rows = 0
     if stale:
         latest = microseconds(max(stale))
-        parts = [known_by(reader.kept(f), latest) for f in files if f.first is not None and f.first <= latest]
-        for as_of, table in _tables(parts, stale, task):
+        seen = [file for file in files if file.first is not None and file.first <= latest]
+        parts = [known_by(part, latest) for part in reader.kept(seen)]
+        for as_of, table in tables(parts, stale, task.features, task.created):
             write_parquet(table, task.path(as_of), {"source": sources[as_of]})
             rows += table.height
     return BucketReport(task.bucket, len(files), len(read), rows)
@@ -152,29 +156,31 @@ def _written_from(path: Path) -> str | None:
     return pl.read_parquet_metadata(path).get("source") if path.exists() else None
 
 
-def _tables(
-    parts: Sequence[pl.DataFrame], times: Sequence[datetime], task: BucketTask
+def tables(
+    parts: Sequence[pl.DataFrame], times: Sequence[datetime], features: FeatureSet, created: datetime | None = None
 ) -> Iterator[tuple[datetime, pl.DataFrame]]:
-    """The table as of each time; so many times together as keep about CUTS rows in memory."""
+    """The table as of each time, from the NUMBERS of one bucket; so many times together as memory allows."""
     parts = in_order(parts)
-    together = _together(parts) if len(times) > 1 else 1
+    together = _together(parts, features) if len(times) > 1 else 1
     for start in range(0, len(times), together):
         chosen = times[start : start + together]
         pieces: list[list[pl.DataFrame]] = [[] for _ in chosen]
         for numbers in by_customers(parts, bounds_of(parts)):
-            for place, table in enumerate(_of_range(numbers, chosen, task)):
+            for place, table in enumerate(_of_range(numbers, chosen, features, created)):
                 pieces[place].append(table)
-        yield from zip(chosen, (pl.concat(tables) for tables in pieces), strict=True)
+        yield from zip(chosen, (pl.concat(some) for some in pieces), strict=True)
 
 
-def _together(parts: Sequence[pl.DataFrame]) -> int:
-    customers = sum(part["customer_id"].n_unique() for part in parts)  # those of several parts count several times
-    return max(CUTS // max(customers, 1), 1)
+def _together(parts: Sequence[pl.DataFrame], features: FeatureSet) -> int:
+    customers = pl.concat([part["customer_id"] for part in parts]).n_unique() if parts else 0
+    return max(VALUES // max(customers * len(features.names), 1), 1)
 
 
-def _of_range(numbers: pl.DataFrame, times: Sequence[datetime], task: BucketTask) -> list[pl.DataFrame]:
+def _of_range(
+    numbers: pl.DataFrame, times: Sequence[datetime], features: FeatureSet, created: datetime | None
+) -> list[pl.DataFrame]:
     """Rows as of each time of the customers who have an event by then."""
-    plan, customers = plan_of(task.features), numbers["customer_id"].unique().sort()
+    plan, customers = plan_of(features), numbers["customer_id"].unique().sort()
     facts = gather_numbers(numbers, customers, plan).facts
     first = _first_times(facts, len(customers))
     there = [np.flatnonzero(first <= microseconds(as_of)) for as_of in times]
@@ -185,8 +191,8 @@ def _of_range(numbers: pl.DataFrame, times: Sequence[datetime], task: BucketTask
     return [
         pl.DataFrame({"customer_id": customers[rows]}, schema={"customer_id": pl.String}).with_columns(
             pl.lit(time, UTC_TIME).alias("as_of"),
-            pl.lit(task.created or time, UTC_TIME).alias("created"),
-            *named(values[end - len(rows) : end], task.features),
+            pl.lit(created or time, UTC_TIME).alias("created"),
+            *named(values[end - len(rows) : end], features),
         )
         for time, rows, end in zip(times, there, ends, strict=True)
     ]

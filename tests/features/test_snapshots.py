@@ -53,13 +53,14 @@ def log(tmp_path: Path) -> EventLog:
 def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the event files whose events are read from here on."""
     names: list[str] = []
-    read = pl.read_parquet
+    scan = pl.scan_parquet
 
-    def noted(source: Any, *args: Any, **options: Any) -> pl.DataFrame:
-        names.extend([Path(source).name] if Path(source).name.startswith("part-") else [])
-        return read(source, *args, **options)
+    def noted(source: Any, *args: Any, **options: Any) -> pl.LazyFrame:
+        paths = [Path(one) for one in (source if isinstance(source, list) else [source])]
+        names.extend(path.name for path in paths if path.name.startswith("part-"))
+        return scan(source, *args, **options)
 
-    monkeypatch.setattr(pl, "read_parquet", noted)
+    monkeypatch.setattr(pl, "scan_parquet", noted)
     return names
 
 

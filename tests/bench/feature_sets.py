@@ -1,0 +1,82 @@
+"""Point-in-time sets through Feast's stock API: 60 features as of random times, from snapshots on 24 days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tests.bench.measured import LeftOut, Measured
+
+FEATURES = [f"f{number}" for number in range(60)]
+_DAY_US = 86_400_000_000
+
+
+def entities(rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows that ask, the feature table): as many rows on either side, about."""
+    rng, people = np.random.default_rng(2), max(rows // 24, 1)
+    start = np.datetime64("2026-01-01", "us")
+    stamps = pl.Series(start + np.repeat(np.arange(24) * 14 * _DAY_US, people)).dt.replace_time_zone("UTC")
+    table = pl.DataFrame({name: rng.random(24 * people) for name in FEATURES}).with_columns(
+        customer_id=pl.Series(np.tile(np.arange(people), 24)).cast(pl.String), as_of=stamps, created=stamps
+    )
+    asked = pl.Series(start + rng.integers(0, 330 * _DAY_US, rows)).dt.replace_time_zone("UTC")
+    who = pl.Series(rng.integers(0, people, rows)).cast(pl.String)
+    return pl.DataFrame({"customer_id": who, "event_timestamp": asked}), table
+
+
+def through_feast(folder: Path, rows: int, offline: str, days: int | None) -> tuple[int, str]:
+    """`get_historical_features(...).to_df()` over an offline store; `days` is the TTL of the view."""
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+    from feast.repo_config import RepoConfig
+    from feast.types import Float64
+
+    if offline == "duckdb":
+        try:
+            import ibis  # noqa: F401
+        except ModuleNotFoundError:
+            raise LeftOut("Feast's duckdb store needs ibis: pip install 'ibis-framework[duckdb]'") from None
+    asking, table = entities(rows)
+    path = folder / f"table-{rows}.parquet"
+    if not path.exists():
+        table.write_parquet(path)
+    repo = folder / f"feast-{offline}-{rows}-{days}"
+    repo.mkdir(exist_ok=True)
+    settings: dict[str, Any] = {
+        "project": "bench", "provider": "local", "registry": str(repo / "registry.db"),
+        "offline_store": {"type": offline}, "online_store": None, "entity_key_serialization_version": 3,
+    }  # fmt: skip
+    store = FeatureStore(config=RepoConfig(**settings))
+    customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="v", entities=[customer], ttl=None if days is None else timedelta(days=days),
+        schema=[Field(name=name, dtype=Float64) for name in FEATURES],
+        source=FileSource(path=str(path), timestamp_field="as_of", created_timestamp_column="created"),
+    )  # fmt: skip
+    store.apply([customer, view])
+    asked = asking.to_pandas()
+    del asking, table
+    wanted = [f"v:{name}" for name in FEATURES]
+    with Measured():
+        got = store.get_historical_features(entity_df=asked, features=wanted).to_df()
+    return len(got), f"sum {float(np.nansum(got[FEATURES].to_numpy())):.3f}"
+
+
+def duckdb_as_of(folder: Path, rows: int) -> tuple[int, str]:
+    """The same by SQL, without Feast, from the same file to the same pandas frame."""
+    import duckdb
+
+    asking, table = entities(rows)
+    path = folder / f"table-{rows}.parquet"
+    if not path.exists():
+        table.write_parquet(path)
+    del table
+    with duckdb.connect() as connection, Measured():
+        connection.register("l", asking.to_arrow())
+        query = f"""SELECT l.*, {", ".join(FEATURES)} FROM l ASOF LEFT JOIN '{path}' r
+                    ON l.customer_id = r.customer_id AND l.event_timestamp >= r.as_of"""
+        got = connection.sql(query).df()
+    return len(got), f"sum {float(np.nansum(got[FEATURES].to_numpy())):.3f}"

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from models.reference import MODERATE, Shift
+
 Floats = npt.NDArray[np.float64]
 Curves = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]  # name -> (labels, probabilities)
 BINS = 10
@@ -109,6 +111,20 @@ def qini_plot(curves: Mapping[str, tuple[Floats, Floats]], title: str) -> Figure
         axis.plot(contacted[keep] / contacted[-1], gained[keep], linewidth=1, label=name)
     axis.plot([0, 1], [0, last[1]], color="grey", linewidth=0.8, linestyle="--", label="by chance")
     axis.set(xlabel="share contacted", ylabel="outcomes added", title=title)
+    axis.legend(fontsize=7)
+    return drawing
+
+
+def drift_plot(shifts: Mapping[str, Shift], title: str, n: int = 20) -> Figure:
+    """The population stability index of the inputs that moved most, beside what chance alone may make of each."""
+    drawing, (axis,) = _figure()
+    names = sorted(shifts, key=lambda name: shifts[name].psi)[-n:]
+    axis.barh(names, [shifts[name].psi for name in names], height=0.7)
+    axis.plot([shifts[name].chance for name in names], names, "k|", markersize=6, label="chance (99.9%)")
+    axis.axvline(MODERATE, color="grey", linewidth=0.8, linestyle="--")
+    axis.tick_params(axis="y", labelsize=6)
+    axis.set(xlabel="population stability index", title=title)
+    axis.title.set_fontsize(8)
     axis.legend(fontsize=7)
     return drawing
 

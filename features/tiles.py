@@ -169,11 +169,11 @@ class Reading:
             day = sums.time[here] // DAY + (1 << (_DAY_BITS - 1))
             days = distinct((sums.row[here] << _DAY_BITS) + day)
             row = days >> _DAY_BITS
-            np.add.at(out[:, place, 0], row, 1)
-            gap = days[1:] - days[:-1]
-            same = np.flatnonzero(row[1:] == row[:-1])
-            np.add.at(out[:, place, 1], row[same], gap[same])
-            np.add.at(out[:, place, 2], row[same], gap[same] * gap[same])
+            gap = (days[1:] - days[:-1]) * (row[1:] == row[:-1])  # none from one state to the next
+            told = np.ones((len(days), 3), dtype=np.int64)
+            told[:1, 1:] = 0
+            told[1:, 1], told[1:, 2] = gap, gap * gap
+            np.add.at(out[:, place], row, told)
         return out
 
     def _hours(self) -> Ints:
@@ -185,18 +185,20 @@ class Reading:
 
     def _categories(self) -> Ints:
         """(n, category windows, 3): distinct, largest, sum. Leaves orders of each category in `orders`."""
+        out = np.zeros((len(self.states), len(self.plan.category_windows), 3), dtype=np.int64)
+        if not self.category_start[-1]:
+            self.orders = np.empty((0, len(self.plan.category_windows)), dtype=np.int64)
+            return out
         bought = self._part(_CATEGORIES)
         category = self.category_start[bought.row] + bought.key - self.plan.category_base
         sums = np.zeros((int(self.category_start[-1]), len(self.tails) + 1), dtype=np.int64)
         np.add.at(sums, (category, self._window(bought.time)), bought.value)
         self.orders = sums.cumsum(axis=1)[:, self.plan.category_tails]
-        out = np.zeros((len(self.states), self.orders.shape[1], 3), dtype=np.int64)
-        some = np.flatnonzero(self.category_start[1:] > self.category_start[:-1])
-        if len(some):
-            start = self.category_start[some]
-            out[some, :, 0] = np.add.reduceat((self.orders > 0).astype(np.int64), start)
-            out[some, :, 1] = np.maximum.reduceat(self.orders, start)
-            out[some, :, 2] = np.add.reduceat(self.orders, start)
+        some = (self.category_start[1:] > self.category_start[:-1]).nonzero()[0]
+        start = self.category_start[some]
+        out[some, :, 0] = np.add.reduceat((self.orders > 0).astype(np.int64), start)
+        out[some, :, 1] = np.maximum.reduceat(self.orders, start)
+        out[some, :, 2] = np.add.reduceat(self.orders, start)
         return out
 
     def weeks(self) -> Table:

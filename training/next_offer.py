@@ -23,6 +23,7 @@ from models.response import ChannelKnowledge, ResponseHead
 from models.trees import parse_trees
 from training import tracking
 from training.datasets import HISTORY, cut_dates, fingerprint, period, unprofiled
+from training.drift import keep_reference
 from training.gate import Verdict, judge
 from training.metrics import auc, figures
 from training.offer_data import HORIZON, Market, as_customers, category_names, gather, knowledge, read_offers
@@ -41,6 +42,7 @@ PAIRS_A_CUT = 400_000
 POSITIVES = 100
 DIMENSIONS = 32
 GOLDEN_ROWS = 60
+REFERENCE_ROWS = 5000
 PLOTTED_ROWS = 800
 KEPT = 10
 
@@ -272,6 +274,8 @@ def _register(
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, example)
+        known = example_inputs(model, judged.block, REFERENCE_ROWS)
+        drift = keep_reference(model, folder, known, tracking.champion(job.tracking, NAME))
         return tracking.log_and_register(
             job.tracking,
             NAME,
@@ -289,7 +293,7 @@ def _register(
                 **{f"trees.{key}": value for key, value in PARAMETERS.items()},
             },
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures=propensity_plots(curves, PAIR, some, model.trees.contributions(some)[:, :-1]),
+            figures=propensity_plots(curves, PAIR, some, model.trees.contributions(some)[:, :-1]) | drift,
             texts={
                 "card.md": _card(metrics, rivals, verdict, described, head),
                 "features.txt": "\n".join(model.columns),

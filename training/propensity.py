@@ -20,6 +20,7 @@ from models.propensity import PropensityModel
 from training import datasets, splits, tracking
 from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
+from training.drift import keep_reference
 from training.gate import Verdict, judge
 from training.learn import FOLDS, POSITIVES, TooLittle, learn
 from training.members import FoldScores, Recipe, tree_parameters
@@ -101,6 +102,8 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, data.frame.sample(min(GOLDEN_ROWS, data.frame.height), seed=3))
+        present = tracking.champion(job.tracking, name)
+        drift = keep_reference(model, folder, data.frame.filter(pl.col("member")), present)
         version = tracking.log_and_register(
             job.tracking,
             name,
@@ -110,7 +113,7 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             fold_metrics=[_fold_figures(fold, learnt.recipe) for fold in learnt.folds],
             params=_params(declaration, learnt, data),
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures=_plots(model, learnt, curves, test),
+            figures=_plots(model, learnt, curves, test) | drift,
             texts={"card.md": card, "features.txt": "\n".join(model.features)},
             tables={"judged.parquet": _judged(test, curves)},
             example=data.frame.select(model.features).head(5),

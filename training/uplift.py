@@ -20,6 +20,7 @@ from models.load import write_golden
 from models.uplift import PREFIX, Money, UpliftModel
 from training import tracking
 from training.datasets import fingerprint
+from training.drift import keep_reference
 from training.train import Progress, TrainResult, keep
 from training.uplift_data import OUTCOME, TREATED, Columns, Study, TooFew, from_file, from_log
 from training.uplift_judge import Judgement, balance, judge
@@ -159,6 +160,7 @@ def _register(
         folder = Path(scratch) / "model"
         model.save(folder)
         write_golden(model, folder, frame.sample(min(GOLDEN_ROWS, frame.height), seed=3))
+        drift = keep_reference(model, folder, frame, tracking.champion(place, model.name))
         return tracking.log_and_register(
             place,
             model.name,
@@ -181,7 +183,7 @@ def _register(
                 "cost": model.money.cost,
             },
             tags={"opportune.verdict": verdict[:4000], "opportune.usable": str(judged.usable).lower()},
-            figures={"qini.png": plot(study.trial, judged)},
+            figures={"qini.png": plot(study.trial, judged), **drift},
             texts={
                 "card.md": _card(model, report, verdict),
                 "report.json": orjson.dumps(dict(report)).decode(),

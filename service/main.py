@@ -23,6 +23,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
+from service.memory import keep_freed_memory
 from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
 from service.pages.sign_in import Sessions
@@ -41,6 +42,7 @@ _NOT_READY = {"description": "Not ready; the same report.", "content": {"applica
 
 def app_from_settings() -> FastAPI:
     """The app of this process (uvicorn's factory)."""
+    keep_freed_memory()
     silence_dependencies()
     return create_app(build(Settings()))
 

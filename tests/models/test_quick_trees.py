@@ -15,7 +15,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.next_offer import NextOfferModel
 from models.offer_features import CUSTOMER
-from models.quick_trees import QuickTrees, quick_trees
+from models.quick_trees import ADDED_AT_ONCE, FEW_ROWS, QuickTrees, quick_trees
 from models.response import SEEN, ResponseHead
 from models.trees import TreeModel, parse_trees
 from tests.fakes.model_cases import next_offer_case
@@ -113,3 +113,12 @@ def test_masks_give_what_walking_gives() -> None:
     for row in (_customer(1), None):
         assert (quick.score(row, OFFERS, CHANNELS, NOW) == walked.score(row, OFFERS, CHANNELS, NOW)).all()
         assert quick.reasons(row, OFFERS[0], "sms", NOW) == walked.reasons(row, OFFERS[0], "sms", NOW)
+
+
+def test_scores_of_any_number_of_rows_are_those_of_each_row_alone() -> None:
+    model = parse_trees(_fit(5, num_leaves=15).model_to_string()).quick
+    assert model is not None
+    rows = _rows(6, 2 * ADDED_AT_ONCE + 1)
+    alone = np.concatenate([model.raw_score(rows[at : at + 1]) for at in range(len(rows))])
+    for count in (0, 1, FEW_ROWS - 1, FEW_ROWS, ADDED_AT_ONCE, ADDED_AT_ONCE + 1, len(rows)):
+        assert model.raw_score(rows[:count]).tobytes() == alone[:count].tobytes()

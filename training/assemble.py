@@ -34,7 +34,8 @@ class Learnt:
     """What training found. `judged` folds were predicted by `recipes` chosen on folds matured before them.
 
     `predictions` are those of the judged folds' rows, whose places are `rows`. `recipe` and `members` come from all
-    folds and all rows. `dated` features tell the date rather than the customer; `tuned` are LightGBM's parameters
+    folds and all rows. `dated` features were left out, for they tell the date rather
+    than the customer; `tuned` are LightGBM's parameters
     where they are not the usual ones.
     """
 
@@ -68,9 +69,7 @@ def twin_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> P
     """The model as it was judged, before the newest fold: what later candidates are compared with fairly."""
     newest = learnt.judged[-1]
     cuts = tuple(cut for cut in data.cuts if cut + declaration.horizon <= newest.test)
-    recipe = learnt.recipes[-1]
-    members = newest.members[recipe.variant]
-    return _model(declaration, learnt.features, members, recipe, cuts, data.period.end, ())
+    return _model(declaration, learnt.features, newest.members, learnt.recipes[-1], cuts, data.period.end, ())
 
 
 def _model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -20,9 +20,9 @@ from training.members import (
     FEW_ROWS,
     FoldScores,
     Members,
-    blended_loss,
     choose,
     fit_members,
+    least_loss,
     recency,
     score_fold,
     tree_parameters,
@@ -42,6 +42,7 @@ TUNED_FOLDS = 3
 JUDGED_ROWS = 1000
 DAY = timedelta(days=1)
 BG_NBD = "bg_nbd"
+BEYOND = 0.9  # of later rows, outside of what was known: there a model of dates only extrapolates
 AnyFold = TypeVar("AnyFold", splits.Fold, FoldScores)
 
 
@@ -51,7 +52,8 @@ class TooLittle(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A training set as arrays. `rows` is (n, features); `dated` says which features tell the date alone."""
+    """A training set as arrays. `rows` is (n, features); `dated` are features that were left out, for they tell the
+    date alone."""
 
     data: TrainingSet
     declaration: Declaration
@@ -60,27 +62,21 @@ class Inputs:
     labels: Floats
     times: npt.NDArray[np.datetime64]
     members: Bools
-    dated: Bools
-    tuned: Parameters
+    dated: tuple[str, ...] = ()
+    tuned: Parameters = field(default_factory=dict)
 
     @property
     def baseline(self) -> int:
         return self.features.index(self.declaration.baseline)
 
-    @property
-    def variants(self) -> tuple[Floats, ...]:
-        """All features, and where some tell the date, also without these (as a constant, which teaches nothing)."""
-        return (self.rows, np.where(self.dated, 0.0, self.rows)) if self.dated.any() else (self.rows,)
-
-    def fit(self, cuts: Sequence[datetime], variants: Sequence[Floats]) -> tuple[Members, ...]:
+    def fit(self, cuts: Sequence[datetime]) -> Members:
         """The parts on the rows of these cuts, newer ones weighing more."""
         train = splits.mask(self.times, cuts)
         weights = np.ones(int(train.sum()))
         for cut in cuts:
             weights[splits.mask(self.times[train], [cut])] = recency(cut, max(cuts))
         codes = [place for place, name in enumerate(self.features) if name in self.declaration.categories]
-        labels = self.labels[train]
-        return tuple(fit_members(rows[train], labels, weights, self.baseline, codes, self.tuned) for rows in variants)
+        return fit_members(self.rows[train], self.labels[train], weights, self.baseline, codes, self.tuned)
 
     def judged_rows(self, fold: splits.Fold) -> Ints:
         """The places of a fold's test rows that belong to the population."""
@@ -89,11 +85,9 @@ class Inputs:
     def score(self, fold: splits.Fold) -> FoldScores:
         """The parts fitted before a fold's cut, and what they say of its test rows."""
         places = self.judged_rows(fold)
-        members = self.fit(fold.train, self.variants)
+        rows, labels = self.rows[places], self.labels[places]
         rivals = bg_nbd(self.data, self.declaration, fold.test, places)
-        known, later = self.rows[splits.mask(self.times, fold.train)], self.rows[places]
-        beyond = outside(known[:, self.dated], later[:, self.dated])
-        return score_fold(members, fold.test, places, later, self.labels[places], self.baseline, rivals, beyond)
+        return score_fold(self.fit(fold.train), fold.test, places, rows, labels, self.baseline, rivals)
 
 
 def learn(
@@ -112,6 +106,7 @@ def learn(
     chosen = splits.spread(usable, FITTED_FOLDS_FEW_ROWS if few else FITTED_FOLDS)
     if len(chosen) < FOLDS:
         raise TooLittle(f"both outcomes occur in {len(chosen)} of {FOLDS} time folds; later data will tell")
+    inputs = _without_dates(inputs, chosen)
     judged_from = chosen[_first_judged(inputs, chosen, declaration.horizon)].test
     if tuning is not None:
         inputs = _tuned(inputs, [fold for fold in chosen if fold.test + declaration.horizon <= judged_from], tuning)
@@ -124,10 +119,11 @@ def learn(
     recipes = [choose(_matured(fitted, fold.test, declaration.horizon), customers, declaration.horizon)
                for fold in judged]  # fmt: skip
     recipe = choose(fitted, customers, declaration.horizon)
-    (members,) = inputs.fit(data.cuts, inputs.variants[recipe.variant : recipe.variant + 1])
+    members = inputs.fit(data.cuts)
     progress(f"{declaration.name}: folds", 1.0)
-    dated = tuple(name for name, told in zip(inputs.features, inputs.dated, strict=True) if told)
-    return Learnt(inputs.features, tuple(fitted), judged, tuple(recipes), recipe, members, dated, dict(inputs.tuned))
+    return Learnt(
+        inputs.features, tuple(fitted), judged, tuple(recipes), recipe, members, inputs.dated, dict(inputs.tuned)
+    )
 
 
 def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
@@ -160,9 +156,26 @@ def _inputs(declaration: Declaration, data: TrainingSet) -> Inputs:
     if declaration.baseline not in features:
         raise TooLittle(f"{declaration.baseline}, the plain baseline, is the same for everybody so far")
     rows = np.column_stack([data.frame[name].fill_null(np.nan).to_numpy() for name in features])
-    dated = tells_time(rows, data.times)
-    dated[features.index(declaration.baseline)] = False
-    return Inputs(data, declaration, features, rows, data.labels, data.times, data.members, dated, {})
+    return Inputs(data, declaration, features, rows, data.labels, data.times, data.members)
+
+
+def _without_dates(inputs: Inputs, folds: Sequence[splits.Fold]) -> Inputs:
+    """Without the features that tell the date, where nearly all later rows lie outside of what was known of these.
+
+    Decided by the features alone, no outcome is looked at.
+    """
+    dated = tells_time(inputs.rows, inputs.times)
+    dated[inputs.baseline] = False
+    if not dated.any():
+        return inputs
+    told = inputs.rows[:, dated]
+    beyond = [outside(told[splits.mask(inputs.times, fold.train)], told[inputs.judged_rows(fold)]) for fold in folds]
+    weights = [recency(fold.test, folds[-1].test) for fold in folds]
+    if np.average(beyond, weights=weights) < BEYOND:
+        return inputs
+    kept = tuple(name for name, gone in zip(inputs.features, dated, strict=True) if not gone)
+    gone = tuple(name for name in inputs.features if name not in kept)
+    return replace(inputs, features=kept, rows=inputs.rows[:, ~dated], dated=gone)
 
 
 def _tuned(inputs: Inputs, folds: Sequence[splits.Fold], tuning: Tuning) -> Inputs:
@@ -173,7 +186,7 @@ def _tuned(inputs: Inputs, folds: Sequence[splits.Fold], tuning: Tuning) -> Inpu
 
     def loss(parameters: Parameters) -> float:
         tried = replace(inputs, tuned=parameters)
-        return blended_loss([tried.score(fold) for fold in newest])
+        return least_loss([tried.score(fold) for fold in newest])
 
     return replace(inputs, tuned=tune(loss, tree_parameters(len(inputs.rows)), tuning))
 

@@ -21,9 +21,8 @@ ROUNDS = (20, 40, 80, 130, 200, 280)  # stages at which the number of trees may 
 RIDGES = (30.0, 300.0, 2000.0)
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the trees' share
 EVEN = MIXES.index(0.5)
-TOLERANCE = 0.003  # relative log loss that an uneven mix must gain: less is chance
+TOLERANCE = 0.003  # relative log loss that another recipe than the plain one must gain: less is chance
 HALF_LIFE_DAYS = 180.0
-BEYOND = 0.9  # of later rows outside of what was known: what is learnt from dates is extrapolated
 TREE_PARAMETERS: dict[str, object] = {
     "objective": "binary",
     "learning_rate": 0.04,
@@ -57,9 +56,8 @@ class Members:
 class FoldScores:
     """Raw scores of one fold's test rows (`rows` are their places), from parts trained before its cut.
 
-    `trees` is (variants, stages, n), `linear` (variants, ridges, n), `baseline` (n,), all log-odds; `members` are the
-    parts, one set a variant. `rivals` are the probabilities (n,) that others give, by name. `outside` is the share of
-    rows whose date is told by values outside of those learnt from.
+    `trees` is (stages, n), `linear` (ridges, n), `baseline` (n,), all log-odds. `rivals` are the probabilities (n,)
+    that others give, by name.
     """
 
     test: datetime
@@ -68,24 +66,22 @@ class FoldScores:
     trees: Floats
     linear: Floats
     baseline: Floats
-    members: tuple[Members, ...]
+    members: Members
     rivals: Mapping[str, Floats] = field(default_factory=dict)
-    outside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How parts become a probability: of one variant of the features, trees of ROUNDS[stage] rounds, the regression
-    with RIDGES[ridge], the trees' share `mix`, and a calibration.
+    """How parts become a probability: trees of ROUNDS[stage] rounds, the regression with RIDGES[ridge], the trees'
+    share MIXES[share], and a calibration.
 
-    `trees_alone` and `linear_alone` are the stage and ridge with which the parts do best as rivals, on all features.
+    `trees_alone` and `linear_alone` are the stage and ridge with which the parts do best as rivals.
     """
 
     stage: int = 2
     ridge: int = 1
-    mix: float = 0.5
+    share: int = EVEN
     calibration: Calibration = field(default_factory=Calibration)
-    variant: int = 0
     trees_alone: int = 2
     linear_alone: int = 1
 
@@ -93,10 +89,14 @@ class Recipe:
     def rounds(self) -> int:
         return ROUNDS[self.stage]
 
+    @property
+    def mix(self) -> float:
+        """The trees' share."""
+        return MIXES[self.share]
+
     def raw(self, scores: FoldScores) -> Floats:
         """Uncalibrated probabilities, shape (n,)."""
-        trees, linear = scores.trees[self.variant, self.stage], scores.linear[self.variant, self.ridge]
-        return sigmoid(self.mix * trees + (1 - self.mix) * linear)
+        return sigmoid(self.mix * scores.trees[self.stage] + (1 - self.mix) * scores.linear[self.ridge])
 
     def apply(self, scores: FoldScores) -> Floats:
         return self.calibration.apply(self.raw(scores))
@@ -184,106 +184,78 @@ def _flags(codes: Floats, weights: Floats, place: int) -> _Flags:
 
 
 def score_fold(
-    members: Sequence[Members],
+    members: Members,
     test: datetime,
     places: Ints,
     rows: Floats,
     labels: Floats,
     baseline: int,
     rivals: Mapping[str, Floats] | None = None,
-    outside: float = 0.0,
 ) -> FoldScores:
-    """Every part's raw scores on a fold's test rows (n, features); `members` hold one set of parts a variant."""
-
-    def stages(one: Members) -> Floats:
-        return np.array([one.booster.predict(rows, raw_score=True, num_iteration=n, num_threads=1) for n in ROUNDS])
-
-    trees = np.array([stages(one) for one in members])
-    linear = np.array([[part.raw_score(rows) for part in one.linear] for one in members])
-    plain = members[0].baseline.raw_score(rows[:, [baseline]])
-    return FoldScores(test, places, labels, trees, linear, plain, tuple(members), rivals or {}, outside)
+    """Every part's raw scores on a fold's test rows (n, features)."""
+    stages = [members.booster.predict(rows, raw_score=True, num_iteration=n, num_threads=1) for n in ROUNDS]
+    linear = np.array([part.raw_score(rows) for part in members.linear])
+    plain = members.baseline.raw_score(rows[:, [baseline]])
+    return FoldScores(test, places, labels, np.array(stages), linear, plain, members, rivals or {})
 
 
 def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> Recipe:
     """The recipe with the least log loss on these folds' outcomes, newer ones weighing more.
 
-    The mix nearest to even halves is taken unless another is clearly better. `customers` (all rows,) are integer
-    codes: with a single fold a customer's rows stay together when calibrations are compared.
+    Of those that are as good within TOLERANCE, the one nearest to the plain `Recipe()`. `customers` (all rows,) are
+    integer codes: with a single fold a customer's rows stay together when calibrations are compared.
     """
     if not folds:
         return Recipe()
-    pooled = _Pooled.of(folds)
-    plain = pooled.best(_variant(folds))
+    labels, weights = _outcomes(folds)
+    plain = _nearest(_losses(folds))
     raw = np.concatenate([plain.raw(fold) for fold in folds])
     groups = customers[np.concatenate([fold.rows for fold in folds])]
     times = np.concatenate([np.full(len(fold.labels), fold.test.timestamp()) for fold in folds])
     embargo = horizon.total_seconds()
-    calibration = fit_calibration(raw, pooled.labels, pooled.weights, groups, times=times, embargo=embargo)
+    calibration = fit_calibration(raw, labels, weights, groups, times=times, embargo=embargo)
     return replace(plain, calibration=calibration)
 
 
-def blended_loss(folds: Sequence[FoldScores]) -> float:
-    """The least weighted log loss that a blend of the first variant's parts has on these folds."""
-    pooled = _Pooled.of(folds)
-    return pooled.loss(pooled.best(0), folds)
+def least_loss(folds: Sequence[FoldScores]) -> float:
+    """The least weighted log loss that a blend of the parts has on these folds."""
+    return float(_losses(folds).min())
 
 
-def _variant(folds: Sequence[FoldScores]) -> int:
-    """The variant with the least loss; the last, more careful one where later folds lie outside of what was known.
-
-    There the first extrapolates, and a gain is luck.
-    """
-    careful = len(folds[0].trees) - 1
-    if not careful:
-        return 0
+def _outcomes(folds: Sequence[FoldScores]) -> tuple[Floats, Floats]:
+    """Labels and weights of all rows."""
     newest = max(fold.test for fold in folds)
-    if np.average([fold.outside for fold in folds], weights=[recency(fold.test, newest) for fold in folds]) >= BEYOND:
-        return careful
-    pooled = _Pooled.of(folds)
-    return min((careful, 0), key=lambda variant: pooled.loss(pooled.best(variant), folds))
+    weights = [np.full(len(fold.labels), recency(fold.test, newest)) for fold in folds]
+    return np.concatenate([fold.labels for fold in folds]), np.concatenate(weights)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pooled:
-    """The outcomes and scores of several folds, side by side."""
+def _losses(folds: Sequence[FoldScores]) -> Floats:
+    """Weighted log loss by stage, ridge and mix, (stages, ridges, mixes)."""
+    labels, weights = _outcomes(folds)
+    trees = np.concatenate([fold.trees for fold in folds], axis=1)
+    linear = np.concatenate([fold.linear for fold in folds], axis=1)
+    found = np.empty((len(ROUNDS), len(RIDGES), len(MIXES)))
+    for stage, ridge, share in np.ndindex(found.shape):
+        mix = MIXES[share]
+        raw = sigmoid(mix * trees[stage] + (1 - mix) * linear[ridge])
+        found[stage, ridge, share] = np.average(log_losses(labels, raw), weights=weights)
+    return found
 
-    labels: Floats
-    weights: Floats
-    trees: Floats
-    linear: Floats
 
-    @classmethod
-    def of(cls, folds: Sequence[FoldScores]) -> _Pooled:
-        newest = max(fold.test for fold in folds)
-        return cls(
-            np.concatenate([fold.labels for fold in folds]),
-            np.concatenate([np.full(len(fold.labels), recency(fold.test, newest)) for fold in folds]),
-            np.concatenate([fold.trees for fold in folds], axis=2),
-            np.concatenate([fold.linear for fold in folds], axis=2),
-        )
+def _nearest(losses: Floats) -> Recipe:
+    """Of the recipes within TOLERANCE of the least loss the one in fewest steps from `Recipe()`: what gains less is
+    chance, and following it makes models of one week unlike those of the next."""
+    start = Recipe()
+    places = np.argwhere(losses <= losses.min() * (1 + TOLERANCE))
 
-    def loss(self, recipe: Recipe, folds: Sequence[FoldScores]) -> float:
-        """The weighted log loss of a recipe on the same folds."""
-        raw = np.concatenate([recipe.raw(fold) for fold in folds])
-        return float(np.average(log_losses(self.labels, raw), weights=self.weights))
+    def steps(place: Ints) -> tuple[float, float]:
+        stage, ridge, share = place
+        far = abs(stage - start.stage) / 2 + abs(ridge - start.ridge) + abs(share - start.share)
+        return float(far), float(losses[stage, ridge, share])
 
-    def best(self, variant: int) -> Recipe:
-        """For each mix the best stage and ridge, then the mix."""
-        found = [self._least(variant, mix) for mix in MIXES]
-        limit = min(loss for loss, _, _ in found) * (1 + TOLERANCE)
-        near = [place for place, (loss, _, _) in enumerate(found) if loss <= limit]
-        place = min(near, key=lambda place: (abs(place - EVEN), found[place][0]))
-        _, stage, ridge = found[place]
-        trees, linear = (found[-1], found[0]) if variant == 0 else (self._least(0, 1.0), self._least(0, 0.0))
-        return Recipe(stage, ridge, MIXES[place], variant=variant, trees_alone=trees[1], linear_alone=linear[2])
-
-    def _least(self, variant: int, mix: float) -> tuple[float, int, int]:
-        trees, linear = self.trees[variant], self.linear[variant]
-        return min(
-            (float(self.weights @ log_losses(self.labels, sigmoid(mix * trees[s] + (1 - mix) * linear[r]))), s, r)
-            for s in (range(len(ROUNDS)) if mix else range(1))
-            for r in (range(len(RIDGES)) if mix < 1 else range(1))
-        )
+    stage, ridge, share = (int(value) for value in min(places, key=steps))
+    alone = int(losses[:, 0, -1].argmin()), int(losses[0, :, 0].argmin())
+    return Recipe(stage, ridge, share, trees_alone=alone[0], linear_alone=alone[1])
 
 
 def recency(cut: datetime, newest: datetime) -> float:

@@ -94,8 +94,8 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
     verdict = _judge(declaration, learnt, test, tracking.champion(job.tracking, name))
     described = datasets.describe(data)
     model, twin = final_model(declaration, data, learnt), twin_model(declaration, data, learnt)
-    card = propensity_card(declaration, found, described, verdict.text, model.tiers,
-                           slices(test, learnt.predictions, datasets.segments(job.home)), _notes(declaration, learnt, data))  # fmt: skip
+    groups, notes = slices(test, learnt.predictions, datasets.segments(job.home)), _notes(declaration, learnt, data)
+    card = propensity_card(declaration, found, described, verdict.text, model.tiers, groups, notes)
     job.progress(f"{name}: logging", 0.5)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -132,8 +132,8 @@ def _curves(name: str, learnt: Learnt, test: pl.DataFrame) -> Curves:
     parts = list(zip(learnt.judged, learnt.recipes, strict=True))
     found = {
         name: learnt.predictions,
-        "lightgbm": np.concatenate([sigmoid(fold.trees[0, recipe.trees_alone]) for fold, recipe in parts]),
-        "logistic": np.concatenate([sigmoid(fold.linear[0, recipe.linear_alone]) for fold, recipe in parts]),
+        "lightgbm": np.concatenate([sigmoid(fold.trees[recipe.trees_alone]) for fold, recipe in parts]),
+        "logistic": np.concatenate([sigmoid(fold.linear[recipe.linear_alone]) for fold, recipe in parts]),
         "recency": np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]),
     }
     for rival in learnt.judged[-1].rivals:
@@ -233,13 +233,15 @@ def _plots(model: PropensityModel, learnt: Learnt, curves: Curves, test: pl.Data
 
 def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet) -> list[str]:
     notes = []
-    constant = [name for name in data.features if name not in learnt.features]
+    constant = [name for name in data.features if name not in (*learnt.features, *learnt.dated)]
     if constant:
         notes.append(f"left out, because they are the same for everybody: {', '.join(constant)}")
     short = [name for name in declaration.inputs if name not in data.features]
     if learnt.dated:
-        use = "are left out" if learnt.recipe.variant else "are used, for later folds were better with them"
-        notes.append(f"these tell the date rather than the customer and {use}: {', '.join(learnt.dated)}")
+        notes.append(
+            "left out, because they tell the date rather than the customer, and later dates lie outside of what had "
+            f"been known: {', '.join(learnt.dated)}"
+        )
     if short:
         notes.append(f"left out, until events cover their windows at the first cut: {', '.join(short)}")
     if data.period.late:

@@ -36,21 +36,21 @@ def _scores(seed: int, rows: int = 800, trees: float = 1.0, linear: float = 1.0)
     random = np.random.default_rng(seed)
     truth, noise = random.normal(-1, 1.5, rows), random.normal(-1, 1.5, (2, rows))
     labels = (random.random(rows) < sigmoid(truth)).astype(float)
-    tree_scores = np.tile(trees * truth + (1 - trees) * noise[0], (1, len(ROUNDS), 1))
-    linear_scores = np.tile(linear * truth + (1 - linear) * noise[1], (1, len(RIDGES), 1))
+    tree_scores = np.tile(trees * truth + (1 - trees) * noise[0], (len(ROUNDS), 1))
+    linear_scores = np.tile(linear * truth + (1 - linear) * noise[1], (len(RIDGES), 1))
     members = fit_members(ROWS[:200], LABELS[:200], np.ones(200), 0)
     test = AT + timedelta(days=28 * seed)
-    return FoldScores(test, np.arange(rows), labels, tree_scores, linear_scores, noise[0], (members,))
+    return FoldScores(test, np.arange(rows), labels, tree_scores, linear_scores, noise[0], members)
 
 
 def test_fitting_again_gives_the_same() -> None:
     first, again = (fit_members(ROWS, LABELS, np.ones(1500), 0) for _ in range(2))
     assert first.booster.model_to_string() == again.booster.model_to_string()
     np.testing.assert_array_equal(first.linear[0].weight, again.linear[0].weight)
-    one, two = (score_fold([part], AT, CODES, ROWS, LABELS, 0) for part in (first, again))
+    one, two = (score_fold(part, AT, CODES, ROWS, LABELS, 0) for part in (first, again))
     np.testing.assert_array_equal(one.trees, two.trees)
-    assert one.trees.shape == (1, len(ROUNDS), 1500)
-    assert one.linear.shape == (1, len(RIDGES), 1500)
+    assert one.trees.shape == (len(ROUNDS), 1500)
+    assert one.linear.shape == (len(RIDGES), 1500)
 
 
 def test_a_stronger_ridge_gives_smaller_weights() -> None:

@@ -8,7 +8,8 @@ PORT ?= 8000
 EXTRA_DEMO := train,demo
 EXTRA_TEST := train,demo,dev
 
-.PHONY: demo test check lint types contracts bench-features bench-models bench-decisions clean
+# Not the benchmarks: make looks for no pattern rule of what is phony.
+.PHONY: demo test check lint types contracts clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/opportune demo --port $(PORT) $(DEMO_ARGS)

@@ -15,6 +15,7 @@ from models import churn, lead, winback
 from tests.fakes.shop_history import START, shop_history
 from training import datasets
 from training.datasets import covered_features, cut_dates, fingerprint, period, training_set, unprofiled
+from training.purchases import COLUMNS
 
 DAY = timedelta(days=1)
 LATER = START + 1000 * DAY
@@ -47,16 +48,34 @@ def test_rows_are_the_population_with_its_features_as_of_the_cut(log: EventLog) 
     assert not asked.is_duplicated().any()
 
 
-def test_what_happens_after_the_cut_changes_no_feature(log: EventLog, tmp_path: Path) -> None:
-    """A planted leak: if any feature saw the time after its cut, the two sets would differ."""
+def _changed_by_the_future(log: EventLog, folder: Path) -> tuple[list[str], pl.DataFrame, pl.DataFrame]:
+    """The columns that differ when all that happens after the cut is something else, and both sets."""
     cut = CUTS[1]
-    changed = EventLog(tmp_path)
+    changed = EventLog(folder)
     past, future = HISTORY.filter(pl.col("timestamp") < cut), HISTORY.filter(pl.col("timestamp") >= cut)
     spent = future.with_columns(revenue_cents=pl.lit(99_999_999, pl.Int64), event=pl.lit("Coupon Redeemed"))
     changed.append(pl.concat([past, spent]), "changed")
-    before, after = _made(log, [cut]), _made(changed, [cut])
-    assert before.frame.select("customer_id", *FEATURE_NAMES).equals(after.frame.select("customer_id", *FEATURE_NAMES))
-    assert before.frame["label"].sum() < after.frame["label"].sum() == after.frame.height  # only labels look ahead
+    before, after = _made(log, [cut]).frame, _made(changed, [cut]).frame
+    known = ("customer_id", *COLUMNS, *FEATURE_NAMES)
+    return [name for name in known if not before[name].equals(after[name])], before, after
+
+
+def test_what_happens_after_the_cut_changes_no_feature(log: EventLog, tmp_path: Path) -> None:
+    differ, before, after = _changed_by_the_future(log, tmp_path)
+    assert differ == []
+    assert before["label"].sum() < after["label"].sum() == after.height  # only labels look ahead
+
+
+def test_a_planted_leak_is_found(log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features as of ten days after the cut: the test above must see it."""
+
+    def leaking(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
+        later = compute(events, cuts.with_columns(pl.col("as_of") + 10 * DAY))
+        return later.with_columns(pl.col("as_of") - 10 * DAY)
+
+    monkeypatch.setattr(datasets, "compute", leaking)
+    differ, _, _ = _changed_by_the_future(log, tmp_path)
+    assert {"days_since_last_order", "orders_30d", "revenue_cents_30d"} <= set(differ)
 
 
 def test_what_arrived_late_was_not_known(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.saved_dataset import SavedDatasetStorage
+from feast.saved_dataset import SavedDatasetStorage, ValidationReference
 from feast.utils import (
     _get_requested_feature_views_to_features_dict,
     _get_requested_on_demand_feature_views,
@@ -36,10 +36,13 @@ from feast.utils import (
 from xxhash import xxh3_64_hexdigest
 
 from features.files import write_parquet
-from features.store.as_of import AsOf, gather
+from features.store.as_of import AsOf, Ints, gather
 from features.tables import UTC_TIME
 
 ENTITY_TIME = "event_timestamp"
+COLUMNS_BYTES = 96 * 1024 * 1024
+"""About how much of a source is held beside its answers."""
+_TRIES = 5
 
 
 class PolarsOfflineStoreConfig(FeastConfigBaseModel):
@@ -72,6 +75,16 @@ class PolarsRetrievalJob(RetrievalJob):
         if self._result is None:
             self._result = self._query()
         return self._result
+
+    def to_df(
+        self, validation_reference: ValidationReference | None = None, timeout: int | None = None
+    ) -> pd.DataFrame:
+        """As Feast's, without its second copy; the result is not kept, and is computed again if it is asked for."""
+        table = self.to_arrow(validation_reference=validation_reference, timeout=timeout)
+        self._result = None
+        frame = table.to_pandas(self_destruct=True)
+        frame.index = pd.RangeIndex(len(frame))
+        return frame
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal(timeout).to_pandas()
@@ -264,12 +277,32 @@ def _answers(
         raise ValueError(f"{view.name} is joined on {', '.join(missing)}, which entity_df lacks")
     created = source.created_timestamp_column or None
     times = [source.timestamp_field, *([created] if created else [])]
-    rows = _scan(config, source).select(list(dict.fromkeys([*own, *times, *names]))).collect()
     rule = AsOf(own, source.timestamp_field, created, view.ttl or None, bool(known_only and created))
-    found = rule.rows(asking, time, asked, rows)
+    for _ in range(_TRIES):
+        before, rows = _stamps(config, source), _scan(config, source)
+        told = rows.select(list(dict.fromkeys([*own, *times]))).collect()
+        answers = _gathered(rows, names, rule.rows(asking, time, asked, told))
+        if _stamps(config, source) == before:
+            break
+    else:
+        raise RuntimeError(f"{source.name} is written all the time while it is read; try again later")
     prefix = str(view.projection.name_to_use())  # type: ignore[no-untyped-call]
     titles = {name: f"{prefix}__{name}" if full else name for name in names}
-    return gather(rows.select(names), found).rename(titles)
+    return answers.rename(titles)
+
+
+def _gathered(rows: pl.LazyFrame, names: Sequence[str], found: Ints) -> pl.DataFrame:
+    """The rows by place, some columns at a time: the source may be much larger than what is asked of it."""
+    height = rows.select(pl.len()).collect().item()
+    together = max(COLUMNS_BYTES // (8 * max(height, 1)), 1)
+    some = (names[start : start + together] for start in range(0, len(names), together))
+    return pl.concat([gather(rows.select(part).collect(), found) for part in some], how="horizontal")
+
+
+def _stamps(config: RepoConfig, source: DataSource) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the source's files: several readings must be of the same rows."""
+    files = ((path, path.stat()) for path in _files(config, source))
+    return [(str(path), told.st_size, told.st_mtime_ns) for path, told in files]
 
 
 def _all_entities(
@@ -310,15 +343,20 @@ def _resolved(repo_path: Path | str | None, path: str) -> Path:
 
 def _scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
     """The source's rows, its columns named as Feast knows them. A folder is read with all below it."""
-    path = _path(config, source)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].exists():
-        raise FileNotFoundError(f"{path} holds no Parquet file yet; build features first")
+    files = _files(config, source)
     rows = pl.scan_parquet(
         files, hive_partitioning=False, missing_columns="insert", extra_columns="ignore",
         schema=pl.read_parquet_schema(files[-1]),
     )  # fmt: skip
     return rows.rename(source.field_mapping, strict=False) if source.field_mapping else rows
+
+
+def _files(config: RepoConfig, source: DataSource) -> list[Path]:
+    path = _path(config, source)
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].exists():
+        raise FileNotFoundError(f"{path} holds no Parquet file yet; build features first")
+    return files
 
 
 def _between(rows: pl.LazyFrame, time: str, start: datetime | None, end: datetime | None) -> pl.LazyFrame:

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from tests.bench.feature_events import A_CUSTOMER, DAYS, NAMES, NOW, make_log, some_events
-from tests.bench.feature_sets import duckdb_as_of, through_feast
+from tests.bench.feature_sets import duckdb_as_of, make_sets, through_feast
 from tests.bench.measured import LeftOut, Measured, in_a_process, report
 
 WINDOWS = (1, 7, 30, 90, 365)
@@ -278,12 +278,14 @@ STEPS: dict[str, tuple[str, Callable[[Path], int | tuple[int, str]]]] = {
     "one-process": ("all features, tables written: again, one process", one_process),
     "ray": ("all features, tables written: again, Ray", on_ray),
     "journey": ("Complete Journey, all features, 24 cuts: ours", complete_journey),
+    "pit-48k-data": ("48,000 x 60: making the data", lambda f: make_sets(f, 48_000, 365)),
     "pit-48k": ("48,000 x 60 through Feast: our store", lambda f: through_feast(f, 48_000, OURS, None)),
     "pit-48k-feast": (
         "48,000 x 60 through Feast: its duckdb store",
         lambda f: through_feast(f, 48_000, "duckdb", None),
     ),
     "pit-48k-sql": ("48,000 x 60: DuckDB ASOF JOIN by hand", lambda f: duckdb_as_of(f, 48_000)),
+    "pit-1m-data": ("1,000,000 x 60: making the data", lambda f: make_sets(f, 1_000_000, 24)),
     "pit-1m": ("1,000,000 x 60 through Feast: our store", lambda f: through_feast(f, 1_000_000, OURS, None)),
     "pit-1m-sql": ("1,000,000 x 60: DuckDB ASOF JOIN by hand", lambda f: duckdb_as_of(f, 1_000_000)),
     "load": ("bulk load of the online store, SQLite", bulk_load),

@@ -48,9 +48,10 @@ class LeftOut(Exception):
 
 def in_a_process(module: str, arguments: Sequence[str]) -> Figures:
     """Figures of `python -m module arguments`, which must call `report`."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, check=False)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        return Figures(0, 0, 0, 0, f"it failed with status {done.returncode}")
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        return Figures(0, 0, 0, 0, f"it ended with status {done.returncode} and said: {said[:300]}")
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -18,6 +18,7 @@ from features.build import compute
 from features.catalogue import FEATURE_NAMES
 from features.event_log import EventLog
 from features.snapshots import build_snapshot
+from features.store import offline
 from features.store.registry import apply, feature_store
 from features.tables import UTC_TIME
 from tests.fakes.event_streams import frame
@@ -73,6 +74,35 @@ def test_training_rows_keep_their_number_and_order(home: Path, store: FeatureSto
     assert told.loc[[0, 1], "orders_90d"].tolist() == expected["orders_90d"].to_list()
     assert told.loc[[0, 1], "days_since_last_order"].tolist() == expected["days_since_last_order"].to_list()
     assert told.loc[[2, 3, 5], "orders_90d"].isna().all()
+
+
+def test_a_set_is_the_same_however_few_columns_are_held_at_a_time(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = store.get_feature_service("all_features")
+    job = store.get_historical_features(entity_df=entities(), features=service)
+    told = job.to_df()
+    monkeypatch.setattr(offline, "COLUMNS_BYTES", 1)
+    one_by_one = store.get_historical_features(entity_df=entities(), features=service).to_df()
+    pd.testing.assert_frame_equal(one_by_one, told)
+    pd.testing.assert_frame_equal(job.to_df(), told)
+    assert job.to_arrow().num_rows == 6
+    told.loc[0, "orders_90d"] = -1.0  # belongs to the caller
+
+
+def test_a_source_that_changes_while_it_is_read_is_read_again(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, names = entities(), ["customer_features:orders_90d"]
+    told = store.get_historical_features(entity_df=asked, features=names).to_df()
+    stamps = iter([1, 2, 3, 3])
+    monkeypatch.setattr(offline, "_stamps", lambda *_: next(stamps))
+    pd.testing.assert_frame_equal(store.get_historical_features(entity_df=asked, features=names).to_df(), told)
+    assert next(stamps, None) is None
+    endless = iter(range(100))
+    monkeypatch.setattr(offline, "_stamps", lambda *_: next(endless))
+    with pytest.raises(RuntimeError, match="try again later"):
+        store.get_historical_features(entity_df=asked, features=names).to_df()
 
 
 def test_full_names_and_a_model_version_service(store: FeatureStore) -> None:

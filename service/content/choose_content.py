@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,6 +24,8 @@ from service.content.variant_store import approved_variants, change_number
 from service.storage.database import Database
 
 MAX_COMPILED = 5_000
+MAX_LINKS = 1_000
+"""Links kept: a customer's actions of one channel share one, whose signature takes longer than its words."""
 
 
 @dataclass
@@ -52,7 +55,7 @@ class ContentLibrary:
     ) -> None:
         """`may_ask`: whether the database is known to answer; while it does not, nothing can be approved or refused."""
         self._database = database
-        self._unsubscribe_url = unsubscribe_url
+        self._unsubscribe_url = lru_cache(MAX_LINKS)(unsubscribe_url)
         self._default_locale = default_locale
         self._rules = rules or Rules()
         self._recheck_s = recheck_s
@@ -137,12 +140,12 @@ class ContentLibrary:
         compiled = self._compiled(variant, offer, channel, locale, customer.get("timezone"))
         if compiled is None:
             return None
-        url = self._unsubscribe_url(str(customer.get("customer_id", "")), channel)
+        url = self._unsubscribe_url(str(customer.get("customer_id", "")), channel) if compiled.uses_link else None
         values = customer_values(customer, url)
         try:
             rendered = compiled.render(values)
             if compiled.uses_customer and not fits(channel, rendered, self._rules):  # a name too long for its place
-                rendered = compiled.render({"unsubscribe_url": url})
+                rendered = compiled.render({"unsubscribe_url": url} if url else {})
         except RenderError:
             return None
         return rendered

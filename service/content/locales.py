@@ -54,6 +54,7 @@ def parse_locale(tag: str) -> Locale | None:
         return None
 
 
+@lru_cache(maxsize=1_000)
 def fallbacks(tag: str, default: str = "en") -> tuple[str, ...]:
     """`ms-MY` -> `ms-MY`, `ms`, the default locale, its language, `en`; each once."""
     chain: list[str] = []

@@ -61,6 +61,7 @@ class Compiled:
     locale: str
     fields: Mapping[str, Filler]
     uses_customer: bool
+    uses_link: bool = True
 
     def render(self, customer: Mapping[str, str]) -> dict[str, str]:
         """Every field as the customer reads it. `customer`: path of a merge tag -> clean value."""
@@ -88,7 +89,8 @@ def compile_copy(
         if name in rules and source
     }
     personal = any(piece.path.startswith("customer.") for source in fields.values() for piece in pieces(source))
-    return Compiled(locale, compiled, personal)
+    linked = channel in {"email", "webhook"} or any("unsubscribe_url" in source for source in fields.values())
+    return Compiled(locale, compiled, personal, linked)
 
 
 def _nearest(locale: str, reader: str | None) -> str:

@@ -24,6 +24,8 @@ class SmsSize:
 
 def sms_size(text: str) -> SmsSize:
     """The encoding that a gateway must choose for `text`, and what it costs."""
+    if len(text) <= SINGLE["GSM-7"] and GSM_BASIC.issuperset(text):  # most texts
+        return SmsSize("GSM-7", len(text), 1 if text else 0)
     widths, encoding = _widths(text)
     units = sum(widths)
     if units <= SINGLE[encoding]:

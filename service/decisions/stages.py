@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 from typing import Any
@@ -32,7 +32,7 @@ class Stage:
     text: str
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def stage_of(shown: int, first_at: int | None, now: datetime, model_serves: bool) -> Stage:

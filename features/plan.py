@@ -185,6 +185,12 @@ class Plan:
         self.cell_windows: NDArray[np.int64] = np.array(
             [len(self.windows) if w is None else self.window_index[w] for _, w in self.cells], dtype=np.int64
         )
+        self.maximum_keys: NDArray[np.int64] = self.maximum_base + np.array(
+            [source for source, _ in self.maximum_cells], dtype=np.int64
+        )
+        self.maximum_windows: NDArray[np.int64] = np.array(
+            [self.window_index[w] for _, w in self.maximum_cells], dtype=np.int64
+        )
         self.tracked_place: NDArray[np.int64] = np.full(at + 1, -1)
         self.tracked_place[self.tracked] = np.arange(len(self.tracked))
         self.signature = xxh3_64_intdigest(repr(self._layout()).encode())

@@ -154,9 +154,8 @@ class Reading:
         out = np.full((len(self.states), len(self.plan.maximum_cells)), NEVER)
         told = self._part(_MAXIMA)
         if len(told.row):
-            source, window = np.array(self.plan.maximum_cells).T
-            tails = np.array([self._tail(length) for length in window.tolist()])
-            inside = (told.key[:, None] == self.plan.maximum_base + source) & (told.time[:, None] >= tails)
+            tails = self._tails_up[::-1][self.plan.maximum_windows]
+            inside = (told.key[:, None] == self.plan.maximum_keys) & (told.time[:, None] >= tails)
             np.maximum.at(out, told.row, np.where(inside, told.value[:, None], NEVER))
         return out
 

@@ -73,6 +73,7 @@ class Presence:
     """Types of weeks: `profiles` (types, 168), each sums to 1, with their `shares`; `everyone` is their mean.
 
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
+    Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
     Made of these: `reach` (168, 168) is the lag as a circulant matrix, `met` what everyone's presence gives it.
     """
 
@@ -80,15 +81,18 @@ class Presence:
     shares: Floats
     own: float
     lag: Floats
+    answers: float = 1.0
     everyone: Floats = field(init=False, repr=False)
     met: Floats = field(init=False, repr=False)
     reach: Floats = field(init=False, repr=False)
     log_profiles: Floats = field(init=False, repr=False)
+    answering: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         everyone, reach = np.asarray(self.shares @ self.profiles, np.float64), after_matrix(self.lag)
         known = {"everyone": everyone, "reach": reach, "met": np.maximum(after(everyone, reach), TINY),
-                 "log_profiles": np.log(np.maximum(self.profiles, TINY))}  # fmt: skip
+                 "log_profiles": np.log(np.maximum(self.profiles, TINY)),
+                 "answering": np.maximum(self.profiles, TINY) ** self.answers}  # fmt: skip
         for name, value in known.items():
             object.__setattr__(self, name, value)
 
@@ -257,6 +261,7 @@ class SendTimeModel:
             "shares": self.presence.shares.tolist(),
             "own": self.presence.own,
             "lag": self.presence.lag.tolist(),
+            "answers": self.presence.answers,
             "sharpness": self.sharpness,
             "level_prior": self.level_prior,
             "default_zone": self.default_zone,
@@ -275,6 +280,7 @@ class SendTimeModel:
             np.array(manifest["shares"], np.float64),
             float(manifest["own"]),
             np.array(manifest["lag"], np.float64),
+            float(manifest.get("answers", 1.0)),
         )
         channels = {
             channel: ChannelCurve(
@@ -343,8 +349,9 @@ def exposure(sends: Floats, lag: Floats) -> Floats:
 
 def type_weights(presence: Presence, orders: Floats, responses: Floats, exposed: Floats) -> Floats:
     """P(type | events), shape (…, types), of orders and exposure-corrected responses (…, 168)."""
-    possible = np.log(np.maximum(exposed @ presence.profiles.T, TINY))
-    score = (orders + responses) @ presence.log_profiles.T - responses.sum(axis=-1, keepdims=True) * possible
+    possible = np.log(np.maximum(exposed @ presence.answering.T, TINY))
+    events = orders + presence.answers * responses
+    score = events @ presence.log_profiles.T - responses.sum(axis=-1, keepdims=True) * possible
     score = score + np.log(np.maximum(presence.shares, TINY))
     score = np.exp(score - score.max(axis=-1, keepdims=True))
     return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
@@ -353,11 +360,11 @@ def type_weights(presence: Presence, orders: Floats, responses: Floats, exposed:
 def own_presence(presence: Presence, types: Floats, orders: Floats, responses: Floats, exposed: Floats) -> Floats:
     """The person's presence (…, 168): the mix of types, updated by own events spread over neighbouring hours.
 
-    A response counts by how little its hour was exposed: (responses / exposure), scaled to as many events.
+    A response counts by how little its hour was exposed, (responses / exposure), and for `answers` of an event.
     """
     prior = types @ presence.profiles
     fair = responses / np.maximum(exposed * HOURS, 0.1)
-    known = responses.sum(axis=-1, keepdims=True)
+    known = presence.answers * responses.sum(axis=-1, keepdims=True)
     fair = fair * known / np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
     counts = spread(orders + fair)
     total = counts.sum(axis=-1, keepdims=True)

@@ -23,7 +23,7 @@ from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
 from training.gate import Verdict, judge
 from training.metrics import log_losses
 from training.train import Job, TrainResult
-from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
+from training.week_fit import ANSWERS, ANSWERS_GRID, fit_channel, fit_lag, fit_own_gain, fit_presence, people
 from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments
 
 Floats = npt.NDArray[np.float64]
@@ -106,12 +106,15 @@ def gather(job: Job, covered: Period, cuts: tuple[datetime, ...]) -> Week:
 
 def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
     """A model fitted before `middle` with the numbers that fit [middle, last) best; only those are used later."""
-    base = fit(week, middle, None)
-    grid = week.as_of[middle]
+    start, grid = SendTimeModel.untrained(), week.as_of[middle]
     orders = units(week, "order", middle, last)
     known = grid.orders, grid.sends, grid.responses
-    own = fit_own(base.presence, known, orders.customer, orders.hour)
-    model = replace(base, presence=replace(base.presence, own=own))
+    tried = []
+    for answers in ANSWERS_GRID if len(orders.hour) else (ANSWERS,):
+        base = fit(week, middle, replace(start, presence=replace(start.presence, answers=answers)))
+        own, gain = fit_own_gain(base.presence, known, orders.customer, orders.hour)
+        tried.append((gain, replace(base, presence=replace(base.presence, own=own))))
+    model = max(tried, key=lambda one: one[0])[1]
     sends = units(week, "send", middle, last)
     if sends.worth.sum() < RESPONSES_NEEDED:
         return model
@@ -130,7 +133,7 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
     grid = week.as_of[until]
     before = week.moments.filter((pl.col("timestamp") < until) & (pl.col("kind") == "send"))
     lag = fit_lag(before["delay"].drop_nulls().to_numpy())
-    presence = fit_presence(grid.orders, grid.sends, grid.responses, lag, start.presence.own)
+    presence = fit_presence(grid.orders, grid.sends, grid.responses, lag, start.presence.own, start.presence.answers)
     channels = {}
     for (channel,), part in before.partition_by("channel", as_dict=True).items():
         if channel not in CHANNELS:
@@ -310,6 +313,7 @@ def _register(
                 "sharpness": model.sharpness,
                 "level_prior": model.level_prior,
                 "own": model.presence.own,
+                "answers": model.presence.answers,
                 "types": len(model.presence.shares),
                 "learnt_from": model.trained["on"],
                 "as_of": job.as_of.isoformat(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +32,11 @@ CELL_PRIOR = 50.0
 """Sends of the channel's expected rate that each hour's is shrunk with."""
 HALF_LIFE_DAYS = 120.0
 SHAPE = 0.5
-OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+ANSWERS = 0.25
+ANSWERS_GRID = (0.15, 0.25, 0.5, 1.0)
+ORDERS_NEEDED = 200
+"""Orders of all customers from which the types of weeks are made of orders alone."""
 
 
 def fit_lag(delays: Floats) -> Floats:
@@ -41,22 +47,31 @@ def fit_lag(delays: Floats) -> Floats:
     return np.asarray(counts / counts.sum(), np.float64)
 
 
-def fit_presence(orders: Floats, sends: Floats, responses: Floats, lag: Floats, own: float = 40.0) -> Presence:
-    """Types of weeks by expectation maximization over customers' counts, all (customers, 168)."""
+def fit_presence(
+    orders: Floats, sends: Floats, responses: Floats, lag: Floats, own: float = 40.0, answers: float = ANSWERS
+) -> Presence:
+    """Types of weeks by expectation maximization over customers' counts, all (customers, 168).
+
+    Responses tell whose week is of which type; what a type is like is told by orders alone, where there are enough:
+    hours that nobody sent in have no responses, and many a response is little more than a glance.
+    """
     active = (orders.sum(axis=1) + responses.sum(axis=1)) >= 2
-    everyone = _profile(orders.sum(axis=0) + _fair(responses, exposure(sends, lag)).sum(axis=0), _flat())
+    enough = orders.sum() >= ORDERS_NEEDED
+    everyone = _profile(
+        orders.sum(axis=0) + (0 if enough else _fair(responses, exposure(sends, lag)).sum(axis=0)), _flat()
+    )
     count = int(min(TYPES, active.sum() // CUSTOMERS_A_TYPE))
     if count < 2:
-        return Presence(everyone[None, :], np.ones(1), own, lag)
+        return Presence(everyone[None, :], np.ones(1), own, lag, answers)
     kept = orders[active], responses[active], exposure(sends[active], lag)
-    fair = kept[0] + _fair(kept[1], kept[2])
-    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag)
+    fair = kept[0] if enough else kept[0] + _fair(kept[1], kept[2])
+    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag, answers)
     for _ in range(ROUNDS):
         weights = type_weights(presence, *kept)
         profiles = np.stack([_profile(part, everyone) for part in weights.T @ fair])
         shares = (weights.sum(axis=0) + 1) / (len(fair) + count)
         settled = float(np.abs(profiles - presence.profiles).max()) < 1e-6
-        presence = Presence(profiles, shares, own, lag)
+        presence = Presence(profiles, shares, own, lag, answers)
         if settled:
             break
     return presence
@@ -99,13 +114,21 @@ def people(presence: Presence, orders: Floats, sends: Floats, responses: Floats)
 
 def fit_own(presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints) -> float:
     """How many observations the types weigh in a person: the most likely for later orders (customer, hour)."""
+    return fit_own_gain(presence, known, customer, hour)[0]
+
+
+def fit_own_gain(
+    presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints
+) -> tuple[float, float]:
+    """The same, and the mean log-likelihood of those orders."""
     if not len(customer):
-        return presence.own
+        return presence.own, 0.0
     gains = {}
     for own in OWN_GRID:
-        tried = people(Presence(presence.profiles, presence.shares, own, presence.lag), *known)
+        tried = people(replace(presence, own=own), *known)
         gains[own] = float(np.log(np.maximum(tried[customer, hour], TINY)).mean())
-    return max(gains, key=lambda own: gains[own])
+    best = max(gains, key=lambda own: gains[own])
+    return best, gains[best]
 
 
 def fit_channel(hour: Ints, worth: Floats, age_days: Floats, presence: Presence, engagement: float) -> ChannelCurve:

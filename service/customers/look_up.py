@@ -23,6 +23,7 @@ from service.storage.database import Connection, Database
 if TYPE_CHECKING:
     from features.event_log import EventLog
     from features.rows import CustomerRow
+    from models.best_channel import ChannelChoice
     from models.registry import ServedModels
 
 TIMELINE = 100
@@ -34,6 +35,15 @@ class Readable(Protocol):
     """The part of the online features that reading needs."""
 
     def read(self, customer_ids: Sequence[str], as_of: datetime) -> list[CustomerRow | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Channels to compare with the one asked for: what a response is worth, and what sending costs by channel."""
+
+    channels: tuple[str, ...] = ()
+    value: float = 1.0
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,11 @@ class CustomerReader:
         customer, _, _ = self._known(customer_id)
         return scores(self.models, self.row(customer.customer_id), customer.profiling)
 
-    def send_times(self, customer_id: str, channel: str, start: datetime, end: datetime, n: int) -> dict[str, Any]:
-        """`GET /v1/customers/{id}/send-times`: allowed hours, best first."""
+    def send_times(
+        self, customer_id: str, channel: str, start: datetime, end: datetime, n: int, rivals: Rivals | None = None
+    ) -> dict[str, Any]:
+        """`GET /v1/customers/{id}/send-times`: allowed hours, best first; with `rivals`, the best channel too."""
+        from models.best_channel import best_channels
         from models.send_time import LONGEST, SendTimeModel
 
         if end <= start or end - start > LONGEST:
@@ -80,8 +93,16 @@ class CustomerReader:
         row = self.row(customer.customer_id) if customer.profiling else None
         zone = customer.timezone or self.default_timezone
         quiet = self.quiet_hours
-        allowed = loud_hours(channel, zone, quiet.start, quiet.end, quiet.channels)
-        times = model.rank(row, channel, zone, start, end, n, allowed)
+
+        def allowed(name: str) -> Callable[[datetime], bool]:
+            return loud_hours(name, zone, quiet.start, quiet.end, quiet.channels)
+
+        times = model.rank(row, channel, zone, start, end, n, allowed(channel))
+        compared = {}
+        if rivals is not None and rivals.channels:
+            named = (channel, *rivals.channels)
+            found = best_channels(model, row, named, zone, start, end, allowed, rivals.value, rivals.costs)
+            compared = {"channels": [_of_channel(one, zone) for one in found]}
         degraded = [
             *(["unknown_customer"] if not customer.known else []),
             *(["default_timezone"] if customer.timezone is None else []),
@@ -101,6 +122,7 @@ class CustomerReader:
                 }
                 for time in times
             ],
+            **compared,
             "model_version": model.version,
             "degraded": degraded,
         }
@@ -135,6 +157,16 @@ class CustomerReader:
         if profile is None and not history(self.database, self.event_log, ids, 1):
             raise NotFound(f"nothing is known of a customer {customer_id[:100]!r}")
         return customer, profile, ids
+
+
+def _of_channel(one: ChannelChoice, zone: str) -> dict[str, Any]:
+    return {
+        "channel": one.channel,
+        "start": _local(one.at.start, zone),
+        "probability": one.at.probability,
+        "expected_value": one.expected_value,
+        "confidence": one.at.confidence,
+    }
 
 
 def _described(customer: Customer, profile: Profile | None, ids: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -14,7 +15,7 @@ from pydantic import AfterValidator
 
 from service.clock import Clock
 from service.customers.erase_customer import CustomerEraser
-from service.customers.look_up import CustomerReader
+from service.customers.look_up import CustomerReader, Rivals
 from service.customers.schemas import ConsentsIn
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.unsubscribe import Link, Unsubscriber
@@ -43,6 +44,14 @@ def _id(value: str) -> str:
     if errors or read is None:
         raise ValueError(errors[0].detail if errors else "is empty; send the id")
     return read
+
+
+def _cost(value: str) -> str:
+    channel, _, amount = value.partition(":")
+    _channel(channel)
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", amount):
+        raise ValueError("is a channel and an amount, such as sms:0.05")
+    return value
 
 
 def _channel(value: str) -> str:
@@ -94,10 +103,21 @@ def _customers(
         start: Annotated[datetime | None, Query(alias="from", description="default: now")] = None,
         end: Annotated[datetime | None, Query(alias="to", description="default: a week later")] = None,
         n: Annotated[int, Query(ge=1, le=168)] = 3,
+        compare: Annotated[
+            list[Annotated[str, AfterValidator(_channel)]] | None,
+            Query(max_length=len(CHANNELS), description="further channels; the answer then has the best of all first"),
+        ] = None,
+        value: Annotated[float, Query(ge=0, le=1e9, description="what a response is worth")] = 1.0,
+        cost: Annotated[
+            list[Annotated[str, AfterValidator(_cost)]] | None,
+            Query(max_length=len(CHANNELS), description="what sending costs, in the same currency: sms:0.05"),
+        ] = None,
     ) -> Response:
         first = _utc("from", start) or clock.now()
         last = _utc("to", end) or first + timedelta(days=7)
-        return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n))
+        costs = {name: float(amount) for name, _, amount in (one.partition(":") for one in cost or [])}
+        rivals = Rivals(tuple(compare or ()), value, costs)
+        return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n, rivals))
 
     @router.put("/{customer_id:path}/consents", summary="Tell a customer's answers", dependencies=[may_tell])
     async def put_consents(customer_id: CustomerId, body: ConsentsIn) -> Response:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from features.tables import EVENTS
-from models.send_time import HOURS, Presence, SendTimeModel
+from models.send_time import HOURS, Presence, SendTimeModel, type_weights
 from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
 from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments
 
@@ -119,3 +119,34 @@ def test_a_channels_rate_is_per_send() -> None:
     assert curve.rate[36] == pytest.approx(0.05, abs=0.02)
     old = fit_channel(hour, worth, np.full(len(hour), 1200.0), presence, 0.1)
     assert abs(old.rate[44] - old.usual) < abs(curve.rate[44] - curve.usual)
+
+
+def test_many_glances_do_not_outvote_orders() -> None:
+    """Opens follow presence weakly: taken at full weight, those of well-filled evenings would name the wrong type."""
+    profiles = np.stack([np.tile(np.exp(-0.5 * ((np.arange(24) - peak) / 1.5) ** 2) + 0.01, 7) for peak in (8, 20)])
+    profiles /= profiles.sum(axis=1, keepdims=True)
+    lag = fit_lag(np.zeros(0))
+    orders, answers = np.zeros((1, HOURS)), np.zeros((1, HOURS))
+    orders[0, 8::24][:4] = 1
+    answers[0, [9, 20, 21, 33, 44]] = 1
+    exposed = np.full((1, HOURS), 1 / HOURS)
+    weights = {
+        how: type_weights(Presence(profiles, np.full(2, 0.5), 40.0, lag, how), orders, answers, exposed)[0]
+        for how in (1.0, 0.25)
+    }
+    assert weights[0.25][0] > weights[1.0][0]
+    plain = type_weights(Presence(profiles, np.full(2, 0.5), 40.0, lag, 0.25), orders, 0 * answers, exposed)[0]
+    assert 0.5 < weights[0.25][0] <= plain[0]
+
+
+def test_types_are_made_of_orders_where_there_are_enough() -> None:
+    """Everybody was written to at noon and answered then; orders alone say when people are there."""
+    random = np.random.default_rng(3)
+    profile = np.tile(np.exp(-0.5 * ((np.arange(24) - 20) / 1.5) ** 2) + 0.01, 7)
+    profile /= profile.sum()
+    orders = random.multinomial(3, profile, 200).astype(float)
+    sends, answers = np.zeros((200, HOURS)), np.zeros((200, HOURS))
+    sends[:, 12] = 10
+    answers[:, 12] = 4
+    presence = fit_presence(orders, sends, answers, np.eye(24)[0])
+    assert int(np.argmax(presence.everyone.reshape(7, 24).sum(axis=0))) in (19, 20, 21)

@@ -194,6 +194,13 @@ async def test_send_times_are_allowed_hours_of_the_customers_zone(stage: Stage) 
     assert {hour.utcoffset() for hour in hours} == {timedelta(hours=9)}
     assert {hour.hour for hour in hours} == set(range(8, 21))
     assert set(told["send_times"][0]) >= {"start", "probability", "lift_over_default", "confidence"}
+    both = await stage.get(f"{path}&compare=sms&compare=email&value=2&cost=sms:1.5")
+    assert [one["channel"] for one in both["channels"]] == ["email", "sms"]
+    assert both["channels"][0]["expected_value"] == pytest.approx(2 * both["channels"][0]["probability"])
+    assert both["channels"][1]["expected_value"] < 2 - 1.5
+    assert "channels" not in await stage.get(path)
+    for cost in ("sms", "sms:", "sms:-1", "fax:1", "sms:nan", "sms:1e9"):
+        assert (await stage.get(f"{path}&compare=sms&cost={cost}", 422))["errors"]
     assert (await stage.get("nobody/send-times?channel=web"))["degraded"][:2] == [
         "unknown_customer",
         "default_timezone",

@@ -7,7 +7,8 @@ sending nothing would come. Business rules of the ranker and of the list: see `s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.decisions.arbitration import expected_values
@@ -39,10 +40,41 @@ class Candidate(NamedTuple):
     rank: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Weighed candidates as columns, "send nothing" last; `ranks` by place (from 0). One alone is made when asked for.
+
+    Of some hundred few are looked at one by one, and a record keeps columns.
+    """
+
+    offers: Sequence[str | None] = ()
+    channels: Sequence[str | None] = ()
+    probabilities: Sequence[float | None] = ()
+    values: Sequence[float] = ()
+    weights: Sequence[float] = ()
+    ranks: Mapping[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, place: int) -> Candidate:
+        return Candidate(
+            self.offers[place],
+            self.channels[place],
+            self.probabilities[place],
+            self.values[place],
+            self.weights[place],
+            self.ranks.get(place),
+        )
+
+
 class Choice(NamedTuple):
     """Every candidate weighed, those that rules of the ranker or of the list kept out, and what those rules cost."""
 
-    candidates: list[Candidate]
+    candidates: Candidates
     left_out: Sequence[LeftOut] = ()
     costs: Sequence[Cost] = ()
 
@@ -64,14 +96,14 @@ def choose(
     order, left_out = _order(case, eligible, values, sample(weights, draw(case.seed, 0)), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     names = [offer.offer_id for offer in case.offers]
-    chosen = [
-        Candidate(names[position], channel, probability, value, weight, ranks.get(index))
-        for index, ((position, channel), probability, value, weight) in enumerate(
-            zip(eligible, probabilities, values, weights, strict=False)
-        )
-    ]
-    nothing = len(eligible)
-    chosen.append(Candidate(None, None, None, values[nothing], weights[nothing], ranks.get(nothing)))
+    chosen = Candidates(
+        [*(names[position] for position, _ in eligible), None],
+        [*(channel for _, channel in eligible), None],
+        [*probabilities, None],
+        values,
+        weights,
+        ranks,
+    )
     if steered is None and case.rules.most_per_category is None and case.rules.most_per_tag is None:
         return Choice(chosen, left_out)
     barred = bars(case, steered) if steered is not None else []

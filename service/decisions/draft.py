@@ -8,7 +8,7 @@ from typing import Any
 
 from features.rows import CustomerRow
 from service.decisions.case import Case, Customer
-from service.decisions.choose import Candidate
+from service.decisions.choose import Candidates
 from service.decisions.eligibility import Verdicts
 from service.decisions.listing import LeftOut
 from service.decisions.schemas import DecisionIn
@@ -36,7 +36,7 @@ class Draft:
     scored_by: str | None = None
     goals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     uplift: Sequence[float] | None = None
-    candidates: Sequence[Candidate] = ()
+    candidates: Candidates = field(default_factory=Candidates)
     left_out: Sequence[LeftOut] = ()
     costs: Sequence[Cost] = ()
     actions: list[dict[str, Any]] = field(default_factory=list)

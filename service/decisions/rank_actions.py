@@ -271,9 +271,9 @@ class Decider:
     def _act(self, draft: Draft, scorer: Scorer, words: bool, away: bool = False) -> None:
         """The ranked candidates as actions: when, in which words, and why."""
         ranked = sorted(
-            (candidate.rank, index)
-            for index, candidate in enumerate(draft.candidates)
-            if candidate.rank is not None and candidate.offer_id is not None
+            (rank, index)
+            for index, rank in draft.candidates.ranks.items()
+            if draft.candidates.offers[index] is not None
         )
         times: dict[tuple[str, datetime | None], datetime] = {}
         wanted = [draft.eligible[index] for _, index in ranked]

@@ -15,7 +15,7 @@ from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
 from service.decisions.assortment import Remembered
 from service.decisions.case import Case, Customer, Entry, Shared, Usage
-from service.decisions.choose import Candidate
+from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
 from service.decisions.eligibility import LIST_RULES, RULES, Failure, Verdicts, excluded
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
@@ -108,15 +108,16 @@ def unsqueeze(packed: bytes) -> Any:
     return orjson.loads(zlib.decompress(packed))
 
 
-def pack_candidates(candidates: Sequence[Candidate], times: Mapping[int | None, datetime]) -> bytes:
+def pack_candidates(candidates: Candidates, times: Mapping[int | None, datetime]) -> bytes:
     """Candidates as columns: the numbers as they are (compressing them costs time and saves little), then the rest.
 
     The layout: length of the numbers in bytes (4, little-endian); probability, expected value, propensity as float64,
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
     candidate's, and rank and time (`times`, by rank) of those that have them.
     """
-    offers, channels, chances, values, weights, ranks = zip(*candidates, strict=True)
-    numbers = np.array([chances, values, weights], np.float64).tobytes()  # None becomes NaN
+    offers, channels = candidates.offers, candidates.channels
+    columns = [candidates.probabilities, candidates.values, candidates.weights]
+    numbers = np.array(columns, np.float64).tobytes()  # None becomes NaN
     offer_of = {name: place for place, name in enumerate(dict.fromkeys(offers))}
     channel_of = {name: place for place, name in enumerate(dict.fromkeys(channels))}
     rest = [
@@ -124,7 +125,7 @@ def pack_candidates(candidates: Sequence[Candidate], times: Mapping[int | None, 
         list(channel_of),
         list(map(offer_of.__getitem__, offers)),
         list(map(channel_of.__getitem__, channels)),
-        [[place, rank, times.get(rank)] for place, rank in enumerate(ranks) if rank is not None],
+        [[place, rank, times.get(rank)] for place, rank in sorted(candidates.ranks.items())],
     ]
     return len(numbers).to_bytes(4, "little") + numbers + orjson.dumps(rest, option=OPTIONS)
 

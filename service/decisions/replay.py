@@ -7,7 +7,7 @@ and the answer says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -145,7 +145,7 @@ def _times(
     }
 
 
-def _named(found: list[Candidate]) -> dict[str, Any]:
+def _named(found: Iterable[Candidate]) -> dict[str, Any]:
     return {
         f"{c.offer_id} {c.channel}" if c.offer_id else "send nothing": _as_json(
             [c.probability, c.expected_value, c.propensity, c.rank]

@@ -35,11 +35,13 @@ def propensity_card(
             "",
             "## Purpose",
             f"The probability that, within {declaration.horizon_days} days, {_goal(declaration)}.",
+            *([declaration.purpose] if declaration.purpose else []),
             "For ranking and timing of marketing actions. Not for prices, credit, employment, or anything with legal "
             "effect on a person.",
             "",
             "## Who is scored",
             *(f"- `{rule.condition}`" for rule in declaration.population),
+            *(f"- not `{rule.condition}`" for rule in declaration.exclusions),
             "",
             "Nobody else: outside this population the model has learnt nothing. Customers who may not be profiled are "
             "neither learnt from nor scored.",
@@ -72,7 +74,10 @@ def propensity_card(
 
 def _goal(declaration: Declaration) -> str:
     goal = declaration.goal
-    return f"the customer {'has' if goal.happens else 'does not have'} the event '{goal.event}'"
+    where = f" where `{goal.where}`" if goal.where else ""
+    days = declaration.attribution_days
+    after = "" if days is None else f" within {days:g} days of a delivered message"
+    return f"the customer {'has' if goal.happens else 'does not have'} the event '{goal.event}'{where}{after}"
 
 
 def _table(figures: Mapping[str, Mapping[str, Estimate]]) -> list[str]:

@@ -48,6 +48,9 @@ class TestTrained:
         assert result.metrics["auc"] > result.rivals["recency"]["auc"] > 0.5
         assert set(result.rivals) == {"lightgbm", "logistic", "recency", "bg_nbd"}
         assert aliases(job.tracking, "churn") == {"champion": "1"}
+        low, high = result.intervals["bg_nbd"]["auc"]
+        assert low < result.rivals["bg_nbd"]["auc"] < high
+        assert len(result.calibration) == 10
 
     def test_the_run_holds_all_that_is_needed_to_judge_it(self, trained: tuple[Job, TrainResult]) -> None:
         job, result = trained

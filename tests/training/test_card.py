@@ -1,0 +1,26 @@
+"""The model card says all that the declaration says."""
+
+from __future__ import annotations
+
+from models.declared import declared
+from training.card import propensity_card
+
+
+def test_a_declared_goal_exclusions_and_purpose_are_on_the_card() -> None:
+    declaration = declared(
+        {
+            "name": "upgrade",
+            "purpose": "Shown to people.",
+            "population": ["tenure_days >= 14"],
+            "exclusions": ["complaints_365d > 0"],
+            "goal": {"event": "Plan Upgraded", "where": "properties.plan = 'pro'"},
+            "horizon_days": 30,
+            "attribution_days": 7,
+        },
+        "test",
+    )
+    card = propensity_card(declaration, {}, {}, "promoted", (), [("segment vip", 9, 0.5, 0.25)], ["a note"])
+    goal = "has the event 'Plan Upgraded' where `properties.plan = 'pro'` within 7 days of a delivered message."
+    for part in ("within 30 days, the customer " + goal, "- `tenure_days >= 14`", "- not `complaints_365d > 0`",
+                 "Shown to people.", "| segment vip | 9 | 0.500 | 0.250 |", "- a note"):  # fmt: skip
+        assert part in card

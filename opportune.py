@@ -144,6 +144,16 @@ def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] 
 
 
 @app.command()
+def drift(sample: Annotated[int, typer.Option(min=1, help="how many customers")] = 500) -> None:
+    """Compare what the models see, say and promise with their training; status 1 when something has moved."""
+    settings = _settings()
+    from service.commands import drift_command
+
+    if not drift_command(settings, sample):
+        raise typer.Exit(1)
+
+
+@app.command()
 def features(
     as_of: AsOf = None,
     backfill: Annotated[int, typer.Option(help="also build so many days before", min=0)] = 0,

@@ -5,10 +5,11 @@ The population stability index over bins b, with shares q_b in training and p_b 
     PSI = sum_b (p_b - q_b) ln(p_b / q_b)
 
 (Siddiqi 2006, "Credit risk scorecards", chapter 9). Bins lie between the deciles of the training set, equal deciles
-joined, and one more holds what is missing. Half a row is added to each bin, so that an empty one stays finite. Of two
-samples of the same population, of n and m rows, PSI is about (1/n + 1/m) times chi-square with B - 1 degrees of
-freedom (Yurdakul and Naranjo 2020, "Statistical properties of the population stability index"): small samples show
-some by chance. A shift counts when it is above 0.1, the usual rule, and above the 99.9% quantile of chance.
+joined; one more lies below all of it, and one holds what is missing. Half a row is added to each bin, so that an empty
+one stays finite. Of two samples of the same population, of n and m rows, PSI is about (1/n + 1/m) times chi-square
+with B - 1 degrees of freedom (Yurdakul and Naranjo 2020, "Statistical properties of the population stability index"):
+small samples show some by chance. A shift counts when it is above 0.1, the usual rule, and above the 99.9% quantile of
+chance.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Bins:
     def of(cls, values: Floats) -> Self:
         """The bins of training values (n,); NaN and infinities are missing."""
         known = values[np.isfinite(values)]
-        edges = tuple(np.unique(np.quantile(known, DECILES, method="lower")).tolist()) if len(known) else ()
+        deciles = np.quantile(known, DECILES, method="lower") if len(known) else known
+        below = [np.nextafter(known.min(), -np.inf)] if len(known) else []
+        edges = tuple(np.unique(np.r_[below, deciles]).tolist())
         return cls(edges, tuple(_counts(values, edges).tolist()))
 
     @property
@@ -90,7 +93,7 @@ class Bins:
         freedom = max(int(used.sum()) - 1, 1)
         noise = 1 / max(then.sum(), 1) + 1 / max(now.sum(), 1)
         missing = float(now[-1] / max(now.sum(), 1))
-        return Shift(psi, noise * _chi_square(freedom), len(values), self.mean_missing, missing)
+        return Shift(psi, float(noise) * _chi_square(freedom), len(values), self.mean_missing, missing)
 
     def to_dict(self) -> dict[str, Any]:
         return {"edges": list(self.edges), "counts": list(self.counts)}

@@ -97,6 +97,18 @@ def skew_command(settings: Settings, sample: int) -> bool:
     return not report["mismatches"]["values"]
 
 
+def drift_command(settings: Settings, sample: int) -> bool:
+    """Compares what models see, say and promise with their training; False when something has moved."""
+    from service.decisions.check_drift import lines, shifted
+
+    with _parts(settings) as parts:
+        parts.shadow.run()
+        report = parts.drift.run(sample)
+    for line in lines(report):
+        print(line)
+    return not shifted(report)
+
+
 def requeue_command(settings: Settings) -> None:
     """Gives events that were set aside another try, from where they failed."""
     from service.events.inbox_store import quarantined, requeue

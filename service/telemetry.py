@@ -45,6 +45,36 @@ FEATURE_NULLS = Gauge(
 )
 REBUILDS = Gauge("opportune_features_waiting", "Customers whose features wait to be made anew", registry=registry)
 QUARANTINED = Gauge("opportune_events_set_aside", "Events that were set aside", registry=registry)
+DRIFT_AT = Gauge("opportune_drift_last_check_timestamp_seconds", "When drift was last computed", registry=registry)
+DRIFT_SHIFTED = Gauge("opportune_drift_shifted", "Inputs, scores and promises that moved", registry=registry)
+DRIFT_INPUT = Gauge(
+    "opportune_drift_input_psi", "Stability index of an input against training", ["model", "feature"], registry=registry
+)
+DRIFT_MISSING = Gauge(
+    "opportune_drift_input_missing",
+    "Share of rows without the input, less that in training",
+    ["model", "feature"],
+    registry=registry,
+)
+DRIFT_SCORE = Gauge(
+    "opportune_drift_score_psi", "Stability index of scores against training", ["model"], registry=registry
+)
+MODEL_PROMISED = Gauge("opportune_model_promised", "Mean of matured promises", ["model"], registry=registry)
+MODEL_OBSERVED = Gauge("opportune_model_observed", "Share of them that came true", ["model"], registry=registry)
+MODEL_TRAINED = Gauge(
+    "opportune_model_trained_until_timestamp_seconds",
+    "End of what the champion learnt from",
+    ["model"],
+    registry=registry,
+)
+SHADOW_ROWS = Gauge("opportune_shadow_decisions", "Decisions that the challenger scored", ["model"], registry=registry)
+SHADOW_MEAN = Gauge("opportune_shadow_mean", "Mean score on the same decisions", ["model", "alias"], registry=registry)
+SHADOW_LOG_LOSS = Gauge(
+    "opportune_shadow_log_loss",
+    "Log loss on matured decisions, the same for both",
+    ["model", "alias"],
+    registry=registry,
+)
 
 
 class JsonLines(logging.Formatter):

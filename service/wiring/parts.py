@@ -33,10 +33,13 @@ from service.customers.unsubscribe import Unsubscriber
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import Customer
+from service.decisions.check_drift import DriftCheck
 from service.decisions.check_skew import SkewCheck
+from service.decisions.drift_store import erase_shadow
 from service.decisions.learn_outcomes import LearningModels, LearnOutcomes
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
 from service.events.apply_events import Applier
@@ -63,6 +66,7 @@ from service.storage.heartbeats import beat
 from service.storage.migrate import migrate
 from service.web.auth import Guard
 from service.wiring.data_watch import DataWatch
+from service.wiring.model_watch import ModelWatch
 from service.wiring.offer_features import FeatureFeed
 
 _EVENTS_EVERY_S = 0.2
@@ -94,6 +98,8 @@ class Parts:
     join_histories: JoinHistories
     rebuild_features: RebuildFeatures
     skew: SkewCheck
+    drift: DriftCheck
+    shadow: Shadow
     events: EventsRunner
     events_loop: Loop
     unsubscriber: Unsubscriber
@@ -154,6 +160,7 @@ def build(settings: Settings) -> Parts:
         models,
         {
             "decisions": erase_of,
+            "shadow_scores": erase_shadow,
             "experiments": _erase_experiments,
             "journeys": _erase_journeys,
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
@@ -226,6 +233,8 @@ def build(settings: Settings) -> Parts:
         join_histories=join_histories,
         rebuild_features=rebuild_features,
         skew=SkewCheck(database, event_log, clock, store_name),
+        drift=DriftCheck(database, event_log, clock, models, settings.decisions.attribution_days),
+        shadow=Shadow(database, clock, models),
         events=events,
         events_loop=events_loop,
         unsubscriber=unsubscriber,
@@ -271,11 +280,13 @@ def start_loops(parts: Parts) -> list[Loop]:
         return False
 
     watch = DataWatch(parts.database, parts.skew)
+    models_watch = ModelWatch(parts.database, parts.drift, parts.shadow)
     loops = [
         parts.events_loop,
         Loop("models", take_up_models, _MODELS_EVERY_S),
         Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S),
+        Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         Loop("vectors", RefreshVectors(parts.online, parts.clock).run_pass, _VECTORS_EVERY_S),
     ]

@@ -28,10 +28,15 @@ def test_the_index_is_the_formula() -> None:
 
 
 def test_bins_are_the_deciles_and_equal_ones_are_joined() -> None:
-    assert len(Bins.of(np.arange(1000.0)).edges) == 9
+    assert len(Bins.of(np.arange(1000.0)).edges) == 10
     counted = Bins.of(np.array([0.0] * 70 + [1.0] * 30))
-    assert counted.edges == (0.0, 1.0)
-    assert counted.counts == (70, 30, 0, 0)
+    assert counted.edges[1:] == (0.0, 1.0)
+    assert counted.counts == (0, 70, 30, 0, 0)
+
+
+def test_values_below_all_of_training_are_seen() -> None:
+    assert Bins.of(np.full(100, 30.0)).shift(np.full(100, 2.0)).shifted
+    assert not Bins.of(np.full(100, 30.0)).shift(np.full(100, 30.0)).shifted
 
 
 def test_the_same_population_is_no_shift_and_another_is() -> None:

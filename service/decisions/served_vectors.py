@@ -1,0 +1,119 @@
+"""What decisions were served, read back from their records, and what a model says of it. Nothing is decided here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from features.offers import OfferInfo
+from features.rows import CustomerRow
+from service.decisions.record import row_from_json, unsqueeze
+from service.decisions.skew_store import ids_between, records_of
+from service.offers.offer import offer_from_document
+from service.offers.offers_store import read_versions
+from service.storage.database import Connection
+
+_MOST = 20_000
+_AT_ONCE = 100
+Pair = tuple[OfferInfo, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVector:
+    """What a decision knew of its customer. `drawn` is one of the pairs of offer and channel that it looked at, by
+    chance; `first` is what it put first, with the probability that it promised; None where it sent nothing.
+    """
+
+    decision_id: str
+    customer_id: str
+    decided_at: datetime
+    row: CustomerRow
+    drawn: Pair | None
+    first: Pair | None
+    promised: float | None
+
+
+def sample(connection: Connection, first: datetime, last: datetime, most: int, seed: float) -> list[ServedVector]:
+    """At most `most` decisions of a span, drawn by chance, one a customer; those without features are left out."""
+    listed = ids_between(connection, first, last, _MOST)
+    random.Random(seed).shuffle(listed)
+    of_customer = {customer_id: decision_id for decision_id, customer_id, _ in listed}
+    return list(read_vectors(connection, list(of_customer.values()), listed, most))
+
+
+def read_vectors(
+    connection: Connection, decision_ids: Sequence[str], listed: Sequence[tuple[str, str, datetime]], most: int
+) -> Iterator[ServedVector]:
+    """The vectors of these decisions, at most `most`; `listed` has (decision, customer, time) of each."""
+    about = {decision_id: (customer_id, at) for decision_id, customer_id, at in listed}
+    given = 0
+    for start in range(0, len(decision_ids), _AT_ONCE):
+        if given >= most:
+            return
+        some = records_of(connection, decision_ids[start : start + _AT_ONCE])
+        records = {decision_id: unsqueeze(packed) for decision_id, packed in some.items()}
+        offers = _offers(connection, records)
+        for decision_id, record in records.items():
+            row = row_from_json(record["features"])
+            if row is not None and record["request"].get("at") is None and given < most:
+                yield _vector(decision_id, *about[decision_id], row, record, offers)
+                given += 1
+
+
+def scores(model: Any, vectors: Sequence[ServedVector], pair: str = "drawn") -> list[float | None]:
+    """What a served model says of each: None where it does not apply.
+
+    Propensities and uplift are of the customer; a ranker's is of the offer and channel that `pair` names (`drawn` or
+    `first`). Models of other kinds say nothing here.
+    """
+    rows = [vector.row for vector in vectors]
+    if hasattr(model, "probabilities"):
+        told: list[float | None] = model.probabilities(rows)
+        return told
+    if hasattr(model, "uplifts"):
+        return model.uplifts(rows).tolist() if model.serves else [None] * len(rows)
+    if hasattr(model, "weigh"):
+        return [_of_pair(model, vector, getattr(vector, pair)) for vector in vectors]
+    return [None] * len(rows)
+
+
+def _of_pair(model: Any, vector: ServedVector, pair: Pair | None) -> float | None:
+    if pair is None:
+        return None
+    offer, channel = pair
+    return float(np.asarray(model.score(vector.row, [offer], [channel], vector.decided_at))[0, 0])
+
+
+def _offers(connection: Connection, records: Mapping[str, Any]) -> dict[str, dict[str, OfferInfo]]:
+    """The offers that each decision looked at, as they were then."""
+    wanted = {(str(name), int(version)) for record in records.values() for name, version in record["offers"]}
+    documents = read_versions(connection, sorted(wanted))
+    known = {key: offer_from_document(*key, document).info for key, document in documents.items()}
+    return {
+        decision_id: {name: known[name, version] for name, version in record["offers"] if (name, version) in known}
+        for decision_id, record in records.items()
+    }
+
+
+def _vector(
+    decision_id: str,
+    customer_id: str,
+    at: datetime,
+    row: CustomerRow,
+    record: Mapping[str, Any],
+    offers: Mapping[str, Mapping[str, OfferInfo]],
+) -> ServedVector:
+    mine = offers[decision_id]
+    chance = random.Random(decision_id)
+    name = chance.choice(sorted(mine)) if mine else None
+    open_to = sorted(set(record["channels"]) & set(mine[name].channels)) if name is not None else []
+    drawn = (mine[name], chance.choice(open_to)) if name is not None and open_to else None
+    action = record["actions"][0] if record["actions"] else None
+    first = None if action is None or action["offer_id"] not in mine else (mine[action["offer_id"]], action["channel"])
+    promised = action["probability"] if action is not None and record["scored_by"] == "next-offer" else None
+    return ServedVector(decision_id, customer_id, at, row, drawn, first, promised)

@@ -1,0 +1,189 @@
+"""Drift of served models and their challengers' shadow scores, on a whole service with real models in `served/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sqlalchemy import select
+
+from models.load import write_golden
+from models.propensity import PropensityModel
+from models.reference import Reference
+from service.commands import drift_command
+from service.decisions.check_drift import _promises, shifted
+from service.decisions.drift_store import erase_shadow, shadow_scores
+from service.decisions.served_vectors import sample
+from service.events.inbox_store import add_events
+from service.events.normalize import normalize
+from service.telemetry import exposition
+from service.wiring.model_watch import ModelWatch
+from tests.fakes.house import House
+from tests.fakes.model_cases import FEATURES, propensity
+
+CUSTOMERS = 60
+
+
+def serve(home: Path, model: PropensityModel, frame: pl.DataFrame | None, **aliases: str) -> None:
+    """Puts versions of a model into `served/`, as the child that watches MLflow would."""
+    for version in aliases.values():
+        folder = home / "served" / model.name / version
+        model.save(folder)
+        write_golden(model, folder, pl.DataFrame(np.ones((2, len(FEATURES))), schema=list(FEATURES)))
+        if frame is not None:
+            Reference.of(model, frame).save(folder)
+    (home / "served" / "aliases.json").write_text(json.dumps({model.name: aliases}))
+
+
+def orders(house: House, name: str, customers: int = CUSTOMERS) -> None:
+    """Every customer orders, some often."""
+    messages = []
+    for number in range(customers):
+        for order in range(1 + number % 4):
+            mark = f"{name}-{number}-{order}"
+            message = {"type": "track", "event": "Order Completed", "userId": f"c{number}", "messageId": mark,
+                       "properties": {"revenue": 5 + number, "order_id": mark}}  # fmt: skip
+            messages.append(normalize(message, house.parts.rules, house.parts.clock.now()))
+    with house.parts.database.write() as connection:
+        add_events(connection, messages, house.now)
+    house.settle()
+    house.forward(5)
+
+
+def decide_all(house: House) -> None:
+    for number in range(CUSTOMERS):
+        house.decide(f"c{number}")
+
+
+def known_now(house: House) -> pl.DataFrame:
+    """The models' inputs of everybody, as decisions were served them."""
+    with house.parts.database.read() as connection:
+        served = sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0)
+    return pl.DataFrame([{name: vector.row.values[name] for name in FEATURES} for vector in served])
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("drift") / "home")
+    made.settle()
+    orders(made, "first")
+    decide_all(made)
+    yield made
+    made.parts.close()
+
+
+def test_what_is_as_in_training_has_not_moved(house: House) -> None:
+    serve(house.settings.home, propensity(), known_now(house), champion="1")
+    report = house.parts.drift.run()
+    churn = report["models"]["churn"]
+    assert (report["decisions"], churn["version"], churn["problem"]) == (CUSTOMERS, "1", None)
+    assert set(churn["inputs"]) == set(FEATURES)
+    assert shifted(report) == []
+    assert churn["inputs"]["delivered_30d"]["psi"] == 0
+    assert churn["calibration"] == {"rows": 0, "needed": 50}
+    assert drift_command(house.settings, 100)
+
+
+def test_another_population_is_named_and_told_to_metrics(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    others = known_now(house).with_columns(orders_90d=pl.lit(30.0), delivered_30d=pl.lit(None, pl.Float64))
+    serve(house.settings.home, propensity(), others, champion="2")
+    watch = ModelWatch(house.parts.database, house.parts.drift, house.parts.shadow)
+    report = house.parts.drift.run()
+    assert {"churn: input orders_90d", "churn: input delivered_30d"} <= set(shifted(report))
+    missing = report["models"]["churn"]["inputs"]["delivered_30d"]
+    assert (missing["missing_before"], missing["missing"]) == (1, 0)
+    watch.run_pass()
+    text = exposition().decode()
+    assert 'opportune_drift_input_psi{feature="orders_90d",model="churn"}' in text
+    assert 'opportune_drift_input_missing{feature="delivered_30d",model="churn"} -1.0' in text
+    assert 'opportune_model_trained_until_timestamp_seconds{model="churn"} 1.7' in text
+    assert house.parts.drift.latest() == report  # an hour has not gone by
+    assert not drift_command(house.settings, 100)
+    assert "orders_90d" in capsys.readouterr().out
+
+
+def test_a_version_without_a_reference_says_so(house: House) -> None:
+    serve(house.settings.home, propensity(), None, champion="3")
+    assert "keeps no reference" in house.parts.drift.run()["models"]["churn"]["problem"]
+
+
+def test_a_challenger_shadows_and_decides_nothing(house: House) -> None:
+    parts, home = house.parts, house.settings.home
+    serve(home, propensity(), known_now(house), champion="4")
+    parts.models.refresh()
+    assert parts.shadow.run() == 0
+    other = propensity(mix=0.0)
+    serve(home, other, known_now(house), challenger="5")
+    (home / "served" / "aliases.json").write_text(json.dumps({"churn": {"champion": "4", "challenger": "5"}}))
+    parts.models.refresh()
+    assert parts.shadow.run(most=40) == 40
+    assert parts.shadow.run() == 0  # all newer ones are scored, older ones were passed over
+    made = house.decide("c1")
+    assert parts.shadow.run() == 1
+    with parts.database.read() as connection:
+        rows = {row.decision_id: row for row in connection.execute(select(shadow_scores))}
+    row = parts.online.read(["c1"], rows[made].decided_at)[0]
+    assert row is not None
+    assert (rows[made].version, rows[made].champion, rows[made].customer_id) == ("5", "4", "c1")
+    assert rows[made].score == other.score(row).probability
+    assert rows[made].champion_score == propensity().score(row).probability
+    beside = parts.drift.run()["models"]["churn"]["shadow"]
+    assert (beside["version"], beside["rows"]) == ("5", 41)
+    assert beside["matured"] == {"rows": 0, "needed": 50}
+    with parts.database.write() as connection:
+        assert erase_shadow(connection, ["c1"]) == 1
+        assert erase_shadow(connection, ["c1"]) == 0
+
+
+def test_a_challenger_that_fails_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PropensityModel, "probabilities", lambda *_: 1 / 0)
+    house.decide("c2")
+    assert house.parts.shadow.run() == 0
+    assert "ZeroDivisionError" in house.parts.drift.run()["models"]["churn"]["problem"]
+
+
+def test_matured_promises_are_held_against_what_happened(house: House) -> None:
+    """The champion promises that few churn; everybody but every fourth customer did."""
+    sure = replace(propensity(mix=0.0), trained={"labels_until": "2026-01-01T00:00:00+00:00"})
+    linear = replace(sure.linear, weight=sure.linear.weight * 0, missing=sure.linear.missing * 0, intercept=-3.0)
+    few, many = (replace(sure, linear=replace(linear, intercept=level), calibration=type(sure.calibration)())
+                 for level in (-3.0, 1.0))  # fmt: skip
+    home, parts = house.settings.home, house.parts
+    serve(home, few, known_now(house), champion="6")
+    serve(home, many, known_now(house), challenger="7")
+    (home / "served" / "aliases.json").write_text(json.dumps({"churn": {"champion": "6", "challenger": "7"}}))
+    parts.models.refresh()
+    decide_all(house)
+    assert parts.shadow.run(most=CUSTOMERS) == CUSTOMERS
+    house.forward(timedelta(days=20).total_seconds())
+    orders(house, "again", customers=15)
+    house.forward(timedelta(days=40).total_seconds())
+    decide_all(house)
+    report = parts.drift.run()["models"]["churn"]
+    promise = report["calibration"]
+    assert (promise["rows"], promise["outcomes"]) == (CUSTOMERS, CUSTOMERS - 15)
+    assert promise["promised"] == pytest.approx(1 / (1 + np.exp(3)))
+    assert promise["observed"] == 0.75
+    assert promise["shifted"]
+    matured = report["shadow"]["matured"]
+    assert matured["rows"] >= CUSTOMERS
+    assert matured["gain"] > 5 * matured["error"]
+
+
+def test_kept_promises_are_not_reported() -> None:
+    random = np.random.default_rng(2)
+    promised = random.uniform(0.05, 0.6, 2000)
+    found: Any = _promises(promised, (random.random(2000) < promised).astype(float))
+    assert not found["shifted"]
+    assert found["psi"] < 0.05
+    assert found["ece"] < 0.06
+    halved: Any = _promises(promised, (random.random(2000) < promised / 2).astype(float))
+    assert halved["shifted"]
+    assert halved["errors"] < -5

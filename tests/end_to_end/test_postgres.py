@@ -84,7 +84,10 @@ def test_the_whole_service_on_postgres(grown: Service, postgres_url: str) -> Non
     grown.start()
     api = grown.client("admin")
     assert api.put("/v1/offers/thanks", json=OFFER).status_code == 200
-    assert "content" in decide(api, "c1")["degraded"]
+    wordless = next(
+        made for made in (decide(api, "c1") for _ in range(20)) if made["actions"]
+    )  # at times: send nothing
+    assert "content" in wordless["degraded"]
     variant = approve_one(api)
 
     customer = api.get("/v1/customers/visitor-1").json()

@@ -174,6 +174,7 @@ def test_an_unknown_zone_is_named_and_the_default_used(desk: Desk) -> None:
 
 
 def test_cold_start_and_the_ladder(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which needs no words
     desk.put(a={}, b={"name": "wordless"})
     cold = ask(desk, "nobody")
     assert cold["degraded"][0] == "unknown_customer"

@@ -1,13 +1,13 @@
 """The served next-offer model with what recent outcomes taught on top: the online layer on features of decisions.
 
 The layer's inputs fall into what hangs on the customer, on customer and offer, and on the channel, so its part of the
-log-odds is a sum of three small products and costs next to nothing beside the trees.
+log-odds is a sum of three small products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ CROSSED = (
 """An offer's number times a customer's."""
 _SCALE = {"offer_discount_percent": 25.0, "offer_popularity": 3.0, "text_similarity": 1.0}
 _FURTHEST = 4.0
+_REMEMBERED = 256
 _CUSTOMER_WIDTH, _PAIR_WIDTH = 1 + len(CUSTOMER), len(PAIRS) + len(CROSSED)
 SHARED_WIDTH = _CUSTOMER_WIDTH + _PAIR_WIDTH + len(CHANNEL) + 1
 _OF_PAIR = slice(_CUSTOMER_WIDTH, _CUSTOMER_WIDTH + _PAIR_WIDTH)
@@ -53,33 +54,59 @@ def new_layer() -> OnlineLayer:
     return OnlineLayer.new(shared, np.concatenate([[1.0], np.full(len(OWN), 30.0)]))
 
 
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """How numbers become inputs: `places` of them in the features; which as logarithms; what all are divided by."""
+
+    places: npt.NDArray[np.int64]
+    logs: npt.NDArray[np.int64]
+    scale: Floats
+
+    @classmethod
+    def of(cls, names: Sequence[str], features: Sequence[str]) -> Bend:
+        logs = [place for place, name in enumerate(names) if name not in PLAIN and name not in _SCALE]
+        return cls(
+            np.array([features.index(name) for name in names], np.int64),
+            np.array(logs, np.int64),
+            np.array([_scale(name) for name in names]),
+        )
+
+    def __call__(self, values: Floats) -> Floats:
+        """(..., names) of features (..., all of them); unknown is 0."""
+        known = np.nan_to_num(values[..., self.places])
+        known[..., self.logs] = np.log1p(np.maximum(known[..., self.logs], 0.0))
+        return np.clip(known / self.scale, -_FURTHEST, _FURTHEST)
+
+
+def _scale(name: str) -> float:
+    if name in _SCALE or name in PLAIN:
+        return _SCALE.get(name, 1.0)
+    return 6.0 if "_cents" in name else 3.0
+
+
+_OF_THEM = tuple(dict.fromkeys((*PAIRS, *(customers for _, customers in CROSSED))))
+_BEND_CUSTOMERS, _BEND_PAIRS = Bend.of(CUSTOMER, CUSTOMER), Bend.of(_OF_THEM, PAIR)
+_OWN = np.array([CUSTOMER.index(name) for name in OWN])
+_LEFT, _RIGHT = (np.array([_OF_THEM.index(pair[side]) for pair in CROSSED]) for side in (0, 1))
+
+
 def customer_inputs(values: Floats) -> tuple[Floats, Floats]:
     """Shared (n, 1 + CUSTOMER) and own (n, 1 + OWN) inputs of customers' numbers (n, CUSTOMER); unknown is 0."""
-    bent = [_bent(name, values[..., place]) for place, name in enumerate(CUSTOMER)]
-    one = np.ones(values.shape[:-1])
-    own = [bent[CUSTOMER.index(name)] for name in OWN]
-    return np.stack([one, *bent], axis=-1), np.stack([one, *own], axis=-1)
+    bent = _BEND_CUSTOMERS(values)
+    one = np.ones((len(values), 1))
+    return np.concatenate([one, bent], axis=1), np.concatenate([one, bent[:, _OWN]], axis=1)
 
 
 def pair_inputs(pairs: Floats) -> Floats:
     """(..., PAIRS + CROSSED) of pair features (..., PAIR)."""
-    found = {name: _bent(name, pairs[..., PAIR.index(name)]) for name in {*PAIRS, *(b for _, b in CROSSED)}}
-    return np.stack([*(found[name] for name in PAIRS), *(found[a] * found[b] for a, b in CROSSED)], axis=-1)
+    found = _BEND_PAIRS(pairs)
+    return np.concatenate([found[..., : len(PAIRS)], found[..., _LEFT] * found[..., _RIGHT]], axis=-1)
 
 
 def channel_inputs(channels: Floats) -> Floats:
     """(..., CHANNEL + 1): which channel, and how the customer answers on it; of (..., CHANNEL + RATES)."""
     engagement = np.clip(np.nan_to_num(channels[..., len(CHANNEL) + 1 : len(CHANNEL) + 2]), -2.0, 2.0)
     return np.concatenate([channels[..., : len(CHANNEL)], engagement], axis=-1)
-
-
-def _bent(name: str, value: Floats) -> Floats:
-    known = np.nan_to_num(value, nan=0.0)
-    if name in _SCALE:
-        known = known / _SCALE[name]
-    elif name not in PLAIN:
-        known = np.log1p(np.maximum(known, 0.0)) / (6.0 if name.endswith("_cents") or "_cents_" in name else 3.0)
-    return np.asarray(np.clip(known, -_FURTHEST, _FURTHEST), np.float64)
 
 
 class Weighed(Protocol):
@@ -113,6 +140,7 @@ class LayeredModel:
     model: NextOffer
     weights: Weights
     number: int
+    _known: dict[tuple[str, ...], Floats] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -127,7 +155,12 @@ class LayeredModel:
     ) -> LayeredWeighing:
         """As `NextOfferModel.weigh`."""
         below = self.model.weigh(rows, offers, channels)
-        return LayeredWeighing(below, residuals(below, self.weights, [offer.offer_id for offer in offers]))
+        names = tuple(offer.offer_id for offer in offers)
+        if names not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[names] = self.weights.own_of(names)
+        return LayeredWeighing(below, residuals(below, self.weights, self._known[names]))
 
     def score(
         self, row: CustomerRow | None, offers: Sequence[OfferInfo], channels: Sequence[str], at: datetime
@@ -170,12 +203,14 @@ class LayeredWeighing:
         ]
 
 
-def residuals(below: Weighed, weights: Weights, offers: Sequence[str]) -> Floats:
-    """The layer's part of the log-odds, (customers, offers, channels)."""
+def residuals(below: Weighed, weights: Weights, of_offers: Floats) -> Floats:
+    """The layer's part of the log-odds, (customers, offers, channels); `of_offers`: their own weights, (offers, k)."""
+    # Products are summed along the last axis alone: a customer's numbers must not depend on who else is asked about.
     shared, own = customer_inputs(below.pairs[:, 0, : len(CUSTOMER)])
-    of_customer = shared @ weights.shared[:_CUSTOMER_WIDTH]
-    of_pair = pair_inputs(below.pairs) @ weights.shared[_OF_PAIR] + own @ weights.own_of(offers).T
-    of_channel = channel_inputs(below.of_channels) @ weights.shared[_OF_CHANNEL]
+    of_customer = (shared * weights.shared[:_CUSTOMER_WIDTH]).sum(axis=-1)
+    of_pair = (pair_inputs(below.pairs) * weights.shared[_OF_PAIR]).sum(axis=-1)
+    of_pair += (own[:, None] * of_offers[None]).sum(axis=-1)
+    of_channel = (channel_inputs(below.of_channels) * weights.shared[_OF_CHANNEL]).sum(axis=-1)
     return np.asarray(of_customer[:, None, None] + of_pair[:, :, None] + of_channel[:, None, :], np.float64)
 
 

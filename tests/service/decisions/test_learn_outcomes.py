@@ -228,7 +228,7 @@ def test_probabilities_with_a_layer_are_the_models_moved_by_its_part(learning: L
         one.info
         for one in learning.decider.draft([DecisionIn(customer_id="c1")], learning.desk.clock.now())[0].case.offers
     ]
-    rows = [learning.desk.rows.rows["c3"], None]
+    rows = [*(learning.desk.rows.rows[f"c{number}"] for number in range(1, 18)), None]
     together = layered.weigh(rows, offers, ["email", "sms"])
     for place, one in enumerate(rows):
         alone = layered.score(one, offers, ["email", "sms"], learning.desk.clock.now())

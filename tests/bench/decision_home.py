@@ -22,10 +22,10 @@ from features.offers import OfferInfo
 from features.rows import open_online
 from models import churn, lead, winback
 from models.calibration import Calibration
+from models.declaration import Declaration
 from models.load import write_golden
 from models.next_offer import NextOfferModel, responses_of
 from models.offer_features import PAIR, OfferKnowledge, pair_features
-from models.declaration import Declaration
 from models.propensity import PropensityModel
 from models.response import SEEN, ChannelKnowledge, ResponseHead
 from models.send_time import HOURS, ChannelCurve, Presence, SendTimeModel

@@ -23,6 +23,7 @@ from service.journeys.journey_store import list_journeys
 from service.journeys.read_stats import read_stats
 from service.offers.offers_store import list_offers
 from service.pages.charts import Bar
+from service.pages.model_health import UPLIFT, drift_of, health_of, uplift_of
 from service.pages.report_page import read_json
 from service.pages.words import figure
 from service.storage.database import Database
@@ -77,9 +78,9 @@ def experiments_view(database: Database, now: Any) -> list[dict[str, Any]]:
         return [read_results(connection, str(one["id"]), now) for one in get_experiments(connection)]
 
 
-def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
-    """Each model: what serves, the last training's verdict and figures beside its rivals', what it may do."""
-    entries = models.status()
+def models_view(models: ServedModels, home: Path, database: Database) -> dict[str, Any]:
+    """Each model: what serves, the last training's verdict and figures beside its rivals', drift, what it may do."""
+    entries, health = models.status(), health_of(database)
     results = {path.stem: read_json(path) for path in sorted((home / "reports" / "training").glob("*.json"))}
     names = dict.fromkeys([*MAY, *PROPENSITIES, *results, *(entry["name"] for entry in entries if entry["alias"])])
     shown = []
@@ -97,13 +98,17 @@ def models_view(models: ServedModels, home: Path) -> dict[str, Any]:
                 "features": len(getattr(model, "features", None) or ()),
                 "result": results.get(name),
                 "charts": result_charts(results.get(name) or {}),
+                "drift": drift_of(health["drift"], name, getattr(model, "version", None)),
+                "uplift": uplift_of(home, name),
             }
         )
-    return {"models": shown, "trouble": [entry["problem"] for entry in entries if entry["problem"]]}
+    return {"models": shown, "trouble": [entry["problem"] for entry in entries if entry["problem"]], **health}
 
 
 def purpose(name: str) -> str:
     """What a model that does not come with the product may do, as its declaration says."""
+    if name.startswith(UPLIFT):
+        return "Says whom contact changes. It cannot open what a rule has closed; never for prices or credit."
     declared = PROPENSITIES.get(name)
     if declared is None:
         return "What its card in MLflow says."

@@ -313,7 +313,7 @@ def _add_reading(router: APIRouter, pages: _Pages) -> None:
         "/experiments",
         lambda _: {"experiments": experiments_view(sources.database, sources.clock.now())},
     )
-    reading("/models", "models.html", "/models", lambda _: models_view(sources.models, sources.home))
+    reading("/models", "models.html", "/models", lambda _: models_view(sources.models, sources.home, sources.database))
     reading(
         "/data",
         "data.html",

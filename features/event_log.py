@@ -222,9 +222,14 @@ def columns_of(path: Path, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in pl.read_parquet_schema(path) and name not in empty]
 
 
+def empty_columns(rows: pl.DataFrame) -> dict[str, str]:
+    """What a file of these rows says of itself for `columns_of`."""
+    return {_EMPTY: " ".join(column.name for column in rows if column.null_count() == rows.height)}
+
+
 def _write(rows: pl.DataFrame, path: Path) -> None:
     """The file says which of its columns are empty: lists of products cost the most to read where there are none."""
-    write_parquet(rows, path, {_EMPTY: " ".join(column.name for column in rows if column.null_count() == rows.height)})
+    write_parquet(rows, path, empty_columns(rows))
 
 
 def _drop(part: Path) -> None:

@@ -14,13 +14,13 @@ from typing import TypeVar
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
-from features.event_log import EventLog, columns_of, numbers_path, scan_files
+from features.event_log import EventLog, columns_of, empty_columns, numbers_path, scan_files
 from features.files import write_parquet
 from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
 
 _T = TypeVar("_T")
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the meaning of NUMBERS changes."""
 AT_ONCE = 200_000
 """How many events are worked on at a time: so many fit a processor's cache."""
@@ -79,6 +79,7 @@ class EventNumbers:
         numbers = self._made([path])
         first = numbers.select(pl.max_horizontal(pl.col("time") + 1, "known").min()).item()
         about = {"stamp": stamp, "layout": self._layout, "first": "" if first is None else str(first)}
+        about |= empty_columns(numbers)
         write_parquet(numbers.cast(NUMBERS), numbers_path(path), about)
         return EventFile(path, stamp, first)
 
@@ -96,7 +97,11 @@ class EventNumbers:
 
 
 def _numbers(paths: Sequence[Path]) -> pl.DataFrame:
-    return pl.scan_parquet(list(paths), hive_partitioning=False, schema=NUMBERS).collect()
+    """What was kept, with empty columns as `numbers_of` gives them."""
+    filled = {name for path in paths for name in columns_of(path, list(NUMBERS))}
+    told = pl.scan_parquet(list(paths), hive_partitioning=False, schema=NUMBERS).select(sorted(filled)).collect()
+    empty = [pl.lit(None, pl.Null).alias(name) for name in NUMBERS if name not in filled]
+    return told.with_columns(empty).select(list(NUMBERS)) if filled else pl.DataFrame(schema=NUMBERS)
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import polars as pl
 
 from tests.bench.measured import LeftOut, Measured
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEATURES = [f"f{number}" for number in range(60)]
 _DAY_US = 86_400_000_000
@@ -35,6 +37,7 @@ def make_sets(folder: Path, rows: int, snapshots: int) -> tuple[int, str]:
 
 def through_feast(folder: Path, rows: int, offline: str, days: int | None) -> tuple[int, str]:
     """`get_historical_features(...).to_df()` over an offline store; `days` is the TTL of the view."""
+    import pandas as pd
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.repo_config import RepoConfig
     from feast.types import Float64

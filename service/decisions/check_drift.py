@@ -65,8 +65,8 @@ class DriftCheck:
         self._models.refresh()
         with self._database.read() as connection:
             recent = sample(connection, now - SPAN, now, most, now.timestamp())
-        names = sorted({entry["name"] for entry in self._models.status() if entry["alias"] == "champion"})
-        checked = {name: self._check(name, recent, now, most) for name in names if self._models.get(name) is not None}
+        names = sorted({entry["name"] for entry in self._models.status() if entry["version"] is not None})
+        checked = {name: self._check(name, recent, now, most) for name in names}
         report = {
             "at": now.isoformat(),
             "made_at": SystemClock().now().isoformat(),
@@ -85,9 +85,9 @@ class DriftCheck:
             return latest_drift(connection)
 
     def _check(self, name: str, recent: Sequence[ServedVector], now: datetime, most: int) -> dict[str, Any]:
-        model: Any = self._models.get(name)
+        model = self._models.get(name)
         found: dict[str, Any] = {
-            "version": str(model.version),
+            "version": None if model is None else str(model.version),
             "trained_until": _trained_until(model),
             "problem": None,
             "inputs": {},
@@ -96,9 +96,12 @@ class DriftCheck:
             "shadow": None,
         }
         try:
-            found |= self._against_training(model, recent)
-            found["calibration"] = self._calibration(model, now, most)
-            found["shadow"] = self._shadow(model, now, most)
+            if model is None:
+                found["problem"] = "no champion serves"
+            else:
+                found |= self._against_training(model, recent)
+                found["calibration"] = self._calibration(model, now, most)
+            found["shadow"] = self._shadow(name, model, now, most)
         except Exception as trouble:  # one model's trouble must not hide the others' drift
             log.exception("the drift of %s could not be computed", name)
             found["problem"] = f"could not be compared: {type(trouble).__name__}: {trouble}"
@@ -138,21 +141,19 @@ class DriftCheck:
             )
         return None
 
-    def _shadow(self, champion: Any, now: datetime, most: int) -> dict[str, Any] | None:
-        """The challenger's scores beside the champion's; None without a challenger."""
-        challenger = self._models.get(champion.name, "challenger")
+    def _shadow(self, name: str, champion: Any, now: datetime, most: int) -> dict[str, Any] | None:
+        """The challenger's scores, beside those of the present champion if there is one; None without a challenger."""
+        challenger = self._models.get(name, "challenger")
         if challenger is None:
             return None
-        version = str(challenger.version)
-        matured = now - self._matures_after(challenger)
+        version, present = str(challenger.version), None if champion is None else str(champion.version)
         with self._database.read() as connection:
-            rows = read_shadow(connection, champion.name, version, now, most)
-            old = read_shadow(connection, champion.name, version, matured, most)
-            old = [row for row in old if row.champion == str(champion.version)]
-            shown = responses(connection, [row.decision_id for row in old]) if hasattr(champion, "weigh") else {}
-        rows = [row for row in rows if row.champion == str(champion.version)]
-        beside = _beside(rows)
-        if hasattr(champion, "declaration"):
+            recent = read_shadow(connection, name, version, now, most)
+            old = read_shadow(connection, name, version, now - self._matures_after(challenger), most)
+            old = [row for row in old if row.champion == present]
+            shown = responses(connection, [row.decision_id for row in old]) if hasattr(challenger, "weigh") else {}
+        beside = _beside([row for row in recent if row.champion == present])
+        if hasattr(challenger, "declaration"):
             happened = self._happened(challenger, [(row.customer_id, row.decided_at) for row in old], now)
             beside["matured"] = _losses(old, happened)
         elif shown:
@@ -232,37 +233,32 @@ def _beside(rows: Sequence[Any]) -> dict[str, Any]:
     """Both models' scores on the same decisions."""
     from models.reference import Bins
 
-    ours = np.array([row.champion_score for row in rows], np.float64)
-    theirs = np.array([row.score for row in rows], np.float64)
-    if not len(rows):
+    if not rows:
         return {"rows": 0}
-    same = len(rows) > 1 and ours.std() > 0 and theirs.std() > 0
-    return {
-        "rows": len(rows),
-        "champion_mean": float(ours.mean()),
-        "challenger_mean": float(theirs.mean()),
-        "psi": Bins.of(ours).shift(theirs).psi,
-        "correlation": float(np.corrcoef(ours, theirs)[0, 1]) if same else None,
-    }
+    theirs = np.array([row.score for row in rows], np.float64)
+    found: dict[str, Any] = {"rows": len(rows), "challenger_mean": float(theirs.mean())}
+    if rows[0].champion is not None:
+        ours = np.array([row.champion_score for row in rows], np.float64)
+        same = len(rows) > 1 and ours.std() > 0 and theirs.std() > 0
+        correlation = float(np.corrcoef(ours, theirs)[0, 1]) if same else None
+        psi = Bins.of(ours).shift(theirs).psi
+        found |= {"champion_mean": float(ours.mean()), "psi": psi, "correlation": correlation}
+    return found
 
 
 def _losses(rows: Sequence[Any], happened: Sequence[float]) -> dict[str, Any]:
-    """Log loss of both on decisions whose outcome is known; `gain` is the challenger's, with its standard error."""
+    """Log loss on decisions whose outcome is known; `gain` is the challenger's, with its standard error."""
     if len(rows) < LEAST_ROWS:
         return {"rows": len(rows), "needed": LEAST_ROWS}
     came = np.array(happened, np.float64)
-    ours, theirs = (
-        _losses_of(np.array([getattr(row, name) for row in rows], np.float64), came)
-        for name in ("champion_score", "score")
-    )
-    gain = ours - theirs
-    return {
-        "rows": len(rows),
-        "champion_log_loss": float(ours.mean()),
-        "challenger_log_loss": float(theirs.mean()),
-        "gain": float(gain.mean()),
-        "error": float(gain.std() / math.sqrt(len(gain))),
-    }
+    theirs = _losses_of(np.array([row.score for row in rows], np.float64), came)
+    found: dict[str, Any] = {"rows": len(rows), "challenger_log_loss": float(theirs.mean())}
+    if rows[0].champion is not None:
+        ours = _losses_of(np.array([row.champion_score for row in rows], np.float64), came)
+        gain = ours - theirs
+        error = float(gain.std() / math.sqrt(len(gain)))
+        found |= {"champion_log_loss": float(ours.mean()), "gain": float(gain.mean()), "error": error}
+    return found
 
 
 def shifted(report: Mapping[str, Any]) -> list[str]:
@@ -279,7 +275,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """A report as people read it."""
     yield f"{report['decisions']:,} customers' newest vectors compared, in {report['seconds']:.1f} s"
     for name, one in report["models"].items():
-        yield f"{name} {one['version']}" + (f": {one['problem']}" if one["problem"] else "")
+        yield f"{name} {one['version'] or '-'}" + (f": {one['problem']}" if one["problem"] else "")
         if one["scores"]:
             moved = [f"{key} {shift['psi']:.2f}" for key, shift in one["inputs"].items() if shift["shifted"]]
             yield f"  inputs: {len(moved)} of {len(one['inputs'])} moved" + (
@@ -292,15 +288,15 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
                 f"  promised {promise['promised']:.4f}, observed {promise['observed']:.4f} in {promise['rows']:,} "
                 f"({promise['errors']:+.1f} standard errors), ECE {promise['ece']:.3f}, PSI {promise['psi']:.3f}"
             )
-        beside = one["shadow"]
-        if beside and beside["rows"]:
-            yield (
-                f"  challenger {beside['version']}: mean {beside['challenger_mean']:.4f} beside "
-                f"{beside['champion_mean']:.4f} in {beside['rows']:,} decisions, PSI {beside['psi']:.3f}"
-            )
-            matured = beside.get("matured") or {}
-            if "gain" in matured:
-                yield (
-                    f"  log loss {matured['challenger_log_loss']:.4f} beside {matured['champion_log_loss']:.4f} "
-                    f"in {matured['rows']:,} (gain {matured['gain']:+.4f} ± {matured['error']:.4f})"
-                )
+        yield from _shadow_lines(one["shadow"])
+
+
+def _shadow_lines(beside: Mapping[str, Any] | None) -> Iterator[str]:
+    if not beside or not beside["rows"]:
+        return
+    means = f"  challenger {beside['version']}: mean {beside['challenger_mean']:.4f} in {beside['rows']:,} decisions"
+    yield means + (f", champion {beside['champion_mean']:.4f}, PSI {beside['psi']:.3f}" if "psi" in beside else "")
+    matured = beside.get("matured") or {}
+    if "challenger_log_loss" in matured:
+        gain = f", gain {matured['gain']:+.4f} ± {matured['error']:.4f} on the champion" if "gain" in matured else ""
+        yield f"  challenger's log loss {matured['challenger_log_loss']:.4f} in {matured['rows']:,}{gain}"

@@ -26,8 +26,8 @@ shadow_scores = Table(
     Column("customer_id", String, nullable=False),
     Column("decided_at", UtcTime, nullable=False),
     Column("score", Float, nullable=False),
-    Column("champion", String, nullable=False),
-    Column("champion_score", Float, nullable=False),
+    Column("champion", String),
+    Column("champion_score", Float),
     Index("ix_shadow_scores_customer", "customer_id"),
     Index("ix_shadow_scores_decided", "model", "version", "decided_at"),
 )

@@ -39,7 +39,7 @@ class Shadow:
         written = 0
         for name in names:
             champion, challenger = self._models.get(name), self._models.get(name, "challenger")
-            if champion is None or challenger is None or champion.version == challenger.version:
+            if challenger is None or (champion is not None and champion.version == challenger.version):
                 continue
             try:
                 written += self._score(name, champion, challenger, most)
@@ -63,7 +63,8 @@ class Shadow:
 
 
 def _rows(name: str, champion: Any, challenger: Any, vectors: Sequence[ServedVector]) -> list[dict[str, Any]]:
-    ours, theirs = (scores(model, vectors, "first") for model in (champion, challenger))
+    theirs = scores(challenger, vectors, "first")
+    ours = [None] * len(vectors) if champion is None else scores(champion, vectors, "first")
     return [
         {
             "model": name,
@@ -72,9 +73,9 @@ def _rows(name: str, champion: Any, challenger: Any, vectors: Sequence[ServedVec
             "customer_id": vector.customer_id,
             "decided_at": vector.decided_at,
             "score": theirs_one,
-            "champion": str(champion.version),
+            "champion": None if champion is None else str(champion.version),
             "champion_score": ours_one,
         }
         for vector, ours_one, theirs_one in zip(vectors, ours, theirs, strict=True)
-        if ours_one is not None and theirs_one is not None
+        if theirs_one is not None and (champion is None or ours_one is not None)
     ]

@@ -93,6 +93,7 @@ def _tell_of(name: str, one: Mapping[str, Any]) -> None:
         SHADOW_ROWS.labels(name).set(beside["rows"])
         matured = beside.get("matured") or {}
         for alias in ("champion", "challenger"):
-            SHADOW_MEAN.labels(name, alias).set(beside[f"{alias}_mean"])
+            if f"{alias}_mean" in beside:
+                SHADOW_MEAN.labels(name, alias).set(beside[f"{alias}_mean"])
             if f"{alias}_log_loss" in matured:
                 SHADOW_LOG_LOSS.labels(name, alias).set(matured[f"{alias}_log_loss"])

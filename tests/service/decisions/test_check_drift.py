@@ -18,7 +18,7 @@ from models.load import write_golden
 from models.propensity import PropensityModel
 from models.reference import Reference
 from service.commands import drift_command
-from service.decisions.check_drift import _promises, shifted
+from service.decisions.check_drift import _promises, lines, shifted
 from service.decisions.drift_store import erase_shadow, shadow_scores
 from service.decisions.served_vectors import sample
 from service.events.inbox_store import add_events
@@ -142,8 +142,22 @@ def test_a_challenger_shadows_and_decides_nothing(house: House) -> None:
         assert erase_shadow(connection, ["c1"]) == 0
 
 
+def test_a_challenger_without_a_champion_is_scored_alone(house: House) -> None:
+    serve(house.settings.home, propensity(), known_now(house), challenger="8")
+    house.parts.models.refresh()
+    assert house.parts.shadow.run(most=10) == 10
+    told = house.parts.drift.run()["models"]["churn"]
+    assert (told["version"], told["problem"], told["shadow"]["rows"]) == (None, "no champion serves", 10)
+    assert "champion_mean" not in told["shadow"]
+    assert any(
+        "challenger 8: mean" in line for line in lines({"decisions": 1, "seconds": 0, "models": {"churn": told}})
+    )
+
+
 def test_a_challenger_that_fails_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PropensityModel, "probabilities", lambda *_: 1 / 0)
+    serve(house.settings.home, propensity(), known_now(house), champion="9", challenger="10")
+    house.parts.models.refresh()
     house.decide("c2")
     assert house.parts.shadow.run() == 0
     assert "ZeroDivisionError" in house.parts.drift.run()["models"]["churn"]["problem"]

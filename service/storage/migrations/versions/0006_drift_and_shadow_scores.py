@@ -27,8 +27,8 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.String(), nullable=False),
         sa.Column("decided_at", service.storage.database.UtcTime(), nullable=False),
         sa.Column("score", sa.Float(), nullable=False),
-        sa.Column("champion", sa.String(), nullable=False),
-        sa.Column("champion_score", sa.Float(), nullable=False),
+        sa.Column("champion", sa.String(), nullable=True),
+        sa.Column("champion_score", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("model", "version", "decision_id", name=op.f("pk_shadow_scores")),
     )
     with op.batch_alter_table("shadow_scores", schema=None) as batch_op:

@@ -45,6 +45,7 @@ LEAST_ROWS = 50
 TOO_FAR = 3.29
 """Standard errors between promised and observed that happen by chance once in a thousand checks."""
 BINS = 10
+_TICK = timedelta(microseconds=1)
 
 
 class DriftCheck:
@@ -148,7 +149,7 @@ class DriftCheck:
             return None
         version, present = str(challenger.version), None if champion is None else str(champion.version)
         with self._database.read() as connection:
-            recent = read_shadow(connection, name, version, now, most)
+            recent = read_shadow(connection, name, version, now + _TICK, most)
             old = read_shadow(connection, name, version, now - self._matures_after(challenger), most)
             old = [row for row in old if row.champion == present]
             shown = responses(connection, [row.decision_id for row in old]) if hasattr(challenger, "weigh") else {}

@@ -49,9 +49,7 @@ def test_a_wrong_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         model_folder()
 
 
-def test_texts_are_written_for_readers_without_the_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_are_written_for_readers_without_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
 
     def encode(folder: Path, texts: list[str]) -> Floats:

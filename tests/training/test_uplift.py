@@ -146,6 +146,7 @@ def test_a_users_own_test(own_test: Path, tmp_path: Path) -> None:
         from_file(tmp_path / "few.parquet", Columns("arm", "bought", "mail", "none"), tmp_path, log)
 
 
+@pytest.mark.slow
 def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     columns = Columns("arm", "bought", "mail", "none", ("spent",))

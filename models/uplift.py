@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,11 @@ PERSUADABLE, SURE_THING, LOST_CAUSE, DO_NOT_DISTURB = SEGMENTS = (
     "lost_cause",
     "do_not_disturb",
 )
+
+
+def uplift_name(placement: str) -> str:
+    """The name of the model that was learnt from a placement's randomized arms, as the registry and files take it."""
+    return PREFIX + (re.sub(r"[^A-Za-z0-9._-]+", "-", placement).strip(".-") or "test")
 
 
 @dataclass(frozen=True, slots=True)

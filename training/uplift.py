@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from features.event_log import EventLog
 from features.files import write_whole
 from models.load import write_golden
-from models.uplift import PREFIX, Money, UpliftModel
+from models.uplift import PREFIX, Money, UpliftModel, uplift_name
 from training import tracking
 from training.datasets import fingerprint
 from training.drift import keep_reference
@@ -58,7 +57,7 @@ def train_uplift(
     report; with too little data there is no version, and the verdict says what is needed. Raises ValueError for a file
     that cannot be read, NotRandomized.
     """
-    name = slug(placement)
+    name = uplift_name(placement).removeprefix(PREFIX)
     show = progress or (lambda what, share: None)
     with tracking.training_lock(home, PREFIX + name):
         log, now = EventLog(home / "events"), as_of or datetime.now(UTC)
@@ -131,11 +130,6 @@ def _learn(
         {"learner": judged.chosen, "rows": len(trial.outcome), "of": study.of, "qini": str(judged.qini)},
     )
     return model, judged, report, verdict
-
-
-def slug(placement: str) -> str:
-    """A placement's name as the registry and files take it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", placement).strip(".-") or "test"
 
 
 def typical(home: Path, value: float | None = None, cost: float | None = None) -> Money:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
@@ -26,7 +27,7 @@ from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
 
 log = logging.getLogger(__name__)
-NEXT_OFFER, SEND_TIME, UPLIFT = "next-offer", "send-time", "uplift"
+NEXT_OFFER, SEND_TIME = "next-offer", "send-time"
 SEND_WITHIN = timedelta(hours=72)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
@@ -77,19 +78,24 @@ class Scorer:
             draft.goals = {name: self.rates.of(name).rates(pairs) for name in wanted}
 
     def _score_uplift(self, draft: Draft) -> None:
-        """By how much sending raises P(convert), where a model says so; else the formula takes the probability."""
-        model = self._models.get(UPLIFT)
-        if model is None or draft.row is None:
+        """By how much sending raises P(convert), where the placement's uplift model says so; else nothing is set.
+
+        Contact causes a share of the customer's conversions: each action's probability counts by that share.
+        """
+        name = uplift_name(draft.case.placement)
+        model = self._models.get(name)
+        if model is None or draft.row is None or not model.serves:
             return
         try:
-            grid = _picked(model.uplift, draft.row, draft.case, draft.eligible)
+            share = float(model.caused([draft.row])[0])
+            if not -1.0 <= share <= 1.0:
+                raise ValueError(f"a share of {share} is caused")
         except Exception:  # the probability stands in
-            log.exception("the %s model failed; probabilities stand in", UPLIFT)
-            draft.degrade(f"model:{UPLIFT}")
+            log.exception("the %s model failed; probabilities stand in", name)
+            draft.degrade("model:uplift")
             return
-        if grid is not None:
-            draft.uplift = grid
-            draft.models[UPLIFT] = str(model.version)
+        draft.uplift = [probability * share for probability in draft.probabilities]
+        draft.models[name] = str(model.version)
 
     def _weigh(self, model: Any, drafts: Sequence[Draft]) -> None:
         """One call for drafts with the same offers and channels; what fails here is tried again one by one."""
@@ -227,7 +233,7 @@ def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str
     """The model's probability of each candidate; None when it fails or says what is no probability."""
     try:
         picked = _picked(model.score, row, case, eligible)
-        if picked is None or not all(0.0 <= value <= 1.0 for value in picked):
+        if not all(0.0 <= value <= 1.0 for value in picked):
             raise ValueError("the model gave values that are no probabilities")
     except Exception:  # the caller falls back and names it
         log.exception("the next-offer model failed; pooled rates stand in")
@@ -235,18 +241,12 @@ def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str
     return picked
 
 
-def _picked(score: Callable[..., Any], row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
-    """What a model says of each candidate: `score(row, offers, channels, at)` gives offers x channels, or None."""
+def _picked(score: Callable[..., Any], row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float]:
+    """What a model says of each candidate: `score(row, offers, channels, at)` gives offers x channels."""
     positions = list(dict.fromkeys(position for position, _ in eligible))
     channels = list(dict.fromkeys(channel for _, channel in eligible))
     line = {position: index for index, position in enumerate(positions)}
     column = {channel: index for index, channel in enumerate(channels)}
-    grid = score(row, [case.offers[position].info for position in positions], channels, case.at)
-    if grid is None:
-        return None
-    values = np.asarray(grid)[
-        [line[position] for position, _ in eligible], [column[channel] for _, channel in eligible]
-    ]
-    if not np.isfinite(values).all() or (np.abs(values) > 1).any():
-        raise ValueError("the model gave values that are neither probabilities nor differences of them")
-    return [float(value) for value in values]
+    grid = np.asarray(score(row, [case.offers[position].info for position in positions], channels, case.at))
+    picked = grid[[line[position] for position, _ in eligible], [column[channel] for _, channel in eligible]]
+    return [float(value) for value in picked]

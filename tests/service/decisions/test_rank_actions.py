@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import fsum
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.decisions.read_decision import DecisionReader
@@ -197,6 +200,41 @@ def test_a_message_that_costs_more_than_it_earns_is_not_sent(desk: Desk) -> None
     desk.settings = settings(floor=0.0, exploration=1e12)
     desk.put(a={"value": 1.0, "cost": 5.0})
     assert ask(desk)["actions"] == []
+
+
+@dataclass
+class Uplift:
+    """Contact causes a fixed share of the conversions."""
+
+    share: float
+    serves: bool = True
+    version: str = "2"
+
+    def caused(self, rows: Sequence[Any]) -> np.ndarray:
+        return np.full(len(rows), self.share)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 0.5), (-0.2, -0.2), (float("nan"), 1.0)])
+def test_what_contact_causes_stands_for_the_probability(desk: Desk, share: float, expected: float) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12, fatigue_cost=0.0)
+    desk.put(a={"value": 10.0, "cost": 0.0})
+    plain = record(desk, ask(desk, "c1", placement="email.spring"))
+    desk.served.models["uplift-email.spring"] = Uplift(share)
+    decided = ask(desk, "c1", placement="email.spring")
+    found = record(desk, decided)
+    worth = {one["offer_id"]: one["expected_value"] for one in found["candidates"] if one["channel"] == "email"}
+    before = {one["offer_id"]: one["expected_value"] for one in plain["candidates"] if one["channel"] == "email"}
+    assert worth["a"] == pytest.approx(expected * before["a"])
+    assert bool(decided["actions"]) == (expected > 0)
+    assert ("model:uplift" in decided["degraded"]) == (share != share)
+    assert ("uplift-email.spring" in decided["models"]) == (share == share)
+    assert DecisionReader(desk.database, desk.served).replay(decided["decision_id"])["equal"]
+
+
+def test_uplift_of_another_placement_or_of_other_columns_counts_nothing(desk: Desk) -> None:
+    desk.put(a={"value": 10.0})
+    desk.served.models |= {"uplift-elsewhere": Uplift(-1.0), "uplift-email.spring": Uplift(-1.0, serves=False)}
+    assert record(desk, ask(desk, placement="email.spring"))["uplift"] is None
 
 
 def test_fatigue_grows_with_what_was_sent_and_spares_the_web(desk: Desk) -> None:

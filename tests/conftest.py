@@ -19,6 +19,13 @@ for name in [name for name in os.environ if name.startswith("OPPORTUNE_")]:
     del os.environ[name]  # a developer's own settings must not change what the tests see
 
 
+@pytest.fixture(autouse=True)
+def _metrics_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing Feast sets these, which puts Prometheus' client into another mode; the service never imports Feast."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A Postgres of this session, on loopback. Yields its URL without a database."""

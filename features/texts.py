@@ -8,6 +8,7 @@ A version is named by a hash of its model and its keys, appears whole, and is ma
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from features.files import fsync_folder, write_whole
 
+log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DIMENSIONS = 8
@@ -142,8 +144,10 @@ class Texts:
                 folder = self._folder / version
                 keys, vectors = np.load(folder / "keys.npy"), np.load(folder / "vectors.npy", mmap_mode="r")
                 self._held = TextVectors.of(version, keys, vectors)
-        except (OSError, ValueError):
+        except FileNotFoundError:
             pass  # none made yet, or just being replaced: what is held goes on
+        except (OSError, ValueError):
+            log.exception("the vectors of texts in %s cannot be read; run `opportune features`", self._folder)
         return self._held
 
 

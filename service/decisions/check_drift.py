@@ -26,12 +26,10 @@ from models.registry import ServedModels
 from service.clock import Clock, SystemClock
 from service.decisions.drift_store import add_drift_check, latest_drift, read_shadow, responses
 from service.decisions.served_vectors import ServedVector, sample, scores
-from service.events.inbox_store import of_customers
+from service.events.read_events import events_of
 from service.storage.database import Database
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from features.event_log import EventLog
 
 log = logging.getLogger(__name__)
@@ -175,22 +173,10 @@ class DriftCheck:
 
         declared = model.declaration
         cuts = pl.DataFrame(list(moments), schema={"customer_id": pl.String, "as_of": UTC_TIME}, orient="row")
-        events = self._events(cuts["customer_id"].unique().to_list())
+        events = events_of(self._database, self._log, cuts["customer_id"].unique().to_list())
         events = events.filter(pl.col("timestamp") < now)
         goal = goal_events(events, declared.goal, declared.attribution_days)
         return label(cuts, goal, declared.goal, declared.horizon)["label"].cast(pl.Float64).to_list()
-
-    def _events(self, customer_ids: list[str]) -> pl.DataFrame:
-        """What the log and the inbox hold of these customers."""
-        import polars as pl
-
-        from service.events.frame import events_frame
-
-        with self._database.read() as connection:  # before the log: what moves there is seen twice, not missed
-            held = of_customers(connection, customer_ids)
-        logged = self._log.scan(customer_ids=customer_ids).collect()
-        both = pl.concat([logged, events_frame(held)])
-        return both.unique("message_id", keep="first", maintain_order=True)
 
 
 def _trained_until(model: Any) -> str | None:

@@ -21,7 +21,7 @@ from features.event_log import bucket_of
 from service.clock import Clock, SystemClock
 from service.decisions.record import unsqueeze
 from service.decisions.skew_store import add_check, ids_between, latest_checks, records_of
-from service.events.inbox_store import of_customers
+from service.events.read_events import events_of
 from service.events.rebuild_store import asked_for, changed_since, layout_of
 from service.storage.database import Connection, Database
 
@@ -133,7 +133,7 @@ class SkewCheck:
     def _compare(self, served: Sequence[Served], found: Findings) -> None:
         from features.build import compute
 
-        events = self._events(sorted({one.customer_id for one in served}))
+        events = events_of(self._database, self._log, sorted({one.customer_id for one in served}))
         for one, told in zip(served, compute(events, _cuts(served)).iter_rows(named=True), strict=True):
             names = [name for name in one.values if name in told]
             found.rows += 1
@@ -145,17 +145,6 @@ class SkewCheck:
                 found.behind.append(lag)
             elif wrong:
                 _note_wrong(one, told, wrong, found)
-
-    def _events(self, customer_ids: list[str]) -> pl.DataFrame:
-        import polars as pl
-
-        from service.events.frame import events_frame
-
-        with self._database.read() as connection:  # before the log: what moves there is seen twice, not missed
-            held = of_customers(connection, customer_ids)
-        logged = self._log.scan(customer_ids=customer_ids).collect()
-        both = pl.concat([logged, events_frame(held)])
-        return both.unique("message_id", keep="first", maintain_order=True)
 
 
 def latest_report(connection: Connection) -> dict[str, Any] | None:

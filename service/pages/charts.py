@@ -61,12 +61,12 @@ def calibration_chart(title: str, points: Sequence[tuple[float, float, int]]) ->
     """Promised against observed shares; on the diagonal a promise is kept. `points`: (promised, observed, n)."""
     if not points:
         return Markup("")
-    size, edge = 300, 44
+    size, edge, room = 300, 44, 10  # room: no dot is cut off at the edges
     top = max(max(promised, observed) for promised, observed, _ in points) or 1.0
     most = max(n for _, _, n in points) or 1
 
     def at(value: float) -> float:
-        return value / top * (size - edge)
+        return value / top * (size - edge - room)
 
     dots = [
         Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
@@ -83,7 +83,7 @@ def calibration_chart(title: str, points: Sequence[tuple[float, float, int]]) ->
         ),
         Markup('<text class="label" x="{}" y="12">observed {:.0%}</text>').format(edge + 6, top),
     ]
-    return _svg(title, size, [*frame, *dots], width=size + 10)
+    return _svg(title, size, [*frame, *dots], width=size + 10, kind="chart square")
 
 
 def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], height: int = 200) -> Markup:
@@ -107,7 +107,7 @@ def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], height
     return _svg(title, height, lines)
 
 
-def _svg(title: str, height: int, parts: Sequence[Markup], width: int = WIDTH) -> Markup:
-    return Markup('<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
-        escape(title), width, height, Markup("").join(parts)
+def _svg(title: str, height: int, parts: Sequence[Markup], width: int = WIDTH, kind: str = "chart") -> Markup:
+    return Markup('<svg class="{}" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
+        kind, escape(title), width, height, Markup("").join(parts)
     )

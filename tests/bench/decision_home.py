@@ -7,7 +7,6 @@ labels made up here. Nothing is measured on how well they predict.
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -162,16 +161,14 @@ def _features(home: Path, names: list[str], now: datetime) -> tuple[list, np.nda
     rules = Rules()
     events = [normalize(message, rules, now, imported=True) for message in messages]
     frame = events_frame([event for event in events if event["timestamp"] < now - timedelta(minutes=1)])
-    online = open_online(str(home / "online.db"))
-    online.load(frame)
     ids = frame["customer_id"].unique().sort().to_list()
-    rows = [row for row in online.read(ids, now) if row is not None]
+    online = open_online(str(home / "online.db"))
+    for start in range(0, len(names), len(ids)):
+        named = dict(zip(ids, names[start : start + len(ids)], strict=False))
+        mine = frame.filter(pl.col("customer_id").is_in(list(named)))
+        online.load(mine.with_columns(pl.col("customer_id").replace_strict(named)), now)
+    rows = [row for row in online.read(names[: len(ids)], now) if row is not None]
     online.close()
-    with sqlite3.connect(home / "online.db") as store:
-        stored = [row for (row,) in store.execute("SELECT row FROM customers ORDER BY key")]
-        store.execute("DELETE FROM customers")
-        pairs = [(name, stored[place % len(stored)]) for place, name in enumerate(names)]
-        store.executemany("INSERT INTO customers VALUES (?, ?)", pairs)
     cuts = pl.DataFrame({"customer_id": ids, "as_of": [now] * len(ids)})
     cuts = pl.concat([cuts.with_columns(as_of=pl.lit(now - timedelta(days=back))) for back in range(0, 50, 5)])
     cuts = cuts.with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))

@@ -135,11 +135,15 @@ class NextOffer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LayeredModel:
-    """`model` with the layer's posterior mean; `number` names the state of the layer, `version` both."""
+    """`model` with the layer's posterior mean; `number` names the state of the layer, `version` both.
+
+    `learnt`: how many outcomes the layer has learnt from.
+    """
 
     model: NextOffer
     weights: Weights
     number: int
+    learnt: float = 0.0
     _known: dict[tuple[str, ...], Floats] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property

@@ -133,6 +133,7 @@ class Decisions(Section):
 
     explore_by: Literal["squarecb", "thompson", "epsilon_greedy"] = "squarecb"
     exploration: float = Field(20.0, gt=0)
+    calms_after: float = Field(10_000.0, ge=0)
     epsilon: float = Field(0.1, ge=0, le=1)
     evidence: float = Field(100.0, gt=0)
     floor: float = Field(0.01, ge=0, lt=0.5)

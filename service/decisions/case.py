@@ -90,6 +90,7 @@ class Rules:
     goal_click: float = 0.0
     goal_redemption: float = 0.0
     nothing: float = 0.0
+    calms_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class Case:
     """A decision to make. `answers` holds what each CEL expression says.
 
     `steered` has, for each rule of `rules.steering`, the positions of the offers that it is about.
+    `learnt`: how many outcomes the policy has learnt from; exploration calms down with them.
     Not `checked`: consents and counts cannot be read now, so what needs them stays closed (the rule `unchecked`).
     """
 
@@ -170,6 +172,7 @@ class Case:
     answers: Mapping[str, Answer]
     checked: bool = True
     steered: tuple[tuple[int, ...], ...] = ()
+    learnt: float = 0.0
     now_us: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from service.decisions.case import Case
 from service.decisions.listing import Beside, LeftOut, fill
 from service.decisions.policy import (
     best_of_draws,
+    calmed,
     certain,
     draw,
     epsilon_greedy,
@@ -151,7 +152,7 @@ def _of_arm(
         case "business_as_usual":
             return certain(nothing + 1, _usual(case, eligible))
         case _ if pinned:
-            return inverse_gap(values[:-1], case.rules.exploration, case.rules.floor)
+            return inverse_gap(values[:-1], _boldness(case), case.rules.floor)
         case _:
             return _explored(case, eligible, probabilities, values)
 
@@ -166,7 +167,11 @@ def _explored(
     if rules.explore_by == "thompson" and eligible:
         lines = _lines(case, eligible, probabilities, values)
         return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing), rules.floor)
-    return inverse_gap(values, rules.exploration, rules.floor)
+    return inverse_gap(values, _boldness(case), rules.floor)
+
+
+def _boldness(case: Case) -> float:
+    return calmed(case.rules.exploration, case.learnt, case.rules.calms_after)
 
 
 def _lines(

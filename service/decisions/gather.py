@@ -26,6 +26,7 @@ from service.decisions.policy import seed_of
 from service.decisions.ports import Features, Models, Owners, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
+from service.decisions.score import NEXT_OFFER
 from service.decisions.suppression_store import read_suppressed
 from service.decisions.windows import reach
 from service.errors import FieldError, Invalid, Problem
@@ -113,6 +114,7 @@ def gather(
             if _uses_scores(offers)
         }
         scores = _scores(sources.models, {key: rows[key] for key in asking if key in rows})
+        learnt = learnt_by(sources.models)
         drafts = []
         for index, offers in weighed.items():
             request = requests[index]
@@ -121,7 +123,7 @@ def gather(
             row = rows.get(key)
             decision_id = ids[index] if ids is not None else new_id(request.at or now)
             told = scores.get(key, _UNSCORED) if _uses_scores(offers) else _UNSCORED
-            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told)
+            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told, learnt)
             if not person.known and row is None:
                 draft.degrade("unknown_customer")
             if unread and row is not None:
@@ -267,6 +269,7 @@ def _draft(
     offers: tuple[Offer, ...],
     ledger: LedgerView,
     told: Scores,
+    learnt: float,
 ) -> Draft:
     at = request.at or now
     rules = sources.rules.rules(request.placement)
@@ -285,6 +288,7 @@ def _draft(
         usage=ledger.usage(customer.customer_id, offers, at, request.at is not None),
         answers=answers,
         steered=steered(rules.steering, offers, used, row, told.scores, request.context, at),
+        learnt=learnt,
     )
     verdicts = judge(case)
     return Draft(
@@ -300,6 +304,11 @@ def _draft(
         models=dict(told.versions),
         degraded=list(told.failed),
     )
+
+
+def learnt_by(models: Models) -> float:
+    """How many outcomes the ranker that serves has learnt from since it was trained; 0 where none serves."""
+    return float(getattr(models.get(NEXT_OFFER), "learnt", 0.0))
 
 
 def ask_rules(

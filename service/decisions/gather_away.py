@@ -17,7 +17,7 @@ from service.decisions.arms import arm_of
 from service.decisions.case import Case, Customer, Usage
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
-from service.decisions.gather import Sources, ask_rules, expressions_of, offers_of
+from service.decisions.gather import Sources, ask_rules, expressions_of, learnt_by, offers_of
 from service.decisions.match_rules import steered
 from service.decisions.policy import seed_of
 from service.decisions.schemas import DecisionIn
@@ -60,6 +60,7 @@ def _draft(sources: Sources, request: DecisionIn, now: datetime, place: str) -> 
         answers=ask_rules(expressions_of(offers), used, None, {}, request.context, at, checked=False),
         checked=False,
         steered=steered(rules.steering, offers, used, None, {}, request.context, at),
+        learnt=learnt_by(sources.models),
     )
     verdicts = judge(case)
     draft = Draft(decision_id, request, case, used, None, AWAY, verdicts, candidates(case, verdicts))

@@ -48,8 +48,8 @@ LEASE, LEASE_S = "learning", 20.0
 AT_ONCE, TIDY_EVERY = 100, 200
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""
-FADES = 0.9995
-"""The share of its evidence that the layer keeps at each portion of lessons: it follows what changes."""
+HALF_LIFE = timedelta(days=60)
+"""After so long half of the layer's evidence is left: it follows what changes."""
 
 
 class LearnOutcomes:
@@ -81,14 +81,20 @@ class LearnOutcomes:
             rows = due_lessons(connection, now, AT_ONCE)
             layer = _layer(state, str(model.version))
             lessons = _lessons(connection, model, rows)
-            learnt = layer if lessons is None else layer.forget(FADES).learn(lessons)
+            aged = layer if state is None else layer.forget(_kept(now - state.made_at))
+            learnt = aged if lessons is None else aged.learn(lessons)
             number = 1 if state is None else state.version + 1
-            new = State(number, str(model.version), learnt.weights.to_bytes(), learnt.to_bytes())
-            add_layer(connection, new, learnt.seen, now)
+            weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
+            add_layer(connection, State(number, str(model.version), now, learnt.seen, weights, posterior))
             take_lessons(connection, rows)
             if number % TIDY_EVERY == 0:
                 forget_lessons(connection, now - MEMORY)
         return len(rows) == AT_ONCE
+
+
+def _kept(age: timedelta) -> float:
+    """The share of its evidence that the layer keeps after so long."""
+    return float(0.5 ** max(age / HALF_LIFE, 0.0))
 
 
 def _layer(state: State | None, model_version: str) -> OnlineLayer:
@@ -146,7 +152,7 @@ class LearningModels:
 
     def __init__(self, models: Models, database: Database) -> None:
         self._models, self._database = models, database
-        self._layer: tuple[int, str, Weights] | None = None
+        self._layer: tuple[State, Weights] | None = None
         self._made: LayeredModel | None = None
         self._lock = threading.Lock()
 
@@ -154,24 +160,25 @@ class LearningModels:
         """Takes up the newest layer; for a loop. True when there was one."""
         with self._database.read() as connection:
             newest = newest_number(connection)
-            if newest is None or (self._layer is not None and self._layer[0] == newest[0]):
+            if newest is None or (self._layer is not None and self._layer[0].version == newest[0]):
                 return False
             state = read_layer(connection, newest[0])
         if state is None:
             return False
-        self._layer = (state.version, state.model_version, Weights.from_bytes(state.weights))
+        self._layer = (state, Weights.from_bytes(state.weights))
         return True
 
     def get(self, name: str) -> Any | None:
         """The model that serves, with what was learnt since on top of it."""
         model = self._models.get(name)
         layer = self._layer
-        if name != NEXT_OFFER or model is None or layer is None or layer[1] != str(model.version):
+        if name != NEXT_OFFER or model is None or layer is None or layer[0].model_version != str(model.version):
             return model
+        state, weights = layer
         with self._lock:
             made = self._made
-            if made is None or made.number != layer[0] or made.model is not model:
-                made = self._made = LayeredModel(model, layer[2], layer[0])
+            if made is None or made.number != state.version or made.model is not model:
+                made = self._made = LayeredModel(model, weights, state.version, state.seen)
             return made
 
     def at(self, name: str, version: str | None) -> Any | None:
@@ -186,4 +193,4 @@ class LearningModels:
             state = read_layer(connection, int(number))
         if state is None or state.model_version != base:
             return present
-        return LayeredModel(present, Weights.from_bytes(state.weights), state.version)
+        return LayeredModel(present, Weights.from_bytes(state.weights), state.version, state.seen)

@@ -63,10 +63,15 @@ speed at which rates are learnt to be low."""
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state of the layer. Only the newest keeps its `posterior`; `weights` are kept for replaying decisions."""
+    """A state of the layer. Only the newest keeps its `posterior`; `weights` are kept for replaying decisions.
+
+    `seen`: how many outcomes it has learnt from; `made_at`: up to when.
+    """
 
     version: int
     model_version: str
+    made_at: datetime
+    seen: float
     weights: bytes
     posterior: bytes | None
 
@@ -147,17 +152,19 @@ def read_layer(connection: Connection, version: int) -> State | None:
 
 
 def _state(row: Any) -> State | None:
-    return None if row is None else State(int(row.version), row.model_version, row.weights, row.posterior)
+    if row is None:
+        return None
+    return State(int(row.version), row.model_version, row.made_at, row.seen, row.weights, row.posterior)
 
 
-def add_layer(connection: Connection, state: State, seen: float, at: datetime) -> None:
+def add_layer(connection: Connection, state: State) -> None:
     """Makes a state the one that serves."""
     connection.execute(update(online_layers).where(online_layers.c.posterior.is_not(None)).values(posterior=None))
     upsert(
         connection,
         online_layers,
-        [{"version": state.version, "model_version": state.model_version, "made_at": at, "seen": seen,
-          "weights": state.weights, "posterior": state.posterior}],
+        [{"version": state.version, "model_version": state.model_version, "made_at": state.made_at,
+          "seen": state.seen, "weights": state.weights, "posterior": state.posterior}],
         update=(),
     )  # fmt: skip
 

@@ -20,6 +20,15 @@ MOST_BY_FLOOR = 0.1
 """The floors of all candidates together take at most this share of the probability."""
 
 
+def calmed(exploration: float, learnt: float, calms_after: float) -> float:
+    """`exploration` once `learnt` outcomes are known: SquareCB's gamma grows with what its predictor has seen (as the
+    paper's theorem 1 has it; there by the square root, here in proportion, since the floor keeps exploring).
+
+    After `calms_after` outcomes gaps count twice as much as at first, after twice as many three times; 0: they stay.
+    """
+    return exploration * (1.0 + learnt / calms_after) if calms_after > 0 else exploration
+
+
 def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> list[float]:
     """SquareCB's probabilities over `values` (at least one), each at least `floor` (or less: see `MOST_BY_FLOOR`).
 

@@ -163,6 +163,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
         "checked": case.checked,
+        "learnt": case.learnt,
         "features": row_to_json(draft.row, case.offers),
         "channels": case.channels,
         "offers": [[offer.offer_id, offer.version] for offer in case.offers],
@@ -301,6 +302,7 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
         answers={source: Answer(*told) for source, told in record["answers"].items()},
         checked=record.get("checked", True),
         steered=tuple(tuple(positions) for positions in record.get("steered", ())),
+        learnt=record.get("learnt", 0.0),
     )
 
 
@@ -316,7 +318,12 @@ def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, An
         "decided_at": row.decided_at,
         "placement": row.placement,
         "arm": row.arm,
-        "policy": {"name": row.policy, "version": row.policy_version, "rules": record["rules"]},
+        "policy": {
+            "name": row.policy,
+            "version": row.policy_version,
+            "rules": record["rules"],
+            "learnt": record.get("learnt", 0.0),
+        },
         "seed": record["seed"],
         "request": record["request"],
         "customer": record["customer"],

@@ -51,6 +51,7 @@ class RuleBook:
         decisions, quiet = settings.decisions, settings.quiet_hours
         content: dict[str, Any] = {
             "exploration": decisions.exploration,
+            "calms_after": decisions.calms_after,
             "floor": decisions.floor,
             "fatigue_cost": decisions.fatigue_cost,
             "caps": tuple(MessageCap(c.channel, c.max, c.per_days, c.per, c.placement) for c in decisions.caps),

@@ -12,8 +12,9 @@ import pytest
 from models.layered import LayeredModel
 from models.next_offer import NextOfferModel
 from service.decisions.attribute_outcomes import AttributeOutcomes
-from service.decisions.learn_outcomes import MEMORY, LearningModels, LearnOutcomes
+from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, LearningModels, LearnOutcomes
 from service.decisions.lessons_store import STAGES, due_lessons, newest_layer, newest_number
+from service.decisions.policy import inverse_gap
 from service.decisions.read_decision import DecisionReader, erase_of
 from service.decisions.schemas import DecisionIn
 from service.offers.catalogue import CatalogueCache
@@ -170,6 +171,35 @@ def test_a_replay_finds_the_state_that_decided(learning: Learning) -> None:
     earliest = LearningModels(learning.desk.served, learning.desk.database).at("next-offer", "7+1")
     assert isinstance(earliest, LayeredModel)
     assert learning.models.at("next-offer", "6+1") is learning.desk.served.models["next-offer"]
+
+
+def test_exploring_calms_down_with_outcomes_and_replays(learning: Learning) -> None:
+    learning.desk.settings = settings(exploration=20.0, calms_after=5.0, caps=[])
+    learning.decider = replace(learning.desk, served=learning.models).decider  # type: ignore[arg-type]
+    first = learning.decide("c1")
+    for number in range(10):
+        learning.happens("Order Completed", learning.decide(f"c{number}"), revenue_cents=100)
+    learning.learn()
+    later = learning.decide("c1")
+    told = learning.reader.read(later["decision_id"])
+    assert learning.reader.read(first["decision_id"])["policy"]["learnt"] == 0.0
+    assert told["policy"]["learnt"] == pytest.approx(10.0)
+    weighed = [line for line in told["candidates"] if line["eligible"]]
+    calm = inverse_gap([line["expected_value"] for line in weighed], 60.0, 0.01)
+    assert [line["propensity"] for line in weighed] == calm
+    for decision in (first, later):
+        replayed = learning.reader.replay(decision["decision_id"])
+        assert replayed["equal"], replayed["differences"]
+
+
+def test_half_of_the_evidence_is_left_after_its_half_life(learning: Learning) -> None:
+    for number in range(8):
+        learning.happens("Order Completed", learning.decide(f"c{number}"), revenue_cents=100)
+    learning.learn()
+    learning.desk.clock.time += HALF_LIFE
+    learning.happens("Order Completed", learning.decide("c9"), revenue_cents=100)
+    learning.learn()
+    assert learning.models.get("next-offer").learnt == pytest.approx(8 / 2 + 1)
 
 
 def test_another_model_learns_the_last_lessons_again(learning: Learning) -> None:

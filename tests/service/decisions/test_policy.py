@@ -11,6 +11,7 @@ from service.decisions.arms import arm_of
 from service.decisions.policy import (
     MOST_BY_FLOOR,
     best_of_draws,
+    calmed,
     certain,
     draw,
     epsilon_greedy,
@@ -127,3 +128,10 @@ def test_thompson_draws_what_may_be_best_and_keeps_the_floor() -> None:
 
 def test_thompson_sends_nothing_where_all_cost_more_than_they_earn() -> None:
     assert best_of_draws([0.01, 0.02], [(1.0, -5.0), (1.0, -5.0)], 100.0, 1) == [0.0, 0.0, 1.0]
+
+
+def test_exploring_calms_down_with_what_was_learnt() -> None:
+    assert calmed(20.0, 0.0, 10_000.0) == 20.0
+    assert calmed(20.0, 10_000.0, 10_000.0) == 40.0
+    assert calmed(20.0, 30_000.0, 10_000.0) == 80.0
+    assert calmed(20.0, 30_000.0, 0.0) == 20.0

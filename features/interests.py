@@ -21,7 +21,8 @@ from features.event_log import EventLog
 from features.files import write_parquet
 from features.numbers import NEEDED
 from features.tables import UTC_TIME
-from features.texts import DIMENSIONS, TextVectors, text_key
+from features.text_keys import text_key
+from features.texts import DIMENSIONS, TextVectors
 from features.vocabulary import NAMES
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from features.codes import label_number
 from features.declare import DAY
 from features.facts import microseconds
 from features.tables import EVENTS
-from features.texts import offer_text, text_key
+from features.text_keys import offer_text, text_key
 
 NONE = -1e15
 """A fact that a version lacks: it takes the place of what an earlier version said."""

@@ -11,7 +11,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class OfferInfo:
     """One offer, as a ranker sees it. Money is in minor units (`*_cents`), except `value` and `cost`,
-    which are in the catalogue's currency as the marketer wrote them.
+    which are in the catalogue's currency as the marketer wrote them. `text` is the key of its text
+    (features/texts.py) where that has a vector.
     """
 
     offer_id: str
@@ -25,6 +26,7 @@ class OfferInfo:
     starts_at: datetime | None = None
     tags: tuple[str, ...] = ()
     ends_at: datetime | None = None
+    text: int | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> OfferInfo:

@@ -1,27 +1,31 @@
-"""Vectors of texts, read with numpy alone: made offline (models/embedding.py), by the text's key, under the home.
+"""Vectors of texts, read with numpy alone: made beside the service (models/embedding.py), by the text's key.
 
     texts/current            the name of the version in use
     texts/VERSION/keys.npy   keys of the texts, sorted; vectors.npy: unit vectors, (n, dimensions), float32
+    texts/VERSION/model      what made them
 
 A version is named by a hash of its model and its keys, appears whole, and is mapped into memory, not read.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from features.files import fsync_folder, write_whole
+from features.text_keys import text_key
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -30,27 +34,20 @@ DIMENSIONS = 8
 """Numbers that features tell of a vector (`interest_text_0` …): signs by a fixed hash, Achlioptas (2003)."""
 _UNIT = 1 << 20
 """Projected vectors are whole multiples of 1 / _UNIT, so that sums of them are exact in any order."""
-_KEY_BITS = 49
-
-
-def text_key(text: str) -> int:
-    """A text's key: 49 bits, so that it is exact as a float too."""
-    return xxh3_64_intdigest(text.encode()) & ((1 << _KEY_BITS) - 1)
-
-
-def offer_text(name: str, description: str) -> str:
-    """What is compared of an offer."""
-    return f"{name}. {description}"
 
 
 @dataclass(frozen=True)
 class TextVectors:
-    """Texts' unit vectors (n, dimensions) by sorted key, and their projections (n, DIMENSIONS) in units."""
+    """Texts' unit vectors (n, dimensions) by sorted key, and their projections (n, DIMENSIONS) in units.
+
+    `model` names what made them: vectors of different models have nothing to do with each other.
+    """
 
     version: str
     keys: Ints
     vectors: NDArray[np.float32]
     projected: Ints
+    model: str = ""
 
     @classmethod
     def none(cls) -> Self:
@@ -58,9 +55,9 @@ class TextVectors:
         return cls("", np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty((0, DIMENSIONS), np.int64))
 
     @classmethod
-    def of(cls, version: str, keys: Ints, vectors: NDArray[np.float32]) -> Self:
+    def of(cls, version: str, keys: Ints, vectors: NDArray[np.float32], model: str = "") -> Self:
         raw = vectors.astype(np.float64) @ _signs(vectors.shape[1]) / np.sqrt(DIMENSIONS)
-        return cls(version, keys, vectors, np.rint(raw * _UNIT).astype(np.int64))
+        return cls(version, keys, vectors, np.rint(raw * _UNIT).astype(np.int64), model)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -74,7 +71,11 @@ class TextVectors:
 
     def vector(self, text: str) -> Floats | None:
         """The unit vector of a text; None while it has none."""
-        place = int(self.places(np.array([text_key(text)]))[0])
+        return self.of_key(text_key(text))
+
+    def of_key(self, key: int) -> Floats | None:
+        """The unit vector of the text with this key; None while it has none."""
+        place = int(self.places(np.array([key]))[0])
         return None if place < 0 else self.vectors[place].astype(np.float64)
 
     def numbers(self, keys: Ints) -> Floats:
@@ -130,11 +131,21 @@ def _signs(dimensions: int) -> Floats:
 
 
 class Texts:
-    """The vectors of a home as they now are; `read` costs one look at a small file."""
+    """The vectors of a home: `held` as they were read last, `read` as they now are (one look at a small file)."""
 
     def __init__(self, home: Path) -> None:
+        self._home = home
         self._folder = home / "texts"
         self._held = TextVectors.none()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the place that it reads."""
+        return Texts, (self._home,)
+
+    @property
+    def held(self) -> TextVectors:
+        """What was read last; nothing before the first `read`."""
+        return self._held
 
     def read(self) -> TextVectors:
         """The version in use; the one held before if the new one cannot be read."""
@@ -143,7 +154,7 @@ class Texts:
             if version != self._held.version:
                 folder = self._folder / version
                 keys, vectors = np.load(folder / "keys.npy"), np.load(folder / "vectors.npy", mmap_mode="r")
-                self._held = TextVectors.of(version, keys, vectors)
+                self._held = TextVectors.of(version, keys, vectors, _model_of(folder))
         except FileNotFoundError:
             pass  # none made yet, or just being replaced: what is held goes on
         except (OSError, ValueError):
@@ -151,9 +162,16 @@ class Texts:
         return self._held
 
 
-def write_texts(home: Path, model: str, texts: Sequence[str], vectors: NDArray[np.float32]) -> str:
-    """Makes these texts' unit vectors the version in use and removes the others; returns its name."""
-    keys, first = np.unique(np.array([text_key(text) for text in texts], np.int64), return_index=True)
+def add_texts(home: Path, model: str, texts: Sequence[str], vectors: NDArray[np.float32]) -> str:
+    """Adds these texts' unit vectors to those in use, which another model's are not, in place of which they come.
+
+    Returns the name of the new version; removes the others. One process at a time: hold `alone`.
+    """
+    before = Texts(home).read()
+    keys = np.array([text_key(text) for text in texts], np.int64)
+    if before.model == model and len(before):
+        keys, vectors = np.concatenate([before.keys, keys]), np.concatenate([before.vectors, vectors])
+    keys, first = np.unique(keys, return_index=True)
     kept = np.ascontiguousarray(vectors[first], np.float32)
     version = xxh3_64_hexdigest(model.encode() + b"\0" + keys.tobytes() + kept.tobytes())
     folder = home / "texts"
@@ -162,7 +180,8 @@ def write_texts(home: Path, model: str, texts: Sequence[str], vectors: NDArray[n
         draft.mkdir(parents=True, exist_ok=True)
         np.save(draft / "keys.npy", keys)
         np.save(draft / "vectors.npy", kept)
-        for name in ("keys.npy", "vectors.npy"):
+        _write(draft / "model", model)
+        for name in ("keys.npy", "vectors.npy", "model"):
             with open(draft / name, "rb+") as handle:
                 os.fsync(handle.fileno())
         os.replace(draft, folder / version)
@@ -174,5 +193,21 @@ def write_texts(home: Path, model: str, texts: Sequence[str], vectors: NDArray[n
     return version
 
 
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Lets one process at a time change the vectors of a home; a process that dies lets go."""
+    folder = home / "texts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _model_of(folder: Path) -> str:
+    """What made a version's vectors; "" where that was not written down yet."""
+    path = folder / "model"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="ascii")
+    path.write_text(text, encoding="utf-8")

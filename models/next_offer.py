@@ -15,9 +15,10 @@ import polars as pl
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
+from features.texts import Texts
 from models.calibration import Calibration, logit, sigmoid
 from models.load import MANIFEST, need
-from models.offer_features import PAIR, OfferKnowledge
+from models.offer_features import PAIR, OfferKnowledge, Projection
 from models.reasons import Reason
 from models.response import INPUTS, ChannelKnowledge, ResponseHead
 from models.trees import TreeModel, parse_trees
@@ -110,6 +111,10 @@ class NextOfferModel:
         """The same purchase part under another head."""
         return replace(self, response=response, channels=channels)
 
+    def with_texts(self, texts: Texts) -> Self:
+        """The same model, which finds the vectors of offers' texts there."""
+        return replace(self, knowledge=replace(self.knowledge, texts=texts))
+
     def save(self, folder: Path) -> None:
         """Writes model.json, model.txt, vectors.npz and, if the head has trees, response.txt into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +125,9 @@ class NextOfferModel:
         names = sorted(known.offer_vectors)
         vectors = np.array([known.offer_vectors[name] for name in names], np.float32)
         vectors = vectors.reshape(len(names), -1 if names else known.dimensions)
-        np.savez(folder / "vectors.npz", categories=known.category_vectors.astype(np.float32), offers=vectors)
+        projection = known.projection or Projection("", np.zeros(0), np.zeros((0, 0)))
+        categories, mean, axes = known.category_vectors.astype(np.float32), projection.mean, projection.axes
+        np.savez(folder / "vectors.npz", categories=categories, offers=vectors, mean=mean, axes=axes)
         manifest = {
             "format": FORMAT,
             "kind": "next-offer",
@@ -135,6 +142,7 @@ class NextOfferModel:
             "category_popularity": dict(known.category_popularity),
             "usual_popularity": known.usual_popularity,
             "offers_with_vectors": names,
+            "texts_by": projection.model,
             "engagement": dict(self.channels.engagement),
             "channel_rate": dict(self.channels.channel_rate),
             "offer_rate": dict(self.channels.offer_rate),
@@ -165,6 +173,8 @@ class NextOfferModel:
 def _knowledge(folder: Path, manifest: Mapping[str, Any]) -> OfferKnowledge:
     with np.load(folder / "vectors.npz") as stored:
         categories, offers = stored["categories"].astype(np.float64), stored["offers"].astype(np.float64)
+        by = manifest.get("texts_by", "")
+        projection = Projection(by, stored["mean"], stored["axes"]) if by else None
     return OfferKnowledge(
         tuple(manifest["categories"]),
         {
@@ -176,4 +186,5 @@ def _knowledge(folder: Path, manifest: Mapping[str, Any]) -> OfferKnowledge:
         float(manifest["usual_popularity"]),
         categories,
         dict(zip(manifest["offers_with_vectors"], offers, strict=True)),
+        projection,
     )

@@ -14,6 +14,7 @@ from xxhash import xxh3_64_hexdigest
 
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts, ProductOrders, product_key
+from features.texts import Texts
 from models.reasons import fill
 
 Floats = npt.NDArray[np.float64]
@@ -124,10 +125,25 @@ class Customers:
     products: ManyProducts
 
 
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """How a text's whole vector (width,) becomes the short one (dimensions,) of a model; `model` names the embedder."""
+
+    model: str
+    mean: Floats
+    axes: Floats
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """(..., dimensions) of vectors (..., width), in single precision."""
+        return ((vectors - self.mean) @ self.axes.T).astype(np.float32).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class OfferKnowledge:
     """What training knew of offers: categories by number, each offer's mix, popularity (log-odds of an active customer
-    buying within the horizon), and text vectors of categories and offers. New offers are placed by their category.
+    buying within the horizon), and text vectors of categories and offers.
+
+    New offers are placed by their text's vector (`texts`, shortened by `projection`), else by their category.
     """
 
     categories: tuple[str, ...]
@@ -137,6 +153,8 @@ class OfferKnowledge:
     usual_popularity: float
     category_vectors: Floats
     offer_vectors: Mapping[str, Floats]
+    projection: Projection | None = None
+    texts: Texts | None = field(default=None, repr=False, compare=False)
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _facts: dict[OfferInfo, OfferFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
     _lock: Any = field(init=False, repr=False, compare=False, default_factory=Lock)
@@ -171,7 +189,7 @@ class OfferKnowledge:
                 index[place] = self._numbers.setdefault(category, len(self._numbers))
                 weight[place] = part
             static = np.array([_number(offer.discount_percent), _number(offer.price_cents),
-                               self._popularity(offer), len(mix)])  # fmt: skip
+                               self.popular(offer), len(mix)])  # fmt: skip
             products = np.unique([product_key(name) for name in offer.product_ids]).astype(np.int64)
             facts = OfferFacts(index, weight, static, self._vector(offer), products)
             self._facts[offer] = facts
@@ -189,20 +207,31 @@ class OfferKnowledge:
         mix = self._mix(offer)
         return offer.category or (mix[0][0] if mix else None)
 
-    def _popularity(self, offer: OfferInfo) -> float:
+    def popular(self, offer: OfferInfo) -> float:
+        """Log-odds of an active customer buying from the offer within the horizon; of a new one by its category."""
         own = self.popularity.get(offer.offer_id)
         if own is not None:
             return own
         return self.category_popularity.get(offer.category or "", self.usual_popularity)
 
     def _vector(self, offer: OfferInfo) -> Floats:
-        own = self.offer_vectors.get(offer.offer_id)
+        own = self._told(offer)
+        if own is None:
+            own = self.offer_vectors.get(offer.offer_id)
         if own is not None:
             return own
         number = self._numbers.get(offer.category or "", -1)
         if 0 <= number < len(self.category_vectors):
             return np.asarray(self.category_vectors[number], np.float64)
         return np.full(self.dimensions, np.nan)
+
+    def _told(self, offer: OfferInfo) -> Floats | None:
+        """The short vector of its text as it now is."""
+        if offer.text is None or self.texts is None or self.projection is None:
+            return None
+        held = self.texts.held
+        whole = held.of_key(offer.text) if held.model == self.projection.model else None
+        return None if whole is None else self.projection(whole)
 
     def customers(
         self,

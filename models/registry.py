@@ -25,6 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from features.texts import Texts
 from models.load import MANIFEST, ModelError, load, verify_golden
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class ServedModels:
     """
 
     folder: Path
+    texts: Texts | None = None
+    """Where models that compare texts find the vectors of offers that came after their training."""
     _models: Mapping[tuple[str, str], Any] = field(default_factory=lambda: MappingProxyType({}))
     _refused: dict[str, str] = field(default_factory=dict)
     _stamp: tuple[int, ...] | None = None
@@ -111,13 +114,17 @@ class ServedModels:
             for alias, version in row.items():
                 old = before.get((name, alias))
                 try:
-                    model = loaded.get((name, version)) or _verified(self.folder / name / version, version)
+                    model = loaded.get((name, version)) or self._read(name, version)
                 except ModelError as problem:
                     refused[f"{name}/{alias}"] = f"version {version} is refused: {problem}"
                     model = old
                 if model is not None:
                     loaded[name, model.version] = result[name, alias] = model
         return result
+
+    def _read(self, name: str, version: str) -> Any:
+        model = _verified(self.folder / name / version, version)
+        return model if self.texts is None or not hasattr(model, "with_texts") else model.with_texts(self.texts)
 
 
 def sync_once(tracking_uri: str, folder: Path) -> list[str]:

@@ -65,6 +65,7 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         if offers is not None:
             imported = import_offers(offers, parts.database, parts.clock.now())
             print(f"{offers}: {imported.put} offers" + _rejected(imported.rejected, imported.rejects))
+            _make_text_vectors(settings, parts)
         if not paths:
             return
         ingest = FileIngest(
@@ -84,6 +85,18 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         for file in report.files:
             already = " (ingested before; nothing to do)" if file.already else ""
             print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
+
+
+def _make_text_vectors(settings: Settings, parts: Parts) -> None:
+    """Gives the catalogue's new texts their vectors, unless a running service does; without an embedder, says so."""
+    from service.wiring.text_watch import make_vectors
+
+    if not settings.text_vectors or _service_runs(parts):
+        return
+    with parts.database.read() as connection:
+        problem = make_vectors(settings.home.absolute(), parts.catalogue.current(connection))
+    if problem:
+        print(f"offers' texts have no vectors: {problem}", file=sys.stderr)
 
 
 def skew_command(settings: Settings, sample: int) -> bool:

@@ -43,7 +43,7 @@ def examine(settings: Settings) -> int:
             )
         )
     else:
-        for look in (_keys, _online, _events, _features, _served_features, _models, _catalogue, _loops):
+        for look in (_keys, _online, _events, _features, _served_features, _models, _catalogue, _texts, _loops):
             findings += _safely(look, parts)
         parts.close()
     for finding in findings:
@@ -165,6 +165,19 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"
         )
+
+
+def _texts(parts: Parts) -> Iterator[Finding]:
+    from service.wiring.text_watch import without_vectors
+
+    with parts.database.read() as connection:
+        waiting, absent = without_vectors(parts.texts, parts.catalogue.current(connection))
+    if absent:
+        yield Finding("note", "texts", f"{absent} (new offers are placed by their categories until then)")
+    elif waiting:
+        yield Finding("note", "texts", f"{len(waiting):,} wait for their vectors; 'opportune serve' makes them")
+    else:
+        yield Finding("ok", "texts", f"{len(parts.texts.held):,} have vectors")
 
 
 def _loops(parts: Parts) -> Iterator[Finding]:

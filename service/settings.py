@@ -223,6 +223,7 @@ class Settings(BaseSettings):
     content: Copy = Field(default_factory=Copy)
     pages: Pages = Field(default_factory=Pages)
     event_names: dict[str, str] = Field(default_factory=dict)
+    text_vectors: bool = True
     features_file: Path | None = None
     propensities_file: Path | None = None
 

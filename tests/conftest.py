@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 for name in [name for name in os.environ if name.startswith("OPPORTUNE_")]:
     del os.environ[name]  # a developer's own settings must not change what the tests see
+os.environ["OPPORTUNE_TEXT_VECTORS"] = "false"  # importing torch beside every service would take the suite's time
 
 
 @pytest.fixture(autouse=True)

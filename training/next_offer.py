@@ -15,10 +15,10 @@ import polars as pl
 
 from features.offers import OfferInfo
 from models.calibration import sigmoid
-from models.embedding import EmbeddingMissing, embed
+from models.embedding import EmbeddingMissing, embed, identity
 from models.load import ModelError, load, write_golden
 from models.next_offer import NextOfferModel
-from models.offer_features import PAIR, OfferKnowledge, pair_features
+from models.offer_features import PAIR, OfferKnowledge, Projection, pair_features
 from models.response import ChannelKnowledge, ResponseHead
 from models.trees import parse_trees
 from training import tracking
@@ -41,6 +41,8 @@ LEAST_CUTS = 3
 PAIRS_A_CUT = 400_000
 POSITIVES = 100
 DIMENSIONS = 32
+AXES_OF = 10_000
+"""Texts at most of which the axes of the short vectors are found."""
 GOLDEN_ROWS = 60
 REFERENCE_ROWS = 5000
 PLOTTED_ROWS = 800
@@ -55,6 +57,7 @@ class Texts:
     categories: Floats
     offers: Floats
     note: str
+    projection: Projection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +109,20 @@ def _refusal(text: str) -> TrainResult:
 
 
 def embed_texts(home: Path, market: Market) -> Texts:
-    """Vectors of all categories and offers, DIMENSIONS wide; stored by text in `features/texts.npz`."""
+    """Vectors of all categories and offers, DIMENSIONS wide; stored in the home by text."""
     names = category_names(market)
     described = _texts_of(home, market.offers)
     try:
-        vectors = embed([*names, *described], home / "features" / "texts.npz").astype(np.float64)
+        vectors = embed([*names, *described], home).astype(np.float64)
     except EmbeddingMissing as missing:
         empty = np.zeros((0, 0))
         return Texts(tuple(names), empty, empty, str(missing))
-    centred = vectors - vectors.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    reduced = (centred @ axes[:DIMENSIONS].T).astype(np.float32).astype(np.float64)
-    return Texts(tuple(names), reduced[: len(names)], reduced[len(names) :], f"{vectors.shape[1]} dimensions")
+    mean = vectors.mean(axis=0)
+    some = np.random.default_rng(7).permutation(len(vectors))[:AXES_OF]
+    _, _, axes = np.linalg.svd(vectors[np.sort(some)] - mean, full_matrices=False)
+    projection = Projection(identity(), mean, axes[:DIMENSIONS])
+    reduced, note = projection(vectors), f"{vectors.shape[1]} dimensions"
+    return Texts(tuple(names), reduced[: len(names)], reduced[len(names) :], note, projection)
 
 
 def _texts_of(home: Path, offers: Sequence[OfferInfo]) -> list[str]:
@@ -128,7 +133,8 @@ def _texts_of(home: Path, offers: Sequence[OfferInfo]) -> list[str]:
 
 def known_at(market: Market, cut: datetime, texts: Texts) -> OfferKnowledge:
     """What a model of the cut may know of the offers."""
-    return knowledge(market, market.popularity(cut), texts.categories, texts.offers, texts.names)
+    found = knowledge(market, market.popularity(cut), texts.categories, texts.offers, texts.names)
+    return replace(found, projection=texts.projection)
 
 
 def block_at(market: Market, cut: datetime, known: OfferKnowledge) -> tuple[Block, pl.DataFrame]:

@@ -36,7 +36,7 @@ class Remembered(Generic[T]):
 class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
-    `grouped`: some offer has an exclusion group.
+    `grouped`: some offer has an exclusion group. `untold`: offers whose text has no vector yet; None: no text has one.
     Both map an offer to its eligibility; all others have dates, budgets, limits that customers share, or rules about
     other offers.
     """
@@ -47,6 +47,7 @@ class Assortment:
     ending: tuple[Offer, ...]
     shared: tuple[Offer, ...]
     grouped: bool
+    untold: tuple[str, ...] | None = None
 
 
 def _made(offers: tuple[Offer, ...]) -> Assortment:
@@ -66,7 +67,13 @@ def _made(offers: tuple[Offer, ...]) -> Assortment:
         tuple(offer for offer in offers if offer.ends_at is not None),
         tuple(offer for offer in offers if offer.shared_limits),
         any(offer.exclusion_group is not None for offer in offers),
+        _untold(offers),
     )
+
+
+def _untold(offers: tuple[Offer, ...]) -> tuple[str, ...] | None:
+    found = tuple(offer.offer_id for offer in offers if offer.info.text is None)
+    return None if len(found) == len(offers) else found
 
 
 assortment = Remembered(_made)

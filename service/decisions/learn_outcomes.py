@@ -36,11 +36,10 @@ from service.decisions.lessons_store import (
     read_layer,
     take_lessons,
 )
+from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
 from service.decisions.record import row_from_json, unsqueeze
 from service.decisions.score import NEXT_OFFER
-from service.offers.offer import offer_from_document
-from service.offers.offers_store import read_versions
 from service.storage.database import Connection, Database
 from service.storage.lease import take
 
@@ -136,15 +135,8 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
 
 def _offers(connection: Connection, records: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], OfferInfo]:
     """(decision, offer) -> the offer as it was then."""
-    wanted = {(str(offer), int(version)) for record in records.values() for offer, version in record["offers"]}
-    documents = read_versions(connection, sorted(wanted))
-    known = {key: offer_from_document(*key, document).info for key, document in documents.items()}
-    return {
-        (decision, str(offer)): known[str(offer), int(version)]
-        for decision, record in records.items()
-        for offer, version in record["offers"]
-        if (str(offer), int(version)) in known
-    }
+    weighed = offers_then(connection, records)
+    return {(decision, offer.offer_id): offer.info for decision, offers in weighed.items() for offer in offers}
 
 
 class LearningModels:

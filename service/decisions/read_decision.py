@@ -15,13 +15,12 @@ from service.decisions.decision_store import (
 from service.decisions.ledger_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
+from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
 from service.decisions.record import describe, unsqueeze
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
 from service.errors import NotFound
-from service.offers.offer import Offer, offer_from_document
-from service.offers.offers_store import read_versions
 from service.storage.database import Connection, Database
 
 
@@ -46,7 +45,7 @@ class DecisionReader:
         """Decides again from the record: see `replay.replay`."""
         with self._database.read() as connection:
             row = _row(connection, decision_id)
-            offers = _offers(connection, unsqueeze(row.record)["offers"])
+            offers = offers_then(connection, {decision_id: unsqueeze(row.record)})[decision_id]
         return replay(row, offers, self._models)
 
     def release(self, decision_id: str) -> int:
@@ -83,14 +82,8 @@ def _row(connection: Connection, decision_id: str) -> Any:
     return row
 
 
-def _offers(connection: Connection, wanted: Sequence[Sequence[Any]]) -> tuple[Offer, ...]:
-    keys = [(str(offer_id), int(version)) for offer_id, version in wanted]
-    documents = read_versions(connection, keys)
-    return tuple(offer_from_document(key[0], key[1], documents[key]) for key in keys)
-
-
 def _described(connection: Connection, row: Any) -> dict[str, Any]:
-    offers = _offers(connection, unsqueeze(row.record)["offers"])
+    offers = offers_then(connection, {row.decision_id: unsqueeze(row.record)})[row.decision_id]
     outcomes = [
         {"kind": o.kind, "at": o.at, "offer_id": o.offer_id, "value_cents": o.value_cents, "machine": o.machine}
         for o in outcomes_of(connection, row.decision_id)

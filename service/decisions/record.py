@@ -13,7 +13,7 @@ import orjson
 
 from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
-from service.decisions.assortment import Remembered
+from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import Case, Customer, Entry, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
@@ -167,6 +167,7 @@ def _record(draft: Draft) -> dict[str, Any]:
         "features": row_to_json(draft.row, case.offers),
         "channels": case.channels,
         "offers": [[offer.offer_id, offer.version] for offer in case.offers],
+        "untold": assortment(case.offers).untold,
         "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
         "usage": usage_to_json(case.usage),
         "verdicts": verdicts_to_json(draft.verdicts),

@@ -12,10 +12,9 @@ import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
+from service.decisions.offers_then import offers_then
 from service.decisions.record import row_from_json, unsqueeze
 from service.decisions.skew_store import ids_between, records_of
-from service.offers.offer import offer_from_document
-from service.offers.offers_store import read_versions
 from service.storage.database import Connection
 
 _MOST = 20_000
@@ -91,13 +90,8 @@ def _of_pair(model: Any, vector: ServedVector, pair: Pair | None) -> float | Non
 
 def _offers(connection: Connection, records: Mapping[str, Any]) -> dict[str, dict[str, OfferInfo]]:
     """The offers that each decision looked at, as they were then."""
-    wanted = {(str(name), int(version)) for record in records.values() for name, version in record["offers"]}
-    documents = read_versions(connection, sorted(wanted))
-    known = {key: offer_from_document(*key, document).info for key, document in documents.items()}
-    return {
-        decision_id: {name: known[name, version] for name, version in record["offers"] if (name, version) in known}
-        for decision_id, record in records.items()
-    }
+    weighed = offers_then(connection, records)
+    return {decision: {offer.offer_id: offer.info for offer in offers} for decision, offers in weighed.items()}
 
 
 def _vector(

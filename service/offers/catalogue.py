@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from features.texts import Texts, TextVectors
 from service.offers.cel import Expression, compile_expression
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import change_number, changed_since
@@ -62,8 +63,11 @@ class Catalogue:
 class CatalogueCache:
     """Hands out the newest catalogue. One for each process; safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Texts | None = None) -> None:
+        """`texts`: where vectors of texts are; whoever reads it anew brings those of new offers in."""
         self._lock = threading.Lock()
+        self._texts = texts
+        self._vectors = TextVectors.none()
         self._catalogue = Catalogue((), 0)
 
     @property
@@ -74,24 +78,27 @@ class CatalogueCache:
     def current(self, connection: Connection) -> Catalogue:
         """The catalogue as the database has it now: one small query, and a load of what changed, if anything did."""
         change = change_number(connection)
-        if change == self._catalogue.change:
+        vectors = self._vectors if self._texts is None else self._texts.held
+        if change == self._catalogue.change and vectors is self._vectors:
             return self._catalogue
         with self._lock:
-            if change > self._catalogue.change:
-                self._catalogue = self._load(connection, change)
-            elif change < self._catalogue.change:  # another database behind the same cache, or a restored one
+            if change < self._catalogue.change:  # another database behind the same cache, or a restored one
                 self._catalogue = Catalogue((), 0)
-                self._catalogue = self._load(connection, change)
+            if change > self._catalogue.change or vectors is not self._vectors:
+                self._catalogue = self._load(connection, change, vectors)
+                self._vectors = vectors
             return self._catalogue
 
-    def _load(self, connection: Connection, change: int) -> Catalogue:
+    def _load(self, connection: Connection, change: int, vectors: TextVectors) -> Catalogue:
         offers = dict(self._catalogue.by_id)
         for stored in changed_since(connection, self._catalogue.change):
             if stored.deleted_at is not None:
                 offers.pop(stored.offer_id, None)
             else:
                 offers[stored.offer_id] = offer_from_document(stored.offer_id, stored.version, stored.document)
-        return Catalogue(offers.values(), change)
+        places = vectors.places(np.array([offer.text for offer in offers.values()], np.int64))
+        told = (offer.told(place >= 0) for offer, place in zip(offers.values(), places.tolist(), strict=True))
+        return Catalogue(told, change)
 
 
 @lru_cache(maxsize=20_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +12,7 @@ import orjson
 import xxhash
 
 from features.offers import OfferInfo
+from features.text_keys import offer_text, text_key
 
 CALENDAR_DAYS = {"calendar_day": 1.1, "calendar_week": 7.1, "calendar_month": 31.1}
 """How far back each calendar window may reach, in days; a day on which clocks go back has 25 hours."""
@@ -75,7 +76,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer at one version. `ends_at` is the earlier of its own and its facts' end."""
+    """An offer at one version. `ends_at` is the earlier of its own and its facts' end; `text` is its text's key."""
 
     offer_id: str
     version: int
@@ -95,6 +96,7 @@ class Offer:
     exclusion_group: str | None = None
     exclusion_days: float | None = None
     requires: tuple[Requirement, ...] = ()
+    text: int = 0
 
     @property
     def longest_cap_days(self) -> float:
@@ -103,6 +105,11 @@ class Offer:
             CALENDAR_DAYS.get(cap.calendar or "", cap.per_days or 0.0) for cap in self.caps if cap.per == "customer"
         ]
         return max([*caps, self.exclusion_days or 0.0])
+
+    def told(self, known: bool) -> Offer:
+        """The same offer, whose text has a vector or has none."""
+        text = self.text if known else None
+        return self if self.info.text == text else replace(self, info=replace(self.info, text=text))
 
     @property
     def shared_limits(self) -> bool:
@@ -117,7 +124,10 @@ def content_hash(document: Mapping[str, Any]) -> str:
 
 
 def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]) -> Offer:
-    """Builds an offer from its stored document (as `schemas.OfferIn` writes it: every field is there)."""
+    """Builds an offer from its stored document (as `schemas.OfferIn` writes it: every field is there).
+
+    Whether its text has a vector is told by `Offer.told`.
+    """
     facts = document["facts"]
     ends = [_time(text) for text in (document["ends_at"], facts.get("ends_at")) if text]
     starts_at, ends_at = _time(document["starts_at"]), min((end for end in ends if end), default=None)
@@ -141,6 +151,7 @@ def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]
         exclusion_group=document.get("exclusion_group"),
         exclusion_days=document.get("exclusion_days"),
         requires=tuple(Requirement(**one) for one in document.get("requires", ())),
+        text=text_key(offer_text(document["name"], document["description"])),
     )
 
 

@@ -36,6 +36,9 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     report["decisions"] = parts.steady.status()
     if report["decisions"]["spool_waits"]:
         problems.append("decisions: some wait on the disk, to be brought into the database")
+    report["texts"] = parts.text_watch.status()
+    if parts.text_watch.failing:
+        problems.append(f"texts: {report['texts']['problem']}; new offers are placed by their categories")
     report["models"] = parts.models.status()
     problems += [f"model {entry['name']}: {entry['problem']}" for entry in report["models"] if entry["problem"]]
     now = SystemClock().now()

@@ -82,7 +82,8 @@ def build_offer_tables(
     from features.offer_events import offer_history, unnamed_decisions
     from features.offer_features import build_offer_snapshot
     from features.tables import OFFER_VERSIONS
-    from features.texts import Texts, offer_text
+    from features.text_keys import offer_text
+    from features.texts import Texts
 
     with database.read() as connection:
         versions = pl.DataFrame(list(versions_since(connection, 0)), schema=OFFER_VERSIONS.schema)

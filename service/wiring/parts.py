@@ -17,6 +17,7 @@ from features.event_log import EventLog
 from features.offer_features import OnlineOffers, open_online_offers
 from features.rows import OnlineFeatures, open_online
 from features.store.vectors import erase_materialized
+from features.texts import Texts
 from models import declared
 from models.registry import ServedModels
 from service.clock import Clock, SystemClock, clock_from
@@ -68,6 +69,7 @@ from service.web.auth import Guard
 from service.wiring.data_watch import DataWatch
 from service.wiring.model_watch import ModelWatch
 from service.wiring.offer_features import FeatureFeed
+from service.wiring.text_watch import TextWatch
 
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
@@ -75,6 +77,7 @@ _DATA_EVERY_S = 60.0
 _LEARN_EVERY_S = 2.0
 _LADDER_EVERY_S = 1.0
 _VECTORS_EVERY_S = 300.0
+_TEXTS_EVERY_S = 2.0
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -89,6 +92,8 @@ class Parts:
     online: OnlineFeatures
     offers_online: OnlineOffers
     models: ServedModels
+    texts: Texts
+    text_watch: TextWatch
     guard: Guard
     rules: Rules
     catalogue: CatalogueCache
@@ -117,6 +122,7 @@ class Parts:
 
     def close(self) -> None:
         """Gives back what is held; call it after the loops have stopped."""
+        self.text_watch.close()
         self.steady.close()
         self.online.close()
         self.offers_online.close()
@@ -134,9 +140,11 @@ def build(settings: Settings) -> Parts:
     event_log = EventLog(home / "events")
     online, offers_online = open_online(settings.online_url), open_online_offers(settings.online_url)
     feed = FeatureFeed(database, online, offers_online)
-    models = ServedModels(home / "served")
+    texts = Texts(home)
+    texts.read()
+    models = ServedModels(home / "served", texts)
     models.refresh()
-    catalogue = CatalogueCache()
+    catalogue = CatalogueCache(texts)
     lease = EventsLease(database)
     identities = LinkedIdentities()
     rules = Rules(settings.event_names, settings.currency, settings.default_country)
@@ -224,6 +232,8 @@ def build(settings: Settings) -> Parts:
         online=online,
         offers_online=offers_online,
         models=models,
+        texts=texts,
+        text_watch=TextWatch(database, catalogue, texts, home),
         guard=Guard(database, database_answers),
         rules=rules,
         catalogue=catalogue,
@@ -288,6 +298,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("data", watch.run_pass, _DATA_EVERY_S),
         Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
+        *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
         Loop("vectors", RefreshVectors(parts.online, parts.clock).run_pass, _VECTORS_EVERY_S),
     ]
     for loop in loops:

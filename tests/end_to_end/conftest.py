@@ -30,6 +30,7 @@ class Service:
             "HOME": str(home),
             "PYTHONPATH": str(ROOT),
             "OPPORTUNE_HOME": str(home / "state"),
+            "OPPORTUNE_TEXT_VECTORS": "false",
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -63,6 +63,7 @@ class Commands:
             "HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
             "OPPORTUNE_HOME": str(self.home / "state"),
+            "OPPORTUNE_TEXT_VECTORS": "false",
         }
         command = [sys.executable, "-c", _DRIVER, str(self.home), str(kill_before), *arguments]
         return subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, timeout=300)

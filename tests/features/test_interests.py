@@ -21,7 +21,8 @@ from features.interests import (
 )
 from features.rows import OnlineFeatures
 from features.tables import UTC_TIME
-from features.texts import TextVectors, text_key
+from features.text_keys import text_key
+from features.texts import TextVectors
 from tests.fakes.event_streams import START, frame, streams
 from tests.fakes.row_store import MemoryRows
 

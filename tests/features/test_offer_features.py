@@ -24,7 +24,8 @@ from features.offer_features import (
 )
 from features.rows import OnlineFeatures
 from features.tables import OFFER_VERSIONS, UTC_TIME
-from features.texts import TextVectors, offer_text, text_key
+from features.text_keys import offer_text, text_key
+from features.texts import TextVectors
 from features.transforms.offers import FEATURES
 from tests.fakes.event_streams import START, frame, streams
 from tests.fakes.row_store import MemoryRows

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.texts import DIMENSIONS, Texts, TextVectors, interest, likeness, offer_text, text_key, write_texts
+from features.text_keys import offer_text, text_key
+from features.texts import DIMENSIONS, Texts, TextVectors, add_texts, interest, likeness
 
 TEXTS = ["bread", "wine", "toys"]
 VECTORS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]], np.float32)
@@ -15,7 +16,7 @@ VECTORS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]], np.float32)
 
 @pytest.fixture
 def held(tmp_path: Path) -> TextVectors:
-    write_texts(tmp_path, "m", TEXTS, VECTORS)
+    add_texts(tmp_path, "m", TEXTS, VECTORS)
     return Texts(tmp_path).read()
 
 
@@ -30,14 +31,18 @@ def test_what_was_written_is_read_by_text(held: TextVectors) -> None:
 def test_a_new_version_takes_the_place_of_the_old(tmp_path: Path) -> None:
     texts = Texts(tmp_path)
     assert len(texts.read()) == 0
-    first = write_texts(tmp_path, "m", TEXTS, VECTORS)
+    first = add_texts(tmp_path, "m", TEXTS[:2], VECTORS[:2])
     assert texts.read().version == first
-    assert write_texts(tmp_path, "m", TEXTS, VECTORS) == first
+    assert add_texts(tmp_path, "m", TEXTS[:1], VECTORS[:1]) == first
     held = texts.read()
-    second = write_texts(tmp_path, "m", TEXTS[:1], VECTORS[:1])
-    assert second != first != write_texts(tmp_path, "other", TEXTS, VECTORS)
+    second = add_texts(tmp_path, "m", TEXTS[2:], VECTORS[2:])
+    assert second != first
     assert held.vector("wine") is not None  # whoever holds the old one reads on
-    assert sorted(p.name for p in (tmp_path / "texts").iterdir()) == sorted(["current", texts.read().version])
+    assert texts.held is held
+    assert (texts.read().vector("bread"), texts.held.model) == (pytest.approx([1, 0, 0, 0]), "m")  # kept
+    add_texts(tmp_path, "another model", TEXTS[2:], VECTORS[2:])
+    assert texts.read().vector("bread") is None  # another model's vectors have nothing to do with these
+    assert sorted(p.name for p in (tmp_path / "texts").iterdir()) == sorted(["current", texts.held.version])
 
 
 def test_an_interest_is_the_mean_of_what_was_bought_by_orders(held: TextVectors) -> None:

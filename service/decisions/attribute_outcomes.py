@@ -20,6 +20,7 @@ from service.customers.customer_store import owners_of, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
 from service.decisions.ledger_store import (
+    FOREIGN,
     add_foreign,
     decided_for,
     delivered_to,
@@ -163,7 +164,7 @@ class AttributeOutcomes:
             ]
         else:
             return None
-        own = [line for line in lines if not line.decision_id.startswith("event:")]
+        own = [line for line in lines if not line.decision_id.startswith(FOREIGN)]
         if not own:
             return None
         offer_id, sent_by = own[0].offer_id, own[0].channel

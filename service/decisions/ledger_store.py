@@ -56,6 +56,8 @@ ledger = Table(
     Index("ix_ledger_offer_at", "offer_id", "at"),
 )
 _IDS_AT_ONCE = 500
+FOREIGN = "event:"
+"""Before the message's id, in place of a decision's id: a line that no decision reserved."""
 _ENTRIES = select(
     ledger.c.customer_id,
     ledger.c.at,
@@ -85,8 +87,10 @@ _BY_AGE = text(
     "WHERE offer_id = :offer AND at > :since AND at <= :until AND impression AND cost > 0 "
     "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
+_HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
 FOREVER = 2**62
+"""`expires` of a line whose message went out, while the event of its delivery is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def add_foreign(
     `group` is the offer's exclusion group.
     """
     row = {
-        "decision_id": f"event:{message_id}",
+        "decision_id": f"{FOREIGN}{message_id}",
         "rank": 1,
         "customer_id": customer_id,
         "offer_id": offer_id or "",
@@ -223,7 +227,7 @@ def use(
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
     here = ledger.c.decision_id == decision_id
     connection.execute(
-        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires.is_not(None)).values(message=False)
+        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
     )
     connection.execute(
         update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
@@ -233,8 +237,47 @@ def use(
 
 def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
-    unused = (ledger.c.decision_id == decision_id) & ledger.c.expires.is_not(None)
+    unused = (ledger.c.decision_id == decision_id) & (ledger.c.expires < FOREVER)
     return connection.execute(delete(ledger).where(unused)).rowcount
+
+
+def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """Gives back what any of these decisions reserved and nobody delivered."""
+    for start in range(0, len(decision_ids), _IDS_AT_ONCE):
+        some = ledger.c.decision_id.in_(decision_ids[start : start + _IDS_AT_ONCE])
+        connection.execute(delete(ledger).where(some, ledger.c.expires < FOREVER))
+
+
+def delivery_id(key: str) -> str:
+    """What stands for the decision in the line of a message `key` of our own that no decision reserved.
+
+    The event of its delivery counts as the same line.
+    """
+    return f"{FOREIGN}delivered-{key}"
+
+
+def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, int], Any]:
+    """The lines of some decisions, by decision and rank."""
+    found: dict[tuple[str, int], Any] = {}
+    for start in range(0, len(names), _IDS_AT_ONCE):
+        wanted = select(ledger).where(ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
+        found.update(((row.decision_id, row.rank), row) for row in connection.execute(wanted))
+    return found
+
+
+def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
+    """Gives back those of these lines (decision, rank) that were not used."""
+    if lines:
+        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        connection.execute(delete(ledger).where(_HERE, ledger.c.expires < FOREVER), rows)
+
+
+def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
+    """Those of these lines (decision, rank) that are reserved count for good: their messages went out."""
+    if lines:
+        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        here = update(ledger).where(_HERE, ledger.c.expires < FOREVER)
+        connection.execute(here.values(expires=FOREVER, message=True, impression=ledger.c.offer_id != ""), rows)
 
 
 def decided_for(connection: Connection, customer_ids: Collection[str]) -> set[str]:
@@ -242,7 +285,7 @@ def decided_for(connection: Connection, customer_ids: Collection[str]) -> set[st
     asked, found = sorted(set(customer_ids)), set[str]()
     for start in range(0, len(asked), _IDS_AT_ONCE):
         some = ledger.c.customer_id.in_(asked[start : start + _IDS_AT_ONCE])
-        own = ledger.c.decision_id.not_like("event:%")
+        own = ledger.c.decision_id.not_like(f"{FOREIGN}%")
         found.update(connection.execute(select(ledger.c.customer_id).where(some, own).distinct()).scalars())
     return found
 

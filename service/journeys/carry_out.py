@@ -161,8 +161,13 @@ def _request(run: Run) -> DecisionRequest:
         at=run.moment.now,
         key=intent_key(run.enrolment.id, command.step, command.visit),
         offers=command.offers,
-        context={"journey": run.journey.id, "step": command.step} | dict(command.context),
+        context=context_of(run, command),
     )
+
+
+def context_of(run: Run, asked: AskDecision) -> dict[str, Any]:
+    """What a decision of this run is asked for with."""
+    return {"journey": run.journey.id, "step": asked.step} | dict(asked.context)
 
 
 def _evaluate(run: Run, facts: Mapping[str, Any]) -> Evaluated:

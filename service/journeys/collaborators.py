@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from service.decisions.admit_messages import Outgoing
+from service.decisions.eligibility import Failure
 from service.storage.database import Connection
 
 RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]
@@ -28,7 +30,7 @@ class DecisionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """Whether a message may go out on a channel now: `against` is the reason why not (consent, suppression).
+    """Whether a message may go out on a channel now: `against` is the reason why not, by its `rule`.
 
     `quiet_until` is the end of the quiet hours it is in. `to` is the address, where the channel needs one.
     """
@@ -36,11 +38,12 @@ class Clearance:
     against: str | None = None
     quiet_until: datetime | None = None
     to: str | None = None
+    rule: str | None = None
 
 
 class Collaborators(Protocol):
-    """All are called outside transactions, but for `record_events`, which writes in the caller's. What they raise is
-    tried again later, for each customer by itself.
+    """All are called outside transactions, but for those that are given a `connection`, which write in the caller's.
+    What they raise is tried again later, for each customer by itself.
     """
 
     default_zone: str
@@ -49,8 +52,20 @@ class Collaborators(Protocol):
         """Decisions as `POST /v1/decisions` answers them, recorded, in the order of the requests."""
         ...
 
-    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> Mapping[str, Clearance]:
-        """Asked at the last moment before each send. A customer left out may not be sent to."""
+    def clear(self, customer_ids: Sequence[str], channel: str, placement: str, at: datetime) -> Mapping[str, Clearance]:
+        """Consent, suppression, quiet hours, address: asked before each send. Who is left out may not be sent to."""
+        ...
+
+    def admit(self, messages: Sequence[Outgoing], at: datetime) -> Mapping[str, Failure]:
+        """Asked at the last moment before each send: reserves its place, or names the rule against it, by its key."""
+        ...
+
+    def settle(self, connection: Connection, used: Sequence[Outgoing], unused: Sequence[Outgoing]) -> None:
+        """Which of the messages admitted went out, and which did not."""
+        ...
+
+    def give_back(self, connection: Connection, decision_ids: Sequence[str]) -> None:
+        """Frees what decisions reserved that are needed no more."""
         ...
 
     def copy_against(self, copies: Sequence[tuple[str, str]]) -> Mapping[str, str]:

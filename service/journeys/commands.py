@@ -45,12 +45,17 @@ class AskDecision:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send this action of a decision -> `Delivered`, or `Postponed`."""
+    """Send this action of a decision, which was asked for in `asked` -> `Delivered`, or `Postponed`.
+
+    What a rule stops may wait until `wait_until`.
+    """
 
     step: str
     visit: int
     decision_id: str | None
     action: Mapping[str, Any]
+    asked: AskDecision | None = None
+    wait_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class OpenTask:
     due_at: datetime | None
     decision_id: str | None
     action: Mapping[str, Any] | None
+    asked: AskDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +155,23 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The end of a send, call or webhook; `sent` leads on by `next`, everything else by `else`."""
+    """The end of a send, call or webhook; `sent` leads on by `next`, everything else by `else`.
+
+    `rule` is what blocked it, where a rule did.
+    """
 
     outcome: Literal["sent", "failed", "blocked", "uncertain"]
     detail: str = ""
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """Not now (quiet hours, a failure that may pass): ask again at `until`. Nothing was delivered."""
+    """Not now (a rule, a failure that may pass): ask again at `until`. Nothing was delivered."""
 
     until: datetime
     why: str = ""
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,13 +100,17 @@ class Decide:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Sends the best action of a decision (the last, or `decision`'s); `otherwise` when it was not sent."""
+    """Sends the best action of a decision (the last, or `decision`'s); `otherwise` when it was not sent.
+
+    A message that a rule stops for a time waits for its end, at most `wait_up_to`; without that it is not sent.
+    """
 
     id: str
     next: str | None
     otherwise: str | None
     decision: str | None = None
     channels: tuple[str, ...] | None = None
+    wait_up_to: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.decisions.admit_messages import Outgoing
 from service.decisions.case import WORDED
+from service.decisions.eligibility import Failure
 from service.journeys.carry_out import Run, counts_of, forget_counts
 from service.journeys.channels.message import Channel, Message, SendResult
 from service.journeys.collaborators import Clearance, Collaborators
-from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed
+from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed, SendMessage
 from service.journeys.enrolment_store import save
 from service.journeys.intent_store import (
     Mark,
@@ -25,7 +27,16 @@ from service.journeys.intent_store import (
     write_intents,
 )
 from service.journeys.journey_store import add_counts
-from service.journeys.parcel import Parcel, by_channel, checkpoint, delivered_event, parcel_of, task_of
+from service.journeys.parcel import (
+    Parcel,
+    by_channel,
+    checkpoint,
+    delivered_event,
+    outgoing,
+    parcel_of,
+    placement_of,
+    task_of,
+)
 from service.journeys.retry import RetryPolicy
 from service.storage.database import Database
 
@@ -102,7 +113,7 @@ class Delivering:
         if intent.attempted_at is None or self._resend_uncertain:
             return None
         detail = "the sender stopped between handing the message over and noting it"
-        self._mark([Mark(intent.key, "uncertain", detail, intent.attempts, now)], [], now)
+        self._mark([Mark(intent.key, "uncertain", detail, intent.attempts, now)], [], now, _outgoing([parcel]))
         return Delivered("uncertain", detail)
 
     def _loud(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], Results]:
@@ -118,7 +129,7 @@ class Delivering:
                     loud.append(parcel)
                 else:
                     until = max(clearance.quiet_until, now + timedelta(seconds=1))
-                    answers[parcel.id] = Postponed(until, "quiet hours")
+                    answers[parcel.id] = Postponed(until, "quiet hours", "quiet_hours")
         return loud, answers
 
     def _clearances(self, name: str, parcels: Sequence[Parcel], now: datetime) -> dict[str, Clearance | Broke]:
@@ -126,7 +137,8 @@ class Delivering:
         if not parcels or isinstance(parcels[0].command, CallWebhook):
             return {parcel.id: Clearance() for parcel in parcels}
         try:
-            found = self._ask.clear([parcel.intent.customer_id for parcel in parcels], name, now)
+            placement = placement_of(parcels[0])
+            found = self._ask.clear([parcel.intent.customer_id for parcel in parcels], name, placement, now)
             gone = Clearance("nothing is known of this customer")
             return {parcel.id: found.get(parcel.intent.customer_id, gone) for parcel in parcels}
         except Exception as fault:
@@ -165,6 +177,7 @@ class Delivering:
             for parcel in allowed:
                 open_task(connection, task_of(parcel, now))
             mark_intents(connection, [_mark(parcel, "sent", "a task was opened", now) for parcel in allowed])
+            self._ask.settle(connection, _outgoing(allowed), [])
         return answers | {parcel.id: Delivered("sent") for parcel in allowed}
 
     def _together(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
@@ -213,16 +226,16 @@ class Delivering:
             return begin_attempt(connection, parcel.intent.key, now) or self._resend_uncertain
 
     def _allowed(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], Results]:
-        """Asked at the last moment: consent withdrawn, copy taken back or a customer erased since the claim.
+        """Asked at the last moment: consent withdrawn, copy taken back, a customer erased, a cap full since the claim.
 
-        What may go has its message made.
+        What may go has its place in the ledger, and its message made.
         """
         with self._database.read() as connection:
             there = sendable(connection, [parcel.intent.key for parcel in parcels])
         parcels = [parcel for parcel in parcels if parcel.intent.key in there]
         clearances = self._clearances(parcels[0].intent.channel, parcels, now) if parcels else {}
         stale = self._ask.copy_against(_copies(parcels))
-        allowed, answers, refused = [], Results(), []
+        clear, answers, refused, marks = [], Results(), [], []
         for parcel in parcels:
             clearance = clearances[parcel.id]
             if isinstance(clearance, Broke):
@@ -231,12 +244,43 @@ class Delivering:
             against = _against(parcel, clearance, stale)
             if against is None:
                 parcel.message = self._message(parcel, clearance.to)
-                allowed.append(parcel)
+                clear.append(parcel)
             else:
-                refused.append(_mark(parcel, against.outcome, against.detail, now))
+                refused.append(parcel)
+                marks.append(_mark(parcel, against.outcome, against.detail, now))
                 answers[parcel.id] = against
-        self._mark(refused, [], now)
-        return allowed, answers
+        allowed, held, stopped = self._admitted(clear, now)
+        self._mark([*marks, *held], [], now, unused=_outgoing(refused))
+        return allowed, answers | stopped
+
+    def _admitted(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], list[Mark], Results]:
+        """Those that the rules of decisions let go, their places reserved."""
+        failures = self._failures(parcels, now)
+        allowed, marks, answers = [], [], Results()
+        for parcel in parcels:
+            failure = failures.get(parcel.intent.key)
+            if failure is None:
+                allowed.append(parcel)
+                continue
+            answer = failure if isinstance(failure, Broke) else _stopped(parcel, failure, now)
+            answers[parcel.id] = answer
+            if isinstance(answer, Postponed):
+                marks.append(Mark(parcel.intent.key, "intended", answer.why[:500], parcel.intent.attempts, now))
+            elif isinstance(answer, Delivered):
+                marks.append(_mark(parcel, answer.outcome, answer.detail, now))
+        return allowed, marks, answers
+
+    def _failures(self, parcels: Sequence[Parcel], now: datetime) -> dict[str, Failure | Broke]:
+        """What stands against some messages, by their keys. When asking fails, each is asked about by itself."""
+        messages = _outgoing(parcels)
+        if not messages:
+            return {}
+        try:
+            return dict(self._ask.admit(messages, now))
+        except Exception as fault:
+            if len(parcels) == 1:
+                return {parcels[0].intent.key: _broke(parcels[0], fault)}
+        return {key: value for parcel in parcels for key, value in self._failures([parcel], now).items()}
 
     def _message(self, parcel: Parcel, to: str | None) -> Message | None:
         intent, command = parcel.intent, parcel.command
@@ -267,7 +311,9 @@ class Delivering:
             answers[parcel.id] = answer
             if result.state == "sent" and parcel.intent.kind == "message":
                 events.append(delivered_event(parcel.intent, now))
-        self._mark(marks, events, now)
+        gone = [parcel for parcel, result in results if result.state in {"sent", "uncertain"}]
+        failed = [parcel for parcel, result in results if result.state == "failed"]
+        self._mark(marks, events, now, _outgoing(gone), _outgoing(failed))
         return answers
 
     def _judge(self, parcel: Parcel, result: SendResult, now: datetime) -> tuple[Mark, Result]:
@@ -280,14 +326,23 @@ class Delivering:
             return mark, GaveUp(f"{parcel.intent.channel} failed {attempts} times, last: {result.detail}")
         return mark, Postponed(now + delay, result.detail)
 
-    def _mark(self, marks: Sequence[Mark], events: Sequence[Mapping[str, Any]], now: datetime) -> None:
-        """The deliveries' events and the marks in one transaction."""
+    def _mark(
+        self,
+        marks: Sequence[Mark],
+        events: Sequence[Mapping[str, Any]],
+        now: datetime,
+        used: Sequence[Outgoing] = (),
+        unused: Sequence[Outgoing] = (),
+    ) -> None:
+        """The deliveries' events, the marks and the ledger in one transaction."""
         if not marks:
             return
         with self._database.write() as connection:
             if events:
                 self._ask.record_events(connection, events, now)
             mark_intents(connection, marks)
+            if used or unused:
+                self._ask.settle(connection, used, unused)
 
 
 def _copies(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
@@ -301,7 +356,7 @@ def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> 
     if isinstance(command, CallWebhook):
         return None
     if clearance.against is not None:
-        return Delivered("blocked", clearance.against)
+        return Delivered("blocked", clearance.against, clearance.rule)
     if isinstance(command, OpenTask):
         return None
     if intent.channel in WORDED and not command.action.get("content"):
@@ -311,6 +366,20 @@ def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> 
     if intent.channel in _ADDRESSED and not clearance.to:
         return Delivered("failed", f"the customer has no address for {intent.channel}")
     return None
+
+
+def _stopped(parcel: Parcel, failure: Failure, now: datetime) -> Delivered | Postponed:
+    """A rule's no: later, where the step may wait until then; else the message is not sent."""
+    command, until = parcel.command, failure.until
+    said = f"{failure.detail}, until {until:%Y-%m-%d %H:%M} UTC" if until is not None else failure.detail
+    limit = command.wait_until if isinstance(command, SendMessage) else None
+    if until is not None and limit is not None and until <= limit:
+        return Postponed(max(until, now + timedelta(seconds=1)), f"{failure.rule}: {said}", failure.rule)
+    return Delivered("blocked", f"{failure.rule}: {said}", failure.rule)
+
+
+def _outgoing(parcels: Sequence[Parcel]) -> list[Outgoing]:
+    return [message for parcel in parcels if (message := outgoing(parcel)) is not None]
 
 
 def _broke(parcel: Parcel, fault: Exception) -> Broke:

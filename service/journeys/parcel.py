@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.journeys.carry_out import Run
+from service.decisions.admit_messages import Outgoing
+from service.journeys.carry_out import Run, context_of
 from service.journeys.channels.message import Message
 from service.journeys.commands import CallWebhook, OpenTask, SendMessage
 from service.journeys.enrolment_store import Outcome
@@ -80,6 +81,31 @@ def parcel_of(run: Run, now: datetime) -> Parcel:
     return Parcel(run, intent, command)
 
 
+def outgoing(parcel: Parcel) -> Outgoing | None:
+    """The message as the rules of decisions see it; None for a webhook step, which is no message."""
+    command, intent = parcel.command, parcel.intent
+    if isinstance(command, CallWebhook):
+        return None
+    action = command.action or {}
+    about = intent.offer_id if action.get("channel") == intent.channel else None  # a task about what was e-mailed
+    return Outgoing(
+        key=intent.key,
+        customer_id=intent.customer_id,
+        channel=intent.channel,
+        placement=placement_of(parcel),
+        decision_id=None if about is None else intent.decision_id,
+        rank=int(action.get("rank") or 1),
+        offer_id=about,
+        context={} if command.asked is None else context_of(parcel.run, command.asked),
+    )
+
+
+def placement_of(parcel: Parcel) -> str:
+    """Where its decision was asked for."""
+    asked = None if isinstance(parcel.command, CallWebhook) else parcel.command.asked
+    return "default" if asked is None else asked.placement
+
+
 def checkpoint(run: Run) -> Outcome:
     """Where a run stands while it sends; a crash goes on from here, with the same decision and key."""
     enrolment = run.enrolment
@@ -110,8 +136,8 @@ def task_of(parcel: Parcel, now: datetime) -> dict[str, Any]:
 
 
 def by_channel(parcels: Iterable[Parcel]) -> list[tuple[str, list[Parcel]]]:
-    """Each channel with its messages; tasks and webhook steps apart."""
-    groups: dict[tuple[str, str], list[Parcel]] = {}
+    """Each channel with its messages, a placement at a time; tasks and webhook steps apart."""
+    groups: dict[tuple[str, str, str], list[Parcel]] = {}
     for parcel in parcels:
-        groups.setdefault((parcel.intent.channel, parcel.intent.kind), []).append(parcel)
-    return [(channel, group) for (channel, _), group in sorted(groups.items())]
+        groups.setdefault((parcel.intent.channel, parcel.intent.kind, placement_of(parcel)), []).append(parcel)
+    return [(channel, group) for (channel, *_), group in sorted(groups.items())]

@@ -255,7 +255,7 @@ def _step(body: schemas.StepBody, below: str | None, ids: frozenset[str]) -> Ste
             return Decide(body.id, body.placement, tuple(body.channels), following, otherwise, offers, body.context)
         case schemas.SendBody():
             channels = None if body.channels is None else tuple(body.channels)
-            return Send(body.id, following, otherwise, body.decision, channels)
+            return Send(body.id, following, otherwise, body.decision, channels, body.wait_up_to)
         case schemas.CallBody():
             return Call(body.id, body.title, body.instructions, following, otherwise, body.within)
         case schemas.WebhookBody():

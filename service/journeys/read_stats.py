@@ -46,7 +46,7 @@ def _step(
     step: str, journey: Journey, counts: list[Count], live: dict[str, int], tasks: dict[str, int] | None
 ) -> dict[str, Any]:
     values = {count.name: count.value for count in counts}
-    outcomes = {name.removeprefix("outcome."): value for name, value in values.items() if name.startswith("outcome.")}
+    outcomes = _of_kind(values, "outcome.")
     sends = journey.steps.get(step)
     is_send = sends is not None and kind_of(sends) in {"send", "call", "webhook"}
     return {
@@ -58,10 +58,16 @@ def _step(
         **{name: values.get(name, 0) for name in _COUNTED},
         "stuck": live.get("stuck", 0),
         "outcomes": outcomes,
+        "blocked_by": _of_kind(values, "blocked."),
+        "postponed_by": _of_kind(values, "postponed."),
         "tasks": tasks,
         "first_run": _edge(counts, "first_at", min),
         "last_run": _edge(counts, "last_at", max),
     }
+
+
+def _of_kind(values: dict[str, int], kind: str) -> dict[str, int]:
+    return {name.removeprefix(kind): value for name, value in values.items() if name.startswith(kind)}
 
 
 def _edge(counts: list[Count], name: str, choose: Any) -> datetime | None:

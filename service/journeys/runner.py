@@ -298,6 +298,7 @@ class Runner:
             held = save(connection, outcomes, now, release=True)
             mine = [run for run in kept if run.enrolment.id in held]
             add_counts(connection, counts_of(mine), now)
+            self._ask.give_back(connection, _needed_no_more(mine))
             for run in mine:
                 if len(run.moment.events) > MOST_EVENTS:
                     trim_inbox(connection, run.enrolment.id)
@@ -330,3 +331,10 @@ class Runner:
         delay = self._options.retry.delay(failures, enrolment.id)
         status, due_at = ("stuck", None) if delay is None else ("active", now + delay)
         return Outcome(enrolment.id, enrolment.seq, status, run.state, due_at, seen, failures, run.problem)
+
+
+def _needed_no_more(runs: Sequence[Run]) -> list[str]:
+    """The decisions of runs that are over."""
+    over = [run for run in runs if isinstance(run.command, End) and run.problem is None]
+    made = (decision.get("decision_id") for run in over for decision in run.state.decisions.values())
+    return [decision_id for decision_id in made if decision_id is not None]

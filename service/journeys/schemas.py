@@ -140,9 +140,12 @@ class DecideBody(Forked):
 
 
 class SendBody(Forked):
+    """With `wait_up_to`, a message that a cap or a pause stops goes out later, at most so much; else it is skipped."""
+
     kind: Literal["send"]
     decision: StepId | None = None
     channels: Channels | None = None
+    wait_up_to: Duration | None = None
 
 
 class CallBody(Forked):

@@ -86,6 +86,8 @@ def answered(journey: Journey, state: State, moment: Moment, answer: Answer) -> 
     step = journey.steps[state.step]
     state = _with_events(state, moment)
     if isinstance(answer, Postponed):
+        if answer.rule is not None:
+            state = replace(state, trail=(*state.trail, (step.id, f"postponed.{answer.rule}")))
         return _park(journey, replace(state, phase="asked"), moment, Until(answer.until))
     match step, answer:
         case Wait(), ZoneIs(name):
@@ -135,13 +137,14 @@ def _ask(journey: Journey, step: Step, state: State, moment: Moment) -> Result:
         case Branch():
             return state, Evaluate(tuple(case.when for case in step.cases))
         case Decide():
-            return state, AskDecision(step.id, state.visit, step.placement, step.channels, step.offers, step.context)
+            return state, _asked(step, state.visit)
         case Send():
             return _send(journey, step, state, moment)
         case Call():
             due = None if step.within is None or state.entered_at is None else state.entered_at + step.within
             decision_id, action = _chosen(state, state.decision, None)
-            return state, OpenTask(step.id, state.visit, step.title, step.instructions, due, decision_id, action)
+            asked = _asked_at(journey, state.decision)
+            return state, OpenTask(step.id, state.visit, step.title, step.instructions, due, decision_id, action, asked)
         case Webhook():
             return state, CallWebhook(step.id, state.visit, step.url, step.payload)
         case Split():
@@ -214,7 +217,19 @@ def _send(journey: Journey, step: Send, state: State, moment: Moment) -> Result:
         return _leave(journey, state, moment, "nothing", step.otherwise)
     if journey.caps.messages is not None and state.messages >= journey.caps.messages:
         return _leave(journey, state, moment, "capped", step.otherwise)
-    return state, SendMessage(step.id, state.visit, decision_id, action)
+    limit = None if step.wait_up_to is None or state.entered_at is None else state.entered_at + step.wait_up_to
+    asked = _asked_at(journey, step.decision or state.decision)
+    return state, SendMessage(step.id, state.visit, decision_id, action, asked, limit)
+
+
+def _asked(step: Decide, visit: int) -> AskDecision:
+    return AskDecision(step.id, visit, step.placement, step.channels, step.offers, step.context)
+
+
+def _asked_at(journey: Journey, decided_at: str | None) -> AskDecision | None:
+    """What a decide step asks for."""
+    step = journey.steps.get(decided_at or "")
+    return _asked(step, 0) if isinstance(step, Decide) else None
 
 
 def _chosen(
@@ -232,6 +247,8 @@ def _delivered(
     journey: Journey, step: Send | Call | Webhook, state: State, moment: Moment, answer: Delivered
 ) -> Result:
     sent = answer.outcome in {"sent", "uncertain"}
+    if answer.rule is not None:
+        state = replace(state, trail=(*state.trail, (step.id, f"blocked.{answer.rule}")))
     if isinstance(step, Send) and sent:
         decided_at = step.decision or state.decision or ""
         decision = state.decisions.get(decided_at, {})

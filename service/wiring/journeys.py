@@ -13,6 +13,9 @@ from service.customers.consent import allowed, explain
 from service.customers.customer_store import Customer, all_profiles, read_customer, read_customers
 from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
+from service.decisions.admit_messages import Admission, Outgoing, settled
+from service.decisions.eligibility import Failure
+from service.decisions.ledger_store import release_decisions
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
@@ -66,6 +69,7 @@ class JourneyCollaborators:
         self.parts = parts
         self.settings = parts.settings
         self.default_zone = parts.settings.default_timezone
+        self.admission = Admission(parts.decider.sources, parts.settings.decisions.reservation_hours)
 
     def decide(self, requests: Sequence[DecisionRequest]) -> Sequence[Mapping[str, Any]]:
         self.parts.models.refresh()
@@ -73,27 +77,40 @@ class JourneyCollaborators:
             [_decision(request) for request in requests], [request.key for request in requests]
         )
 
-    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> Mapping[str, Clearance]:
+    def clear(self, customer_ids: Sequence[str], channel: str, placement: str, at: datetime) -> Mapping[str, Clearance]:
+        purpose = self.settings.placement(placement).purpose
         with self.parts.database.read() as connection:
             customers = read_customers(connection, customer_ids)
             owners = [customer.customer_id for customer in customers.values()]
             suppressed = read_suppressed(connection, owners)
         return {
-            asked: self._clearance(customer, suppressed.get(customer.customer_id, {}), channel, at)
+            asked: self._clearance(customer, suppressed.get(customer.customer_id, {}), channel, purpose, at)
             for asked, customer in customers.items()
             if customer.known
         }
 
-    def _clearance(self, customer: Customer, suppressed: Mapping[str, str], channel: str, at: datetime) -> Clearance:
+    def admit(self, messages: Sequence[Outgoing], at: datetime) -> Mapping[str, Failure]:
+        self.parts.models.refresh()
+        return self.admission.admit(messages, at)
+
+    def settle(self, connection: Connection, used: Sequence[Outgoing], unused: Sequence[Outgoing]) -> None:
+        settled(connection, used, unused)
+
+    def give_back(self, connection: Connection, decision_ids: Sequence[str]) -> None:
+        release_decisions(connection, decision_ids)
+
+    def _clearance(
+        self, customer: Customer, suppressed: Mapping[str, str], channel: str, purpose: str, at: datetime
+    ) -> Clearance:
         address = next(
             (str(customer.traits[name]) for name in _ADDRESSES.get(channel, ()) if customer.traits.get(name)), None
         )
         against = suppressed.get(channel) or suppressed.get("all")
         if against:
-            return Clearance(f"{channel} is suppressed: {against}")
+            return Clearance(f"{channel} is suppressed: {against}", rule="suppression")
         when_unknown = self.settings.consent.when_unknown
-        if not allowed(customer.consents, channel, when_unknown=when_unknown):
-            return Clearance(explain(customer.consents, channel, when_unknown=when_unknown))
+        if not allowed(customer.consents, channel, purpose, when_unknown):
+            return Clearance(explain(customer.consents, channel, purpose, when_unknown), rule="consent")
         return Clearance(quiet_until=self._quiet_until(customer.timezone, channel, at), to=address)
 
     def _quiet_until(self, timezone: str | None, channel: str, at: datetime) -> datetime | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.decisions.admit_messages import Outgoing
+from service.decisions.eligibility import Failure
 from service.journeys.channels.message import Message, SendResult
 from service.journeys.collaborators import Clearance, DecisionRequest
 from service.journeys.definitions import Definitions
@@ -20,6 +22,7 @@ from service.storage.database import Connection, Database
 
 CONTENT = {"variant_id": "v1", "locale": "en", "subject": "Hi", "body": "<p>Hello</p>"}
 ACTION = {"rank": 1, "offer_id": "o1", "channel": "email", "content": CONTENT}
+MINUTE = timedelta(minutes=1)
 T0 = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 
 
@@ -50,6 +53,9 @@ class FakeService:
     events: list[Mapping[str, Any]] = field(default_factory=list)
     segments: list[tuple[str, str, str | None]] = field(default_factory=list)
     failing: int = 0
+    stopped: dict[str, Failure] = field(default_factory=dict)
+    settled: dict[str, bool] = field(default_factory=dict)
+    given_back: list[str] = field(default_factory=list)
 
     default_zone: str = "UTC"
 
@@ -63,9 +69,22 @@ class FakeService:
             for one in requests
         ]
 
-    def clear(self, customer_ids: Sequence[str], channel: str, at: datetime) -> dict[str, Clearance]:
+    def clear(self, customer_ids: Sequence[str], channel: str, placement: str, at: datetime) -> dict[str, Clearance]:
         quiet = self.quiet if self.quiet is not None and self.quiet > at else None
         return {one: Clearance(self.forbidden.get(one), quiet, f"{one}@example.com") for one in customer_ids}
+
+    def admit(self, messages: Sequence[Outgoing], at: datetime) -> dict[str, Failure]:
+        return {
+            one.key: failure
+            for one in messages
+            if (failure := self.stopped.get(one.customer_id)) is not None and (failure.until or at + MINUTE) > at
+        }
+
+    def settle(self, connection: Connection, used: Sequence[Outgoing], unused: Sequence[Outgoing]) -> None:
+        self.settled |= {one.key: True for one in used} | {one.key: False for one in unused}
+
+    def give_back(self, connection: Connection, decision_ids: Sequence[str]) -> None:
+        self.given_back += decision_ids
 
     def copy_against(self, copies: Sequence[tuple[str, str]]) -> dict[str, str]:
         return {variant: "the copy is no longer approved" for variant, _ in copies if variant in self.withdrawn}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from service.clock import SystemClock
+from service.decisions.eligibility import Failure
 from service.journeys.channels.message import SendResult
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, save
 from service.journeys.intent_store import list_intents, list_tasks
+from service.journeys.journey_store import find_journey
 from service.journeys.manage_journeys import change_status, retry_stuck
-from service.journeys.read_enrolments import erase_customer
+from service.journeys.read_enrolments import erase_customer, show_enrolments
+from service.journeys.read_stats import read_stats
 from service.journeys.retry import RetryPolicy
 from service.journeys.runner import PassReport, RunnerOptions
 from tests.fakes.journeys import T0, FakeChannel, Stage
@@ -108,6 +112,60 @@ def test_quiet_hours_hold_a_message_back_and_no_decision_is_made_twice(stage: St
     stage.later(hours=8)
     assert stage.runner().run_due() == PassReport(moved=1, sent=1, ended=1)
     assert len(stage.service.decided) == 1
+
+
+def stats_of(stage: Stage, step: str) -> dict[str, Any]:
+    with stage.database.read() as connection:
+        row = find_journey(connection, "j")
+        assert row is not None
+        stats = read_stats(connection, row, stage.definitions.get(connection, "j", row.version))
+    return next(one for one in stats["steps"] if one["id"] == step)
+
+
+def test_a_full_cap_skips_the_message_and_says_which(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND | {"else": "lost"}, ENDS[1])
+    stage.enrol("anna")
+    until = T0 + timedelta(days=2)
+    stage.service.stopped["anna"] = Failure("frequency_cap", "2 of 2 messages in 7 days", until)
+    assert stage.runner().run_due() == PassReport(moved=1, blocked=1, ended=1)
+    assert stage.email.tried == []
+    assert stats_of(stage, "send")["blocked_by"] == {"frequency_cap": 1}
+    with stage.database.read() as connection:
+        shown = show_enrolments(connection, "j", "anna")[0]
+    assert shown["messages"][0]["detail"] == "frequency_cap: 2 of 2 messages in 7 days, until 2026-03-04 10:00 UTC"
+    assert shown["reason"] == "lost"
+    assert stage.service.given_back == [f"d-{stage.service.decided[0][1]}"]
+
+
+@pytest.mark.parametrize(("limit", "report"), [("3d", PassReport(moved=1)), ("1d", PassReport(moved=1, blocked=1))])
+def test_a_message_waits_for_its_place_as_long_as_the_step_says(stage: Stage, limit: str, report: PassReport) -> None:
+    stage.journey(DECIDE, SEND | {"wait_up_to": limit}, {"id": "rest", "kind": "wait", "for": "60d"})
+    stage.enrol("anna")
+    until = T0 + timedelta(days=2)
+    stage.service.stopped["anna"] = Failure("frequency_cap", "2 of 2 messages in 7 days", until)
+    assert stage.runner().run_due() == report
+    if report.blocked:
+        return
+    assert stage.standing("anna").due_at == until
+    assert stats_of(stage, "send")["postponed_by"] == {"frequency_cap": 1}
+    stage.clock.at = until
+    assert stage.runner().run_due() == PassReport(moved=1, sent=1)
+    assert list(stage.service.settled.values()) == [True]
+
+
+def test_a_rule_without_an_end_does_not_wait(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND | {"wait_up_to": "30d"}, {"id": "rest", "kind": "wait", "for": "60d"})
+    stage.enrol("anna")
+    stage.service.stopped["anna"] = Failure("eligibility", "does not hold: customer.features.orders_90d >= 1")
+    assert stage.runner().run_due() == PassReport(moved=1, blocked=1)
+
+
+def test_a_message_that_fails_gives_its_place_back(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND, {"id": "rest", "kind": "wait", "for": "60d"})
+    stage.enrol("anna")
+    stage.email.answers = [SendResult("failed", "no such mailbox")]
+    assert stage.runner().run_due() == PassReport(moved=1, failed=1)
+    assert list(stage.service.settled.values()) == [False]
 
 
 def test_consent_is_asked_again_at_the_send(stage: Stage) -> None:

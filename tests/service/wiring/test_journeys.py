@@ -1,0 +1,86 @@
+"""A journey over the real parts: its messages are held to the rules of decisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.customers.set_consents import set_consents
+from service.decisions.schemas import DecisionIn
+from service.journeys.definitions import Definitions
+from service.journeys.enrol_customer import enrol
+from service.journeys.journey_store import find_journey
+from service.journeys.manage_journeys import change_status, put_journey
+from service.journeys.read_enrolments import show_enrolments
+from service.offers.offers_store import put_offers
+from service.offers.schemas import OfferIn
+from service.settings import Settings
+from service.wiring import Parts, build, journey_runner
+from service.wiring.journeys import JourneyCollaborators
+
+STEPS = [
+    {"id": "choose", "kind": "decide", "placement": "p", "channels": ["call"], "else": "exit"},
+    {"id": "first", "kind": "send"},
+    {"id": "again", "kind": "send"},
+]
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Any:
+    """Everybody in the model's arm, nothing explored, one message a week."""
+    settings = Settings(
+        home=tmp_path,
+        placements={"p": {"arms": {"model": 1, "random": 0, "business_as_usual": 0, "holdout": 0}}},  # type: ignore[dict-item]
+        decisions={  # type: ignore[arg-type]
+            "caps": [{"max": 1, "per_days": 7}],
+            "explore_by": "epsilon_greedy",
+            "epsilon": 0,
+            "floor": 0,
+        },
+        quiet_hours={"start": "00:00", "end": "00:00"},  # type: ignore[arg-type]
+    )
+    made = build(settings)
+    yield made
+    made.close()
+
+
+def put(parts: Parts) -> None:
+    offer = OfferIn.model_validate({"name": "o1", "channels": ["call"], "value": 100.0}).document()
+    now = parts.clock.now()
+    with parts.database.write() as connection:
+        put_offers(connection, {"o1": offer}, now)
+        put_journey(connection, "j", {"name": "Test", "steps": STEPS}, now, "tester")
+        change_status(connection, "j", "activate", now)
+        set_consents(connection, "anna", {"call": {"marketing": True}}, None, now, "test")
+        row = find_journey(connection, "j")
+        assert row is not None
+        enrol(connection, row, Definitions().get(connection, "j", row.version), "anna", now, {"api": True})
+
+
+def test_a_second_message_of_a_decision_meets_the_cap(parts: Parts) -> None:
+    put(parts)
+    report = journey_runner(parts).run_due()
+    assert (report.sent, report.blocked) == (1, 1)
+    with parts.database.read() as connection:
+        shown = show_enrolments(connection, "j", "anna")[0]
+        lines = connection.execute(text("SELECT message FROM ledger")).scalars().all()
+    assert shown["outcomes"] == {"choose": "action", "first": "sent", "again": "blocked"}
+    assert shown["messages"][1]["detail"].startswith("frequency_cap: 1 of 1 messages in 7 days, until")
+    assert lines == [True]
+    answer = parts.decider.decide(DecisionIn(customer_id="anna", placement="p", channels=["call"]))
+    assert [one["rule"] for one in answer["excluded"]] == ["frequency_cap"]
+
+
+def test_consent_is_that_of_the_placements_purpose(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, placements={"receipt": {"purpose": "transactional"}})  # type: ignore[dict-item]
+    parts = build(settings)
+    put(parts)
+    with parts.database.write() as connection:
+        set_consents(connection, "anna", {"email": {"marketing": False}}, None, parts.clock.now(), "test")
+    ask, now = JourneyCollaborators(parts), parts.clock.now()
+    assert ask.clear(["anna"], "email", "p", now)["anna"].rule == "consent"
+    assert ask.clear(["anna"], "email", "receipt", now)["anna"].against is None
+    parts.close()

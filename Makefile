@@ -8,6 +8,9 @@ PORT ?= 8000
 EXTRA_DEMO := train,demo
 EXTRA_TEST := train,demo,dev
 
+# What an installation is made of, beside plain Python.
+DECLARED := pyproject.toml constraints.txt setup.sh setup.py models/_kernel.c
+
 # Not the benchmarks: make looks for no pattern rule of what is phony.
 .PHONY: demo test check lint types contracts clean
 
@@ -33,13 +36,13 @@ bench-%: $(VENV)/installed-test
 	$(PY) -m tests.bench.bench_$*
 
 # The marker files are written last, so that an interrupted installation is taken up again.
-$(VENV)/installed-demo: pyproject.toml constraints.txt setup.sh
+$(VENV)/installed-demo: $(DECLARED)
 	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" sh setup.sh "$(EXTRA_DEMO)"
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml constraints.txt setup.sh
+$(VENV)/installed-test: $(DECLARED)
 	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" sh setup.sh "$(EXTRA_TEST)"
 	touch $@ $(VENV)/installed-demo
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build models/_kernel*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

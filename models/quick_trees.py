@@ -3,12 +3,12 @@
 Each inner node that a row fails rules out the leaves of its left subtree; the leaf reached is the first that nobody
 ruled out. What a feature's value rules out depends on nothing else, so it is a row of a table, found by one search
 among the feature's thresholds: features that many rows share (the customer's, the offer's) are looked up once.
-Path contributions (Saabas) are sums over leaves, so they are a table too.
+Path contributions (Saabas) are sums over leaves, so they are a table too. `kernel.py` does the same faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,18 +68,59 @@ class FeatureMasks:
 
 
 @dataclass(frozen=True, slots=True)
-class QuickTrees:
-    """The tables of a model. `values` (trees x leaves) and `effects` (trees x leaves, features) count leaves alike."""
+class Effects:
+    """How far the path to each leaf moves the score: leaf i has entries first[i] to first[i + 1] (feature, effect)."""
 
-    features: dict[int, FeatureMasks]
-    start: Ints
-    values: Floats
-    effects: Floats
-    bias: float
-    kind: np.dtype[Any]
+    first: Ints
+    feature: Ints
+    effect: Floats
+
+    def of(self, leaves: Ints, width: int) -> Floats:
+        """Sums over the leaves of each row (n, trees), in their order, by feature: (n, width)."""
+        n, begin = len(leaves), self.first[leaves]
+        count = self.first[leaves + 1] - begin
+        entry = np.repeat((begin.ravel() + count.ravel() - count.cumsum()), count.ravel()) + np.arange(count.sum())
+        row = np.repeat(np.arange(n), count.sum(axis=1))
+        told = np.bincount(row * width + self.feature[entry], self.effect[entry], n * width)
+        return np.asarray(told.reshape(n, width), np.float64)
+
+
+class Trees(Protocol):
+    """Scores and explanations of rows, and of customers, offers and channels together."""
 
     def masks(self, columns: Sequence[int], values: Floats) -> Masks:
-        """What these features leave of each tree: values (n, columns) to masks (n, trees)."""
+        """What these features leave of each tree: values (n, columns) to n masks, to be joined by `&`."""
+
+    def raw_score(self, rows: Floats) -> Floats:
+        """Scores of rows (n, features), (n,): leaves added in the order of the trees, as LightGBM does."""
+
+    def contributions(self, rows: Floats) -> Floats:
+        """Path contributions of rows (n, features): (n, features + 1), the bias last."""
+
+    def weigh(
+        self, columns: Sequence[int], cross: Floats, customers: Masks, offers: Masks, channels: Masks | None
+    ) -> Floats:
+        """Scores (n, m, c) of every customer, offer and channel.
+
+        `cross` (n, m, columns): values of `columns` (-1: of no feature). The others are masks: of n customers, of m
+        offers, and of n x c pairs of customer and channel, the channels of a customer side by side; None: c is 1.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class QuickTrees:
+    """The tables of a model; see `Trees`. Leaf i of tree t is t * (bits of `kind`) + i in `values` and `effects`."""
+
+    features: dict[int, FeatureMasks]
+    values: Floats
+    effects: Effects
+    bias: float
+    kind: np.dtype[Any]
+    width: int
+    start: Ints
+
+    def masks(self, columns: Sequence[int], values: Floats) -> Masks:
+        """(n, trees)."""
         left: Masks | None = None
         for place, column in enumerate(columns):
             known = self.features.get(column)
@@ -90,35 +131,46 @@ class QuickTrees:
             return np.full((len(values), len(self.start)), np.iinfo(self.kind).max, self.kind)
         return left
 
-    def leaves(self, masks: Masks) -> Ints:
-        """The leaf that each row reaches in each tree (n, trees), counted through all trees."""
+    def raw_score(self, rows: Floats) -> Floats:
+        parts = [self._scores(self._leaves(self.masks(range(self.width), some))) for some in self._blocks(rows)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def contributions(self, rows: Floats) -> Floats:
+        told = np.full((len(rows), self.width + 1), self.bias)
+        at = 0
+        for some in self._blocks(rows):
+            leaves = self._leaves(self.masks(range(self.width), some))
+            told[at : at + len(some), :-1] = self.effects.of(leaves, self.width)
+            at += len(some)
+        return told
+
+    def weigh(
+        self, columns: Sequence[int], cross: Floats, customers: Masks, offers: Masks, channels: Masks | None
+    ) -> Floats:
+        n, m, wide = cross.shape
+        c = 1 if channels is None else len(channels) // max(n, 1)
+        both = self.masks(columns, cross.reshape(n * m, wide)).reshape(n, m, 1, -1)
+        both &= customers[:, None, None]
+        both &= offers[None, :, None]
+        if channels is not None:
+            both = both & channels.reshape(n, 1, c, -1)
+        return self._scores(self._leaves(both.reshape(-1, len(self.start)))).reshape(n, m, c)
+
+    def _blocks(self, rows: Floats) -> Iterator[Floats]:
+        step = max(1, CHUNK // max(len(self.start), 1))
+        return (rows[at : at + step] for at in range(0, len(rows), step))
+
+    def _leaves(self, masks: Masks) -> Ints:
+        """The leaf that each row reaches in each tree (n, trees)."""
         lowest = masks & (~masks + self.kind.type(1))
         exponent = lowest.astype(np.float64 if self.kind.itemsize > 4 else np.float32)
         if self.kind.itemsize > 4:
             return np.asarray((exponent.view(np.int64) >> 52) - 1023 + self.start, np.int64)
         return np.asarray((exponent.view(np.int32) >> 23) - 127 + self.start, np.int64)
 
-    def scores(self, leaves: Ints) -> Floats:
-        """(n,): leaves added in the order of the trees, as LightGBM does."""
+    def _scores(self, leaves: Ints) -> Floats:
         blocks = range(0, max(len(leaves), 1), ADDED_AT_ONCE)
         return np.concatenate([_in_order(self.values.take(leaves[at : at + ADDED_AT_ONCE])) for at in blocks])
-
-    def raw_score(self, rows: Floats) -> Floats:
-        """Scores of rows (n, features)."""
-        step = max(1, CHUNK // max(len(self.start), 1))
-        columns = range(rows.shape[1])
-        parts = [
-            self.scores(self.leaves(self.masks(columns, rows[at : at + step]))) for at in range(0, len(rows), step)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    def contributions(self, leaves: Ints) -> Floats:
-        """Path contributions of rows by the leaves they reach: (n, features + 1), the bias last."""
-        told = np.empty((len(leaves), self.effects.shape[1] + 1))
-        for place, reached in enumerate(leaves):
-            told[place, :-1] = self.effects[reached].sum(axis=0)
-        told[:, -1] = self.bias
-        return told
 
 
 def _in_order(told: Floats) -> Floats:
@@ -141,16 +193,23 @@ def quick_trees(model: Nodes) -> QuickTrees | None:
     splits = len({(int(model.feature[node]), float(model.threshold[node])) for node in inner})
     if (splits + 4 * len(model.feature_names)) * len(trees) * kind.itemsize > MOST_BYTES:
         return None
-    sizes = np.array([len(leaves) for leaves, _ in trees])
-    start = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    leaves = np.array([leaf for found, _ in trees for leaf in found], np.int64)
+    bits = 8 * kind.itemsize
+    slot = np.concatenate([tree * bits + np.arange(len(leaves)) for tree, (leaves, _) in enumerate(trees)])
+    values = np.zeros(len(trees) * bits)
+    values[slot] = model.value[np.array([leaf for leaves, _ in trees for leaf in leaves], np.int64)]
     by_feature: dict[int, list[tuple[int, int, int, int]]] = {}
     for tree, (_, spans) in enumerate(trees):
         for node, (low, high) in spans.items():
             by_feature.setdefault(int(model.feature[node]), []).append((node, tree, low, high))
     features = {feature: _feature_masks(model, nodes, len(trees), kind) for feature, nodes in by_feature.items()}
     return QuickTrees(
-        features, start, model.value[leaves], _effects(model, trees), float(model.value[model.roots].sum()), kind
+        features,
+        values,
+        _effects(model, slot, len(values)),
+        float(model.value[model.roots].sum()),
+        kind,
+        len(model.feature_names),
+        np.arange(len(trees)) * bits,
     )
 
 
@@ -187,21 +246,26 @@ def _feature_masks(
     return FeatureMasks(thresholds, table)
 
 
-def _effects(model: Nodes, trees: Sequence[tuple[list[int], dict[int, tuple[int, int]]]]) -> Floats:
+def _effects(model: Nodes, slot: Ints, slots: int) -> Effects:
     """How far the path to each leaf moves the score, by the features it splits on."""
-    width = len(model.feature_names)
-    rows: list[Floats] = []
+    paths: list[dict[int, float]] = []
 
-    def visit(node: int, so_far: Floats) -> None:
+    def visit(node: int, so_far: dict[int, float]) -> None:
         left, right = int(model.left[node]), int(model.right[node])
         if left == node:
-            rows.append(so_far)
+            paths.append(so_far)
             return
+        feature = int(model.feature[node])
         for child in (left, right):
-            moved = so_far.copy()
-            moved[model.feature[node]] += model.value[child] - model.value[node]
-            visit(child, moved)
+            moved = so_far.get(feature, 0.0) + float(model.value[child] - model.value[node])
+            visit(child, so_far | {feature: moved})
 
     for root in model.roots:
-        visit(int(root), np.zeros(width))
-    return np.array(rows).reshape(-1, width)
+        visit(int(root), {})
+    counts = np.zeros(slots, np.int64)
+    counts[slot] = [len(path) for path in paths]
+    return Effects(
+        np.concatenate([[0], counts.cumsum()]),
+        np.array([feature for path in paths for feature in path], np.int64),
+        np.array([effect for path in paths for effect in path.values()], np.float64),
+    )

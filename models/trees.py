@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.quick_trees import ZERO, QuickTrees, quick_trees
+from models.kernel import fastest
+from models.quick_trees import ZERO, Trees, quick_trees
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,8 +23,6 @@ Bools = npt.NDArray[np.bool_]
 
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 CHUNK = 2048
-FEW = 4
-"""Rows that are walked sooner than each of their features is looked up."""
 
 
 class TreeFormatError(ValueError):
@@ -51,10 +50,10 @@ class TreeModel:
     word_start: Ints
     word_count: Ints
     words: Ints
-    quick: QuickTrees | None = field(init=False, repr=False, compare=False, default=None)
+    quick: Trees | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "quick", quick_trees(self))
+        object.__setattr__(self, "quick", fastest(quick_trees(self)))
 
     def raw_score(self, rows: Floats) -> Floats:
         """Scores of `rows` (n, features) on the raw scale (log-odds for a binary objective), shape (n,).
@@ -62,7 +61,7 @@ class TreeModel:
         Equal to `Booster.predict(rows, raw_score=True)` bit for bit: leaves are added in the order of the trees.
         """
         self._check(rows)
-        if self.quick is not None and len(rows) > FEW:
+        if self.quick is not None:
             return self.quick.raw_score(rows)
         chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
         scores = [self._sum_leaves(self.value[self._walk(chunk)]) for chunk in chunks]
@@ -72,7 +71,7 @@ class TreeModel:
         """Path contributions, shape (n, features + 1): the last column is the bias; each row sums to its score."""
         self._check(rows)
         if self.quick is not None:
-            return self.quick.contributions(self.quick.leaves(self.quick.masks(range(rows.shape[1]), rows)))
+            return self.quick.contributions(rows)
         width = len(self.feature_names)
         result = np.zeros((len(rows), width + 1))
         result[:, width] = self.value[self.roots].sum()

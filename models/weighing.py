@@ -19,6 +19,7 @@ from features.offers import OfferInfo
 from features.products import NO_PRODUCTS
 from features.rows import CustomerRow
 from models.offer_features import (
+    CROSS,
     CUSTOMER,
     LIKED,
     OFFER,
@@ -26,10 +27,11 @@ from models.offer_features import (
     SENTENCES,
     OfferKnowledge,
     OfferTable,
+    cross_features,
     describe,
-    pair_features,
+    joined,
 )
-from models.quick_trees import Masks, QuickTrees
+from models.quick_trees import Masks, Trees
 from models.reasons import NEGLIGIBLE, Reason, sentence
 from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
 from models.trees import TreeModel
@@ -40,6 +42,9 @@ _OF_CUSTOMER = slice(0, len(CUSTOMER))
 _OF_OFFER = slice(len(CUSTOMER), len(CUSTOMER) + len(OFFER))
 _OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
 _RATES = len(PAIR)
+_PURCHASE = (-1, *range(_OF_BOTH.start, _OF_BOTH.stop))
+_HEAD = (0, *range(_OF_BOTH.start + 1, _OF_BOTH.stop + 1))
+"""What the trees of both parts call the score and CROSS (-1: what they do not see)."""
 _ENGAGEMENT = INPUTS.index("channel_engagement")
 _OFFER_RATE = INPUTS.index("offer_rate")
 _NAMES = SEEN[1:]
@@ -97,7 +102,7 @@ class Sides:
         )
 
 
-def _head(model: Ranker) -> QuickTrees | None:
+def _head(model: Ranker) -> Trees | None:
     trees = model.response.trees
     return trees.quick if model.response.kind == "trees" and trees is not None else None
 
@@ -113,55 +118,47 @@ class Weighing:
         channels: Sequence[str],
     ) -> None:
         self._model, self._rows, self._offers, self._channels = model, rows, offers, channels
-        self._bought: Ints = np.zeros((0, 0), np.int64)
-        self._answered: Ints = np.zeros((0, 0), np.int64)
         self._sides = model.sides(offers)
-        known = model.knowledge.many_customers(
+        self._known = known = model.knowledge.many_customers(
             [(row.values, row.affinity, row.products) if row else (None, {}, NO_PRODUCTS) for row in rows]
         )
-        self._pairs = pair_features(known, self._sides.table, model.knowledge)
-        self._scores = self._purchase_scores(known.values)
-        shape = (len(rows), len(offers), len(channels))
+        self._seen = np.empty((len(rows), len(offers), 1 + len(CROSS)))
+        """The score of buying, then CROSS."""
+        cross_features(known, self._sides.table, model.knowledge, self._seen[:, :, 1:])
+        self._seen[:, :, 0] = self._purchase_scores(known.values)
         if _head(model) is None:
-            scores = np.repeat(self._scores.ravel(), len(channels))
-            flat = model.response.probability(scores, self._inputs.reshape(-1, len(INPUTS)))
+            scores = np.repeat(self._seen[:, :, 0].ravel(), len(channels))
+            raw = model.response.raw_score(scores, self._inputs.reshape(-1, len(INPUTS)))
         else:
-            flat = model.response.calibrated(self._head_scores(known.values))
-        self.probabilities: Floats = flat.reshape(shape)
+            raw = self._head_scores(known.values)
+        shape = (len(rows), len(offers), len(channels))
+        self.probabilities: Floats = model.response.calibrated(raw.reshape(shape))
 
     def _purchase_scores(self, customers: Floats) -> Floats:
         """(customers, offers), log-odds of buying."""
-        n, m = self._pairs.shape[:2]
         trees = self._model.trees.quick
         if trees is None or self._sides.purchase is None:
-            return self._model.purchase_score(self._pairs.reshape(n * m, -1)).reshape(n, m)
-        both = trees.masks(_columns(_OF_BOTH), self._pairs[:, :, _OF_BOTH].reshape(n * m, -1)).reshape(n, m, -1)
-        both &= trees.masks(_columns(_OF_CUSTOMER), customers)[:, None]
-        both &= self._sides.purchase[None]
-        self._bought = trees.leaves(both.reshape(n * m, -1))
-        return self._model.calibrated_purchase(trees.scores(self._bought)).reshape(n, m)
+            n, m = self._seen.shape[:2]
+            return self._model.purchase_score(self.pairs.reshape(n * m, -1)).reshape(n, m)
+        theirs = trees.masks(_columns(_OF_CUSTOMER), customers)
+        raw = trees.weigh(_PURCHASE, self._seen, theirs, self._sides.purchase, None)
+        return self._model.calibrated_purchase(raw[:, :, 0])
 
     def _head_scores(self, customers: Floats) -> Floats:
-        """Log-odds of converting (customers * offers * channels,), through the masks of a head of trees."""
+        """Log-odds of converting (customers, offers, channels), by a head of trees."""
         head = _head(self._model)
         assert head is not None
         assert self._sides.head is not None
-        n, m = self._scores.shape
-        c = len(self._channels)
-        both = np.concatenate([self._scores[:, :, None], self._pairs[:, :, _OF_BOTH]], axis=2).reshape(n * m, -1)
-        offers = head.masks([0, *_columns(_OF_BOTH, 1)], both).reshape(n, m, -1)
-        offers &= head.masks(_columns(_OF_CUSTOMER, 1), customers)[:, None]
-        offers &= self._sides.head[None]
-        inputs = self._of_channels.reshape(n * c, -1)
+        theirs = head.masks(_columns(_OF_CUSTOMER, 1), customers)
+        inputs = self._of_channels.reshape(-1, len(INPUTS) - _RATES)
         places = range(_RATES + 1, _OFFER_RATE + 1)
-        channels = head.masks(places, inputs[:, : len(places)]).reshape(n, c, -1)
-        self._answered = head.leaves((offers[:, :, None] & channels[:, None]).reshape(n * m * c, -1))
-        return head.scores(self._answered)
+        channels = head.masks(places, inputs[:, : len(places)])
+        return head.weigh(_HEAD, self._seen, theirs, self._sides.head, channels)
 
-    @property
+    @cached_property
     def pairs(self) -> Floats:
         """(customers, offers, PAIR)."""
-        return self._pairs
+        return joined(self._known.values, self._sides.table.static, self._seen[:, :, 1:])
 
     @property
     def of_channels(self) -> Floats:
@@ -177,10 +174,9 @@ class Weighing:
     @cached_property
     def _inputs(self) -> Floats:
         """(customers, offers, channels, INPUTS)."""
-        n, m = self._pairs.shape[:2]
-        shape = (n, m, len(self._channels))
-        wide = np.empty((*shape, len(INPUTS)))
-        wide[..., :_RATES] = self._pairs[:, :, None]
+        n, m = self._seen.shape[:2]
+        wide = np.empty((n, m, len(self._channels), len(INPUTS)))
+        wide[..., :_RATES] = self.pairs[:, :, None]
         wide[..., _RATES:] = self._of_channels[:, None]
         rates = [self._model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in self._offers]
         wide[..., _OFFER_RATE] = np.array(rates)[None, :, None]
@@ -205,7 +201,9 @@ class Weighing:
         """INPUTS of these candidates (places, INPUTS)."""
         offers, channels = [offer for offer, _ in places], [channel for _, channel in places]
         lines = np.empty((len(places), len(INPUTS)))
-        lines[:, :_RATES] = self._pairs[customer, offers]
+        lines[:, _OF_CUSTOMER] = self._known.values[customer]
+        lines[:, _OF_OFFER] = self._sides.table.static[offers]
+        lines[:, _OF_BOTH] = self._seen[customer, offers, 1:]
         lines[:, _RATES:] = self._of_channels[customer, channels]
         rates = self._model.channels.offer_rate
         lines[:, _OFFER_RATE] = [rates.get(self._offers[offer].offer_id, 0.0) for offer in offers]
@@ -241,26 +239,15 @@ class Weighing:
 
     def _effects(self, lines: Floats, customer: int, places: Sequence[tuple[int, int]]) -> Floats:
         """Each input's part of the log-odds, (places, INPUTS); the purchase score's is divided among what is behind."""
-        head = _head(self._model)
-        wide = len(self._channels)
-        first = [customer * len(self._offers) + offer for offer, _ in places]
-        if head is not None:
-            reached = self._answered[[at * wide + channel for at, (_, channel) in zip(first, places, strict=True)]]
-            seen = head.contributions(reached)[:, :-1]
-        else:
-            scores = self._scores[customer, [offer for offer, _ in places]]
-            seen = self._model.response.effects(scores, lines)
+        scores = self._seen[customer, [offer for offer, _ in places], 0]
+        seen = self._model.response.effects(scores, lines)
         total = seen[:, 1:].copy()
-        total[:, :_RATES] += self._through_purchase(lines, first, seen[:, 0])
+        total[:, :_RATES] += self._through_purchase(lines, seen[:, 0])
         return np.asarray(total, np.float64)
 
-    def _through_purchase(self, lines: Floats, places: Sequence[int], effects: Floats) -> Floats:
+    def _through_purchase(self, lines: Floats, effects: Floats) -> Floats:
         """The purchase score's effects, divided among the features behind it by their path contributions."""
-        trees = self._model.trees
-        if trees.quick is not None:
-            parts = trees.quick.contributions(self._bought[list(places)])[:, :-1]
-        else:
-            parts = trees.contributions(lines[:, :_RATES])[:, :-1]
+        parts = self._model.trees.contributions(lines[:, :_RATES])[:, :-1]
         if self._model.response.kind == "purchase":
             return parts
         size = np.abs(parts).sum(axis=1)

@@ -1,0 +1,117 @@
+"""The compiled part and numpy give the same bits; without the compiled part, the same answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.kernel import KERNEL, KernelTrees
+from models.quick_trees import QuickTrees, quick_trees
+from models.trees import parse_trees
+
+WIDTH = 6
+ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, 1e-30, 1e300, -5.0, 3.7])
+ROOT = Path(__file__).parents[2]
+
+compiled = pytest.mark.skipif(KERNEL is None, reason="models/_kernel was not built here")
+
+
+def rows_of(seed: int, *shape: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=shape).round(1)
+    odd = random.random(x.shape) < 0.3
+    x[odd] = random.choice(ODD, odd.sum())
+    return x
+
+
+def booster_of(seed: int, **options: object) -> lightgbm.Booster:
+    x = rows_of(seed, 400, WIDTH)
+    y = (np.nan_to_num(x[:, 0], posinf=1, neginf=1) + np.random.default_rng(seed).normal(size=400) > 0).astype(float)
+    told = {"objective": "binary", "min_data_in_leaf": 2, "verbose": -1, "num_threads": 1, "seed": seed} | options
+    return lightgbm.train(told, lightgbm.Dataset(x, y, params={"verbose": -1}), 12)
+
+
+def tables_of(booster: lightgbm.Booster) -> QuickTrees:
+    tables = quick_trees(parse_trees(booster.model_to_string()))
+    assert tables is not None
+    return tables
+
+
+@compiled
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    leaves=st.sampled_from([2, 7, 16, 31, 64]),
+    count=st.integers(0, 130),
+    options=st.sampled_from([{}, {"zero_as_missing": True}, {"use_missing": False}]),
+)
+def test_rows_are_equal_to_the_bit(seed: int, leaves: int, count: int, options: dict[str, object]) -> None:
+    booster = booster_of(seed, num_leaves=leaves, **options)
+    tables, rows = tables_of(booster), rows_of(seed + 1, count, WIDTH)
+    kernel = KernelTrees(tables)
+    assert kernel.raw_score(rows).tobytes() == tables.raw_score(rows).tobytes()
+    assert kernel.contributions(rows).tobytes() == tables.contributions(rows).tobytes()
+    if count:
+        assert kernel.raw_score(rows).tobytes() == booster.predict(rows, raw_score=True).tobytes()
+
+
+@compiled
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    leaves=st.sampled_from([4, 8, 31, 64]),
+    n=st.integers(1, 3),
+    m=st.integers(1, 70),
+    c=st.integers(0, 3),
+)
+def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c: int) -> None:
+    """Features 0 and 1 hang on the customer, 2 on the offer, 3 and 4 on both, 5 on customer and channel."""
+    tables = tables_of(booster_of(seed, num_leaves=leaves))
+    customers, offers = rows_of(seed + 1, n, 2), rows_of(seed + 2, m, 1)
+    cross, channels = rows_of(seed + 3, n, m, 3), rows_of(seed + 4, n * max(c, 1), 1)
+    told = []
+    for trees in (tables, KernelTrees(tables)):
+        masks = trees.masks([0, 1], customers), trees.masks([2], offers)
+        told.append(trees.weigh([3, -1, 4], cross, *masks, trees.masks([5], channels) if c else None))
+    assert told[0].shape == (n, m, max(c, 1))
+    assert told[0].tobytes() == told[1].tobytes()
+    if c:
+        whole = np.empty((n, m, c, WIDTH))
+        whole[..., :2], whole[..., 2:3] = customers[:, None, None], offers[None, :, None]
+        whole[..., 3:5], whole[..., 5] = cross[:, :, None, [0, 2]], channels.reshape(n, 1, c)
+        assert told[0].tobytes() == tables.raw_score(whole.reshape(-1, WIDTH)).tobytes()
+
+
+@compiled
+def test_what_does_not_fit_is_refused() -> None:
+    kernel = KernelTrees(tables_of(booster_of(1)))
+    rows, masks = rows_of(1, 3, WIDTH), kernel.masks([0], rows_of(1, 3, 1))
+    with pytest.raises(ValueError, match="differ"):
+        kernel.raw_score(rows[:, :-1])
+    with pytest.raises(ValueError, match="no feature"):
+        kernel.masks([WIDTH], rows[:, :1])
+    with pytest.raises(ValueError, match="numbers of rows"):
+        kernel.weigh([3], rows_of(1, 3, 2, 1), masks, masks, None)
+    with pytest.raises(ValueError, match="do not fit"):
+        KERNEL.Forest(2, 1, 0.0, *(np.zeros(1, kind) for kind in (int, float, np.uint8, float, int, int, float)))
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_one_variable_leaves_it_unused(pure: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import models.kernel as k; print(k.KERNEL is None)"],
+        env={**os.environ, "OPPORTUNE_PURE": pure, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert told.stdout.strip() == str(pure == "1" or KERNEL is None)

@@ -149,6 +149,14 @@ def responded(connection: Connection, decision_id: str, offer_id: str | None, ki
     return int(connection.execute(select(func.count()).select_from(outcomes).where(where)).scalar_one())
 
 
+def withdraw_outcomes(connection: Connection, message_ids: Sequence[str]) -> list[Any]:
+    """Tags outcomes as a machine's; returns those that were taken for a person's until now."""
+    where = outcomes.c.message_id.in_(list(message_ids)) & outcomes.c.machine.is_(False)
+    found = list(connection.execute(select(outcomes).where(where)))
+    connection.execute(update(outcomes).where(where).values(machine=True))
+    return found
+
+
 def outcomes_of(connection: Connection, decision_id: str) -> list[Any]:
     """A decision's outcomes, oldest first."""
     query = select(outcomes).where(outcomes.c.decision_id == decision_id)
@@ -168,15 +176,17 @@ def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequenc
         message, kind = rows[-1].message_id, rows[-1].kind
 
 
-def count_response(connection: Connection, offer_id: str, channel: str, more: Sequence[str], at: int) -> None:
-    """Adds one to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel.
+def count_response(
+    connection: Connection, offer_id: str, channel: str, more: Sequence[str], at: int, by: int = 1
+) -> None:
+    """Adds one (or `by`) to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel.
 
     `at`, in microseconds, is when the first was, where this is the first.
     """
     key = {"offer_id": offer_id, "channel": channel, "first_at": at}
     upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
     here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
-    connection.execute(update(offer_rates).where(here).values({name: offer_rates.c[name] + 1 for name in more}))
+    connection.execute(update(offer_rates).where(here).values({name: offer_rates.c[name] + by for name in more}))
 
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:

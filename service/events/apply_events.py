@@ -21,12 +21,15 @@ from service.events.inbox_store import (
     anything_to_do,
     mark_applied,
     mark_features,
+    of_customers,
     quarantine,
     remove,
     replace_rows,
     waiting,
     without_features,
 )
+from service.events.machine import is_click
+from service.events.machine_together import judge_together
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import tally
@@ -35,6 +38,8 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 500
+BESIDE = 2_000
+"""Events of the inbox, the newest, beside which a portion's clicks are looked at."""
 TRIES = 3
 NOT_ITS_FAULT = (LostLease, Unavailable, StoreAway)
 """Failures for which no event is set aside, however often they come."""
@@ -51,13 +56,16 @@ class Applier:
         handlers: Sequence[Handler],
         features: Features | None = None,
         identities: Identities | None = None,
+        withdraw: Handler = lambda connection, events: None,
     ) -> None:
+        """`withdraw` takes back what earlier clicks did that turn out to be a machine's."""
         self._database = database
         self._clock = clock
         self._handlers = tuple(handlers)
         self._features = features
         self._identities = identities or NoIdentities()
         self._lease = lease
+        self._withdraw = withdraw
         self._failures: Counter[tuple[str, str]] = Counter()
 
     def run_pass(self) -> int:
@@ -95,11 +103,28 @@ class Applier:
             if not events:
                 return 0
             replace_rows(connection, self._identities.give_owners(connection, events))
+            self._look_again(connection, events)
             for handler in self._handlers:
                 handler(connection, events)
             add_counts(connection, API, tally(events))
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())
         return len(events)
+
+    def _look_again(self, connection: Connection, events: list[Event]) -> None:
+        """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too."""
+        clicked = {event["customer_id"] for event in events if event["machine"] is False and is_click(event["event"])}
+        if not clicked:
+            return
+        seqs = {event["seq"]: event for event in events}
+        known = [seqs.get(event["seq"], event) for event in of_customers(connection, sorted(clicked), BESIDE)]
+        reasons = judge_together(known)
+        changed = [event for event in known if event["machine"] is False and event["message_id"] in reasons]
+        for event in changed:
+            event["machine"], event["machine_reason"] = True, reasons[event["message_id"]]
+        replace_rows(connection, changed)
+        earlier = [event for event in changed if event["seq"] not in seqs]
+        if earlier:
+            self._withdraw(connection, earlier)
 
     def _feed_features(self) -> int:
         with self._database.read() as connection:

@@ -30,6 +30,7 @@ from service.errors import FieldError, Unavailable
 from service.events.events_lease import LEASE_S, EventsLease, LostLease
 from service.events.frame import events_frame
 from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, other_readings, standing
+from service.events.machine_together import judge_together
 from service.events.mapping import ColumnMapping
 from service.events.normalize import BadMessage, Row, Rules, content_id, normalize
 from service.events.ports import Handler, Identities, NoIdentities
@@ -246,6 +247,10 @@ class FileIngest:
             if row["message_id"] is None:
                 row["message_id"] = content_id(item.message)
             rows.append(row)
+        reasons = judge_together(rows)
+        for row in rows:
+            if row["machine"] is False and row["message_id"] in reasons:
+                row["machine"], row["machine_reason"] = True, reasons[row["message_id"]]
         return rows, faults, refused
 
     def _reading(self, mapping: ColumnMapping | None) -> str:

@@ -57,6 +57,11 @@ def is_engagement(event: str) -> bool:
     return _engagement(event)[0]
 
 
+def is_click(event: str) -> bool:
+    """Whether the event is a click in a message."""
+    return _engagement(event)[1]
+
+
 def judge(
     event: str, user_agent: Any, properties: Mapping[str, Any], at: datetime, delivered_at: datetime | None
 ) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -43,12 +43,14 @@ from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
+from service.decisions.withdraw_clicks import withdraw_clicks
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
 from service.events.normalize import Rules
 from service.events.ports import Handler
 from service.events.rebuild_features import QueueOutdated, RebuildFeatures
+from service.events.rebuild_store import ask_rebuild
 from service.events.refresh_vectors import RefreshVectors
 from service.events.run_events import EventsRunner
 from service.experiments.assign_customer import Covariate
@@ -129,6 +131,16 @@ class Parts:
         self.database.close()
 
 
+def _withdraw(buckets: int) -> Handler:
+    """What is done about clicks that turned out to be a machine's: outcomes, counts, and the customers' features."""
+
+    def withdraw(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        withdraw_clicks(connection, events)
+        ask_rebuild(connection, (event["customer_id"] for event in events), buckets)
+
+    return withdraw
+
+
 def build(settings: Settings) -> Parts:
     """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
     _check_declared(settings)
@@ -176,7 +188,7 @@ def build(settings: Settings) -> Parts:
         partial(erase_materialized, settings.online_url),
     )
     events = EventsRunner(
-        Applier(database, clock, lease, handlers, feed, identities),
+        Applier(database, clock, lease, handlers, feed, identities, _withdraw(event_log.buckets)),
         Flusher(database, event_log, clock, lease),
         lease,
         [

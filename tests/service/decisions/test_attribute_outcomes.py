@@ -15,6 +15,7 @@ from service.decisions.ledger_store import read_entries
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
+from service.decisions.withdraw_clicks import withdraw_clicks
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
@@ -104,6 +105,17 @@ def test_machine_clicks_are_kept_and_reward_nothing(desk: Desk) -> None:
     assert outcomes(desk) == [("clicked", decision, "a", None, True)]
     with desk.database.read() as connection:
         assert read_rates(connection)["a", "email"].converted == 0
+
+
+def test_a_click_that_turns_out_to_be_a_machines_is_taken_back(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    clicks = [event("Email Link Clicked", channel="email", decision_id=decision) for _ in range(2)]
+    handle(desk, *clicks)
+    for taken, left in ((clicks[:1], 1), (clicks, 0), (clicks, 0)):
+        with desk.database.write() as connection:
+            withdraw_clicks(connection, taken)
+            assert read_rates(connection)["a", "email"].clicked == left
+    assert [machine for _, _, _, _, machine in outcomes(desk)] == [True, True]
 
 
 def test_the_message_of_another_sender_counts_for_the_caps(desk: Desk) -> None:

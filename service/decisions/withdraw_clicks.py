@@ -1,0 +1,19 @@
+"""Takes back what clicks did that turned out to be a machine's: their outcomes' flag, and the offer's count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.decisions.case import microseconds
+from service.decisions.decision_store import count_response, responded, withdraw_outcomes
+from service.storage.database import Connection
+
+
+def withdraw_clicks(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+    """`events`: clicks that were taken for a person's when they came. An offer counts a decision's click once."""
+    taken = withdraw_outcomes(connection, [event["message_id"] for event in events])
+    clicks = {(row.decision_id, row.offer_id, row.channel): row for row in taken if row.kind == "clicked"}
+    for (decision, offer, channel), row in clicks.items():
+        if offer is not None and channel is not None and responded(connection, decision, offer, ["clicked"]) == 0:
+            count_response(connection, offer, channel, ["clicked"], microseconds(row.at), by=-1)

@@ -1,0 +1,73 @@
+"""Clicks that only stand out beside other events of their message: too soon after its delivery, or of every link. Pure.
+
+`machine.judge` sees one event; here are the rules that need several. Messages are told apart by decision, else
+campaign, else offer, of one customer on one channel.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from service.events.machine import FASTEST_HUMAN_CLICK_S, is_click
+
+BURST = timedelta(seconds=10)
+"""Scanners follow all links of a message within seconds."""
+LINKS = 3
+"""So many different links within a burst are every link, where the message's number of `links` is not told."""
+Event = Mapping[str, Any]
+
+
+def judge_together(events: Iterable[Event]) -> dict[str, str]:
+    """Message ids of clicks that a machine made, with the reason: of events of any customers, in any order."""
+    found: dict[str, str] = {}
+    delivered: dict[Any, list[datetime]] = defaultdict(list)
+    clicks: dict[Any, list[Event]] = defaultdict(list)
+    for event in events:
+        name = event["event"] or ""
+        if event["type"] != "track" or not event["channel"]:
+            continue
+        if is_click(name):
+            clicks[_message(event)].append(event)
+        elif name.endswith("Delivered"):
+            delivered[_message(event)].append(event["timestamp"])
+    for message, those in clicks.items():
+        ordered = sorted(those, key=lambda click: click["timestamp"])
+        found |= dict.fromkeys(_every_link(ordered), "every_link_clicked")
+        found |= dict.fromkeys(_too_soon(ordered, delivered.get(message, ())), "click_within_5s")
+    return found
+
+
+def _message(event: Event) -> tuple[Any, ...]:
+    told = event["decision_id"] or event["campaign_id"] or event["offer_id"]
+    return event["customer_id"], event["channel"], told
+
+
+def _too_soon(clicks: Sequence[Event], delivered: Sequence[datetime]) -> list[str]:
+    soon = timedelta(seconds=FASTEST_HUMAN_CLICK_S)
+    return [
+        click["message_id"]
+        for click in clicks
+        if any(timedelta() <= click["timestamp"] - at < soon for at in delivered)
+    ]
+
+
+def _every_link(clicks: Sequence[Event]) -> set[str]:
+    """Clicks of bursts that follow every link; `clicks` by time."""
+    found: set[str] = set()
+    for first, click in enumerate(clicks):
+        burst = [one for one in clicks[first:] if one["timestamp"] - click["timestamp"] <= BURST]
+        followed = {one["url"] for one in burst if one["url"]}
+        if len(followed) >= _links(click):
+            found |= {one["message_id"] for one in burst}
+    return found
+
+
+def _links(click: Event) -> int:
+    """How many links are every link of the message: `properties.links` where it says so, at least 2."""
+    told = orjson.loads(click["properties"] or "{}").get("links")
+    return max(told, 2) if type(told) is int else LINKS

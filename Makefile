@@ -33,7 +33,7 @@ contracts: $(VENV)/installed-test
 	$(VENV)/bin/lint-imports
 
 bench-%: $(VENV)/installed-test
-	$(PY) -m tests.bench.bench_$*
+	$(PY) -m tests.bench.bench_$* $(BENCH_ARGS)
 
 # The marker files are written last, so that an interrupted installation is taken up again.
 $(VENV)/installed-demo: $(DECLARED)

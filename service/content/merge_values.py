@@ -55,6 +55,21 @@ def offer_values(offer: Mapping[str, Any], writing: Writing, zone: tzinfo = UTC)
     return values
 
 
+def moment_names(offer: Mapping[str, Any]) -> list[str]:
+    """The names of values whose text depends on the zone that they are read in: those that hold a moment."""
+    values = {"starts_at": offer.get("starts_at"), "ends_at": offer.get("ends_at")}
+    named = [*values.items(), *offer.get("facts", {}).items()]
+    return [name for name, value in named if _holds_moment(value)]
+
+
+def _holds_moment(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_moment(part) for part in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_moment(part) for part in value)
+    return isinstance(as_moment(value), datetime)
+
+
 def format_day(moment: datetime | date, writing: Writing, zone: tzinfo, is_end: bool) -> str:
     """A long date; the end of an offer at midnight is named by the day that it ends."""
     if isinstance(moment, datetime):

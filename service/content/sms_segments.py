@@ -24,8 +24,9 @@ class SmsSize:
 
 def sms_size(text: str) -> SmsSize:
     """The encoding that a gateway must choose for `text`, and what it costs."""
-    if len(text) <= SINGLE["GSM-7"] and GSM_BASIC.issuperset(text):  # most texts
-        return SmsSize("GSM-7", len(text), 1 if text else 0)
+    if GSM_BASIC.issuperset(text):  # most texts: every character takes one septet
+        units = len(text)
+        return SmsSize("GSM-7", units, -(-units // (SINGLE if units <= SINGLE["GSM-7"] else JOINED)["GSM-7"]))
     widths, encoding = _widths(text)
     units = sum(widths)
     if units <= SINGLE[encoding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -80,7 +79,7 @@ class Unsubscriber:
         if self._key is None:
             with self._database.write() as connection:
                 self._key = secret(connection, _SECRET, secrets.token_hex(32)).encode()
-        return hmac.new(self._key, payload, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+        return hmac.digest(self._key, payload, "sha256")[:_SIGNATURE_BYTES]
 
 
 def _encoded(raw: bytes) -> str:

@@ -37,8 +37,10 @@ ReadCustomers = Callable[[Connection, Sequence[str]], Mapping[str, Person]]
 """Every id asked for with what is known of that person (`known` false: nothing)."""
 Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
 """The present id of each customer who has another one by now."""
-ChooseContent = Callable[[Offer, str, str, Customer], "dict[str, Any] | None"]
-"""(offer, channel, locale, customer) -> approved content rendered for the customer, or None where there is none."""
+ChooseContent = Callable[[Offer, str], "dict[str, Any] | None"]
+"""(offer, channel) -> approved content rendered for one customer, or None where there is none."""
+ContentFor = Callable[[Customer, str], ChooseContent]
+"""(customer, locale) -> what chooses that customer's content, for the time of one decision."""
 
 
 class Features(Protocol):
@@ -65,8 +67,3 @@ class NoModels:
 
     def get(self, name: str) -> Any | None:
         return None
-
-
-def no_content(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
-    """Nothing is approved yet."""
-    return None

@@ -8,16 +8,17 @@ from typing import Any
 
 from service.content.content_desk import ContentDesk
 from service.content.email_layout import email_html
+from service.content.fill import Filled, RenderError
 from service.content.locales import writing
 from service.content.merge_tags import CUSTOMER_TAGS, LINK_TAGS, known_paths
 from service.content.merge_values import look_up, offer_values
-from service.content.render import RenderError, compile_copy, customer_values
+from service.content.render import compile_copy
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import count_states, list_variants, trail_of
 from service.offers.offers_store import read_offers
 
 PAGE = 20
-SAMPLE = {"traits": {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}}
+SAMPLE = {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}
 SAMPLE_LINK = "https://example.invalid/unsubscribe"
 NOTICES = {
     "approve": "Approved. It is in use from now on.",
@@ -68,7 +69,7 @@ def _item(
 
 def _rendered(variant: Variant, offer: Mapping[str, Any], desk: ContentDesk) -> dict[str, str]:
     compiled = compile_copy(variant.channel, variant.locale, variant.fields, offer, desk.rules.zone)
-    return compiled.render(customer_values(SAMPLE, SAMPLE_LINK))
+    return compiled.render(Filled(SAMPLE, lambda: SAMPLE_LINK))
 
 
 def preview_document(desk: ContentDesk, variant_id: str) -> str:

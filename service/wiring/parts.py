@@ -38,6 +38,7 @@ from service.decisions.check_drift import DriftCheck
 from service.decisions.check_skew import SkewCheck
 from service.decisions.drift_store import erase_shadow
 from service.decisions.learn_outcomes import LearningModels, LearnOutcomes
+from service.decisions.ports import ChooseContent
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.shadow import Shadow
@@ -62,7 +63,6 @@ from service.journeys.read_enrolments import export_customer as export_journeys
 from service.journeys.wake_journeys import wake_handler
 from service.loops import Loop
 from service.offers.catalogue import CatalogueCache
-from service.offers.offer import Offer
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
@@ -221,19 +221,21 @@ def build(settings: Settings) -> Parts:
 
     library = ContentLibrary(database, unsubscribe_url, settings.default_locale, copy_rules, may_ask=database_answers)
 
-    def choose_content(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
-        person = {
-            "customer_id": customer.customer_id,
-            "locale": locale,
-            "timezone": customer.timezone,
-            "traits": customer.traits,
-            "segments": customer.segments,
-        }
-        return library.choose(offer.offer_id, offer.document, channel, person)
+    def content_for(customer: Customer, locale: str) -> ChooseContent:
+        reader = library.for_customer(
+            {
+                "customer_id": customer.customer_id,
+                "locale": locale,
+                "timezone": customer.timezone,
+                "traits": customer.traits,
+                "segments": customer.segments,
+            }
+        )
+        return lambda offer, channel: reader.choose(offer.offer_id, offer.document, channel)
 
     learning = LearningModels(models, database)
     learning.refresh()
-    decider = Decider(database, clock, settings, catalogue, read_customers, online, learning, choose_content, owners_of)
+    decider = Decider(database, clock, settings, catalogue, read_customers, online, learning, content_for, owners_of)
     steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
     steady.run_pass()
     return Parts(

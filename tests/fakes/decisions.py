@@ -13,7 +13,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.reasons import Reason
 from service.decisions.case import Customer
-from service.decisions.ports import ChooseContent
+from service.decisions.ports import ChooseContent, ContentFor
 from service.decisions.rank_actions import Decider
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer
@@ -111,16 +111,20 @@ class Served:
         return self.models.get(name)
 
 
-def words(offer: Offer, channel: str, locale: str, customer: Customer) -> dict[str, Any] | None:
+def words(customer: Customer, locale: str) -> ChooseContent:
     """Content for every offer but those whose name says otherwise."""
-    if "wordless" in offer.document["name"]:
-        return None
-    return {
-        "variant_id": f"v-{offer.offer_id}-{channel}",
-        "locale": locale,
-        "subject": offer.document["name"],
-        "body": "…",
-    }
+
+    def choose(offer: Offer, channel: str) -> dict[str, Any] | None:
+        if "wordless" in offer.document["name"]:
+            return None
+        return {
+            "variant_id": f"v-{offer.offer_id}-{channel}",
+            "locale": locale,
+            "subject": offer.document["name"],
+            "body": "…",
+        }
+
+    return choose
 
 
 def settings(**decisions: Any) -> Settings:
@@ -142,7 +146,7 @@ class Desk:
     people: People = field(default_factory=People)
     rows: Rows = field(default_factory=Rows)
     served: Served = field(default_factory=Served)
-    content: ChooseContent = words
+    content: ContentFor = words
 
     @property
     def decider(self) -> Decider:

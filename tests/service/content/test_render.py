@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.content.email_layout import email_html, email_text
-from service.content.render import RenderError, clean_name, compile_copy, customer_values
+from service.content.fill import Filled, RenderError, clean_name
+from service.content.render import compile_copy
 
 LINK = "https://shop.example/u/abc?x=1&y=2"
+NOBODY = Filled({}, lambda: None)
 OFFER = {
     "name": "Tea & <b>Cake</b>",
     "description": "",
@@ -31,7 +33,7 @@ OFFER = {
 def rendered(
     channel: str, locale: str, fields: dict[str, str], traits: dict | None = None, **more: object
 ) -> dict[str, str]:
-    return compile_copy(channel, locale, fields, OFFER, **more).render(customer_values({"traits": traits or {}}, LINK))
+    return compile_copy(channel, locale, fields, OFFER, **more).render(Filled(traits or {}, lambda: LINK))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_dates_are_those_of_the_customers_zone() -> None:
 
 def test_an_offer_that_ends_at_midnight_is_good_until_the_day_before() -> None:
     offer = {"name": "x", "facts": {"ends_at": "2027-01-01T00:00:00Z"}}
-    body = compile_copy("push", "en", {"title": "x", "body": "{{ offer.ends_at }}"}, offer).render({})["body"]
+    body = compile_copy("push", "en", {"title": "x", "body": "{{ offer.ends_at }}"}, offer).render(NOBODY)["body"]
     assert body == "December 31, 2026"
 
 
@@ -136,7 +138,7 @@ def test_conditions_choose() -> None:
 def test_an_email_without_a_link_to_unsubscribe_is_not_sent() -> None:
     compiled = compile_copy("email", "en", {"subject": "x", "body": "y"}, OFFER)
     with pytest.raises(RenderError, match="unsubscribe"):
-        compiled.render({})
+        compiled.render(NOBODY)
 
 
 @settings(max_examples=80, deadline=None)

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.content.choose_content import ContentLibrary, best_locale
+from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules
 from service.content.routes import routes
+from service.content.shelf import best_locale
 from service.offers.offers_store import put_offers, read_offers
 from service.offers.schemas import OfferIn
 from service.storage.database import Database

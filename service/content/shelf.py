@@ -1,0 +1,162 @@
+"""Approved copy in memory, ready for readers: by offer and channel, then by the reader's language, zone and segments.
+
+A shelf is made anew when a variant changes. What was compiled before is kept: a variant's version and the hash of its
+offer's facts name its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from service.content.fill import RenderError
+from service.content.locales import fallbacks
+from service.content.merge_values import moment_names
+from service.content.render import Compiled, compile_copy, nearest
+from service.content.variant import Variant, said_hash
+
+MAX_COMPILED = 5_000
+MAX_KINDS = 1_000
+"""Kinds of readers (language, zone, segments) that a place keeps its copies for."""
+
+CompiledCopies = dict[tuple[str, ...], Compiled | None]
+
+
+class Copy:
+    """A variant as one kind of reader sees it; compiled when it is first wanted."""
+
+    __slots__ = ("_known", "_offer", "_reader", "_variant", "_zone", "locale", "variant_id")
+
+    def __init__(
+        self, variant: Variant, offer: Mapping[str, Any], reader: str, zone: tzinfo | None, known: CompiledCopies
+    ) -> None:
+        """`reader`: their locale; `zone` is None where the copy names no moment; `known`: what was compiled before."""
+        self.variant_id, self.locale = variant.variant_id, variant.locale
+        self._variant, self._offer, self._zone, self._known = variant, offer, zone, known
+        self._reader = nearest(variant.locale, reader)
+
+    def compiled(self) -> Compiled | None:
+        """None when it cannot be rendered for this offer."""
+        of = self._variant
+        key = (of.variant_id, str(of.version), of.offer_hash, self._reader, str(self._zone))
+        try:
+            return self._known[key]
+        except KeyError:
+            made = self._compile()
+        if len(self._known) >= MAX_COMPILED:
+            self._known.clear()
+        self._known[key] = made
+        return made
+
+    def _compile(self) -> Compiled | None:
+        of = self._variant
+        try:
+            return compile_copy(of.channel, of.locale, of.fields, self._offer, self._zone or UTC, self._reader)
+        except RenderError:
+            return None
+
+
+class Place:
+    """The approved copy of an offer on a channel, for as long as the offer's document is this one."""
+
+    def __init__(
+        self,
+        offer: Mapping[str, Any],
+        variants: Sequence[Variant],
+        default_locale: str,
+        default_zone: tzinfo,
+        known: CompiledCopies,
+    ) -> None:
+        hashed = said_hash(offer)
+        self.offer = offer
+        self._variants = [variant for variant in variants if variant.offer_hash == hashed]
+        self._segments = frozenset(variant.segment for variant in self._variants if variant.segment is not None)
+        self._dated = any(_names(variant, moment_names(offer)) for variant in self._variants)
+        self._default_locale, self._default_zone, self._known = default_locale, default_zone, known
+        self._kinds: dict[tuple[Any, ...], tuple[Copy, ...]] = {}
+
+    def copies(self, locale: str, zone: str, segments: frozenset[str]) -> tuple[Copy, ...]:
+        """The best language's variants: those for the reader's segments where there are any, else those for all."""
+        key = (locale, zone if self._dated else "", self._segments & segments if self._segments else ())
+        found = self._kinds.get(key)
+        if found is None:
+            if len(self._kinds) >= MAX_KINDS:
+                self._kinds.clear()
+            found = self._kinds[key] = tuple(self._choose(locale, zone, segments))
+        return found
+
+    def _choose(self, locale: str, zone: str, segments: frozenset[str]) -> Iterator[Copy]:
+        usable = [variant for variant in self._variants if variant.segment is None or variant.segment in segments]
+        tongue = best_locale([variant.locale for variant in usable], locale, self._default_locale)
+        spoken = [variant for variant in usable if variant.locale == tongue]
+        own = [variant for variant in spoken if variant.segment is not None]
+        dated = (zone_of(zone) or self._default_zone) if self._dated else None
+        for variant in own or spoken:
+            yield Copy(variant, self.offer, locale, dated, self._known)
+
+
+class Shelf:
+    """Every approved variant as of one change number."""
+
+    def __init__(
+        self,
+        number: int,
+        variants: Sequence[Variant],
+        default_locale: str,
+        default_zone: tzinfo,
+        known: CompiledCopies,
+    ) -> None:
+        self.number = number
+        self._for_places = (default_locale, default_zone, known)
+        self._variants: dict[tuple[str, str], list[Variant]] = {}
+        self._places: dict[tuple[str, str], Place] = {}
+        for variant in variants:
+            self._variants.setdefault((variant.offer_id, variant.channel), []).append(variant)
+
+    def variants_of(self, offer_id: str) -> Iterator[Variant]:
+        """Approved variants of an offer, whatever it said when they were approved."""
+        for (of, _), variants in self._variants.items():
+            if of == offer_id:
+                yield from variants
+
+    def place(self, offer_id: str, channel: str, offer: Mapping[str, Any]) -> Place | None:
+        """The copy of an offer on a channel; None where nothing was ever approved."""
+        at = (offer_id, channel)
+        place = self._places.get(at)
+        if place is not None and place.offer is offer:
+            return place
+        if at not in self._variants:
+            return None
+        place = self._places[at] = Place(offer, self._variants[at], *self._for_places)
+        return place
+
+
+def _names(variant: Variant, moments: Sequence[str]) -> bool:
+    """Whether the copy may say a moment of its offer, which is another day in another zone."""
+    return bool(moments) and any(
+        "offer[" in source or any(name in source for name in moments) for source in variant.fields.values()
+    )
+
+
+def best_locale(offered: Sequence[str], wanted: str, default: str) -> str | None:
+    """The first of `ms-MY`, `ms`, any other `ms-…`, the default, its language, `en` that there is copy in."""
+    for tag in fallbacks(wanted, default):
+        if tag in offered:
+            return tag
+        if "-" not in tag:
+            cousins = sorted(locale for locale in offered if locale.split("-")[0] == tag)
+            if cousins:
+                return cousins[0]
+    return None
+
+
+def zone_of(name: str | None) -> tzinfo | None:
+    """The zone of an IANA name, or None when it is not one."""
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC if name.upper() == "UTC" else None

@@ -1,0 +1,137 @@
+"""What a library keeps between choices changes no choice; links are signed only where they are shown."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from service.content.choose_content import ContentLibrary
+from service.content.guardrails import Rules
+from service.content.shelf import MAX_KINDS
+from service.content.variant import Variant, said_hash
+from service.content.variant_store import add_variants
+from service.storage.database import Database
+
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+OFFERS: dict[str, dict[str, Any]] = {
+    "tea": {"name": "Tea & 50% off", "facts": {"price": {"amount": "1234.5", "currency": "EUR"}}},
+    "late": {"name": "Late", "facts": {"until": "2026-03-31T22:30:00Z"}, "ends_at": "2026-04-01T00:00:00Z"},
+}
+BODIES = (
+    '{{ customer.first_name | default: "you" | upcase }}: {{ offer.name }} 100% %s',
+    "{% if customer.city %}In {{ customer.city }}{% else %}Anywhere{% endif %}: {{ offer.name }}",
+    "{{ offer.ends_at | default: 'soon' }} {{ offer.until | default: 'now' }} {{ offer.price | default: 'free' }}",
+    "Bye {{ unsubscribe_url }} {{ customer.last_name }}",
+)
+FIELDS = {"email": ("subject", "body"), "sms": ("body",), "push": ("title", "body")}
+PEOPLE = {
+    "locale": (None, "en", "en-GB", "de-CH", "fr"),
+    "timezone": (None, "Europe/Berlin", "Asia/Tokyo", "no/where"),
+    "segments": ((), ("vip",), ("lapsed", "vip"), ("other",)),
+    "traits": ({}, {"first_name": "Zoë", "city": "Ulm"}, {"name": "<b>", "last_name": "x" * 40}, {"city": "y" * 39}),
+}
+
+
+def variant(number: int, offer_id: str, channel: str, locale: str, segment: str | None, body: str) -> Variant:
+    fields = {name: body if name == "body" else f"{{{{ customer.city }}}} {offer_id}" for name in FIELDS[channel]}
+    return Variant(
+        f"v{number:03d}", offer_id, said_hash(OFFERS[offer_id]), channel, locale, segment, "plain", "approved",
+        fields, (), {}, 1, NOW, NOW,
+    )  # fmt: skip
+
+
+def all_variants() -> list[Variant]:
+    places = [
+        (offer_id, channel, locale, segment, body)
+        for offer_id in OFFERS
+        for channel in FIELDS
+        for locale in ("en", "de")
+        for segment in (None, "vip")
+        for body in BODIES
+    ]
+    return [variant(number, *place) for number, place in enumerate(places)]
+
+
+def link(customer_id: str, channel: str) -> str:
+    return f"https://h/u/{customer_id}&{channel}"
+
+
+@pytest.fixture
+def stocked(database: Database) -> Database:
+    with database.write() as connection:
+        add_variants(connection, all_variants())
+    return database
+
+
+def customers(seed: int, many: int) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [{"customer_id": f"c{n}", **{key: draw.choice(of) for key, of in PEOPLE.items()}} for n in range(many)]
+
+
+def test_what_is_kept_between_choices_changes_none(stocked: Database) -> None:
+    kept = ContentLibrary(stocked, link, rules=Rules(max_sms_segments=1))
+    seen: set[str] = set()
+    for person in customers(7, 15):
+        reader = kept.for_customer(person)
+        for offer_id, offer in OFFERS.items():
+            for channel in FIELDS:
+                alone = ContentLibrary(stocked, link, rules=Rules(max_sms_segments=1))
+                chosen = reader.choose(offer_id, offer, channel)
+                assert chosen == alone.choose(offer_id, offer, channel, person)
+                seen.add(chosen["variant_id"] if chosen else "")
+    assert len(seen) > 30  # of 96
+    assert "" not in seen
+
+
+def test_a_date_is_that_of_each_readers_zone(stocked: Database) -> None:
+    library = ContentLibrary(stocked, link)
+
+    def until(zone: str) -> set[str]:
+        chosen = (
+            library.choose("late", OFFERS["late"], "sms", {"customer_id": f"c{n}", "timezone": zone}) for n in range(20)
+        )
+        return {one["body"] for one in chosen if one and one["body"].startswith(("March", "April"))}
+
+    assert until("America/New_York") == {"March 31, 2026 March 31, 2026 free"}
+    assert until("Asia/Tokyo") == {"April 1, 2026 April 1, 2026 free"}
+
+
+def test_an_offer_that_says_something_else_has_no_words_until_they_are_approved(stocked: Database) -> None:
+    library = ContentLibrary(stocked, link)
+    person = {"customer_id": "c1"}
+    changed: Mapping[str, Any] = {**OFFERS["tea"], "name": "Coffee"}
+    assert library.choose("tea", OFFERS["tea"], "sms", person) is not None
+    assert library.choose("tea", changed, "sms", person) is None
+    assert library.choose("tea", dict(OFFERS["tea"]), "sms", person) is not None
+    assert library.is_approved("v000", "tea", OFFERS["tea"])
+    assert not library.is_approved("v000", "tea", changed)
+
+
+def test_a_link_is_signed_once_a_channel_and_only_where_it_is_shown(stocked: Database) -> None:
+    signed: list[str] = []
+    library = ContentLibrary(stocked, lambda customer, channel: signed.append(channel) or link(customer, channel))
+    shown = 0
+    for person in customers(3, 20):
+        reader = library.for_customer(person)
+        signed.clear()
+        bodies = [chosen["body"] for offer_id in OFFERS if (chosen := reader.choose(offer_id, OFFERS[offer_id], "sms"))]
+        assert signed == (["sms"] if any("https://h/u/" in body for body in bodies) else [])
+        shown += len(signed)
+        for offer_id, offer in OFFERS.items():
+            assert "https://h/u/" in reader.choose(offer_id, offer, "email")["body"]
+        assert signed.count("email") == 1
+    assert 0 < shown < 20
+
+
+def test_strange_locales_do_not_fill_the_memory(stocked: Database) -> None:
+    library = ContentLibrary(stocked, link)
+    for number in range(MAX_KINDS + 50):
+        person = {"customer_id": "c1", "locale": f"x{number}-en"}
+        assert library.choose("tea", OFFERS["tea"], "sms", person)["locale"] == "en"
+    place = library._shelf.place("tea", "sms", OFFERS["tea"])
+    assert len(place._kinds) <= MAX_KINDS
+    assert len(library._compiled) <= len(all_variants())

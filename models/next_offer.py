@@ -17,6 +17,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from features.texts import Texts
 from models.calibration import Calibration, logit, sigmoid
+from models.candidates import Together
 from models.load import MANIFEST, need
 from models.offer_features import PAIR, OfferKnowledge, Projection
 from models.reasons import Reason
@@ -27,6 +28,8 @@ from models.weighing import Sides, Weighing, responses_of
 Floats = npt.NDArray[np.float64]
 FORMAT = 1
 MOST_SIDES = 256
+TOGETHER = "together.npz"
+"""Which products go with which, of a large catalogue."""
 
 __all__ = ["NextOfferModel", "responses_of"]
 
@@ -116,7 +119,7 @@ class NextOfferModel:
         return replace(self, knowledge=replace(self.knowledge, texts=texts))
 
     def save(self, folder: Path) -> None:
-        """Writes model.json, model.txt, vectors.npz and, if the head has trees, response.txt into `folder`."""
+        """Writes model.json, model.txt, vectors.npz and, where there are any, response.txt and TOGETHER."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.txt").write_text(self.tree_text)
         if self.response.tree_text:
@@ -128,6 +131,9 @@ class NextOfferModel:
         projection = known.projection or Projection("", np.zeros(0), np.zeros((0, 0)))
         categories, mean, axes = known.category_vectors.astype(np.float32), projection.mean, projection.axes
         np.savez(folder / "vectors.npz", categories=categories, offers=vectors, mean=mean, axes=axes)
+        pairs = known.together
+        if len(pairs.key):
+            np.savez(folder / TOGETHER, key=pairs.key, start=pairs.start, near=pairs.near, likeness=pairs.likeness)
         manifest = {
             "format": FORMAT,
             "kind": "next-offer",
@@ -187,4 +193,12 @@ def _knowledge(folder: Path, manifest: Mapping[str, Any]) -> OfferKnowledge:
         categories,
         dict(zip(manifest["offers_with_vectors"], offers, strict=True)),
         projection,
+        together=_together(folder),
     )
+
+
+def _together(folder: Path) -> Together:
+    if not (folder / TOGETHER).exists():
+        return Together.none()
+    with np.load(folder / TOGETHER) as stored:
+        return Together(stored["key"], stored["start"], stored["near"], stored["likeness"])

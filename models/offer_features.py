@@ -15,6 +15,7 @@ from xxhash import xxh3_64_hexdigest
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts, ProductOrders, product_key
 from features.texts import Texts
+from models.candidates import Together
 from models.reasons import fill
 
 Floats = npt.NDArray[np.float64]
@@ -155,6 +156,7 @@ class OfferKnowledge:
     offer_vectors: Mapping[str, Floats]
     projection: Projection | None = None
     texts: Texts | None = field(default=None, repr=False, compare=False)
+    together: Together = field(default_factory=Together.none, repr=False, compare=False)
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _facts: dict[OfferInfo, OfferFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
     _lock: Any = field(init=False, repr=False, compare=False, default_factory=Lock)

@@ -15,6 +15,7 @@ import polars as pl
 
 from features.offers import OfferInfo
 from models.calibration import sigmoid
+from models.candidates import MOST, Together
 from models.embedding import EmbeddingMissing, embed, identity
 from models.load import ModelError, load, write_golden
 from models.next_offer import NextOfferModel
@@ -30,6 +31,7 @@ from training.offer_data import HORIZON, Market, as_customers, category_names, g
 from training.offer_fit import PARAMETERS, Block, Head, Purchase, example_inputs, fit_head, fit_purchase, log_odds
 from training.plots import propensity_plots
 from training.ranking import ndcg, recall
+from training.together import fit_together
 from training.train import Job, TrainResult
 
 Floats = npt.NDArray[np.float64]
@@ -95,10 +97,11 @@ def train_next_offer(job: Job) -> TrainResult:
     job.progress(f"{NAME}: fitting", 0.0)
     purchase = fit_purchase([blocks[cut] for cut in cuts[:-2]], blocks[cuts[-2]])
     job.progress(f"{NAME}: fitting", 0.6)
-    twin = _model(purchase, known_at(market, cuts[-1], texts), cuts, cuts[-1])
+    together = fit_together(market.products_at(cuts[-1])) if len(offers) > MOST else Together.none()
+    twin = _model(purchase, replace(known_at(market, cuts[-1], texts), together=together), cuts, cuts[-1])
     head = fit_head(twin, market.exposures, offers)
     twin = twin.with_response(head.response, head.channels)
-    latest = known_at(market, covered.end, texts)
+    latest = replace(known_at(market, covered.end, texts), together=together)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
     job.progress(f"{NAME}: fitting", 1.0)
     return conclude(job, market, model, twin, purchase, head, texts)
@@ -139,14 +142,14 @@ def known_at(market: Market, cut: datetime, texts: Texts) -> OfferKnowledge:
 
 def block_at(market: Market, cut: datetime, known: OfferKnowledge) -> tuple[Block, pl.DataFrame]:
     """Features and purchases of a cut's customers (at most PAIRS_A_CUT pairs), and those customers' rows."""
-    rows = market.at(cut)
-    limit = max(PAIRS_A_CUT // len(market.offers), 1)
+    rows, columns = market.at(cut), market.columns(cut)
+    limit = max(PAIRS_A_CUT // len(columns), 1)
     if rows.height > limit:
         rows = rows.sample(limit, seed=13).sort("customer")
     liked = market.liked.filter(pl.col("as_of") == cut)
     customers = as_customers(rows, liked, market.bought_products, known, ("customer_id", "as_of"))
-    features = pair_features(customers, known.table(market.offers), known)
-    return Block(features, market.bought(cut, rows)), rows
+    features = pair_features(customers, known.table([market.offers[place] for place in columns]), known)
+    return Block(features, market.bought(cut, rows, columns), columns), rows
 
 
 def _model(purchase: Purchase, known: OfferKnowledge, cuts: Sequence[datetime], until: datetime) -> NextOfferModel:
@@ -191,14 +194,14 @@ def judge_cut(market: Market, twin: NextOfferModel, purchase: Purchase) -> Judge
     """Scores of the model and of its rivals for everybody at the newest matured cut."""
     cut = datetime.fromisoformat(twin.trained["until"])
     block, rows = block_at(market, cut, twin.knowledge)
-    popularity = np.broadcast_to(market.popularity(cut), block.bought.shape)
-    frequent = market.bought_before(cut, rows) + 1e-3 * sigmoid(popularity)
+    popularity = np.broadcast_to(market.popularity(cut)[block.columns], block.bought.shape)
+    frequent = market.bought_before(cut, rows, block.columns) + 1e-3 * sigmoid(popularity)
     scores = {
         "model": log_odds(purchase.booster, block.features),
         "popularity": popularity,
         "own_most_frequent": frequent,
     }
-    redeemed = market.bought(cut, rows, market.redeemed)
+    redeemed = market.bought(cut, rows, block.columns, market.redeemed)
     return Judged(cut, scores, block.bought, redeemed, block, rows["customer"].to_numpy())
 
 
@@ -213,7 +216,7 @@ def champion_gains(present: tuple[str, Path], market: Market, judged: Judged) ->
             continue
         rows = market.at(judged.cut).filter(pl.col("customer").is_in(pl.Series(judged.customers).implode()))
         liked = market.liked.filter(pl.col("as_of") == judged.cut)
-        table = model.knowledge.table(market.offers)
+        table = model.knowledge.table([market.offers[place] for place in judged.block.columns])
         customers = as_customers(rows, liked, market.bought_products, model.knowledge, ("customer_id", "as_of"))
         features = pair_features(customers, table, model.knowledge)
         scores = model.purchase_score(features.reshape(-1, len(PAIR))).reshape(judged.bought.shape)

@@ -28,6 +28,7 @@ Bools = npt.NDArray[np.bool_]
 
 HORIZON = timedelta(days=14)
 CUSTOMERS = 16_000
+OFFERS_A_CUT = 2_000
 POPULARITY_PRIOR = 20.0
 UTC_TIME = pl.Datetime("us", "UTC")
 NEEDED = (
@@ -63,21 +64,34 @@ class Market:
         """Customers known at the cut, with their features, by number."""
         return self.rows.filter(pl.col("as_of") == cut)
 
-    def bought(self, cut: datetime, rows: pl.DataFrame, what: pl.DataFrame | None = None) -> Bools:
-        """Whether each of `rows` bought from (or redeemed) each offer in [cut, cut + horizon), (customers, offers)."""
-        return self._counts(rows, self.sales if what is None else what, cut, cut + HORIZON) > 0
+    def bought(self, cut: datetime, rows: pl.DataFrame, columns: Ints, what: pl.DataFrame | None = None) -> Bools:
+        """Whether each of `rows` bought from (or redeemed) each of the offers at `columns` in [cut, cut + horizon),
+        (customers, columns)."""
+        return self._counts(rows, columns, self.sales if what is None else what, cut, cut + HORIZON) > 0
 
-    def bought_before(self, cut: datetime, rows: pl.DataFrame) -> Floats:
-        """How many orders each of `rows` had with each offer's products before the cut, (customers, offers)."""
-        return self._counts(rows, self.sales, self.covered.first, cut)
+    def bought_before(self, cut: datetime, rows: pl.DataFrame, columns: Ints) -> Floats:
+        """How many orders each of `rows` had with products of each offer before the cut, (customers, columns)."""
+        return self._counts(rows, columns, self.sales, self.covered.first, cut)
 
-    def _counts(self, rows: pl.DataFrame, what: pl.DataFrame, start: datetime, end: datetime) -> Floats:
-        row_of = np.full(len(self.place), -1, np.int64)
+    def products_at(self, cut: datetime) -> ManyProducts:
+        """What everybody known at the cut had bought by then."""
+        return self.bought_products.take(self.at(cut)[PRODUCTS_AT].to_numpy())
+
+    def columns(self, cut: datetime) -> Ints:
+        """The offers that are looked at for a cut: all, or of a large catalogue a sample, another one each time."""
+        every = np.arange(len(self.offers))
+        if len(every) <= OFFERS_A_CUT:
+            return every
+        return np.sort(np.random.default_rng(int(cut.timestamp())).permutation(every)[:OFFERS_A_CUT])
+
+    def _counts(self, rows: pl.DataFrame, columns: Ints, what: pl.DataFrame, start: datetime, end: datetime) -> Floats:
+        row_of, column_of = np.full(len(self.place), -1, np.int64), np.full(len(self.offers), -1, np.int64)
         row_of[rows["customer"].to_numpy()] = np.arange(rows.height)
+        column_of[columns] = np.arange(len(columns))
         inside = what.filter((pl.col("timestamp") >= start) & (pl.col("timestamp") < end))
-        place, offer = row_of[inside["customer"].to_numpy()], inside["offer"].to_numpy()
-        counts = np.zeros((rows.height, len(self.offers)))
-        known = place >= 0
+        place, offer = row_of[inside["customer"].to_numpy()], column_of[inside["offer"].to_numpy()]
+        counts = np.zeros((rows.height, len(columns)))
+        known = (place >= 0) & (offer >= 0)
         np.add.at(counts, (place[known], offer[known]), 1.0)
         return counts
 

@@ -23,6 +23,7 @@ from training.offer_data import as_customers
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 ROUNDS, PATIENCE = 160, 15
 PAIRS = 260_000
@@ -63,10 +64,12 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Pairs of one cut: features (customers, offers, PAIR) and what was bought (customers, offers)."""
+    """Pairs of one cut: features (customers, offers, PAIR) and what was bought (customers, offers); `columns` are the
+    offers' places in the catalogue."""
 
     features: Floats
     bought: Bools
+    columns: Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from features.rows import CustomerRow
+from models.candidates import MOST
 from models.declared import PROPENSITIES
 from service.clock import new_id
 from service.decisions.arbitration import FATIGUE_DAYS
@@ -27,6 +28,7 @@ from service.decisions.ports import Features, Models, Owners, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER
+from service.decisions.shortlist import Shortlist, open_channels
 from service.decisions.suppression_store import read_suppressed
 from service.decisions.windows import reach
 from service.errors import FieldError, Invalid, Problem
@@ -36,8 +38,6 @@ from service.offers.offer import Offer
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
-MOST_OFFERS = 300
-"""Offers weighed in one decision; of a larger catalogue the shortlist (Catalogue.shortlist)."""
 SCORES = tuple(PROPENSITIES)
 
 
@@ -55,6 +55,7 @@ class Sources:
     owners: Owners | None = None
     last: LastKnown = field(default_factory=LastKnown)
     reading: Circuit = field(default_factory=lambda: Circuit("features", longest_pause_s=4.0))
+    shortlist: Shortlist = field(default_factory=Shortlist)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def gather(
             place = "" if first is None else f"requests[{first + index}]."
             row = rows.get((people[request.customer_id].customer_id, request.at or now))
             try:
-                weighed[index] = offers_of(catalogue, request, row, now, place)
+                weighed[index] = offers_of(sources, catalogue, request, people[request.customer_id], row, now, place)
             except Invalid as problem:
                 if refused is None:
                     raise
@@ -243,12 +244,28 @@ def _snapshots(
 
 
 def offers_of(
-    catalogue: Catalogue, request: DecisionIn, row: CustomerRow | None, now: datetime, place: str
+    sources: Sources,
+    catalogue: Catalogue,
+    request: DecisionIn,
+    customer: Customer,
+    row: CustomerRow | None,
+    now: datetime,
+    place: str,
+    checked: bool = True,
 ) -> tuple[Offer, ...]:
     """The offers that a request weighs. `Invalid` names one that is unknown, behind `place`."""
     if request.offers is None:
-        liked = {name: counts[0] for name, counts in row.affinity.items()} if row is not None else {}
-        return catalogue.shortlist(request.at or now, liked, MOST_OFFERS)
+        if len(catalogue.offers) <= MOST:
+            return catalogue.offers
+        rules, at = sources.rules.rules(request.placement), request.at or now
+        used = customer if customer.profiling else replace(customer, traits={}, segments=())
+        channels = open_channels(customer, rules, request.channels or rules.placement_channels)
+
+        def ask_them(expressions: Mapping[str, Expression]) -> dict[str, Answer]:
+            return ask_rules(expressions, used, row, {}, request.context, at, checked)
+
+        model, vectors = sources.models.get("next-offer"), sources.catalogue.vectors
+        return sources.shortlist.offers(catalogue, model, vectors, rules, channels, row, at, ask_them)
     unknown = [
         FieldError(f"{place}offers[{index}]", f"there is no offer {offer_id!r}")
         for index, offer_id in enumerate(request.offers)

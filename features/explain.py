@@ -61,6 +61,7 @@ def origin(feature: Feature) -> str:
         parts.append(f"events {', '.join(feature.events.verbs)}")
         parts += [f"on {', '.join(feature.events.channels)}"] if feature.events.channels else []
         parts += {True: ["by people"], False: ["by machines"]}.get(feature.events.human, [])  # type: ignore[arg-type]
+        parts += ["with revenue"] if feature.events.priced else []
     if feature.column is not None:
         parts.append(_column(feature))
     parts.append("all time" if feature.window_days is None else f"the last {feature.window_days:g} days")

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.currencies import CURRENCIES
 from features.numbers import numbers_of
 from features.plan import Plan
 from features.values import read_traits
@@ -325,10 +326,13 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
     if plan.offset is not None and told and known_zone(told):
         traits.append((plan.offset, offset_hour(time, told)))
     products = event.get("products") or ()
-    revenue = event.get("revenue_cents") or 0
+    currency = event.get("currency")
+    told_revenue = CURRENCIES.in_home(event.get("revenue_cents"), currency)
+    revenue = told_revenue or 0
     discount = event.get("discount_cents")
     if discount is None:
         discount = sum(p.get("discount_cents") or 0 for p in products)
+    discount = CURRENCIES.in_home(discount, currency) or 0
     quantities = (p.get("quantity") for p in products)
     columns = {
         "revenue_cents": revenue,
@@ -342,7 +346,9 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
     fact = Fact(
         time,
         microseconds(event.get("received_at") or event["timestamp"]),
-        plan.vocabulary.code(event["type"], event.get("event"), event.get("channel"), event.get("machine")),
+        plan.vocabulary.code(
+            event["type"], event.get("event"), event.get("channel"), event.get("machine"), told_revenue is not None
+        ),
         hour,
         columns,
         tuple(sorted({p["category"] for p in products if p.get("category") is not None})),

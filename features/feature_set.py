@@ -116,7 +116,8 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
 def _events(table: Any, where: str) -> Events:
     if not isinstance(table, dict) or not isinstance(table.get("verbs"), list):
         raise DeclarationError(f'{where}: write events as {{ verbs = ["ordered"] }}, verbs or names of events')
-    unknown = sorted(table.keys() - {"verbs", "channels", "human"})
+    unknown = sorted(table.keys() - {"verbs", "channels", "human", "priced"})
     if unknown:
-        raise DeclarationError(f"{where}: events has no {', '.join(unknown)}; it has verbs, channels and human")
-    return Events(tuple(table["verbs"]), tuple(table.get("channels", ())), table.get("human"))
+        raise DeclarationError(f"{where}: events has no {', '.join(unknown)}; it has verbs, channels, human and priced")
+    channels, human, priced = table.get("channels", ()), table.get("human"), table.get("priced", False)
+    return Events(tuple(table["verbs"]), tuple(channels), human, priced)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.currencies import CURRENCIES
 from features.plan import Plan
 from features.tables import UTC_TIME
 
@@ -25,6 +26,7 @@ NEEDED = (
     "timestamp",
     "received_at",
     "channel",
+    "currency",
     "revenue_cents",
     "discount_cents",
     "products",
@@ -41,7 +43,7 @@ NUMBERS = pl.Schema(
         "known": pl.Int64(),  # when it was received
         "code": pl.Int32(),  # see Vocabulary.code
         "zone": pl.String(),  # as the event says it
-        "revenue_cents": pl.Int64(),
+        "revenue_cents": pl.Int64(),  # of the home currency (currencies.py), as is the discount
         "discount_cents": pl.Int64(),
         "quantity": pl.Int64(),
         "lines": pl.Int64(),
@@ -69,15 +71,17 @@ def numbers_of(events: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     rows = _complete(events)
     quantity, lines, saved = _product_sums(rows["products"])
     told = rows["discount_cents"].cast(pl.Int64)
+    discount = told if saved is None else told.fill_null(saved)
+    revenue, discount = (_in_home(amounts, rows) for amounts in (rows["revenue_cents"].cast(pl.Int64), discount))
     columns = {
         "message_id": rows["message_id"],
         "customer_id": rows["customer_id"].cast(pl.String),
         "time": _micro(rows["timestamp"]),
         "known": _micro(rows["received_at"].fill_null(rows["timestamp"])),
-        "code": pl.Series(codes_of(rows, plan)),
+        "code": pl.Series(codes_of(rows, plan) | revenue.is_not_null().to_numpy().astype(np.int32)),
         "zone": rows["timezone"].cast(pl.String),
-        "revenue_cents": rows["revenue_cents"].cast(pl.Int64),
-        "discount_cents": told if saved is None else told.fill_null(saved),
+        "revenue_cents": revenue,
+        "discount_cents": discount,
         "quantity": quantity,
         "lines": lines,
         "categories": _categories(rows["products"]),
@@ -94,7 +98,8 @@ def joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def codes_of(rows: pl.DataFrame, plan: Plan) -> Codes:
-    """Vocabulary.code of each event, made once for each combination of type, event, channel and machine."""
+    """Vocabulary.code of each event, made once for each combination of type, event, channel and machine; as if no
+    revenue were known."""
     said = [_distinct(rows[name], kind) for name, kind in _SAID.items()]
     sizes = [len(values) for _, values in said]
     few = int(np.prod(sizes)) <= _FEW
@@ -145,6 +150,10 @@ def _categories(products: pl.Series) -> pl.Series:
     if products.null_count() == len(products):
         return products
     return products.list.eval(pl.element().struct.field("category").cast(pl.String)).list.drop_nulls().list.unique()
+
+
+def _in_home(amounts: pl.Series, rows: pl.DataFrame) -> pl.Series:
+    return CURRENCIES.all_in_home(amounts, rows["currency"].cast(pl.String))
 
 
 def _micro(times: pl.Series) -> pl.Series:

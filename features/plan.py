@@ -9,7 +9,7 @@ and after them one key for each product category that a customer has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from features.declare import DAY, HOPS, DeclarationError, Events, Feature, hop_of
+from features.currencies import CURRENCIES
+from features.declare import DAY, HOPS, REVENUE, DeclarationError, Events, Feature, hop_of
 from features.feature_set import FeatureSet
 from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
 
 _T = TypeVar("_T")
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the meaning of packed rows changes."""
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""
@@ -130,17 +131,18 @@ class Plan:
     # Each of these gives the place of what a feature needs, adding it the first time.
     def cell(self, f: Feature, *, counted: bool = False, square: bool = False) -> int:
         column = None if counted or f.aggregate == "count" else f.column
-        return _place(self.cells, (_place(self.sums, Sum(_events(f), column, square)), f.window_us))
+        events = _known(f) if counted else _events(f)
+        return _place(self.cells, (_place(self.sums, Sum(events, column, square)), f.window_us))
 
     def track(self, f: Feature) -> int:
         return _place(self.tracked, _place(self.sums, Sum(_events(f))))
 
     def histogram(self, f: Feature) -> int:
-        source = _place(self.histograms, Histogram(_events(f), f.column or ""))
+        source = _place(self.histograms, Histogram(_known(f), f.column or ""))
         return _place(self.histogram_cells, (source, _window(f)))
 
     def maximum(self, f: Feature) -> int:
-        source = _place(self.maxima, Maximum(_events(f), f.column or "", f.aggregate == "min"))
+        source = _place(self.maxima, Maximum(_known(f), f.column or "", f.aggregate == "min"))
         return _place(self.maximum_cells, (source, _window(f)))
 
     def trait(self, f: Feature) -> int:
@@ -197,7 +199,7 @@ class Plan:
 
     def _layout(self) -> tuple[object, ...]:
         parts = (self.sums, self.histograms, self.maxima, self.traits, self.hours, self.tracked)
-        return (LAYOUT, BINS, CATEGORY_DAYS, self.windows, *parts, self.reach.tolist(), self.kept.tolist())
+        return (LAYOUT, BINS, CATEGORY_DAYS, CURRENCIES, self.windows, *parts, self.reach.tolist(), self.kept.tolist())
 
     def _lay_out_windows(self) -> None:
         """`reach[key, h]`: the longest window of that key with hop h; `kept`: needs an all-time sum."""
@@ -240,6 +242,11 @@ def _events(f: Feature) -> Events:
     if f.events is None:
         raise DeclarationError(f"{f.name}: `events` must say which events count")
     return f.events
+
+
+def _known(f: Feature) -> Events:
+    """Its events that say the number in its column; what says none is not a zero."""
+    return replace(_events(f), priced=True) if f.column in REVENUE else _events(f)
 
 
 def _window(f: Feature) -> int:

@@ -90,10 +90,13 @@ class Vocabulary:
     def __init__(self, names: tuple[str, ...] = ()) -> None:
         self.verbs = (*VERBS, *(n for n in dict.fromkeys(names) if n not in VERBS))
         self._verb_index = {verb: i for i, verb in enumerate(self.verbs)}
-        self.codes = len(self.verbs) * (NO_CHANNEL + 1) * 2
+        self.codes = len(self.verbs) * (NO_CHANNEL + 1) * 4
 
-    def code(self, kind: str, name: str | None, channel: str | None, machine: bool | None) -> int:
-        """Verb, channel and machine flag of an event as one number, which `parts` takes apart again."""
+    def code(self, kind: str, name: str | None, channel: str | None, machine: bool | None, priced: bool = False) -> int:
+        """Verb, channel, machine flag and whether revenue is known as one number, which `parts` takes apart again.
+
+        The last is the lowest bit.
+        """
         verb, implied = "other", None
         if kind != "track":
             verb = TYPES.get(kind, "other")
@@ -102,10 +105,10 @@ class Vocabulary:
         elif name is not None and name in self._verb_index and name not in VERBS:
             verb = name
         place = _CHANNEL_INDEX.get(channel or implied, len(CHANNELS) - 1)
-        return (self._verb_index[verb] * (NO_CHANNEL + 1) + place) * 2 + (machine is True)
+        return ((self._verb_index[verb] * (NO_CHANNEL + 1) + place) * 2 + (machine is True)) * 2 + priced
 
-    def parts(self, number: int) -> tuple[str, str | None, bool]:
-        """The verb, channel and machine flag of a code."""
-        rest, machine = divmod(number, 2)
+    def parts(self, number: int) -> tuple[str, str | None, bool, bool]:
+        """The verb, channel, machine flag and whether revenue is known, of a code."""
+        rest, flags = divmod(number, 4)
         verb, place = divmod(rest, NO_CHANNEL + 1)
-        return self.verbs[verb], (None if place == NO_CHANNEL else CHANNELS[place]), bool(machine)
+        return self.verbs[verb], (None if place == NO_CHANNEL else CHANNELS[place]), flags >= 2, flags % 2 == 1

@@ -80,7 +80,7 @@ class Goal:
     """What is predicted: that an event happens in the horizon (or that it does not, `happens=False`).
 
     `event` is a verb of features/vocabulary.py (`ordered`, `redeemed`, …) or an event's own name. `where` narrows it:
-    SQL over the event's columns (features/tables.py, EVENTS) and its `properties.NAME`.
+    SQL over the event's columns (features/tables.py, EVENTS; money in the home currency) and its `properties.NAME`.
     """
 
     event: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
+_LATELY = timedelta(days=30)
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 
 
@@ -98,6 +99,7 @@ def _online(parts: Parts) -> Iterator[Finding]:
 
 def _events(parts: Parts) -> Iterator[Finding]:
     from service.events.inbox_store import backlog
+    from service.events.quality_store import money_not_counted
 
     with parts.database.read() as connection:
         pending, set_aside = backlog(connection)
@@ -106,6 +108,11 @@ def _events(parts: Parts) -> Iterator[Finding]:
         yield Finding("note", "events", "none yet; send them to POST /v1/batch, or 'opportune ingest PATH'")
     else:
         yield Finding("ok" if pending < 10_000 else "note", "events", f"{pending:,} wait for their effects")
+    with parts.database.read() as connection:
+        uncounted = money_not_counted(connection, f"{parts.clock.now() - _LATELY:%Y-%m-%d}")
+    if uncounted:
+        told = ", ".join(f"{code} ({count:,} events)" for code, count in sorted(uncounted.items()))
+        yield Finding("note", "currencies", f"money in {told} is counted nowhere; give its rate in [currencies]")
     if set_aside:
         yield Finding("fail", "quarantine", f"{set_aside:,} set aside; see why at /data, 'opportune requeue' after")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -14,6 +15,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from features.currencies import Currencies
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 
@@ -212,7 +215,10 @@ class Settings(BaseSettings):
     default_timezone: str = "UTC"
     default_locale: str = "en"
     default_country: str | None = Field(None, pattern="^[A-Z]{2}$")
-    currency: str = "USD"
+    currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    currencies: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[Decimal, Field(gt=0, lt=10**9)]] = Field(
+        default_factory=dict
+    )
     placements: dict[str, Placement] = Field(default_factory=dict)
     quiet_hours: QuietHours = Field(default_factory=QuietHours)
     consent: Consent = Field(default_factory=Consent)
@@ -262,6 +268,11 @@ class Settings(BaseSettings):
     def online_url(self) -> str:
         """Where packed feature rows live: Redis or Postgres by URL, else a SQLite file."""
         return self.online_store or self.database_url or str(self.home.absolute() / "online.db")
+
+    @property
+    def money(self) -> Currencies:
+        """The currency in which money is added up, and the worth of others in it."""
+        return Currencies(self.currency, self.currencies)
 
     @property
     def features_path(self) -> Path | None:

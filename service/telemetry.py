@@ -44,6 +44,9 @@ FEATURE_NULLS = Gauge(
     "opportune_feature_null_share", "Share of served rows without the feature", ["feature"], registry=registry
 )
 REBUILDS = Gauge("opportune_features_waiting", "Customers whose features wait to be made anew", registry=registry)
+UNCOUNTED = Gauge(
+    "opportune_events_money_not_counted", "Events whose money has no rate, lately", ["currency"], registry=registry
+)
 QUARANTINED = Gauge("opportune_events_set_aside", "Events that were set aside", registry=registry)
 DRIFT_AT = Gauge("opportune_drift_last_check_timestamp_seconds", "When drift was last computed", registry=registry)
 DRIFT_SHIFTED = Gauge("opportune_drift_shifted", "Inputs, scores and promises that moved", registry=registry)

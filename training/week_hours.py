@@ -117,9 +117,9 @@ def _marked(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
     meaning = pl.DataFrame(
         {
             "code": codes,
-            "verb": [verb for verb, _, _ in parts],
-            "channel": [channel or GRID_CHANNELS[-1] for _, channel, _ in parts],
-            "is_machine": [machine for _, _, machine in parts],
+            "verb": [verb for verb, *_ in parts],
+            "channel": [channel or GRID_CHANNELS[-1] for _, channel, *_ in parts],
+            "is_machine": [machine for _, _, machine, _ in parts],
         },
         schema={"code": pl.Int64, "verb": pl.String, "channel": pl.String, "is_machine": pl.Boolean},
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
 from service.customers.customer_store import owners_of, read_customers
 from service.decisions.case import DAY_US, microseconds
@@ -126,7 +127,9 @@ class AttributeOutcomes:
                 "offer_id": offer_id,
                 "channel": sent_by,
                 "at": at,
-                "value_cents": event["revenue_cents"] if kind in RESPONSES else None,
+                "value_cents": CURRENCIES.in_home(event["revenue_cents"], event["currency"])
+                if kind in RESPONSES
+                else None,
                 "machine": machine,
             },
         )

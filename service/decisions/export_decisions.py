@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.currencies import CURRENCIES
 from service.decisions.decision_store import every_decision, every_outcome
 from service.decisions.record import unpack_candidates
 from service.offers.offer import offer_from_document
@@ -82,7 +83,7 @@ def _offer(stored: StoredOffer) -> dict[str, Any]:
         "channels": list(offer.channels),
         "discount_percent": offer.info.discount_percent,
         "price_cents": offer.info.price_cents,
-        "currency": price["currency"] if price else None,
+        "currency": None if price is None else price["currency"] if offer.info.price_cents is None else CURRENCIES.home,
         "value": offer.value,
         "cost": offer.cost,
         "starts_at": offer.starts_at,

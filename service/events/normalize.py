@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import xxhash
 
+from features.currencies import minor_scale
 from service.errors import FieldError
 from service.events.contacts import tidy_traits
 from service.events.machine import is_engagement, judge
@@ -28,7 +29,6 @@ from service.events.values import (
     identifier,
     instant,
     known_zone,
-    minor_scale,
     minor_units,
     name,
     quantity,

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from features.currencies import CURRENCIES
 from service.events.inbox_store import event_quarantine
 from service.events.ingest_store import ingested_files
 from service.events.tally import Key
@@ -55,6 +56,14 @@ def read_counts(connection: Connection, first_day: str) -> dict[Key, int]:
     columns = (data_counts.c.day, data_counts.c.kind, data_counts.c.name)
     query = select(*columns, func.sum(data_counts.c.count)).where(chosen).group_by(*columns)
     return {Key(day, kind, name): int(count) for day, kind, name, count in connection.execute(query)}
+
+
+def money_not_counted(connection: Connection, first_day: str) -> dict[str, int]:
+    """Events from a day on by the currency of their money, of currencies that are not counted now."""
+    columns = data_counts.c
+    chosen = (columns.kind == "currency") & (columns.day >= first_day)
+    query = select(columns.name, func.sum(columns.count)).where(chosen).group_by(columns.name)
+    return {code: int(count) for code, count in connection.execute(query) if not CURRENCIES.counts(code)}
 
 
 def by_reason(connection: Connection, most: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from features.catalogue import CATALOGUE
+from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
 from service.events.inbox_store import backlog, size
 from service.events.normalize import TYPES
@@ -44,6 +45,7 @@ def read_report(connection: Connection, now: datetime, days: int) -> dict[str, A
         "clock_skew": {"count": notes["clock_skew"], "share": _share(notes["clock_skew"], total)},
         "future_times": notes["future_time"],
         "broken_time_zones": notes["bad_timezone"],
+        "currencies": _currencies(told["currency"]),
         "contacts": _contacts(notes),
         "machine": _machine(told["engagement"], told["machine"]),
         "by_day": _by_day(counts),
@@ -125,6 +127,16 @@ def _contacts(notes: Mapping[str, int]) -> dict[str, Any]:
             "normalized": notes["phone_normalized"],
         },
     }
+
+
+def _currencies(events: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Events by the currency of their money, and its rate; null where it is counted nowhere."""
+    listed = sorted(events.items(), key=lambda one: (-one[1], one[0]))[:_MOST]
+    rates = ((code, count, CURRENCIES.rate(code)) for code, count in listed)
+    return [
+        {"currency": code, "events": count, "counted": rate is not None, "rate": None if rate is None else float(rate)}
+        for code, count, rate in rates
+    ]
 
 
 def _machine(engagements: Mapping[str, int], by_machine: Mapping[str, int]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Key(NamedTuple):
 
 
 def tally(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
-    """Counts of kind `event`, `late`, `engagement`, `machine`, `null` (`Order Completed.products`) and `note`."""
+    """Counts of kind `event`, `late`, `engagement`, `machine`, `currency`, `null` (`Order Completed.products`) and
+    `note`."""
     found: Counter[tuple[date, str, str]] = Counter()
     for event in events:
         at = event["timestamp"]
@@ -43,6 +44,8 @@ def tally(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
         for column in _EXPECTED.get(name) or (_OF_MESSAGES if engaged or name.endswith(" Delivered") else ()):
             if event[column] is None:
                 found[day, "null", f"{name}.{column}"] += 1
+        if event["currency"] is not None:
+            found[day, "currency", event["currency"]] += 1
         if event["timezone"] is None:
             found[day, "null", f"{name}.timezone"] += 1
         for note in event.get("notes") or ():

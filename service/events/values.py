@@ -18,11 +18,6 @@ FIRST_YEAR, LAST_YEAR = 1970, 2100
 MAX_MINOR_UNITS = 10**13
 MAX_QUANTITY = 10**9
 
-# ISO 4217: currencies whose minor unit is not a hundredth.
-_WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
-_SCALES = dict.fromkeys(_WHOLE.split(), 1) | dict.fromkeys(_THOUSANDTHS.split(), 1000)
-
 Errors = list[FieldError]
 
 
@@ -106,7 +101,7 @@ def instant(value: Any, field: str, errors: Errors) -> datetime | None:
 
 
 def minor_units(value: Any, field: str, scale: int, errors: Errors) -> int | None:
-    """Money as whole minor units, rounded half up; `scale` is how many of them make one unit (`minor_scale`)."""
+    """Money as whole minor units, rounded half up; `scale` is how many make one unit (`minor_scale`)."""
     if value is None:
         return None
     kind = type(value)
@@ -162,11 +157,6 @@ def currency(value: Any, field: str, errors: Errors) -> str | None:
         return value.upper()
     errors.append(FieldError(field, f"{str(value)[:40]!r} is no currency; send its ISO 4217 code, such as EUR"))
     return None
-
-
-def minor_scale(code: str) -> int:
-    """Minor units in one unit of a currency (ISO 4217): 100 for most, 1 for JPY, 1000 for KWD."""
-    return _SCALES.get(code, 100)
 
 
 @lru_cache(maxsize=4096)

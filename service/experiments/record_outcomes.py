@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from features.currencies import CURRENCIES
 from service.experiments.assign_customer import Covariate, expose, judge
 from service.experiments.definition import Experiment, Metric
 from service.experiments.experiment_store import (
@@ -28,6 +29,8 @@ from service.storage.database import Connection
 
 Event = Mapping[str, Any]
 SEEN = "Experiment Viewed"
+_MONEY = frozenset({"revenue", "total", "value", "subtotal", "tax", "shipping", "discount", "price"})
+"""Properties of Segment's events that are money."""
 
 
 def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: Covariate | None = None) -> None:
@@ -85,14 +88,25 @@ def _counts(event: Event, exposed_at: datetime, metric: Metric) -> bool:
 
 
 def _amount(event: Event, metric: Metric) -> float:
-    """The number that the metric sums; 0 where the event carries none."""
+    """The number that the metric sums; 0 where the event carries none. Money is of the home currency; where it is in
+    another one without a rate, it is not counted."""
     if metric.value is None:
         return 0.0
-    given = event.get(metric.value) if metric.value in ("revenue_cents", "discount_cents") else None
-    if given is None:
+    given: Any
+    if metric.value in ("revenue_cents", "discount_cents") and event.get(metric.value) is not None:
+        given = CURRENCIES.in_home(event[metric.value], event.get("currency"))
+    elif metric.value in _MONEY and event.get("currency") not in (None, CURRENCIES.home):
+        given = _in_home(_properties(event).get(metric.value), event["currency"])
+    else:
         given = _properties(event).get(metric.value)
     usable = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
     return float(given) if usable and given is not None else 0.0
+
+
+def _in_home(given: Any, currency: str) -> float | None:
+    """A property that is money, in the home currency."""
+    rate = CURRENCIES.rates.get(currency)
+    return given * float(rate) if rate is not None and type(given) in (int, float) else None
 
 
 def _properties(event: Event) -> Mapping[str, Any]:

@@ -41,7 +41,9 @@ class MetricIn(Shape):
     event: Name
     name: Name | None = None
     kind: Literal["conversion", "count", "sum", "ratio"] = "conversion"
-    value: Name | None = Field(None, description="`revenue_cents`, `discount_cents` or a number in properties")
+    value: Name | None = Field(
+        None, description="`revenue_cents`, `discount_cents` or a number in properties; money: of the home currency"
+    )
     denominator: Name | None = Field(None, description="for a ratio: the event below the line")
     window_days: float = Field(14.0, gt=0, le=365)
     channel: Channel | None = None

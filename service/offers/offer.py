@@ -11,34 +11,13 @@ from typing import Any
 import orjson
 import xxhash
 
+from features.currencies import CURRENCIES, minor_scale
 from features.offers import OfferInfo
 from features.text_keys import offer_text, text_key
 
 CALENDAR_DAYS = {"calendar_day": 1.1, "calendar_week": 7.1, "calendar_month": 31.1}
 """How far back each calendar window may reach, in days; a day on which clocks go back has 25 hours."""
 _SAID_IN_COPY = ("name", "description", "category", "facts")
-_NO_MINOR_UNITS = frozenset(
-    [
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    ]
-)
-_THREE_MINOR_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +149,19 @@ def price_cents(facts: Mapping[str, Any]) -> int | None:
     price = facts.get("price")
     if price is None:
         return None
-    currency = price["currency"]
-    digits = 0 if currency in _NO_MINOR_UNITS else 3 if currency in _THREE_MINOR_DIGITS else 2
-    return int((Decimal(price["amount"]) * 10**digits).to_integral_value())
+    return int((Decimal(price["amount"]) * minor_scale(price["currency"])).to_integral_value())
 
 
 def _info(offer_id: str, document: Mapping[str, Any], starts: datetime | None, ends: datetime | None) -> OfferInfo:
     facts = document["facts"]
-    discount = facts.get("discount")
+    discount, price = facts.get("discount"), facts.get("price")
     return OfferInfo(
         offer_id=offer_id,
         category=document["category"],
         product_ids=frozenset(document["product_ids"]),
         channels=tuple(document["channels"]),
         discount_percent=discount["percent"] if discount else None,
-        price_cents=price_cents(facts),
+        price_cents=None if price is None else CURRENCIES.in_home(price_cents(facts), price["currency"]),
         value=document["value"],
         cost=document["cost"],
         starts_at=starts,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from service.clock import SystemClock
 from service.decisions.check_skew import SkewCheck
 from service.events.inbox_store import quarantined
+from service.events.quality_store import money_not_counted
 from service.events.rebuild_store import how_many_wait
 from service.storage.database import Database
 from service.storage.lease import release, take
@@ -21,9 +22,11 @@ from service.telemetry import (
     SKEW_CHECKED,
     SKEW_LAG,
     SKEW_WRONG,
+    UNCOUNTED,
 )
 
 EVERY = timedelta(hours=1)
+_LATELY = timedelta(days=30)
 _LEASE = "skew"
 _LEASE_S = 900.0
 
@@ -63,6 +66,10 @@ class DataWatch:
         with self._database.read() as connection:
             REBUILDS.set(sum(how_many_wait(connection)))
             QUARANTINED.set(quarantined(connection))
+            uncounted = money_not_counted(connection, f"{self._clock.now() - _LATELY:%Y-%m-%d}")
+        UNCOUNTED.clear()
+        for code, count in uncounted.items():
+            UNCOUNTED.labels(code).set(count)
         report = self._skew.latest()
         if report is None:
             return

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import xxhash
 
 from features import catalogue
+from features.currencies import CURRENCIES
 from features.event_log import EventLog
 from features.offer_features import OnlineOffers, open_online_offers
 from features.rows import OnlineFeatures, open_online
@@ -293,6 +294,9 @@ def _check_declared(settings: Settings) -> None:
     ):
         if (None if path is None else str(path)) != source:
             raise ValueError(f"the {what} of {path or source} are not those in use; set {variable}={path or ''}")
+    if settings.money != CURRENCIES:
+        variables = " ".join(f"{name}='{value}'" for name, value in settings.money.environment().items())
+        raise ValueError(f"the currencies of the settings are not those in use; set {variables}")
 
 
 def start_loops(parts: Parts) -> list[Loop]:

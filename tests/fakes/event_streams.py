@@ -97,6 +97,7 @@ def event(draw: st.DrawFn, number: int) -> dict[str, Any]:
         "timestamp": timestamp,
         "received_at": timestamp + draw(lags),
         "channel": draw(st.sampled_from([None, None, "email", "sms", "fax"])),
+        "currency": draw(st.sampled_from([None, "USD", "USD", "EUR", "JPY"])),
         "revenue_cents": draw(money),
         "discount_cents": draw(money),
         "products": draw(st.one_of(st.none(), products)),

@@ -37,6 +37,12 @@ def visible(events: list[dict[str, Any]], customer: str, as_of: datetime) -> lis
     return [e for e in mine if e["timestamp"] < as_of and e["received_at"] <= as_of]
 
 
+def money(event: dict[str, Any]) -> int | None:
+    """What counts of an event's revenue: that of the home currency."""
+    cents: int | None = event["revenue_cents"]
+    return cents if event["currency"] in (None, "USD") else None
+
+
 def reference(events: list[dict[str, Any]], customer: str, as_of: datetime) -> dict[str, float]:
     """A sample of features by their plain definition."""
     seen = visible(events, customer, as_of)
@@ -47,12 +53,12 @@ def reference(events: list[dict[str, Any]], customer: str, as_of: datetime) -> d
         inside = [e for e in orders if e["timestamp"] >= tail(as_of, days)]
         told[f"orders_{days}d"] = len(inside)
         if days > 1:
-            told[f"revenue_cents_{days}d"] = sum(e["revenue_cents"] or 0 for e in inside)
+            told[f"revenue_cents_{days}d"] = sum(money(e) or 0 for e in inside)
     year = [e for e in orders if e["timestamp"] >= tail(as_of, 365)]
-    revenues = [e["revenue_cents"] or 0 for e in year]
+    revenues = [cents for e in year if (cents := money(e)) is not None]
     told["largest_order_cents_365d"] = max(revenues, default=np.nan)
     told["smallest_order_cents_365d"] = min(revenues, default=np.nan)
-    told["average_order_cents_365d"] = sum(revenues) / len(year) if year else np.nan
+    told["average_order_cents_365d"] = sum(revenues) / len(revenues) if revenues else np.nan
     quarter = [e for e in orders if e["timestamp"] >= tail(as_of, 90)]
     told["categories_90d"] = len({p["category"] for e in quarter for p in e["products"] or () if p["category"]})
     days = sorted({(e["timestamp"] - EPOCH) // DAY for e in year})

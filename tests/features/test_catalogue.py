@@ -168,15 +168,15 @@ def test_a_toml_with_an_unknown_key_names_the_feature(tmp_path: Path) -> None:
         CATALOGUE.with_file(path)
 
 
-def test_codes_keep_verb_channel_and_machine() -> None:
+def test_codes_keep_verb_channel_machine_and_whether_revenue_is_known() -> None:
     words = Vocabulary(("Trial Started",))
     for name, meaning in NAMES.items():
         for channel in (None, "sms", "fax"):
             for machine in (None, False, True):
-                told = words.parts(words.code("track", name, channel, machine))
+                told = words.parts(words.code("track", name, channel, machine, priced=machine is None))
                 place = {"fax": "other"}.get(channel or "", channel) or meaning.channel
-                assert told == (meaning.verb, place, machine is True)
-    assert words.parts(words.code("track", "Trial Started", None, None)) == ("Trial Started", None, False)
+                assert told == (meaning.verb, place, machine is True, machine is None)
+    assert words.parts(words.code("track", "Trial Started", None, None)) == ("Trial Started", None, False, False)
     assert words.parts(words.code("track", "ordered", None, None))[0] == "other"  # a verb is not an event name
     assert words.parts(words.code("page", "Order Completed", None, None))[0] == "page_viewed"
     assert words.verbs[: len(VERBS)] == VERBS

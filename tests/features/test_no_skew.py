@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features import facts as facts_module
+from features import numbers as numbers_module
 from features import products as products_module
 from features import rows as rows_module
 from features import state as state_module
 from features.build import affinity, compute, hours
 from features.catalogue import FEATURE_NAMES
+from features.currencies import Currencies
 from features.facts import microseconds
 from features.products import products
 from features.rows import CustomerRow, OnlineFeatures, feature_matrix
@@ -86,6 +90,8 @@ def assert_hours(row: CustomerRow, told: pl.DataFrame) -> None:
 def fold_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(rows_module, "YOUNG", request.param)
     monkeypatch.setattr(state_module, "CROWD", 10_000)
+    for module in (facts_module, numbers_module):
+        monkeypatch.setattr(module, "CURRENCIES", Currencies("USD", {"EUR": Decimal("1.0837")}))
     return int(request.param)
 
 

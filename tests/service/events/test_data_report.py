@@ -17,6 +17,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.ingest_files import FileIngest
 from service.events.mapping import mapping_from
 from service.events.normalize import Rules, normalize
+from service.events.quality_store import add_counts, money_not_counted
 from service.events.read_report import read_report
 from service.events.tally import Key, tally
 from service.storage.database import Connection, Database
@@ -95,6 +96,20 @@ def test_an_event_that_is_set_aside_is_named_and_comes_in_again(database: Databa
     applier.drain()
     report = report_of(database)
     assert (report["events"], report["quarantine"]["events"]) == (2, 0)
+
+
+def test_money_that_is_counted_nowhere_is_named(database: Database) -> None:
+    money = [{"revenue": 3}, {"revenue": 4, "currency": "USD"}, {"revenue": 5, "currency": "jpy"}]
+    rows = [message(place, event="Order Completed", properties=one) for place, one in enumerate(money)]
+    assert rows[2]["revenue_cents"] == 5  # kept as it was said
+    with database.write() as connection:
+        add_counts(connection, "api", tally(rows))
+    assert report_of(database)["currencies"] == [
+        {"currency": "USD", "events": 2, "counted": True, "rate": 1.0},
+        {"currency": "JPY", "events": 1, "counted": False, "rate": None},
+    ]
+    with database.read() as connection:
+        assert money_not_counted(connection, "2026-02-01") == {"JPY": 1}
 
 
 def test_old_days_are_left_out(database: Database) -> None:

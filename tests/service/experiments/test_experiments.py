@@ -141,6 +141,7 @@ def test_sums_counts_and_ratios(database: Database) -> None:
         "sum": {"event": "Order Completed", "kind": "sum", "value": "revenue_cents"},
         "count": {"event": "Order Completed", "kind": "count"},
         "property": {"event": "Order Completed", "kind": "sum", "value": "points"},
+        "revenue": {"event": "Order Completed", "kind": "sum", "value": "revenue"},
         "ratio": {"event": "Order Completed", "kind": "ratio", "denominator": "Product Viewed"},
     }.items():
         declare(database, name, metric=metric)
@@ -152,11 +153,13 @@ def test_sums_counts_and_ratios(database: Database) -> None:
     views = [event(a, name="Product Viewed") for _ in range(4)]
     apply(database, event(a, revenue_cents=1250, properties=points), *views)
     apply(database, event(a, revenue_cents=750))
-    for name, total in {"sum": 2000, "count": 2, "property": 5, "ratio": 2}.items():
+    abroad = orjson.dumps({"revenue": 9.99}).decode()
+    apply(database, event(a, revenue_cents=999, currency="EUR", properties=abroad))  # no rate: no money of ours
+    for name, total in {"sum": 2000, "count": 3, "property": 5, "revenue": 0, "ratio": 3}.items():
         arm = next(arm for arm in results(database, name)["arms"] if arm["key"] == mine[name])
         assert arm["total"] == total
     ratio = next(arm for arm in results(database, "ratio")["arms"] if arm["key"] == mine["ratio"])
-    assert ratio["value"] == 0.5
+    assert ratio["value"] == 0.75
 
 
 def test_a_clear_difference_names_a_winner_in_words(database: Database) -> None:

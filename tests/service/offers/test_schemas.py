@@ -18,7 +18,7 @@ FULL: dict[str, Any] = {
     "channels": ["email", "sms"],
     "facts": {
         "discount": {"percent": 20},
-        "price": {"amount": "9.90", "currency": "EUR"},
+        "price": {"amount": "9.90", "currency": "USD"},
         "code": "SPRING",
         "url": "https://shop.example/spring",
         "ends_at": "2026-10-01T00:00:00+02:00",
@@ -43,7 +43,9 @@ def put(**changes: Any) -> OfferIn:
 def test_a_full_offer_comes_through() -> None:
     offer = offer_from_document("o1", 3, put().document())
     assert offer.info.discount_percent == 20
-    assert offer.info.price_cents == 990
+    assert offer.info.price_cents == 990  # of the home currency; models learn from no other
+    abroad = {**FULL["facts"], "price": {"amount": "9.90", "currency": "EUR"}}
+    assert offer_from_document("o1", 1, put(facts=abroad).document()).info.price_cents is None
     assert offer.info.product_ids == {"p1", "p2"}
     assert offer.ends_at is not None
     assert offer.ends_at.isoformat() == "2026-09-30T22:00:00+00:00"  # what copy says ends first

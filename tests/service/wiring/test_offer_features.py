@@ -40,7 +40,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
 def put(parts: Parts, at: datetime = PUT, price: str = "9.90", **categories: str) -> None:
     offers = {
         name: OfferIn.model_validate({"name": name, "category": category, "channels": ["email"], "facts": {
-            "price": {"amount": price, "currency": "EUR"}}})
+            "price": {"amount": price, "currency": "USD"}}})
         for name, category in categories.items()
     }  # fmt: skip
     with parts.database.write() as connection:

@@ -63,7 +63,7 @@ def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     """Orders by product category as of each cut, long: customer_id, as_of, category, orders_90d, orders_365d,
     days_since_last. Categories ordered in the last 730 days; sorted by the cuts' order, then category."""
     work, categories = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
-    found = [_affinity_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.partials()[1]]
+    found = [_affinity_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.affinities()]
     cut, key, orders, days = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((key, cut))
     frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME))[cut[order]]
@@ -76,7 +76,8 @@ def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _affinity_rows(rows: Ints, told: Affinity) -> tuple[Ints, Ints, Ints, Floats]:
-    return rows[told.cut], told.category, told.orders, told.days_since_last
+    near = told.days_since_last == told.days_since_last
+    return rows[told.cut[near]], told.category[near], told.orders[near], told.days_since_last[near]
 
 
 def _nothing() -> tuple[Ints, Ints, Ints, Floats]:

@@ -16,12 +16,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import orjson
-
-if TYPE_CHECKING:
-    import polars as pl
 
 HOME_VARIABLE, RATES_VARIABLE = "OPPORTUNE_CURRENCY", "OPPORTUNE_CURRENCIES"
 HOME = "USD"
@@ -73,20 +70,6 @@ class Currencies:
             return None
         worth = _converted(amount, self._minor_rate(code, rate))
         return worth if -LIMIT <= worth <= LIMIT else None
-
-    def all_in_home(self, amounts: pl.Series, codes: pl.Series) -> pl.Series:
-        """`in_home` of many: amounts Int64, codes String."""
-        import polars as pl
-
-        if amounts.null_count() == len(amounts) or codes.null_count() == len(codes):
-            return amounts
-        foreign = (codes != self.home).fill_null(False)
-        if not foreign.any():
-            return amounts
-        rows = foreign.arg_true()
-        told = zip(amounts[rows].to_list(), codes[rows].to_list(), strict=True)
-        worth = pl.Series([self.in_home(amount, code) for amount, code in told], dtype=pl.Int64)
-        return amounts.cast(pl.Int64).scatter(rows, worth)
 
     def _minor_rate(self, code: str, rate: Decimal) -> Fraction:
         return Fraction(rate) * minor_scale(self.home) / minor_scale(code)

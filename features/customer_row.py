@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as of_field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from features.products import NO_PRODUCTS, ProductOrders
 if TYPE_CHECKING:
     from features.serving import Serving
 
-_VALUES, _AFFINITY, _PRODUCTS = "values", "affinity", "products"
+_VALUES, _AFFINITY, _PRODUCTS, _VIEWS = "values", "affinity", "products", "views"
 _HOURS = frozenset({"order_hours", "response_hours"})
 
 
@@ -26,7 +27,7 @@ class CustomerRow:
     `values` has every feature (NaN: unknown). `affinity` maps a product category to orders in 90 and in 365 days
     and days since the last. `order_hours` counts orders by local hour of the week (168; Monday 00 is 0);
     `response_hours` maps a channel to messages delivered and human opens and clicks, each by its own local hour.
-    `products` counts orders by product, over all time.
+    `products` counts orders by product, over all time. `views` counts looks at products by category, in 365 days.
     """
 
     customer_id: str
@@ -36,6 +37,7 @@ class CustomerRow:
     order_hours: NDArray[np.int64]
     response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
     products: ProductOrders = NO_PRODUCTS
+    views: Mapping[str, int] = of_field(default_factory=dict)
 
 
 class StoredRow(CustomerRow):
@@ -69,6 +71,8 @@ class StoredRow(CustomerRow):
             found = {name: self._serving.affinity(self._packed, self.as_of)}
         elif name == _PRODUCTS:
             found = {name: self._serving.products(self._packed)}
+        elif name == _VIEWS:
+            found = {name: self._serving.views(self._packed)}
         elif name in _HOURS:
             found = dict(zip(("order_hours", "response_hours"), self._serving.hours(self._packed), strict=True))
         else:

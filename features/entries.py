@@ -12,7 +12,7 @@ from xxhash import xxh3_64_intdigest
 from features.facts import Fact, Facts, fact_of
 from features.finalize import NEVER, Ints
 from features.histogram import BINS, bin_of, bins_of
-from features.plan import ORDERED, Plan
+from features.plan import ORDERED, VIEW, VIEWED, Plan
 from features.prefix import SQUARE_LIMIT, squared
 from features.products import product_key
 from features.state import CATEGORIES, SEEN, Entries, State
@@ -38,13 +38,13 @@ def entries_of(facts: Facts, plan: Plan) -> tuple[Ints, Entries, Ints]:
         parts.append((rows, base + facts.hour[rows] % group.cells, np.ones(len(rows), dtype=np.int64)))
     parts.append((facts.traits.rows(), plan.trait_base + facts.traits.key, facts.traits.value.view(np.int64)))
     owner = facts.categories.rows()
-    bought = plan.matches(ORDERED)[facts.code][owner]
-    count = int(bought.sum())
-    parts.append((owner[bought], plan.category_base, np.ones(count, dtype=np.int64)))
+    bought, viewed = (plan.matches(events)[facts.code][owner] for events in (ORDERED, VIEWED))
+    told = np.flatnonzero(bought | viewed)
+    parts.append((owner[told], plan.category_base, np.where(bought[told], 1, VIEW)))
     row = np.concatenate([rows for rows, _, _ in parts])
     keys = np.concatenate([np.broadcast_to(np.asarray(at, dtype=np.int64), len(rows)) for rows, at, _ in parts])
     category = np.full(len(row), -1)
-    category[len(row) - count :] = facts.categories.key[bought]
+    category[len(row) - len(told) :] = facts.categories.key[told]
     value = np.concatenate([values for _, _, values in parts])
     order = np.argsort(facts.customer[row], kind="stable")
     row = row[order]
@@ -65,7 +65,7 @@ class OneEvent:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._codes: dict[int, tuple[tuple[int, str | None, str], ...]] = {}
-        self._ordered = plan.matches(ORDERED)
+        self._ordered, self._viewed = plan.matches(ORDERED), plan.matches(VIEWED)
 
     def add(self, state: State, events: list[Mapping[str, Any]]) -> bool:
         """Adds events in the order of their receipt; repeats are left out. Says whether anything was new."""
@@ -112,6 +112,8 @@ class OneEvent:
             found.append((self._plan.trait_base + place, struct.unpack("<q", struct.pack("<d", number))[0]))
         if self._ordered[fact.code]:
             found += [(key, 1) for key in self._category_keys(fact.categories, state)]
+        elif self._viewed[fact.code]:
+            found += [(key, VIEW) for key in self._category_keys(fact.categories, state)]
         return found
 
     def _category_keys(self, names: tuple[str, ...], state: State) -> list[int]:

@@ -27,6 +27,17 @@ def numbers_path(part: Path) -> Path:
     return part.with_name(part.name.replace("part-", "numbers-", 1))
 
 
+def offers_path(part: Path) -> Path:
+    """Where what a part says of offers is kept (offer_log.py), likewise."""
+    return part.with_name(part.name.replace("part-", "offers-", 1))
+
+
+def stamp_of(root: Path, part: Path) -> str:
+    """What tells a part from one of other content: its name, size and time of writing."""
+    told = part.stat()
+    return f"{part.relative_to(root)} {told.st_size} {told.st_mtime_ns}"
+
+
 def scan_files(paths: Sequence[Path]) -> pl.LazyFrame:
     """EVENTS of these files. What a version of another time wrote may lack columns, or have some more."""
     return pl.scan_parquet(
@@ -201,7 +212,7 @@ class EventLog:
 
     def _replace(self, path: Path, rows: pl.DataFrame) -> None:
         if rows.height:
-            numbers_path(path).unlink(missing_ok=True)
+            _forget(path)
             _write(rows, path)
             return
         _drop(path)
@@ -233,8 +244,14 @@ def _write(rows: pl.DataFrame, path: Path) -> None:
 
 
 def _drop(part: Path) -> None:
-    numbers_path(part).unlink(missing_ok=True)
+    _forget(part)
     part.unlink()
+
+
+def _forget(part: Path) -> None:
+    """Drops what is kept beside a part."""
+    for beside in (numbers_path(part), offers_path(part)):
+        beside.unlink(missing_ok=True)
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import polars as pl
 from xxhash import xxh3_64_intdigest
 
 from features.currencies import CURRENCIES
-from features.event_log import EventLog, columns_of, empty_columns, numbers_path, scan_files
+from features.event_log import EventLog, columns_of, empty_columns, numbers_path, scan_files, stamp_of
 from features.files import write_parquet
 from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
@@ -70,11 +70,11 @@ class EventNumbers:
         """What stands with the numbers of a file, if they are of what it holds now."""
         beside = numbers_path(path)
         about = pl.read_parquet_metadata(beside) if beside.exists() else {}
-        told = about.get("stamp") == self._stamp(path) and about.get("layout") == self._layout
+        told = about.get("stamp") == stamp_of(self._log.root, path) and about.get("layout") == self._layout
         return about if told else None
 
     def _kept(self, path: Path) -> EventFile:
-        stamp, about = self._stamp(path), self._beside(path)
+        stamp, about = stamp_of(self._log.root, path), self._beside(path)
         if about is not None:
             return EventFile(path, stamp, _whole(about["first"]))
         numbers = self._made([path])
@@ -91,10 +91,6 @@ class EventNumbers:
         optional = [name for name in NEEDED if name not in REQUIRED]
         filled = {name for path in paths for name in columns_of(path, optional)}
         return numbers_of(scan_files(paths).select(*REQUIRED, *sorted(filled)).collect(), self._plan)
-
-    def _stamp(self, path: Path) -> str:
-        told = path.stat()
-        return f"{path.relative_to(self._log.root)} {told.st_size} {told.st_mtime_ns}"
 
 
 def _numbers(paths: Sequence[Path]) -> pl.DataFrame:

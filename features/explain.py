@@ -55,7 +55,7 @@ def origin(feature: Feature) -> str:
         case "text" if feature.window_days is None:
             return "the text vector of name and description"
         case "text":
-            return f"the text vectors of categories ordered, by orders, the last {feature.window_days:g} days"
+            return f"the text vectors of categories ordered and looked at, the last {feature.window_days:g} days"
     parts = []
     if feature.events is not None:
         parts.append(f"events {', '.join(feature.events.verbs)}")

@@ -1,13 +1,15 @@
-"""What a customer's purchases are about: the mean text vector of the categories bought in a year, by orders.
+"""What a customer looks for: the mean text vector of the categories bought and looked at in a year.
 
-The counts change with every order and the vectors with the catalogue; the mean is made when it is read, from the
-counts that the customer's row holds, so it is never behind either. Batch and online add the same whole numbers.
+An order counts as much as `ORDER` views. The counts change with every event and the vectors with the catalogue; the
+mean is made when it is read, from the counts that the customer's row holds, so it is never behind either. Batch and
+online add the same whole numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +17,28 @@ import polars as pl
 from numpy.typing import NDArray
 from xxhash import xxh3_64_hexdigest
 
-from features.build import affinity, snapshot_folder
+from features.build import known_by, ranges, snapshot_folder
+from features.catalogue import CATALOGUE
+from features.computation import brought_together
+from features.customer_row import CustomerRow
 from features.declare import Feature
 from features.event_log import EventLog
+from features.event_numbers import EventFile, EventNumbers, settled
+from features.facts import microseconds
 from features.files import write_parquet
-from features.numbers import NEEDED
+from features.numbers import joined, numbers_of
+from features.plan import ORDERED, VIEWED, plan_of
 from features.tables import UTC_TIME
 from features.text_keys import text_key
 from features.texts import DIMENSIONS, TextVectors
-from features.vocabulary import NAMES
 
 Floats = NDArray[np.float64]
 INTERESTS: tuple[Feature, ...] = tuple(
     Feature(
         f"interest_text_{place}",
         "text",
-        f"Number {place} of {DIMENSIONS} that tell what was bought in the last 365 days, by its categories (texts.py).",
+        f"Number {place} of {DIMENSIONS} that tell what was bought or looked at in the last 365 days, by its "
+        "categories (texts.py).",
         f"interest number {{interest_text_{place}:.2f}}",
         "number",
         column="categories",
@@ -41,71 +49,95 @@ INTERESTS: tuple[Feature, ...] = tuple(
 )
 """Near in these numbers is near in meaning, and near to an offer whose `offer_text_…` are alike."""
 INTEREST_NAMES = tuple(feature.name for feature in INTERESTS)
-_ORDERED = [name for name, meaning in NAMES.items() if meaning.verb == "ordered"]
+ORDER = 5
+"""How many views an order is worth."""
 
 
 def interests(events: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) -> pl.DataFrame:
     """The cuts' rows (customer_id, as_of, any more) in their order, and INTEREST_NAMES; NaN where nothing is known.
 
-    events: EVENTS-shaped. Only orders that happened before as_of and were received by then count.
+    events: EVENTS-shaped. Only what happened before as_of and was received by then counts.
     """
+    return interests_of(numbers_of(events, plan_of(CATALOGUE)), cuts, texts)
+
+
+def interests_of(numbers: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) -> pl.DataFrame:
+    """`interests` of events that are NUMBERS already."""
     keys = ["customer_id", "as_of"]
-    distinct = cuts.select(keys).unique(maintain_order=True).with_row_index("_row")
-    told = affinity(events, distinct).join(distinct, on=keys, how="left", maintain_order="left")
-    names, place = np.unique(told["category"].to_numpy().astype(str), return_inverse=True)
-    known = np.array([text_key(str(name)) for name in names], np.int64)
-    values = texts.mean_numbers(
-        told["_row"].to_numpy().astype(np.int64),
-        known[place],
-        told["orders_365d"].to_numpy().astype(np.int64),
-        distinct.height,
-    )
+    distinct = cuts.select(keys).unique(maintain_order=True)
+    work, categories = brought_together(numbers, distinct, CATALOGUE)
+    known = np.array([text_key(name) for name in categories], np.int64)
+    found = [(rows[a.cut], a.category, a.orders[:, 1] * ORDER + a.views)
+             for rows, sweep in work.sweeps() for a in sweep.affinities()]  # fmt: skip
+    cut, category, weight = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
+    values = texts.mean_numbers(cut, known[category], weight, distinct.height)
     columns = [pl.Series(name, np.ascontiguousarray(values[:, i])) for i, name in enumerate(INTEREST_NAMES)]
-    return cuts.join(distinct.with_columns(columns).drop("_row"), on=keys, how="left", maintain_order="left")
+    return cuts.join(distinct.with_columns(columns), on=keys, how="left", maintain_order="left")
 
 
-def interest_numbers(affinity_of: Mapping[str, Sequence[float]], texts: TextVectors) -> Floats:
-    """(INTEREST_NAMES,) of one customer, from `CustomerRow.affinity`: the same bits as `interests` gives."""
-    keys = np.array([text_key(name) for name in affinity_of], np.int64)
-    orders = np.array([told[1] for told in affinity_of.values()], np.int64)
-    numbers: Floats = texts.mean_numbers(np.zeros(len(keys), np.int64), keys, orders, 1)[0]
+def _nothing() -> tuple[NDArray[np.int64], ...]:
+    return (np.empty(0, np.int64),) * 3
+
+
+def interest_numbers(row: CustomerRow, texts: TextVectors) -> Floats:
+    """(INTEREST_NAMES,) of one customer: the same bits as `interests` gives."""
+    weight = dict(row.views)
+    for name, (_, orders, _) in row.affinity.items():
+        weight[name] = weight.get(name, 0) + int(orders) * ORDER
+    keys = np.array([text_key(name) for name in weight], np.int64)
+    numbers: Floats = texts.mean_numbers(
+        np.zeros(len(keys), np.int64), keys, np.array([*weight.values()], np.int64), 1
+    )[0]
     return numbers
 
 
-def categories_bought(log: EventLog) -> list[str]:
-    """The names of all product categories ever ordered, sorted."""
-    found: set[str] = set()
+def categories_seen(log: EventLog) -> list[str]:
+    """The names of all product categories that events name, sorted."""
+    numbers, found = EventNumbers(log, plan_of(CATALOGUE)), set[str]()
     for bucket in range(log.buckets):
-        orders = log.scan(buckets=[bucket], repeats=True).filter(pl.col("event").is_in(_ORDERED))
-        lines = orders.select(pl.col("products").explode().struct.field("category").drop_nulls().unique())
-        found |= set(lines.collect()["category"])
+        for part in settled(lambda bucket=bucket: numbers.kept(numbers.files(bucket))):  # type: ignore[misc]
+            if part["categories"].dtype != pl.Null:
+                found |= set(part["categories"].explode().drop_nulls().unique())
     return sorted(found)
 
 
 def build_interests(
     log: EventLog, as_of: datetime, out: Path, texts: TextVectors, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Interests of every customer with an order by `as_of`, in `out/as_of=…/bucket=NN.parquet`; returns the folder.
+    """Interests of every customer with an order or a view by `as_of`, in `out/as_of=…/bucket=NN.parquet`.
 
-    Columns: customer_id, as_of, created, INTEREST_NAMES. A bucket is written whole or not at all, and left alone if
-    it was made from the same event files and vectors: a run that was cut short goes on where it stopped.
+    Returns the folder. Columns: customer_id, as_of, created, INTEREST_NAMES. Only the events of files that are new are
+    read (EventNumbers). A bucket is written whole or not at all, and left alone if it was made from the same files and
+    vectors: a run that was cut short goes on where it stopped.
     """
     folder = snapshot_folder(out, as_of)
+    numbers = EventNumbers(log, plan_of(CATALOGUE))
     for bucket in range(log.buckets):
         path = folder / f"bucket={bucket:02d}.parquet"
-        files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in log.files(bucket)]
-        source = xxh3_64_hexdigest(repr((files, texts.version, INTEREST_NAMES)).encode())
-        if not path.exists() or pl.read_parquet_metadata(path).get("source") != source:
-            write_parquet(_of_bucket(log, bucket, as_of, texts), path, {"source": source})
+        settled(partial(_build_bucket, numbers, bucket, as_of, texts, path))
         if progress:
             progress(bucket + 1, log.buckets)
     return folder
 
 
-def _of_bucket(log: EventLog, bucket: int, as_of: datetime, texts: TextVectors) -> pl.DataFrame:
-    counted = pl.col("event").is_in(_ORDERED) & (pl.col("timestamp") < as_of) & (pl.col("received_at") <= as_of)
-    orders = log.scan(buckets=[bucket], repeats=True).filter(counted).select(NEEDED).collect()
-    cuts = pl.DataFrame({"customer_id": orders["customer_id"].unique().sort()}).with_columns(
+def _build_bucket(numbers: EventNumbers, bucket: int, as_of: datetime, texts: TextVectors, path: Path) -> None:
+    time = microseconds(as_of)
+    files = [file for file in numbers.files(bucket) if file.first is not None and file.first <= time]
+    source = xxh3_64_hexdigest(repr(([file.stamp for file in files], texts.version, INTERESTS)).encode())
+    if not path.exists() or pl.read_parquet_metadata(path).get("source") != source:
+        write_parquet(_table(numbers, files, as_of, texts), path, {"source": source})
+
+
+def _table(numbers: EventNumbers, files: Sequence[EventFile], as_of: datetime, texts: TextVectors) -> pl.DataFrame:
+    plan, time = plan_of(CATALOGUE), microseconds(as_of)
+    counted = plan.matches(ORDERED) | plan.matches(VIEWED)
+    parts = []
+    for part in numbers.kept(files):
+        seen = known_by(part, time)
+        parts.append(seen.filter(pl.Series(counted[seen["code"].to_numpy()]) & (seen["time"] < time)))
+    customers = pl.concat([pl.Series([], dtype=pl.String), *(part["customer_id"] for part in parts)]).unique().sort()
+    cuts = pl.DataFrame({"customer_id": customers}).with_columns(
         pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(as_of, UTC_TIME).alias("created")
     )
-    return interests(orders, cuts, texts)
+    made = [interests_of(some, asked, texts) for some, asked in ranges(parts, cuts)]
+    return pl.concat(made) if made else interests_of(joined([]), cuts, texts)

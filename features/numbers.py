@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.currencies import CURRENCIES
+from features.currencies import CURRENCIES, Currencies
 from features.plan import Plan
 from features.tables import UTC_TIME
 
@@ -72,7 +72,9 @@ def numbers_of(events: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     quantity, lines, saved = _product_sums(rows["products"])
     told = rows["discount_cents"].cast(pl.Int64)
     discount = told if saved is None else told.fill_null(saved)
-    revenue, discount = (_in_home(amounts, rows) for amounts in (rows["revenue_cents"].cast(pl.Int64), discount))
+    codes = rows["currency"].cast(pl.String)
+    revenue = in_home(rows["revenue_cents"].cast(pl.Int64), codes, CURRENCIES)
+    discount = in_home(discount, codes, CURRENCIES)
     columns = {
         "message_id": rows["message_id"],
         "customer_id": rows["customer_id"].cast(pl.String),
@@ -152,8 +154,17 @@ def _categories(products: pl.Series) -> pl.Series:
     return products.list.eval(pl.element().struct.field("category").cast(pl.String)).list.drop_nulls().list.unique()
 
 
-def _in_home(amounts: pl.Series, rows: pl.DataFrame) -> pl.Series:
-    return CURRENCIES.all_in_home(amounts, rows["currency"].cast(pl.String))
+def in_home(amounts: pl.Series, codes: pl.Series, currencies: Currencies) -> pl.Series:
+    """`Currencies.in_home` of many: amounts Int64, codes String."""
+    if amounts.null_count() == len(amounts) or codes.null_count() == len(codes):
+        return amounts
+    foreign = (codes != currencies.home).fill_null(False)
+    if not foreign.any():
+        return amounts
+    rows = foreign.arg_true()
+    told = zip(amounts[rows].to_list(), codes[rows].to_list(), strict=True)
+    worth = pl.Series([currencies.in_home(amount, code) for amount, code in told], dtype=pl.Int64)
+    return amounts.cast(pl.Int64).scatter(rows, worth)
 
 
 def _micro(times: pl.Series) -> pl.Series:

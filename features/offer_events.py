@@ -16,9 +16,17 @@ import polars as pl
 from features.codes import label_number
 from features.declare import DAY
 from features.facts import microseconds
+from features.numbers import NEEDED
 from features.tables import EVENTS
 from features.text_keys import offer_text, text_key
 
+ABOUT = pl.Schema(
+    (name, kind)
+    for name, kind in EVENTS.schema.items()
+    if (name in NEEDED and name not in ("products", "timezone", "traits", "context"))
+    or name in ("offer_id", "decision_id")
+)
+"""What features of offers need of an event."""
 NONE = -1e15
 """A fact that a version lacks: it takes the place of what an earlier version said."""
 
@@ -74,16 +82,17 @@ def response_event(event: Mapping[str, Any], decided: Mapping[str, str]) -> dict
     return {**event, "customer_id": offer, "products": None, "timezone": None, "traits": None}
 
 
-def unnamed_decisions(events: pl.LazyFrame) -> list[str]:
+def unnamed_decisions(events: pl.DataFrame) -> list[str]:
     """The decisions of events that name no offer: those whose offer `offer_history` has to be told."""
     asked = events.filter(pl.col("offer_id").is_null() & pl.col("decision_id").is_not_null())
-    return asked.select(pl.col("decision_id").unique().sort()).collect()["decision_id"].to_list()
+    return asked["decision_id"].unique().sort().to_list()
 
 
-def offer_history(events: pl.LazyFrame, versions: pl.DataFrame, decided: Mapping[str, str]) -> pl.DataFrame:
-    """All events of offers, EVENTS-shaped with the offer as `customer_id`: `response_event` of many, and the versions.
+def offer_history(events: pl.DataFrame, versions: pl.DataFrame, decided: Mapping[str, str]) -> pl.DataFrame:
+    """All events of offers, ABOUT and `traits`, with the offer as `customer_id`: `response_event` of many, and the
+    versions.
 
-    events: EVENTS-shaped. versions: OFFER_VERSIONS-shaped. decided: decision -> offer, of `unnamed_decisions`.
+    events: ABOUT, or EVENTS. versions: OFFER_VERSIONS-shaped. decided: decision -> offer, of `unnamed_decisions`.
     """
     offers = pl.DataFrame(
         {"decision_id": list(decided), "_offer": list(decided.values())},
@@ -92,18 +101,12 @@ def offer_history(events: pl.LazyFrame, versions: pl.DataFrame, decided: Mapping
     named = pl.col("offer_id").is_not_null() | pl.col("decision_id").is_not_null()
     about = (
         events.filter((pl.col("type") == "track") & named)
-        .join(offers.lazy(), on="decision_id", how="left", maintain_order="left")
-        .with_columns(customer_id=pl.coalesce("offer_id", "_offer"))
+        .join(offers, on="decision_id", how="left", maintain_order="left")
+        .with_columns(pl.coalesce("offer_id", "_offer").alias("customer_id"), pl.lit(None, pl.String).alias("traits"))
         .filter(pl.col("customer_id").is_not_null())
-        .with_columns(
-            pl.lit(None, EVENTS.schema["products"]).alias("products"),
-            pl.lit(None, pl.String).alias("timezone"),
-            pl.lit(None, pl.String).alias("traits"),
-        )
-        .select(EVENTS.schema.names())
-        .collect()
-    )  # fmt: skip
-    return pl.concat([about, version_events(versions.iter_rows(named=True))])
+        .select(*ABOUT, "traits")
+    )
+    return pl.concat([about, version_events(versions.iter_rows(named=True)).select(about.columns)])
 
 
 def version_events(versions: Any) -> pl.DataFrame:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from features.build import compute, snapshot_folder
 from features.declare import DAY, Feature
@@ -24,6 +26,7 @@ from features.facts import microseconds
 from features.feature_set import FeatureSet
 from features.files import write_parquet
 from features.offer_events import NONE, response_event, version_event
+from features.plan import plan_of
 from features.row_stores import RowStore, open_store
 from features.rows import OnlineFeatures
 from features.shrinkage import shrunk_rates
@@ -41,7 +44,7 @@ BASE = FeatureSet([*HIDDEN, *(f for f in FEATURES if f.aggregate not in _AFTERWA
 _PLACE = {name: place for place, name in enumerate(BASE.names)}
 _FACTS = [place for place, feature in enumerate(BASE.features) if feature.aggregate == "last"]
 _ROWS = 200_000
-_CHANGE = "change"
+_CHANGE, _SEEN = "change", "seen"
 
 
 def finish(base: Floats, as_of_us: int, texts: TextVectors) -> Floats:
@@ -104,15 +107,24 @@ def build_offer_snapshot(
 ) -> Path:
     """Features of every offer heard of before `as_of`, in `out/as_of=…/offers.parquet`, whole or not at all.
 
-    Columns: offer_id, as_of, created (default as_of), the features.
+    Columns: offer_id, as_of, created (default as_of), the features. Left alone if it was made of the same.
     """
     known = history.filter((pl.col("timestamp") < as_of) & (pl.col("received_at") <= as_of))
+    path, source = snapshot_folder(out, as_of) / "offers.parquet", _source(known, texts, created or as_of)
+    if path.exists() and pl.read_parquet_metadata(path).get("source") == source:
+        return path
     cuts = pl.DataFrame({"offer_id": known["customer_id"].unique().sort()}).with_columns(
         pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(created or as_of, UTC_TIME).alias("created")
     )
-    path = snapshot_folder(out, as_of) / "offers.parquet"
-    write_parquet(offer_features(history, cuts, texts), path)
+    write_parquet(offer_features(known, cuts, texts), path, {"source": source})
     return path
+
+
+def _source(known: pl.DataFrame, texts: TextVectors, created: datetime) -> str:
+    """Names what a table is made of: the events in any order, the texts and the declarations."""
+    rows = int(known.hash_rows(seed=0).sum() or 0)
+    made_by = (plan_of(BASE).signature, OFFERS.features, texts.version, microseconds(created))
+    return f"{xxh3_64_intdigest(repr((known.height, rows, made_by)).encode()):016x}"
 
 
 class OnlineOffers:
@@ -147,6 +159,20 @@ class OnlineOffers:
         """Makes the rows of all offers in `history` (`offer_history`) anew; returns how many it wrote."""
         self._note(history["customer_id"].unique().to_list())
         return self._rows.load(history)
+
+    def load_new(self, history: pl.DataFrame, files: Mapping[str, pl.DataFrame]) -> int:
+        """`load` of the offers that files name which were not seen before, and of those that have no row."""
+        offers = history["customer_id"].unique().sort().to_list()
+        rows = self._rows.read(offers, datetime(2000, 1, 1, tzinfo=UTC))
+        wanted = {offer for offer, row in zip(offers, rows, strict=True) if row is None}
+        seen = set(orjson.loads(self._notes.read([_SEEN])[0] or b"[]"))
+        new = [part["message_id"] for stamp, part in files.items() if stamp not in seen]
+        if new:
+            wanted |= set(history.filter(pl.col("message_id").is_in(pl.concat(new).implode()))["customer_id"])
+        told = history.filter(pl.col("customer_id").is_in(pl.Series(sorted(wanted), dtype=pl.String).implode()))
+        written = self.load(told) if wanted else 0
+        self._notes.change([_SEEN], lambda _: [orjson.dumps(sorted(files))])
+        return written
 
     def read(self, offer_ids: Sequence[str], as_of: datetime, texts: TextVectors) -> Floats:
         """(len(offer_ids), OFFERS) as `offer_features` gives them; exact from an hour before the last receipt."""

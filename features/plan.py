@@ -24,12 +24,17 @@ from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
 
 _T = TypeVar("_T")
-LAYOUT = 3
+LAYOUT = 4
 """Raised when the meaning of packed rows changes."""
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""
 AFFINITY_WINDOWS = (90 * DAY, 365 * DAY)
 ORDERED = Events(("ordered",))
+VIEWED = Events(("product_viewed",))
+VIEW = 1 << 32
+"""What a view adds to the sum of a product category; an order adds 1: two counts in one number."""
+ORDERS = VIEW - 1
+"""The bits of such a sum that count orders."""
 PLACES: tuple[str | None, ...] = (*CHANNELS, None)
 GRID_CHANNELS = tuple("unknown" if place is None else place for place in PLACES)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from features.declare import DAY, hop_of
 from features.facts import Facts
-from features.finalize import NEVER, Floats, Ints, Partials
+from features.finalize import FAR, NEVER, Floats, Ints, Partials
 from features.histogram import BINS, bins_of
-from features.plan import CATEGORY_DAYS, ORDERED, Plan
+from features.plan import CATEGORY_DAYS, ORDERED, ORDERS, VIEW, VIEWED, Plan
 
 PAIRS = 2_000_000
 """How many (cut, category) pairs are held at a time."""
@@ -31,12 +31,13 @@ class Cuts:
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """Long: a row for each cut and category ordered within CATEGORY_DAYS. Counts of orders; days since the last."""
+    """Long: a row for each cut and category ordered within CATEGORY_DAYS or viewed within 365."""
 
     cut: Ints
     category: Ints
     orders: Ints  # (rows, 2): 90 and 365 days
-    days_since_last: Floats
+    views: Ints  # (rows,): 365 days
+    days_since_last: Floats  # since the last order; NaN where it was longer ago than CATEGORY_DAYS, or never
 
 
 class Places:
@@ -94,6 +95,12 @@ class Sweep:
             self._traits(),
         )
         return partials, Categories(self).fill(categories)
+
+    def affinities(self) -> Iterator[Affinity]:
+        """What `partials` gives beside the partial sums, without making those."""
+        return Categories(self).fill(
+            np.zeros((len(self.cuts.as_of), len(self.plan.category_windows), 3), dtype=np.int64)
+        )
 
     def _cells(self) -> Ints:
         out = np.empty((len(self.cuts.as_of), len(self.plan.cells)), dtype=np.int64)
@@ -206,15 +213,17 @@ class Sweep:
 
 
 class Categories:
-    """Orders by product category, as of the cuts of a sweep."""
+    """Orders and views by product category, as of the cuts of a sweep."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep, plan, facts = sweep, sweep.plan, sweep.facts
         row = facts.categories.rows()
-        ordered = plan.matches(ORDERED)[facts.code][row]
-        row, key = row[ordered], facts.categories.key[ordered]
-        order = np.lexsort((facts.time[row], key, facts.customer[row]))
-        row, key = row[order], key[order]
+        ordered, viewed = (plan.matches(events)[facts.code][row] for events in (ORDERED, VIEWED))
+        told = np.flatnonzero(ordered | viewed)
+        order = told[np.lexsort((facts.time[row[told]], facts.categories.key[told], facts.customer[row[told]]))]
+        row, key, ordered = row[order], facts.categories.key[order], ordered[order]
+        self.upto = _upto(np.where(ordered, 1, VIEW))
+        self.last_order = np.maximum.accumulate(np.where(ordered, np.arange(len(row)), -1))
         self.time, customer = facts.time[row], facts.customer[row]
         new = np.ones(len(row), dtype=np.bool_)
         new[1:] = (key[1:] != key[:-1]) | (customer[1:] != customer[:-1])
@@ -239,20 +248,22 @@ class Categories:
         head = self.places.before(group, self.places.rank(as_of)[cut])
         some = head > self.group_start[group]
         cut, group, head = cut[some], group[some], head[some]
-        last = self.time[head - 1]
-        recent = np.empty((len(cut), 2), dtype=np.int64)
+        recent, views = np.empty((len(cut), 2), dtype=np.int64), np.empty(len(cut), dtype=np.int64)
         for place, window in enumerate(self.sweep.plan.category_windows):
             tail = self.places.before(group, self.places.rank(tails(as_of, window))[cut])
-            orders = head - tail
+            both = self.upto[head] - self.upto[tail]
+            orders = both & ORDERS
             if place < 2:
-                recent[:, place] = orders
+                recent[:, place], views = orders, both // VIEW
             summary = out[begin:end, place]
             np.add.at(summary[:, 0], cut, orders > 0)
             np.maximum.at(summary[:, 1], cut, orders)
             np.add.at(summary[:, 2], cut, orders)
-        near = np.flatnonzero(as_of[cut] - last <= CATEGORY_DAYS * DAY)
-        days = (as_of[cut[near]] - last[near]) / DAY
-        return Affinity(begin + cut[near], self.group_key[group[near]], recent[near], days)
+        last = self.last_order[head - 1]
+        age = np.where(last >= self.group_start[group], as_of[cut] - self.time[last], FAR)
+        days = np.where(age <= CATEGORY_DAYS * DAY, age / DAY, np.nan)
+        near = np.flatnonzero((days == days) | (views > 0))
+        return Affinity(begin + cut[near], self.group_key[group[near]], recent[near], views[near], days[near])
 
 
 def tails(as_of: Ints, window: int) -> Ints:

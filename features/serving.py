@@ -5,8 +5,8 @@ A serving row is made from the state (state.py) whenever that changes and stands
 place, the same bits as if all were made anew. As of any other time the row says nothing, and the state is asked.
 
 Layout, 8-byte words first: signature, since, until, number of categories, of hours and of products, the vector, the
-last order of each category; then orders of each category (90, 365 days; 32 bits), counts by hour (32 bits), products
-and their orders (32 bits), the cells of the hours (16 bits), and the names of the categories (JSON).
+last order of each category; then of each category orders (90, 365 days) and views (365 days; 32 bits), counts by hour
+(32 bits), products and their orders (32 bits), the cells of the hours (16 bits), and the categories' names (JSON).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from features.products import as_of as ordered_by
 from features.tiles import Reading
 from features.validity import Validity
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when rows are laid out otherwise, or when finalize.py gives other numbers for the same sums."""
 _HEADER = 6
 _WEEK = 168
@@ -73,12 +73,12 @@ class Serving:
         head[:, 5] = [len(one.key) for one in bought]
         head[:, _HEADER:] = still.view(np.int64)
         words, last = head.tobytes(), reading.category_last.tobytes()
-        orders = reading.orders[:, :2].astype(np.uint32).tobytes()
+        told = np.concatenate([reading.orders[:, :2], reading.views[:, None]], axis=1).astype(np.uint32).tobytes()
         counts, cells = weeks.value.astype(np.uint32).tobytes(), weeks.key.astype(np.uint16).tobytes()
         rows, at, hours = [], start.tolist(), bounds.tolist()
         for i, state in enumerate(reading.states):
             a, b, c, d = at[i], at[i + 1], hours[i], hours[i + 1]
-            parts = [words[i * self._size : (i + 1) * self._size], last[8 * a : 8 * b], orders[8 * a : 8 * b]]
+            parts = [words[i * self._size : (i + 1) * self._size], last[8 * a : 8 * b], told[12 * a : 12 * b]]
             parts += [counts[4 * c : 4 * d], bought[i].key.astype(np.uint32).tobytes()]
             parts += [bought[i].orders.astype(np.uint32).tobytes(), cells[2 * c : 2 * d]]
             parts.append(orjson.dumps(state.categories))
@@ -107,21 +107,34 @@ class Serving:
 
     def affinity(self, row: bytes, as_of: datetime) -> Mapping[str, tuple[float, float, float]]:
         """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS."""
-        categories, hours, products = _counts(row)
+        categories, _, _ = _counts(row)
         if not categories:
             return {}
         last = np.frombuffer(row, np.int64, categories, self._size)
-        orders = np.frombuffer(row, np.uint32, 2 * categories, self._size + 8 * categories)
-        names = orjson.loads(row[self._size + 16 * categories + 6 * hours + 8 * products :])
+        counts = np.frombuffer(row, np.uint32, 3 * categories, self._size + 8 * categories)
         age = microseconds(as_of) - last
         near = (last > NEVER) & (age <= CATEGORY_DAYS * DAY)
-        told = zip(names, *orders.astype(np.float64).reshape(-1, 2).T.tolist(), (age / DAY).tolist(), strict=True)
-        return {name: (a, b, since) for (name, a, b, since), here in zip(told, near.tolist(), strict=True) if here}
+        quarter, year, _ = counts.astype(np.float64).reshape(-1, 3).T.tolist()
+        told = zip(self._names(row), quarter, year, (age / DAY).tolist(), near.tolist(), strict=True)
+        return {name: (a, b, since) for name, a, b, since, here in told if here}
+
+    def views(self, row: bytes) -> Mapping[str, int]:
+        """Category -> views in 365 days, of those viewed."""
+        categories, _, _ = _counts(row)
+        if not categories:
+            return {}
+        counts = np.frombuffer(row, np.uint32, 3 * categories, self._size + 8 * categories)[2::3].tolist()
+        return {name: count for name, count in zip(self._names(row), counts, strict=True) if count}
+
+    def _names(self, row: bytes) -> list[str]:
+        categories, hours, products = _counts(row)
+        names: list[str] = orjson.loads(row[self._size + 20 * categories + 6 * hours + 8 * products :])
+        return names
 
     def hours(self, row: bytes) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
         """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
         categories, hours, products = _counts(row)
-        at = self._size + 16 * categories
+        at = self._size + 20 * categories
         counts = np.frombuffer(row, np.uint32, hours, at)
         cells = np.frombuffer(row, np.uint16, hours, at + 4 * hours + 8 * products)
         grid = np.zeros(self._plan.day_hour_base - self._plan.hour_base, dtype=np.int64)
@@ -133,7 +146,7 @@ class Serving:
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""
         categories, hours, products = _counts(row)
-        at = self._size + 16 * categories + 4 * hours
+        at = self._size + 20 * categories + 4 * hours
         held = np.frombuffer(row, np.uint32, 2 * products, at).astype(np.int64)
         return ProductOrders(held[:products], held[products:])
 

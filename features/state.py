@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.declare import DAY, HOPS, HOUR
 from features.finalize import FAR, NEVER, Floats, Ints
-from features.plan import CATEGORY_DAYS, Plan
+from features.plan import CATEGORY_DAYS, ORDERS, Plan
 from features.products import NO_PRODUCTS, Bought, ProductOrders, fold_products
 
 HOLD = HOUR
@@ -105,7 +105,7 @@ def note_times(entries: Entries, plan: Plan, first: Ints, last: Ints, category_l
     told = place >= 0
     np.minimum.at(first, place[told], entries.time[told])
     np.maximum.at(last, place[told], entries.time[told])
-    bought = entries.key >= plan.category_base
+    bought = (entries.key >= plan.category_base) & (entries.value & ORDERS > 0)
     np.maximum.at(category_last, entries.key[bought] - plan.category_base, entries.time[bought])
 
 
@@ -160,18 +160,16 @@ def _merge(key: Ints, time: Ints | None, value: Ints, plan: Plan) -> tuple[Ints,
 
 
 def _forget_categories(state: State, plan: Plan, horizon: int) -> None:
-    """Drops categories last ordered too long ago to matter, unless a young entry names them."""
+    """Drops categories last ordered (or viewed) too long ago to matter, unless a tile or young entry names them."""
     base = plan.category_base
-    old = (state.category_last > NEVER) & (state.category_last < horizon - CATEGORY_DAYS * DAY)
-    old[state.young.key[state.young.key >= base] - base] = False
+    old = state.category_last < horizon - CATEGORY_DAYS * DAY
+    for named in (state.young.key, state.tile_key):
+        old[named[named >= base] - base] = False
     if not old.any():
         return
     moved = np.cumsum(~old) - 1
     state.categories = [name for name, gone in zip(state.categories, old, strict=True) if not gone]
     state.category_last = state.category_last[~old]
-    alive = (state.tile_key < base) | ~old[np.maximum(state.tile_key - base, 0)]
-    state.tile_key, state.tile_time = state.tile_key[alive], state.tile_time[alive]
-    state.tile_value = state.tile_value[alive]
     for keys in (state.tile_key, state.young.key):
         bought = keys >= base
         keys[bought] = base + moved[keys[bought] - base]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.declare import DAY, tail_of
 from features.finalize import FAR, NEVER, Ints, Partials
 from features.histogram import BINS
-from features.plan import Plan
+from features.plan import ORDERS, VIEW, Plan
 from features.products import distinct
 from features.state import State
 
@@ -96,7 +96,7 @@ class Reading:
         told = (place >= 0).nonzero()[0]
         np.minimum.at(self.first, (young.row[told], place[told]), young.time[told])
         np.maximum.at(self.last, (young.row[told], place[told]), young.time[told])
-        bought = (young.key >= base).nonzero()[0]
+        bought = ((young.key >= base) & (young.value & ORDERS > 0)).nonzero()[0]
         category = self.category_start[young.row[bought]] + young.key[bought] - base
         np.maximum.at(self.category_last, category, young.time[bought])
 
@@ -183,16 +183,17 @@ class Reading:
         return out.reshape(len(self.states), (high - low) // 24, 24)
 
     def _categories(self) -> Ints:
-        """(n, category windows, 3): distinct, largest, sum. Leaves orders of each category in `orders`."""
+        """(n, category windows, 3): distinct, largest, sum. Leaves each category's counts in `orders` and `views`."""
         out = np.zeros((len(self.states), len(self.plan.category_windows), 3), dtype=np.int64)
         if not self.category_start[-1]:
-            self.orders = np.empty((0, len(self.plan.category_windows)), dtype=np.int64)
+            self.orders, self.views = np.empty((0, len(self.plan.category_windows)), dtype=np.int64), self.first[:0, 0]
             return out
         bought = self._part(_CATEGORIES)
         category = self.category_start[bought.row] + bought.key - self.plan.category_base
         sums = np.zeros((int(self.category_start[-1]), len(self.tails) + 1), dtype=np.int64)
         np.add.at(sums, (category, self._window(bought.time)), bought.value)
-        self.orders = sums.cumsum(axis=1)[:, self.plan.category_tails]
+        both = sums.cumsum(axis=1)[:, self.plan.category_tails]
+        self.orders, self.views = both & ORDERS, both[:, 1] // VIEW
         some = (self.category_start[1:] > self.category_start[:-1]).nonzero()[0]
         start = self.category_start[some]
         out[some, :, 0] = np.add.reduceat((self.orders > 0).astype(np.int64), start)

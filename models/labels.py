@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from features.currencies import CURRENCIES
+from features.numbers import in_home
 from features.tables import EVENTS
 from features.vocabulary import NAMES, TYPES, VERBS
 from models.declaration import Goal
@@ -37,7 +38,7 @@ def goal_events(events: pl.DataFrame, goal: Goal, attribution_days: float | None
 def _where(events: pl.DataFrame, condition: str) -> pl.DataFrame:
     asked = sorted(set(_PROPERTY.findall(condition)))
     told = events.with_columns(properties=_properties(events["properties"], asked)) if asked else events
-    told = told.with_columns(CURRENCIES.all_in_home(told[name], told["currency"]) for name in _MONEY)
+    told = told.with_columns(in_home(told[name], told["currency"], CURRENCIES) for name in _MONEY)
     try:
         return told.filter(pl.sql_expr(condition).fill_null(False))
     except pl.exceptions.PolarsError as wrong:

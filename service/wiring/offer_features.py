@@ -75,29 +75,34 @@ def offers_decided(database: Database, decision_ids: Sequence[str]) -> dict[str,
 def build_offer_tables(
     database: Database, log: EventLog, online: OnlineOffers, home: Path, times: Sequence[datetime], progress: Progress
 ) -> list[str]:
-    """Texts, offers' tables and customers' interests as of each time, and the online rows; what to tell of it."""
+    """Texts, offers' tables and customers' interests as of each time, and the online rows; what to tell of it.
+
+    Of the event log only new files are read, and only tables and rows are made that new events change.
+    """
     import polars as pl
 
-    from features.interests import build_interests, categories_bought
+    from features.interests import build_interests, categories_seen
     from features.offer_events import offer_history, unnamed_decisions
     from features.offer_features import build_offer_snapshot
+    from features.offer_log import OfferLog, together
     from features.tables import OFFER_VERSIONS
     from features.text_keys import offer_text
     from features.texts import Texts
 
     with database.read() as connection:
         versions = pl.DataFrame(list(versions_since(connection, 0)), schema=OFFER_VERSIONS.schema)
-    told = _make_texts(home, {*categories_bought(log), *versions["category"].drop_nulls(),
+    told = _make_texts(home, {*categories_seen(log), *versions["category"].drop_nulls(),
                               *map(offer_text, versions["name"], versions["description"])})  # fmt: skip
     texts = Texts(home).read()
-    events = log.scan(repeats=True)
+    files = OfferLog(log).read()
+    events = together([*files.values()])
     history = offer_history(events, versions, offers_decided(database, unnamed_decisions(events)))
     for place, moment in enumerate(times):
         if _heard(history, moment):
             build_offer_snapshot(history, moment, home / "offer_features", texts)
         build_interests(log, moment, home / "interests", texts)
         progress(place + 1, len(times))
-    written = online.load(history)
+    written = online.load_new(history, files)
     return [*told, f"built the features of {history['customer_id'].n_unique():,} offers, {written:,} online"]
 
 

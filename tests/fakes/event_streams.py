@@ -17,6 +17,7 @@ NAMES = (
     "Order Completed",
     "Order Refunded",
     "Product Viewed",
+    "Product Viewed",
     "Product Added",
     "Email Delivered",
     "Email Opened",

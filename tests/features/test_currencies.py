@@ -41,7 +41,7 @@ SHOP = Currencies("EUR", {"USD": Decimal("0.92"), "JPY": Decimal("0.006"), "KWD"
 def test_what_an_amount_is_worth(amount: int | None, code: str | None, worth: int | None) -> None:
     assert SHOP.in_home(amount, code) == worth
     both = pl.Series([amount], dtype=pl.Int64), pl.Series([code], dtype=pl.String)
-    assert SHOP.all_in_home(*both).to_list() == [worth]
+    assert numbers.in_home(*both, SHOP).to_list() == [worth]
 
 
 @settings(max_examples=50)

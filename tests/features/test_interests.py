@@ -15,7 +15,7 @@ from features.interests import (
     INTEREST_NAMES,
     INTERESTS,
     build_interests,
-    categories_bought,
+    categories_seen,
     interest_numbers,
     interests,
 )
@@ -42,29 +42,31 @@ def test_batch_and_online_agree_to_the_bit(events: list[dict[str, Any]]) -> None
     online = OnlineFeatures(MemoryRows())
     online.apply(events)
     for row, told in zip(online.read(["ann", "bob"], last + timedelta(days=1)), batch, strict=False):
-        served = np.full(len(INTEREST_NAMES), np.nan) if row is None else interest_numbers(row.affinity, TEXTS)
+        served = np.full(len(INTEREST_NAMES), np.nan) if row is None else interest_numbers(row, TEXTS)
         assert ((served.view(np.int64) == told.view(np.int64)) | (np.isnan(served) & np.isnan(told))).all()
 
 
-def order(customer: str, category: str, day: int) -> dict[str, Any]:
+def order(customer: str, category: str, day: int, name: str = "Order Completed") -> dict[str, Any]:
     at = START + timedelta(days=day)
     line = {"product_id": "p", "category": category, "price_cents": 1, "quantity": 1, "discount_cents": None}
     return {
-        "message_id": f"{customer}{day}", "type": "track", "event": "Order Completed", "customer_id": customer,
+        "message_id": f"{customer}{day}", "type": "track", "event": name, "customer_id": customer,
         "timestamp": at, "received_at": at, "products": [line], "properties": "{}",
     }  # fmt: skip
 
 
 def test_the_table_has_who_bought_and_is_made_once(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events")
-    log.append(frame([order("ann", "bread", 0), order("ann", "wine", 1), order("bob", "cars", 2)]), "a")
-    assert categories_bought(log) == ["bread", "cars", "wine"]
+    looked = [order("eve", "wine", day, "Product Viewed") for day in range(5)] + [order("eve", "bread", 8)]
+    log.append(frame([order("ann", "bread", 0), order("ann", "wine", 1), order("bob", "cars", 2), *looked]), "a")
+    assert categories_seen(log) == ["bread", "cars", "wine"]
     folder = build_interests(log, START + timedelta(days=9), tmp_path / "interests", TEXTS)
     told = pl.read_parquet(folder / "*.parquet").sort("customer_id")
-    assert told["customer_id"].to_list() == ["ann", "bob"]
+    assert told["customer_id"].to_list() == ["ann", "bob", "eve"]
     mean = TEXTS.numbers(KEYS).mean(axis=0)
     assert np.abs(told.select(INTEREST_NAMES).to_numpy()[0] - mean).max() < 1e-6
     assert np.isnan(told.select(INTEREST_NAMES).to_numpy()[1]).all()
+    assert np.abs(told.select(INTEREST_NAMES).to_numpy()[2] - mean).max() < 1e-6  # five looks are worth an order
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     build_interests(log, START + timedelta(days=9), tmp_path / "interests", TEXTS)
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from features import state as state_module
 from features.build import affinity, compute, hours
 from features.catalogue import FEATURE_NAMES
 from features.currencies import Currencies
+from features.declare import DAY
 from features.facts import microseconds
 from features.products import products
 from features.rows import CustomerRow, OnlineFeatures, feature_matrix
@@ -61,6 +63,23 @@ def assert_same(events: list[dict[str, Any]], online: OnlineFeatures, *times: da
                 assert_affinity(row, categories.filter(mine))
                 assert_hours(row, weeks.filter(mine))
                 assert row.products == mine_bought
+                assert row.views == viewed(events, row.customer_id, time)
+
+
+def viewed(events: list[dict[str, Any]], customer: str, time: datetime) -> dict[str, int]:
+    """Looks at products by category in 365 days, counted one by one."""
+    first = microseconds(time - timedelta(days=365)) // DAY * DAY
+    told: dict[str, dict[str, Any]] = {}
+    for one in sorted(events, key=lambda e: (e["received_at"], e["timestamp"])):
+        told.setdefault(one["message_id"], one)
+    seen = [
+        category
+        for one in told.values()
+        if one["customer_id"] == customer and one["type"] == "track" and one["event"] == "Product Viewed"
+        if microseconds(one["timestamp"]) >= first and one["timestamp"] < time and one["received_at"] <= time
+        for category in {line["category"] for line in one["products"] or ()} - {None}
+    ]
+    return dict(Counter(seen))
 
 
 def assert_values(row: CustomerRow, told: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.offer_events import offer_history, unnamed_decisions
+from features.event_log import EventLog
+from features.offer_events import ABOUT, offer_history, unnamed_decisions
 from features.offer_features import (
     BASE,
     OFFER_FEATURE_NAMES,
@@ -22,6 +23,7 @@ from features.offer_features import (
     offer_features,
     open_online_offers,
 )
+from features.offer_log import OfferLog, together
 from features.rows import OnlineFeatures
 from features.tables import OFFER_VERSIONS, UTC_TIME
 from features.text_keys import offer_text, text_key
@@ -30,7 +32,7 @@ from features.transforms.offers import FEATURES
 from tests.fakes.event_streams import START, frame, streams
 from tests.fakes.row_store import MemoryRows
 
-JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+JUNE, DAY = datetime(2026, 6, 1, tzinfo=UTC), timedelta(days=1)
 DECIDED = {"d1": "tea", "d2": "wine"}
 NO_TEXTS = TextVectors.none()
 
@@ -79,7 +81,7 @@ def test_facts_are_those_of_the_version_in_force() -> None:
             version("tea", 2, JUNE + timedelta(days=9), deleted=True),
         ]
     )
-    history = offer_history(frame([]).lazy(), versions, {})
+    history = offer_history(frame([]), versions, {})
     cuts = as_of(JUNE, JUNE + timedelta(days=1), JUNE + timedelta(days=6), JUNE + timedelta(days=10))
     before, first, second, gone = offer_features(history, cuts, NO_TEXTS).to_dicts()
     assert np.isnan([before["offer_price_cents"], before["offer_live"], before["offer_age_days"]]).all()
@@ -101,8 +103,8 @@ def test_rates_count_people_and_what_was_known_by_then() -> None:
               received_at=JUNE + timedelta(days=8)),
     ]  # fmt: skip
     events = frame([*delivered, *clicks])
-    assert unnamed_decisions(events.lazy()) == ["d1"]
-    history = offer_history(events.lazy(), table([version("tea", 1, JUNE)]), DECIDED)
+    assert unnamed_decisions(events) == ["d1"]
+    history = offer_history(events, table([version("tea", 1, JUNE)]), DECIDED)
     early, late = offer_features(
         history, as_of(JUNE + timedelta(days=5), JUNE + timedelta(days=9)), NO_TEXTS
     ).to_dicts()
@@ -117,7 +119,7 @@ def test_a_new_offer_has_its_categorys_rate() -> None:
     events += [event(500 + i, "Coupon Redeemed", at, offer_id="tea") for i, at in enumerate(days[:50])]
     versions = [version("tea", 1, JUNE), version("wine", 1, JUNE), version("rope", 1, JUNE, category="tools"),
                 version("nail", 1, JUNE, category="tools")]  # fmt: skip
-    history = offer_history(frame(events).lazy(), table(versions), {})
+    history = offer_history(frame(events), table(versions), {})
     cuts = as_of(JUNE + timedelta(days=2), offers=("tea", "wine", "rope", "nail"))
     rate = dict(
         zip(cuts["offer_id"], offer_features(history, cuts, NO_TEXTS)["offer_redemption_rate_90d"], strict=True)
@@ -129,7 +131,7 @@ def test_a_new_offer_has_its_categorys_rate() -> None:
 def test_texts_are_told_where_they_have_a_vector() -> None:
     keys = np.array([text_key(offer_text("tea", "good"))])
     texts = TextVectors.of("v", keys, np.eye(1, 16, dtype=np.float32))
-    history = offer_history(frame([]).lazy(), table([version("tea", 1, JUNE), version("wine", 1, JUNE)]), {})
+    history = offer_history(frame([]), table([version("tea", 1, JUNE), version("wine", 1, JUNE)]), {})
     cuts = as_of(JUNE + timedelta(days=2), offers=("tea", "wine"))
     tea, wine = offer_features(history, cuts, texts).select(pl.col("^offer_text_.*$")).to_numpy()
     assert np.abs(tea) == pytest.approx(np.full(8, 1 / np.sqrt(8)), abs=1e-5)
@@ -156,12 +158,12 @@ def test_batch_and_online_agree_to_the_bit(
         for offer, category in (("tea", "drinks"), ("rope", None))
         for number, day in enumerate(sorted(days))
     ]
-    history = offer_history(frame(events).lazy(), table(versions), DECIDED)
+    history = offer_history(frame(events), table(versions), DECIDED)
     last = max([START, *(one["received_at"] for one in events), *(one["at"] for one in versions)])
     online = OnlineOffers(OnlineFeatures(MemoryRows(), BASE), MemoryRows(), MemoryRows())
     at = int(len(events) * split)
     if loaded:
-        online.load(offer_history(frame(events[:at]).lazy(), table(versions), DECIDED))
+        online.load(offer_history(frame(events[:at]), table(versions), DECIDED))
         online.apply(events[at:], DECIDED)
     else:
         online.apply(events[:at], DECIDED)
@@ -192,7 +194,52 @@ def test_rows_stand_beside_the_customers(tmp_path: Path) -> None:
 def test_a_snapshot_has_the_offers_heard_of(tmp_path: Path) -> None:
     versions = table([version("tea", 1, JUNE), version("wine", 1, JUNE + timedelta(days=9))])
     events = frame([event(1, "Offer Delivered", JUNE, offer_id="old")])
-    history = offer_history(events.lazy(), versions, {})
+    history = offer_history(events, versions, {})
     told = pl.read_parquet(build_offer_snapshot(history, JUNE + timedelta(days=1), tmp_path, NO_TEXTS))
     assert told["offer_id"].to_list() == ["old", "tea"]
     assert told.columns == ["offer_id", "as_of", "created", *OFFER_FEATURE_NAMES]
+
+
+def test_a_daily_run_reads_new_files_alone(tmp_path: Path) -> None:
+    log, read = EventLog(tmp_path / "events", buckets=2), list[Path]()
+    log.append(frame([event(n, "Offer Delivered", JUNE, offer_id="tea") for n in range(4)]), "a")
+    first = OfferLog(log, read.append).read()
+    assert (together([*first.values()]).height, len(read)) == (4, len(log.files(0)) + len(log.files(1)))
+    log.append(frame([event(9, "Offer Clicked", JUNE, offer_id="tea"), event(8, "Product Viewed", JUNE)]), "b")
+    read.clear()
+    second = OfferLog(log, read.append).read()
+    assert together([*second.values()]).height == 5
+    assert {path.name for path in read} == {"part-b.parquet"}
+    log.erase(["c0"])
+    assert "m0" not in together([*OfferLog(log, read.append).read().values()])["message_id"]
+    assert all("m0" not in pl.read_parquet(path)["message_id"] for path in tmp_path.glob("events/**/*.parquet"))
+
+
+def test_only_offers_with_something_new_are_loaded(tmp_path: Path) -> None:
+    online = open_online_offers(str(tmp_path / "online.db"))
+    versions = table([version("tea", 1, JUNE), version("wine", 1, JUNE)])
+    old = {"old": frame([event(1, "Offer Delivered", JUNE, offer_id="tea")])}
+    new = {"new": frame([event(2, "Offer Delivered", JUNE + timedelta(hours=1), offer_id="wine")])}
+    assert online.load_new(offer_history(together_events(old), versions, {}), old) == 2
+    assert online.load_new(offer_history(together_events(old), versions, {}), old) == 0
+    both = {**old, **new}
+    assert online.load_new(offer_history(together_events(both), versions, {}), both) == 1
+    told = online.read(["tea", "wine"], JUNE + timedelta(days=1), NO_TEXTS)
+    assert told[:, OFFER_FEATURE_NAMES.index("offer_delivered_7d")].tolist() == [1, 1]
+    online.close()
+
+
+def together_events(files: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    return together([part.select(list(ABOUT)) for part in files.values()])
+
+
+def test_a_table_is_made_once_of_the_same(tmp_path: Path) -> None:
+    versions = table([version("tea", 1, JUNE)])
+    deliveries = [event(n, "Offer Delivered", JUNE, offer_id="tea") for n in range(3)]
+    path = build_offer_snapshot(offer_history(frame(deliveries), versions, {}), JUNE + DAY, tmp_path, NO_TEXTS)
+    made = path.stat().st_mtime_ns
+    later = event(9, "Offer Delivered", JUNE + 2 * DAY, offer_id="tea")  # after the table's time
+    history = offer_history(frame([later, *reversed(deliveries)]), versions, {})
+    assert build_offer_snapshot(history, JUNE + DAY, tmp_path, NO_TEXTS).stat().st_mtime_ns == made
+    changed = offer_history(frame(deliveries[1:]), versions, {})
+    assert build_offer_snapshot(changed, JUNE + DAY, tmp_path, NO_TEXTS).stat().st_mtime_ns > made

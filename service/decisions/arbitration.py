@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from service.decisions.caps import recent_messages
 from service.decisions.case import PULLED, Case
+from service.decisions.pairs import Floats, Pairs
 
+T = TypeVar("T", float, Floats)
 FATIGUE_DAYS = 7.0
 
 
-def expected_value(probability: float, value: float, cost: float, fatigue: float, priority: float) -> float:
-    """(P(convert) x value - cost - fatigue) x priority, in the catalogue's currency."""
+def expected_value(probability: T, value: T, cost: T, fatigue: T, priority: T) -> T:
+    """(P(convert) x value - cost - fatigue) x priority, in the catalogue's currency; of one, or of many side by side."""
     return (probability * value - cost - fatigue) * priority
 
 
@@ -27,28 +32,25 @@ def fatigue(case: Case, channel: str) -> float:
 
 def expected_values(
     case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float],
+    eligible: Pairs,
+    probabilities: Sequence[float] | Floats,
     goals: Mapping[str, Sequence[float]] | None = None,
-    uplift: Sequence[float] | None = None,
-) -> list[float]:
-    """The expected value of each eligible candidate, then (last) that of sending nothing.
+    uplift: Sequence[float] | Floats | None = None,
+) -> Floats:
+    """(n + 1,): the expected value of each of n eligible candidates, then that of sending nothing.
 
     With weights for several goals, what is earned is `goal_conversion` x P(convert) x value + `goal_click` x P(click)
     + `goal_redemption` x P(redeem); `goals` has P(click) and P(redeem) where their weights are not 0. Where `uplift`
     is given it stands for P(convert): by how much sending raises that probability.
     """
-    rules = case.rules
-    tiredness = {channel: fatigue(case, channel) for channel in case.channels}
-    worth = [(rules.goal_conversion * offer.value, offer.cost, offer.priority) for offer in case.offers]
-    values = []
-    for (position, channel), probability in zip(eligible, probabilities if uplift is None else uplift, strict=True):
-        value, cost, priority = worth[position]
-        values.append(expected_value(probability, value, cost, tiredness[channel], priority))
+    rules, told = case.rules, eligible.terms(case.offers)
+    tiredness = np.array([fatigue(case, channel) for channel in eligible.distinct_channels], np.float64)
+    chances = np.asarray(probabilities if uplift is None else uplift, np.float64)
+    worth = rules.goal_conversion * told.value
+    values = np.empty(len(eligible) + 1)
+    values[:-1] = expected_value(chances, worth, told.cost, tiredness[eligible.channel_numbers], told.priority)
     for weight, name in ((rules.goal_click, "click"), (rules.goal_redemption, "redemption")):
         if weight and goals:
-            values = [
-                value + weight * chance * worth[position][2]
-                for value, chance, (position, _) in zip(values, goals[name], eligible, strict=True)
-            ]
-    return [*values, rules.nothing]
+            values[:-1] += weight * np.asarray(goals[name], np.float64) * told.priority
+    values[-1] = rules.nothing
+    return values

@@ -6,11 +6,15 @@ Decisions mostly weigh the same tuple of offers, so this is made once for it and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from features.offers import OfferInfo
+from service.decisions.pairs import Pairs
 from service.offers.offer import Offer
+
+if TYPE_CHECKING:
+    from service.decisions.eligibility import Judged
 
 _REMEMBERED = 256
 T = TypeVar("T")
@@ -37,8 +41,8 @@ class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
     `grouped`: some offer has an exclusion group. `untold`: offers whose text has no vector yet; None: no text has one.
-    Both map an offer to its eligibility; all others have dates, budgets, limits that customers share, or rules about
-    other offers.
+    Both map an offer to its eligibility; all others (`special`) have dates, budgets, limits that customers share, or
+    rules about other offers. `judged` and `pairs` are remembered: see `eligibility`.
     """
 
     infos: tuple[OfferInfo, ...]
@@ -46,8 +50,12 @@ class Assortment:
     capped: Mapping[str, str | None]
     ending: tuple[Offer, ...]
     shared: tuple[Offer, ...]
+    special: tuple[int, ...]
     grouped: bool
+    place: Mapping[str, int]
     untold: tuple[str, ...] | None = None
+    judged: dict[Any, Judged] = field(default_factory=dict, compare=False, repr=False)
+    pairs: dict[Any, Pairs] = field(default_factory=dict, compare=False, repr=False)
 
 
 def _made(offers: tuple[Offer, ...]) -> Assortment:
@@ -56,17 +64,21 @@ def _made(offers: tuple[Offer, ...]) -> Assortment:
         for o in offers
         if o.starts_at is None and o.ends_at is None and o.budget is None and not o.requires and not o.exclusion_days
     ]
+    free = {offer.offer_id: offer.eligibility for offer in plain if not offer.caps}
+    capped = {
+        offer.offer_id: offer.eligibility
+        for offer in plain
+        if offer.caps and all(cap.per == "customer" and cap.max > 0 for cap in offer.caps)
+    }
     return Assortment(
         tuple(offer.info for offer in offers),
-        {offer.offer_id: offer.eligibility for offer in plain if not offer.caps},
-        {
-            offer.offer_id: offer.eligibility
-            for offer in plain
-            if offer.caps and all(cap.per == "customer" and cap.max > 0 for cap in offer.caps)
-        },
+        free,
+        capped,
         tuple(offer for offer in offers if offer.ends_at is not None),
         tuple(offer for offer in offers if offer.shared_limits),
+        tuple(place for place, o in enumerate(offers) if o.offer_id not in free and o.offer_id not in capped),
         any(offer.exclusion_group is not None for offer in offers),
+        {offer.offer_id: place for place, offer in enumerate(offers)},
         _untold(offers),
     )
 

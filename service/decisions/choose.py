@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from service.decisions.arbitration import expected_values
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.listing import Beside, LeftOut, fill
+from service.decisions.pairs import Floats, Pairs
 from service.decisions.policy import (
     best_of_draws,
     calmed,
@@ -41,19 +44,25 @@ class Candidate(NamedTuple):
     rank: int | None
 
 
+def _none() -> Floats:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Weighed candidates as columns, "send nothing" last; `ranks` by place (from 0). One alone is made when asked for.
 
-    Of some hundred few are looked at one by one, and a record keeps columns.
+    `probabilities` has n, `values` and `weights` n + 1. Of some hundred few are looked at one by one, and a record
+    keeps columns. `names`: the columns of names as a record has them.
     """
 
     offers: Sequence[str | None] = ()
     channels: Sequence[str | None] = ()
-    probabilities: Sequence[float | None] = ()
-    values: Sequence[float] = ()
+    probabilities: Floats = field(default_factory=_none)
+    values: Floats = field(default_factory=_none)
     weights: Sequence[float] = ()
     ranks: Mapping[int, int] = field(default_factory=dict)
+    names: bytes = b""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -65,8 +74,8 @@ class Candidates:
         return Candidate(
             self.offers[place],
             self.channels[place],
-            self.probabilities[place],
-            self.values[place],
+            None if self.offers[place] is None else float(self.probabilities[place]),
+            float(self.values[place]),
             self.weights[place],
             self.ranks.get(place),
         )
@@ -82,40 +91,34 @@ class Choice(NamedTuple):
 
 def choose(
     case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float],
+    eligible: Pairs,
+    probabilities: Sequence[float] | Floats,
     goals: Mapping[str, Sequence[float]] | None = None,
-    uplift: Sequence[float] | None = None,
+    uplift: Sequence[float] | Floats | None = None,
 ) -> Choice:
     """Every eligible candidate and, last, sending nothing, with propensities that sum to 1 and their ranks.
 
     When nothing is sent, "send nothing" has rank 1. `goals` and `uplift`: see `arbitration.expected_values`.
     """
-    values = expected_values(case, eligible, probabilities, goals, uplift)
-    steered = steer(case, eligible, values) if case.steered else None
-    weights = _weights(case, eligible, probabilities, values, steered)
+    chances = np.asarray(probabilities, np.float64)
+    values = expected_values(case, eligible, chances, goals, uplift)
+    steered = steer(case, eligible, values.tolist()) if case.steered else None
+    weights = _weights(case, eligible, chances, values, steered)
     order, left_out = _order(case, eligible, values, sample(weights, draw(case.seed, 0)), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
-    names = [offer.offer_id for offer in case.offers]
-    chosen = Candidates(
-        [*(names[position] for position, _ in eligible), None],
-        [*(channel for _, channel in eligible), None],
-        [*probabilities, None],
-        values,
-        weights,
-        ranks,
-    )
+    told = eligible.terms(case.offers)
+    chosen = Candidates(told.names, eligible.channels, chances, values, weights, ranks, told.as_json)
     if steered is None and case.rules.most_per_category is None and case.rules.most_per_tag is None:
         return Choice(chosen, left_out)
     barred = bars(case, steered) if steered is not None else []
-    return Choice(chosen, [*barred, *left_out], costs(case, eligible, values))
+    return Choice(chosen, [*barred, *left_out], costs(case, eligible, values.tolist()))
 
 
 def _weights(
     case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float],
-    values: Sequence[float],
+    eligible: Pairs,
+    probabilities: Floats,
+    values: Floats,
     steered: Steered | None,
 ) -> list[float]:
     """The propensity of each candidate, exactly 0 for those that the rules of the ranker take out of the draw."""
@@ -140,8 +143,8 @@ def _weights(
 def _of_arm(
     case: Case,
     eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float],
-    values: Sequence[float],
+    probabilities: Sequence[float] | Floats,
+    values: Sequence[float] | Floats,
     pinned: bool = False,
 ) -> list[float]:
     """The arm's probabilities over candidates and (last) sending nothing; `pinned`: over the candidates alone."""
@@ -158,10 +161,16 @@ def _of_arm(
 
 
 def _explored(
-    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float] | Floats,
+    values: Sequence[float] | Floats,
 ) -> list[float]:
     """The exploration that the settings name, on the values as the formula has them."""
     rules = case.rules
+    if rules.explore_by == "squarecb":
+        return inverse_gap(values, _boldness(case), rules.floor)
+    values, probabilities = [float(value) for value in values], [float(chance) for chance in probabilities]
     if rules.explore_by == "epsilon_greedy":
         return epsilon_greedy(values, rules.epsilon, rules.floor)
     if rules.explore_by == "thompson" and eligible:
@@ -194,22 +203,22 @@ def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:
 
 
 def _order(
-    case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float], first: int, steered: Steered | None
+    case: Case, eligible: Pairs, values: Floats, first: int, steered: Steered | None
 ) -> tuple[list[int], list[LeftOut]]:
     """The candidates of the list in its order, and those that may not stand beside them."""
     nothing = len(values) - 1
     if first == nothing or case.arm in {"holdout", "business_as_usual"}:
         return [first], []
-    rest = [position for position in range(len(values)) if position != first]
     if case.arm == "random":
-        rest = shuffled(rest, case.seed, 1)
+        rest = shuffled([position for position in range(len(values)) if position != first], case.seed, 1)
         rest = rest[: rest.index(nothing)]
         rest = [index for index in rest if steered is None or index not in steered.barred]
     elif steered is not None:
-        rest = [index for index in steered.ranked(values[nothing]) if index != first]
+        rest = [index for index in steered.ranked(float(values[nothing])) if index != first]
     else:
-        worth = values[nothing]
-        rest = sorted([p for p in rest if values[p] > worth], key=values.__getitem__, reverse=True)  # equal ones stay
+        worth = np.flatnonzero(values > values[nothing])
+        best = worth[np.argsort(-values[worth], kind="stable")]
+        rest = best[best != first].tolist()
     rules = case.rules
     pins = steered.pins if steered is not None else {}
     free = not pins and rules.most_per_category is None and rules.most_per_tag is None

@@ -11,6 +11,7 @@ from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidates
 from service.decisions.eligibility import Verdicts
 from service.decisions.listing import LeftOut
+from service.decisions.pairs import Floats, Pairs
 from service.decisions.schemas import DecisionIn
 from service.decisions.steering import Cost
 
@@ -30,9 +31,9 @@ class Draft:
     row: CustomerRow | None
     contextless: str | None
     verdicts: Verdicts
-    eligible: Sequence[tuple[int, str]]
+    eligible: Pairs
     scores: Mapping[str, float] = field(default_factory=dict)
-    probabilities: Sequence[float] = ()
+    probabilities: Sequence[float] | Floats = ()
     scored_by: str | None = None
     goals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     uplift: Sequence[float] | None = None

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.decisions.assortment import assortment
+from service.decisions.assortment import Assortment, assortment
 from service.decisions.caps import Full, applies, excluded_until, message_cap_full, offer_cap_full
 from service.decisions.case import DAY_US, PULLED, Case, CoolDown
 from service.decisions.pacing import ahead, wait
+from service.decisions.pairs import Pairs
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer, Requirement
@@ -32,6 +33,8 @@ RULES = (
     "pacing",
 )
 """Every rule, in the order in which the first that fails is named."""
+_REMEMBERED = 256
+"""Sets of answers, and of candidates, that are remembered for each set of offers."""
 LIST_RULES = ("business_rule", "diversity")
 """Rules of the ranker and of the list, which keep out what may go (as `exclusion` may: see `listing`)."""
 
@@ -52,6 +55,8 @@ class Verdicts:
     channels: Mapping[str, tuple[Failure, ...]]
     offers: Mapping[str, tuple[Failure, ...]]
     pairs: Mapping[tuple[str, str], tuple[Failure, ...]]
+    closed: tuple[int, ...] | None = None
+    """Positions of the offers that fail, where that was told already."""
 
     def of(self, offer_id: str, channel: str) -> tuple[Failure, ...]:
         """Every failure of one candidate, first the one to name."""
@@ -62,13 +67,15 @@ class Verdicts:
 def judge(case: Case) -> Verdicts:
     """Every rule on every channel and offer of the case."""
     cooling = [(rule, failure) for rule in case.rules.cool_downs for failure in _cooling(case, rule)]
-    offers, pairs = _offers(case), _ends_in_the_quiet(case)
-    for rule, failure in cooling:
-        if rule.tag is not None:
-            _close_tagged(case, rule, failure, offers, pairs)
-    return Verdicts(
-        {channel: tuple(_channel_failures(case, channel, cooling)) for channel in case.channels}, offers, pairs
-    )
+    judged, pairs = _offers(case), _ends_in_the_quiet(case)
+    channels = {channel: tuple(_channel_failures(case, channel, cooling)) for channel in case.channels}
+    tagged = [(rule, failure) for rule, failure in cooling if rule.tag is not None]
+    if not tagged:
+        return Verdicts(channels, judged.failures, pairs, judged.closed)
+    offers = dict(judged.failures)
+    for rule, failure in tagged:
+        _close_tagged(case, rule, failure, offers, pairs)
+    return Verdicts(channels, offers, pairs)
 
 
 def _close_tagged(
@@ -89,33 +96,74 @@ def _close_tagged(
             pairs[key] = (*pairs.get(key, ()), failure)
 
 
-def _offers(case: Case) -> dict[str, tuple[Failure, ...]]:
-    """The failures of each offer. What many offers share is asked once."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The failures of each offer, and the positions of those that have any."""
+
+    failures: Mapping[str, tuple[Failure, ...]]
+    closed: tuple[int, ...]
+
+
+def _offers(case: Case) -> Judged:
+    """The failures of each offer. What eligibility alone says is remembered for each set of answers."""
     known = assortment(case.offers)
-    asked: dict[str | None, tuple[Failure, ...]] = {None: ()}
-    asked |= {source: tuple(_asked(case, source)) for source in case.answers}
     seen = {entry.offer_id for entry in case.usage.entries if entry.impression}
-    found = {name: asked[source] for name, source in known.free.items()}
-    if case.checked:
-        found |= {name: asked[source] for name, source in known.capped.items() if name not in seen}
-    return {
-        offer.offer_id: found[offer.offer_id]
-        if offer.offer_id in found
-        else tuple(_offer_failures(case, offer, offer.offer_id in seen))
-        for offer in case.offers
+    places = known.special
+    if not case.checked:
+        places = tuple(place for place, offer in enumerate(case.offers) if offer.offer_id not in known.free)
+    elif not seen.isdisjoint(known.capped):
+        places = tuple(sorted({*places, *(known.place[name] for name in seen if name in known.capped)}))
+    plain = _plain(case, known)
+    if not places:
+        return plain
+    own = {
+        case.offers[place].offer_id: tuple(_offer_failures(case, case.offers[place], case.offers[place].offer_id in seen))
+        for place in places
     }
+    others = set(places)
+    failing = [place for place in places if own[case.offers[place].offer_id]]
+    closed = sorted([*failing, *(place for place in plain.closed if place not in others)])
+    return Judged({**plain.failures, **own}, tuple(closed))
 
 
-def candidates(case: Case, verdicts: Verdicts) -> list[tuple[int, str]]:
+def _plain(case: Case, known: Assortment) -> Judged:
+    """What each offer's eligibility says, whatever other rules it has."""
+    key = tuple(case.answers.items())
+    found = known.judged.get(key)
+    if found is None:
+        if len(known.judged) >= _REMEMBERED:
+            known.judged.clear()
+        asked: dict[str | None, tuple[Failure, ...]] = {None: ()}
+        asked |= {source: tuple(_asked(case, source)) for source in case.answers}
+        failures = {offer.offer_id: asked[offer.eligibility] for offer in case.offers}
+        closed = tuple(place for place, offer in enumerate(case.offers) if failures[offer.offer_id])
+        found = known.judged[key] = Judged(failures, closed)
+    return found
+
+
+def candidates(case: Case, verdicts: Verdicts) -> Pairs:
     """The eligible (position of the offer, channel), in the order of the offers, then of the channels asked for."""
-    open_channels = [channel for channel in case.channels if not verdicts.channels[channel]]
-    return [
+    known = assortment(case.offers)
+    open_channels = tuple(channel for channel in case.channels if not verdicts.channels[channel])
+    if verdicts.closed is None or verdicts.pairs:
+        return _pairs(case, verdicts, open_channels)
+    key = open_channels, verdicts.closed
+    found = known.pairs.get(key)
+    if found is None:
+        if len(known.pairs) >= _REMEMBERED:
+            known.pairs.clear()
+        found = known.pairs[key] = _pairs(case, verdicts, open_channels)
+    return found
+
+
+def _pairs(case: Case, verdicts: Verdicts, open_channels: Sequence[str]) -> Pairs:
+    return Pairs(
         (position, channel)
         for position, offer in enumerate(case.offers)
         if not verdicts.offers[offer.offer_id]
         for channel in open_channels
         if channel in offer.channels and (offer.offer_id, channel) not in verdicts.pairs
-    ]
+    )
 
 
 def excluded(case: Case, verdicts: Verdicts) -> Iterator[tuple[str, str | None, Failure]]:

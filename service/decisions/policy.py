@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from math import fsum
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 DRAWS = 512
@@ -29,20 +30,18 @@ def calmed(exploration: float, learnt: float, calms_after: float) -> float:
     return exploration * (1.0 + learnt / calms_after) if calms_after > 0 else exploration
 
 
-def inverse_gap(values: Sequence[float], exploration: float, floor: float) -> list[float]:
+def inverse_gap(values: Sequence[float] | npt.NDArray[np.float64], exploration: float, floor: float) -> list[float]:
     """SquareCB's probabilities over `values` (at least one), each at least `floor` (or less: see `MOST_BY_FLOOR`).
 
     Example: values 1.0, 0.5, 0.0 with exploration 20 and no floor give 0.954, 0.030, 0.016.
     """
-    count = len(values)
-    best = max(range(count), key=values.__getitem__)
-    span = values[best] - min(values)
+    told = np.asarray(values, np.float64)
+    count, best = len(told), int(told.argmax())
+    span = told[best] - told.min()
     least = min(floor, MOST_BY_FLOOR / count)
     free = 1.0 - least * count
-    weights = [
-        least + free / (count * (1.0 + (exploration * ((values[best] - value) / span) if span > 0 else 0.0)))
-        for value in values
-    ]
+    bold = exploration * ((told[best] - told) / span) if span > 0 else np.zeros(count)
+    weights: list[float] = (least + free / (count * (1.0 + bold))).tolist()
     weights[best] = 0.0
     weights[best] = 1.0 - fsum(weights)
     return weights

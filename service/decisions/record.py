@@ -115,19 +115,13 @@ def pack_candidates(candidates: Candidates, times: Mapping[int | None, datetime]
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
     candidate's, and rank and time (`times`, by rank) of those that have them.
     """
-    offers, channels = candidates.offers, candidates.channels
-    columns = [candidates.probabilities, candidates.values, candidates.weights]
-    numbers = np.array(columns, np.float64).tobytes()  # None becomes NaN
-    offer_of = {name: place for place, name in enumerate(dict.fromkeys(offers))}
-    channel_of = {name: place for place, name in enumerate(dict.fromkeys(channels))}
-    rest = [
-        list(offer_of),
-        list(channel_of),
-        list(map(offer_of.__getitem__, offers)),
-        list(map(channel_of.__getitem__, channels)),
-        [[place, rank, times.get(rank)] for place, rank in sorted(candidates.ranks.items())],
-    ]
-    return len(numbers).to_bytes(4, "little") + numbers + orjson.dumps(rest, option=OPTIONS)
+    n = len(candidates)
+    columns = np.empty((3, n))
+    columns[0, :-1], columns[0, -1] = candidates.probabilities, np.nan
+    columns[1], columns[2] = candidates.values, candidates.weights
+    ranked = [[place, rank, times.get(rank)] for place, rank in sorted(candidates.ranks.items())]
+    rest = b"[%b,%b]" % (candidates.names, orjson.dumps(ranked, option=OPTIONS))
+    return (24 * n).to_bytes(4, "little") + columns.tobytes() + rest
 
 
 def unpack_candidates(packed: bytes) -> list[list[Any]]:

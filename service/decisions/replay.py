@@ -21,6 +21,7 @@ from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.gather import ask_rules
 from service.decisions.match_rules import steered
+from service.decisions.pairs import Pairs
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import (
@@ -102,7 +103,7 @@ def _probabilities(
     case: Case,
     features: CustomerRow | None,
     models: Models,
-    eligible: list[tuple[int, str]],
+    eligible: Pairs,
 ) -> list[float] | None:
     """From the same model version, if it still serves."""
     if record["scored_by"] in {None, BY_RATES} or not eligible:
@@ -132,7 +133,7 @@ def _times(
         features,
         record["contextless"],
         judge(case),
-        [],
+        Pairs(),
     )
     scorer = Scorer(models, lambda: PooledRates({}))
     ends = {offer.offer_id: offer.ends_at for offer in case.offers}

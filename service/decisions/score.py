@@ -22,6 +22,7 @@ from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
 from service.decisions.last_known import LastKnown
+from service.decisions.pairs import Floats, Ints, Pairs
 from service.decisions.ports import Models
 from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
@@ -94,29 +95,31 @@ class Scorer:
             log.exception("the %s model failed; probabilities stand in", name)
             draft.degrade("model:uplift")
             return
-        draft.uplift = [probability * share for probability in draft.probabilities]
+        draft.uplift = [float(probability) * share for probability in draft.probabilities]
         draft.models[name] = str(model.version)
 
     def _weigh(self, model: Any, drafts: Sequence[Draft]) -> None:
         """One call for drafts with the same offers and channels; what fails here is tried again one by one."""
         case = drafts[0].case
-        positions = sorted({position for draft in drafts for position, _ in draft.eligible})
-        if 2 * len(positions) > len(case.offers):
-            positions = list(range(len(case.offers)))
-        infos = assortment(case.offers).infos
-        if len(positions) < len(infos):
-            infos = tuple(infos[position] for position in positions)
+        asked = np.zeros(len(case.offers), np.bool_)
+        for draft in drafts:
+            asked[draft.eligible.positions] = True
+        infos, line = assortment(case.offers).infos, np.arange(len(case.offers))
+        if 2 * asked.sum() <= len(infos):
+            positions = np.flatnonzero(asked)
+            infos, line = tuple(infos[position] for position in positions.tolist()), np.full(len(case.offers), -1)
+            line[positions] = np.arange(len(positions))
         try:
             weighing = model.weigh([draft.row for draft in drafts], infos, case.channels)
         except Exception:  # one of them may be the cause; the others shall not suffer
             log.exception("the %s model could not weigh %d decisions together", NEXT_OFFER, len(drafts))
             return
-        line = {position: index for index, position in enumerate(positions)}
         for place, draft in enumerate(drafts):
             self._weighings[draft.decision_id] = Weighed(weighing, place, line)
 
     def _score(self, draft: Draft, model: Any) -> None:
         weighed = self._weighings.get(draft.decision_id)
+        scores: Sequence[float] | Floats | None
         if weighed is not None:
             scores = weighed.probabilities(draft.case, draft.eligible)
         else:
@@ -137,7 +140,7 @@ class Scorer:
         pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
         draft.probabilities, draft.scored_by = self.rates.rates(pairs), BY_RATES
 
-    def _take(self, draft: Draft, model: Any, scores: list[float]) -> None:
+    def _take(self, draft: Draft, model: Any, scores: Sequence[float] | Floats) -> None:
         draft.probabilities, draft.scored_by = scores, NEXT_OFFER
         draft.models[NEXT_OFFER] = str(model.version)
         self._used[draft.decision_id] = model
@@ -210,21 +213,20 @@ class Weighed:
 
     weighing: Any
     place: int
-    line: Mapping[int, int]
+    line: Ints
 
-    def probabilities(self, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
+    def probabilities(self, case: Case, eligible: Pairs) -> Floats | None:
         """The probability of each candidate; None when some are no probabilities."""
-        column = {channel: index for index, channel in enumerate(case.channels)}
-        grid = self.weighing.probabilities[self.place].tolist()
-        picked = [grid[self.line[position]][column[channel]] for position, channel in eligible]
-        if all(0.0 <= value <= 1.0 for value in picked):
-            return picked
+        column = np.array([case.channels.index(channel) for channel in eligible.distinct_channels], np.int64)
+        picked = self.weighing.probabilities[self.place][self.line[eligible.positions], column[eligible.channel_numbers]]
+        if ((picked >= 0.0) & (picked <= 1.0)).all():
+            return np.asarray(picked, np.float64)
         log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
         return None
 
     def reasons(self, case: Case, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
         """Why each of these (position of the offer, channel)."""
-        places = [(self.line[position], case.channels.index(channel)) for position, channel in wanted]
+        places = [(int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
         told: Sequence[Sequence[Any]] = self.weighing.many_reasons(self.place, places, 3)
         return told
 

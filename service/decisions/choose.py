@@ -91,15 +91,16 @@ class Choice(NamedTuple):
 
 def choose(
     case: Case,
-    eligible: Pairs,
+    asked: Sequence[tuple[int, str]],
     probabilities: Sequence[float] | Floats,
     goals: Mapping[str, Sequence[float]] | None = None,
     uplift: Sequence[float] | Floats | None = None,
 ) -> Choice:
-    """Every eligible candidate and, last, sending nothing, with propensities that sum to 1 and their ranks.
+    """Every eligible candidate (`asked`) and, last, sending nothing, with propensities that sum to 1 and their ranks.
 
     When nothing is sent, "send nothing" has rank 1. `goals` and `uplift`: see `arbitration.expected_values`.
     """
+    eligible = asked if isinstance(asked, Pairs) else Pairs(asked)
     chances = np.asarray(probabilities, np.float64)
     values = expected_values(case, eligible, chances, goals, uplift)
     steered = steer(case, eligible, values.tolist()) if case.steered else None

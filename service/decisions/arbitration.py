@@ -16,7 +16,7 @@ FATIGUE_DAYS = 7.0
 
 
 def expected_value(probability: T, value: T, cost: T, fatigue: T, priority: T) -> T:
-    """(P(convert) x value - cost - fatigue) x priority, in the catalogue's currency; of one, or of many side by side."""
+    """(P(convert) x value - cost - fatigue) x priority, in the catalogue's currency; of one or of many."""
     return (probability * value - cost - fatigue) * priority
 
 

@@ -117,7 +117,9 @@ def _offers(case: Case) -> Judged:
     if not places:
         return plain
     own = {
-        case.offers[place].offer_id: tuple(_offer_failures(case, case.offers[place], case.offers[place].offer_id in seen))
+        case.offers[place].offer_id: tuple(
+            _offer_failures(case, case.offers[place], case.offers[place].offer_id in seen)
+        )
         for place in places
     }
     others = set(places)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -218,7 +218,9 @@ class Weighed:
     def probabilities(self, case: Case, eligible: Pairs) -> Floats | None:
         """The probability of each candidate; None when some are no probabilities."""
         column = np.array([case.channels.index(channel) for channel in eligible.distinct_channels], np.int64)
-        picked = self.weighing.probabilities[self.place][self.line[eligible.positions], column[eligible.channel_numbers]]
+        picked = self.weighing.probabilities[self.place][
+            self.line[eligible.positions], column[eligible.channel_numbers]
+        ]
         if ((picked >= 0.0) & (picked <= 1.0)).all():
             return np.asarray(picked, np.float64)
         log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)

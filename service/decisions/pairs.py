@@ -54,7 +54,7 @@ class Pairs(tuple[tuple[int, str], ...]):
 
 
 class Terms:
-    """Columns over candidates: `value`, `cost`, `priority` (n,), names of the offers (n + 1,), and as a record's JSON."""
+    """`value`, `cost`, `priority` (n,) of candidates, names of their offers (n + 1,), and names as a record's JSON."""
 
     def __init__(self, pairs: Pairs, offers: tuple[Offer, ...]) -> None:
         told = [(offer.value, offer.cost, offer.priority) for offer in offers]

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from features.offers import OfferInfo
 from service.decisions.pairs import Pairs
 from service.offers.offer import Offer
-
-if TYPE_CHECKING:
-    from service.decisions.eligibility import Judged
 
 _REMEMBERED = 256
 T = TypeVar("T")
@@ -54,7 +51,7 @@ class Assortment:
     grouped: bool
     place: Mapping[str, int]
     untold: tuple[str, ...] | None = None
-    judged: dict[Any, Judged] = field(default_factory=dict, compare=False, repr=False)
+    judged: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     pairs: dict[Any, Pairs] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -131,7 +131,7 @@ def _offers(case: Case) -> Judged:
 def _plain(case: Case, known: Assortment) -> Judged:
     """What each offer's eligibility says, whatever other rules it has."""
     key = tuple(case.answers.items())
-    found = known.judged.get(key)
+    found: Judged | None = known.judged.get(key)
     if found is None:
         if len(known.judged) >= _REMEMBERED:
             known.judged.clear()

@@ -18,7 +18,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.calibration import logit, sigmoid
 from models.offer_features import CUSTOMER, PAIR
-from models.online_layer import OnlineLayer, Weights
+from models.online_layer import OnlineLayer, Priors, Weights
 from models.reasons import NEGLIGIBLE, Reason
 from models.response import CHANNEL
 
@@ -47,11 +47,22 @@ SURE = 1e-6
 """Probabilities are kept this far from 0 and 1 when taken as log-odds."""
 
 
+def first_priors() -> Priors:
+    """Levels may move freely, what depends on the customer or the pair little, an offer least; then it is learnt.
+
+    Learnt together: the customer's numbers; the pair's; the channels; for offers their levels, and each of OWN.
+    """
+    parts = ((1.0, 1), (10.0, len(CUSTOMER)), (10.0, _PAIR_WIDTH), (3.0, len(CHANNEL) + 1))
+    shared = np.concatenate([np.full(width, precision) for precision, width in parts])
+    groups = np.concatenate([np.full(width, group) for group, (_, width) in enumerate(parts, -1)])
+    own = np.concatenate([[1.0], np.full(len(OWN), 30.0)])
+    return Priors(shared, own, groups, np.arange(len(own)))
+
+
 def new_layer() -> OnlineLayer:
-    """Nothing learnt yet: levels may move freely, what depends on the customer or the pair little, an offer least."""
-    shared = np.concatenate([[1.0], np.full(len(CUSTOMER), 10.0), np.full(_PAIR_WIDTH, 10.0)])
-    shared = np.concatenate([shared, np.full(len(CHANNEL) + 1, 3.0)])
-    return OnlineLayer.new(shared, np.concatenate([[1.0], np.full(len(OWN), 30.0)]))
+    """Nothing learnt yet."""
+    priors = first_priors()
+    return OnlineLayer.new(priors.shared, priors.own)
 
 
 @dataclass(frozen=True, slots=True)

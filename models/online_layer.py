@@ -4,7 +4,8 @@
     w ~ N(0, 1 / shared_prior),  v[offer] ~ N(0, 1 / own_prior)
 
 `score` is a trained model's log-odds, so the model is the prior. `w` is learnt from all offers together, `v` tells an
-offer apart from the others and is shrunk towards them: an offer shown ten times stays where its kind is.
+offer apart from the others and is shrunk towards them: an offer shown ten times stays where its kind is. How much is
+learnt too (`tuned`): what turns out to matter gets wide priors, what does not is shut.
 
 The posterior is Gaussian (Laplace, Newton's method; Spiegelhalter and Lauritzen 1990, online as in Chapelle and Li
 2011, algorithm 3, but with all covariances). Two offers never meet in one outcome, so the precision is an arrowhead: a
@@ -24,8 +25,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-STEPS, SETTLED, FURTHEST = 8, 1e-6, 3.0
+STEPS, SETTLED, FURTHEST = 8, 1e-4, 3.0
 """Newton's method: most steps, the size of one that ends it, and the farthest that a weight moves in one."""
+LOOSEST, TIGHTEST = 0.05, 1e4
+"""Bounds of the precisions of priors that are learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,31 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Priors:
+    """Precisions of the first priors, `shared` (d,) and `own` (k,), all above 0, and which of them are learnt together.
+
+    Weights of one number in `shared_groups` (d,) and `own_groups` (k,) have one prior; those of -1 keep theirs.
+    `strength`: how many weights' worth the first variance counts when a group's is learnt.
+    """
+
+    shared: Floats
+    own: Floats
+    shared_groups: Ints
+    own_groups: Ints
+    strength: float = 40.0
+
+    def precisions(self, first: Floats, groups: Ints, squares: Floats, each: int) -> Floats:
+        """What a side's precisions are now, from its weights' squares, each the sum of `each` weights'."""
+        found = first.copy()
+        for group in np.unique(groups[groups >= 0]).tolist():
+            here = groups == group
+            count = each * int(here.sum())
+            variance = (squares[here].sum() + self.strength * float((1 / first[here]).mean())) / (count + self.strength)
+            found[here] = min(max(1 / variance, LOOSEST), TIGHTEST)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class OnlineLayer:
     """The posterior. `a` (d, d), `b` (m, k, k) and `c` (m, d, k) are the blocks of its precision; `seen` the sum of
     the weights of everything learnt.
@@ -111,6 +139,34 @@ class OnlineLayer:
             c[offer] += (x * s).T @ z
         weights = Weights(w, v, grown.weights.offers)
         return replace(grown, weights=weights, a=a, b=b, c=c, seen=self.seen + float(lessons.weight.sum()))
+
+    def tuned(self, first: Priors) -> Self:
+        """With prior variances as the weights turned out: empirical Bayes, one step of MacKay (1992) by groups.
+
+        A group's variance is the mean of squared weights and their posterior variances, among which `first.strength`
+        weights of the first prior's count. Exact for the Gaussian posterior that is held: the evidence stays, only the
+        priors in it are exchanged, so no outcome is looked at again.
+        """
+        if not len(self.weights.offers):
+            return self
+        w, v = self.weights.shared, self.weights.own
+        var_w, var_v = self._variances()
+        shared = first.precisions(first.shared, first.shared_groups, w**2 + var_w, 1)
+        own = first.precisions(first.own, first.own_groups, (v**2 + var_v).sum(axis=0), len(v))
+        told_w = self.a @ w + np.einsum("mdk,mk->d", self.c, v)
+        told_v = np.einsum("mkj,mj->mk", self.b, v) + np.einsum("mdk,d->mk", self.c, w)
+        a, b = self.a + np.diag(shared - self.shared_prior), self.b + np.diag(own - self.own_prior)
+        weights = Weights(*_arrow_solve(a, b, self.c, told_w, told_v), self.weights.offers)
+        return replace(self, weights=weights, a=a, b=b, shared_prior=shared, own_prior=own)
+
+    def _variances(self) -> tuple[Floats, Floats]:
+        """Of each weight, (d,) and (m, k): the diagonal of the posterior's covariance."""
+        inverse = np.linalg.inv(self.b)
+        to_shared = inverse @ np.swapaxes(self.c, 1, 2)
+        flat = np.swapaxes(self.c, 0, 1).reshape(len(self.a), -1)
+        rest = np.linalg.inv(self.a - flat @ to_shared.reshape(-1, len(self.a)))
+        own = np.einsum("mkk->mk", inverse) + ((to_shared @ rest) * to_shared).sum(axis=2)
+        return np.diag(rest).copy(), np.asarray(own, np.float64)
 
     def forget(self, share: float) -> Self:
         """Keeps this share of the evidence (0 to 1): precisions go back towards the priors, means stay."""

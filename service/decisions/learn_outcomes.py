@@ -18,7 +18,7 @@ import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
-from models.layered import LayeredModel, lesson_inputs, new_layer
+from models.layered import LayeredModel, first_priors, lesson_inputs, new_layer
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
 from service.decisions.decision_store import read_decisions
@@ -81,7 +81,7 @@ class LearnOutcomes:
             layer = _layer(state, str(model.version))
             lessons = _lessons(connection, model, rows)
             aged = layer if state is None else layer.forget(_kept(now - state.made_at))
-            learnt = aged if lessons is None else aged.learn(lessons)
+            learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors())
             number = 1 if state is None else state.version + 1
             weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
             add_layer(connection, State(number, str(model.version), now, learnt.seen, weights, posterior))
@@ -102,7 +102,7 @@ def _layer(state: State | None, model_version: str) -> OnlineLayer:
     if state is None or state.posterior is None or state.model_version != model_version:
         return fresh
     held = OnlineLayer.from_bytes(state.posterior)
-    same = np.array_equal(held.shared_prior, fresh.shared_prior) and np.array_equal(held.own_prior, fresh.own_prior)
+    same = len(held.shared_prior) == len(fresh.shared_prior) and len(held.own_prior) == len(fresh.own_prior)
     return held if same else fresh
 
 

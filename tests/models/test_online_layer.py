@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.online_layer import Floats, Lessons, OnlineLayer, Weights
+from models.online_layer import TIGHTEST, Floats, Lessons, OnlineLayer, Priors, Weights
 
 D, K = 3, 2
 
@@ -124,3 +126,48 @@ def test_states_come_back_to_the_bit_and_nothing_is_changed_in_place() -> None:
     assert learnt.learn(nothing) is learnt
     empty = OnlineLayer.from_bytes(layer().to_bytes())
     assert empty.weights.residual(np.ones((1, 2, D)), np.ones((1, K)), ["a", "b"]).tolist() == [[0.0, 0.0]]
+
+
+def priors(strength: float) -> Priors:
+    return Priors(np.array([1.0, 2.0, 4.0]), np.array([1.0, 8.0]), np.array([-1, 0, 0]), np.array([0, 1]), strength)
+
+
+def test_other_priors_are_as_if_they_had_been_there_from_the_start() -> None:
+    lessons = outcomes(np.random.default_rng(5), 400)
+    told = priors(40.0)
+    learnt = OnlineLayer.new(told.shared, told.own).learn(lessons)
+    tuned = learnt.tuned(told)
+    again = tuned.tuned(replace(told, shared=tuned.shared_prior, own=tuned.own_prior, strength=1e9))
+    assert tuned.shared_prior[0] == 1.0
+    assert tuned.shared_prior[1] == tuned.shared_prior[2] != 2.0
+    assert np.allclose(again.weights.shared, tuned.weights.shared, atol=1e-6)
+    assert np.allclose(again.weights.own, tuned.weights.own, atol=1e-6)
+    assert tuned.seen == learnt.seen
+    assert np.allclose(tuned.c, learnt.c)
+    assert np.allclose(tuned.a - np.diag(tuned.shared_prior), learnt.a - np.diag(learnt.shared_prior))
+
+
+def test_what_matters_gets_a_wide_prior_and_what_does_not_is_shut() -> None:
+    random = np.random.default_rng(7)
+    n, told = 6_000, priors(0.1)
+    names = np.array([f"o{number}" for number in random.integers(0, 12, n)])
+    own = np.column_stack([np.ones(n), random.normal(size=n)])
+    taste = dict(zip(np.unique(names), random.normal(0, 1.5, 12), strict=True))
+    score = np.full(n, -1.0)
+    chance = 1 / (1 + np.exp(-(score + own[:, 1] * np.array([taste[name] for name in names]))))
+    lessons = Lessons(
+        random.normal(size=(n, D)), own, names.tolist(), score, (random.random(n) < chance) * 1.0, np.ones(n)
+    )
+    layer = OnlineLayer.new(told.shared, told.own).learn(lessons)
+    for _ in range(3):
+        layer = layer.tuned(told)
+    assert layer.own_prior[1] < 2.0  # it was 8; truly 1 / 1.5 squared
+    assert layer.own_prior[0] > 5.0  # it was 1; levels of offers do not differ
+    assert layer.shared_prior[1] > 20.0
+    assert layer.shared_prior.max() <= TIGHTEST
+
+
+def test_nothing_learnt_keeps_its_priors() -> None:
+    told = priors(4.0)
+    fresh = OnlineLayer.new(told.shared, told.own)
+    assert fresh.tuned(told) is fresh

@@ -1,7 +1,7 @@
 """Policies for the contextual world (contextual.py), and what each reached: gap closed, and what its log is good for.
 
 A policy gives the probability of each offer for a batch of customers, sees what was shown and converted, and goes on.
-`Layered` is the product's own way: the online layer over a LightGBM score, drawn by SquareCB with a uniform slice.
+`Layered` is the product's own way: the online layer that learns its priors, drawn by SquareCB with a uniform slice.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Protocol
 import lightgbm
 import numpy as np
 
-from models.online_layer import Lessons, OnlineLayer
+from models.online_layer import Lessons, OnlineLayer, Priors
 from training.off_policy import estimates, weights_of
 from training.world.contextual import BATCH, Bools, ContextualWorld, Floats, Ints
 
 START = -3.5
 """Log-odds before anything is known: 3% convert."""
+TUNED_EVERY = 5
+"""Batches after which the layer's priors are learnt anew."""
 TREES = {
     "objective": "binary", "learning_rate": 0.1, "min_data_in_leaf": 40, "lambda_l2": 10.0, "feature_fraction": 0.7,
     "max_bin": 63, "num_threads": 1, "deterministic": True, "force_row_wise": True, "seed": 1, "verbose": -1,
@@ -103,70 +105,64 @@ def greedy(values: Floats, epsilon: float) -> Floats:
 
 
 class Layered:
-    """The online layer over trees that are fitted anew on the log every `refit` batches.
+    """The product's online layer from nothing: no trained model below it, and SquareCB as the service draws by it.
 
-    Exploration shrinks as evidence grows, as SquareCB's theory has it (gamma rises with the number of rounds): after
-    each `calm` batches the gaps count once more by what they counted at first. 0: it stays.
+    Exploration calms down with what was learnt (`service/decisions/policy.py`, `calmed`): after each `calms_after`
+    outcomes gaps count once more by what they counted at first; 0: it stays.
     """
 
     def __init__(
-        self, offers: Floats, exploration: float = 20.0, even: float = 0.05, calm: int = 25, refit: int = 20
+        self, offers: Floats, exploration: float = 12.0, even: float = 0.02, calms_after: float = 50_000.0
     ) -> None:
-        self._offers, self._exploration, self._even, self._refit = offers, exploration, even, refit
-        self._calm = calm
+        self._offers, self._exploration, self._even = offers, exploration, even
+        self._calms_after = calms_after
         self._names = [f"offer-{number}" for number in range(len(offers))]
-        self._trees: lightgbm.Booster | None = None
-        self._log: list[tuple[Floats, Ints, Bools]] = []
-        self._layer: OnlineLayer | None = None
+        self._priors = _priors(offers.shape[1])
+        self._layer = OnlineLayer.new(self._priors.shared, self._priors.own)
+        self._batches = 0
 
     def probabilities(self, customers: Floats) -> Floats:
-        shared, own = self._inputs(customers)
-        residual = self._posterior(shared, own).weights.residual(shared, own, self._names)
-        bold = self._exploration * (1 + len(self._log) / self._calm if self._calm else 1.0)
-        return squarecb(_sigmoid(self._scores(customers) + residual), bold, self._even)
+        own, weights = bend(customers), self._layer.weights
+        width = own.shape[1]
+        crossed = weights.shared[width:].reshape(width - 1, -1) @ self._offers.T
+        residual = (own @ weights.shared[:width])[:, None] + own[:, 1:] @ crossed + own @ weights.own_of(self._names).T
+        calm = 1 + self._layer.seen / self._calms_after if self._calms_after else 1.0
+        return squarecb(_sigmoid(START + residual), self._exploration * calm, self._even)
 
     def learn(self, customers: Floats, shown: Ints, converted: Bools, propensity: Floats) -> None:
-        self._log.append((customers, shown, converted))
-        if len(self._log) % self._refit:
-            self._layer = self._taught(self._layer, customers, shown, converted)
-            return
-        everybody, all_shown, all_converted = (np.concatenate(part) for part in zip(*self._log, strict=True))
-        rows = pairs(everybody, self._offers, all_shown)
-        self._trees = fit_trees(rows, all_converted, {"num_leaves": 6}, 30)
-        self._layer = self._taught(None, everybody, all_shown, all_converted)
-
-    def _taught(self, layer: OnlineLayer | None, customers: Floats, shown: Ints, converted: Bools) -> OnlineLayer:
-        rows = np.arange(len(customers))
-        shared, own = self._inputs(customers)
-        scores = self._scores(customers)[rows, shown]
+        own, n = bend(customers), len(customers)
+        crossed = (own[:, 1:, None] * self._offers[shown][:, None, :]).reshape(n, -1)
         names = [self._names[offer] for offer in shown.tolist()]
-        lessons = Lessons(shared[rows, shown], own, names, scores, converted.astype(np.float64), np.ones(len(rows)))
-        return (layer or self._posterior(shared, own, anew=True)).learn(lessons)
+        labels = converted.astype(np.float64)
+        lessons = Lessons(np.column_stack([own, crossed]), own, names, np.full(n, START), labels, np.ones(n))
+        self._layer = self._layer.learn(lessons)
+        self._batches += 1
+        if self._batches % TUNED_EVERY == 0:
+            self._layer = self._layer.tuned(self._priors)
 
-    def _posterior(self, shared: Floats, own: Floats, anew: bool = False) -> OnlineLayer:
-        if self._layer is not None and not anew:
-            return self._layer
-        people = own.shape[1]
-        prior = np.concatenate([[0.1], np.ones(people - 1), np.full(shared.shape[2] - people, 10.0)])
-        return OnlineLayer.new(prior, np.concatenate([[1.0], np.full(people - 1, 30.0)]))
 
-    def _inputs(self, customers: Floats) -> tuple[Floats, Floats]:
-        """Shared: the customer, and each number with each of the offer's. Own: the customer.
+def bend(customers: Floats) -> Floats:
+    """(n, 1 + 54): a one, the ten numbers, each of the normal ones bent twice, and their products two by two.
 
-        Numbers stand as they are, and bent twice: many things saturate, or matter at both ends.
-        """
-        n, m = len(customers), len(self._offers)
-        numbers = customers[:, :8]
-        bent = np.column_stack([customers, np.tanh(1.5 * numbers) - 0.7 * numbers, np.abs(numbers) - 0.8])
-        own = np.column_stack([np.ones(n), bent])
-        crossed = (bent[:, None, :, None] * self._offers[None, :, None, :]).reshape(n, m, -1)
-        return np.concatenate([np.broadcast_to(own[:, None], (n, m, own.shape[1])), crossed], axis=2), own
+    Many things saturate, or matter at both ends, and some only together.
+    """
+    numbers = customers[:, :8]
+    left, right = np.triu_indices(8, 1)
+    saturated, either = np.tanh(1.5 * numbers) - 0.7 * numbers, np.abs(numbers) - 0.8
+    one = np.ones((len(customers), 1))
+    return np.column_stack([one, customers, saturated, either, numbers[:, left] * numbers[:, right]])
 
-    def _scores(self, customers: Floats) -> Floats:
-        shape = len(customers), len(self._offers)
-        if self._trees is None:
-            return np.full(shape, START)
-        return _raw(self._trees, pairs(customers, self._offers)).reshape(shape)
+
+def _priors(goods: int) -> Priors:
+    """First precisions and groups, for offers of so many numbers: what bends counts less than the number, what two do
+    together least; each of the customer's inputs is learnt for itself.
+    """
+    kinds = np.repeat([0, 1, 2], [10, 16, 28])
+    main, own, crossed = (np.array(of)[kinds] for of in ((10.0, 10.0, 30.0), (30.0, 60.0, 200.0), (10.0, 20.0, 100.0)))
+    each = np.arange(len(kinds))
+    shared = np.concatenate([[0.1], main, np.repeat(crossed, goods)])
+    groups = np.concatenate([[-1], each, len(each) + np.repeat(each, goods)])
+    return Priors(shared, np.concatenate([[1.0], own]), groups, np.concatenate([[-1], each]))
 
 
 class GreedyTrees:
@@ -223,7 +219,7 @@ class LinUcb:
 
 POLICIES: dict[str, Callable[[Floats], Policy]] = {
     "online layer, SquareCB": Layered,
-    "the same, exploring alike all the time": lambda offers: Layered(offers, calm=0),
+    "the same, exploring alike all the time": lambda offers: Layered(offers, calms_after=0),
     "LightGBM, epsilon-greedy": GreedyTrees,
     "LinUCB": LinUcb,
 }

@@ -46,7 +46,7 @@ def test_propensities_sum_to_one_and_none_is_nothing() -> None:
 
 @pytest.mark.slow
 def test_the_online_layer_learns_and_leaves_a_log_that_can_be_used(world: ContextualWorld) -> None:
-    ours = run(world, Layered(world.offers, refit=6), batch=500)
+    ours = run(world, Layered(world.offers), batch=500)
     assert ours.closed > 0.35
     assert ours.late > ours.closed
     assert ours.snips_uniform == pytest.approx(1.0, abs=0.2)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from types import MappingProxyType
 from typing import Self
 
@@ -84,5 +85,16 @@ def _converted(amount: int, rate: Fraction) -> int:
     return (2 * amount * rate.numerator + rate.denominator) // (2 * rate.denominator)
 
 
-CURRENCIES = Currencies.from_environment()
-"""Those of this process."""
+CURRENCIES: Currencies
+"""Those of this process, read when first asked for: the settings, which set the variables, use this module too."""
+
+
+@cache
+def _of_this_process() -> Currencies:
+    return Currencies.from_environment()
+
+
+def __getattr__(name: str) -> Currencies:
+    if name == "CURRENCIES":
+        return _of_this_process()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,3 +97,12 @@ def test_settings_reach_every_process() -> None:
                           capture_output=True, text=True, check=True, timeout=60)  # fmt: skip
     assert told.stdout.split() == ["True", "92"]
     assert repr(SHOP) == repr(Currencies("EUR", dict(reversed(SHOP.rates.items()))))
+
+
+def test_settings_that_a_process_reads_itself_come_in_time() -> None:
+    """The settings use this module before they set its variables."""
+    code = "from service.settings import Settings; import os; os.environ.update(Settings(currency='EUR').money."
+    code += "environment()); from features.currencies import CURRENCIES; print(CURRENCIES.home)"
+    told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)},
+                          capture_output=True, text=True, check=True, timeout=60)  # fmt: skip
+    assert told.stdout.split() == ["EUR"]

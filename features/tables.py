@@ -276,6 +276,7 @@ DECISIONS = Table(
         "probability": Column(pl.Float64(), nullable=True, low=0.0, high=1.0),
         "expected_value": Column(pl.Float64(), nullable=True),
         "send_at": _TIME_OR_NULL,
+        "send_at_probability": Column(pl.Float64(), nullable=True, low=0.0, high=1.0),
     },
 )
 OUTCOMES = Table(

@@ -140,6 +140,7 @@ class Decisions(Section):
     epsilon: float = Field(0.1, ge=0, le=1)
     evidence: float = Field(100.0, gt=0)
     floor: float = Field(0.01, ge=0, lt=0.5)
+    explore_hours: float = Field(0.05, ge=0, lt=0.5)
     fatigue_cost: float = Field(0.01, ge=0)
     value_of_nothing: float = 0.0
     goals: Goals = Field(default_factory=Goals)

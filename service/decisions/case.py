@@ -91,6 +91,7 @@ class Rules:
     goal_redemption: float = 0.0
     nothing: float = 0.0
     calms_after: float = 0.0
+    explore_hours: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,11 @@ def _why(
             f"{_capital(other)} looked better ({_money(best['expected_value'])}); this was tried, with a probability "
             f"of {drawn}, to learn whether that is so."
         )
+    if first.get("send_at_probability", 1.0) < 0.5:
+        said.append(
+            "The hour is another than the one that looks best; it was tried, with a probability of "
+            f"{_percent(first['send_at_probability'])}, to learn whether that is so."
+        )
     stage = first.get("stage")
     if stage:
         said.append(f"It stands at the stage of {IN_WORDS[stage['name']]}: {stage['text']}.")

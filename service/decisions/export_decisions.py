@@ -61,8 +61,9 @@ def _candidates(row: Any) -> list[dict[str, Any]]:
             "probability": probability,
             "expected_value": value,
             "send_at": datetime.fromisoformat(send_at) if send_at else None,
+            "send_at_probability": hour,
         }
-        for offer_id, channel, probability, value, propensity, rank, send_at in unpack_candidates(row.candidates)
+        for offer_id, channel, probability, value, propensity, rank, send_at, hour in unpack_candidates(row.candidates)
     ]
 
 

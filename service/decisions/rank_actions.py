@@ -18,6 +18,7 @@ from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
 from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.gather_away import gather_away
+from service.decisions.hours import Planned
 from service.decisions.ledger_store import lock, release, reserve
 from service.decisions.ports import ChooseContent, ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
@@ -275,7 +276,7 @@ class Decider:
     def _act(self, draft: Draft, scorer: Scorer, away: bool = False) -> None:
         """The ranked candidates as actions: when, and why."""
         ranked = _ranked(draft)
-        times: dict[tuple[str, datetime | None], datetime] = {}
+        times: dict[tuple[str, datetime | None], Planned] = {}
         wanted = [draft.eligible[index] for _, index in ranked]
         reasons = scorer.reasons(draft, wanted) if draft.request.explain else []
         known = self._last_rates() if away or not reasons else self._known_rates()
@@ -291,7 +292,8 @@ class Decider:
                 "rank": rank,
                 "offer_id": offer.offer_id,
                 "channel": channel,
-                "send_at": times[when],
+                "send_at": times[when].at,
+                "send_at_probability": times[when].probability,
                 "content": None,
                 "probability": candidate.probability,
                 "expected_value": candidate.expected_value,

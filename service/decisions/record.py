@@ -94,7 +94,9 @@ def pack(draft: Draft) -> dict[str, Any]:
         "policy_version": case.rules.version,
         "offer_id": first["offer_id"] if first else None,
         "channel": first["channel"] if first else None,
-        "candidates": pack_candidates(draft.candidates, {a["rank"]: a["send_at"] for a in draft.actions}),
+        "candidates": pack_candidates(
+            draft.candidates, {a["rank"]: (a["send_at"], a["send_at_probability"]) for a in draft.actions}
+        ),
         "record": _squeeze(_record(draft)),
     }
 
@@ -108,36 +110,38 @@ def unsqueeze(packed: bytes) -> Any:
     return orjson.loads(zlib.decompress(packed))
 
 
-def pack_candidates(candidates: Candidates, times: Mapping[int | None, datetime]) -> bytes:
+def pack_candidates(candidates: Candidates, times: Mapping[int | None, tuple[datetime, float]]) -> bytes:
     """Candidates as columns: the numbers as they are (compressing them costs time and saves little), then the rest.
 
     The layout: length of the numbers in bytes (4, little-endian); probability, expected value, propensity as float64,
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
-    candidate's, and rank and time (`times`, by rank) of those that have them.
+    candidate's, and rank, time and the time's probability (`times`, by rank) of those that have them.
     """
     n = len(candidates)
     columns = np.empty((3, n))
     columns[0, :-1], columns[0, -1] = candidates.probabilities, np.nan
     columns[1], columns[2] = candidates.values, candidates.weights
-    ranked = [[place, rank, times.get(rank)] for place, rank in sorted(candidates.ranks.items())]
+    ranked = [[place, rank, *times.get(rank, (None, None))] for place, rank in sorted(candidates.ranks.items())]
     rest = b"[%b,%b]" % (candidates.names, orjson.dumps(ranked, option=OPTIONS))
     return (24 * n).to_bytes(4, "little") + columns.tobytes() + rest
 
 
 def unpack_candidates(packed: bytes) -> list[list[Any]]:
-    """[offer, channel, probability, expected value, propensity, rank, send_at] of each; "send nothing" is the last."""
+    """[offer, channel, probability, expected value, propensity, rank, send_at, its probability] of each candidate;
+    "send nothing" is the last. Decisions made before hours were explored have no probability of their time.
+    """
     if packed[:2] == b"x\x01":  # written before there were columns: compressed JSON
         lines: list[list[Any]] = unsqueeze(packed)
-        return lines
+        return [[*line, None] for line in lines]
     end = 4 + int.from_bytes(packed[:4], "little")
     chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
     offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
     lines = [
-        [offers[offer], channels[channel], None if chance != chance else chance, value, weight, None, None]
+        [offers[offer], channels[channel], None if chance != chance else chance, value, weight, None, None, None]
         for offer, channel, chance, value, weight in zip(of_offer, of_channel, chances, values, weights, strict=True)
     ]
-    for place, rank, time in ranked:
-        lines[place][5:] = [rank, time]
+    for place, rank, time, *probability in ranked:
+        lines[place][5:] = [rank, time, *(probability or [None])]
     return lines
 
 
@@ -378,5 +382,5 @@ def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def _numbers(line: Sequence[Any] | None) -> dict[str, Any]:
-    names = ("probability", "expected_value", "propensity", "rank", "send_at")
-    return dict(zip(names, line[2:] if line is not None else [None, None, 0.0, None, None], strict=True))
+    names = ("probability", "expected_value", "propensity", "rank", "send_at", "send_at_probability")
+    return dict(zip(names, line[2:] if line is not None else [None, None, 0.0, None, None, None], strict=True))

@@ -118,7 +118,7 @@ def _probabilities(
 def _times(
     row: Any, record: Mapping[str, Any], case: Case, features: CustomerRow | None, models: Models
 ) -> dict[str, tuple[Any, Any]] | None:
-    """(recorded, made again) of each action's time; None when the hours' model is not the one that gave them."""
+    """(recorded, made again) of each action's time and its probability; None when the hours' model is not the one that gave them."""
     actions = record["actions"]
     model = models.get(SEND_TIME)
     served = None if model is None else str(model.version)
@@ -137,13 +137,14 @@ def _times(
     )
     scorer = Scorer(models, lambda: PooledRates({}))
     ends = {offer.offer_id: offer.ends_at for offer in case.offers}
-    return {
-        f"{action['offer_id']} {action['channel']}": (
-            datetime.fromisoformat(action["send_at"]).isoformat(),
-            scorer.send_at(draft, action["channel"], ends[action["offer_id"]]).isoformat(),
-        )
-        for action in actions
-    }
+    found: dict[str, tuple[Any, Any]] = {}
+    for action in actions:
+        name = f"{action['offer_id']} {action['channel']}"
+        planned = scorer.send_at(draft, action["channel"], ends[action["offer_id"]])
+        found[name] = datetime.fromisoformat(action["send_at"]).isoformat(), planned.at.isoformat()
+        if "send_at_probability" in action:  # decisions made before hours were explored have none
+            found[f"{name} probability"] = action["send_at_probability"], planned.probability
+    return found
 
 
 def _named(found: Iterable[Candidate]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class RuleBook:
             "explore_by": decisions.explore_by,
             "epsilon": decisions.epsilon,
             "evidence": decisions.evidence,
+            "explore_hours": decisions.explore_hours,
         }
         return Rules(version=_version(content), **content)
 

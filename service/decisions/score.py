@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
+from service.decisions.hours import Planned, plan_hour
 from service.decisions.last_known import LastKnown
 from service.decisions.pairs import Floats, Ints, Pairs
+from service.decisions.policy import draw
 from service.decisions.ports import Models
 from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
@@ -33,6 +36,8 @@ SEND_WITHIN = timedelta(hours=72)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
 BY_RATES = "pooled_rates"
+_HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}
+"""Steps of a decision's draws that no other draw uses: one for each channel's hour."""
 
 
 class Scorer:
@@ -167,8 +172,11 @@ class Scorer:
             return [() for _ in wanted]
         return [model.reasons(draft.row, offers[position].info, channel, at, 3) for position, channel in wanted]
 
-    def send_at(self, draft: Draft, channel: str, ends_at: datetime | None) -> datetime:
-        """When to send: a good hour within `SEND_WITHIN` that is not quiet, and before the offer ends."""
+    def send_at(self, draft: Draft, channel: str, ends_at: datetime | None) -> Planned:
+        """When to send: a good hour within `SEND_WITHIN` that is not quiet, and before the offer ends.
+
+        A small share (`rules.explore_hours`) goes to another such hour; the draw hangs on the decision's seed alone.
+        """
         case = draft.case
         zone, invalid = zone_of(draft.customer.timezone, case.rules.default_timezone)
         quiet = channel in case.rules.quiet_channels
@@ -177,26 +185,32 @@ class Scorer:
             draft.degrade("unknown_timezone")
         earliest = next_allowed(case.at, zone, start, end) if quiet else case.at
         if channel not in TIMED:
-            return earliest
+            return Planned(earliest, 1.0)
         latest = min(case.at + SEND_WITHIN, ends_at) if ends_at else case.at + SEND_WITHIN
         model = self._models.get(SEND_TIME)
 
         def allowed(moment: datetime) -> bool:
             return not (quiet and is_quiet(moment, zone, start, end))
 
+        def first(n: int) -> list[datetime]:
+            return _in_turn(earliest, latest, zone.key, allowed, n)
+
+        def best(n: int) -> list[datetime]:
+            more = self._habits(model, draft)
+            found = model.rank(draft.row, channel, zone.key, earliest, latest, n, allowed, **more)  # type: ignore[union-attr]
+            return [max(one.start, earliest) for one in found]
+
+        share, number = case.rules.explore_hours, draw(case.seed, _HOUR_DRAW[channel])
         try:
-            best = []
-            if model is not None:
-                more = self._habits(model, draft)
-                best = model.rank(draft.row, channel, zone.key, earliest, latest, 1, allowed, **more)
+            planned = plan_hour(first if model is None else best, share, number)
         except Exception:  # the documented fallback
             log.exception("the %s model could not rank hours", SEND_TIME)
-            model, best = None, []
+            model, planned = None, plan_hour(first, share, number)
         if model is None:
             draft.degrade(f"model:{SEND_TIME}")
         else:
             draft.models[SEND_TIME] = str(model.version)
-        return max(best[0].start, earliest) if best else earliest
+        return planned or Planned(earliest, 1.0)
 
     def _habits(self, model: Any, draft: Draft) -> dict[str, Any]:
         """What the model makes of a customer on every channel, made once."""
@@ -205,6 +219,16 @@ class Scorer:
         if draft.decision_id not in self._known:
             self._known[draft.decision_id] = model.habits(draft.row)
         return {"habits": self._known[draft.decision_id]}
+
+
+def _in_turn(
+    earliest: datetime, latest: datetime, zone: str, allowed: Callable[[datetime], bool], n: int
+) -> list[datetime]:
+    """The first n allowed times: `earliest`, then the whole hours after it."""
+    from models.send_time import hours_between
+
+    later = (moment for moment in hours_between(earliest, latest, zone)[0] if moment > earliest and allowed(moment))
+    return [earliest, *islice(later, n - 1)]
 
 
 @dataclass(frozen=True, slots=True)

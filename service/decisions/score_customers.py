@@ -43,7 +43,7 @@ def score_customers(
     """Writes one row a customer to `out` (Parquet) and returns how many. Nothing is recorded or reserved.
 
     Columns: customer_id, as_of, arm, `{lead,churn,winback, …}_{probability,tier}`, degraded, and `actions`, a list of
-    rank, offer_id, channel, send_at, probability, expected_value, propensity.
+    rank, offer_id, channel, send_at, send_at_probability, probability, expected_value, propensity.
     """
     import polars as pl
 
@@ -146,7 +146,16 @@ def _row(draft: Draft, models: ServedModels | None) -> dict[str, Any]:
         score = said.get(name) or {}
         row[f"{name}_probability"] = score.get("probability")
         row[f"{name}_tier"] = score.get("tier")
-    kept = ("rank", "offer_id", "channel", "send_at", "probability", "expected_value", "propensity")
+    kept = (
+        "rank",
+        "offer_id",
+        "channel",
+        "send_at",
+        "send_at_probability",
+        "probability",
+        "expected_value",
+        "propensity",
+    )
     row["actions"] = [{name: action[name] for name in kept} for action in draft.actions]
     row["degraded"] = draft.degraded
     return row
@@ -162,6 +171,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             "offer_id": pl.String,
             "channel": pl.String,
             "send_at": at,
+            "send_at_probability": pl.Float64,
             "probability": pl.Float64,
             "expected_value": pl.Float64,
             "propensity": pl.Float64,

@@ -148,7 +148,10 @@ def _answers(runs: Sequence[Run], ask: Collaborators) -> Sequence[Answer]:
 
 def _good_hour(run: Run, ask: Collaborators) -> GoodHourIs:
     assert isinstance(run.command, AskGoodHour)
-    return GoodHourIs(ask.good_hour(run.customer_id, run.command.channel, run.command.start, run.command.end))
+    command = run.command
+    key = intent_key(run.enrolment.id, command.step, command.visit)
+    planned = ask.good_hour(run.customer_id, command.channel, command.start, command.end, key)
+    return GoodHourIs(None) if planned is None else GoodHourIs(planned.at, planned.probability)
 
 
 def _request(run: Run) -> DecisionRequest:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from service.decisions.admit_messages import Outgoing
 from service.decisions.eligibility import Failure
+from service.decisions.hours import Planned
 from service.storage.database import Connection
 
 RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]
@@ -80,8 +81,11 @@ class Collaborators(Protocol):
         """`{"traits", "segments", "features", "scores"}` of each, for branches."""
         ...
 
-    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
-        """The best allowed time for a message; None where none is known."""
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime, key: str) -> Planned | None:
+        """The best allowed time for a message, or for a small share another; None where none is known.
+
+        `key` names the visit of the step that asks; the same one gets the same answer from the same knowledge.
+        """
         ...
 
     def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> Mapping[str, str | None]:

@@ -19,6 +19,8 @@ class AskZone:
 class AskGoodHour:
     """The best allowed time on a channel between two times? -> `GoodHourIs`."""
 
+    step: str
+    visit: int
     channel: str
     start: datetime
     end: datetime
@@ -134,9 +136,10 @@ class ZoneIs:
 
 @dataclass(frozen=True, slots=True)
 class GoodHourIs:
-    """None: no better time is known, or none is allowed."""
+    """None: no better time is known, or none is allowed. `probability`: with which this one was drawn."""
 
     at: datetime | None
+    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,7 +310,7 @@ class Delivering:
             marks.append(mark)
             answers[parcel.id] = answer
             if result.state == "sent" and parcel.intent.kind == "message":
-                events.append(delivered_event(parcel.intent, now))
+                events.append(delivered_event(parcel, now))
         gone = [parcel for parcel, result in results if result.state in {"sent", "uncertain"}]
         failed = [parcel for parcel, result in results if result.state == "failed"]
         self._mark(marks, events, now, _outgoing(gone), _outgoing(failed))

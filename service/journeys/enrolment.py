@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 Phase = Literal["new", "asked", "parked", "done"]
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,24 @@ class SentMessage:
     decision_id: str | None = None
     opened_at: datetime | None = None
     clicked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHour:
+    """The time that a wait for a good hour chose, and the probability with which it was drawn."""
+
+    at: datetime
+    probability: float
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether a message sent now goes out in the hour that was chosen."""
+        return self.at <= moment < self.at + _HOUR
+
+
+def hour_of(action: Mapping[str, Any]) -> PlannedHour | None:
+    """The hour that a decision chose for its action; None where it says none, or not with which probability."""
+    at = _time(action.get("send_at"))
+    return None if at is None or "send_at_probability" not in action else PlannedHour(at, action["send_at_probability"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +62,8 @@ class State:
 
     `rested_at` is when its last wait was over: events since then count for the waits that follow. `passed` are the
     steps since. `counting` is set where a wait was entered again with no time between: it counts from there.
-    `taken` are the inbox events that a wait has used up. `trail` is what happened since the last save, for the
+    `taken` are the inbox events that a wait has used up. `planned` is the hour that the last wait for a good one chose,
+    until a message is sent. `trail` is what happened since the last save, for the
     counts; it is not kept.
     """
 
@@ -64,6 +84,7 @@ class State:
     outcomes: Mapping[str, str] = field(default_factory=dict)
     taken: tuple[int, ...] = ()
     reason: str | None = None
+    planned: PlannedHour | None = None
     trail: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -104,6 +125,7 @@ def to_json(state: State) -> dict[str, Any]:
         "messages": state.messages,
         "outcomes": dict(state.outcomes),
         "taken": list(state.taken),
+        "planned": state.planned and {"at": state.planned.at, "probability": state.planned.probability},
     }
     return {name: value for name, value in kept.items() if value}
 
@@ -129,6 +151,7 @@ def from_json(
         messages=kept.get("messages", 0),
         outcomes=kept.get("outcomes", {}),
         taken=tuple(kept.get("taken", ())),
+        planned=_planned(kept.get("planned")),
         reason=reason,
     )
 
@@ -147,6 +170,11 @@ def _sent(kept: Mapping[str, Any]) -> SentMessage:
     at = _time(kept["at"])
     assert at is not None
     return SentMessage(at, kept.get("decision_id"), _time(kept.get("opened_at")), _time(kept.get("clicked_at")))
+
+
+def _planned(kept: Mapping[str, Any] | None) -> PlannedHour | None:
+    at = _time(kept["at"]) if kept else None
+    return None if at is None or kept is None else PlannedHour(at, kept["probability"])
 
 
 def _time(value: str | datetime | None) -> datetime | None:

@@ -11,6 +11,7 @@ from service.decisions.admit_messages import Outgoing
 from service.journeys.carry_out import Run, context_of
 from service.journeys.channels.message import Message
 from service.journeys.commands import CallWebhook, OpenTask, SendMessage
+from service.journeys.enrolment import hour_of
 from service.journeys.enrolment_store import Outcome
 from service.journeys.intent_store import Intent, intent_key
 
@@ -32,8 +33,12 @@ class Parcel:
         return self.run.enrolment.id
 
 
-def delivered_event(intent: Intent, now: datetime) -> dict[str, Any]:
-    """The delivery as a Segment message; its id is made of the intent's key, so it counts once."""
+def delivered_event(parcel: Parcel, now: datetime) -> dict[str, Any]:
+    """The delivery as a Segment message; its id is made of the intent's key, so it counts once.
+
+    `send_at_probability`: with which the hour was drawn that it went out in, where one was chosen.
+    """
+    intent = parcel.intent
     properties = {
         "channel": intent.channel,
         "decision_id": intent.decision_id,
@@ -41,6 +46,7 @@ def delivered_event(intent: Intent, now: datetime) -> dict[str, Any]:
         "journey_id": intent.journey_id,
         "journey_step": intent.step,
         "variant_id": intent.variant_id,
+        "send_at_probability": _hour_probability(parcel, now),
     }
     return {
         "type": "track",
@@ -50,6 +56,13 @@ def delivered_event(intent: Intent, now: datetime) -> dict[str, Any]:
         "timestamp": now.isoformat(),
         "properties": {name: value for name, value in properties.items() if value is not None},
     }
+
+
+def _hour_probability(parcel: Parcel, now: datetime) -> float | None:
+    planned = parcel.run.state.planned
+    if planned is None and isinstance(parcel.command, SendMessage):
+        planned = hour_of(parcel.command.action)
+    return planned.probability if planned is not None and planned.covers(now) else None
 
 
 def parcel_of(run: Run, now: datetime) -> Parcel:

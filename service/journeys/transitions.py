@@ -52,7 +52,7 @@ from service.journeys.definition import (
     Wait,
     Webhook,
 )
-from service.journeys.enrolment import SentMessage, State, with_engagement
+from service.journeys.enrolment import PlannedHour, SentMessage, State, with_engagement
 from service.journeys.local_time import zone_or
 from service.journeys.waits import Over, Until, at_good_hour, at_zone, begin, check_event, rest
 
@@ -93,7 +93,8 @@ def answered(journey: Journey, state: State, moment: Moment, answer: Answer) -> 
         case Wait(), ZoneIs(name):
             zone, _ = zone_or(name, "UTC")
             return _waited(journey, step, state, moment, at_zone(step, moment, zone, state.counting is not None))
-        case Wait(), GoodHourIs(at):
+        case Wait(), GoodHourIs(at, probability):
+            state = replace(state, planned=None if at is None else PlannedHour(at, probability))
             return _waited(journey, step, state, moment, at_good_hour(step, moment, at, state.counting is not None))
         case Branch(), Evaluated(values):
             return _branched(journey, step, state, moment, values)
@@ -160,7 +161,7 @@ def _waiting(journey: Journey, step: Wait, state: State, moment: Moment) -> Resu
     if isinstance(begun, (Over, Until)):
         return _waited(journey, step, state, moment, begun)
     if isinstance(step.rule, UntilGoodHour):
-        return state, AskGoodHour(step.rule.channel, moment.now, moment.now + step.rule.within)
+        return state, AskGoodHour(step.id, state.visit, step.rule.channel, moment.now, moment.now + step.rule.within)
     return state, AskZone()
 
 
@@ -256,6 +257,7 @@ def _delivered(
             state,
             sent={**state.sent, step.id: SentMessage(moment.now, decision.get("decision_id"))},
             last_sent=step.id,
+            planned=None,
             messages=state.messages + 1,
             decisions={**state.decisions, decided_at: _without_words(decision)},
         )

@@ -15,7 +15,9 @@ from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
 from service.decisions.admit_messages import Admission, Outgoing, settled
 from service.decisions.eligibility import Failure
+from service.decisions.hours import Planned, plan_hour
 from service.decisions.ledger_store import release_decisions
+from service.decisions.policy import draw, seed_of
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
@@ -154,7 +156,7 @@ class JourneyCollaborators:
             "scores": {name: one["probability"] for name, one in scored.items() if one["probability"] is not None},
         }
 
-    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime, key: str) -> Planned | None:
         from models.send_time import SendTimeModel
 
         with self.parts.database.read() as connection:
@@ -165,8 +167,12 @@ class JourneyCollaborators:
         zone, _ = zone_of(customer.timezone, self.default_zone)
         quiet = self.settings.quiet_hours
         is_loud = loud_hours(channel, zone.key, quiet.start, quiet.end, quiet.channels)
-        best = model.rank(row, channel, zone.key, start, end, 1, is_loud)
-        return best[0].start if best else None
+        decisions = self.settings.decisions
+
+        def best(n: int) -> list[datetime]:
+            return [one.start for one in model.rank(row, channel, zone.key, start, end, n, is_loud)]
+
+        return plan_hour(best, decisions.explore_hours, draw(seed_of(decisions.seed, key), 0))
 
     def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> Mapping[str, str | None]:
         with self.parts.database.write() as connection:

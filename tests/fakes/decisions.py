@@ -128,7 +128,8 @@ def words(customer: Customer, locale: str) -> ChooseContent:
 
 
 def settings(**decisions: Any) -> Settings:
-    """Everyone in the model's arm, unless `arms` or `placements` says otherwise."""
+    """Everyone in the model's arm and nobody at another hour than the best, unless the arguments say otherwise."""
+    decisions = {"explore_hours": 0.0, **decisions}
     arms = decisions.pop("arms", {"model": 1, "random": 0, "business_as_usual": 0, "holdout": 0})
     usual = decisions.pop("business_as_usual", None)
     other = {name: decisions.pop(name) for name in ("quiet_hours", "consent", "default_timezone") if name in decisions}

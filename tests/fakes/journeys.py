@@ -9,6 +9,7 @@ from typing import Any
 
 from service.decisions.admit_messages import Outgoing
 from service.decisions.eligibility import Failure
+from service.decisions.hours import Planned
 from service.journeys.channels.message import Message, SendResult
 from service.journeys.collaborators import Clearance, DecisionRequest
 from service.journeys.definitions import Definitions
@@ -46,6 +47,7 @@ class FakeService:
     withdrawn: set[str] = field(default_factory=set)
     quiet: datetime | None = None
     hour: datetime | None = None
+    hour_probability: float = 0.95
     arms: dict[str, str | None] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=lambda: {"traits": {}, "segments": [], "features": {}, "scores": {}})
     members: dict[str, list[str]] = field(default_factory=dict)
@@ -95,8 +97,8 @@ class FakeService:
     def facts(self, customer_ids: Sequence[str], at: datetime) -> dict[str, Any]:
         return dict.fromkeys(customer_ids, self.known)
 
-    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime) -> datetime | None:
-        return self.hour
+    def good_hour(self, customer_id: str, channel: str, start: datetime, end: datetime, key: str) -> Planned | None:
+        return None if self.hour is None else Planned(self.hour, self.hour_probability)
 
     def assign(self, experiment: str, customer_ids: Sequence[str], at: datetime) -> dict[str, str | None]:
         return {one: self.arms.get(one) for one in customer_ids}

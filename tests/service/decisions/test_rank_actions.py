@@ -64,6 +64,7 @@ def test_a_decision_has_all_that_the_contract_names(desk: Desk) -> None:
 
 
 def test_without_explanation_reasons_and_exclusions_are_left_out(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={}, b={"starts_at": "2030-01-01T00:00:00Z"})
     decision = ask(desk, explain=False)
     assert "excluded" not in decision
@@ -71,6 +72,7 @@ def test_without_explanation_reasons_and_exclusions_are_left_out(desk: Desk) -> 
 
 
 def test_a_dry_run_records_and_reserves_nothing(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={})
     for _ in range(5):
         assert ask(desk, dry_run=True)["actions"]

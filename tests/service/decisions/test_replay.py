@@ -45,7 +45,7 @@ def reader(desk: Desk) -> DecisionReader:
 
 def test_every_arm_and_every_turn_replays_equal(desk: Desk) -> None:
     arms = {"model": 0.4, "random": 0.3, "business_as_usual": 0.2, "holdout": 0.1}
-    desk.settings = settings(arms=arms)
+    desk.settings = settings(arms=arms, explore_hours=0.4)
     for n in range(40):
         desk.clock.forward(hours=7)
         decision = desk.decider.decide(DecisionIn(customer_id=f"x{n}" if n % 2 else "c1", context={"page": "cart"}))
@@ -66,6 +66,7 @@ def test_a_change_since_then_changes_nothing(desk: Desk) -> None:
 
 
 def test_another_model_is_said_and_the_scores_taken_from_the_record(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which has no hour
     decision = decide(desk)
     desk.served.models = {"next-offer": NextOffer({"a": 0.9}, version="4")}
     told = reader(desk).replay(decision["decision_id"])

@@ -51,6 +51,23 @@ def test_a_customer_goes_through_and_a_click_decides_the_way(stage: Stage) -> No
     assert stage.standing("ben").state.reason == "lost"
 
 
+def test_a_delivery_tells_with_which_probability_its_hour_was_drawn(stage: Stage) -> None:
+    stage.service.hour, stage.service.hour_probability = T0 + timedelta(hours=3), 0.004
+    stage.journey(DECIDE, {"id": "hour", "kind": "wait", "good_hour": {"channel": "email", "within": "1d"}}, SEND)
+    stage.enrol("anna")
+    stage.runner().run_due()
+    stage.later(hours=3)
+    stage.runner().run_due()
+    assert stage.service.events[0]["properties"]["send_at_probability"] == 0.004
+    stage.enrol("ben")
+    stage.later(hours=2)  # nobody ran at the hour that was chosen for him: then it says nothing of this one
+    stage.service.hour = stage.clock.at + timedelta(hours=1)
+    stage.runner().run_due()
+    stage.later(hours=5)
+    stage.runner().run_due()
+    assert "send_at_probability" not in stage.service.events[1]["properties"]
+
+
 def test_machine_clicks_move_nobody(stage: Stage) -> None:
     stage.journey(DECIDE, SEND, WATCH, *ENDS)
     stage.enrol("anna")

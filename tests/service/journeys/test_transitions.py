@@ -35,7 +35,7 @@ from service.journeys.commands import (
     ZoneIs,
 )
 from service.journeys.definition import Journey
-from service.journeys.enrolment import InboxEvent, State, from_json, to_json
+from service.journeys.enrolment import InboxEvent, PlannedHour, State, from_json, to_json
 from service.journeys.parse_definition import parse_journey
 from service.journeys.transitions import answered, wake
 
@@ -112,9 +112,12 @@ def test_a_good_hour_comes_from_the_decision_if_there_is_one_else_is_asked_for()
     wait = {"id": "hour", "kind": "wait", "good_hour": {"channel": "email", "within": "2d"}}
     definition = journey(wait)
     state, command = start(definition)
-    assert command == AskGoodHour("email", T0, T0 + 2 * DAY)
+    assert command == AskGoodHour("hour", 1, "email", T0, T0 + 2 * DAY)
     assert answered(definition, state, Moment(T0), GoodHourIs(T0 + HOUR))[1] == Park(T0 + HOUR)
     assert answered(definition, state, Moment(T0), GoodHourIs(None))[1] == End("finished")
+    waiting, _ = answered(definition, state, Moment(T0), GoodHourIs(T0 + HOUR, 0.95))
+    assert waiting.planned == PlannedHour(T0 + HOUR, 0.95)
+    assert from_json(to_json(waiting), waiting.step, waiting.visit, T0, None).planned == waiting.planned
     decided = journey(DECIDE, wait, SEND)
     state, command = start(decided)
     timed = DECISION | {"actions": [ACTION | {"send_at": (T0 + 5 * HOUR).isoformat()}]}

@@ -118,7 +118,7 @@ def _probabilities(
 def _times(
     row: Any, record: Mapping[str, Any], case: Case, features: CustomerRow | None, models: Models
 ) -> dict[str, tuple[Any, Any]] | None:
-    """(recorded, made again) of each action's time and its probability; None when the hours' model is not the one that gave them."""
+    """(recorded, made again) of each action's time and its probability; None when another model gave the hours."""
     actions = record["actions"]
     model = models.get(SEND_TIME)
     served = None if model is None else str(model.version)

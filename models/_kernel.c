@@ -447,7 +447,175 @@ static PyType_Slot forest_slots[] = {
 };
 static PyType_Spec forest_spec = {"models._kernel.Forest", sizeof(Forest), 0, Py_TPFLAGS_DEFAULT, forest_slots};
 
+/* ---- what customers and offers are to each other (offer_features.CROSS) ---- */
+
+enum { AFFINITY, BOUGHT, SIZE, ORDERS, KNOWN, INDEX, WEIGHT, MAIN, NEAR, START, KEY, COUNT, PRODUCT, OF_OFFER, NAMED,
+       CROSSED, PAIR_PARTS };
+
+typedef struct {
+    const double *affinity, *bought, *size, *orders, *weight, *near;
+    const int64_t *index, *start, *key, *count, *product, *of_offer;
+    const char *known, *main, *named;
+    Py_ssize_t n, m, wide, texts, products;
+} Pairs;
+
+/* Orders of an offer's products by customer i, summed over the products: into own (m,). */
+static void own_orders(const Pairs *all, Py_ssize_t i, double *own) {
+    memset(own, 0, all->m * sizeof(double));
+    for (int64_t at = all->start[i]; at < all->start[i + 1]; at++) {
+        Py_ssize_t low = 0;
+        for (Py_ssize_t high = all->products; low < high;) {
+            const Py_ssize_t middle = low + (high - low) / 2;
+            if (all->product[middle] < all->key[at]) low = middle + 1;
+            else high = middle;
+        }
+        for (; low < all->products && all->product[low] == all->key[at]; low++)
+            own[all->of_offer[low]] += (double)all->count[at];
+    }
+}
+
+/* Cosines of what customer i bought and the offers' texts, category by category: into alike (m,). */
+static void likeness(const Pairs *all, Py_ssize_t i, double *alike) {
+    memset(alike, 0, all->m * sizeof(double));
+    for (Py_ssize_t c = 0; c < all->texts; c++) {
+        const double bought = all->bought[i * all->texts + c];
+        if (bought == 0) continue;
+        for (Py_ssize_t j = 0; j < all->m; j++) alike[j] += bought * all->near[j * all->texts + c];
+    }
+    for (Py_ssize_t j = 0; j < all->m; j++) alike[j] /= all->size[i];
+}
+
+static void cross_one(const Pairs *all, Py_ssize_t i, Py_ssize_t j, double own, double alike, double *out) {
+    const double *liked = all->affinity + i * all->wide * 3, all_orders = all->orders[i];
+    double lately = 0, yearly = 0, last = INFINITY;
+    for (Py_ssize_t k = j * CATEGORIES; k < (j + 1) * CATEGORIES; k++) {
+        const int64_t category = all->index[k];
+        const int told = category < all->wide; /* an offer of a category that came later: no orders */
+        const double of90 = (told ? liked[category * 3] : 0.0) * all->weight[k];
+        const double of365 = (told ? liked[category * 3 + 1] : 0.0) * all->weight[k];
+        lately = k % CATEGORIES ? lately + of90 : of90;
+        yearly = k % CATEGORIES ? yearly + of365 : of365;
+        if (told && all->main[k] && liked[category * 3 + 2] < last) last = liked[category * 3 + 2];
+    }
+    if (!isfinite(last)) last = NAN;
+    out[0] = lately;
+    out[1] = yearly;
+    out[2] = last;
+    out[3] = all_orders > 0 ? yearly / all_orders : 0.0;
+    out[4] = yearly > 0 ? last * yearly / 365 : NAN;
+    out[5] = 0;
+    out[6] = alike;
+    out[7] = own;
+    out[8] = all_orders > 0 ? own / all_orders : 0 * own;
+    out[9] = 0;
+}
+
+/* cross(...): writes CROSS into the last numbers of each row of out (n, m, ...); 5 and 9, which take a logarithm, as 0. */
+static PyObject *kernel_cross(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"affinity", "bought", "size", "orders", "known", "index", "weight", "main",
+                                        "near", "start", "key", "count", "product", "of_offer", "named", "out"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 1, 8, 8, 1, 8, 8, 8, 8, 8, 8, 1, 8};
+    Py_buffer v[PAIR_PARTS];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, PAIR_PARTS, 1) < 0) return NULL;
+    Pairs all = {v[AFFINITY].buf, v[BOUGHT].buf, v[SIZE].buf, v[ORDERS].buf, v[WEIGHT].buf, v[NEAR].buf, v[INDEX].buf,
+                 v[START].buf, v[KEY].buf, v[COUNT].buf, v[PRODUCT].buf, v[OF_OFFER].buf, v[KNOWN].buf, v[MAIN].buf,
+                 v[NAMED].buf, items(&v[KNOWN]), items(&v[NAMED]), 0, 0, items(&v[PRODUCT])};
+    const Py_ssize_t n = all.n, m = all.m;
+    const Py_ssize_t row = n && m ? items(&v[CROSSED]) / (n * m) : 0;
+    all.wide = n ? items(&v[AFFINITY]) / 3 / n : 0;
+    all.texts = n ? items(&v[BOUGHT]) / n : 0;
+    if (items(&v[AFFINITY]) != n * all.wide * 3 || items(&v[BOUGHT]) != n * all.texts || items(&v[SIZE]) != n ||
+        items(&v[ORDERS]) != n || items(&v[START]) != n + 1 || items(&v[KEY]) != items(&v[COUNT]) ||
+        all.start[0] != 0 || all.start[n] != items(&v[KEY]))
+        return refused(v, PAIR_PARTS, "the customers' arrays differ in length");
+    if (items(&v[INDEX]) != m * CATEGORIES || items(&v[WEIGHT]) != m * CATEGORIES ||
+        items(&v[MAIN]) != m * CATEGORIES || items(&v[NEAR]) != m * all.texts ||
+        items(&v[OF_OFFER]) != all.products || items(&v[CROSSED]) != n * m * row || (n && m && row < CROSS))
+        return refused(v, PAIR_PARTS, "the offers' arrays differ in length");
+    for (Py_ssize_t k = 0; k < m * CATEGORIES; k++)
+        if (all.index[k] < 0) return refused(v, PAIR_PARTS, "a category is below 0");
+    for (Py_ssize_t k = 0; k < all.products; k++)
+        if (all.of_offer[k] < 0 || all.of_offer[k] >= m) return refused(v, PAIR_PARTS, "a product is of no offer");
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (all.start[i + 1] < all.start[i]) return refused(v, PAIR_PARTS, "the customers' products are not in order");
+    double *room = malloc((2 * m + 1) * sizeof(double)), *out = (double *)v[CROSSED].buf + (row - CROSS);
+    if (room) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < n; i++) {
+            own_orders(&all, i, room);
+            likeness(&all, i, room + m);
+            for (Py_ssize_t j = 0; j < m; j++, out += row) {
+                cross_one(&all, i, j, all.named[j] ? room[j] : NAN, room[m + j], out);
+                if (!all.known[i])
+                    for (int k = 0; k < CROSS; k++) out[k] = NAN;
+            }
+        }
+        Py_END_ALLOW_THREADS
+    }
+    release(v, PAIR_PARTS);
+    if (!room) return PyErr_NoMemory();
+    free(room);
+    Py_RETURN_NONE;
+}
+
+/* ---- the strongest groups of effects (reasons.strongest_groups) ---- */
+
+static void rank_groups(const double *effects, const int64_t *group, Py_ssize_t features, Py_ssize_t groups, double least,
+                        int64_t *first, double *sum, int64_t *member, double *total) {
+    for (Py_ssize_t g = 0; g < groups; g++) { member[g] = -1; total[g] = 0; first[g] = -1; sum[g] = 0; }
+    for (Py_ssize_t f = 0; f < features; f++) {
+        const int64_t g = group[f];
+        total[g] += effects[f];
+        if (member[g] < 0 || fabs(effects[f]) > fabs(effects[member[g]])) member[g] = f;
+    }
+    Py_ssize_t found = 0;
+    for (Py_ssize_t g = 0; g < groups; g++) {
+        if (!(fabs(total[g]) > least)) continue;
+        Py_ssize_t at = found++;
+        for (; at > 0 && fabs(sum[at - 1]) < fabs(total[g]); at--) {
+            first[at] = first[at - 1];
+            sum[at] = sum[at - 1];
+        }
+        first[at] = member[g];
+        sum[at] = total[g];
+    }
+}
+
+/* rank(effects, group, least, first, sum): effects (k, features); least one number; first, sum (k, groups). */
+static PyObject *kernel_rank(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"effects", "group", "least", "first", "sum"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8};
+    Py_buffer v[5];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, 5, 2) < 0) return NULL;
+    const Py_ssize_t features = items(&v[1]), k = features ? items(&v[0]) / features : 0;
+    const Py_ssize_t groups = k ? items(&v[3]) / k : 0;
+    const int64_t *group = v[1].buf;
+    if (items(&v[0]) != k * features || items(&v[2]) != 1 || items(&v[3]) != k * groups || items(&v[4]) != k * groups)
+        return refused(v, 5, "effects and groups differ in length");
+    for (Py_ssize_t f = 0; f < features && k; f++)
+        if (group[f] < 0 || group[f] >= groups) return refused(v, 5, "a feature is of no group");
+    int64_t *member = malloc((groups + 1) * sizeof(int64_t));
+    double *total = malloc((groups + 1) * sizeof(double));
+    if (member && total)
+        for (Py_ssize_t r = 0; r < k; r++)
+            rank_groups((const double *)v[0].buf + r * features, group, features, groups, *(const double *)v[2].buf,
+                        (int64_t *)v[3].buf + r * groups, (double *)v[4].buf + r * groups, member, total);
+    const int failed = !member || !total;
+    free(member); free(total);
+    release(v, 5);
+    if (failed) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 /* ---- the module ---- */
+
+static PyMethodDef module_methods[] = {
+    {"cross", (PyCFunction)(void (*)(void))kernel_cross, METH_FASTCALL, "CROSS of customers and offers."},
+    {"rank", (PyCFunction)(void (*)(void))kernel_rank, METH_FASTCALL, "rank(effects, group, least, first, sum)"},
+    {NULL, NULL, 0, NULL},
+};
 
 static int module_exec(PyObject *module) {
     PyObject *forest = PyType_FromSpec(&forest_spec);
@@ -456,10 +624,10 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     Py_DECREF(forest);
-    return PyModule_AddIntConstant(module, "LAYOUT", 1);
+    return PyModule_AddIntConstant(module, "LAYOUT", 2);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
-static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", NULL, 0, NULL, module_slots, NULL, NULL, NULL};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", NULL, 0, module_methods, module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) { return PyModuleDef_Init(&module); }

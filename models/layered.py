@@ -129,9 +129,7 @@ class Weighed(Protocol):
     def pairs(self) -> Floats: ...
     @property
     def of_channels(self) -> Floats: ...
-    def many_reasons(
-        self, customer: int, places: Sequence[tuple[int, int]], n: int = 3
-    ) -> list[tuple[Reason, ...]]: ...
+    def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]: ...
 
 
 class NextOffer(Protocol):
@@ -189,7 +187,7 @@ class LayeredModel:
         self, row: CustomerRow | None, offer: OfferInfo, channel: str, at: datetime, n: int = 3
     ) -> tuple[Reason, ...]:
         """As `NextOfferModel.reasons`."""
-        return self.weigh([row], [offer], [channel]).many_reasons(0, [(0, 0)], n)[0]
+        return self.weigh([row], [offer], [channel]).reasons(0, 0, 0, n)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the model's own."""
@@ -207,14 +205,13 @@ class LayeredWeighing:
 
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
         """As `Weighing.reasons`."""
-        return self.many_reasons(customer, [(offer, channel)], n)[0]
+        return self.reasons_of([(customer, offer, channel)], n)[0]
 
-    def many_reasons(self, customer: int, places: Sequence[tuple[int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
-        """As `Weighing.many_reasons`."""
-        told = self._below.many_reasons(customer, places, n)
+    def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
+        """As `Weighing.reasons_of`."""
+        told = self._below.reasons_of(asked, n)
         return [
-            _with_outcomes(reasons, float(self._residual[customer, offer, channel]), n)
-            for reasons, (offer, channel) in zip(told, places, strict=True)
+            _with_outcomes(reasons, float(self._residual[place]), n) for reasons, place in zip(told, asked, strict=True)
         ]
 
 

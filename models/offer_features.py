@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from threading import Lock
@@ -16,10 +15,11 @@ from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts, ProductOrders, product_key
 from features.texts import Texts
 from models.candidates import Together
-from models.reasons import fill
+from models.kernel import KERNEL
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 CUSTOMER = (
     "days_since_last_order",
@@ -55,58 +55,59 @@ CROSS = (
     "product_popular_and_bought",
 )
 LIKED = CROSS[:3]
-"""Sentences of these tell the customer's orders of the offer's main category, whatever part of it the offer covers."""
+"""Sentences tell these of the whole of the offer's main category, whatever part of it the offer covers."""
 PAIR = (*CUSTOMER, *OFFER, *CROSS)
 CATEGORIES_AN_OFFER = 6
 SMALL_PART = 0.25
 """Categories with less than this part of an offer's largest count for how often, not for how long ago."""
 _ORDERS_365D = CUSTOMER.index("orders_365d")
-NO_RATE = math.log(0.01 / 0.99)
+_POPULARITY = OFFER.index("offer_popularity")
+_ORDERS, _POPULAR = CROSS.index("category_orders_365d"), CROSS.index("category_popular_and_bought")
+_OWN, _POPULAR_OWN = CROSS.index("product_orders"), CROSS.index("product_popular_and_bought")
 
 
 @dataclass(frozen=True, slots=True)
 class OfferFacts:
     """An offer as numbers: `index` of its categories and their `weight` (the part of a category's orders that its
-    products have; 1 where only the category is known), `static` (OFFER) and its text's vector.
+    products have; 1 where only the category is known), `static` (OFFER), how `near` its text is to each category's
+    (the category's vector times the offer's of length 1; NaN: no text is known) and hashes of its products.
     """
 
     index: Ints
     weight: Floats
     static: Floats
-    vector: Floats
+    near: Floats
     products: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class OfferTable:
-    """The facts of M offers, stacked: index and weight (M, 6), static (M, 4), vectors (M, dimensions) and these of
-    length 1 (`units`). `product` and `of_offer` (P,): hashes of products (features/products.py), ascending, and the
-    offer that each belongs to; `named` (M,): which offers name products.
+    """The facts of M offers, stacked: index, weight and whether a part is `main` (M, 6), static (M, 4), near (M, T).
+    `product` and `of_offer` (P,): hashes of products (features/products.py), ascending, and the offer that each
+    belongs to; `named` (M,): which offers name products.
     """
 
     index: Ints
     weight: Floats
+    main: Bools
     static: Floats
-    vectors: Floats
-    units: Floats
+    near: Floats
     product: Ints
     of_offer: Ints
-    named: npt.NDArray[np.bool_]
+    named: Bools
 
     @classmethod
     def of(cls, facts: Sequence[OfferFacts]) -> OfferTable:
-        vectors = np.array([one.vector for one in facts], np.float64).reshape(len(facts), -1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        weight = np.array([one.weight for one in facts], np.float64).reshape(-1, CATEGORIES_AN_OFFER)
         product = np.concatenate([np.empty(0, np.int64), *(one.products for one in facts)])
         of_offer = np.repeat(np.arange(len(facts)), [len(one.products) for one in facts])
         order = np.argsort(product, kind="stable")
         return cls(
             np.array([one.index for one in facts], np.int64).reshape(-1, CATEGORIES_AN_OFFER),
-            np.array([one.weight for one in facts], np.float64).reshape(-1, CATEGORIES_AN_OFFER),
+            weight,
+            (weight > 0) & (weight >= SMALL_PART * weight.max(axis=1, keepdims=True, initial=0)),
             np.array([one.static for one in facts], np.float64).reshape(-1, len(OFFER)),
-            vectors,
-            units,
+            np.array([one.near for one in facts], np.float64).reshape(len(facts), -1),
             product[order],
             of_offer[order],
             np.array([len(one.products) > 0 for one in facts], np.bool_),
@@ -157,11 +158,14 @@ class OfferKnowledge:
     projection: Projection | None = None
     texts: Texts | None = field(default=None, repr=False, compare=False)
     together: Together = field(default_factory=Together.none, repr=False, compare=False)
+    _alike: Floats = field(init=False, repr=False, compare=False)
+    """(texts, texts): categories' vectors times each other."""
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _facts: dict[OfferInfo, OfferFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
     _lock: Any = field(init=False, repr=False, compare=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_alike", self.category_vectors @ self.category_vectors.T)
         self._numbers.update({name: number for number, name in enumerate(self.categories)})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -193,7 +197,7 @@ class OfferKnowledge:
             static = np.array([_number(offer.discount_percent), _number(offer.price_cents),
                                self.popular(offer), len(mix)])  # fmt: skip
             products = np.unique([product_key(name) for name in offer.product_ids]).astype(np.int64)
-            facts = OfferFacts(index, weight, static, self._vector(offer), products)
+            facts = OfferFacts(index, weight, static, self._near(offer), products)
             self._facts[offer] = facts
             return facts
 
@@ -216,6 +220,13 @@ class OfferKnowledge:
             return own
         return self.category_popularity.get(offer.category or "", self.usual_popularity)
 
+    def _near(self, offer: OfferInfo) -> Floats:
+        if not self.dimensions:
+            return np.full(len(self.category_vectors), np.nan)
+        vector = self._vector(offer)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.category_vectors @ (vector / np.linalg.norm(vector)), np.float64)
+
     def _vector(self, offer: OfferInfo) -> Floats:
         own = self._told(offer)
         if own is None:
@@ -235,6 +246,17 @@ class OfferKnowledge:
         whole = held.of_key(offer.text) if held.model == self.projection.model else None
         return None if whole is None else self.projection(whole)
 
+    def interest(self, bought: Floats) -> Floats:
+        """Lengths (n,) of the sums of categories' vectors, weighted by `bought` (n, texts); NaN for none."""
+        texts = bought.shape[1]
+        if not self.dimensions or not texts:
+            return np.full(len(bought), np.nan)
+        # One customer after another: a product of matrices adds otherwise when there are more rows.
+        squares = np.array([one @ self._alike[:texts, :texts] for one in bought]).reshape(bought.shape) * bought
+        with np.errstate(invalid="ignore"):
+            square = squares.sum(axis=1)
+            return np.sqrt(np.where(square > 0, square, np.nan))
+
     def customers(
         self,
         values: Mapping[str, float] | None,
@@ -250,16 +272,28 @@ class OfferKnowledge:
         """Several customers as arrays, each as `customers` takes one."""
         unknown = [np.nan] * len(CUSTOMER)
         lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _, _ in told]
+        return Customers(
+            np.array(lines, np.float64).reshape(-1, len(CUSTOMER)),
+            self.affinities([affinity for _, affinity, _ in told]),
+            np.array([of is not None for of, _, _ in told], np.bool_),
+            ManyProducts.of([products for _, _, products in told]),
+        )
+
+    def affinities(self, told: Sequence[Mapping[str, Sequence[float]]]) -> Floats:
+        """(customers, categories, 3): what customers ordered of each category (`Customers.affinity`)."""
         grid = np.zeros((len(told), self.width, 3))
         grid[:, :, 2] = np.nan
-        for place, (_, affinity, _) in enumerate(told):
-            for category, numbers in affinity.items():
-                number = self._numbers.get(category)
-                if number is not None and number < grid.shape[1]:
-                    grid[place, number] = numbers
-        known = np.array([of is not None for of, _, _ in told])
-        bought = ManyProducts.of([products for _, _, products in told])
-        return Customers(np.array(lines, np.float64).reshape(-1, len(CUSTOMER)), grid, known, bought)
+        numbers = self._numbers
+        found = [
+            (place, numbers[category], liked)
+            for place, affinity in enumerate(told)
+            for category, liked in affinity.items()
+            if category in numbers
+        ]
+        if found:
+            places, categories, liked = zip(*found, strict=True)
+            grid[places, categories] = liked
+        return grid
 
 
 def products_signature(offer: OfferInfo) -> str:
@@ -269,54 +303,73 @@ def products_signature(offer: OfferInfo) -> str:
 
 def pair_features(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
     """The features of every pair, shape (N, M, PAIR). Everything of the customer is NaN where nothing is known."""
-    cross = np.empty((len(customers.values), len(offers.index), len(CROSS)))
-    cross_features(customers, offers, knowledge, cross)
-    return joined(customers.values, offers.static, cross)
-
-
-def joined(customers: Floats, offers: Floats, cross: Floats) -> Floats:
-    """PAIR of every pair (N, M, PAIR): CUSTOMER (N, ...), OFFER (M, ...) and CROSS (N, M, ...) side by side."""
-    result = np.empty((*cross.shape[:2], len(PAIR)))
+    result = np.empty((len(customers.values), len(offers.index), len(PAIR)))
     first, second = len(CUSTOMER), len(CUSTOMER) + len(OFFER)
-    result[:, :, :first] = customers[:, None, :]
-    result[:, :, first:second] = offers[None]
-    result[:, :, second:] = cross
+    result[:, :, :first] = customers.values[:, None, :]
+    result[:, :, first:second] = offers.static[None]
+    cross_features(customers, offers, knowledge, result)
     return result
 
 
 def cross_features(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge, out: Floats) -> None:
-    """Writes CROSS of every pair into `out` (N, M, CROSS)."""
-    out[:] = _cross(customers, offers, knowledge)
+    """Writes CROSS of every pair into the last numbers of each row of `out` (N, M, ...), which lies row upon row.
+
+    A pair's numbers do not depend on its neighbours: sums go one by one, categories in their order.
+    """
+    texts = min(len(knowledge.category_vectors), customers.affinity.shape[1])
+    with np.errstate(invalid="ignore"):
+        bought = np.log1p(customers.affinity[:, :texts, 1])
+    size = knowledge.interest(bought)
+    cross = out[:, :, -len(CROSS) :]
+    if KERNEL is not None:
+        _kernel_cross(customers, offers, bought, size, out)
+    else:
+        cross[:] = _cross(customers, offers, bought, size)
+    for logarithm, orders in ((_POPULAR, _ORDERS), (_POPULAR_OWN, _OWN)):
+        cross[:, :, logarithm] = offers.static[:, _POPULARITY] + np.log1p(cross[:, :, orders])
 
 
-def _cross(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
-    missing = customers.affinity.shape[1] - (int(offers.index.max(initial=0)) + 1)
-    affinity = customers.affinity
-    if missing < 0:
-        more = np.zeros((len(affinity), -missing, 3))
-        more[:, :, 2] = np.nan
-        affinity = np.concatenate([affinity, more], axis=1)
-    orders_90d = np.einsum("nmk,mk->nm", affinity[:, offers.index, 0], offers.weight)
-    orders_365d = np.einsum("nmk,mk->nm", affinity[:, offers.index, 1], offers.weight)
-    main = (offers.weight > 0) & (offers.weight >= SMALL_PART * offers.weight.max(axis=1, keepdims=True, initial=0))
-    days = np.where(main[None] & ~np.isnan(affinity[:, offers.index, 2]), affinity[:, offers.index, 2], np.inf)
+def _kernel_cross(customers: Customers, offers: OfferTable, bought: Floats, size: Floats, out: Floats) -> None:
+    products = customers.products
+    numbers = [customers.affinity, bought, size, customers.values[:, _ORDERS_365D], customers.known]
+    numbers += [offers.index, offers.weight, offers.main, offers.near[:, : bought.shape[1]]]
+    numbers += [products.start, products.key, products.orders, offers.product, offers.of_offer, offers.named]
+    KERNEL.cross(*map(np.ascontiguousarray, numbers), out)
+
+
+def _cross(customers: Customers, offers: OfferTable, bought: Floats, size: Floats) -> Floats:
+    """CROSS (N, M, ...) but for what takes a logarithm, which is 0."""
+    affinity = _widened(customers.affinity, int(offers.index.max(initial=0)) + 1)
+    orders_90d, orders_365d = (_weighted(affinity[:, offers.index, kind], offers.weight) for kind in (0, 1))
+    days = np.where(offers.main[None] & ~np.isnan(affinity[:, offers.index, 2]), affinity[:, offers.index, 2], np.inf)
     last = days.min(axis=2, initial=np.inf)
     last = np.where(np.isfinite(last), last, np.nan)
     all_orders = customers.values[:, _ORDERS_365D][:, None]
+    own = product_orders(customers.products, offers)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(all_orders > 0, orders_365d / all_orders, 0.0)
         due = np.where(orders_365d > 0, last * orders_365d / 365, np.nan)
-    popularity = offers.static[None, :, OFFER.index("offer_popularity")]
-    both = popularity + np.log1p(orders_365d)
-    likeness = _similarity(affinity, offers, knowledge)
-    own = product_orders(customers.products, offers)
-    with np.errstate(divide="ignore", invalid="ignore"):
         own_share = np.where(all_orders > 0, own / all_orders, 0 * own)
-    own_both = popularity + np.log1p(own)
-    parts = [orders_90d, orders_365d, last, share, due, both, likeness, own, own_share, own_both]
+    later = np.zeros_like(own)
+    parts = [orders_90d, orders_365d, last, share, due, later, _similarity(bought, size, offers), own, own_share, later]
     stacked = np.stack(parts, axis=2)
     stacked[~customers.known] = np.nan
     return stacked
+
+
+def _widened(affinity: Floats, categories: int) -> Floats:
+    """With categories that came later: no orders."""
+    more = np.zeros((len(affinity), max(categories - affinity.shape[1], 0), 3))
+    more[:, :, 2] = np.nan
+    return np.concatenate([affinity, more], axis=1)
+
+
+def _weighted(orders: Floats, weight: Floats) -> Floats:
+    """Sums of orders (N, M, 6) by weight (M, 6), one part after another: (N, M)."""
+    total = orders[:, :, 0] * weight[:, 0]
+    for part in range(1, weight.shape[1]):
+        total += orders[:, :, part] * weight[:, part]
+    return np.asarray(total, np.float64)
 
 
 def product_orders(bought: ManyProducts, offers: OfferTable) -> Floats:
@@ -332,81 +385,15 @@ def product_orders(bought: ManyProducts, offers: OfferTable) -> Floats:
     return np.where(offers.named, counts, np.nan)
 
 
-def _similarity(affinity: Floats, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
+def _similarity(bought: Floats, size: Floats, offers: OfferTable) -> Floats:
     """Cosine of the offer's text and the texts of the categories bought in a year, weighted by orders' logarithm."""
-    n, m = len(affinity), len(offers.index)
-    known = min(len(knowledge.category_vectors), affinity.shape[1])
-    if not knowledge.dimensions or not known:
-        return np.full((n, m), np.nan)
-    # One customer after another, and summed pair by pair: a pair's number must not depend on its neighbours.
-    bought = np.log1p(affinity[:, :known, 1])
-    interest = np.array([one @ knowledge.category_vectors[:known] for one in bought])
-    size = np.linalg.norm(interest, axis=1, keepdims=True)
+    total = np.zeros((len(bought), len(offers.index)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        unit = interest / size
-        return np.asarray(np.einsum("nd,md->nm", unit, offers.units, optimize=False), np.float64)
+        for category in range(bought.shape[1]):
+            here = bought[:, category, None]
+            total += np.where(here != 0, here * offers.near[:, category], 0.0)
+        return np.asarray(total / size[:, None], np.float64)
 
 
 def _number(value: float | int | None) -> float:
     return np.nan if value is None else float(value)
-
-
-SENTENCES: Mapping[str, str] = {
-    "category_orders_90d": "bought {category} {category_orders_90d} in 90 days",
-    "category_orders_365d": "bought {category} {category_orders_365d} in a year",
-    "category_days_since_last": "last bought {category} {category_days_since_last:.0f} days ago",
-    "category_share_365d": "bought {category} {category_orders_365d} in a year",
-    "category_due": "last bought {category} {category_days_since_last:.0f} days ago",
-    "category_popular_and_bought": "bought {category} {category_orders_365d} in a year",
-    "product_orders": "bought products of this offer {product_orders}",
-    "product_share": "bought products of this offer {product_orders}",
-    "product_popular_and_bought": "bought products of this offer {product_orders}",
-    "text_similarity": "close to what this customer buys",
-    "offer_popularity": "bought by {popular} of customers in two weeks",
-    "offer_discount_percent": "{offer_discount_percent:.0f}% off",
-    "offer_price_cents": "priced around {price:.2f}",
-    "offer_categories": "covers {offer_categories:.0f} categories",
-}
-"""What the features of a pair say. Counts, `category`, `popular` and `price` are put into words by `describe`."""
-_COUNTED = (*LIKED[:2], "product_orders")
-_QUOTED = ("category_days_since_last", "offer_discount_percent", "offer_categories")
-
-
-def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
-    """The sentence of a pair's feature; None where it has none or something that it needs is unknown."""
-    template = SENTENCES.get(name)
-    if template is None or not math.isfinite(values.get(name, math.nan)):
-        return None
-    words: dict[str, Any] = {
-        "category": _lower(category or "its products"),
-        "popular": _share(values.get("offer_popularity", NO_RATE)),
-        "price": values.get("offer_price_cents", math.nan) / 100,
-        **{other: values.get(other, math.nan) for other in _QUOTED},
-    }
-    for count in _COUNTED:
-        number = values.get(count, math.nan)
-        words[count] = _times(round(number)) if math.isfinite(number) else None
-    said = fill(template, words)
-    if said is None:
-        return None
-    said = " ".join(said.split())
-    return said.replace("bought", "has not bought", 1) if _never(template, values) else said
-
-
-def _never(template: str, values: Mapping[str, float]) -> bool:
-    return any(f"{{{count}}}" in template and round(values.get(count, 0.0)) == 0 for count in _COUNTED)
-
-
-def _times(count: int) -> str:
-    """once, twice, 3 times; nothing for none, where the sentence says so itself."""
-    return {0: "", 1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
-def _share(log_odds: float) -> str:
-    share = 1 / (1 + math.exp(-log_odds))
-    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
-
-
-def _lower(text: str) -> str:
-    """`Soft drinks` as it stands inside a sentence; abbreviations keep their capitals."""
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -81,31 +81,30 @@ class ResponseHead:
 
     def probability(self, score: Floats, inputs: Floats) -> Floats:
         """`score` (n,) and `inputs` (n, INPUTS) to probabilities (n,)."""
-        return self.calibrated(self.raw_score(score, inputs))
+        return self.calibrated(self.raw_score(np.column_stack([score, inputs])))
 
     def calibrated(self, raw: Floats) -> Floats:
         """Raw scores as probabilities that hold, same shape."""
         return self.calibration.apply(sigmoid(raw))
 
-    def raw_score(self, score: Floats, inputs: Floats) -> Floats:
-        if self.kind == "purchase" or not len(score):
-            return np.asarray(score + tilt(inputs), np.float64)
-        rows = np.column_stack([score, inputs])
+    def raw_score(self, rows: Floats) -> Floats:
+        """`rows` (n, SEEN) to log-odds (n,)."""
+        if self.kind == "purchase" or not len(rows):
+            return np.asarray(rows[:, 0] + tilt(rows[:, 1:]), np.float64)
         if self.kind == "linear" and self.linear is not None:
             return self.linear.raw_score(rows)
         assert self.trees is not None
         return self.trees.raw_score(rows)
 
-    def effects(self, score: Floats, inputs: Floats) -> Floats:
+    def effects(self, rows: Floats) -> Floats:
         """Each part's effect on the log-odds, (n, SEEN)."""
-        rows = np.column_stack([score, inputs])
         if self.kind == "linear" and self.linear is not None:
             return self.linear.effects(rows)
         if self.kind == "trees" and self.trees is not None:
             return self.trees.contributions(rows)[:, :-1]
         result = np.zeros_like(rows)
-        result[:, 0] = score
-        result[:, SEEN.index("channel_engagement")] = tilt(inputs)
+        result[:, 0] = rows[:, 0]
+        result[:, SEEN.index("channel_engagement")] = tilt(rows[:, 1:])
         return result
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ customers and calls, what hangs on the customer once for all offers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -14,46 +14,36 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import FEATURES
 from features.offers import OfferInfo
-from features.products import NO_PRODUCTS
-from features.rows import CustomerRow
+from features.products import NO_PRODUCTS, ManyProducts
+from features.rows import CustomerRow, feature_matrix
 from models.offer_features import (
     CROSS,
     CUSTOMER,
-    LIKED,
     OFFER,
     PAIR,
-    SENTENCES,
+    Customers,
     OfferKnowledge,
     OfferTable,
     cross_features,
-    describe,
-    joined,
+    pair_features,
 )
 from models.quick_trees import Masks, Trees
-from models.reasons import NEGLIGIBLE, Reason, sentence
-from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
+from models.reasons import NEGLIGIBLE, Reason, strongest_groups
+from models.response import CHANNEL, CHANNELS, INPUTS, SEEN, ChannelKnowledge, ResponseHead
+from models.seen_words import GROUP, GROUPS, Teller
 from models.trees import TreeModel
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 _OF_CUSTOMER = slice(0, len(CUSTOMER))
 _OF_OFFER = slice(len(CUSTOMER), len(CUSTOMER) + len(OFFER))
 _OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
-_RATES = len(PAIR)
+_OF_CHANNEL = slice(len(PAIR), len(INPUTS) - 1)
+_OFFER_RATE = INPUTS.index("offer_rate")
+assert _OF_CHANNEL.stop == _OFFER_RATE
 _PURCHASE = (-1, *range(_OF_BOTH.start, _OF_BOTH.stop))
 _HEAD = (0, *range(_OF_BOTH.start + 1, _OF_BOTH.stop + 1))
 """What the trees of both parts call the score and CROSS (-1: what they do not see)."""
-_ENGAGEMENT = INPUTS.index("channel_engagement")
-_OFFER_RATE = INPUTS.index("offer_rate")
-_NAMES = SEEN[1:]
-_ALIKE: Mapping[str, str] = {**{one.name: one.sentence for one in FEATURES}, **SENTENCES}
-"""Features with the same key tell the same sentence."""
-_KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in _NAMES))
-_GROUP = np.array([_KEYS.index(_ALIKE.get(name, name)) for name in _NAMES])
-_GROUPS = len(_KEYS)
-_MEMBERS = [np.flatnonzero(group == _GROUP).tolist() for group in range(_GROUPS)]
 
 
 def _columns(part: slice, first: int = 0) -> range:
@@ -78,25 +68,30 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees)."""
+    """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees); `rates`: log-
+    odds of converting (offers,); `categories`: what each is mostly about.
+    """
 
     offers: Sequence[OfferInfo]
     table: OfferTable
+    rates: Floats
+    categories: Sequence[str | None]
     purchase: Masks | None
     head: Masks | None
 
     @classmethod
     def of(cls, model: Ranker, offers: Sequence[OfferInfo]) -> Sides:
         table = model.knowledge.table(offers)
+        rates = np.array([model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in offers], np.float64)
         purchase, head = model.trees.quick, _head(model)
         seen = None
         if head is not None:
-            rates = [model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in offers]
-            seen = head.masks(_columns(_OF_OFFER, 1), table.static)
-            seen = seen & head.masks([_OFFER_RATE + 1], np.array(rates)[:, None])
+            seen = head.masks(_columns(_OF_OFFER, 1), table.static) & head.masks([_OFFER_RATE + 1], rates[:, None])
         return cls(
             list(offers),
             table,
+            rates,
+            [model.knowledge.main_category(offer) for offer in offers],
             purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
             seen,
         )
@@ -117,22 +112,15 @@ class Weighing:
         offers: Sequence[OfferInfo],
         channels: Sequence[str],
     ) -> None:
-        self._model, self._rows, self._offers, self._channels = model, rows, offers, channels
+        self._model, self._rows, self._channels = model, rows, channels
         self._sides = model.sides(offers)
-        self._known = known = model.knowledge.many_customers(
-            [(row.values, row.affinity, row.products) if row else (None, {}, NO_PRODUCTS) for row in rows]
-        )
+        self._known = known = _customers(model.knowledge, rows)
         self._seen = np.empty((len(rows), len(offers), 1 + len(CROSS)))
         """The score of buying, then CROSS."""
-        cross_features(known, self._sides.table, model.knowledge, self._seen[:, :, 1:])
+        cross_features(known, self._sides.table, model.knowledge, self._seen)
         self._seen[:, :, 0] = self._purchase_scores(known.values)
-        if _head(model) is None:
-            scores = np.repeat(self._seen[:, :, 0].ravel(), len(channels))
-            raw = model.response.raw_score(scores, self._inputs.reshape(-1, len(INPUTS)))
-        else:
-            raw = self._head_scores(known.values)
-        shape = (len(rows), len(offers), len(channels))
-        self.probabilities: Floats = model.response.calibrated(raw.reshape(shape))
+        raw = self._raw(known.values).reshape(len(rows), len(offers), len(channels))
+        self.probabilities: Floats = model.response.calibrated(raw)
 
     def _purchase_scores(self, customers: Floats) -> Floats:
         """(customers, offers), log-odds of buying."""
@@ -144,136 +132,107 @@ class Weighing:
         raw = trees.weigh(_PURCHASE, self._seen, theirs, self._sides.purchase, None)
         return self._model.calibrated_purchase(raw[:, :, 0])
 
-    def _head_scores(self, customers: Floats) -> Floats:
-        """Log-odds of converting (customers, offers, channels), by a head of trees."""
+    def _raw(self, customers: Floats) -> Floats:
+        """Log-odds of converting (customers, offers, channels)."""
         head = _head(self._model)
-        assert head is not None
-        assert self._sides.head is not None
+        if head is None or self._sides.head is None:
+            return self._model.response.raw_score(self._all_lines)
         theirs = head.masks(_columns(_OF_CUSTOMER, 1), customers)
-        inputs = self._of_channels.reshape(-1, len(INPUTS) - _RATES)
-        places = range(_RATES + 1, _OFFER_RATE + 1)
-        channels = head.masks(places, inputs[:, : len(places)])
+        places = _columns(_OF_CHANNEL, 1)
+        channels = head.masks(places, self.of_channels[:, :, : len(places)].reshape(-1, len(places)))
         return head.weigh(_HEAD, self._seen, theirs, self._sides.head, channels)
 
     @cached_property
     def pairs(self) -> Floats:
         """(customers, offers, PAIR)."""
-        return joined(self._known.values, self._sides.table.static, self._seen[:, :, 1:])
+        return pair_features(self._known, self._sides.table, self._model.knowledge)
+
+    @cached_property
+    def of_channels(self) -> Floats:
+        """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""
+        knowledge, told = self._model.channels, _responses(self._rows)
+        result = np.zeros((len(self._rows), len(self._channels), len(INPUTS) - len(PAIR)))
+        for place, channel in enumerate(self._channels):
+            if channel in CHANNELS:
+                result[:, place, CHANNELS.index(channel)] = 1.0
+            result[:, place, len(CHANNEL)] = knowledge.channel_rate.get(channel, 0.0)
+            result[:, place, len(CHANNEL) + 1] = [knowledge.own_engagement(channel, one) for one in told]
+        return result
 
     @property
-    def of_channels(self) -> Floats:
-        """(customers, channels, CHANNEL + RATES)."""
-        return self._of_channels
+    def _all_lines(self) -> Floats:
+        """SEEN of every candidate, row upon row."""
+        n, m, c = (*self._seen.shape[:2], len(self._channels))
+        customer, offer, channel = np.indices((n, m, c)).reshape(3, -1)
+        return self._lines(customer, offer, channel)
 
-    @cached_property
-    def _of_channels(self) -> Floats:
-        """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""
-        channels = self._model.channels
-        return np.stack([channels.inputs([""], self._channels, responses_of(row))[0] for row in self._rows])
-
-    @cached_property
-    def _inputs(self) -> Floats:
-        """(customers, offers, channels, INPUTS)."""
-        n, m = self._seen.shape[:2]
-        wide = np.empty((n, m, len(self._channels), len(INPUTS)))
-        wide[..., :_RATES] = self.pairs[:, :, None]
-        wide[..., _RATES:] = self._of_channels[:, None]
-        rates = [self._model.channels.offer_rate.get(offer.offer_id, 0.0) for offer in self._offers]
-        wide[..., _OFFER_RATE] = np.array(rates)[None, :, None]
-        return wide
+    def _lines(self, customer: Places, offer: Places, channel: Places) -> Floats:
+        """SEEN of these candidates (k, SEEN)."""
+        lines = np.empty((len(customer), len(SEEN)))
+        inputs = lines[:, 1:]
+        seen = self._seen[customer, offer]
+        lines[:, 0], inputs[:, _OF_BOTH] = seen[:, 0], seen[:, 1:]
+        inputs[:, _OF_CUSTOMER] = self._known.values[customer]
+        inputs[:, _OF_OFFER] = self._sides.table.static[offer]
+        inputs[:, _OF_CHANNEL] = self.of_channels[customer, channel, :-1]
+        inputs[:, _OFFER_RATE] = self._sides.rates[offer]
+        return lines
 
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
         """The `n` strongest reasons for one probability, strongest first; places as in `probabilities`."""
-        return self.many_reasons(customer, [(offer, channel)], n)[0]
+        return self.reasons_of([(customer, offer, channel)], n)[0]
 
-    def many_reasons(self, customer: int, places: Sequence[tuple[int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
-        """Those of several (offer, channel) of one customer."""
-        lines = self._lines(customer, places)
-        effects = self._effects(lines, customer, places)
-        counted = np.where(np.isfinite(lines) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
-        row = self._rows[customer]
-        own = dict(row.values) if row is not None else {}
+    def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
+        """Those of many (customer, offer, channel)."""
+        if not asked:
+            return []
+        lines = self._lines(*np.array(asked, np.int64).T)
+        effects = self._effects(lines)
+        counted = np.where(np.isfinite(lines[:, 1:]) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
+        first, sums = strongest_groups(counted, GROUP, GROUPS)
+        teller = Teller(self._rows, self._known.values, self._sides.categories, self._channels)
         return [
-            self._told(row, own, lines[place], effects[place], counted[place], at, n) for place, at in enumerate(places)
+            teller.told(at, line, own, ordered, strength, n)
+            for at, line, own, ordered, strength in zip(
+                asked, lines[:, 1:].tolist(), effects, first.tolist(), sums.tolist(), strict=True
+            )
         ]
 
-    def _lines(self, customer: int, places: Sequence[tuple[int, int]]) -> Floats:
-        """INPUTS of these candidates (places, INPUTS)."""
-        offers, channels = [offer for offer, _ in places], [channel for _, channel in places]
-        lines = np.empty((len(places), len(INPUTS)))
-        lines[:, _OF_CUSTOMER] = self._known.values[customer]
-        lines[:, _OF_OFFER] = self._sides.table.static[offers]
-        lines[:, _OF_BOTH] = self._seen[customer, offers, 1:]
-        lines[:, _RATES:] = self._of_channels[customer, channels]
-        rates = self._model.channels.offer_rate
-        lines[:, _OFFER_RATE] = [rates.get(self._offers[offer].offer_id, 0.0) for offer in offers]
-        return lines
-
-    def _told(
-        self,
-        row: CustomerRow | None,
-        own: dict[str, float],
-        line: Floats,
-        effects: Floats,
-        counted: Floats,
-        at: tuple[int, int],
-        n: int,
-    ) -> tuple[Reason, ...]:
-        """The strongest groups of features that tell the same, in words: as `strongest` does, with one sum a group."""
-        channel, category = self._channels[at[1]], self._model.knowledge.main_category(self._offers[at[0]])
-        values = own | dict(zip(INPUTS, line.tolist(), strict=True))
-        if row is not None and category is not None:
-            values |= dict(zip(LIKED, row.affinity.get(category, (0.0, 0.0, float("nan"))), strict=True))
-        sums = np.bincount(_GROUP, counted, _GROUPS)
-        said: dict[str, Reason] = {}
-        for group in np.argsort(-np.abs(sums), kind="stable").tolist():
-            effect = float(sums[group])
-            if len(said) == n or abs(effect) <= NEGLIGIBLE:
-                break
-            members = _MEMBERS[group]
-            first = members[0] if len(members) == 1 else max(members, key=lambda place: abs(counted[place]))
-            text = _say(_NAMES[first], values, category, channel, float(effects[first]), row is not None)
-            if text is not None and text not in said:
-                said[text] = Reason(_NAMES[first], text, round(effect, 4))
-        return tuple(said.values())
-
-    def _effects(self, lines: Floats, customer: int, places: Sequence[tuple[int, int]]) -> Floats:
-        """Each input's part of the log-odds, (places, INPUTS); the purchase score's is divided among what is behind."""
-        scores = self._seen[customer, [offer for offer, _ in places], 0]
-        seen = self._model.response.effects(scores, lines)
+    def _effects(self, lines: Floats) -> Floats:
+        """Each input's part of the log-odds, (k, INPUTS); the purchase score's is divided among what is behind."""
+        response = self._model.response
+        seen = response.effects(lines)
         total = seen[:, 1:].copy()
-        total[:, :_RATES] += self._through_purchase(lines, seen[:, 0])
+        parts = self._model.trees.contributions(lines[:, 1 : 1 + len(PAIR)])[:, :-1]
+        if response.kind != "purchase":
+            size = np.abs(parts).sum(axis=1)
+            share = np.minimum(np.abs(seen[:, 0]) / np.where(size > 0, size, 1.0), 1.0)
+            parts = parts * share[:, None]
+        total[:, : len(PAIR)] += parts
         return np.asarray(total, np.float64)
 
-    def _through_purchase(self, lines: Floats, effects: Floats) -> Floats:
-        """The purchase score's effects, divided among the features behind it by their path contributions."""
-        parts = self._model.trees.contributions(lines[:, :_RATES])[:, :-1]
-        if self._model.response.kind == "purchase":
-            return parts
-        size = np.abs(parts).sum(axis=1)
-        share = np.minimum(np.abs(effects) / np.where(size > 0, size, 1.0), 1.0)
-        return np.asarray(parts * share[:, None], np.float64)
+
+Places = npt.NDArray[np.int64]
 
 
-def _say(
-    name: str, values: Mapping[str, float], category: str | None, channel: str, effect: float, known: bool
-) -> str | None:
-    if name.startswith("channel_") or name == "offer_rate":
-        return _of_rates(name, channel, effect)
-    return describe(name, values, category) or (sentence(name, values) if known else None)
+def _customers(knowledge: OfferKnowledge, rows: Sequence[CustomerRow | None]) -> Customers:
+    return Customers(
+        feature_matrix(rows, CUSTOMER),
+        knowledge.affinities([row.affinity if row is not None else {} for row in rows]),
+        np.array([row is not None for row in rows], np.bool_),
+        ManyProducts.of([row.products if row is not None else NO_PRODUCTS for row in rows]),
+    )
 
 
 def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | None:
     """Deliveries and human responses of a customer by channel; None for somebody unknown."""
-    if row is None:
-        return None
-    return {channel: (float(sent.sum()), float(got.sum())) for channel, (sent, got) in row.response_hours.items()}
+    return _responses([row])[0]
 
 
-def _of_rates(name: str, channel: str, effect: float) -> str | None:
-    more = "more" if effect > 0 else "less"
-    if name == "channel_engagement":
-        return f"answers {channel} {more} than others do"
-    if name == "channel_rate" or name == f"channel_{channel}":
-        return f"{channel} brings {more} conversions than other channels"
-    return f"this offer converts {more} than others" if name == "offer_rate" else None
+def _responses(rows: Sequence[CustomerRow | None]) -> list[dict[str, tuple[float, float]] | None]:
+    """`responses_of` each."""
+    hours = [weeks for row in rows if row is not None for pair in row.response_hours.values() for weeks in pair]
+    sums = iter(np.array(hours).sum(axis=1, dtype=np.float64).tolist() if hours else ())
+    return [
+        None if row is None else {channel: (next(sums), next(sums)) for channel in row.response_hours} for row in rows
+    ]

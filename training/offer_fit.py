@@ -178,7 +178,7 @@ def _fit_kind(kind: str, score: Floats, inputs: Floats, labels: Floats, weights:
         text = lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string()
         return ResponseHead("trees", trees=parse_trees(text), tree_text=text)
     plain = ResponseHead()
-    raw = sigmoid(plain.raw_score(score, inputs))
+    raw = sigmoid(plain.raw_score(np.column_stack([score, inputs])))
     return ResponseHead("purchase", fit_kind("platt", raw, labels, weights))
 
 

@@ -252,8 +252,8 @@ class Weighed:
 
     def reasons(self, case: Case, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
         """Why each of these (position of the offer, channel)."""
-        places = [(int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
-        told: Sequence[Sequence[Any]] = self.weighing.many_reasons(self.place, places, 3)
+        asked = [(self.place, int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
+        told: Sequence[Sequence[Any]] = self.weighing.reasons_of(asked, 3)
         return told
 
 

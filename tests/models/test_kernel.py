@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -13,8 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.offers import OfferInfo
+from features.products import NO_PRODUCTS, Bought, ManyProducts, counted, product_key
 from models.kernel import KERNEL, KernelTrees
+from models.offer_features import CUSTOMER, Customers, OfferKnowledge, OfferTable, pair_features
 from models.quick_trees import QuickTrees, quick_trees
+from models.reasons import strongest_groups
 from models.trees import parse_trees
 
 WIDTH = 6
@@ -90,6 +96,67 @@ def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c:
         assert told[0].tobytes() == tables.raw_score(whole.reshape(-1, WIDTH)).tobytes()
 
 
+def knowledge_of(random: np.random.Generator, dimensions: int) -> OfferKnowledge:
+    vectors = random.normal(size=(3, dimensions))
+    return OfferKnowledge(("a", "b", "c"), {}, {}, {}, -2.0, vectors, {"o1": random.normal(size=dimensions)})
+
+
+def market_of(seed: int, n: int, m: int, dimensions: int) -> tuple[Customers, OfferTable, OfferKnowledge]:
+    random = np.random.default_rng(seed)
+    known = knowledge_of(random, dimensions)
+    offers = [
+        OfferInfo(f"o{j}", [None, "a", "b", "c", "new"][random.integers(5)], names("p", random.integers(0, 4), random))
+        for j in range(m)
+    ]
+    affinity = random.integers(0, 4, (n, 3, 3)).astype(float)
+    affinity[random.random((n, 3)) < 0.3] = [0.0, 0.0, np.nan]
+    values = np.where(random.random((n, len(CUSTOMER))) < 0.2, np.nan, random.integers(0, 3, (n, len(CUSTOMER))))
+    bought = [
+        counted(
+            NO_PRODUCTS, Bought().and_([product_key(f"p{p}") for p in random.integers(0, 6, random.integers(9))], 0, 0)
+        )
+        for _ in range(n)
+    ]
+    return Customers(values, affinity, random.random(n) < 0.8, ManyProducts.of(bought)), known.table(offers), known
+
+
+def names(prefix: str, count: int, random: np.random.Generator) -> frozenset[str]:
+    return frozenset(f"{prefix}{number}" for number in random.integers(0, 6, count))
+
+
+@compiled
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 4), m=st.integers(1, 9), dimensions=st.sampled_from([0, 3]))
+def test_what_a_customer_and_an_offer_are_to_each_other(seed: int, n: int, m: int, dimensions: int) -> None:
+    market = market_of(seed, n, m, dimensions)
+    told = [by(lambda: pair_features(*market), kernel) for kernel in (KERNEL, None)]
+    assert np.array_equal(told[0], told[1], equal_nan=True)
+    if m > 1:
+        customers, offers, known = market
+        one = [getattr(offers, part)[1:2] for part in ("index", "weight", "main", "static", "near")]
+        mine = offers.of_offer == 1
+        alone = OfferTable(*one, offers.product[mine], np.zeros(mine.sum(), np.int64), offers.named[1:2])
+        assert np.array_equal(pair_features(customers, alone, known)[:, 0], told[0][:, 1], equal_nan=True)
+
+
+def by(call: Callable[[], Any], kernel: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.offer_features.KERNEL", kernel)
+        patch.setattr("models.reasons.KERNEL", kernel)
+        return call()
+
+
+@compiled
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(0, 5))
+def test_the_strongest_groups_are_the_same(seed: int, k: int) -> None:
+    random = np.random.default_rng(seed)
+    effects = random.integers(-2, 3, (k, 9)) * random.choice([0.25, 0.0004])
+    group = random.integers(0, 5, 9)
+    told = [by(lambda: strongest_groups(effects, group, 5), kernel) for kernel in (KERNEL, None)]
+    assert [part.tolist() for part in told[0]] == [part.tolist() for part in told[1]]
+
+
 @compiled
 def test_what_does_not_fit_is_refused() -> None:
     kernel = KernelTrees(tables_of(booster_of(1)))
@@ -100,6 +167,8 @@ def test_what_does_not_fit_is_refused() -> None:
         kernel.masks([WIDTH], rows[:, :1])
     with pytest.raises(ValueError, match="numbers of rows"):
         kernel.weigh([3], rows_of(1, 3, 2, 1), masks, masks, None)
+    with pytest.raises(ValueError, match="of no group"):
+        KERNEL.rank(rows, np.full(WIDTH, 9), np.ones(1), np.empty((3, 2), np.int64), np.empty((3, 2)))
     with pytest.raises(ValueError, match="do not fit"):
         KERNEL.Forest(2, 1, 0.0, *(np.zeros(1, kind) for kind in (int, float, np.uint8, float, int, int, float)))
 

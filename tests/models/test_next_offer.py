@@ -23,11 +23,11 @@ from models.offer_features import (
     PAIR,
     Customers,
     OfferKnowledge,
-    describe,
     pair_features,
     product_orders,
     products_signature,
 )
+from models.offer_words import describe
 from models.response import CHANNELS, INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
 from training.members import fit_linear

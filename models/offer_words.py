@@ -1,0 +1,79 @@
+"""What the ranker's features of offers say, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+SENTENCES: Mapping[str, str] = {
+    "category_orders_90d": "bought {category} {category_orders_90d} in 90 days",
+    "category_orders_365d": "bought {category} {category_orders_365d} in a year",
+    "category_days_since_last": "last bought {category} {category_days_since_last} days ago",
+    "category_share_365d": "bought {category} {category_orders_365d} in a year",
+    "category_due": "last bought {category} {category_days_since_last} days ago",
+    "category_popular_and_bought": "bought {category} {category_orders_365d} in a year",
+    "product_orders": "bought products of this offer {product_orders}",
+    "product_share": "bought products of this offer {product_orders}",
+    "product_popular_and_bought": "bought products of this offer {product_orders}",
+    "text_similarity": "close to what this customer buys",
+    "offer_popularity": "bought by {offer_popularity} of customers in two weeks",
+    "offer_discount_percent": "{offer_discount_percent}% off",
+    "offer_price_cents": "priced around {offer_price_cents}",
+    "offer_categories": "covers {offer_categories} categories",
+}
+"""What the features of a pair say: at most one number each, and the category."""
+_COUNTED = ("category_orders_90d", "category_orders_365d", "product_orders")
+TOLD: Mapping[str, str | None] = {
+    name: next((part for part in SENTENCES if f"{{{part}}}" in text), None) for name, text in SENTENCES.items()
+}
+"""The feature whose number each sentence tells."""
+
+
+def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
+    """The sentence of a pair's feature; None where it has none or something that it needs is unknown."""
+    if name not in SENTENCES or not math.isfinite(values.get(name, math.nan)):
+        return None
+    told = TOLD[name]
+    return said(name, 0.0 if told is None else values.get(told, math.nan), category)
+
+
+def said(name: str, number: float, category: str | None) -> str | None:
+    """The sentence of a pair's feature that tells this number; None where that is not known."""
+    if not math.isfinite(number):
+        return None
+    told = TOLD[name]
+    exact = told in {"offer_popularity", "offer_price_cents"}
+    return _written(SENTENCES[name], told, number if exact else round(number), category)
+
+
+@lru_cache(maxsize=20_000)
+def _written(template: str, told: str | None, number: float, category: str | None) -> str:
+    words = {"category": _lower(category or "its products")}
+    if told is not None:
+        words[told] = _worded(told, number)
+    text = " ".join(template.format_map(words).split())
+    return text.replace("bought", "has not bought", 1) if told in _COUNTED and number == 0 else text
+
+
+def _worded(name: str, number: float) -> str:
+    if name in _COUNTED:
+        return _times(round(number))
+    if name == "offer_popularity":
+        return _share(number)
+    return f"{number / 100:.2f}" if name == "offer_price_cents" else f"{number:.0f}"
+
+
+def _times(count: int) -> str:
+    """once, twice, 3 times; nothing for none, where the sentence says so itself."""
+    return {0: "", 1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _share(log_odds: float) -> str:
+    share = 1 / (1 + math.exp(-log_odds))
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"
+
+
+def _lower(text: str) -> str:
+    """`Soft drinks` as it stands inside a sentence; abbreviations keep their capitals."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -15,10 +15,11 @@ import shutil
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from models.kernel import KERNEL
 from tests.bench import rivals, scores, steadiness
 from tests.bench.decision_home import CUSTOMERS, make_home
 from tests.bench.loads import Load, Server, serving, settings_of, uvicorn
@@ -58,6 +59,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -> None:
+    print(f"trees are scored {'in numpy' if KERNEL is None else 'by the compiled kernel'}", flush=True)
     if "scores" in options.parts:
         scores.show(scores.measure(home, options.customers))
     if "decisions" in options.parts or "rivals" in options.parts:
@@ -92,9 +94,15 @@ def _decisions(home: Path, key: str, scratch: Path, options: argparse.Namespace)
     return found
 
 
-def _opportune(home: Path, more: dict[str, str] | None = None) -> AbstractContextManager[Server]:
+@contextmanager
+def _opportune(home: Path, more: dict[str, str] | None = None) -> Iterator[Server]:
+    """The app over a copy of the home: nobody finds what others reserved."""
     port = free_port()
-    return serving(uvicorn(sys.executable, APP, port), port, "/health/live", settings_of(home) | (more or {}))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(home, Path(folder) / "home")
+        environment = settings_of(copy) | (more or {})
+        with serving(uvicorn(sys.executable, APP, port), port, "/health/live", environment) as server:
+            yield server
 
 
 def _load(server: Server, name: str, key: str, path: str, options: argparse.Namespace) -> Load:

@@ -89,8 +89,9 @@ def serving(
 
 
 def outside() -> dict[str, str]:
-    """This process's environment without settings of Opportune."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OPPORTUNE_")}
+    """This process's environment without settings of Opportune, but for the choice of the trees' kernel."""
+    kept = {"OPPORTUNE_PURE"}
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith("OPPORTUNE_")}
 
 
 def settings_of(home: Path) -> dict[str, str]:

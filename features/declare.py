@@ -48,6 +48,10 @@ COLUMNS = frozenset({"revenue_cents", "discount_cents", "gross_cents", "quantity
 """Numbers that every event has (0 where it says nothing); all are integers."""
 REVENUE = frozenset({"revenue_cents", "gross_cents"})
 """Of these, means, spreads, quantiles and extremes leave out events whose revenue is not known."""
+LOCATED = ("country", "region", "city")
+"""What is read of `context.location`."""
+LOCATION = "_location"
+"""Under this name it stands among the traits that an event tells."""
 READINGS = frozenset(
     {
         "number",  # a number, the first one in a text, or the place among `levels`
@@ -103,7 +107,8 @@ class Feature:
 
     `sentence` is a format string over all features, for reasons in words. `also` are further names of the trait in
     `column` (`address.country` is inside `address`); the first that can be read counts. A level may have several
-    words, `intern|trainee`. `place` is which number of a text's vector it is.
+    words, `intern|trainee`. `place` is which number of a text's vector it is. `located` is what of an event's
+    `context.location` (country, region, city) counts where no profile says the trait.
     """
 
     name: str
@@ -121,6 +126,7 @@ class Feature:
     also: tuple[str, ...] = field(default=())
     reading: str = "number"
     place: int = 0
+    located: str | None = None
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -133,6 +139,8 @@ class Feature:
             raise DeclarationError(f"{self.name}: `column` must name a trait")
         if self.reading not in READINGS:
             raise DeclarationError(f"{self.name}: no reading {self.reading}; use {', '.join(sorted(READINGS))}")
+        if self.located is not None and (self.aggregate != "last" or self.located not in LOCATED):
+            raise DeclarationError(f"{self.name}: `located` is {', '.join(LOCATED)}, for the aggregate last")
         if self.aggregate not in _WITHOUT_EVENTS and self.events is None:
             raise DeclarationError(f"{self.name}: `events` must say which events count")
         if self.window_days is not None and self.window_days <= 0:

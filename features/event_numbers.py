@@ -21,7 +21,7 @@ from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
 
 _T = TypeVar("_T")
-LAYOUT = 3
+LAYOUT = 4
 """Raised when the meaning of NUMBERS changes."""
 AT_ONCE = 200_000
 """How many events are worked on at a time: so many fit a processor's cache."""

@@ -75,4 +75,5 @@ def _column(feature: Feature) -> str:
         return "the time zone of events"
     kind = "fact" if feature.name in OFFERS.names else "trait"
     also = f" (else {', '.join(feature.also)})" if feature.also else ""
+    also += f" (else context.location.{feature.located} of events)" if feature.located else ""
     return f"{kind} {feature.column}{also}" + (f", read as {feature.reading}" if feature.reading != "number" else "")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.currencies import CURRENCIES
 from features.numbers import numbers_of
 from features.plan import Plan
-from features.values import read_traits
+from features.values import read_traits, with_location
 from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
 
 Ints = NDArray[np.int64]
@@ -322,7 +322,7 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
     zone = told if told and known_zone(told) else zone
     time = microseconds(event["timestamp"])
     hour = hour_of_week(time, zone)
-    traits = read_traits(event.get("traits"), plan.traits)
+    traits = read_traits(with_location(event.get("traits"), event.get("context")), plan.traits)
     if plan.offset is not None and told and known_zone(told):
         traits.append((plan.offset, offset_hour(time, told)))
     products = event.get("products") or ()

@@ -70,6 +70,7 @@ class Recipes:
     """Which features are made in which way: (place of the feature, base columns …)."""
 
     copies: list[tuple[int, int, float]] = field(default_factory=list)  # column, factor
+    located: list[tuple[int, int]] = field(default_factory=list)  # column, where the copy is unknown
     means: list[tuple[int, int, int, int]] = field(default_factory=list)  # numerator, denominator, taken off it
     spreads: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # sum, squares, count, taken off it
     quantiles: list[tuple[int, int, float]] = field(default_factory=list)  # histogram cell, share
@@ -97,6 +98,7 @@ class Finalizer:
             self._write(place, feature)
         self._copy_to, self._copy_from = _columns(self._recipes.copies, 2)
         self._factors = np.array([factor for *_, factor in self._recipes.copies])
+        self._located = _columns(self._recipes.located, 2)
         self._means = _columns(self._recipes.means, 4)
         self._spreads = _columns(self._recipes.spreads, 5)
         self._peaks, self._gathered = _columns(self._recipes.peaks, 2), _columns(self._recipes.gathered, 2)
@@ -110,6 +112,8 @@ class Finalizer:
         base = self._base.matrix(partials)
         with np.errstate(divide="ignore", invalid="ignore"):
             values[:, self._copy_to] = base[:, self._copy_from] * self._factors + 0.0
+            place, seen = self._located
+            values[:, place] = np.where(np.isnan(values[:, place]), base[:, seen], values[:, place])
             place, top, below, less = self._means
             values[:, place] = base[:, top] / _some(base[:, below] - less, 1)
             place, total, squares, below, less = self._spreads
@@ -163,6 +167,8 @@ class Finalizer:
                 recipes.since.append((place, len(plan.tracked) + plan.track(f)))
             case "last":
                 recipes.copies.append((place, column("traits", plan.trait(f)), 1.0))
+                if f.located is not None:
+                    recipes.located.append((place, column("traits", plan.seen(f))))
             case "max" | "min":
                 factor = -1.0 if f.aggregate == "min" else 1.0
                 recipes.copies.append((place, column("maxima", plan.maximum(f)), factor))

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 from numpy.typing import NDArray
 
 from features.currencies import CURRENCIES, Currencies
 from features.plan import Plan
 from features.tables import UTC_TIME
+from features.values import LOCATION_WORD, with_location
 
 Codes = NDArray[np.int32]
 Places = NDArray[np.integer[Any]]
@@ -33,6 +35,7 @@ NEEDED = (
     "timezone",
     "machine",
     "traits",
+    "context",
 )
 REQUIRED = ("message_id", "type", "event", "customer_id", "timestamp")
 NUMBERS = pl.Schema(
@@ -48,7 +51,7 @@ NUMBERS = pl.Schema(
         "quantity": pl.Int64(),
         "lines": pl.Int64(),
         "categories": pl.List(pl.String()),  # distinct
-        "traits": pl.String(),  # JSON
+        "traits": pl.String(),  # JSON, with the event's location (values.py)
     }
 )
 _SAID: dict[str, pl.DataType] = {
@@ -87,7 +90,7 @@ def numbers_of(events: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         "quantity": quantity,
         "lines": lines,
         "categories": _categories(rows["products"]),
-        "traits": rows["traits"].cast(pl.String),
+        "traits": _with_locations(rows["traits"].cast(pl.String), rows["context"].cast(pl.String)),
     }
     return pl.DataFrame({n: _light(column) if n in _MAY_LACK else column for n, column in columns.items()})
 
@@ -152,6 +155,17 @@ def _categories(products: pl.Series) -> pl.Series:
     if products.null_count() == len(products):
         return products
     return products.list.eval(pl.element().struct.field("category").cast(pl.String)).list.drop_nulls().list.unique()
+
+
+def _with_locations(traits: pl.Series, contexts: pl.Series) -> pl.Series:
+    if contexts.null_count() == len(contexts):
+        return traits
+    rows = contexts.str.contains(LOCATION_WORD, literal=True).fill_null(False).arg_true()
+    if not len(rows):
+        return traits
+    told = (with_location(*one) for one in zip(traits[rows], contexts[rows], strict=True))
+    texts = [orjson.dumps(one).decode() if isinstance(one, dict) else one for one in told]
+    return traits.cast(pl.String).scatter(rows, pl.Series(texts, dtype=pl.String))
 
 
 def in_home(amounts: pl.Series, codes: pl.Series, currencies: Currencies) -> pl.Series:

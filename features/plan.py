@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from features.currencies import CURRENCIES
-from features.declare import DAY, HOPS, REVENUE, DeclarationError, Events, Feature, hop_of
+from features.declare import DAY, HOPS, LOCATION, REVENUE, DeclarationError, Events, Feature, hop_of
 from features.feature_set import FeatureSet
 from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
@@ -126,6 +126,8 @@ class Plan:
                 self.maximum(f)
             case "last" | "days_until":
                 self.trait(f)
+                if f.located is not None:
+                    self.seen(f)
             case "gap_mean" | "gap_std" | "active_days":
                 self.day(f)
             case "peak_hour" | "hour_concentration":
@@ -153,6 +155,10 @@ class Plan:
     def trait(self, f: Feature) -> int:
         reading = "date" if f.aggregate == "days_until" else f.reading
         return _place(self.traits, Trait((f.column or "", *f.also), reading, f.levels))
+
+    def seen(self, f: Feature) -> int:
+        """The trait that events' locations tell."""
+        return _place(self.traits, Trait((f"{LOCATION}.{f.located}",), f.reading, f.levels))
 
     def day(self, f: Feature) -> int:
         if hop_of(_window(f)) != DAY:

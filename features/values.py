@@ -12,12 +12,15 @@ from typing import Any
 import orjson
 
 from features.codes import area_number, country_number, label_number
+from features.declare import LOCATED, LOCATION
 from features.plan import Trait
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _DATE = re.compile(r"(?:\d{4}-|--)?(\d{1,2})-(\d{1,2})")
 _LESS = re.compile(r"^\s*(?:under|below|less|up to|<)", re.IGNORECASE)
 LIMIT = 1e15
+LOCATION_WORD = '"location"'
+"""A context without this text says no place."""
 
 
 def read_traits(traits: Any, wanted: list[Trait]) -> list[tuple[int, float]]:
@@ -30,6 +33,17 @@ def read_traits(traits: Any, wanted: list[Trait]) -> list[tuple[int, float]]:
     told = _parsed(traits)
     found = ((place, _first(told, trait)) for place, trait in enumerate(wanted))
     return [(place, number) for place, number in found if number is not None]
+
+
+def with_location(traits: Any, context: str | None) -> Any:
+    """An event's traits (as `read_traits` takes them) and, under `LOCATION`, where its context says it came from."""
+    if context is None or LOCATION_WORD not in context:
+        return traits
+    location = _parsed(context).get("location")
+    if not isinstance(location, dict):
+        return traits
+    told = {name: location[name] for name in LOCATED if isinstance(location.get(name), str)}
+    return {**_parsed(traits or {}), LOCATION: told} if told else traits
 
 
 def _parsed(traits: Any) -> dict[str, Any]:

@@ -33,7 +33,8 @@ POPULARITY_PRIOR = 20.0
 UTC_TIME = pl.Datetime("us", "UTC")
 NEEDED = (
     "message_id", "type", "event", "customer_id", "timestamp", "received_at", "channel", "machine", "timezone",
-    "currency", "revenue_cents", "discount_cents", "products", "traits", "offer_id", "decision_id",
+    "currency", "revenue_cents", "discount_cents", "products", "traits", "context", "offer_id",
+    "decision_id",
 )  # fmt: skip
 SALES = pl.Schema({"customer": pl.Int64(), "timestamp": UTC_TIME, "offer": pl.Int64()})
 PARTS = pl.Schema({"category": pl.String(), "offer": pl.Int64(), "orders": pl.Int64()})

@@ -85,6 +85,19 @@ traits = st.one_of(
     ).map(json.dumps),
 )
 
+contexts = st.one_of(
+    st.none(),
+    st.sampled_from(
+        [
+            '{"location":{"country":"Germany","region":"Berlin","latitude":52.5}}',
+            '{"location":{"country":"FR","city":"Lyon"},"timezone":"Europe/Paris"}',
+            '{"location":{"country":7,"region":""}}',
+            '{"location":"here"}',
+            '{"page":{"url":"https://shop.example/?q=\\"location\\""}}',
+        ]
+    ),
+)
+
 
 @st.composite
 def event(draw: st.DrawFn, number: int) -> dict[str, Any]:
@@ -105,6 +118,7 @@ def event(draw: st.DrawFn, number: int) -> dict[str, Any]:
         "timezone": draw(st.sampled_from(ZONES)),
         "machine": draw(st.sampled_from([None, False, True])),
         "traits": draw(traits) if kind == "identify" else None,
+        "context": draw(contexts),
         "properties": "{}",
     }
 

@@ -6,13 +6,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.build import compute
 from features.codes import area_letters, area_number, country_letters, label_number
 from features.histogram import BINS, EDGES, MIDDLES, bin_of, bins_of, quantile
 from features.plan import Trait
+from features.tables import EVENTS
 from features.values import read_traits
 from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
 
@@ -156,3 +159,23 @@ def test_quantiles() -> None:
     assert quantile(counts, 1.0)[0] == pytest.approx(10_000, rel=0.1)
     assert np.isnan(quantile(counts, 0.5)[1])
     assert np.all(np.diff(EDGES) > 0)
+
+
+def test_where_nobody_says_a_country_it_is_where_events_came_from() -> None:
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+
+    def event(number: int, kind: str, traits: str | None = None, context: str | None = None) -> dict[str, Any]:
+        told = {"message_id": f"m{number}", "type": kind, "event": None, "customer_id": "c", "properties": "{}"}
+        time = at + timedelta(days=number)
+        return {**told, "timestamp": time, "received_at": time, "traits": traits, "context": context}
+
+    events = [
+        event(0, "page", context='{"location":{"country":"France","region":"Rhône"}}'),
+        event(1, "page", context='{"location":{"country":"ES"}}'),
+        event(2, "identify", '{"address":{"country":"DE"}}', '{"location":{"country":"IT","region":"Lazio"}}'),
+        event(3, "page", context='{"location":{"country":"ES"}}'),
+    ]
+    cuts = pl.DataFrame({"customer_id": ["c"] * 3, "as_of": [at + timedelta(days=n, hours=1) for n in (0, 1, 3)]})
+    told = compute(EVENTS.conform(pl.DataFrame(events)), cuts)
+    assert [country_letters(code) for code in told["country_code"]] == ["FR", "ES", "DE"]
+    assert told["region_code"].to_list() == [label_number("Rhône")] * 2 + [label_number("Lazio")]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from features.facts import Fact, Facts, fact_of
@@ -59,6 +60,10 @@ def _values(facts: Facts, rows: Ints, column: str | None, square: bool) -> Ints:
     return squared(told) if square else told
 
 
+_FEW = 32
+"""So many marks are compared with all seen ones by brute force, which is faster than sorting."""
+
+
 class OneEvent:
     """Adds single events to a state."""
 
@@ -69,28 +74,22 @@ class OneEvent:
 
     def add(self, state: State, events: list[Mapping[str, Any]]) -> bool:
         """Adds events in the order of their receipt; repeats are left out. Says whether anything was new."""
-        seen = set(state.seen)
+        marked = _unseen(state.seen, sorted(events, key=_arrival))
+        if not marked:
+            return False
         found: list[tuple[int, int, int, int]] = []
-        for event in sorted(events, key=_arrival):
-            mark = xxh3_64_intdigest(event["message_id"].encode())
-            if mark in seen:
-                continue
-            seen.add(mark)
-            state.seen.append(mark)
+        for event in marked.values():
             state.applied += 1
             fact, state.zone = fact_of(event, state.zone, self._plan)
             state.watermark = max(state.watermark, fact.known)
             found += [(key, fact.time, fact.known, value) for key, value in self._contributions(fact, state)]
             if self._ordered[fact.code]:
-                keys = sorted(
-                    {product_key(p["product_id"]) for p in event.get("products") or () if p.get("product_id")}
-                )
-                state.bought = state.bought.and_(keys, fact.time, fact.known)
-        if not found:
-            return state.seen[-SEEN:] != state.seen
-        new = np.array(found, dtype=np.int64)
-        state.young = state.young.and_(Entries(new[:, 0], new[:, 1], new[:, 2], new[:, 3]))
-        state.seen = state.seen[-SEEN:]
+                named = {product_key(p["product_id"]) for p in event.get("products") or () if p.get("product_id")}
+                if named:
+                    state.bought = state.bought.and_(sorted(named), fact.time, fact.known)
+        state.seen = np.concatenate([state.seen, np.array([*marked], dtype=np.uint64)])[-SEEN:]
+        if found:
+            state.young = state.young.and_(Entries(*np.array(found, dtype=np.int64).T))
         return True
 
     def _contributions(self, fact: Fact, state: State) -> list[tuple[int, int]]:
@@ -146,6 +145,18 @@ class OneEvent:
             if plan.matches(group.events, group.channel)[code]:
                 found.append((base, None, "hour" if group.cells == 24 else "week"))
         return found
+
+
+def _unseen(seen: NDArray[np.uint64], events: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """The events that are no repeats, in their order, by the hash of their message id."""
+    marked: dict[int, Mapping[str, Any]] = {}
+    for event in events:
+        marked.setdefault(xxh3_64_intdigest(event["message_id"].encode()), event)
+    marks = np.array([*marked], dtype=np.uint64)
+    old = (seen == marks[:, None]).any(axis=1) if len(marks) <= _FEW else np.isin(marks, seen)
+    if not old.any():
+        return marked
+    return {mark: event for (mark, event), again in zip(marked.items(), old.tolist(), strict=True) if not again}
 
 
 def _arrival(event: Mapping[str, Any]) -> tuple[Any, Any, str]:

@@ -19,21 +19,22 @@ _HEADER = 11
 def pack(state: State, plan: Plan) -> bytes:
     """The row of a state; `unpack` gives an equal state back."""
     text = orjson.dumps([state.zone, state.categories])
-    held, bought = state.products, state.bought
-    counts = (len(state.categories), len(state.archive_key), len(state.tile_key), len(state.young), len(state.seen),
+    held, bought, young = state.products, state.bought, state.young
+    counts = (len(state.categories), len(state.archive_key), len(state.tile_key), len(young), len(state.seen),
               len(held.key), len(bought))  # fmt: skip
-    signature = np.array([plan.signature], dtype=np.uint64).view(np.int64)[0]
-    header = np.array([signature, len(text), state.watermark, state.applied, *counts], dtype=np.int64)
-    young = state.young
-    wide = (
-        header, state.first, state.last, state.trait_time, state.trait_value, state.category_last,
+    header = (_signed(plan.signature), len(text), state.watermark, state.applied, *counts)
+    wide = np.concatenate((
+        header, state.first, state.last, state.trait_time, state.trait_value.view(np.int64), state.category_last,
         state.archive_value, state.tile_value, young.time, young.known, young.value,
-        np.array(state.seen, dtype=np.uint64), bought.time, bought.known,
-    )  # fmt: skip
-    narrow = (state.tile_time // _UNIT).astype(np.int32)
-    products = np.concatenate([held.key, held.orders, bought.key]).astype(np.int32)
-    keys = np.concatenate([state.archive_key, state.tile_key, young.key]).astype(np.uint16)
-    return b"".join([*(part.tobytes() for part in wide), narrow.tobytes(), products.tobytes(), keys.tobytes(), text])
+        state.seen.view(np.int64), bought.time, bought.known,
+    ))  # fmt: skip
+    narrow = np.concatenate((state.tile_time // _UNIT, held.key, held.orders, bought.key)).astype(np.int32)
+    keys = np.concatenate((state.archive_key, state.tile_key, young.key)).astype(np.uint16)
+    return b"".join((wide.tobytes(), narrow.tobytes(), keys.tobytes(), text))
+
+
+def _signed(signature: int) -> int:
+    return signature - (1 << 64) if signature >> 63 else signature
 
 
 def signature_of(row: bytes) -> int:
@@ -71,5 +72,5 @@ def unpack(row: bytes, plan: Plan) -> State:
         Entries(keys[archive + tiles :], parts[7], parts[8], parts[9]),
         ProductOrders(products[:held], products[held : 2 * held]),
         Bought(products[2 * held :], parts[11], parts[12]),
-        parts[10].view(np.uint64).tolist(),
+        parts[10].view(np.uint64),
     )  # fmt: skip

@@ -149,6 +149,8 @@ def fold_products(
     held: ProductOrders, bought: Bought, watermark: int, hold: int, crowd: int
 ) -> tuple[ProductOrders, Bought]:
     """Counts what is older than `hold` before the last receipt; with more than `crowd` entries all that happened."""
+    if not len(bought):
+        return held, bought
     horizon = watermark - (hold if len(bought) <= crowd else 0)
     old = (bought.time < horizon) & (bought.known <= horizon)
     return counted(held, bought.at(old)), bought.at(~old)
@@ -156,6 +158,8 @@ def fold_products(
 
 def as_of(held: ProductOrders, bought: Bought, time: int) -> ProductOrders:
     """What had been ordered before a time, and was received by then."""
+    if not len(bought):
+        return held
     return counted(held, bought.at((bought.time < time) & (bought.known <= time)))
 
 

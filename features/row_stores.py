@@ -117,7 +117,8 @@ class SqliteRows:
                 [(key, row) for key, row in after if row is not None],
             )
             gone = [(key,) for key, row in after if row is None]
-            connection.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)
+            if gone:
+                connection.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:  # a full disk has ended it by itself

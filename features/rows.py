@@ -264,7 +264,7 @@ class OnlineFeatures:
             state.young = self._named(state, entries.at(here), category[here], names)
             state.bought = bought.at(slice(lines[place], lines[place + 1]))
             latest = facts.message[facts.arrival[mine][-SEEN:]]
-            state.seen = [xxh3_64_intdigest(message.encode()) for message in latest]
+            state.seen = np.array([xxh3_64_intdigest(message.encode()) for message in latest], dtype=np.uint64)
             fold(state, self._plan)
             yield customer_id, state
 

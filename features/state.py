@@ -50,8 +50,12 @@ class Entries:
         return Entries(self.key[rows], self.time[rows], self.known[rows], self.value[rows])
 
     def and_(self, other: Entries) -> Entries:
-        pairs = ((getattr(self, n), getattr(other, n)) for n in ("key", "time", "known", "value"))
-        return Entries(*(np.concatenate(pair) for pair in pairs))
+        return Entries(
+            np.concatenate([self.key, other.key]),
+            np.concatenate([self.time, other.time]),
+            np.concatenate([self.known, other.known]),
+            np.concatenate([self.value, other.value]),
+        )
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class State:
     young: Entries = field(default_factory=Entries)
     products: ProductOrders = NO_PRODUCTS
     bought: Bought = field(default_factory=Bought)
-    seen: list[int] = field(default_factory=list)
+    seen: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
 
 def empty_state(plan: Plan) -> State:

@@ -46,7 +46,7 @@ class Rival:
 
 def measure(trees: str, batches: Sequence[Floats], scratch: Path, connections: int, seconds: int) -> list[Load]:
     """Loads of the rivals that are installed. `trees`: LightGBM's text; `batches`: the 100 rows of some requests."""
-    folder = Path(os.environ.get(VARIABLE) or "/tmp/rivals").absolute()
+    folder = Path(os.environ.get(VARIABLE) or "/path/to/rivals").absolute()
     (scratch / "ranker.txt").write_text(trees)
     found = []
     for rival in RIVALS:

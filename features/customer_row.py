@@ -63,6 +63,11 @@ class StoredRow(CustomerRow):
         put(row, "_serving", by)
         return row
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the features, in the order of `vector`."""
+        return self._serving.names
+
     def __getattr__(self, name: str) -> Any:
         """Called for a field that is not there yet."""
         if name == _VALUES:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.event_log import bucket_of
 from service.clock import Clock, SystemClock
+from service.decisions.parts_store import Parts
 from service.decisions.record import unsqueeze
 from service.decisions.skew_store import add_check, ids_between, latest_checks, records_of
 from service.events.read_events import events_of
@@ -101,12 +102,13 @@ class SkewCheck:
             random.Random(now.timestamp()).shuffle(listed)
             layout = layout_of(connection, self._store)
             taken: list[Served] = []
+            parts = Parts(connection)
             for start in range(0, len(listed), _AT_ONCE):
                 if len(taken) >= sample:
                     break
                 some = self._comparable(connection, listed[start : start + _AT_ONCE], layout, found)
                 for decision_id, record in records_of(connection, some).items():
-                    one = _read(decision_id, unsqueeze(record), found)
+                    one = _read(decision_id, unsqueeze(record, parts), found)
                     if one is not None and len(taken) < sample:
                         taken.append(one)
             return taken

@@ -22,6 +22,7 @@ from models.layered import LayeredModel, first_priors, lesson_inputs, new_layer
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
 from service.decisions.decision_store import read_decisions
+from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
     CONVERTED,
     STAGES,
@@ -37,8 +38,9 @@ from service.decisions.lessons_store import (
     take_lessons,
 )
 from service.decisions.offers_then import offers_then
+from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
-from service.decisions.record import row_from_json, unsqueeze
+from service.decisions.record import unsqueeze
 from service.decisions.score import NEXT_OFFER
 from service.storage.database import Connection, Database
 from service.storage.lease import take
@@ -110,7 +112,8 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
     """What these rows teach, with the features that each decision was made with."""
     found = {row.decision_id: row for row in read_decisions(connection, list({row.decision_id for row in rows}))}
     converted = converted_of(connection, list(found))
-    records = {name: unsqueeze(row.record) for name, row in found.items()}
+    parts = Parts(connection)
+    records = {name: unsqueeze(row.record, parts) for name, row in found.items()}
     infos = _offers(connection, records)
     told: list[tuple[CustomerRow | None, OfferInfo, str, float, float]] = []
     for row in rows:

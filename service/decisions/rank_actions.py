@@ -20,9 +20,10 @@ from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.hours import Planned
 from service.decisions.ledger_store import lock, release, reserve
+from service.decisions.parts_store import Parts, add_parts
 from service.decisions.ports import ChooseContent, ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
-from service.decisions.record import answer, answer_of, pack
+from service.decisions.record import Packed, answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER, Scorer
@@ -37,6 +38,8 @@ from service.telemetry import DECISIONS, DEGRADED
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
 ATTEMPTS = 50
+PARTS_S = 60.0
+"""How long what records share counts as written."""
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
 
@@ -102,6 +105,7 @@ class Decider:
         self._content_for = content_for
         self._texts: tuple[Catalogue, Alike] | None = None
         self._locale = settings.default_locale
+        self._parts: dict[str, float] = {}
         self._durable = settings.decisions.durable
         self._keep = timedelta(hours=settings.decisions.reservation_hours)
 
@@ -165,7 +169,8 @@ class Decider:
         for start in range(0, len(requests), CHUNK):
             some = ids[start : start + CHUNK]
             with self.sources.database.read() as connection:
-                found.update((row.decision_id, answer_of(row)) for row in read_decisions(connection, some))
+                parts = Parts(connection)
+                found.update((row.decision_id, answer_of(row, parts)) for row in read_decisions(connection, some))
             fresh = {i: r for i, r in zip(some, requests[start : start + CHUNK], strict=True) if i not in found}
             if fresh:
                 found.update(zip(fresh, self._decide(list(fresh.values()), start, list(fresh)), strict=True))
@@ -330,10 +335,25 @@ class Decider:
         with self.sources.database.write(self._durable) as connection:
             refused = self._admit(connection, reserving, lines, now)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
-            add_decisions(connection, [pack(draft) for draft in admitted])
+            packed = [pack(draft) for draft in admitted]
+            self._add_parts(connection, packed)
+            add_decisions(connection, [one.row for one in packed])
             reserve(connection, [line.row() for draft in admitted for line in lines[draft.decision_id]])
         _count(admitted)
         return refused
+
+    def _add_parts(self, connection: Connection, packed: Sequence[Packed]) -> None:
+        """Writes what records share and this process has not written lately (the database may have been restored)."""
+        now = monotonic()
+        missing = {
+            name: body
+            for one in packed
+            for name, body in one.parts.items()
+            if now - self._parts.get(name, -PARTS_S) >= PARTS_S
+        }
+        if missing:
+            add_parts(connection, dict(sorted(missing.items())))
+            self._parts.update(dict.fromkeys(missing, now))
 
     def _lines(self, draft: Draft) -> Iterator[Line]:
         offers = {offer.offer_id: offer for offer in draft.case.offers}

@@ -16,6 +16,7 @@ from service.decisions.ledger_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then
+from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
 from service.decisions.record import describe, unsqueeze
 from service.decisions.replay import replay
@@ -45,8 +46,9 @@ class DecisionReader:
         """Decides again from the record: see `replay.replay`."""
         with self._database.read() as connection:
             row = _row(connection, decision_id)
-            offers = offers_then(connection, {decision_id: unsqueeze(row.record)})[decision_id]
-        return replay(row, offers, self._models)
+            record = unsqueeze(row.record, Parts(connection))
+            offers = offers_then(connection, {decision_id: record})[decision_id]
+        return replay(row, record, offers, self._models)
 
     def release(self, decision_id: str) -> int:
         """Gives back what a decision reserved and nothing delivered; returns how many places."""
@@ -83,11 +85,12 @@ def _row(connection: Connection, decision_id: str) -> Any:
 
 
 def _described(connection: Connection, row: Any) -> dict[str, Any]:
-    offers = offers_then(connection, {row.decision_id: unsqueeze(row.record)})[row.decision_id]
+    record = unsqueeze(row.record, Parts(connection))
+    offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
     outcomes = [
         {"kind": o.kind, "at": o.at, "offer_id": o.offer_id, "value_cents": o.value_cents, "machine": o.machine}
         for o in outcomes_of(connection, row.decision_id)
     ]
     channels = {offer.offer_id: offer.channels for offer in offers}
     names = {offer.offer_id: str(offer.document["name"]) for offer in offers}
-    return {**describe(row, channels), "offer_names": names, "outcomes": outcomes}
+    return {**describe(row, record, channels), "offer_names": names, "outcomes": outcomes}

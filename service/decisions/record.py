@@ -5,25 +5,41 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from features.products import ProductOrders, product_key
-from features.rows import CustomerRow
+from models.candidates import MOST
 from service.decisions.assortment import Remembered, assortment
-from service.decisions.case import Case, Customer, Entry, Shared, Usage
+from service.decisions.case import Case, Customer, Entry, Rules, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
 from service.decisions.eligibility import LIST_RULES, RULES, Failure, Verdicts, excluded
+from service.decisions.frozen_row import freeze, thaw
+from service.decisions.parts_store import part_id
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.offers.cel import Answer
 from service.offers.offer import Offer
 
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
-VERSION = 1
+VERSION = 2
+_WRITTEN_WHOLE = b"x\x01"
+"""How records and candidates begin that were written before version 2: compressed JSON with everything in it."""
+
+
+class Parts(Protocol):
+    """Finds what records have in common: see `parts_store`."""
+
+    def __getitem__(self, name: str) -> bytes: ...
+
+
+class Packed(NamedTuple):
+    """A decision's row, and the parts that its record needs."""
+
+    row: dict[str, Any]
+    parts: dict[str, bytes]
 
 
 def answer(draft: Draft) -> dict[str, Any]:
@@ -65,9 +81,9 @@ def _left_out(draft: Draft) -> list[list[str]]:
     ]
 
 
-def answer_of(row: Any) -> dict[str, Any]:
+def answer_of(row: Any, parts: Parts) -> dict[str, Any]:
     """The answer that a stored decision was; `excluded` is in the full record only."""
-    record = unsqueeze(row.record)
+    record = unsqueeze(row.record, parts)
     return {
         "decision_id": row.decision_id,
         "customer_id": row.customer_id,
@@ -80,11 +96,12 @@ def answer_of(row: Any) -> dict[str, Any]:
     }
 
 
-def pack(draft: Draft) -> dict[str, Any]:
+def pack(draft: Draft) -> Packed:
     """The row of a decision: `record` has everything but the candidates, which training reads."""
     case = draft.case
     first = draft.actions[0] if draft.actions else None
-    return {
+    record, parts = _record(draft)
+    row = {
         "decision_id": draft.decision_id,
         "customer_id": draft.customer.customer_id,
         "decided_at": case.at,
@@ -97,17 +114,26 @@ def pack(draft: Draft) -> dict[str, Any]:
         "candidates": pack_candidates(
             draft.candidates, {a["rank"]: (a["send_at"], a["send_at_probability"]) for a in draft.actions}
         ),
-        "record": _squeeze(_record(draft)),
+        "record": record,
     }
+    return Packed(row, parts)
 
 
-def _squeeze(value: Any) -> bytes:
-    return zlib.compress(orjson.dumps(value, option=OPTIONS), 1)
-
-
-def unsqueeze(packed: bytes) -> Any:
-    """What `pack` wrote."""
-    return orjson.loads(zlib.decompress(packed))
+def unsqueeze(packed: bytes, parts: Parts) -> Any:
+    """The record that `pack` wrote, whole."""
+    if packed[:1] == _WRITTEN_WHOLE[:1]:
+        return orjson.loads(zlib.decompress(packed))
+    end = 5 + int.from_bytes(packed[1:5], "little")
+    record = orjson.loads(packed[5:end])
+    record["rules"] = orjson.loads(parts[record["rules"]])
+    weighed = record.pop("weighed")
+    common = orjson.loads(parts[weighed]) if isinstance(weighed, str) else weighed
+    record["offers"], record["untold"] = common["offers"], common["untold"]
+    answers = zip(common["rules"], record["answers"], strict=True)
+    record["answers"] = {rule: [told, None, None] if isinstance(told, bool) else told for rule, told in answers}
+    if record["features"] is not None:
+        record["features"] = thaw(parts[record["features"]], packed[end:])
+    return record
 
 
 def pack_candidates(candidates: Candidates, times: Mapping[int | None, tuple[datetime, float]]) -> bytes:
@@ -130,9 +156,8 @@ def unpack_candidates(packed: bytes) -> list[list[Any]]:
     """[offer, channel, probability, expected value, propensity, rank, send_at, its probability] of each candidate;
     "send nothing" is the last. Decisions made before hours were explored have no probability of their time.
     """
-    if packed[:2] == b"x\x01":  # written before there were columns: compressed JSON
-        lines: list[list[Any]] = unsqueeze(packed)
-        return [[*line, None] for line in lines]
+    if packed[:2] == _WRITTEN_WHOLE:
+        return [[*line, None] for line in orjson.loads(zlib.decompress(packed))]
     end = 4 + int.from_bytes(packed[:4], "little")
     chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
     offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
@@ -150,23 +175,34 @@ def candidates_of(packed: bytes) -> list[Candidate]:
     return [Candidate(*line[:6]) for line in unpack_candidates(packed)]
 
 
-def _record(draft: Draft) -> dict[str, Any]:
+def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
+    """A 2, the length of the JSON (4 bytes, little-endian), the JSON and the frozen row; and the parts that it names."""
     case = draft.case
-    return {
+    rules, of_rules = _rules_part(case.rules)
+    sources, name, of_offers = _offers_part(case.offers)
+    parts = {rules: of_rules}
+    shared = draft.request.offers is None and len(case.offers) < MOST  # else hardly two have the same
+    if shared:
+        parts[name] = of_offers
+    layout, row = None, b""
+    if draft.row is not None:
+        of_layout, row = freeze(draft.row, case.offers)
+        layout = _layout_id(of_layout)
+        parts[layout] = of_layout
+    record = {
         "v": VERSION,
-        "request": draft.request.model_dump(),
+        "request": draft.request.__dict__,
         "seed": case.seed,
-        "rules": rules_to_json(case.rules),
+        "rules": rules,
         "customer": {name: getattr(case.customer, name) for name in Customer.__slots__},
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
         "checked": case.checked,
         "learnt": case.learnt,
-        "features": row_to_json(draft.row, case.offers),
+        "features": layout,
         "channels": case.channels,
-        "offers": [[offer.offer_id, offer.version] for offer in case.offers],
-        "untold": assortment(case.offers).untold,
-        "answers": {source: [told.holds, told.missing, told.problem] for source, told in case.answers.items()},
+        "weighed": name if shared else orjson.Fragment(of_offers),
+        "answers": [_answer(case.answers[source]) for source in sources],
         "usage": usage_to_json(case.usage),
         "verdicts": verdicts_to_json(draft.verdicts),
         "steered": case.steered,
@@ -180,69 +216,30 @@ def _record(draft: Draft) -> dict[str, Any]:
         "models": draft.models,
         "degraded": draft.degraded,
     }
+    told = orjson.dumps(record, option=OPTIONS)
+    return b"".join((b"\x02", len(told).to_bytes(4, "little"), told, row)), parts
 
 
-def _keys_of(offers: tuple[Offer, ...]) -> npt.NDArray[np.int64]:
-    return np.unique([product_key(name) for offer in offers for name in offer.info.product_ids]).astype(np.int64)
+def _answer(told: Answer) -> bool | list[Any]:
+    plain = told.missing is None and told.problem is None
+    return told.holds if plain else [told.holds, told.missing, told.problem]
 
 
-_PRODUCTS = Remembered(_keys_of)
+@lru_cache(maxsize=256)
+def _rules_part(rules: Rules) -> tuple[str, bytes]:
+    body = orjson.dumps(rules_to_json(rules), option=OPTIONS)
+    return part_id(body), body
 
 
-def row_to_json(row: CustomerRow | None, offers: tuple[Offer, ...]) -> dict[str, Any] | None:
-    """A feature row; unknown values become null. Of products only those of the offers: no other is looked at."""
-    if row is None:
-        return None
-    bought = row.products.of(_PRODUCTS(offers))
-    return {
-        "customer_id": row.customer_id,
-        "as_of": row.as_of,
-        "values": dict(row.values),
-        "affinity": {name: list(counts) for name, counts in row.affinity.items()},
-        "order_hours": _sparse(row.order_hours),
-        "response_hours": {
-            channel: [_sparse(sends), _sparse(answers)] for channel, (sends, answers) in row.response_hours.items()
-        },
-        "products": [bought.key.tolist(), bought.orders.tolist()],
-    }
+def _told_of(offers: tuple[Offer, ...]) -> tuple[list[str], str, bytes]:
+    sources = sorted({offer.eligibility for offer in offers if offer.eligibility is not None})
+    versions = [[offer.offer_id, offer.version] for offer in offers]
+    body = orjson.dumps({"offers": versions, "untold": assortment(offers).untold, "rules": sources})
+    return sources, part_id(body), body
 
 
-def row_from_json(value: Mapping[str, Any] | None) -> CustomerRow | None:
-    """The feature row of a record, equal to what it was."""
-    if value is None:
-        return None
-    return CustomerRow(
-        customer_id=value["customer_id"],
-        as_of=datetime.fromisoformat(value["as_of"]),
-        values={name: _number(number) for name, number in value["values"].items()},
-        affinity={name: _three(counts) for name, counts in value["affinity"].items()},
-        order_hours=_dense(value["order_hours"]),
-        response_hours={
-            channel: (_dense(sends), _dense(answers)) for channel, (sends, answers) in value["response_hours"].items()
-        },
-        products=ProductOrders(*(np.array(part, np.int64) for part in value.get("products", ([], [])))),
-    )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _three(counts: Sequence[float | None]) -> tuple[float, float, float]:
-    return _number(counts[0]), _number(counts[1]), _number(counts[2])
-
-
-def _sparse(hours: Any) -> list[Any]:
-    """Length, then (hour, count) of what is not zero."""
-    array = np.asarray(hours)
-    places = np.flatnonzero(array)
-    return [len(array), str(array.dtype), places.tolist(), array[places].tolist()]
-
-
-def _dense(packed: Sequence[Any]) -> Any:
-    array = np.zeros(packed[0], dtype=packed[1])
-    array[packed[2]] = packed[3]
-    return array
+_offers_part = Remembered(_told_of)
+_layout_id = lru_cache(maxsize=8)(part_id)
 
 
 def usage_to_json(usage: Usage) -> dict[str, Any]:
@@ -305,12 +302,11 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
     )
 
 
-def describe(row: Any, channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def describe(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The full record as the API shows it: every candidate with each rule's verdict.
 
     `channels_of` has the channels of each offer as it was then.
     """
-    record = unsqueeze(row.record)
     return {
         "decision_id": row.decision_id,
         "customer_id": row.customer_id,

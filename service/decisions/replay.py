@@ -19,6 +19,7 @@ from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidate, choose
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
+from service.decisions.frozen_row import row_from_json
 from service.decisions.gather import ask_rules
 from service.decisions.match_rules import steered
 from service.decisions.pairs import Pairs
@@ -28,8 +29,6 @@ from service.decisions.record import (
     OPTIONS,
     candidates_of,
     case_from_record,
-    row_from_json,
-    unsqueeze,
     verdicts_to_json,
 )
 from service.decisions.schemas import DecisionIn
@@ -38,12 +37,11 @@ from service.offers.catalogue import distinct_expressions
 from service.offers.offer import Offer
 
 
-def replay(row: Any, offers: tuple[Offer, ...], models: Models) -> dict[str, Any]:
-    """Decides again. `row` is the stored decision, `offers` its offers at their versions then.
+def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], models: Models) -> dict[str, Any]:
+    """Decides again. `row` is the stored decision with its `record`, `offers` its offers at their versions then.
 
     Answers `{"decision_id", "equal", "differences": [{"field", "was", "is"}], "decided_again", "from_record"}`.
     """
-    record = unsqueeze(row.record)
     case = case_from_record(row, record, offers)
     features = row_from_json(record["features"])
     again, kept = ["answers", "verdicts", "expected_values", "propensities", "ranking"], []

@@ -12,8 +12,10 @@ import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
+from service.decisions.frozen_row import row_from_json
 from service.decisions.offers_then import offers_then
-from service.decisions.record import row_from_json, unsqueeze
+from service.decisions.parts_store import Parts
+from service.decisions.record import unsqueeze
 from service.decisions.skew_store import ids_between, records_of
 from service.storage.database import Connection
 
@@ -50,12 +52,12 @@ def read_vectors(
 ) -> Iterator[ServedVector]:
     """The vectors of these decisions, at most `most`; `listed` has (decision, customer, time) of each."""
     about = {decision_id: (customer_id, at) for decision_id, customer_id, at in listed}
-    given = 0
+    given, parts = 0, Parts(connection)
     for start in range(0, len(decision_ids), _AT_ONCE):
         if given >= most:
             return
         some = records_of(connection, decision_ids[start : start + _AT_ONCE])
-        records = {decision_id: unsqueeze(packed) for decision_id, packed in some.items()}
+        records = {decision_id: unsqueeze(packed, parts) for decision_id, packed in some.items()}
         offers = _offers(connection, records)
         for decision_id, record in records.items():
             row = row_from_json(record["features"])

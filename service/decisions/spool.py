@@ -23,15 +23,17 @@ import xxhash
 
 from service.decisions.decision_store import add_missing_decisions
 from service.decisions.ledger_store import reserve
+from service.decisions.parts_store import add_parts
 from service.decisions.ports import Owners
+from service.decisions.record import Packed
 from service.storage.database import Connection, Database
 from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
 
 log = logging.getLogger(__name__)
 AT_ONCE = 500
 _BYTES = ("candidates", "record")
-Spooled = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
-"""A row of the decisions, and the lines of the ledger that it reserves."""
+Spooled = tuple[Packed, Sequence[Mapping[str, Any]]]
+"""A row of the decisions with the parts that it needs, and the lines of the ledger that it reserves."""
 
 
 class Spool:
@@ -48,7 +50,7 @@ class Spool:
         """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
         if not decisions:
             return
-        lines = b"".join(_line(row, reserved) for row, reserved in decisions)
+        lines = b"".join(_line(packed, reserved) for packed, reserved in decisions)
         with self._lock:
             file = self._file or self._open()
             file.write(lines)
@@ -98,9 +100,11 @@ class Spool:
         return brought
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
-        owners = self._owners(connection, sorted({str(row["customer_id"]) for row, _ in some}))
-        new = add_missing_decisions(connection, [_of_owner(row, owners) for row, _ in some])
-        lines = [_of_owner(line, owners) for row, lines in some if row["decision_id"] in new for line in lines]
+        owners = self._owners(connection, sorted({str(one.row["customer_id"]) for one, _ in some}))
+        parts = {name: body for one, _ in some for name, body in one.parts.items()}
+        add_parts(connection, dict(sorted(parts.items())))
+        new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _ in some])
+        lines = [_of_owner(line, owners) for one, lines in some if one.row["decision_id"] in new for line in lines]
         reserve(connection, lines)
         return len(new)
 
@@ -118,9 +122,10 @@ def _of_owner(row: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, An
     return {**row, "customer_id": owners.get(row["customer_id"], row["customer_id"])}
 
 
-def _line(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bytes:
-    plain = {**row, **{name: base64.b64encode(row[name]).decode() for name in _BYTES}}
-    body = orjson.dumps({"decision": plain, "ledger": list(lines)})
+def _line(packed: Packed, lines: Sequence[Mapping[str, Any]]) -> bytes:
+    plain = {**packed.row, **{name: base64.b64encode(packed.row[name]).decode() for name in _BYTES}}
+    parts = {name: body.decode() for name, body in packed.parts.items()}
+    body = orjson.dumps({"decision": plain, "ledger": list(lines), "parts": parts})
     return f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n"
 
 
@@ -135,7 +140,8 @@ def _read(file: BinaryIO, path: Path) -> Iterator[Spooled]:
         row = told["decision"]
         row |= {name: base64.b64decode(row[name]) for name in _BYTES}
         row["decided_at"] = datetime.fromisoformat(row["decided_at"])
-        yield row, told["ledger"]
+        parts = {name: body.encode() for name, body in told.get("parts", {}).items()}
+        yield Packed(row, parts), told["ledger"]
 
 
 def _sync_folder(folder: Path) -> None:

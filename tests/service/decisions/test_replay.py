@@ -11,6 +11,7 @@ from models.send_time import SendTimeModel
 from service.decisions.decision_store import decisions
 from service.decisions.explain import explain
 from service.decisions.read_decision import DecisionReader
+from service.decisions.parts_store import Parts
 from service.decisions.record import unsqueeze
 from service.decisions.schemas import DecisionIn
 from service.errors import NotFound
@@ -88,7 +89,7 @@ def test_a_record_that_was_touched_is_told(desk: Desk) -> None:
     decision = decide(desk)
     with desk.database.write() as connection:
         stored = connection.execute(decisions.select()).one()
-        record = unsqueeze(stored.record)
+        record = unsqueeze(stored.record, Parts(connection))
         record["seed"] += 1
         record["rules"]["floor"] = 0.1
         connection.execute(decisions.update().values(record=zlib.compress(orjson.dumps(record))))

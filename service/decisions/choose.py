@@ -217,8 +217,8 @@ def _order(
     elif steered is not None:
         rest = [index for index in steered.ranked(float(values[nothing])) if index != first]
     else:
-        worth = np.flatnonzero(values > values[nothing])
-        best = worth[np.argsort(-values[worth], kind="stable")]
+        worth = (values > values[nothing]).nonzero()[0]
+        best = worth[(-values[worth]).argsort(kind="stable")]
         rest = best[best != first].tolist()
     rules = case.rules
     pins = steered.pins if steered is not None else {}

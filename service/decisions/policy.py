@@ -8,7 +8,9 @@ number of candidates changes how bold the policy is.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from math import fsum
 
 import numpy as np
@@ -108,16 +110,10 @@ def draw(seed: int, step: int) -> float:
 
 def sample(weights: Sequence[float], at: float) -> int:
     """The position at which the running sum of `weights` passes `at`. Never one without weight."""
-    running = 0.0
-    last = 0
-    for position, weight in enumerate(weights):
-        if weight <= 0.0:
-            continue
-        running += weight
-        last = position
-        if at < running:
-            return position
-    return last
+    place = bisect_right(list(accumulate(weights)), at)
+    if place < len(weights):
+        return place
+    return max((place for place, weight in enumerate(weights) if weight > 0.0), default=0)
 
 
 def shuffled(positions: Sequence[int], seed: int, step: int) -> list[int]:

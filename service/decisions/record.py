@@ -176,7 +176,7 @@ def candidates_of(packed: bytes) -> list[Candidate]:
 
 
 def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
-    """A 2, the length of the JSON (4 bytes, little-endian), the JSON and the frozen row; and the parts that it names."""
+    """A 2, the length of the JSON (4 bytes, little-endian), the JSON and the frozen row; and the parts it names."""
     case = draft.case
     rules, of_rules = _rules_part(case.rules)
     sources, name, of_offers = _offers_part(case.offers)

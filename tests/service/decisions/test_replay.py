@@ -10,8 +10,8 @@ import pytest
 from models.send_time import SendTimeModel
 from service.decisions.decision_store import decisions
 from service.decisions.explain import explain
-from service.decisions.read_decision import DecisionReader
 from service.decisions.parts_store import Parts
+from service.decisions.read_decision import DecisionReader
 from service.decisions.record import unsqueeze
 from service.decisions.schemas import DecisionIn
 from service.errors import NotFound

@@ -15,7 +15,6 @@ from service.storage.database import Database
 from service.storage.migrate import migrate
 from service.telemetry import set_up_logs
 
-
 OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
 

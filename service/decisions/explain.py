@@ -102,7 +102,7 @@ def _why(
     if first.get("send_at_probability", 1.0) < 0.5:
         said.append(
             "The hour is another than the one that looks best; it was tried, with a probability of "
-            f"{_percent(first['send_at_probability'])}, to learn whether that is so."
+            f"{percent(first['send_at_probability'])}, to learn whether that is so."
         )
     stage = first.get("stage")
     if stage:

@@ -13,6 +13,7 @@ from datetime import datetime
 from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
 from service.decisions.eligibility import Failure, Verdicts, judge
+from service.decisions.pairs import Pairs
 
 Pair = tuple[int, str]
 """A candidate: position of its offer, channel."""
@@ -75,7 +76,7 @@ def openings(
 
 def dearer(
     case: Case,
-    eligible: Sequence[Pair],
+    eligible: Pairs,
     probabilities: Sequence[float],
     goals: Mapping[str, Sequence[float]] | None,
     uplift: Sequence[float] | None,
@@ -84,15 +85,16 @@ def dearer(
 ) -> Dearer:
     """What the weighed candidate `index` lacks to be worth more than `best`. The formula is linear in both."""
     position, _ = pair = eligible[index]
-    now = expected_values(case, eligible, probabilities, goals, uplift)[index]
+    now = float(expected_values(case, eligible, probabilities, goals, uplift)[index])
     offer = case.offers[position]
     richer = (*case.offers[:position], replace(offer, value=offer.value + 1.0), *case.offers[position + 1 :])
-    per_value = expected_values(replace(case, offers=richer), eligible, probabilities, goals, uplift)[index] - now
+    dear = replace(case, offers=richer)
+    per_value = float(expected_values(dear, eligible, probabilities, goals, uplift)[index]) - now
     value = (best - now) / per_value if per_value > 1e-12 else None
     if uplift is not None:
         return Dearer(pair, value, None)
     likelier = [*probabilities[:index], probabilities[index] + 0.01, *probabilities[index + 1 :]]
-    per_chance = (expected_values(case, eligible, likelier, goals)[index] - now) / 0.01
+    per_chance = (float(expected_values(case, eligible, likelier, goals)[index]) - now) / 0.01
     chance = probabilities[index] + (best - now) / per_chance if per_chance > 1e-12 else 2.0
     return Dearer(pair, value, chance if chance <= 1.0 else None)
 
@@ -153,7 +155,7 @@ def _worth(case: Case, pairs: Sequence[Pair], probabilities: Probabilities) -> d
     told = probabilities(pairs) if pairs else None
     if told is None:
         return {}
-    return dict(zip(pairs, expected_values(case, pairs, told)[:-1], strict=True))
+    return dict(zip(pairs, expected_values(case, Pairs(pairs), told)[:-1].tolist(), strict=True))
 
 
 def _opening(

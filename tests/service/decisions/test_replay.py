@@ -134,7 +134,7 @@ def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
     desk.put(dear={"value": 1.0, "cost": 5.0})
     poor = reader(desk).explain(decide(desk, offers=["dear"])["decision_id"])
     assert "cost more than it earns" in poor.why_nothing[0]
-    assert any("would be worth sending if an order were worth" in sentence for sentence in poor.would_flip)
+    assert any("would be worth sending if an order of it were worth" in sentence for sentence in poor.would_flip)
 
 
 def test_words_for_the_holdout(desk: Desk) -> None:

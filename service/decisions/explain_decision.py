@@ -10,9 +10,10 @@ from service.decisions.case import Case
 from service.decisions.eligibility import candidates, judge
 from service.decisions.explain import Explanation, explain, named, percent
 from service.decisions.flips import dearer, in_words, openings
+from service.decisions.frozen_row import row_from_json
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
-from service.decisions.record import candidates_of, case_from_record, row_from_json, unsqueeze
+from service.decisions.record import candidates_of, case_from_record
 from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
 from service.offers.offer import Offer
 
@@ -21,20 +22,22 @@ _NEXT_BEST = 3
 
 def explained(
     row: Any,
+    record: Mapping[str, Any],
     described: Mapping[str, Any],
     offers: tuple[Offer, ...],
     models: Models,
     rates: Callable[[], PooledRates],
 ) -> Explanation:
-    """The words of a stored decision. `described` is its record as the API shows it, `offers` its offers then.
+    """The words of a stored decision. `described` is its `record` as the API shows it, `offers` its offers then.
 
     `rates` are those of now, for candidates that were not weighed by a decision without a model.
     """
-    return explain(described, list(_would_flip(row, described, offers, models, rates)))
+    return explain(described, list(_would_flip(row, record, described, offers, models, rates)))
 
 
 def _would_flip(
     row: Any,
+    record: Mapping[str, Any],
     described: Mapping[str, Any],
     offers: tuple[Offer, ...],
     models: Models,
@@ -43,7 +46,6 @@ def _would_flip(
     if described["arm"] == "holdout":
         yield "Only another arm would: the holdout's share of this placement is a setting."
         return
-    record = unsqueeze(row.record)
     if len(offers) != len(record["offers"]):
         yield "Some of its offers are not known any more, so it cannot be decided again."
         return

@@ -57,9 +57,10 @@ class DecisionReader:
             return [self._explained(connection, row) for row in latest_decisions(connection, customer_id, limit)]
 
     def _explained(self, connection: Connection, row: Any) -> tuple[dict[str, Any], Explanation]:
-        described = _described(connection, row)
-        offers = offers_then(connection, {row.decision_id: unsqueeze(row.record)})[row.decision_id]
-        return described, explained(row, described, offers, self._models, lambda: PooledRates(read_rates(connection)))
+        record = unsqueeze(row.record, Parts(connection))
+        offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
+        shown = _described(connection, row)
+        return shown, explained(row, record, shown, offers, self._models, lambda: PooledRates(read_rates(connection)))
 
     def replay(self, decision_id: str) -> dict[str, Any]:
         """Decides again from the record: see `replay.replay`."""

@@ -62,9 +62,14 @@ def named(values: Floats, features: FeatureSet) -> list[pl.Series]:
 def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     """Orders by product category as of each cut, long: customer_id, as_of, category, orders_90d, orders_365d,
     days_since_last. Categories ordered in the last 730 days; sorted by the cuts' order, then category."""
+    return interest(events, cuts).filter(~pl.col("days_since_last").is_nan()).drop("views_365d")
+
+
+def interest(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
+    """`affinity` with views_365d, also of categories only looked at in the last 365 days (days_since_last is NaN)."""
     work, categories = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
-    found = [_affinity_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.affinities()]
-    cut, key, orders, days = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
+    found = [_interest_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.affinities()]
+    cut, key, orders, views, days = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((key, cut))
     frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME))[cut[order]]
     return frame.with_columns(
@@ -72,17 +77,19 @@ def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
         orders_90d=pl.Series(orders[order, 0].astype(np.float64)),
         orders_365d=pl.Series(orders[order, 1].astype(np.float64)),
         days_since_last=pl.Series(days[order]),
+        views_365d=pl.Series(views[order].astype(np.float64)),
     )
 
 
-def _affinity_rows(rows: Ints, told: Affinity) -> tuple[Ints, Ints, Ints, Floats]:
-    near = told.days_since_last == told.days_since_last
-    return rows[told.cut[near]], told.category[near], told.orders[near], told.days_since_last[near]
+def _interest_rows(rows: Ints, told: Affinity) -> tuple[Ints, Ints, Ints, Ints, Floats]:
+    known = (told.days_since_last == told.days_since_last) | (told.views > 0)
+    orders, views, days = told.orders[known], told.views[known], told.days_since_last[known]
+    return rows[told.cut[known]], told.category[known], orders, views, days
 
 
-def _nothing() -> tuple[Ints, Ints, Ints, Floats]:
+def _nothing() -> tuple[Ints, Ints, Ints, Ints, Floats]:
     none = np.empty(0, dtype=np.int64)
-    return none, none, np.empty((0, 2), dtype=np.int64), np.empty(0)
+    return none, none, np.empty((0, 2), dtype=np.int64), none, np.empty(0)
 
 
 def hours(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:

@@ -28,7 +28,8 @@ PLAIN = frozenset({"top_category_share_365d", "discount_share_365d", "current_ga
 OWN = ("orders_90d", "discount_share_365d", "redeemed_365d", "clicks_human_90d", "days_since_last_order")
 """What offers may differ in, customer by customer, beside their level."""
 PAIRS = ("offer_popularity", "offer_discount_percent", "offer_price_cents", "text_similarity", "category_orders_90d",
-         "category_orders_365d", "category_days_since_last", "product_orders")  # fmt: skip
+         "category_orders_365d", "category_days_since_last", "product_orders", "category_views_365d",
+         "category_interest")  # fmt: skip
 CROSSED = (
     ("offer_discount_percent", "discount_share_365d"),
     ("offer_discount_percent", "redeemed_365d"),
@@ -36,7 +37,9 @@ CROSSED = (
     ("offer_popularity", "orders_90d"),
 )
 """An offer's number times a customer's."""
-_SCALE = {"offer_discount_percent": 25.0, "offer_popularity": 3.0, "text_similarity": 1.0}
+_SCALE = {
+    "offer_discount_percent": 25.0, "offer_popularity": 3.0, "text_similarity": 1.0, "category_interest": 1.0,
+}  # fmt: skip
 _FURTHEST = 4.0
 _REMEMBERED = 256
 _CUSTOMER_WIDTH, _PAIR_WIDTH = 1 + len(CUSTOMER), len(PAIRS) + len(CROSSED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,11 @@ CUSTOMER = (
 )
 """The customer's features that the ranker uses, of features/catalogue.py."""
 OFFER = ("offer_discount_percent", "offer_price_cents", "offer_popularity", "offer_categories")
+LOOKS = ("category_views_365d", "category_interest")
+AN_ORDER = 5.0
+"""How many looks at products an order is worth as a sign of interest."""
 CROSS = (
+    *LOOKS,
     "category_orders_90d",
     "category_orders_365d",
     "category_days_since_last",
@@ -54,7 +59,7 @@ CROSS = (
     "product_share",
     "product_popular_and_bought",
 )
-LIKED = CROSS[:3]
+LIKED = ("category_orders_90d", "category_orders_365d", "category_days_since_last")
 """Sentences tell these of the whole of the offer's main category, whatever part of it the offer covers."""
 PAIR = (*CUSTOMER, *OFFER, *CROSS)
 CATEGORIES_AN_OFFER = 6
@@ -64,6 +69,11 @@ _ORDERS_365D = CUSTOMER.index("orders_365d")
 _POPULARITY = OFFER.index("offer_popularity")
 _ORDERS, _POPULAR = CROSS.index("category_orders_365d"), CROSS.index("category_popular_and_bought")
 _OWN, _POPULAR_OWN = CROSS.index("product_orders"), CROSS.index("product_popular_and_bought")
+
+
+NO_VIEWS: Mapping[str, int] = MappingProxyType({})
+Told = tuple[Mapping[str, float] | None, Mapping[str, Sequence[float]], ProductOrders, Mapping[str, int]]
+"""A customer: features (None: nothing is known), orders by category, by product, looks by category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +128,14 @@ class OfferTable:
 class Customers:
     """N customers as arrays: `values` (N, CUSTOMER), NaN where unknown; `affinity` (N, categories, 3): orders in 90
     and 365 days, days since the last (NaN: never). `known` False makes a row one of which nothing is known.
-    `products`: orders by product.
+    `products`: orders by product. `views` (N, categories): looks at products in 365 days.
     """
 
     values: Floats
     affinity: Floats
     known: npt.NDArray[np.bool_]
     products: ManyProducts
+    views: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,21 +273,21 @@ class OfferKnowledge:
         values: Mapping[str, float] | None,
         affinity: Mapping[str, Sequence[float]],
         products: ProductOrders = NO_PRODUCTS,
+        views: Mapping[str, int] = NO_VIEWS,
     ) -> Customers:
         """One customer as arrays; `values` None: somebody of whom nothing is known."""
-        return self.many_customers([(values, affinity, products)])
+        return self.many_customers([(values, affinity, products, views)])
 
-    def many_customers(
-        self, told: Sequence[tuple[Mapping[str, float] | None, Mapping[str, Sequence[float]], ProductOrders]]
-    ) -> Customers:
+    def many_customers(self, told: Sequence[Told]) -> Customers:
         """Several customers as arrays, each as `customers` takes one."""
         unknown = [np.nan] * len(CUSTOMER)
-        lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _, _ in told]
+        lines = [unknown if of is None else [of.get(name, np.nan) for name in CUSTOMER] for of, _, _, _ in told]
         return Customers(
             np.array(lines, np.float64).reshape(-1, len(CUSTOMER)),
-            self.affinities([affinity for _, affinity, _ in told]),
-            np.array([of is not None for of, _, _ in told], np.bool_),
-            ManyProducts.of([products for _, _, products in told]),
+            self.affinities([affinity for _, affinity, _, _ in told]),
+            np.array([of is not None for of, _, _, _ in told], np.bool_),
+            ManyProducts.of([products for _, _, products, _ in told]),
+            self.looks([views for _, _, _, views in told]),
         )
 
     def affinities(self, told: Sequence[Mapping[str, Sequence[float]]]) -> Floats:
@@ -293,6 +304,16 @@ class OfferKnowledge:
         if found:
             places, categories, liked = zip(*found, strict=True)
             grid[places, categories] = liked
+        return grid
+
+    def looks(self, told: Sequence[Mapping[str, int]]) -> Floats:
+        """(customers, categories): how often each looked at products of each category (`Customers.views`)."""
+        grid = np.zeros((len(told), self.width))
+        numbers = self._numbers
+        for place, views in enumerate(told):
+            for category, count in views.items():
+                if category in numbers:
+                    grid[place, numbers[category]] = count
         return grid
 
 
@@ -324,7 +345,8 @@ def cross_features(customers: Customers, offers: OfferTable, knowledge: OfferKno
     if KERNEL is not None:
         _kernel_cross(customers, offers, bought, size, out)
     else:
-        cross[:] = _cross(customers, offers, bought, size)
+        cross[:, :, len(LOOKS) :] = _cross(customers, offers, bought, size)
+    cross[:, :, : len(LOOKS)] = _looks(customers, offers, len(knowledge.categories))
     for logarithm, orders in ((_POPULAR, _ORDERS), (_POPULAR_OWN, _OWN)):
         cross[:, :, logarithm] = offers.static[:, _POPULARITY] + np.log1p(cross[:, :, orders])
 
@@ -338,7 +360,7 @@ def _kernel_cross(customers: Customers, offers: OfferTable, bought: Floats, size
 
 
 def _cross(customers: Customers, offers: OfferTable, bought: Floats, size: Floats) -> Floats:
-    """CROSS (N, M, ...) but for what takes a logarithm, which is 0."""
+    """CROSS behind LOOKS (N, M, ...) but for what takes a logarithm, which is 0."""
     affinity = _widened(customers.affinity, int(offers.index.max(initial=0)) + 1)
     orders_90d, orders_365d = (_weighted(affinity[:, offers.index, kind], offers.weight) for kind in (0, 1))
     days = np.where(offers.main[None] & ~np.isnan(affinity[:, offers.index, 2]), affinity[:, offers.index, 2], np.inf)
@@ -355,6 +377,23 @@ def _cross(customers: Customers, offers: OfferTable, bought: Floats, size: Float
     stacked = np.stack(parts, axis=2)
     stacked[~customers.known] = np.nan
     return stacked
+
+
+def _looks(customers: Customers, offers: OfferTable, categories: int) -> Floats:
+    """LOOKS (N, M, 2): looks at products of the offer's categories, and the logarithm of how much more than an even
+    share of all that the customer bought and looked at was of them; NaN for offers without a category.
+
+    An even share is one of the `categories` that training knew: others, which come with new offers, count in no sum.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = offers.weight / offers.weight.sum(axis=1, keepdims=True)
+    signs = customers.views + AN_ORDER * customers.affinity[:, :, 1]
+    even = (signs[:, :categories].sum(axis=1) + categories) / max(categories, 1)
+    more = np.zeros((len(signs), max(int(offers.index.max(initial=0)) + 1 - signs.shape[1], 0)))
+    views, every = (np.concatenate([one, more], axis=1)[:, offers.index] for one in (customers.views, signs))
+    found = np.stack([_weighted(views, part), np.log((_weighted(every, part) + 1) / even[:, None])], axis=2)
+    found[~customers.known] = np.nan
+    return found
 
 
 def _widened(affinity: Floats, categories: int) -> Floats:

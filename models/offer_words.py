@@ -16,6 +16,8 @@ SENTENCES: Mapping[str, str] = {
     "product_orders": "bought products of this offer {product_orders}",
     "product_share": "bought products of this offer {product_orders}",
     "product_popular_and_bought": "bought products of this offer {product_orders}",
+    "category_views_365d": "looked at {category} {category_views_365d} in a year",
+    "category_interest": "looked at {category} {category_views_365d} in a year",
     "text_similarity": "close to what this customer buys",
     "offer_popularity": "bought by {offer_popularity} of customers in two weeks",
     "offer_discount_percent": "{offer_discount_percent}% off",
@@ -23,7 +25,7 @@ SENTENCES: Mapping[str, str] = {
     "offer_categories": "covers {offer_categories} categories",
 }
 """What the features of a pair say: at most one number each, and the category."""
-_COUNTED = ("category_orders_90d", "category_orders_365d", "product_orders")
+_COUNTED = ("category_orders_90d", "category_orders_365d", "product_orders", "category_views_365d")
 TOLD: Mapping[str, str | None] = {
     name: next((part for part in SENTENCES if f"{{{part}}}" in text), None) for name, text in SENTENCES.items()
 }
@@ -53,7 +55,9 @@ def _written(template: str, told: str | None, number: float, category: str | Non
     if told is not None:
         words[told] = _worded(told, number)
     text = " ".join(template.format_map(words).split())
-    return text.replace("bought", "has not bought", 1) if told in _COUNTED and number == 0 else text
+    if told not in _COUNTED or number:
+        return text
+    return text.replace("bought", "has not bought", 1).replace("looked", "has not looked", 1)
 
 
 def _worded(name: str, number: float) -> str:

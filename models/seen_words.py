@@ -30,6 +30,7 @@ _PLACE = {name: place for place, name in enumerate(INPUTS)}
 _NUMBER = [_PLACE.get(offer_words.TOLD.get(name) or name, 0) for name in INPUTS]
 """The place of the number that the sentence of each feature tells."""
 _LIKED = {_PLACE[name]: number for number, name in enumerate(LIKED)}
+_VIEWS = _PLACE["category_views_365d"]
 _NEVER = (0.0, 0.0, float("nan"))
 
 
@@ -88,9 +89,11 @@ class Teller:
         return self._said[key]
 
     def _of_pair(self, place: int, customer: int, category: str | None, line: Sequence[float]) -> str | None:
-        """Orders are told of the whole category where there is one, not of the offer's part of it."""
+        """Orders and looks are told of the whole category where there is one, not of the offer's part of it."""
         name, told = INPUTS[place], _NUMBER[place]
         row = self._rows[customer]
+        if told == _VIEWS and row is not None and category is not None:
+            return offer_words.said(name, row.views.get(category, 0), category) if isfinite(line[place]) else None
         if told in _LIKED and row is not None and category is not None:
             liked = row.affinity.get(category, _NEVER)
             own = liked[_LIKED[place]] if place in _LIKED else line[place]

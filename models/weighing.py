@@ -20,6 +20,7 @@ from features.rows import CustomerRow, feature_matrix
 from models.offer_features import (
     CROSS,
     CUSTOMER,
+    NO_VIEWS,
     OFFER,
     PAIR,
     Customers,
@@ -221,6 +222,7 @@ def _customers(knowledge: OfferKnowledge, rows: Sequence[CustomerRow | None]) ->
         knowledge.affinities([row.affinity if row is not None else {} for row in rows]),
         np.array([row is not None for row in rows], np.bool_),
         ManyProducts.of([row.products if row is not None else NO_PRODUCTS for row in rows]),
+        knowledge.looks([row.views if row is not None else NO_VIEWS for row in rows]),
     )
 
 

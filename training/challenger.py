@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.build import affinity, compute, hours
+from features.build import compute, hours, interest
 from features.catalogue import FEATURE_NAMES
 from features.event_log import EventLog, in_buckets
 from features.offers import OfferInfo, offer_infos
@@ -72,8 +72,12 @@ def _decisions(log: pl.DataFrame, events: EventLog) -> Iterator[tuple[CustomerRo
 def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
     seen = set(events["customer_id"].unique())
     liked: dict[tuple[str, Any], dict[str, tuple[float, float, float]]] = {}
-    for customer, at, category, quarter, year, since in affinity(events, cuts).iter_rows():
-        liked.setdefault((customer, at), {})[category] = (quarter, year, since)
+    looked: dict[tuple[str, Any], dict[str, int]] = {}
+    for customer, at, category, quarter, year, since, views in interest(events, cuts).iter_rows():
+        if since == since:
+            liked.setdefault((customer, at), {})[category] = (quarter, year, since)
+        if views:
+            looked.setdefault((customer, at), {})[category] = int(views)
     orders: dict[tuple[str, Any], np.ndarray[Any, Any]] = {}
     answers: dict[tuple[str, Any], dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
     for customer, at, kind, channel, hour, count in hours(events, cuts).iter_rows():
@@ -89,5 +93,6 @@ def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], Cus
         if key[0] in seen:
             values = {name: told[name] for name in FEATURE_NAMES}
             none = np.zeros(HOURS, np.int64)
-            found[key] = CustomerRow(*key, values, liked.get(key, {}), orders.get(key, none), answers.get(key, {}))
+            hours_of = (orders.get(key, none), answers.get(key, {}))
+            found[key] = CustomerRow(*key, values, liked.get(key, {}), *hours_of, views=looked.get(key, {}))
     return found

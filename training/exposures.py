@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.build import affinity, compute, hours
+from features.build import compute, hours, interest
 from features.products import PRODUCTS_AT, Ints, ManyProducts, products
 from features.vocabulary import NAMES
 from models.offer_features import CUSTOMER
@@ -94,7 +94,7 @@ def exposures_of(
     )
     features = features.with_columns(pl.int_range(pl.len()).alias(PRODUCTS_AT))
     bought = ManyProducts.of([one.of(keys) for one in products(events, cuts).each()])
-    return Exposures(shown.join(features, on=list(KEYS), how="left"), affinity(events, cuts), answers, bought)
+    return Exposures(shown.join(features, on=list(KEYS), how="left"), interest(events, cuts), answers, bought)
 
 
 def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.build import affinity, compute
+from features.build import compute, interest
 from features.event_log import bucket_of
 from features.offers import OfferInfo, offer_infos
 from features.products import PRODUCTS_AT, ManyProducts, ProductOrders, product_key, products
@@ -145,7 +145,7 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         found_rows = compute(known, wanted).select("customer", "customer_id", "as_of", *CUSTOMER)
         rows.append(found_rows.with_columns((pl.int_range(pl.len()) + len(bought)).alias(PRODUCTS_AT)))
         bought += [one.of(keys) for one in products(known, wanted).each()]
-        liked.append(affinity(known, wanted))
+        liked.append(interest(known, wanted))
         mine = log_rows.filter(_in_bucket(log_rows["customer_id"], bucket, job.log.buckets))
         mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
         seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON, keys))
@@ -274,9 +274,10 @@ def as_customers(
                            schema={"category": pl.String, "number": pl.Int64})  # fmt: skip
     places = rows.select(keys).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     found = liked.join(places, on=list(keys)).join(numbers, on="category")
-    grid = np.zeros((rows.height, known.width, 3))
+    grid, views = np.zeros((rows.height, known.width, 3)), np.zeros((rows.height, known.width))
     grid[:, :, 2] = np.nan
     at = found["row"].to_numpy(), found["number"].to_numpy()
     for column, name in enumerate(("orders_90d", "orders_365d", "days_since_last")):
         grid[at[0], at[1], column] = found[name].to_numpy()
-    return Customers(values, grid, np.ones(rows.height, bool), bought.take(rows[PRODUCTS_AT].to_numpy()))
+    views[at] = found["views_365d"].to_numpy()
+    return Customers(values, grid, np.ones(rows.height, bool), bought.take(rows[PRODUCTS_AT].to_numpy()), views)

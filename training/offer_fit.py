@@ -195,7 +195,9 @@ def _log_pairs(
         here = which == number
         one = known.table([ordered[int(number)]])
         bought = customers.products.take(np.flatnonzero(here))
-        mine = type(customers)(customers.values[here], customers.affinity[here], customers.known[here], bought)
+        mine = type(customers)(
+            customers.values[here], customers.affinity[here], customers.known[here], bought, customers.views[here]
+        )
         result[here] = pair_features(mine, one, known)[:, 0]
     return result
 

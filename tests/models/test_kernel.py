@@ -117,7 +117,9 @@ def market_of(seed: int, n: int, m: int, dimensions: int) -> tuple[Customers, Of
         )
         for _ in range(n)
     ]
-    return Customers(values, affinity, random.random(n) < 0.8, ManyProducts.of(bought)), known.table(offers), known
+    views = random.integers(0, 5, (n, 3)).astype(float)
+    customers = Customers(values, affinity, random.random(n) < 0.8, ManyProducts.of(bought), views)
+    return customers, known.table(offers), known
 
 
 def names(prefix: str, count: int, random: np.random.Generator) -> frozenset[str]:

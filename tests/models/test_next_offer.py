@@ -123,22 +123,50 @@ def test_orders_of_an_offers_own_products_are_counted(model: NextOfferModel) -> 
     bought = counted(bought, Bought().and_(sorted(map(product_key, ("beans", "pods"))), 1, 1))
     row = customer({"Coffee": (2.0, 2.0, 3.0)})
     table = known.table(offers)
-    alone = known.many_customers([(row.values, row.affinity, bought)])
+    alone = known.many_customers([(row.values, row.affinity, bought, row.views)])
     own = product_orders(alone.products, table)
     assert own[0, :2].tolist() == [3.0, 2.0]
     assert np.isnan(own[0, 2])
-    others = known.many_customers([(row.values, row.affinity, NO_PRODUCTS), (row.values, row.affinity, bought)])
+    others = known.many_customers([(row.values, row.affinity, one, row.views) for one in (NO_PRODUCTS, bought)])
     pairs = pair_features(others, table, known)
     assert pairs[0, :2, PAIR.index("product_orders")].tolist() == [0.0, 0.0]
     assert np.array_equal(pairs[1], pair_features(alone, table, known)[0], equal_nan=True)
     again = pair_features(
-        Customers(others.values[[1]], others.affinity[[1]], others.known[[1]], others.products.take(np.array([1]))),
+        Customers(
+            others.values[[1]],
+            others.affinity[[1]],
+            others.known[[1]],
+            others.products.take(np.array([1])),
+            others.views[[1]],
+        ),
         table,
         known,
     )
     assert np.array_equal(again[0], pairs[1], equal_nan=True)
     told = describe("product_share", {"product_orders": 3.0, "product_share": 0.3}, "Coffee")
     assert told == "bought products of this offer 3 times"
+
+
+def test_looks_at_products_tell_interest_where_nothing_was_bought(model: NextOfferModel) -> None:
+    known = model.knowledge
+    row = customer({"Coffee": (1.0, 2.0, 3.0)})
+    looked = {"Tea": 7, "Boats": 90}  # nobody who trained the model knew of boats
+    table = known.table(OFFERS)
+    pairs = pair_features(known.customers(row.values, row.affinity, views=looked), table, known)[0]
+    views, interest = (pairs[:, PAIR.index(name)] for name in ("category_views_365d", "category_interest"))
+    assert views[:4].tolist() == [0.0, 7.0, 7.0, 0.0]
+    even = (5.0 * 2.0 + 7.0 + 2.0) / 2
+    assert interest[:3] == pytest.approx(np.log([(10.0 + 1) / even, (7.0 + 1) / even, (7.0 + 1) / even]))
+    assert np.isnan(interest[4])  # an offer without a category
+    before = pair_features(known.customers({}, {}), table, known)[0]
+    assert before[:3, PAIR.index("category_interest")].tolist() == [0.0, 0.0, 0.0]
+    table = known.table([*OFFERS, OfferInfo("o-boats", "Boats")])
+    again = pair_features(known.customers(row.values, row.affinity, views=looked), table, known)[0]
+    assert np.array_equal(again[:5, PAIR.index("category_interest")], interest, equal_nan=True)
+    told = {"category_views_365d": 7.0, "category_interest": 0.5}
+    assert describe("category_interest", told, "Tea") == "looked at tea 7 times in a year"
+    told["category_views_365d"] = 0.0
+    assert describe("category_interest", told, "Tea") == "has not looked at tea in a year"
 
 
 def test_features_follow_the_offers_part_of_its_category(model: NextOfferModel) -> None:

@@ -49,6 +49,7 @@ def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
         list(row.response_hours),
         len(places),
         counts.dtype.str,
+        row.views,
     ]
     if isinstance(row, StoredRow) and hasattr(row, "vector"):
         names, vector = row.names, row.vector
@@ -68,7 +69,7 @@ def thaw(layout: bytes, frozen: bytes) -> Plain:
     """The row as JSON shows it: unknown values are null, and of each week only the hours that are not zero."""
     names = orjson.loads(layout)
     start = 4 + int.from_bytes(frozen[:4], "little")
-    name, as_of, affinity, products, channels, busy, kind = orjson.loads(frozen[4:start])
+    name, as_of, affinity, products, channels, busy, kind, *later = orjson.loads(frozen[4:start])
     values = np.frombuffer(frozen, np.float64, len(names), start).tolist()
     start += 8 * len(names)
     counts = np.frombuffer(frozen, kind, busy, start)
@@ -83,6 +84,7 @@ def thaw(layout: bytes, frozen: bytes) -> Plain:
         "order_hours": told[0],
         "response_hours": {c: [told[1 + 2 * place], told[2 + 2 * place]] for place, c in enumerate(channels)},
         "products": products,
+        "views": later[0] if later else {},
     }
 
 
@@ -100,6 +102,7 @@ def row_from_json(value: Mapping[str, Any] | None) -> CustomerRow | None:
             channel: (_dense(sends), _dense(answers)) for channel, (sends, answers) in value["response_hours"].items()
         },
         products=ProductOrders(*(np.array(part, np.int64) for part in value.get("products", ([], [])))),
+        views=value.get("views", {}),
     )
 
 

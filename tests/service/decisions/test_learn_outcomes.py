@@ -33,7 +33,8 @@ def desk(database: Database) -> Desk:
     assert isinstance(model, NextOfferModel)
     made.served.models["next-offer"] = replace(model, version="7")
     for number in range(40):
-        made.rows.rows[f"c{number}"] = row(f"c{number}", orders_90d=float(number % 5), orders_365d=3.0)
+        known = row(f"c{number}", orders_90d=float(number % 5), orders_365d=3.0)
+        made.rows.rows[f"c{number}"] = replace(known, views={"tea": number % 3, "shoes": 1})
     return made
 
 

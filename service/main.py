@@ -28,7 +28,7 @@ from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
 from service.pages.sign_in import Sessions
 from service.settings import Settings
-from service.telemetry import CountRequests, exposition, silence_dependencies
+from service.telemetry import App, CountRequests, exposition, silence_dependencies
 from service.web import docs
 from service.web.middleware import Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
@@ -40,14 +40,21 @@ THREADS = 64
 _NOT_READY = {"description": "Not ready; the same report.", "content": {"application/json": {}}}
 
 
-def app_from_settings() -> FastAPI:
+def app_from_settings() -> App:
     """The app of this process (uvicorn's factory)."""
     keep_freed_memory()
     silence_dependencies()
-    return create_app(build(Settings()))
+    return create_front(build(Settings()))
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_front(parts: Parts) -> App:
+    """The whole service as ASGI: plain decisions at once, all else by the app's routes."""
+    together = Together(parts.steady)
+    front = FastDecisions(create_app(parts, together), together, parts.guard)
+    return tracing.TraceRequests(front) if tracing.is_configured() else front
+
+
+def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     """The app over given collaborators; its loops start and stop with it."""
 
     writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
@@ -73,27 +80,16 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    together = Together(parts.steady)
-    for router in _slices(parts, writer, together):
+    for router in _slices(parts, writer, together or Together(parts.steady)):
         app.include_router(router)
     app.include_router(_pages(parts))
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
     install_openapi(app)
-    app.add_middleware(FastDecisions, together=together, guard=parts.guard)
-    budget_s = parts.settings.decisions.time_budget_ms / 1_000
-    app.add_middleware(
-        Idempotent,
-        database=parts.database,
-        going_on=decision_routes.GOING_ON,
-        answers=lambda: not parts.steady.circuit.is_open,
-        patience_s=budget_s / 4 if budget_s else None,
-    )
+    app.add_middleware(Idempotent, database=parts.database)
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)
-    if tracing.is_configured():
-        app.add_middleware(tracing.TraceRequests)
     return app
 
 

@@ -20,7 +20,7 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UT
 def identifier(text: str) -> str:
     """Refuses control characters, and space around the text."""
     plain_text(text)
-    if text != text.strip() or any(character in "\t\n\r" for character in text):
+    if text != text.strip() or (not text.isprintable() and any(character in "\t\n\r" for character in text)):
         raise ValueError("has space around it or a line break; remove it")
     return text
 

@@ -40,15 +40,23 @@ def create_key(database: Database, scopes: tuple[str, ...], label: str, now: dat
 
 def presented_key(headers: Any) -> str | None:
     """The key of `Authorization: Bearer KEY`, or of HTTP Basic with the key as user name."""
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and value.strip():
-        return str(value.strip())
+    header: str = headers.get("authorization", "")
+    bearer = bearer_of(header.encode("latin-1"))
+    if bearer is not None:
+        return bearer
+    kind, _, value = header.partition(" ")
     if kind.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[0] or None
         except (binascii.Error, UnicodeDecodeError):
             return None
     return None
+
+
+def bearer_of(header: bytes) -> str | None:
+    """The key of an `Authorization: Bearer KEY` header."""
+    kind, _, value = header.partition(b" ")
+    return value.strip().decode("latin-1") or None if kind == b"Bearer" or kind.lower() == b"bearer" else None
 
 
 class Guard:
@@ -74,6 +82,11 @@ class Guard:
 
         marked: Callable[[Request], Awaitable[ApiKey]] = check
         return Depends(marked)
+
+    def remembered(self, secret: str) -> ApiKey | None:
+        """The key behind a secret, where it was looked up in the last few seconds."""
+        found = self._known.get(hash_key(secret))
+        return found[1] if found is not None and time.monotonic() - found[0] < _REMEMBER_S else None
 
     async def identify(self, secret: str | None) -> ApiKey:
         """The key behind a secret; `Unauthorized` when there is none."""
@@ -107,5 +120,5 @@ class Guard:
 
 def require(key: ApiKey, scopes: tuple[str, ...]) -> None:
     """`Forbidden` unless the key has one of the scopes, or is an admin's."""
-    if "admin" not in key.scopes and not set(scopes) & set(key.scopes):
+    if "admin" not in key.scopes and not any(scope in key.scopes for scope in scopes):
         raise Forbidden(f"this key has the scopes {', '.join(key.scopes)}; this call needs {' or '.join(scopes)}")

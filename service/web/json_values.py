@@ -14,6 +14,8 @@ Json = TypeVar("Json")
 
 def plain_text(text: str) -> str:
     """Refuses control characters (tab and line breaks are fine) and broken surrogates."""
+    if text.isascii() and text.isprintable():  # most texts
+        return text
     for character in text:
         if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
             raise ValueError(f"contains the control character U+{ord(character):04X}; remove it")
@@ -43,8 +45,7 @@ def _check(value: Any, depth: int = 0) -> None:
         for inner in value:
             _check(inner, depth + 1)
     elif isinstance(value, str):
-        if not (value.isascii() and value.isprintable()):
-            plain_text(value)
+        plain_text(value)
     elif isinstance(value, float) and not isfinite(value):
         raise ValueError("holds NaN or infinity; leave the value out")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:

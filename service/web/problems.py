@@ -39,6 +39,20 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem_body(problem), problem.status, headers, media_type=MEDIA_TYPE)
 
 
+def as_problem(error: Exception, method: str, route: str) -> Problem:
+    """What a client is told of a failure; the log is told of those that are ours."""
+    if isinstance(error, StoreAway):
+        away = Unavailable(f"{error}; try again in a few seconds")
+        away.__cause__ = error
+        error = away
+    if not isinstance(error, Problem):
+        log.error("unexpected failure in %s %s", method, route, exc_info=error)
+        return Problem("Something failed here; the log has the cause. Try again.")
+    if error.status >= 500:
+        log.warning("%s %s: %s (%r)", method, route, error.detail, error.__cause__)
+    return error
+
+
 def field_errors(errors: Sequence[Any], drop: int = 1) -> tuple[FieldError, ...]:
     """Pydantic's errors as field paths (`batch[3].userId`); `drop` leading parts name the place (`body`)."""
     return tuple(FieldError(_path(error["loc"][drop:]), _sentence(error)) for error in errors)
@@ -73,14 +87,8 @@ def _summary(errors: Sequence[FieldError]) -> str:
 def install_problem_handlers(app: FastAPI) -> None:
     """Turns every kind of failure into a problem; unexpected ones are logged and answered without detail."""
 
-    async def on_problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        if error.status >= 500:
-            log.warning("%s %s: %s (%r)", request.method, _route(request), error.detail, error.__cause__)
-        return problem_response(error)
-
-    async def on_store(request: Request, error: Exception) -> Response:
-        return await on_problem(request, Unavailable(f"{error}; try again in a few seconds"))
+    async def on_failure(request: Request, error: Exception) -> Response:
+        return problem_response(as_problem(error, request.method, _route(request)))
 
     async def on_validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -101,15 +109,11 @@ def install_problem_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    async def on_any(request: Request, error: Exception) -> Response:
-        log.error("unexpected failure in %s %s", request.method, _route(request), exc_info=error)
-        return problem_response(Problem("Something failed here; the log has the cause. Try again."))
-
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(StoreAway, on_store)
+    app.add_exception_handler(Problem, on_failure)
+    app.add_exception_handler(StoreAway, on_failure)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_any)
+    app.add_exception_handler(Exception, on_failure)
 
 
 def _route(request: Request) -> str:

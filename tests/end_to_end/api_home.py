@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
 
 from service.clock import SystemClock
-from service.main import create_app
+from service.main import create_front
 from service.settings import Placement, Settings
+from service.telemetry import App
 from service.web.auth import create_key
 from service.wiring import build
 from tests.conftest import free_port
@@ -51,14 +51,14 @@ def api_home(home: Path, database_url: str | None = None) -> Iterator[ApiHome]:
     parts = build(Settings(home=home, database_url=database_url, placements=placements))
     secret = create_key(parts.database, ("admin",), "test", SystemClock().now())
     with (
-        serving(create_app(parts)) as url,
+        serving(create_front(parts)) as url,
         httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60, trust_env=False) as api,
     ):
         yield ApiHome(api, secret, _fill(api))
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: App) -> Iterator[str]:
     """The app's address, answering."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=5))

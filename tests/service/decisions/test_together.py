@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
+from features.row_stores import StoreAway
 from service.decisions.fast_route import FastDecisions
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.decisions.schemas import DecisionIn
 from service.decisions.together import Together
-from service.errors import Invalid
+from service.errors import Invalid, Unavailable
 from service.storage.database import Database
+from service.telemetry import CountRequests, registry
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
@@ -80,6 +83,27 @@ async def test_decided_together_is_replayed_alone(desk: Desk) -> None:
     together.close()
 
 
+async def test_askers_in_turn_make_whole_batches(desk: Desk) -> None:
+    sizes: list[int] = []
+
+    class Counted:
+        def decide_each(self, requests: Sequence[DecisionIn]) -> list[Any]:
+            sizes.append(len(requests))
+            return desk.decider.decide_each(requests)
+
+    together = Together(Counted())  # type: ignore[arg-type]
+
+    async def asker(name: str) -> None:
+        for _ in range(4):
+            await together.decide(DecisionIn(customer_id=name, dry_run=True))
+
+    await asyncio.gather(*(asker(f"c{n}") for n in range(8)))
+    assert sizes == [1, 8, 8, 8, 7]
+    await asyncio.gather(*(together.decide(DecisionIn(customer_id=f"c{n}", dry_run=True)) for n in range(4)))
+    assert sum(sizes[5:]) == 4  # none of them asks again, and nobody waits for that
+    together.close()
+
+
 BODIES: list[Any] = [
     b'{"customer_id":"c1"}',
     b'{"customer_id":"c1","offers":["gone"]}',
@@ -102,16 +126,80 @@ async def test_the_fast_way_answers_as_the_route_does(desk: Desk, body: bytes, k
     install_problem_handlers(app)
     app.include_router(routes(desk.decider, DecisionReader(database, desk.served), guard, together))
     headers = {} if key == "none" else {"authorization": f"Bearer {keys.get(key, 'op_x')}"}
+    told = [await _told(one, headers, body) for one in (app, FastDecisions(app, together, guard))]  # type: ignore[arg-type]
+    assert told[0] == told[1]
+    together.close()
+
+
+async def _told(app: Any, headers: dict[str, str], body: bytes = b'{"customer_id":"c1"}') -> Any:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        answer = await client.post("/v1/decisions", content=body)
+    content = answer.json()
+    kept = {name: answer.headers.get(name) for name in ("content-type", "www-authenticate")}
+    return answer.status_code, kept, sorted(content), content.get("errors"), content.get("detail")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (Unavailable("later"), 503),
+        (StoreAway("the online store does not answer"), 503),
+        (ValueError("a fault of ours"), 500),
+    ],
+)
+async def test_failures_are_told_and_counted_the_same_in_both_ways(desk: Desk, failure: Exception, status: int) -> None:
+    class Failing:
+        def decide_each(self, requests: Sequence[DecisionIn]) -> list[Any]:
+            return [failure for _ in requests]
+
+    guard, together = Guard(desk.database), Together(Failing())  # type: ignore[arg-type]
+    headers = {"authorization": f"Bearer {create_key(desk.database, ('decide',), '', NOON)}"}
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(desk.decider, DecisionReader(desk.database, desk.served), guard, together))
+    app.add_middleware(CountRequests)
+    labels = {"method": "POST", "route": "/v1/decisions", "status": str(status)}
     told = []
     for one in (app, FastDecisions(app, together, guard)):  # type: ignore[arg-type]
-        transport = httpx.ASGITransport(one)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
-            answer = await client.post("/v1/decisions", content=body)
-        content = answer.json()
-        content.pop("decision_id", None)
-        kept = {name: answer.headers.get(name) for name in ("content-type", "www-authenticate")}
-        told.append((answer.status_code, kept, sorted(content), content.get("errors"), content.get("detail")))
+        before = registry.get_sample_value("opportune_http_requests_total", labels) or 0.0
+        told.append(await _told(one, headers))
+        assert registry.get_sample_value("opportune_http_requests_total", labels) == before + 1
     assert told[0] == told[1]
+    assert told[0][0] == status
+    together.close()
+
+
+async def test_what_takes_more_than_a_plain_post_goes_to_the_routes(desk: Desk) -> None:
+    key = create_key(desk.database, ("decide",), "", NOON)
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["method"] + scope["query_string"].decode())
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    together = Together(desk.decider)
+    front: Any = FastDecisions(app, together, Guard(desk.database))
+    known = {"authorization": f"Bearer {key}"}
+
+    async def part() -> Any:
+        yield b'{"customer_id":"c1"}'
+
+    transport = httpx.ASGITransport(front)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=known) as client:
+        body = b'{"customer_id":"c1"}'
+        assert (await client.post("/v1/decisions", content=body)).status_code == 200
+        assert reached == []
+        for answer in (
+            await client.get("/v1/decisions"),
+            await client.post("/v1/decisions?x=1", content=body),
+            await client.post("/v1/decisions", content=body, headers={"idempotency-key": "k"}),
+            await client.post("/v1/decisions", content=part()),
+            await client.post("/v1/decisions", content=body, headers={"authorization": "Basic eDp5"}),
+        ):
+            assert answer.status_code == 204
+    assert reached == ["GET", "POSTx=1", "POST", "POST", "POST"]
     together.close()
 
 

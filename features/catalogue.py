@@ -1,6 +1,6 @@
 """All features: those that come with the product and those that an installation declares, and how to find one.
 
-An installation's own features stand in a TOML file (`FeatureSet.with_file`) that the variable
+An installation's own features stand in a file, TOML or Python (`FeatureSet.with_file`), that the variable
 `OPPORTUNE_FEATURES_FILE` names. It is read when this module is imported, in every process alike, so that what is
 learnt, stored and served is the same set.
 """

@@ -1,9 +1,10 @@
-"""A set of declared features: names, look-up, sentences, and a user's own features from TOML."""
+"""A set of declared features: names, look-up, sentences, and a user's own features from TOML or Python."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import runpy
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,17 +43,41 @@ class FeatureSet:
         return self.feature(name).sentence.format_map(_Spoken(values))
 
     def with_file(self, path: Path) -> FeatureSet:
-        """This set and the features of a TOML file of `[[feature]]` tables, with Feature's fields as keys.
+        """This set and the features of a file: TOML with `[[feature]]` tables, Feature's fields as keys, or Python
+        (`.py`) with a list `FEATURES` of declarations (features/declare.py), which TOML may also name: `python = PATH`.
 
         Raises DeclarationError naming the file and the feature that is wrong.
         """
+        if path.suffix == ".py":
+            return FeatureSet((*self.features, *_of_module(path)))
         try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8")).get("feature", [])
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
             raise DeclarationError(f"the features of {path} cannot be read: {cause}") from cause
+        tables, python = told.get("feature", []), told.get("python")
+        if python is not None and not isinstance(python, str):
+            raise DeclarationError(f"{path}: python is {python!r}; name a file")
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise DeclarationError(f"{path}: declare each feature as a table [[feature]]")
-        return FeatureSet((*self.features, *(_declared(table, path) for table in tables)))
+        own = [] if python is None else _of_module(path.parent / python)
+        return FeatureSet((*self.features, *own, *(_declared(table, path) for table in tables)))
+
+
+def _of_module(path: Path) -> list[Feature]:
+    try:
+        told = runpy.run_path(str(path)).get("FEATURES")
+    except Exception as cause:  # whatever the file does wrong, it is told where
+        raise DeclarationError(f"the features of {path} cannot be read: {type(cause).__name__}: {cause}") from cause
+    if not isinstance(told, list | tuple) or not all(isinstance(one, Feature) for one in told):
+        raise DeclarationError(f"{path}: declare a list FEATURES of features.declare.Feature")
+    for one in told:
+        _check_name(one.name, path)
+    return list(told)
+
+
+def _check_name(name: Any, path: Path) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DeclarationError(f"{path}: {name!r} is no name for a feature; use small letters, digits and _")
 
 
 class _Unknown(float):
@@ -103,8 +128,7 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
     for key in ("of", "levels", "also"):
         if key in fields:
             fields[key] = tuple(fields[key])
-    if not isinstance(named, str) or not _NAME.fullmatch(named):
-        raise DeclarationError(f"{path}: {named!r} is no name for a feature; use small letters, digits and _")
+    _check_name(named, path)
     if "events" in fields:
         fields["events"] = _events(fields["events"], f"{path}: {named}")
     try:

@@ -105,7 +105,7 @@ class ColumnMapping:
         value = _take(source, row)
         if name in _TIMES:
             return self._time(value)
-        if value is None or value == "":
+        if value is None or value == "" or value != value:  # pandas writes a gap as NaN
             return None
         if isinstance(value, float) and value.is_integer():  # ids in a column that has gaps arrive as 42.0
             value = int(value)
@@ -113,6 +113,8 @@ class ColumnMapping:
 
     def _time(self, value: Any) -> Any:
         """Times without an offset are in the mapping's zone."""
+        if value != value:
+            return None
         if isinstance(value, str):
             try:
                 value = datetime.fromisoformat(value.strip())
@@ -125,7 +127,8 @@ class ColumnMapping:
         return value.astimezone(UTC).isoformat() if isinstance(value, datetime) and value.year > 1 else value
 
     def _plain(self, value: Any) -> Any:
-        """A value as JSON has it. NaN and infinity stay texts, which normalization refuses where it needs a number."""
+        """A value as JSON has it. NaN is a gap, as pandas writes one; infinity stays a text, which normalization
+        refuses where it needs a number."""
         if isinstance(value, datetime | date):
             return self._time(value)
         if isinstance(value, Decimal):

@@ -168,6 +168,28 @@ def test_a_toml_with_an_unknown_key_names_the_feature(tmp_path: Path) -> None:
         CATALOGUE.with_file(path)
 
 
+def test_features_of_ones_own_in_python(tmp_path: Path) -> None:
+    path = tmp_path / "features.py"
+    path.write_text(
+        "from features.declare import Events, Feature, over\n"
+        "TRIALS = Feature('trials', 'count', 'Trials {d}.', '{name:.0f} trials {d}', 'trials',\n"
+        "                 events=Events(('Trial Started',)))\n"
+        "FEATURES = [*over((7, 30), TRIALS)]\n"
+    )
+    mine = CATALOGUE.with_file(path)
+    assert mine.names[-2:] == ("trials_7d", "trials_30d")
+    assert mine.sentence("trials_7d", {"trials_7d": 2}) == "2 trials in the last 7 days"
+    (tmp_path / "features.toml").write_text(
+        'python = "features.py"\n[[feature]]\nname = "share"\naggregate = "ratio"\nof = ["trials_7d", "trials_30d"]\n'
+    )
+    assert CATALOGUE.with_file(tmp_path / "features.toml").names[-3:] == ("trials_7d", "trials_30d", "share")
+    for wrong, told in (("1 / 0", "ZeroDivisionError"), ("FEATURES = [1]", "a list FEATURES"), ("x = 1", "FEATURES"),
+                        ("FEATURES = [TRIALS, TRIALS]", "declared twice|cannot be read")):  # fmt: skip
+        path.write_text(wrong)
+        with pytest.raises(DeclarationError, match=told):
+            CATALOGUE.with_file(path)
+
+
 def test_codes_keep_verb_channel_machine_and_whether_revenue_is_known() -> None:
     words = Vocabulary(("Trial Started",))
     for name, meaning in NAMES.items():

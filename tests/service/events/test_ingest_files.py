@@ -201,6 +201,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ingest_into(tmp_path, tmp_path / "y.parquet", mapping)
 
 
+def test_a_gap_in_a_column_of_numbers_is_nobody() -> None:
+    mapping = mapping_from({"type": "=track", "timestamp": "t", "userId": "who", "properties": {"revenue": "r"}}, "m")
+    rows = [{"t": "2026-01-10", "who": 42.0, "r": 1.5}, {"t": "2026-01-10", "who": float("nan"), "r": float("nan")}]
+    one, other = (message for _, message in mapping.messages(rows))
+    assert (one["userId"], one["properties"]) == ("42", {"revenue": 1.5})
+    assert "userId" not in other
+    assert not other.get("properties")
+
+
 MAPPING = """
 [mapping]
 type = "=track"

@@ -111,7 +111,7 @@ def _hour_pieces(rows: Ints, sweep: Sweep, plan: Plan) -> Iterator[pl.DataFrame]
     for group in plan.hours:
         if group.cells != 168:
             continue
-        counts = sweep.hour_counts(plan.matches(group.events, group.channel), 168)
+        counts = sweep.hour_counts(group)
         cut, hour = np.nonzero(counts)
         kind = "orders" if group.channel is None else "responses" if group.events.human else "sends"
         channel = None if group.channel is None else GRID_CHANNELS[group.channel]

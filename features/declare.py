@@ -36,6 +36,7 @@ AGGREGATES = frozenset(
         "gap_std",
         "active_days",  # days (UTC) with a match
         "peak_hour",  # local hour of the day with most matches, all time
+        "peak_weekday",  # local day of the week with most matches, all time; 0 is Monday
         "hour_concentration",  # length of the mean direction of the local hours, 0 spread to 1 all the same
         "ratio",  # of two other features
         "shrunk_rate",  # of two other features of an offer, drawn to the rate of its category (shrinkage.py)

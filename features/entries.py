@@ -36,7 +36,7 @@ def entries_of(facts: Facts, plan: Plan) -> tuple[Ints, Entries, Ints]:
         parts.append((rows, plan.maximum_base + place, facts.columns[extreme.column][rows] * sign))
     for base, group in zip(plan.hour_bases, plan.hours, strict=True):
         rows = np.flatnonzero(plan.matches(group.events, group.channel)[facts.code])
-        parts.append((rows, base + facts.hour[rows] % group.cells, np.ones(len(rows), dtype=np.int64)))
+        parts.append((rows, base + group.cell(facts.hour[rows]), np.ones(len(rows), dtype=np.int64)))
     parts.append((facts.traits.rows(), plan.trait_base + facts.traits.key, facts.traits.value.view(np.int64)))
     owner = facts.categories.rows()
     bought, viewed = (plan.matches(events)[facts.code][owner] for events in (ORDERED, VIEWED))
@@ -104,6 +104,8 @@ class OneEvent:
                 key, value = key + bin_of(value), 1
             elif kind == "hour":
                 key += fact.hour % 24
+            elif kind == "weekday":
+                key += fact.hour // 24
             elif kind == "week":
                 key += fact.hour
             found.append((key, value))
@@ -143,7 +145,7 @@ class OneEvent:
                 found.append((plan.maximum_base + place, extreme.column, "negative" if extreme.negative else "plain"))
         for base, group in zip(plan.hour_bases, plan.hours, strict=True):
             if plan.matches(group.events, group.channel)[code]:
-                found.append((base, None, "hour" if group.cells == 24 else "week"))
+                found.append((base, None, "weekday" if group.weekday else "hour" if group.cells == 24 else "week"))
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import difflib
 import re
 import runpy
@@ -100,6 +101,11 @@ class _Area(float):
         return area_letters(self)
 
 
+class _Weekday(float):
+    def __format__(self, spec: str) -> str:
+        return calendar.day_name[int(self) % 7]
+
+
 class _Spoken(dict[str, float]):
     """Values as people say them: unknown ones as a dash, cents as money."""
 
@@ -111,11 +117,13 @@ class _Spoken(dict[str, float]):
 
 
 def spoken(name: str, value: float) -> float:
-    """A feature's value that formats itself as people say it: cents as money, places by letters, unknown as a dash."""
+    """A feature's value that formats itself as people say it: money, days and places by name, unknown as a dash."""
     if value != value:
         return _Unknown("nan")
     if name in {"country_code", "postal_area"}:
         return _Country(value) if name == "country_code" else _Area(value)
+    if name.endswith("_weekday"):
+        return _Weekday(value)
     return _Money(value) if "_cents" in name else value
 
 

@@ -182,7 +182,7 @@ class Finalizer:
                 recipes.quantiles.append((place, plan.histogram(f), f.quantile))
             case "days_until":
                 recipes.until.append((place, plan.trait(f)))
-            case "peak_hour":
+            case "peak_hour" | "peak_weekday":
                 recipes.peaks.append((place, self._hour_groups.index(plan.hour(f))))
             case "hour_concentration":
                 recipes.gathered.append((place, self._hour_groups.index(plan.hour(f))))

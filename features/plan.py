@@ -24,7 +24,8 @@ from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
 
 _T = TypeVar("_T")
-LAYOUT = 4
+_Hour = TypeVar("_Hour", int, NDArray[np.int64])
+LAYOUT = 5
 """Raised when the meaning of packed rows changes."""
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""
@@ -65,11 +66,16 @@ class Maximum:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Counts by local hour: of the day (24 cells) or of the week (168)."""
+    """Counts by local hour: of the day (24 cells) or of the week (168); or by day of the week (7 of 24 cells)."""
 
     events: Events
     cells: int
     channel: int | None = None
+    weekday: bool = False
+
+    def cell(self, hour: _Hour) -> _Hour:
+        """The cell of a local hour of the week, of one or of an array."""
+        return hour // 24 if self.weekday else hour % self.cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Plan:
                     self.seen(f)
             case "gap_mean" | "gap_std" | "active_days":
                 self.day(f)
-            case "peak_hour" | "hour_concentration":
+            case "peak_hour" | "peak_weekday" | "hour_concentration":
                 self.hour(f)
             case "distinct" | "top_share":
                 self.category(f)
@@ -166,7 +172,7 @@ class Plan:
         return _place(self.days, (_place(self.sums, Sum(_events(f))), _window(f)))
 
     def hour(self, f: Feature) -> int:
-        return _place(self.hours, Hours(_events(f), 24))
+        return _place(self.hours, Hours(_events(f), 24, weekday=f.aggregate == "peak_weekday"))
 
     def category(self, f: Feature) -> int:
         if _events(f) != ORDERED or _window(f) > CATEGORY_DAYS * DAY or hop_of(_window(f)) != DAY:

@@ -13,7 +13,7 @@ from features.declare import DAY, hop_of
 from features.facts import Facts
 from features.finalize import FAR, NEVER, Floats, Ints, Partials
 from features.histogram import BINS, bins_of
-from features.plan import CATEGORY_DAYS, ORDERED, ORDERS, VIEW, VIEWED, Plan
+from features.plan import CATEGORY_DAYS, ORDERED, ORDERS, VIEW, VIEWED, Hours, Plan
 
 PAIRS = 2_000_000
 """How many (cut, category) pairs are held at a time."""
@@ -182,15 +182,15 @@ class Sweep:
         groups = [group for group in self.plan.hours if group.cells == 24]
         out = np.zeros((len(self.cuts.as_of), len(groups), 24), dtype=np.int64)
         for place, group in enumerate(groups):
-            out[:, place] = self.hour_counts(self.plan.matches(group.events, group.channel), 24)
+            out[:, place] = self.hour_counts(group)
         return out
 
-    def hour_counts(self, codes: NDArray[np.bool_], cells: int) -> Ints:
-        """(cuts, cells): matching events before each cut by local hour, over all time."""
-        rows, upto = self._matching(codes[self.facts.code])
+    def hour_counts(self, group: Hours) -> Ints:
+        """(cuts, cells): matching events before each cut by local hour or day, over all time."""
+        rows, upto = self._matching(self.plan.matches(group.events, group.channel)[self.facts.code])
         low, high = upto[self.start], upto[self.head]
-        hour = self.facts.hour[rows] % cells
-        out = np.zeros((len(low), cells), dtype=np.int64)
+        hour = group.cell(self.facts.hour[rows])
+        out = np.zeros((len(low), group.cells), dtype=np.int64)
         for cell in np.unique(hour).tolist():
             counted = _upto(hour == cell)
             out[:, cell] = counted[high] - counted[low]

@@ -68,6 +68,14 @@ FEATURES: tuple[Feature, ...] = (
         events=ORDERS,
     ),
     Feature(
+        "preferred_order_weekday",
+        "peak_weekday",
+        "Local day of the week with most orders, 0 is Monday (the earliest, if several).",
+        "mostly orders on {preferred_order_weekday:.0f}s",
+        "day",
+        events=ORDERS,
+    ),
+    Feature(
         "order_hour_concentration",
         "hour_concentration",
         "How much orders gather around one local hour: 0 spread over the day, 1 always the same hour.",
@@ -81,6 +89,14 @@ FEATURES: tuple[Feature, ...] = (
         "Local hour of the day with most human opens and clicks.",
         "mostly answers around {preferred_response_hour:.0f} o'clock",
         "hour",
+        events=_ANSWERS,
+    ),
+    Feature(
+        "preferred_response_weekday",
+        "peak_weekday",
+        "Local day of the week with most human opens and clicks, 0 is Monday.",
+        "mostly answers on {preferred_response_weekday:.0f}s",
+        "day",
         events=_ANSWERS,
     ),
     Feature(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -72,18 +73,23 @@ def reference(events: list[dict[str, Any]], customer: str, as_of: datetime) -> d
     machine = sum(e["machine"] is True for e in recent)
     told["machine_share_90d"] = machine / len(recent) if recent else np.nan
     told["opens_human_90d"] = sum(e["event"] == "Email Opened" and e["machine"] is not True for e in recent)
-    told["preferred_order_hour"] = preferred_hour(events, customer, orders)
+    told["preferred_order_hour"] = commonest(local.hour for local in local_times(events, customer, orders))
+    told["preferred_order_weekday"] = commonest(local.weekday() for local in local_times(events, customer, orders))
     return told
 
 
-def preferred_hour(events: list[dict[str, Any]], customer: str, orders: list[dict[str, Any]]) -> float:
+def local_times(events: list[dict[str, Any]], customer: str, orders: list[dict[str, Any]]) -> list[datetime]:
     zone, zones = "UTC", {}
     for event in events:  # in the order of their receipt
         if event["customer_id"] == customer and event["message_id"] not in zones:
             zone = event["timezone"] if event["timezone"] not in {None, "No/Where"} else zone
             zones[event["message_id"]] = zone
-    hours = Counter(e["timestamp"].astimezone(ZoneInfo(zones[e["message_id"]])).hour for e in orders)
-    return min((h for h, n in hours.items() if n == max(hours.values())), default=np.nan)
+    return [e["timestamp"].astimezone(ZoneInfo(zones[e["message_id"]])) for e in orders]
+
+
+def commonest(numbers: Iterable[int]) -> float:
+    counts = Counter(numbers)
+    return min((number for number, n in counts.items() if n == max(counts.values())), default=np.nan)
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,8 @@ from service.decisions.draft import Draft
 from service.decisions.eligibility import Failure, judge
 from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
-from service.decisions.rank_actions import Contended, Line, with_lines
+from service.decisions.line import Line
+from service.decisions.rank_actions import Contended, with_lines
 from service.decisions.schemas import DecisionIn
 from service.errors import Problem
 from service.storage.database import Connection
@@ -101,7 +102,7 @@ class Admission:
             repeated = before is not None and not _unused(before)
             place = one.line if one.decision_id is None or repeated else (one.decision_id, one.rank)
             taken.append(self._line(place, one, draft, now))
-        reserve(connection, [line.row() for line in taken])
+        reserve(connection, taken)
         return stopped
 
     def _line(self, place: tuple[str, int], one: Outgoing, draft: Draft, now: datetime) -> Line:

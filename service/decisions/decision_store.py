@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, insert_rows, metadata, stored_time, upsert
 
 decisions = Table(
     "decisions",
@@ -65,6 +65,9 @@ offer_rates = Table(
     Column("redeemed", BigInteger, nullable=False, server_default="0"),
     Column("first_at", BigInteger),
 )
+_FIRST = ("decision_id", "customer_id")
+_REST = tuple(column.name for column in decisions.c)[3:]
+"""Columns before and behind `decided_at`."""
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
 
 
@@ -84,8 +87,12 @@ class Rate:
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes records; each row has every column."""
-    if rows:
-        connection.execute(decisions.insert(), list(rows))
+    insert_rows(connection, decisions, [_stored(row) for row in rows])
+
+
+def _stored(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    first, rest = map(row.__getitem__, _FIRST), map(row.__getitem__, _REST)
+    return (*first, stored_time(row["decided_at"]), *rest)
 
 
 def add_missing_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -6,7 +6,7 @@ customers share (SQLite has one writer; Postgres takes advisory locks in one ord
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,11 +31,12 @@ from sqlalchemy import (
 )
 
 from service.decisions.case import Entry, Shared, microseconds
+from service.decisions.line import Line
 from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer
-from service.storage.database import Connection, metadata, upsert
+from service.storage.database import Connection, insert_rows, metadata, upsert
 
 ledger = Table(
     "ledger",
@@ -167,10 +168,9 @@ def _by_age(connection: Connection, offer: str, within: Window, now: int, until:
     return tuple(slices)
 
 
-def reserve(connection: Connection, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Writes reservations; each line has every column of the ledger."""
-    if lines:
-        connection.execute(ledger.insert(), list(lines))
+def reserve(connection: Connection, lines: Sequence[Line]) -> None:
+    """Writes reservations."""
+    insert_rows(connection, ledger, lines)
 
 
 def add_foreign(

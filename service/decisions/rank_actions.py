@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,8 @@ import xxhash
 
 from service.clock import Clock, monotonic
 from service.decisions.alike import Alike
-from service.decisions.case import WORDED, Case, Entry, Shared, Usage, microseconds
+from service.decisions.assortment import assortment
+from service.decisions.case import WORDED, Case, Shared, Usage, microseconds
 from service.decisions.choose import choose
 from service.decisions.decision_store import add_decisions, read_decisions, read_rates
 from service.decisions.draft import Draft
@@ -20,6 +21,7 @@ from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.hours import Planned
 from service.decisions.ledger_store import lock, release, reserve
+from service.decisions.line import Line
 from service.decisions.parts_store import Parts, add_parts
 from service.decisions.ports import ChooseContent, ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
@@ -42,39 +44,6 @@ PARTS_S = 60.0
 """How long what records share counts as written."""
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a returned action reserves."""
-
-    decision_id: str
-    rank: int
-    customer_id: str
-    offer_id: str
-    channel: str
-    message: bool
-    impression: bool
-    cost: float
-    at: int
-    expires: int
-    placement: str
-    exclusion_group: str | None
-
-    def entry(self) -> Entry:
-        return Entry(
-            self.at,
-            self.expires,
-            self.channel,
-            self.offer_id,
-            self.message,
-            self.impression,
-            self.placement,
-            self.exclusion_group,
-        )
-
-    def row(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Contended(Unavailable):
@@ -155,8 +124,9 @@ class Decider:
     ) -> None:
         """Answers those whose reservations fit, and those that ask for what is not there."""
         wrong: dict[int, Problem] = {}
+        before = self.sources.database.mark()
         drafts = self.draft([requests[index] for index in waiting], now, refused=wrong)
-        late = self._write(drafts, now)
+        late = self._write(drafts, now, before)
         answers.update((waiting[place], problem) for place, problem in wrong.items())
         right = [index for place, index in enumerate(waiting) if place not in wrong]
         answers.update(
@@ -189,8 +159,9 @@ class Decider:
         waiting = list(range(len(requests)))
         for _ in range(ATTEMPTS):
             names = None if ids is None else [ids[index] for index in waiting]
+            before = self.sources.database.mark()
             drafts = self.draft([requests[index] for index in waiting], now, first, names)
-            refused = self._write(drafts, now)
+            refused = self._write(drafts, now, before)
             for index, draft in zip(waiting, drafts, strict=True):
                 if draft.decision_id not in refused:
                     answers[index] = answer(draft)
@@ -325,35 +296,40 @@ class Decider:
             if action["content"] is None and channel in WORDED:
                 draft.degrade("content")
 
-    def _write(self, drafts: Sequence[Draft], now: datetime) -> set[str]:
-        """Records and reserves in one transaction; returns the decisions whose reservations no longer fit."""
+    def _write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None) -> set[str]:
+        """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
+
+        Nothing is counted again where the database is as it was when it was read (its mark `before` that) and no two
+        of these decisions count the same.
+        """
         lasting = [draft for draft in drafts if not draft.request.dry_run]
         if not lasting:
             return set()
         lines = {draft.decision_id: list(self._lines(draft)) for draft in lasting}
+        packed = {draft.decision_id: pack(draft) for draft in lasting}
         reserving = [draft for draft in lasting if lines[draft.decision_id]]
-        with self.sources.database.write(self._durable) as connection:
-            refused = self._admit(connection, reserving, lines, now)
+        database = self.sources.database
+        with database.write(self._durable) as connection:
+            unchanged = before is not None and database.mark() == before and _apart(reserving)
+            refused = set() if unchanged else self._admit(connection, reserving, lines, now)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
-            packed = [pack(draft) for draft in admitted]
-            self._add_parts(connection, packed)
-            add_decisions(connection, [one.row for one in packed])
-            reserve(connection, [line.row() for draft in admitted for line in lines[draft.decision_id]])
+            parts = self._missing_parts([packed[draft.decision_id] for draft in admitted])
+            add_parts(connection, parts)
+            add_decisions(connection, [packed[draft.decision_id].row for draft in admitted])
+            reserve(connection, [line for draft in admitted for line in lines[draft.decision_id]])
+        self._parts.update(dict.fromkeys(parts, monotonic()))
         _count(admitted)
         return refused
 
-    def _add_parts(self, connection: Connection, packed: Sequence[Packed]) -> None:
-        """Writes what records share and this process has not written lately (the database may have been restored)."""
-        now = monotonic()
-        missing = {
+    def _missing_parts(self, packed: Sequence[Packed]) -> dict[str, bytes]:
+        """What records share and this process has not written lately (the database may have been restored)."""
+        long_ago = monotonic() - PARTS_S
+        return {
             name: body
             for one in packed
             for name, body in one.parts.items()
-            if now - self._parts.get(name, -PARTS_S) >= PARTS_S
+            if self._parts.get(name, long_ago) <= long_ago
         }
-        if missing:
-            add_parts(connection, dict(sorted(missing.items())))
-            self._parts.update(dict.fromkeys(missing, now))
 
     def _lines(self, draft: Draft) -> Iterator[Line]:
         offers = {offer.offer_id: offer for offer in draft.case.offers}
@@ -413,6 +389,13 @@ def _ranked(draft: Draft) -> list[tuple[int, int]]:
     """(rank, place among the eligible) of each action, the first one first."""
     found = draft.candidates
     return sorted((rank, index) for index, rank in found.ranks.items() if found.offers[index] is not None)
+
+
+def _apart(drafts: Sequence[Draft]) -> bool:
+    """Whether no two decisions count the same: other customers each, and no limit that customers share."""
+    if any(assortment(draft.case.offers).shared for draft in drafts):
+        return False
+    return len({draft.customer.customer_id for draft in drafts}) == len(drafts)
 
 
 def _count(drafts: Sequence[Draft]) -> None:

@@ -23,6 +23,7 @@ import xxhash
 
 from service.decisions.decision_store import add_missing_decisions
 from service.decisions.ledger_store import reserve
+from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
 from service.decisions.ports import Owners
 from service.decisions.record import Packed
@@ -104,8 +105,8 @@ class Spool:
         parts = {name: body for one, _ in some for name, body in one.parts.items()}
         add_parts(connection, dict(sorted(parts.items())))
         new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _ in some])
-        lines = [_of_owner(line, owners) for one, lines in some if one.row["decision_id"] in new for line in lines]
-        reserve(connection, lines)
+        kept = [lines for one, lines in some if one.row["decision_id"] in new]
+        reserve(connection, [Line(**_of_owner(line, owners)) for lines in kept for line in lines])
         return len(new)
 
     def _open(self) -> BinaryIO:

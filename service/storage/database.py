@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ import orjson
 from sqlalchemy import BigInteger, Connection, LargeBinary, MetaData, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
 
 from service.storage.outage import telling_outages
 
 __all__ = ["Connection", "Database", "Json", "UtcTime", "metadata", "upsert"]
 
+log = logging.getLogger(__name__)
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -93,6 +98,8 @@ class Database:
                 hide_parameters=True,
                 connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"},
             )
+        self._watching = threading.Lock()
+        self._watcher: Any = None
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
 
     @contextmanager
@@ -115,12 +122,38 @@ class Database:
                     immediate.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield immediate
 
+    def mark(self) -> int | None:
+        """A number that changes when anything is committed to the database, by whichever process.
+
+        None where that cannot be told (Postgres). SQLite tells it to a connection that writes nothing itself
+        (https://sqlite.org/pragma.html#pragma_data_version).
+        """
+        if not self.is_sqlite:
+            return None
+        with self._watching:
+            try:
+                if self._watcher is None:
+                    self._watcher = self.engine.raw_connection()
+                cursor = self._watcher.cursor()
+                cursor.execute("PRAGMA data_version")  # outside of a transaction, else it would stand still
+                number: int = cursor.fetchone()[0]
+                cursor.close()
+            except (sqlite3.Error, SQLAlchemyError):  # whoever asks must then take everything for changed
+                log.warning("the database does not tell whether it changed", exc_info=True)
+                self._watcher = None
+                return None
+        return number
+
     def create_tables(self) -> None:
         """Makes the tables that are missing. Used by tests; installations migrate (`migrate.py`)."""
         metadata.create_all(self.engine)
 
     def close(self) -> None:
         """Gives every pooled connection back."""
+        with self._watching:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
         self.engine.dispose()
 
 
@@ -144,6 +177,27 @@ def _begin_sqlite(connection: Connection) -> None:
         level = "FULL" if connection.info["durable"] else "NORMAL"
         connection.exec_driver_sql(f"PRAGMA synchronous={level}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def stored_time(value: datetime) -> int:
+    """A time as `UtcTime` keeps it."""
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Inserts rows that have every column of the table, in its order, as the database keeps them.
+
+    Much less work than a statement with names where each request writes many rows.
+    """
+    if rows:
+        connection.exec_driver_sql(_insertion(table, connection.dialect.paramstyle), list(map(tuple, rows)))
+
+
+@lru_cache(maxsize=64)
+def _insertion(table: Table, style: str) -> str:
+    mark = "?" if style == "qmark" else "%s"
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    return f'INSERT INTO "{table.name}" ({names}) VALUES ({", ".join([mark] * len(table.columns))})'
 
 
 def upsert(

@@ -7,6 +7,7 @@ import pytest
 
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.ledger_store import move_ledger, read_entries, release, reserve, use
+from service.decisions.line import Line
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.settings import Cap, Settings
@@ -67,7 +68,7 @@ def test_two_batches_at_once_keep_the_caps(database: Database) -> None:
         assert sum(1 for d in done if d["customer_id"] == f"c{n}" and d["actions"]) == 2
 
 
-def line(decision: str, rank: int = 1, offer: str = "a", channel: str = "email", **more: Any) -> dict[str, Any]:
+def line(decision: str, rank: int = 1, offer: str = "a", channel: str = "email", **more: Any) -> Line:
     base = {
         "decision_id": decision,
         "rank": rank,
@@ -82,7 +83,7 @@ def line(decision: str, rank: int = 1, offer: str = "a", channel: str = "email",
         "placement": "default",
         "exclusion_group": None,
     }
-    return {**base, **more}
+    return Line(**{**base, **more})
 
 
 def test_delivery_uses_one_line_and_moves_the_message_to_it(database: Database) -> None:

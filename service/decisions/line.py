@@ -1,0 +1,39 @@
+"""A line of the ledger as it is written."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from service.decisions.case import Entry
+
+
+class Line(NamedTuple):
+    """What a returned action, or a message, reserves; the fields are the ledger's columns in their order."""
+
+    decision_id: str
+    rank: int
+    customer_id: str
+    offer_id: str
+    channel: str
+    message: bool
+    impression: bool
+    cost: float
+    at: int
+    expires: int
+    placement: str
+    exclusion_group: str | None
+
+    def entry(self) -> Entry:
+        return Entry(
+            self.at,
+            self.expires,
+            self.channel,
+            self.offer_id,
+            self.message,
+            self.impression,
+            self.placement,
+            self.exclusion_group,
+        )
+
+    def row(self) -> dict[str, Any]:
+        return self._asdict()

@@ -87,6 +87,15 @@ class StoredRow(CustomerRow):
         return found[name]
 
 
+def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
+    """These features of a row, those that it has; without making a mapping of all of a row as stored."""
+    if isinstance(row, StoredRow) and hasattr(row, "vector"):
+        wanted = tuple(sorted(names))
+        columns = row._serving.columns(wanted).tolist()
+        return {name: float(row.vector[at]) for name, at in zip(wanted, columns, strict=True) if at >= 0}
+    return {name: row.values[name] for name in names if name in row.values}
+
+
 def feature_matrix(rows: Sequence[CustomerRow | None], names: Sequence[str]) -> NDArray[np.float64]:
     """(rows, names): these features of each row, NaN where unknown; without making a mapping of rows as stored."""
     out = np.full((len(rows), len(names)), np.nan)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from features.customer_row import some_values
 from features.rows import CustomerRow
 from models.candidates import MOST
 from models.declared import PROPENSITIES
@@ -340,7 +341,9 @@ def ask_rules(
     """What each expression says of this customer; not `checked`: those that ask for the customer cannot be told."""
     if not expressions:
         return {}
-    prepared = prepare(customer.traits, _read_by(expressions, row), customer.segments, scores, context, at)
+    reads = frozenset[str]().union(*(expression.reads for expression in expressions.values()))
+    features = _read_by(expressions, row) if "features" in reads else {}
+    prepared = prepare(customer.traits, features, customer.segments, scores, context, at, reads)
     return {
         source: ask(expression, prepared) if checked or "customer" not in expression.program.variables() else _UNTOLD
         for source, expression in expressions.items()
@@ -353,8 +356,7 @@ def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> 
         return {}
     if any(expression.features is None for expression in expressions.values()):
         return row.values
-    names = {name for expression in expressions.values() for name in expression.features or ()}
-    return {name: row.values[name] for name in names if name in row.values}
+    return some_values(row, frozenset(name for one in expressions.values() for name in one.features or ()))
 
 
 def _scores(models: Models, rows: Mapping[tuple[str, datetime], CustomerRow]) -> dict[tuple[str, datetime], Scores]:

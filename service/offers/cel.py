@@ -9,7 +9,7 @@ in comparisons (`customer.features.x >= 2`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import cel
 
 VARIABLES = frozenset({"customer", "context", "now"})
+READABLE = frozenset({"traits", "features", "segments", "scores", "context", "now"})
 MAX_LENGTH = 4_000
 _FUNCTIONS = frozenset(
     [
@@ -64,12 +65,16 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression. `features` are the feature names it reads; None when it may read any."""
+    """A compiled expression. `features` are the feature names it reads; None when it may read any.
+
+    `reads`: which of `READABLE` it may read at all. Handing the engine what nobody asks for is what costs.
+    """
 
     source: str
     program: Any
     features: frozenset[str] | None
     uses_scores: bool
+    reads: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Ex
         raise _grammar_error(str(fault)) from None
     bare = _STRING.sub(lambda match: " " * len(match.group()), source)
     _refuse_unknown_names(program, source, bare, variables)
-    expression = Expression(source, program, _features_read(bare), "scores" in bare)
+    expression = Expression(source, program, _features_read(bare), "scores" in bare, _reads(bare))
     _refuse_what_never_works(expression)
     return expression
 
@@ -109,11 +114,27 @@ def prepare(
     scores: Mapping[str, float],
     context: Mapping[str, Any],
     now: datetime,
+    reads: Collection[str] = READABLE,
 ) -> Any:
-    """The prepared variables of one request, shared by all its expressions. Missing features are left out."""
-    known = {name: value for name, value in features.items() if value == value}
-    customer = {"traits": dict(traits), "features": known, "segments": list(segments), "scores": dict(scores)}
-    return cel.Context(variables={"customer": customer, "context": dict(context), "now": now})
+    """The prepared variables of one request, shared by all its expressions, which together read `reads`.
+
+    Missing features are left out.
+    """
+    customer: dict[str, Any] = {}
+    if "traits" in reads:
+        customer["traits"] = dict(traits)
+    if "features" in reads:
+        customer["features"] = {name: value for name, value in features.items() if value == value}
+    if "segments" in reads:
+        customer["segments"] = list(segments)
+    if "scores" in reads:
+        customer["scores"] = dict(scores)
+    variables: dict[str, Any] = {"customer": customer}
+    if "context" in reads:
+        variables["context"] = dict(context)
+    if "now" in reads:
+        variables["now"] = now
+    return cel.Context(variables=variables)
 
 
 def ask(expression: Expression, prepared: Any) -> Answer:
@@ -163,6 +184,13 @@ def _features_read(bare: str) -> frozenset[str] | None:
     mentions = len(_FEATURES.findall(bare))
     whole_customer = len(re.findall(r"\bcustomer\b(?!\s*\.)", bare))
     return frozenset(names) if mentions == len(names) and not whole_customer else None
+
+
+def _reads(bare: str) -> frozenset[str]:
+    """What an expression names; all of it when the customer is reached in another way than by a name behind a dot."""
+    if re.search(r"\bcustomer\b(?!\s*\.\s*[A-Za-z_])", bare):
+        return READABLE
+    return frozenset(name for name in READABLE if re.search(rf"\b{name}\b", bare))
 
 
 def _refuse_what_never_works(expression: Expression) -> None:

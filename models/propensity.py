@@ -14,6 +14,7 @@ import polars as pl
 
 from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
+from models.bgnbd import INPUTS, Buying
 from models.calibration import Calibration, sigmoid
 from models.declaration import Declaration, column
 from models.linear import Linear
@@ -51,6 +52,8 @@ class Score:
 class PropensityModel:
     """Boosted trees and a logistic regression, mixed on the log-odds scale (`mix` is the trees' share), calibrated.
 
+    Where the goal is an order, `buying` (BG/NBD) may have a share beside the two of them.
+
     `trained` says on what: cuts, rows, labels_until. `tree_text` is LightGBM's own model file.
     """
 
@@ -64,14 +67,21 @@ class PropensityModel:
     tiers: tuple[Tier, ...] = ()
     trained: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+    buying: Buying | None = None
+    buying_share: float = 0.0
+    columns: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _told: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """`columns`: the features, and behind them what `buying` needs beside them."""
+        needed = () if self.buying is None else INPUTS
+        columns = tuple(dict.fromkeys((*self.features, *needed)))
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "_told", tuple(columns.index(name) for name in needed))
 
     @property
     def name(self) -> str:
         return self.declaration.name
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.features
 
     def predict(self, frame: pl.DataFrame) -> Floats:
         """Calibrated probabilities, shape (n,), of the goal within the horizon, whoever belongs to the population.
@@ -81,11 +91,11 @@ class PropensityModel:
         return self.predict_rows(self.matrix(frame))
 
     def matrix(self, frame: pl.DataFrame) -> Floats:
-        """The model's inputs as (n, features). Raises MissingColumns."""
-        need(frame, self.features, self.name)
-        if not self.features:
+        """The model's inputs as (n, columns). Raises MissingColumns."""
+        need(frame, self.columns, self.name)
+        if not self.columns:
             return np.zeros((frame.height, 0))
-        return np.column_stack([column(frame, name) for name in self.features])
+        return np.column_stack([column(frame, name) for name in self.columns])
 
     def predict_rows(self, rows: Floats) -> Floats:
         return self.calibration.apply(sigmoid(self.raw_score(rows)))
@@ -94,20 +104,37 @@ class PropensityModel:
         """Log-odds before calibration, shape (n,)."""
         if not len(rows):
             return np.zeros(0)
-        return self.mix * self.trees.raw_score(rows) + (1 - self.mix) * self.linear.raw_score(rows)
+        seen = rows[:, : len(self.features)]
+        both = self.mix * self.trees.raw_score(seen) + (1 - self.mix) * self.linear.raw_score(seen)
+        if self.buying is None:
+            return both
+        return (1 - self.buying_share) * both + self.buying_share * self.buying.raw_score(rows[:, self._told])
 
     def effects(self, rows: Floats) -> Floats:
-        """Each feature's part of the log-odds, (n, features): path contributions mixed with linear effects."""
-        return self.mix * self.trees.contributions(rows)[:, :-1] + (1 - self.mix) * self.linear.effects(rows)
+        """Each column's part of the log-odds, (n, columns): path contributions mixed with linear effects, and with what
+        BG/NBD makes of the last order and of their number."""
+        return self.blended(self.trees.contributions(rows[:, : len(self.features)])[:, :-1], rows)
+
+    def blended(self, trees: Floats, rows: Floats) -> Floats:
+        """As `effects`, with other effects of the trees (n, features), such as exact SHAP values."""
+        both = self.mix * trees + (1 - self.mix) * self.linear.effects(rows[:, : len(self.features)])
+        if self.buying is None:
+            return both
+        found = np.zeros(rows.shape)
+        found[:, : len(self.features)] = (1 - self.buying_share) * both
+        last, number = self.buying.effects(rows[:, self._told])
+        found[:, self.columns.index("days_since_last_order")] += self.buying_share * last
+        found[:, self.columns.index("orders_total")] += self.buying_share * number
+        return found
 
     def score(self, row: CustomerRow) -> Score:
         """The score of one customer with reasons. Raises KeyError if the row lacks one of the model's features."""
         why = self.declaration.why_not(row.values)
         if why is not None:
             return Score(None, None, (), why or f"not in the population of {self.name}", self.version)
-        values = np.array([[row.values[name] for name in self.features]], np.float64)
+        values = np.array([[row.values[name] for name in self.columns]], np.float64)
         probability = float(self.predict_rows(values)[0])
-        reasons = strongest(self.features, self.effects(values)[0], row.values, REASONS, alike=SENTENCES)
+        reasons = strongest(self.columns, self.effects(values)[0], row.values, REASONS, alike=SENTENCES)
         return Score(probability, self.tier(probability), reasons, None, self.version)
 
     def probabilities(self, rows: Sequence[CustomerRow]) -> list[float | None]:
@@ -118,7 +145,7 @@ class PropensityModel:
         inside = [place for place, row in enumerate(rows) if self.declaration.why_not(row.values) is None]
         found: list[float | None] = [None] * len(rows)
         if inside:
-            names = self.features
+            names = self.columns
             lines = np.array([[rows[place].values[name] for name in names] for place in inside], np.float64)
             told = self.predict_rows(lines.reshape(-1, len(names))).tolist()
             for place, probability in zip(inside, told, strict=True):
@@ -141,6 +168,8 @@ class PropensityModel:
             "features": list(self.features),
             "linear": self.linear.to_dict(),
             "mix": self.mix,
+            "buying": None if self.buying is None else self.buying.to_dict(),
+            "buying_share": self.buying_share,
             "calibration": self.calibration.to_dict(),
             "tiers": [[tier.name, tier.least, tier.expected] for tier in self.tiers],
             "trained": dict(self.trained),
@@ -166,4 +195,6 @@ class PropensityModel:
             tuple(Tier(*tier) for tier in manifest["tiers"]),
             manifest["trained"],
             version,
+            None if manifest.get("buying") is None else Buying.from_dict(manifest["buying"]),
+            float(manifest.get("buying_share", 0.0)),
         )

@@ -86,7 +86,14 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
     install_openapi(app)
-    app.add_middleware(Idempotent, database=parts.database)
+    budget_s = parts.settings.decisions.time_budget_ms / 1_000
+    app.add_middleware(
+        Idempotent,
+        database=parts.database,
+        going_on=decision_routes.GOING_ON,
+        answers=lambda: not parts.steady.circuit.is_open,
+        patience_s=budget_s / 4 if budget_s else None,
+    )
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 
@@ -14,6 +15,9 @@ from service.storage.database import Database
 from service.storage.migrate import migrate
 from service.telemetry import set_up_logs
 
+OPEN_FILES = 65_536
+"""Connections and files at once, where the system lets one ask for so many."""
+
 
 def serve(settings: Settings, workers: int = 1) -> None:
     """Answers until it is told to stop (SIGTERM, SIGINT); finishes requests in progress.
@@ -22,6 +26,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         OSError: the port is taken.
     """
     set_up_logs()
+    raise_open_files()
     _claim_port(settings.host, settings.port)
     settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.state_url)
@@ -51,6 +56,19 @@ def serve(settings: Settings, workers: int = 1) -> None:
 def fetcher_command(settings: Settings) -> list[str]:
     """MLflow is slow to import and large, so another process brings its models into `served/`."""
     return [sys.executable, "-m", "models.registry", settings.tracking_uri, str(settings.home.absolute() / "served")]
+
+
+def raise_open_files(wanted: int = OPEN_FILES) -> int:
+    """Asks for room for `wanted` open files; returns how many there may be.
+
+    The usual soft limit of 1,024 would turn away thousands who come at once, and leave no file for the database.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 def _claim_port(host: str, port: int) -> None:

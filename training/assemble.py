@@ -14,7 +14,7 @@ from models.declaration import Declaration
 from models.propensity import PropensityModel, Tier
 from models.trees import parse_trees
 from training.datasets import TrainingSet
-from training.members import FoldScores, Members, Recipe
+from training.members import BUYING, FoldScores, Members, Recipe
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,9 +88,11 @@ def _model(
         "data_until": data_until.isoformat(),
     }
     linear = members.linear[recipe.ridge]
+    share = 0.0 if members.buying is None else BUYING[recipe.buying]
     return PropensityModel(
-        declaration, features, parse_trees(text), text, linear, recipe.mix, recipe.calibration, found, trained
-    )
+        declaration, features, parse_trees(text), text, linear, recipe.mix, recipe.calibration, found, trained,
+        buying=members.buying if share else None, buying_share=share,
+    )  # fmt: skip
 
 
 def tiers(declaration: Declaration, probability: Floats, labels: Floats) -> tuple[Tier, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from models.bgnbd import INPUTS, Buying
 from models.declaration import Declaration
 from training import splits
 from training.assemble import Learnt
@@ -21,6 +22,7 @@ from training.members import (
     FoldScores,
     Members,
     choose,
+    fit_buying,
     fit_members,
     least_loss,
     recency,
@@ -69,14 +71,34 @@ class Inputs:
     def baseline(self) -> int:
         return self.features.index(self.declaration.baseline)
 
-    def fit(self, cuts: Sequence[datetime]) -> Members:
-        """The parts on the rows of these cuts, newer ones weighing more."""
+    def fit(self, cuts: Sequence[datetime], now: datetime) -> Members:
+        """The parts on the rows of these cuts, newer ones weighing more; BG/NBD on what was bought until `now`."""
         train = splits.mask(self.times, cuts)
         weights = np.ones(int(train.sum()))
         for cut in cuts:
             weights[splits.mask(self.times[train], [cut])] = recency(cut, max(cuts))
         codes = [place for place, name in enumerate(self.features) if name in self.declaration.categories]
-        return fit_members(self.rows[train], self.labels[train], weights, self.baseline, codes, self.tuned)
+        parts = fit_members(self.rows[train], self.labels[train], weights, self.baseline, codes, self.tuned)
+        return replace(parts, buying=self._buying(np.flatnonzero(train), weights, now))
+
+    def _buying(self, places: Ints, weights: Floats, now: datetime) -> Buying | None:
+        """BG/NBD as a part, of what was bought before the cut `now`; None where it cannot be."""
+        if self.data.purchases is None:
+            return None
+        try:
+            model = fit_bgnbd(purchases_of(self.data.purchases.filter(pl.col("as_of") == now)))
+        except NotFitted:
+            return None
+        inside = self.members[places]  # its level is that of the population scored, not of all who teach
+        if len(np.unique(self.labels[places][inside])) < 2:
+            return None
+        places, weights, goal = places[inside], weights[inside], self.declaration.goal
+        told, days = self.told(places), self.declaration.horizon / DAY
+        return fit_buying(model, told, self.labels[places], weights, days, goal.happens)
+
+    def told(self, places: Ints) -> Floats:
+        """What features tell of purchases (n, 5) at these rows."""
+        return self.data.frame[places].select(pl.col(INPUTS).cast(pl.Float64).fill_null(np.nan)).to_numpy()
 
     def judged_rows(self, fold: splits.Fold) -> Ints:
         """The places of a fold's test rows that belong to the population."""
@@ -87,7 +109,8 @@ class Inputs:
         places = self.judged_rows(fold)
         rows, labels = self.rows[places], self.labels[places]
         rivals = bg_nbd(self.data, self.declaration, fold.test, places)
-        return score_fold(self.fit(fold.train), fold.test, places, rows, labels, self.baseline, rivals)
+        told = None if self.data.purchases is None else self.told(places)
+        return score_fold(self.fit(fold.train, fold.test), fold.test, places, rows, labels, self.baseline, rivals, told)
 
 
 def learn(
@@ -119,7 +142,7 @@ def learn(
     recipes = [choose(_matured(fitted, fold.test, declaration.horizon), customers, declaration.horizon)
                for fold in judged]  # fmt: skip
     recipe = choose(fitted, customers, declaration.horizon)
-    members = inputs.fit(data.cuts)
+    members = inputs.fit(data.cuts, max(data.cuts))
     progress(f"{declaration.name}: folds", 1.0)
     return Learnt(
         inputs.features, tuple(fitted), judged, tuple(recipes), recipe, members, inputs.dated, dict(inputs.tuned)

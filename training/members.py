@@ -10,6 +10,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from models.bgnbd import BgNbd, Buying
 from models.calibration import Calibration, fit_calibration, logistic_regression, sigmoid
 from models.linear import Codes, Linear, squeeze
 from training.metrics import log_losses
@@ -21,6 +22,8 @@ ROUNDS = (20, 40, 80, 130, 200, 280)  # stages at which the number of trees may 
 RIDGES = (30.0, 300.0, 2000.0)
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the trees' share
 EVEN = MIXES.index(0.5)
+BUYING = (0.0, 0.25, 0.5)  # the share of BG/NBD, where the goal is an order
+QUARTER = BUYING.index(0.25)
 TOLERANCE = 0.003  # relative log loss that another recipe than the plain one must gain: less is chance
 HALF_LIFE_DAYS = 180.0
 TREE_PARAMETERS: dict[str, object] = {
@@ -45,19 +48,23 @@ SMALL_TREES: dict[str, object] = {"learning_rate": 0.03, "num_leaves": 4, "min_d
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Fitted parts. `booster` holds all stages, `linear` one regression a ridge, `baseline` sees one feature only."""
+    """Fitted parts. `booster` holds all stages, `linear` one regression a ridge, `baseline` sees one feature only.
+
+    `buying` is BG/NBD, where the goal is an order and it could be fitted.
+    """
 
     booster: lightgbm.Booster
     linear: tuple[Linear, ...]
     baseline: Linear
+    buying: Buying | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FoldScores:
     """Raw scores of one fold's test rows (`rows` are their places), from parts trained before its cut.
 
-    `trees` is (stages, n), `linear` (ridges, n), `baseline` (n,), all log-odds. `rivals` are the probabilities (n,)
-    that others give, by name.
+    `trees` is (stages, n), `linear` (ridges, n), `baseline` and `buying` (n,), all log-odds. `rivals` are the
+    probabilities (n,) that others give, by name.
     """
 
     test: datetime
@@ -68,12 +75,13 @@ class FoldScores:
     baseline: Floats
     members: Members
     rivals: Mapping[str, Floats] = field(default_factory=dict)
+    buying: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How parts become a probability: trees of ROUNDS[stage] rounds, the regression with RIDGES[ridge], the trees'
-    share MIXES[share], and a calibration.
+    share MIXES[share] of these two, the share BUYING[buying] of BG/NBD, where there is one, and a calibration.
 
     `trees_alone` and `linear_alone` are the stage and ridge with which the parts do best as rivals.
     """
@@ -84,6 +92,7 @@ class Recipe:
     calibration: Calibration = field(default_factory=Calibration)
     trees_alone: int = 2
     linear_alone: int = 1
+    buying: int = 0
 
     @property
     def rounds(self) -> int:
@@ -96,7 +105,9 @@ class Recipe:
 
     def raw(self, scores: FoldScores) -> Floats:
         """Uncalibrated probabilities, shape (n,)."""
-        return sigmoid(self.mix * scores.trees[self.stage] + (1 - self.mix) * scores.linear[self.ridge])
+        both = self.mix * scores.trees[self.stage] + (1 - self.mix) * scores.linear[self.ridge]
+        share = BUYING[self.buying]
+        return sigmoid(both if scores.buying is None else (1 - share) * both + share * scores.buying)
 
     def apply(self, scores: FoldScores) -> Floats:
         return self.calibration.apply(self.raw(scores))
@@ -118,6 +129,17 @@ def fit_members(
     booster = lightgbm.train(parameters, data, num_boost_round=ROUNDS[-1])
     plain = fit_linear(rows[:, [baseline]], labels, weights, (1.0,))
     return Members(booster, fit_linear(rows, labels, weights, RIDGES, categories), plain[0])
+
+
+def fit_buying(
+    model: BgNbd, told: Floats, labels: Floats, weights: Floats, horizon_days: float, happens: bool
+) -> Buying:
+    """BG/NBD as a part, its level and slope fitted to the labels (n,) of rows of bgnbd.INPUTS `told` (n, 5)."""
+    plain = Buying(model, horizon_days, happens)
+    score = plain.raw_score(told)
+    slope, level = logistic_regression(score[:, None], labels, weights, 1.0)
+    center = float(np.average(level + slope * score, weights=weights))
+    return replace(plain, level=level, slope=slope, center=center)
 
 
 def tree_parameters(rows: int) -> dict[str, object]:
@@ -191,12 +213,14 @@ def score_fold(
     labels: Floats,
     baseline: int,
     rivals: Mapping[str, Floats] | None = None,
+    told: Floats | None = None,
 ) -> FoldScores:
-    """Every part's raw scores on a fold's test rows (n, features)."""
+    """Every part's raw scores on a fold's test rows (n, features); `told` are the same rows' bgnbd.INPUTS (n, 5)."""
     stages = [members.booster.predict(rows, raw_score=True, num_iteration=n, num_threads=1) for n in ROUNDS]
     linear = np.array([part.raw_score(rows) for part in members.linear])
     plain = members.baseline.raw_score(rows[:, [baseline]])
-    return FoldScores(test, places, labels, np.array(stages), linear, plain, members, rivals or {})
+    buying = None if members.buying is None or told is None else members.buying.raw_score(told)
+    return FoldScores(test, places, labels, np.array(stages), linear, plain, members, rivals or {}, buying)
 
 
 def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> Recipe:
@@ -208,7 +232,11 @@ def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> 
     if not folds:
         return Recipe()
     labels, weights = _outcomes(folds)
-    plain = _nearest(_losses(folds))
+    alone = _losses(folds, 0)
+    third = QUARTER if all(fold.buying is not None for fold in folds) else 0
+    plain = _nearest(_losses(folds, third) if third else alone)
+    plain = replace(plain, trees_alone=int(alone[:, 0, -1].argmin()), linear_alone=int(alone[0, :, 0].argmin()))
+    plain = replace(plain, buying=_share_of_buying(folds, plain) if third else 0)
     raw = np.concatenate([plain.raw(fold) for fold in folds])
     groups = customers[np.concatenate([fold.rows for fold in folds])]
     times = np.concatenate([np.full(len(fold.labels), fold.test.timestamp()) for fold in folds])
@@ -218,8 +246,8 @@ def choose(folds: Sequence[FoldScores], customers: Ints, horizon: timedelta) -> 
 
 
 def least_loss(folds: Sequence[FoldScores]) -> float:
-    """The least weighted log loss that a blend of the parts has on these folds."""
-    return float(_losses(folds).min())
+    """The least weighted log loss that a blend of trees and regression has on these folds."""
+    return float(_losses(folds, 0).min())
 
 
 def _outcomes(folds: Sequence[FoldScores]) -> tuple[Floats, Floats]:
@@ -229,15 +257,13 @@ def _outcomes(folds: Sequence[FoldScores]) -> tuple[Floats, Floats]:
     return np.concatenate([fold.labels for fold in folds]), np.concatenate(weights)
 
 
-def _losses(folds: Sequence[FoldScores]) -> Floats:
-    """Weighted log loss by stage, ridge and mix, (stages, ridges, mixes)."""
+def _losses(folds: Sequence[FoldScores], buying: int) -> Floats:
+    """Weighted log loss by stage, ridge and mix, (stages, ridges, mixes), beside a share of BG/NBD."""
     labels, weights = _outcomes(folds)
-    trees = np.concatenate([fold.trees for fold in folds], axis=1)
-    linear = np.concatenate([fold.linear for fold in folds], axis=1)
     found = np.empty((len(ROUNDS), len(RIDGES), len(MIXES)))
     for stage, ridge, share in np.ndindex(found.shape):
-        mix = MIXES[share]
-        raw = sigmoid(mix * trees[stage] + (1 - mix) * linear[ridge])
+        recipe = Recipe(stage, ridge, share, buying=buying)
+        raw = np.concatenate([recipe.raw(fold) for fold in folds])
         found[stage, ridge, share] = np.average(log_losses(labels, raw), weights=weights)
     return found
 
@@ -254,8 +280,28 @@ def _nearest(losses: Floats) -> Recipe:
         return float(far), float(losses[stage, ridge, share])
 
     stage, ridge, share = (int(value) for value in min(places, key=steps))
-    alone = int(losses[:, 0, -1].argmin()), int(losses[0, :, 0].argmin())
-    return Recipe(stage, ridge, share, trees_alone=alone[0], linear_alone=alone[1])
+    return Recipe(stage, ridge, share)
+
+
+def _share_of_buying(folds: Sequence[FoldScores], recipe: Recipe) -> int:
+    """The share of BG/NBD: a quarter, unless another loses less by more than two standard errors.
+
+    What a closed form knows of buying holds also where few outcomes could show it yet; and it learns while the log
+    grows, so that early folds speak against it more than later ones do.
+    """
+    labels, weights = _outcomes(folds)
+    losses = [
+        log_losses(labels, np.concatenate([replace(recipe, buying=share).raw(fold) for fold in folds]))
+        for share in range(len(BUYING))
+    ]
+    chosen, least = QUARTER, 0.0
+    for share, loss in enumerate(losses):
+        difference = loss - losses[QUARTER]
+        gain = -float(np.average(difference, weights=weights))
+        error = float(np.sqrt((weights**2 * (difference + gain) ** 2).sum()) / weights.sum())
+        if gain > max(2 * error, least):
+            chosen, least = share, gain
+    return chosen
 
 
 def recency(cut: datetime, newest: datetime) -> float:

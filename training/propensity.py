@@ -23,7 +23,7 @@ from training.card import propensity_card
 from training.drift import keep_reference
 from training.gate import Verdict, judge
 from training.learn import FOLDS, POSITIVES, TooLittle, learn
-from training.members import FoldScores, Recipe, tree_parameters
+from training.members import BUYING, FoldScores, Recipe, tree_parameters
 from training.metrics import Estimate, calibration_points, estimates, figures, log_losses
 from training.plots import propensity_plots
 from training.train import Job, TrainResult
@@ -114,9 +114,9 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             params=_params(declaration, learnt, data),
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
             figures=_plots(model, learnt, curves, test) | drift,
-            texts={"card.md": card, "features.txt": "\n".join(model.features)},
+            texts={"card.md": card, "features.txt": "\n".join(model.columns)},
             tables={"judged.parquet": _judged(test, curves)},
-            example=data.frame.select(model.features).head(5),
+            example=data.frame.select(model.columns).head(5),
             data=described,
             promote_it=verdict.promote,
         )
@@ -206,6 +206,7 @@ def _params(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet
         "embargo_days": declaration.horizon_days,
         "rounds": learnt.recipe.rounds,
         "trees_share": learnt.recipe.mix,
+        "bg_nbd_share": BUYING[learnt.recipe.buying],
         "calibration": learnt.recipe.calibration.kind,
         "features": len(learnt.features),
         "cuts": len(data.cuts),
@@ -226,9 +227,9 @@ def _plots(model: PropensityModel, learnt: Learnt, curves: Curves, test: pl.Data
     """Effects here are exact SHAP values (Lundberg et al. 2018); serving gives path contributions, which are faster."""
     rows = model.matrix(test.sample(min(PLOTTED_ROWS, test.height), seed=5))
     booster, rounds = learnt.members.booster, learnt.recipe.rounds
-    shap = np.asarray(booster.predict(rows, pred_contrib=True, num_iteration=rounds, num_threads=1))[:, :-1]
-    effects = model.mix * shap + (1 - model.mix) * model.linear.effects(rows)
-    return propensity_plots(curves, model.features, rows, effects)
+    seen = rows[:, : len(model.features)]
+    shap = np.asarray(booster.predict(seen, pred_contrib=True, num_iteration=rounds, num_threads=1))[:, :-1]
+    return propensity_plots(curves, model.columns, rows, model.blended(shap, rows))
 
 
 def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from models.bgnbd import Purchases
 from models.declaration import Declaration
-from training.bgnbd import Purchases
 
 ORDERED = "ordered"
 COLUMNS = ("repeat_order_days", "last_order_after", "observed_for")

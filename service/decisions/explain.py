@@ -5,12 +5,12 @@ Works on the full record of a decision, as the API shows it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.decisions.flips import money
 from service.decisions.stages import IN_WORDS
 
 ARMS = {
@@ -34,22 +34,6 @@ DEGRADED = {
     "model:uplift": "The model of uplift failed, so probabilities stood for it.",
 }
 _CHANNEL_WIDE = frozenset({"placement_channel", "consent", "suppression", "frequency_cap"})
-_FLIPS = {
-    "consent": "If the customer agreed to marketing by {channel}, {n} could be sent.",
-    "suppression": "If {channel} could reach the customer again, {n} could be sent.",
-    "frequency_cap": "From {until} on, a message by {channel} is within the cap again.",
-    "not_started": "{offer} can be sent from {until} on.",
-    "offer_cap": "{offer} can be sent again from {until} on.",
-    "budget": "{offer} has budget again from {until} on.",
-    "pacing": "{offer} is within an even pace of its budget again from about {until} on.",
-    "cool_down": "From {until} on, the pause is over and {n} could be sent.",
-    "exclusion": "{offer} can be sent from {until} on, when the other of its group is long enough ago.",
-    "prerequisite": "{offer} could be sent if that had happened: it {detail}.",
-    "unchecked": "As soon as the database answers again, {n} could be weighed.",
-    "business_rule": "{offer} could be chosen if the rule were taken out: {detail}.",
-    "diversity": "{offer} would stand in the list if it might hold more of a kind: {detail}.",
-    "eligibility": "{offer} could be sent if its rule held: {detail}.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +48,11 @@ class Explanation:
     limits: tuple[str, ...]
 
 
-def explain(record: Mapping[str, Any]) -> Explanation:
-    """The record in words. `why_nothing` is empty when something was chosen, `why` when nothing was."""
+def explain(record: Mapping[str, Any], would_flip: Sequence[str] = ()) -> Explanation:
+    """The record in words. `why_nothing` is empty when something was chosen, `why` when nothing was.
+
+    `would_flip`: see `explain_decision`.
+    """
     names: Mapping[str, str] = record.get("offer_names", {})
     actions = record["actions"]
     weighed = [candidate for candidate in record["candidates"] if candidate["eligible"]]
@@ -76,7 +63,7 @@ def explain(record: Mapping[str, Any]) -> Explanation:
         why=(*_why(record, first, weighed, names), *_business(record, names)) if first else (),
         why_not=(*_not_first(weighed, first, names), *_stopped(stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
-        would_flip=tuple(_flips(record, first, weighed, stopped, names)),
+        would_flip=tuple(would_flip),
         limits=tuple(
             DEGRADED.get(part, f"A part was missing: {part}.")
             for part in record["degraded"]
@@ -88,14 +75,14 @@ def explain(record: Mapping[str, Any]) -> Explanation:
 def _headline(record: Mapping[str, Any], first: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
     if first is None:
         return "Nothing is sent."
-    return f"{_named(first['offer_id'], names)} by {first['channel']}, {_when(first['send_at'], record['decided_at'])}."
+    return f"{named(first['offer_id'], names)} by {first['channel']}, {_when(first['send_at'], record['decided_at'])}."
 
 
 def _why(
     record: Mapping[str, Any], first: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> Sequence[str]:
-    worth, chance = _money(first["expected_value"]), _percent(first["probability"])
-    drawn = _percent(first["propensity"])
+    worth, chance = money(first["expected_value"]), percent(first["probability"])
+    drawn = percent(first["propensity"])
     said = [
         ARMS[record["arm"]],
         f"It is expected to earn {worth}: a chance of {chance} that it leads to an order, times its value, less its "
@@ -107,15 +94,15 @@ def _why(
             f"Nothing else that may be sent is expected to earn more; its probability of being drawn was {drawn}."
         )
     elif record["arm"] != "business_as_usual":
-        other = f"{_named(best['offer_id'], names)} by {best['channel']}" if best["offer_id"] else "sending nothing"
+        other = f"{named(best['offer_id'], names)} by {best['channel']}" if best["offer_id"] else "sending nothing"
         said.append(
-            f"{_capital(other)} looked better ({_money(best['expected_value'])}); this was tried, with a probability "
+            f"{_capital(other)} looked better ({money(best['expected_value'])}); this was tried, with a probability "
             f"of {drawn}, to learn whether that is so."
         )
     if first.get("send_at_probability", 1.0) < 0.5:
         said.append(
             "The hour is another than the one that looks best; it was tried, with a probability of "
-            f"{_percent(first['send_at_probability'])}, to learn whether that is so."
+            f"{percent(first['send_at_probability'])}, to learn whether that is so."
         )
     stage = first.get("stage")
     if stage:
@@ -128,7 +115,7 @@ def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[s
     """What business rules did here, and what they cost."""
     said = []
     for rule in record.get("business_rules", ()):
-        about = ", ".join(_named(offer, names) for offer in rule["offers"])
+        about = ", ".join(named(offer, names) for offer in rule["offers"])
         what = f"The rule {rule['name']} ({rule['do']}{f' {about}' if about else ''})"
         if rule["do"] == "diversity":
             what = "Keeping the list diverse"
@@ -136,9 +123,7 @@ def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[s
         if abs(cost) < 1e-9:
             said.append(f"{what} costs nothing in this list.")
         else:
-            said.append(
-                f"{what} {'costs' if cost > 0 else 'gains'} {_money(abs(cost))} of expected value in this list."
-            )
+            said.append(f"{what} {'costs' if cost > 0 else 'gains'} {money(abs(cost))} of expected value in this list.")
     return said
 
 
@@ -150,8 +135,8 @@ def _not_first(
     for candidate in sorted(weighed, key=lambda c: -c["expected_value"]):
         if candidate["offer_id"] is None or (candidate["offer_id"], candidate["channel"]) == key:
             continue
-        worth = _money(candidate["expected_value"])
-        what = f"{_named(candidate['offer_id'], names)} by {candidate['channel']}"
+        worth = money(candidate["expected_value"])
+        what = f"{named(candidate['offer_id'], names)} by {candidate['channel']}"
         if candidate["verdicts"] and (held := _held_back(candidate)):
             said.append(f"{what} was expected to earn {worth}, but {held}.")
         elif candidate["expected_value"] <= 0:
@@ -177,7 +162,7 @@ def _stopped(stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> 
         if rule in _CHANNEL_WIDE:
             said[f"Nothing may go by {candidate['channel']}: {verdict['detail']}{_until(verdict)}."] = None
         else:
-            said[f"{_named(candidate['offer_id'], names)}: {verdict['detail']}{_until(verdict)}."] = None
+            said[f"{named(candidate['offer_id'], names)}: {verdict['detail']}{_until(verdict)}."] = None
     return list(said)
 
 
@@ -196,73 +181,26 @@ def _why_nothing(
     if record["arm"] == "business_as_usual":
         return [ARMS["business_as_usual"], "Its offer may not be sent to this customer now."]
     if best["expected_value"] <= 0:
-        worth = _money(best["expected_value"])
+        worth = money(best["expected_value"])
         return [f"Every message that may be sent is expected to cost more than it earns (the best: {worth})."]
     nothing = next(candidate for candidate in weighed if candidate["offer_id"] is None)
-    drawn = _percent(nothing["propensity"])
+    drawn = percent(nothing["propensity"])
     return [ARMS[record["arm"]], f"Sending nothing was drawn, with a probability of {drawn}, to learn."]
-
-
-def _flips(
-    record: Mapping[str, Any],
-    first: Mapping[str, Any] | None,
-    weighed: Sequence[Mapping[str, Any]],
-    stopped: Sequence[Mapping[str, Any]],
-    names: Mapping[str, str],
-) -> Sequence[str]:
-    """Single changes that would open a candidate: those that one rule alone stops."""
-    if record["arm"] == "holdout":
-        return ["Only another arm would: the holdout's share of this placement is a setting."]
-    opened: dict[tuple[str, str], list[tuple[Mapping[str, Any], Any]]] = defaultdict(list)
-    for candidate in [*stopped, *(one for one in weighed if _held_back(one))]:
-        failures = [(rule, verdict) for rule, verdict in candidate["verdicts"].items() if verdict != "pass"]
-        if len(failures) == 1:
-            rule, verdict = failures[0]
-            key = candidate["channel"] if rule in _CHANNEL_WIDE else candidate["offer_id"]
-            opened[rule, key].append((candidate, verdict))
-    said = []
-    for (rule, _), found in opened.items():
-        candidate, verdict = found[0]
-        sentence = _FLIPS.get(rule)
-        if sentence is None or ("{until}" in sentence and not verdict["until"]):
-            continue
-        count = len(found)
-        said.append(
-            _capital(
-                sentence.format(
-                    channel=candidate["channel"],
-                    offer=_named(candidate["offer_id"], names),
-                    n="1 more offer" if count == 1 else f"{count} more offers",
-                    until=_text(verdict["until"]),
-                    detail=verdict["detail"],
-                )
-            )
-        )
-    if first is None:
-        said += _dearer(weighed, names)
-    return list(dict.fromkeys(said))
-
-
-def _dearer(weighed: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Sequence[str]:
-    others = [c for c in weighed if c["offer_id"] is not None and c["probability"]]
-    best = max(others, key=lambda candidate: candidate["expected_value"], default=None)
-    if best is None or best["expected_value"] > 0:
-        return []
-    more = -best["expected_value"] / best["probability"]
-    return [f"{_named(best['offer_id'], names)} would be worth sending if an order were worth {more:.2f} more."]
 
 
 def _first_failure(candidate: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return next((rule, verdict) for rule, verdict in candidate["verdicts"].items() if verdict != "pass")
 
 
-def _named(offer_id: str, names: Mapping[str, str]) -> str:
+def named(offer_id: str, names: Mapping[str, str]) -> str:
+    """What an offer is called."""
     name = names.get(offer_id)
     return f"“{name}”" if name and name != offer_id else f"Offer {offer_id}"
 
 
 def _until(verdict: Mapping[str, Any]) -> str:
-    return f", until {_text(verdict['until'])}" if verdict["until"] else ""
+    until = _text(verdict["until"])
+    return f", until {until}" if until and until not in verdict["detail"] else ""
 
 
 def _when(send_at: Any, decided_at: Any) -> str:
@@ -277,11 +215,8 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{_time(value):%Y-%m-%d %H:%M} UTC"
 
 
-def _money(value: float) -> str:
-    return f"{value:.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4f}"
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share of 1 in words."""
     return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 

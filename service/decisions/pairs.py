@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 class Pairs(tuple[tuple[int, str], ...]):
     """Candidates in the order of the offers, then of the channels asked for. Never changed."""
 
-    _offers: tuple[Offer, ...] | None = None
+    _told: tuple[tuple[Offer, ...], Terms] | None = None
 
     @cached_property
     def positions(self) -> Ints:
@@ -45,12 +45,10 @@ class Pairs(tuple[tuple[int, str], ...]):
 
     def terms(self, offers: tuple[Offer, ...]) -> Terms:
         """What the offers themselves bring to the formula, remembered for the offers asked about last."""
-        if self._offers is not offers:
-            self._terms = Terms(self, offers)
-            self._offers = offers
-        return self._terms
-
-    _terms: Terms
+        told = self._told  # offers and terms change together: threads share these pairs
+        if told is None or told[0] is not offers:
+            told = self._told = (offers, Terms(self, offers))
+        return told[1]
 
 
 class Terms:

@@ -11,13 +11,17 @@ from service.decisions.decision_store import (
     latest_decisions,
     outcomes_of,
     read_decision,
+    read_rates,
 )
+from service.decisions.explain import Explanation
+from service.decisions.explain_decision import explained
 from service.decisions.ledger_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then
 from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
+from service.decisions.rates import PooledRates
 from service.decisions.record import describe, unsqueeze
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
@@ -41,6 +45,22 @@ class DecisionReader:
         """A customer's newest decisions, in full."""
         with self._database.read() as connection:
             return [_described(connection, row) for row in latest_decisions(connection, customer_id, limit)]
+
+    def explain(self, decision_id: str) -> Explanation:
+        """A decision in words: why, why not the rest, and the smallest changes that would have made it another."""
+        with self._database.read() as connection:
+            return self._explained(connection, _row(connection, decision_id))[1]
+
+    def told(self, customer_id: str, limit: int = 1) -> list[tuple[dict[str, Any], Explanation]]:
+        """A customer's newest decisions: each in full, and in words."""
+        with self._database.read() as connection:
+            return [self._explained(connection, row) for row in latest_decisions(connection, customer_id, limit)]
+
+    def _explained(self, connection: Connection, row: Any) -> tuple[dict[str, Any], Explanation]:
+        record = unsqueeze(row.record, Parts(connection))
+        offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
+        shown = _described(connection, row)
+        return shown, explained(row, record, shown, offers, self._models, lambda: PooledRates(read_rates(connection)))
 
     def replay(self, decision_id: str) -> dict[str, Any]:
         """Decides again from the record: see `replay.replay`."""

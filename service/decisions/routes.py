@@ -17,6 +17,8 @@ from service.offers.schemas import identifier
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
+GOING_ON = ("/v1/decisions", "/v1/decisions/batch")
+"""What is answered while the database is away."""
 DecisionId = Annotated[str, Path(min_length=1, max_length=100), AfterValidator(identifier)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.declared import PROPENSITIES
 from service.customers.look_up import CustomerReader
-from service.decisions.explain import Explanation, explain
+from service.decisions.explain import Explanation
 from service.decisions.read_decision import DecisionReader
 from service.errors import NotFound
 
@@ -30,7 +30,7 @@ class Told:
 
 def customer_view(customers: CustomerReader, decisions: DecisionReader, customer_id: str) -> dict[str, Any]:
     """The overview (None when nothing is known) and the newest decisions in words; NotFound when there is neither."""
-    told = [Told(record, explain(record)) for record in decisions.latest(customer_id, DECISIONS)]
+    told = [Told(record, words) for record, words in decisions.told(customer_id, DECISIONS)]
     try:
         overview: dict[str, Any] | None = customers.overview(customer_id)
     except NotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -54,6 +55,19 @@ def finish(connection: Connection, key: str, status: int, media_type: str, answe
         .where(idempotency_keys.c.key == key)
         .values(status=status, media_type=media_type, answer=answer)
     )
+
+
+def bring_in(connection: Connection, answers: Sequence[tuple[str, Earlier]], now: datetime) -> None:
+    """Keeps answers that were given while the database was away; one that it has already stays as it is."""
+    for key, earlier in answers:
+        claim = {"key": key, "body_hash": earlier.body_hash, "started_at": now}
+        upsert(connection, idempotency_keys, [claim], update=())
+        unanswered = (idempotency_keys.c.key == key) & idempotency_keys.c.status.is_(None)
+        connection.execute(
+            update(idempotency_keys)
+            .where(unanswered)
+            .values(status=earlier.status, media_type=earlier.media_type, answer=earlier.answer)
+        )
 
 
 def forget(connection: Connection, key: str) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from service.clock import SystemClock
-from service.errors import BadRequest, Conflict, FieldError, Invalid, Problem, TooLarge
+from service.errors import BadRequest, Conflict, FieldError, Invalid, Problem, TooLarge, Unavailable
 from service.storage.database import Database
-from service.storage.idempotency_store import Earlier, begin, finish, forget
+from service.storage.idempotency_store import Earlier, begin, bring_in, finish, forget
 from service.web.auth import hash_key, presented_key
+from service.web.kept_here import KeptHere
 from service.web.problems import MEDIA_TYPE, problem_body
-from service.web.threads import in_thread
+from service.web.threads import in_thread, within
 
 log = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -84,13 +85,27 @@ class Idempotent:
     """`Idempotency-Key` on POST: the same key and body get the first answer again; another body 422; running 409.
 
     Keys belong to the API key that sends them and to the path. Answers of 5xx and 429 are not kept: a retry may do
-    better. A claim whose process died is free again after five minutes.
+    better. A claim whose process died is free again after five minutes. While the database does not answer, or takes
+    longer than `patience_s`, paths of `going_on` are answered all the same; their keys are then kept by this process,
+    and brought into the database when it is back.
     """
 
-    def __init__(self, app: App, database: Database) -> None:
+    def __init__(
+        self,
+        app: App,
+        database: Database,
+        going_on: Collection[str] = (),
+        answers: Callable[[], bool] = lambda: True,
+        patience_s: float | None = None,
+    ) -> None:
+        """`answers`: whether the database did when it was asked last."""
         self.app = app
         self.database = database
         self.clock = SystemClock()
+        self._going_on = frozenset(going_on)
+        self._answers = answers
+        self._patience_s = patience_s
+        self._here = KeptHere()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent = _header(scope, b"idempotency-key") if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -107,17 +122,33 @@ class Idempotent:
         owner = hash_key(secret) if secret else ""
         key = hashlib.sha256(b"\0".join([owner.encode(), scope["path"].encode(), sent])).hexdigest()
         body_hash = hashlib.sha256(body + b"\0" + scope.get("query_string", b"")).hexdigest()
-        try:
-            earlier = await in_thread(self._begin, key, body_hash)
-        except Problem as away:
-            await _answer(send, away)
-            return
+        goes_on = scope["path"] in self._going_on
+        earlier, here = self._here.find(key), False
+        if earlier is None:
+            try:
+                earlier = await self._claim(key, body_hash, goes_on)
+            except Problem as away:
+                if not goes_on:
+                    await _answer(send, away)
+                    return
+                earlier, here = self._here.begin(key, body_hash), True
         if earlier is not None:
             await self._repeat(send, earlier, body_hash)
             return
-        await self._first(scope, body, receive, send, key)
+        await self._first(scope, body, receive, send, key, body_hash, here)
 
-    async def _first(self, scope: Scope, body: bytes, receive: Receive, send: Send, key: str) -> None:
+    async def _claim(self, key: str, body_hash: str, goes_on: bool) -> Earlier | None:
+        """Asks the database; `Unavailable` when it does not answer."""
+        if not goes_on:
+            return await in_thread(self._begin, key, body_hash)
+        if not self._answers():
+            raise Unavailable("the database is away")
+        return await within(self._patience_s, self._begin, key, body_hash)
+
+    async def _first(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, key: str, body_hash: str, here: bool
+    ) -> None:
+        """Runs the request under its key, which the database holds, or (`here`) this process."""
         given, start, chunks = False, {}, []
 
         async def replay() -> Message:
@@ -134,27 +165,34 @@ class Idempotent:
             elif message["type"] == "http.response.body":
                 chunks.append(message.get("body", b""))
                 if not message.get("more_body"):  # kept before it is sent: an answer seen is an answer repeated
-                    await self._keep(key, start, b"".join(chunks))
+                    await self._keep(key, body_hash, here, start, b"".join(chunks))
                     await send(start)
                     await send({"type": "http.response.body", "body": b"".join(chunks)})
 
         try:
             await self.app(scope, replay, capture)
         except BaseException:
-            await self._keep(key, {"status": 500}, b"")
+            await self._keep(key, body_hash, here, {"status": 500}, b"")
             raise
 
-    async def _keep(self, key: str, start: Message, answer: bytes) -> None:
-        """Keeps an answer, or frees the key. Where neither can be, the answer still goes; the claim ends by time."""
+    async def _keep(self, key: str, body_hash: str, here: bool, start: Message, answer: bytes) -> None:
+        """Keeps an answer, or frees the key. What the database does not take is kept here; the answer always goes."""
         status = start["status"]
+        kept = status < 500 and status not in {401, 403, 413, 429}
+        media_type = dict(start.get("headers", ())).get(b"content-type", b"application/json").decode("latin-1")
         try:
-            if status >= 500 or status in {401, 403, 413, 429}:
-                await in_thread(self._forget, key)
-                return
-            media_type = dict(start["headers"]).get(b"content-type", b"application/json").decode("latin-1")
-            await in_thread(self._finish, key, status, media_type, answer)
+            if not here and kept:
+                await within(self._patience_s, self._finish, key, status, media_type, answer)
+            elif not here:
+                await within(self._patience_s, self._forget, key)
         except Problem as away:
-            log.warning("an answer under an Idempotency-Key could not be kept: %s", away.detail)
+            log.warning("the database could not keep an answer under an Idempotency-Key: %s", away.detail)
+            self._here.begin(key, body_hash)
+            here = True
+        if here and kept:
+            self._here.finish(key, status, media_type, answer)
+        elif here:
+            self._here.forget(key)
 
     async def _repeat(self, send: Send, earlier: Earlier, body_hash: str) -> None:
         if earlier.body_hash != body_hash:
@@ -166,8 +204,12 @@ class Idempotent:
             await _send(send, earlier.status, media_type, earlier.answer or b"", (b"idempotent-replay", b"true"))
 
     def _begin(self, key: str, body_hash: str) -> Earlier | None:
+        waiting = self._here.answers()
         with self.database.write() as connection:
-            return begin(connection, key, body_hash, self.clock.now())
+            bring_in(connection, waiting, self.clock.now())
+            earlier = begin(connection, key, body_hash, self.clock.now())
+        self._here.brought_in(waiting)
+        return earlier
 
     def _finish(self, key: str, status: int, media_type: str, answer: bytes) -> None:
         with self.database.write() as connection:

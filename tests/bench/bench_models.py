@@ -30,6 +30,7 @@ from features.build import compute
 from features.catalogue import FEATURE_NAMES
 from features.tables import EVENTS
 from models import churn
+from models.bgnbd import Purchases
 from models.calibration import sigmoid
 from models.declaration import Declaration, Goal, Rule
 from models.linear import squeeze
@@ -37,7 +38,7 @@ from models.propensity import PropensityModel
 from service.events.frame import events_frame
 from service.events.normalize import Rules, normalize
 from training.assemble import Learnt, final_model
-from training.bgnbd import Purchases, fit_bgnbd
+from training.bgnbd import fit_bgnbd, log_likelihood
 from training.datasets import Period, TrainingSet, covered_features
 from training.demo.complete_journey import convert
 from training.gate import compare
@@ -265,7 +266,7 @@ def shop(
         test = both.frame.filter(pl.col("as_of") == cut)
         learnt = learn(declaration, data, lambda what, share: None)
         model = final_model(declaration, data, learnt)
-        rows, past = model.matrix(test), model.matrix(data.frame)
+        rows, past = (model.matrix(one)[:, : len(model.features)] for one in (test, data.frame))
         assert both.purchases is not None
         buys = fit_bgnbd(purchases_of(both.purchases.filter(pl.col("as_of") == cut)))
         told["opportune"].append(model.predict(test))
@@ -350,7 +351,7 @@ def cdnow(folder: Path | None) -> None:
     frame = pl.read_csv(path)
     x, t_x, t = (frame[name].cast(pl.Float64).to_numpy() for name in ("frequency", "recency", "T"))
     found = fit_bgnbd(Purchases(x, t_x, t))
-    total = float(found.log_likelihood(Purchases(x, t_x, t)).sum())
+    total = float(log_likelihood(found, Purchases(x, t_x, t)).sum())
     print(f"r {found.r:.4f}, alpha {found.alpha:.4f}, a {found.a:.4f}, b {found.b:.4f}, log-likelihood {total:.1f}")
     print("references: r .2426, alpha 4.4135, a .7929, b 2.4258, log-likelihood -9582.4")
 

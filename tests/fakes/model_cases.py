@@ -13,7 +13,8 @@ import lightgbm
 import numpy as np
 import polars as pl
 
-from models import churn, lead
+from models import churn, lead, winback
+from models.bgnbd import BgNbd, Buying
 from models.calibration import Calibration
 from models.load import Model
 from models.next_offer import NextOfferModel
@@ -91,6 +92,21 @@ def lead_case() -> Case:
     return _propensity_case(replace(propensity(mix=0.0), declaration=lead.DECLARATION))
 
 
+def winback_case() -> Case:
+    """With a share of BG/NBD, whose inputs are no features of the trees."""
+    part = Buying(BgNbd(0.24, 4.4, 0.79, 2.43), 56.0, happens=True, level=-0.2, slope=0.8, center=-1.0)
+    model = replace(propensity(), declaration=winback.DECLARATION, buying=part, buying_share=0.25)
+    first, last = np.random.default_rng(8).uniform(0, 400, (2, 60))
+    more = {
+        "orders_total": np.round(first / 30),
+        "orders_365d": np.round(first / 40),
+        "order_days_365d": np.round(first / 50),
+        "days_since_first_order": np.maximum(first, last),
+    }
+    frame = propensity_rows(5, 60).with_columns(pl.Series(name, values) for name, values in more.items())
+    return Case(model, frame, _odd(frame, model.columns))
+
+
 def send_time_case() -> Case:
     random = np.random.default_rng(4)
     rate = random.uniform(0.01, 0.2, HOURS)
@@ -147,6 +163,7 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "churn": cache(churn_case),
     "trees-alone": cache(trees_alone_case),
     "lead": cache(lead_case),
+    "winback": cache(winback_case),
     "send-time": cache(send_time_case),
     "next-offer": cache(next_offer_case),
     "uplift": cache(uplift_case),

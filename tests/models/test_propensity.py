@@ -12,10 +12,12 @@ import pytest
 from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
 from models import churn, lead, winback
+from models.bgnbd import INPUTS, RARE, BgNbd, Buying, purchases_told
 from models.declaration import Declaration, Goal, Rule
 from models.linear import Linear, squeeze
 from models.load import MissingColumns, ModelError, load
-from tests.fakes.model_cases import FEATURES, propensity, propensity_rows
+from models.propensity import PropensityModel
+from tests.fakes.model_cases import FEATURES, propensity, propensity_rows, winback_case
 
 DECLARATIONS = (lead.DECLARATION, churn.DECLARATION, winback.DECLARATION)
 
@@ -93,6 +95,40 @@ def test_effects_explain_the_difference_between_two_customers() -> None:
     rows = model.matrix(propensity_rows(9, 50))
     rest = model.raw_score(rows) - model.effects(rows).sum(axis=1)
     np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+
+
+def test_a_share_of_bg_nbd_is_told_of_orders_and_of_the_last() -> None:
+    case = winback_case()
+    assert isinstance(case.model, PropensityModel)
+    model, rows = case.model, case.model.matrix(case.frame)
+    rest = model.raw_score(rows) - model.effects(rows).sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+    assert set(INPUTS) <= set(model.columns)
+    assert not set(INPUTS) <= set(model.features)
+    often = {"orders_total": 20.0, "orders_365d": 20.0, "order_days_365d": 20.0, "days_since_first_order": 300.0}
+    row = _row(**often, days_since_last_order=60.0, orders_90d=1.0, revenue_cents_90d=0.0, order_gap_mean_days=12.0)
+    lately = _row(**(dict(row.values) | {"days_since_last_order": 61.0}))
+    assert model.score(row).probability == pytest.approx(model.probabilities([row, lately])[0])
+    assert model.score(row).probability > model.score(lately).probability  # type: ignore[operator]
+
+
+def test_purchases_are_told_from_features() -> None:
+    nan = float("nan")
+    rows = np.array([[6, 6, 3, 100, 20], [1, 1, 1, 30, 30], [nan, nan, nan, nan, nan], [4, 0, 0, 900, 500]], float)
+    told = purchases_told(rows)
+    assert told.x.tolist() == [2, 0, 0, 3]  # two orders a day count as one
+    assert told.t_x.tolist() == [80, 0, 0, 400]
+    assert told.t.tolist() == [100, 30, 0, 900]
+    buying = Buying(BgNbd(0.24, 4.4, 0.79, 2.43), 56.0, happens=True)
+    score = buying.raw_score(rows)
+    assert score[2] == pytest.approx(np.log(RARE / (1 - RARE)))
+    assert score[0] > score[1] > score[2]
+    never = Buying(buying.model, 56.0, happens=False).raw_score(rows)
+    np.testing.assert_allclose(never, -score)
+    last, number = buying.effects(rows)
+    np.testing.assert_allclose(last + number, score)
+    assert (last <= 0).all()
+    assert Buying.from_dict(buying.to_dict()) == buying
 
 
 def test_tiers_are_by_probability() -> None:

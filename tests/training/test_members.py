@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from models.bgnbd import BgNbd, Buying
 from models.calibration import Calibration, sigmoid
 from training.members import (
+    BUYING,
     MIXES,
     RIDGES,
     ROUNDS,
     FoldScores,
     Recipe,
     choose,
+    fit_buying,
     fit_linear,
     fit_members,
     recency,
@@ -98,3 +102,33 @@ def test_older_cuts_weigh_less() -> None:
 def test_few_rows_get_smaller_trees() -> None:
     few, many = tree_parameters(500), tree_parameters(100_000)
     assert few["num_leaves"] < many["num_leaves"]  # type: ignore[operator]
+
+
+def _with_buying(fold: FoldScores, quality: float) -> FoldScores:
+    random = np.random.default_rng(99)
+    truth = 4 * (fold.labels - fold.labels.mean())
+    return replace(fold, buying=quality * truth + (1 - quality) * random.normal(-1, 3, len(fold.labels)))
+
+
+@pytest.mark.parametrize(("quality", "share"), [(0.0, 0.0), (1.0, 0.5)])
+def test_bg_nbd_has_a_quarter_unless_outcomes_say_otherwise(quality: float, share: float) -> None:
+    usual = _scores(1, rows=1400)
+    few = replace(_with_buying(usual, quality), labels=usual.labels)
+    assert BUYING[choose([few], CODES, DAY).buying] == share
+    assert BUYING[choose([usual], CODES, DAY).buying] == 0.0  # there is none
+    handful = _scores(2, rows=12)
+    assert BUYING[choose([_with_buying(handful, 0.3)], CODES, DAY).buying] == 0.25
+
+
+def test_bg_nbds_level_and_slope_are_fitted_to_outcomes() -> None:
+    random = np.random.default_rng(5)
+    first = random.uniform(50, 300, 4000)
+    last = random.uniform(0, 1, 4000) * first
+    orders = np.round(random.gamma(2, 3, 4000)) + 1
+    told = np.column_stack([orders, orders, orders, first, last])
+    plain = Buying(BgNbd(0.24, 4.4, 0.79, 2.43), 56.0, happens=True)
+    labels = (random.random(4000) < sigmoid(0.5 * plain.raw_score(told) - 0.7)).astype(float)
+    found = fit_buying(plain.model, told, labels, np.ones(4000), 56.0, True)
+    assert found.slope == pytest.approx(0.5, abs=0.1)
+    assert found.level == pytest.approx(-0.7, abs=0.2)
+    assert found.center == pytest.approx(found.raw_score(told).mean(), abs=1e-9)

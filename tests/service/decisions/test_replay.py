@@ -9,7 +9,6 @@ import pytest
 
 from models.send_time import SendTimeModel
 from service.decisions.decision_store import decisions
-from service.decisions.explain import explain
 from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
 from service.decisions.record import unsqueeze
@@ -106,36 +105,41 @@ def test_an_unknown_decision_is_not_found(desk: Desk) -> None:
 
 def test_words_for_something_and_for_nothing(desk: Desk) -> None:
     desk.settings = settings(exploration=1e9, floor=0.0)
-    first = explain(reader(desk).read(decide(desk)["decision_id"]))
+    first = reader(desk).explain(decide(desk)["decision_id"])
     assert first.headline.startswith(("Offer a by", "Offer b by"))
     assert first.why[0].startswith("The model's policy")
     assert any("Ordered lately" in sentence for sentence in first.why)
     assert any(sentence.startswith("Offer c: starts at") for sentence in first.why_not)
-    assert any("Offer c can be sent from 2026-03-05" in sentence for sentence in first.would_flip)
+    assert any("From 2026-03-05 12:00 UTC on Offer c by" in sentence for sentence in first.would_flip)
     assert first.why_nothing == ()
     while (decision := decide(desk))["actions"]:
         pass
-    nothing = explain(reader(desk).read(decision["decision_id"]))
+    nothing = reader(desk).explain(decision["decision_id"])
     assert nothing.headline == "Nothing is sent."
     assert nothing.why_nothing[0].startswith("Rules stop all")
-    assert any("within the cap again" in sentence for sentence in nothing.would_flip)
+    assert nothing.would_flip[0].startswith(
+        "From 2026-03-07 09:00 UTC on 2 more offers by email or sms can be sent, and"
+    )
 
 
 def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
     desk.people.add("c1", consents={"email": {"marketing": False}})
-    told = explain(reader(desk).read(decide(desk, channels=["email"])["decision_id"]))
+    told = reader(desk).explain(decide(desk, channels=["email"])["decision_id"])
     assert any("does not want marketing by email" in sentence for sentence in told.why_not)
-    assert "If the customer agreed to marketing by email, 1 more offer could be sent." in told.would_flip
+    assert told.would_flip[0] == (
+        "If the customer agreed to marketing by email, Offer b by email could be sent, and it would come first "
+        "(5.99 against 0.00)."
+    )
     desk.settings = settings(exploration=1e12, floor=0.0)
     desk.put(dear={"value": 1.0, "cost": 5.0})
-    poor = explain(reader(desk).read(decide(desk, offers=["dear"])["decision_id"]))
+    poor = reader(desk).explain(decide(desk, offers=["dear"])["decision_id"])
     assert "cost more than it earns" in poor.why_nothing[0]
-    assert any("would be worth sending if an order were worth" in sentence for sentence in poor.would_flip)
+    assert any("would be worth sending if an order of it were worth" in sentence for sentence in poor.would_flip)
 
 
 def test_words_for_the_holdout(desk: Desk) -> None:
     desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1})
-    told = explain(reader(desk).read(decide(desk)["decision_id"]))
+    told = reader(desk).explain(decide(desk)["decision_id"])
     assert "holdout" in told.why_nothing[0]
 
 

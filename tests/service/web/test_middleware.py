@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,11 +11,13 @@ import pytest
 from fastapi import FastAPI, Request
 
 from service.clock import SystemClock
-from service.errors import NotFound
+from service.errors import NotFound, Unavailable
 from service.storage.database import Database
+from service.storage.migrate import migrate
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody
 from service.web.problems import install_problem_handlers
+from service.web.threads import within
 from tests.conftest import free_port
 
 
@@ -125,6 +129,52 @@ async def test_a_database_that_is_away_is_503_and_not_500(counter: Counter) -> N
         answer = await client.post("/things", json={}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:opportune:unavailable")
     assert counter.runs == 0
+
+
+async def test_what_goes_on_without_the_database_is_still_answered_once(database: Database, counter: Counter) -> None:
+    app = FastAPI()
+    app.add_api_route("/things", counter.post, methods=["POST"])
+    answers = [False]
+    one = Idempotent(app, database, going_on=("/things",), answers=lambda: answers[0], patience_s=10)
+    other = Idempotent(app, database)
+
+    async def post(through: Any, body: dict[str, Any], key: str = "k") -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(through), base_url="http://test") as client:
+            return await client.post("/things", json=body, headers={"Idempotency-Key": key})
+
+    first = await post(one, {"a": 1})
+    assert (await post(one, {"a": 1})).content == first.content
+    assert (await post(one, {"a": 2})).status_code == 422
+    assert counter.runs == 1
+    answers[0] = True
+    assert (await post(one, {"a": 1})).content == first.content
+    await post(one, {}, "another key")  # the database takes what waits
+    assert (await post(other, {"a": 1})).content == first.content
+    assert counter.runs == 2
+
+
+async def test_an_answer_that_the_database_cannot_keep_comes_again(counter: Counter, tmp_path: Path) -> None:
+    """It answers when the request comes, and is away when the answer goes."""
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    migrate(database)
+    app = FastAPI()
+    app.add_api_route("/things", counter.post, methods=["POST"])
+    middleware = Idempotent(app, database)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(middleware), base_url="http://test") as client:
+        counter.gate.clear()
+        running = asyncio.create_task(client.post("/things", json={}, headers={"Idempotency-Key": "k"}))
+        while counter.runs == 0:
+            await asyncio.sleep(0.001)
+        middleware.database = Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+        counter.gate.set()
+        first = await running
+        assert (await client.post("/things", json={}, headers={"Idempotency-Key": "k"})).content == first.content
+    assert counter.runs == 1
+
+
+async def test_what_takes_too_long_is_given_up() -> None:
+    with pytest.raises(Unavailable, match="longer than"):
+        await within(0.01, time.sleep, 0.1)
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -36,11 +36,13 @@ from service.customers.customer_store import write_profiles
 from service.customers.profile import Profile
 from service.events.frame import events_frame
 from service.events.normalize import Rules, normalize
+from service.offers.catalogue import CatalogueCache
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.storage.database import Database
 from service.storage.migrate import migrate
 from service.web.auth import create_key
+from service.wiring.text_watch import make_vectors
 from training.members import fit_members
 from training.offer_fit import HEAD_PARAMETERS, HEAD_ROUNDS, PARAMETERS, ROUNDS
 from training.world.catalogue import CATEGORIES
@@ -85,7 +87,11 @@ def make_home(home: Path) -> str:
     names = _customers(database, now)
     rows, values = _features(home, names, now)
     _models(home / "served", rows, values, infos)
+    with database.read() as connection:
+        wrong = make_vectors(home, CatalogueCache().current(connection))
     database.close()
+    if wrong is not None:  # a server would have them made while it is measured
+        raise RuntimeError(f"the texts of the offers have no vectors: {wrong}")
     return key
 
 

@@ -17,10 +17,13 @@ from features.facts import microseconds
 from features.feature_set import FeatureSet
 from features.finalize import Finalizer, Floats, Ints
 from features.numbers import numbers_of
-from features.plan import GRID_CHANNELS, Plan, plan_of
+from features.plan import GRID_CHANNELS, VISITED, WEEK, Plan, plan_of
 from features.prefix import Affinity, Sweep
 from features.tables import UTC_TIME
 
+HOUR_KINDS = {
+    "ordered": "orders", VISITED.verbs[0]: "visits", "delivered": "sends", "clicked": "clicks", "opened": "opens",
+}  # fmt: skip
 CUTS = 200_000
 """How many cuts `historical` computes at a time."""
 Progress = Callable[[int, int], None]
@@ -93,12 +96,13 @@ def _nothing() -> tuple[Ints, Ints, Ints, Ints, Floats]:
 
 
 def hours(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
-    """Local hours of the week as of each cut, long, over all time: customer_id, as_of, kind (`orders`, `sends`,
-    `responses`), channel (null for orders), hour (0 is Monday 00), count. Only counts above 0."""
+    """Local hours of the week as of each cut, long, over all time: customer_id, as_of, kind (`orders`, `visits`,
+    `sends`, `clicks`, `opens`), channel (null for orders and visits), hour (0 is Monday 00), count (above 0;
+    forgetting.py)."""
     work, _ = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
     pieces = [piece for rows, sweep in work.sweeps() for piece in _hour_pieces(rows, sweep, work.plan)]
     frame = cuts.select(pl.col("customer_id").cast(pl.String), pl.col("as_of").cast(UTC_TIME)).with_row_index("cut")
-    schema = {"cut": pl.UInt32, "kind": pl.String, "channel": pl.String, "hour": pl.Int64, "count": pl.Int64}
+    schema = {"cut": pl.UInt32, "kind": pl.String, "channel": pl.String, "hour": pl.Int64, "count": pl.Float64}
     counts = pl.concat([pl.DataFrame(schema=schema), *pieces])
     return (
         counts.join(frame, on="cut")
@@ -109,11 +113,11 @@ def hours(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
 
 def _hour_pieces(rows: Ints, sweep: Sweep, plan: Plan) -> Iterator[pl.DataFrame]:
     for group in plan.hours:
-        if group.cells != 168:
+        if group.cells != WEEK:
             continue
-        counts = sweep.hour_counts(group)
+        counts = sweep.week_counts(group)
         cut, hour = np.nonzero(counts)
-        kind = "orders" if group.channel is None else "responses" if group.events.human else "sends"
+        kind = HOUR_KINDS[group.events.verbs[0]]
         channel = None if group.channel is None else GRID_CHANNELS[group.channel]
         yield pl.DataFrame({"cut": rows[cut].astype(np.uint32), "hour": hour, "count": counts[cut, hour]}).select(
             "cut", pl.lit(kind).alias("kind"), pl.lit(channel, pl.String).alias("channel"), "hour", "count"

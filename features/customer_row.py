@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.channel_hours import NO_HOURS, ChannelHours
 from features.products import NO_PRODUCTS, ProductOrders
 
 if TYPE_CHECKING:
     from features.serving import Serving
 
 _VALUES, _AFFINITY, _PRODUCTS, _VIEWS = "values", "affinity", "products", "views"
-_HOURS = frozenset({"order_hours", "response_hours"})
+_HOURS = ("order_hours", "visit_hours", "response_hours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class CustomerRow:
     """What is known of a customer as of a time.
 
     `values` has every feature (NaN: unknown). `affinity` maps a product category to orders in 90 and in 365 days
-    and days since the last. `order_hours` counts orders by local hour of the week (168; Monday 00 is 0);
-    `response_hours` maps a channel to messages delivered and human opens and clicks, each by its own local hour.
+    and days since the last. `order_hours` and `visit_hours` count orders and visits by local hour of the week (168;
+    Monday 00 is 0), `response_hours` what happened on each channel; these counts forget (forgetting.py).
     `products` counts orders by product, over all time. `views` counts looks at products by category, in 365 days.
     """
 
@@ -34,10 +35,11 @@ class CustomerRow:
     as_of: datetime
     values: Mapping[str, float]
     affinity: Mapping[str, tuple[float, float, float]]
-    order_hours: NDArray[np.int64]
-    response_hours: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    order_hours: NDArray[np.float64]
+    response_hours: Mapping[str, ChannelHours]
     products: ProductOrders = NO_PRODUCTS
     views: Mapping[str, int] = of_field(default_factory=dict)
+    visit_hours: NDArray[np.float64] = of_field(default_factory=lambda: NO_HOURS)
 
 
 class StoredRow(CustomerRow):
@@ -79,7 +81,7 @@ class StoredRow(CustomerRow):
         elif name == _VIEWS:
             found = {name: self._serving.views(self._packed)}
         elif name in _HOURS:
-            found = dict(zip(("order_hours", "response_hours"), self._serving.hours(self._packed), strict=True))
+            found = dict(zip(_HOURS, self._serving.hours(self._packed, self.as_of), strict=True))
         else:
             raise AttributeError(f"a customer's row has no {name}")
         for field, value in found.items():

@@ -12,8 +12,9 @@ from xxhash import xxh3_64_intdigest
 
 from features.facts import Fact, Facts, fact_of
 from features.finalize import NEVER, Ints
+from features.forgetting import weight, weights
 from features.histogram import BINS, bin_of, bins_of
-from features.plan import ORDERED, VIEW, VIEWED, Plan
+from features.plan import ORDERED, VIEW, VIEWED, WEEK, Plan
 from features.prefix import SQUARE_LIMIT, squared
 from features.products import product_key
 from features.state import CATEGORIES, SEEN, Entries, State
@@ -36,7 +37,8 @@ def entries_of(facts: Facts, plan: Plan) -> tuple[Ints, Entries, Ints]:
         parts.append((rows, plan.maximum_base + place, facts.columns[extreme.column][rows] * sign))
     for base, group in zip(plan.hour_bases, plan.hours, strict=True):
         rows = np.flatnonzero(plan.matches(group.events, group.channel)[facts.code])
-        parts.append((rows, base + group.cell(facts.hour[rows]), np.ones(len(rows), dtype=np.int64)))
+        counted = weights(facts.time[rows]) if group.cells == WEEK else np.ones(len(rows), dtype=np.int64)
+        parts.append((rows, base + group.cell(facts.hour[rows]), counted))
     parts.append((facts.traits.rows(), plan.trait_base + facts.traits.key, facts.traits.value.view(np.int64)))
     owner = facts.categories.rows()
     bought, viewed = (plan.matches(events)[facts.code][owner] for events in (ORDERED, VIEWED))
@@ -107,7 +109,7 @@ class OneEvent:
             elif kind == "weekday":
                 key += fact.hour // 24
             elif kind == "week":
-                key += fact.hour
+                key, value = key + fact.hour, weight(fact.time)
             found.append((key, value))
         for place, number in fact.traits:
             found.append((self._plan.trait_base + place, struct.unpack("<q", struct.pack("<d", number))[0]))
@@ -145,7 +147,7 @@ class OneEvent:
                 found.append((plan.maximum_base + place, extreme.column, "negative" if extreme.negative else "plain"))
         for base, group in zip(plan.hour_bases, plan.hours, strict=True):
             if plan.matches(group.events, group.channel)[code]:
-                found.append((base, None, "weekday" if group.weekday else "hour" if group.cells == 24 else "week"))
+                found.append((base, None, "weekday" if group.weekday else "week" if group.cells == WEEK else "hour"))
         return found
 
 

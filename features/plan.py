@@ -25,8 +25,9 @@ from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
 
 _T = TypeVar("_T")
 _Hour = TypeVar("_Hour", int, NDArray[np.int64])
-LAYOUT = 5
+LAYOUT = 6
 """Raised when the meaning of packed rows changes."""
+WEEK = 168
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""
 AFFINITY_WINDOWS = (90 * DAY, 365 * DAY)
@@ -37,6 +38,9 @@ VIEW = 1 << 32
 ORDERS = VIEW - 1
 """The bits of such a sum that count orders."""
 PLACES: tuple[str | None, ...] = (*CHANNELS, None)
+VISITED = Events(
+    ("product_viewed", "product_added", "cart_viewed", "checkout_started", "page_viewed", "app_opened"), human=True
+)
 GRID_CHANNELS = tuple("unknown" if place is None else place for place in PLACES)
 
 
@@ -99,7 +103,7 @@ class Plan:
         self.histograms: list[Histogram] = []
         self.maxima: list[Maximum] = []
         self.traits: list[Trait] = []
-        self.hours: list[Hours] = [Hours(ORDERED, 168)]
+        self.hours: list[Hours] = [Hours(ORDERED, WEEK), Hours(VISITED, WEEK)]
         self.tracked: list[int] = []  # sums whose first and last times are kept
         self.days: list[tuple[int, int]] = []  # (sum, window): distinct days
         self.cells: list[tuple[int, int | None]] = []  # (sum, window or None for all time)
@@ -107,8 +111,9 @@ class Plan:
         self.maximum_cells: list[tuple[int, int]] = []
         self.category_windows: list[int] = list(AFFINITY_WINDOWS)
         for place in range(NO_CHANNEL + 1):
-            self.hours.append(Hours(Events(("delivered",)), 168, place))
-            self.hours.append(Hours(Events(("opened", "clicked"), human=True), 168, place))
+            self.hours.append(Hours(Events(("delivered",)), WEEK, place))
+            self.hours.append(Hours(Events(("clicked",), human=True), WEEK, place))
+            self.hours.append(Hours(Events(("opened",), human=True), WEEK, place))
         for feature in features.features:
             self._plan(feature)
         self._lay_out()
@@ -196,7 +201,7 @@ class Plan:
             self.hour_bases.append(at)
             at += group.cells
         self.hour_base = self.trait_base + len(self.traits)
-        self.day_hour_base = self.hour_base + sum(g.cells for g in self.hours if g.cells == 168)
+        self.day_hour_base = self.hour_base + sum(g.cells for g in self.hours if g.cells == WEEK)
         self.category_base = at
         self.category_tails = [self.window_index[w] for w in self.category_windows]
         self._lay_out_windows()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from features.declare import DAY, hop_of
 from features.facts import Facts
 from features.finalize import FAR, NEVER, Floats, Ints, Partials
+from features.forgetting import weights
 from features.histogram import BINS, bins_of
 from features.plan import CATEGORY_DAYS, ORDERED, ORDERS, VIEW, VIEWED, Hours, Plan
 
@@ -182,17 +183,22 @@ class Sweep:
         groups = [group for group in self.plan.hours if group.cells == 24]
         out = np.zeros((len(self.cuts.as_of), len(groups), 24), dtype=np.int64)
         for place, group in enumerate(groups):
-            out[:, place] = self.hour_counts(group)
+            out[:, place] = self._hour_counts(group, None)
         return out
 
-    def hour_counts(self, group: Hours) -> Ints:
-        """(cuts, cells): matching events before each cut by local hour or day, over all time."""
+    def week_counts(self, group: Hours) -> Floats:
+        """(cuts, 168): matching events before each cut by local hour of the week; old ones count less."""
+        return self._hour_counts(group, weights(self.facts.time)) / weights(self.cuts.as_of)[:, None]
+
+    def _hour_counts(self, group: Hours, counts: Ints | None) -> Ints:
+        """(cuts, cells): over all time. `counts`: what each fact counts; None: 1."""
         rows, upto = self._matching(self.plan.matches(group.events, group.channel)[self.facts.code])
         low, high = upto[self.start], upto[self.head]
         hour = group.cell(self.facts.hour[rows])
         out = np.zeros((len(low), group.cells), dtype=np.int64)
         for cell in np.unique(hour).tolist():
-            counted = _upto(hour == cell)
+            here = hour == cell
+            counted = _upto(here if counts is None else np.where(here, counts[rows], 0))
             out[:, cell] = counted[high] - counted[low]
         return out
 

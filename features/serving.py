@@ -21,16 +21,18 @@ import orjson
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from features.channel_hours import ChannelHours
 from features.declare import DAY
 from features.facts import microseconds
 from features.finalize import NEVER, Finalizer, Floats, Ints
+from features.forgetting import weight
 from features.plan import CATEGORY_DAYS, GRID_CHANNELS, Plan
 from features.products import ProductOrders
 from features.products import as_of as ordered_by
 from features.tiles import Reading
 from features.validity import Validity
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when rows are laid out otherwise, or when finalize.py gives other numbers for the same sums."""
 _HEADER = 6
 _WEEK = 168
@@ -74,12 +76,12 @@ class Serving:
         head[:, _HEADER:] = still.view(np.int64)
         words, last = head.tobytes(), reading.category_last.tobytes()
         told = np.concatenate([reading.orders[:, :2], reading.views[:, None]], axis=1).astype(np.uint32).tobytes()
-        counts, cells = weeks.value.astype(np.uint32).tobytes(), weeks.key.astype(np.uint16).tobytes()
+        counts, cells = weeks.value.tobytes(), weeks.key.astype(np.uint16).tobytes()
         rows, at, hours = [], start.tolist(), bounds.tolist()
         for i, state in enumerate(reading.states):
             a, b, c, d = at[i], at[i + 1], hours[i], hours[i + 1]
             parts = [words[i * self._size : (i + 1) * self._size], last[8 * a : 8 * b], told[12 * a : 12 * b]]
-            parts += [counts[4 * c : 4 * d], bought[i].key.astype(np.uint32).tobytes()]
+            parts += [counts[8 * c : 8 * d], bought[i].key.astype(np.uint32).tobytes()]
             parts += [bought[i].orders.astype(np.uint32).tobytes(), cells[2 * c : 2 * d]]
             parts.append(orjson.dumps(state.categories))
             rows.append(b"".join(parts))
@@ -128,25 +130,26 @@ class Serving:
 
     def _names(self, row: bytes) -> list[str]:
         categories, hours, products = _counts(row)
-        names: list[str] = orjson.loads(row[self._size + 20 * categories + 6 * hours + 8 * products :])
+        names: list[str] = orjson.loads(row[self._size + 20 * categories + 10 * hours + 8 * products :])
         return names
 
-    def hours(self, row: bytes) -> tuple[Ints, dict[str, tuple[Ints, Ints]]]:
-        """Orders by local hour of the week; channel -> (messages, human answers) likewise."""
+    def hours(self, row: bytes, as_of: datetime) -> tuple[Floats, Floats, dict[str, ChannelHours]]:
+        """Orders and visits by local hour of the week; what happened on each channel likewise."""
         categories, hours, products = _counts(row)
         at = self._size + 20 * categories
-        counts = np.frombuffer(row, np.uint32, hours, at)
-        cells = np.frombuffer(row, np.uint16, hours, at + 4 * hours + 8 * products)
+        counts = np.frombuffer(row, np.int64, hours, at)
+        cells = np.frombuffer(row, np.uint16, hours, at + 8 * hours + 8 * products)
         grid = np.zeros(self._plan.day_hour_base - self._plan.hour_base, dtype=np.int64)
         np.add.at(grid, cells, counts)
-        weeks = grid.reshape(-1, _WEEK)
-        busy = sorted({(week - 1) // 2 for week in (cells // _WEEK).tolist() if week})
-        return weeks[0], {GRID_CHANNELS[place]: (weeks[1 + 2 * place], weeks[2 + 2 * place]) for place in busy}
+        weeks = grid.reshape(-1, _WEEK) / weight(microseconds(as_of))
+        busy = sorted({(week - 2) // 3 for week in (cells // _WEEK).tolist() if week > 1})
+        channels = {GRID_CHANNELS[place]: ChannelHours(*weeks[2 + 3 * place : 5 + 3 * place]) for place in busy}
+        return weeks[0], weeks[1], channels
 
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""
         categories, hours, products = _counts(row)
-        at = self._size + 20 * categories + 4 * hours
+        at = self._size + 20 * categories + 8 * hours
         held = np.frombuffer(row, np.uint32, 2 * products, at).astype(np.int64)
         return ProductOrders(held[:products], held[products:])
 

@@ -1,9 +1,9 @@
 """The best hour to send: a person's presence over the hours of the week, shrunk from everyone to type to person.
 
-Presence (when somebody orders, opens or clicks) is a mixture of a few types of weeks, learnt by expectation
-maximization (mixture of multinomials, Nigam et al. 2000, section 4); a person is the mix of types that fits, then
-shrunk to it by a Dirichlet prior (empirical Bayes). Responses are seen only where something was sent, so theirs
-count relative to what the hours of their own sends made possible (a conditional logit).
+Presence (when somebody orders, looks around, clicks or opens) is a mixture of a few types of weeks, learnt by
+expectation maximization (mixture of multinomials, Nigam et al. 2000, section 4); a person is the mix of types that
+fits, then shrunk to it by a Dirichlet prior (empirical Bayes). Responses are seen only where something was sent, so
+theirs count relative to what the hours of their own sends made possible (a conditional logit). All counts forget.
 
     P(respond | sent at h) = channel(h) * person * (presence after h of the person / of everyone) ^ sharpness
 """
@@ -34,13 +34,16 @@ TINY = 1e-9
 LONGEST = timedelta(days=92)
 _HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MINUTES_FROM = 1973
+OPEN_WORTH = 0.25
+"""A human open counts for a quarter of a click: many are glances, and some are machines that nobody found out."""
 _NO_HOURS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class SendTime:
     """An hour to send in. `probability` of a human response; `lift_over_default` is relative to the channel's default
-    hour (0.2: a fifth more); `confidence` is the share of it that the person's own behaviour speaks for (0 to 1).
+    hour (0.2: a fifth more); `confidence` is the share of it that the person's own behaviour speaks for (0 to 1), by
+    itself or by telling the type.
 
     `basis`: person, type (of week) or everyone, whichever weighs most. `zone` is the zone that was used and
     `fallback` names why it is not the customer's (`zone_unknown`, `zone_invalid`), else None.
@@ -59,7 +62,7 @@ class SendTime:
 class ChannelCurve:
     """A channel, pooled over everyone: `rate` (168,) of human response by local hour of sending, `usual`: its mean.
 
-    `engagement` is human opens and clicks per delivery, as customers' rows count them.
+    `engagement` is responses per delivery, as customers' rows count them: clicks, and opens at OPEN_WORTH.
     """
 
     rate: Floats
@@ -74,6 +77,7 @@ class Presence:
 
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
     Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
+    A visit tells as much of presence as `visits` orders.
     Made of these: `reach` (168, 168) is the lag as a circulant matrix, `met` what everyone's presence gives it.
     """
 
@@ -82,6 +86,7 @@ class Presence:
     own: float
     lag: Floats
     answers: float = 1.0
+    visits: float = 0.0
     everyone: Floats = field(init=False, repr=False)
     met: Floats = field(init=False, repr=False)
     reach: Floats = field(init=False, repr=False)
@@ -167,12 +172,12 @@ class SendTimeModel:
         if row is None:
             return None
         sends, responses = _all_channels(row)
-        orders = row.order_hours.astype(np.float64)
+        activity = row.order_hours + self.presence.visits * row.visit_hours
         exposed = exposure(sends, self.presence.reach)
-        types = type_weights(self.presence, orders, responses, exposed)
-        own = own_presence(self.presence, types, orders, responses, exposed)
+        types = type_weights(self.presence, activity, responses, exposed)
+        own = own_presence(self.presence, types, activity, responses, exposed)
         ratio = (after(own, self.presence.reach) / self.presence.met) ** self.sharpness
-        return Habits(own, ratio, float(orders.sum() + responses.sum()), types)
+        return Habits(own, ratio, float(activity.sum() + responses.sum()), types)
 
     def person(self, row: CustomerRow | None, channel: str, habits: Habits | None = None) -> Person:
         """Presence and level of a customer; everyone's where nothing is known."""
@@ -214,8 +219,7 @@ class SendTimeModel:
             return []
         chances, person = self.probabilities(row, channel, habits)
         usual = float(np.mean(chances[self.curve(channel).default_hour :: 24]))
-        confidence = person.events / (person.events + self.presence.own)
-        basis = _basis(confidence, person, self.presence.shares)
+        confidence, basis = _confidence(person, self.presence)
         found: list[SendTime] = []
         each = chances[hours]
         for place in np.argsort(-each, kind="stable").tolist():
@@ -234,12 +238,11 @@ class SendTimeModel:
 
     def _level(self, row: CustomerRow, channel: str) -> float:
         """The person's responses over those that as many deliveries bring on average, shrunk towards 1."""
-        sends, responses = row.response_hours.get(channel, (None, None))
-        usual = self.curve(channel).engagement
-        if sends is None or responses is None or usual <= 0:
+        hours, usual = row.response_hours.get(channel), self.curve(channel).engagement
+        if hours is None or usual <= 0:
             return 1.0
-        prior = self.level_prior * usual
-        return float((prior + responses.sum()) / (prior + usual * sends.sum()))
+        prior, responses = self.level_prior * usual, hours.clicks.sum() + OPEN_WORTH * hours.opens.sum()
+        return float((prior + responses) / (prior + usual * hours.sends.sum()))
 
     def save(self, folder: Path) -> None:
         """Writes model.json into `folder`."""
@@ -262,6 +265,7 @@ class SendTimeModel:
             "own": self.presence.own,
             "lag": self.presence.lag.tolist(),
             "answers": self.presence.answers,
+            "visits": self.presence.visits,
             "sharpness": self.sharpness,
             "level_prior": self.level_prior,
             "default_zone": self.default_zone,
@@ -281,6 +285,7 @@ class SendTimeModel:
             float(manifest["own"]),
             np.array(manifest["lag"], np.float64),
             float(manifest.get("answers", 1.0)),
+            float(manifest.get("visits", 0.0)),
         )
         channels = {
             channel: ChannelCurve(
@@ -314,9 +319,9 @@ def best_hour(rate: Floats) -> int:
 
 def _all_channels(row: CustomerRow) -> tuple[Floats, Floats]:
     sends, responses = np.zeros(HOURS), np.zeros(HOURS)
-    for sent, answered in row.response_hours.values():
-        sends += sent
-        responses += answered
+    for hours in row.response_hours.values():
+        sends += hours.sends
+        responses += hours.clicks + OPEN_WORTH * hours.opens
     return sends, responses
 
 
@@ -347,17 +352,17 @@ def exposure(sends: Floats, lag: Floats) -> Floats:
     return np.asarray(np.where(mass <= 0, 1 / HOURS, spread), np.float64)
 
 
-def type_weights(presence: Presence, orders: Floats, responses: Floats, exposed: Floats) -> Floats:
-    """P(type | events), shape (…, types), of orders and exposure-corrected responses (…, 168)."""
+def type_weights(presence: Presence, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
+    """P(type | events), shape (…, types), of own activity in orders and exposure-corrected responses (…, 168)."""
     possible = np.log(np.maximum(exposed @ presence.answering.T, TINY))
-    events = orders + presence.answers * responses
+    events = activity + presence.answers * responses
     score = events @ presence.log_profiles.T - responses.sum(axis=-1, keepdims=True) * possible
     score = score + np.log(np.maximum(presence.shares, TINY))
     score = np.exp(score - score.max(axis=-1, keepdims=True))
     return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
 
 
-def own_presence(presence: Presence, types: Floats, orders: Floats, responses: Floats, exposed: Floats) -> Floats:
+def own_presence(presence: Presence, types: Floats, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
     """The person's presence (…, 168): the mix of types, updated by own events spread over neighbouring hours.
 
     A response counts by how little its hour was exposed, (responses / exposure), and for `answers` of an event.
@@ -366,7 +371,7 @@ def own_presence(presence: Presence, types: Floats, orders: Floats, responses: F
     fair = responses / np.maximum(exposed * HOURS, 0.1)
     known = presence.answers * responses.sum(axis=-1, keepdims=True)
     fair = fair * known / np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
-    counts = spread(orders + fair)
+    counts = spread(activity + fair)
     total = counts.sum(axis=-1, keepdims=True)
     return np.asarray((presence.own * prior + counts) / (presence.own + total), np.float64)
 
@@ -395,10 +400,12 @@ def _spread_matrix() -> Floats:
 _SPREAD = _spread_matrix()
 
 
-def _basis(confidence: float, person: Person, shares: Floats) -> str:
-    if confidence >= 0.5:
-        return "person"
-    return "type" if float(np.abs(person.types - shares).sum()) > 0.5 else "everyone"
+def _confidence(person: Person, presence: Presence) -> tuple[float, str]:
+    """How far the person's own behaviour speaks, and what weighs most: `person`, `type` or `everyone`."""
+    own = person.events / (person.events + presence.own)
+    told = 0.5 * float(np.abs(person.types - presence.shares).sum())
+    basis = "person" if own >= 0.5 else "type" if told > 0.25 else "everyone"
+    return own + (1 - own) * told, basis
 
 
 def hour_of_week_at(moment: datetime, zone: str) -> int:

@@ -233,7 +233,8 @@ def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | No
 
 def _responses(rows: Sequence[CustomerRow | None]) -> list[dict[str, tuple[float, float]] | None]:
     """`responses_of` each."""
-    hours = [weeks for row in rows if row is not None for pair in row.response_hours.values() for weeks in pair]
+    told = [hours for row in rows if row is not None for hours in row.response_hours.values()]
+    hours = [weeks for one in told for weeks in (one.sends, one.clicks + one.opens)]
     sums = iter(np.array(hours).sum(axis=1, dtype=np.float64).tolist() if hours else ())
     return [
         None if row is None else {channel: (next(sums), next(sums)) for channel in row.response_hours} for row in rows

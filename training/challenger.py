@@ -11,12 +11,11 @@ import polars as pl
 
 from features.build import compute, hours, interest
 from features.catalogue import FEATURE_NAMES
+from features.channel_hours import HOURS, NO_HOURS, ChannelHours
 from features.event_log import EventLog, in_buckets
 from features.offers import OfferInfo, offer_infos
 from features.rows import CustomerRow
 from models.registry import ServedModels
-
-HOURS = 168
 
 
 def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
@@ -78,21 +77,22 @@ def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], Cus
             liked.setdefault((customer, at), {})[category] = (quarter, year, since)
         if views:
             looked.setdefault((customer, at), {})[category] = int(views)
-    orders: dict[tuple[str, Any], np.ndarray[Any, Any]] = {}
-    answers: dict[tuple[str, Any], dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
+    own: dict[tuple[str, Any], dict[str, np.ndarray[Any, Any]]] = {}
+    answers: dict[tuple[str, Any], dict[str, ChannelHours]] = {}
     for customer, at, kind, channel, hour, count in hours(events, cuts).iter_rows():
         key = (customer, at)
-        if kind == "orders":
-            orders.setdefault(key, np.zeros(HOURS, np.int64))[hour] = count
+        if channel is None:
+            own.setdefault(key, {}).setdefault(kind, np.zeros(HOURS))[hour] = count
         else:
-            empty = (np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
-            answers.setdefault(key, {}).setdefault(channel, empty)[kind == "responses"][hour] = count
+            empty = ChannelHours(*np.zeros((3, HOURS)))
+            getattr(answers.setdefault(key, {}).setdefault(channel, empty), kind)[hour] = count
     found = {}
     for told in compute(events, cuts).iter_rows(named=True):
         key = (told["customer_id"], told["as_of"])
         if key[0] in seen:
             values = {name: told[name] for name in FEATURE_NAMES}
-            none = np.zeros(HOURS, np.int64)
-            hours_of = (orders.get(key, none), answers.get(key, {}))
-            found[key] = CustomerRow(*key, values, liked.get(key, {}), *hours_of, views=looked.get(key, {}))
+            mine = own.get(key, {})
+            hours_of = (mine.get("orders", NO_HOURS), answers.get(key, {}))
+            more = {"views": looked.get(key, {}), "visit_hours": mine.get("visits", NO_HOURS)}
+            found[key] = CustomerRow(*key, values, liked.get(key, {}), *hours_of, **more)
     return found

@@ -90,7 +90,7 @@ def exposures_of(
     counts = hours(events, cuts).filter(pl.col("channel").is_not_null())
     answers = counts.group_by(*KEYS, "channel").agg(
         sends=pl.col("count").filter(pl.col("kind") == "sends").sum().cast(pl.Float64),
-        responses=pl.col("count").filter(pl.col("kind") == "responses").sum().cast(pl.Float64),
+        responses=pl.col("count").filter(pl.col("kind").is_in(["clicks", "opens"])).sum().cast(pl.Float64),
     )
     features = features.with_columns(pl.int_range(pl.len()).alias(PRODUCTS_AT))
     bought = ManyProducts.of([one.of(keys) for one in products(events, cuts).each()])

@@ -23,7 +23,17 @@ from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
 from training.gate import Verdict, judge
 from training.metrics import log_losses
 from training.train import Job, TrainResult
-from training.week_fit import ANSWERS, ANSWERS_GRID, fit_channel, fit_lag, fit_own_gain, fit_presence, people
+from training.week_fit import (
+    ANSWERS_GRID,
+    OWN_GRID,
+    VISITS,
+    VISITS_GRID,
+    fit_channel,
+    fit_lag,
+    fit_own_gain,
+    fit_presence,
+    people,
+)
 from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +41,8 @@ Ints = npt.NDArray[np.int64]
 
 NAME = "send-time"
 EVENTS_NEEDED = 300
+LATER_NEEDED = 100
+"""Later orders by which the numbers of presence are chosen; with fewer, visits judge, and without those, responses."""
 RESPONSES_NEEDED = 100
 LATER = timedelta(days=28)
 SHARPNESS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -107,15 +119,17 @@ def gather(job: Job, covered: Period, cuts: tuple[datetime, ...]) -> Week:
 def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
     """A model fitted before `middle` with the numbers that fit [middle, last) best; only those are used later."""
     start, grid = SendTimeModel.untrained(), week.as_of[middle]
-    orders = units(week, "order", middle, last)
-    known = grid.orders, grid.sends, grid.responses
-    tried = []
-    for answers in ANSWERS_GRID if len(orders.hour) else (ANSWERS,):
-        base = fit(week, middle, replace(start, presence=replace(start.presence, answers=answers)))
-        own, gain = fit_own_gain(base.presence, known, orders.customer, orders.hour)
-        tried.append((gain, replace(base, presence=replace(base.presence, own=own))))
-    model = max(tried, key=lambda one: one[0])[1]
     sends = units(week, "send", middle, last)
+    judged = _judges(week, middle, last) or sends
+    best = fit(week, middle, replace(start, presence=replace(start.presence, visits=VISITS)))
+    best, gain = _best_own(best, grid, judged)
+    tries = [("visits", value) for value in VISITS_GRID] if grid.visits.any() else []
+    for name, value in [*tries, *(("answers", value) for value in ANSWERS_GRID)]:
+        if value != getattr(best.presence, name):
+            numbers = replace(best.presence, **{name: value})  # type: ignore[arg-type]
+            tried, more = _best_own(fit(week, middle, replace(best, presence=numbers)), grid, judged)
+            best, gain = (tried, more) if more > gain else (best, gain)
+    model = best
     if sends.worth.sum() < RESPONSES_NEEDED:
         return model
     losses = {
@@ -127,13 +141,41 @@ def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
     return replace(model, sharpness=sharp, level_prior=prior)
 
 
+def _judges(week: Week, start: datetime, end: datetime) -> Units | None:
+    """Later activity by which presence is judged: orders, else visits; None where there is too little of both."""
+    for kind in ("order", "visit"):
+        found = units(week, kind, start, end)
+        if len(found.hour) >= LATER_NEEDED:
+            return found
+    return None
+
+
+def _best_own(model: SendTimeModel, grid: Grids, judged: Units) -> tuple[SendTimeModel, float]:
+    """The model with the `own` that makes what came later most likely, and the mean log-likelihood."""
+    if judged.kind != "send":
+        own, gain = fit_own_gain(model.presence, known(grid, model.presence), judged.customer, judged.hour)
+        return replace(model, presence=replace(model.presence, own=own)), gain
+    if not len(judged.hour):
+        return model, 0.0
+    tried = [replace(model, sharpness=1.0, presence=replace(model.presence, own=own)) for own in OWN_GRID]
+    told = {index: float(gains(one, grid, judged).mean()) for index, one in enumerate(tried)}
+    best = max(told, key=lambda index: told[index])
+    return replace(tried[best], sharpness=model.sharpness), told[best]
+
+
+def known(grid: Grids, presence: Presence) -> tuple[Floats, Floats, Floats]:
+    """What `people` reads of the counts."""
+    return grid.activity(presence.visits), grid.sends, grid.responses
+
+
 def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeModel:
-    """The model from everything before `until`. `numbers` gives sharpness, level prior and own; else the defaults."""
+    """The model from everything before `until`, with the chosen numbers of `numbers`, or the defaults."""
     start = numbers or SendTimeModel.untrained()
     grid = week.as_of[until]
     before = week.moments.filter((pl.col("timestamp") < until) & (pl.col("kind") == "send"))
     lag = fit_lag(before["delay"].drop_nulls().to_numpy())
-    presence = fit_presence(grid.orders, grid.sends, grid.responses, lag, start.presence.own, start.presence.answers)
+    numbers_of = start.presence
+    presence = fit_presence(*known(grid, numbers_of), lag, numbers_of.own, numbers_of.answers, numbers_of.visits)
     channels = {}
     for (channel,), part in before.partition_by("channel", as_dict=True).items():
         if channel not in CHANNELS:
@@ -149,7 +191,8 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
         "on": "sends and orders" if float(before["worth"].sum()) >= RESPONSES_NEEDED else "orders",
         "customers": week.customers,
         "sends": before.height,
-        "orders": float(grid.orders.sum()),
+        "orders": round(float(grid.orders.sum()), 1),
+        "visits": round(float(grid.visits.sum()), 1),
     }
     return SendTimeModel(channels, presence, start.sharpness, start.level_prior, trained=trained)
 
@@ -171,9 +214,9 @@ def gains(model: SendTimeModel, grid: Grids, judged: Units, personal: bool = Tru
 
     `personal` False is the plain baseline: everyone's best hours, with the person's own level of response.
     """
-    own = people(model.presence, grid.orders, grid.sends, grid.responses) if personal else None
+    own = people(model.presence, *known(grid, model.presence)) if personal else None
     everyone = model.presence.everyone
-    if judged.kind == "order":
+    if judged.kind != "send":
         chance = own[judged.customer, judged.hour] if own is not None else everyone[judged.hour]
         return np.asarray(np.log(np.maximum(chance, TINY)), np.float64)
     return -_fractional_loss(judged.worth, probabilities(model, grid, judged, own))
@@ -251,7 +294,7 @@ def figures(
     model: SendTimeModel, grid: Grids, sends: Units, orders: Units
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Figures on later data: of the model, and of the overall best hours."""
-    own = people(model.presence, grid.orders, grid.sends, grid.responses)
+    own = people(model.presence, *known(grid, model.presence))
     everyone = np.broadcast_to(model.presence.everyone, own.shape)
     result = []
     for hours, personal in ((own, True), (everyone, False)):
@@ -314,6 +357,7 @@ def _register(
                 "level_prior": model.level_prior,
                 "own": model.presence.own,
                 "answers": model.presence.answers,
+                "visits": model.presence.visits,
                 "types": len(model.presence.shares),
                 "learnt_from": model.trained["on"],
                 "as_of": job.as_of.isoformat(),

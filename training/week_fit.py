@@ -28,15 +28,19 @@ CUSTOMERS_A_TYPE = 40
 ROUNDS = 40
 PROFILE_PRIOR = 30.0
 """Observations of everyone's profile that each type's is shrunk with."""
-CELL_PRIOR = 50.0
+CELL_PRIOR = 200.0
 """Sends of the channel's expected rate that each hour's is shrunk with."""
 HALF_LIFE_DAYS = 120.0
 SHAPE = 0.5
 OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+ACTIVE_FROM = 1.0
+"""Events from which a customer helps to tell types."""
 ANSWERS = 0.25
+VISITS = 0.25
+VISITS_GRID = (0.0, 0.1, 0.25, 0.5, 1.0)
 ANSWERS_GRID = (0.15, 0.25, 0.5, 1.0)
-ORDERS_NEEDED = 200
-"""Orders of all customers from which the types of weeks are made of orders alone."""
+ACTIVITY_NEEDED = 200
+"""Orders (and visits, as many as they count for) of all customers from which types of weeks are made of these alone."""
 
 
 def fit_lag(delays: Floats) -> Floats:
@@ -48,30 +52,38 @@ def fit_lag(delays: Floats) -> Floats:
 
 
 def fit_presence(
-    orders: Floats, sends: Floats, responses: Floats, lag: Floats, own: float = 40.0, answers: float = ANSWERS
+    activity: Floats,
+    sends: Floats,
+    responses: Floats,
+    lag: Floats,
+    own: float = 40.0,
+    answers: float = ANSWERS,
+    visits: float = 0.0,
 ) -> Presence:
     """Types of weeks by expectation maximization over customers' counts, all (customers, 168).
 
-    Responses tell whose week is of which type; what a type is like is told by orders alone, where there are enough:
-    hours that nobody sent in have no responses, and many a response is little more than a glance.
+    Responses tell whose week is of which type; what a type is like is told by people's own activity alone (orders, and
+    visits at the weight `visits`), where there is enough: hours that nobody sent in have no responses, and many a
+    response is little more than a glance. Without it, a type is what responses make it, and they count whole.
     """
-    active = (orders.sum(axis=1) + responses.sum(axis=1)) >= 2
-    enough = orders.sum() >= ORDERS_NEEDED
+    active = (activity.sum(axis=1) + responses.sum(axis=1)) >= ACTIVE_FROM
+    enough = activity.sum() >= ACTIVITY_NEEDED
+    answers = answers if enough else 1.0
     everyone = _profile(
-        orders.sum(axis=0) + (0 if enough else _fair(responses, exposure(sends, lag)).sum(axis=0)), _flat()
+        activity.sum(axis=0) + (0 if enough else _fair(responses, exposure(sends, lag)).sum(axis=0)), _flat()
     )
     count = int(min(TYPES, active.sum() // CUSTOMERS_A_TYPE))
     if count < 2:
-        return Presence(everyone[None, :], np.ones(1), own, lag, answers)
-    kept = orders[active], responses[active], exposure(sends[active], lag)
+        return Presence(everyone[None, :], np.ones(1), own, lag, answers, visits)
+    kept = activity[active], responses[active], exposure(sends[active], lag)
     fair = kept[0] if enough else kept[0] + _fair(kept[1], kept[2])
-    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag, answers)
+    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag, answers, visits)
     for _ in range(ROUNDS):
         weights = type_weights(presence, *kept)
         profiles = np.stack([_profile(part, everyone) for part in weights.T @ fair])
         shares = (weights.sum(axis=0) + 1) / (len(fair) + count)
         settled = float(np.abs(profiles - presence.profiles).max()) < 1e-6
-        presence = Presence(profiles, shares, own, lag, answers)
+        presence = Presence(profiles, shares, own, lag, answers, visits)
         if settled:
             break
     return presence
@@ -106,10 +118,10 @@ def _seeds(counts: Floats, everyone: Floats, count: int) -> Floats:
     return np.asarray(0.5 * shapes[chosen] + 0.5 * everyone, np.float64)
 
 
-def people(presence: Presence, orders: Floats, sends: Floats, responses: Floats) -> Floats:
+def people(presence: Presence, activity: Floats, sends: Floats, responses: Floats) -> Floats:
     """Everybody's own presence (customers, 168)."""
     exposed = exposure(sends, presence.lag)
-    return own_presence(presence, type_weights(presence, orders, responses, exposed), orders, responses, exposed)
+    return own_presence(presence, type_weights(presence, activity, responses, exposed), activity, responses, exposed)
 
 
 def fit_own(presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints) -> float:

@@ -14,14 +14,12 @@ from xxhash import xxh3_64_intdigest
 from features.build import hours
 from features.catalogue import CATALOGUE
 from features.facts import gather_facts
-from features.plan import GRID_CHANNELS, plan_of
-from models.send_time import HOURS
+from features.plan import GRID_CHANNELS, VISITED, plan_of
+from models.send_time import HOURS, OPEN_WORTH
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-OPEN_WORTH = 0.25
-"""A human open counts for a quarter of a click: many are glances, and some are machines that nobody found out."""
 RESPONSE_WITHIN = timedelta(hours=48)
 NEEDED = ("message_id", "type", "event", "customer_id", "timestamp", "received_at", "channel", "machine",
           "timezone", "decision_id")  # fmt: skip
@@ -40,11 +38,19 @@ MOMENTS = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Grids:
-    """Counts by local hour of the week (customers, 168), as customers' rows hold them as of a time."""
+    """Counts by local hour of the week (customers, 168), as customers' rows hold them as of a time.
+
+    `channels`: deliveries, and responses (clicks, and opens at OPEN_WORTH).
+    """
 
     place: dict[str, int]
     orders: Floats
+    visits: Floats
     channels: dict[str, tuple[Floats, Floats]]
+
+    def activity(self, visits: float) -> Floats:
+        """Orders, and visits at this weight."""
+        return self.orders + visits * self.visits
 
     @property
     def sends(self) -> Floats:
@@ -58,16 +64,17 @@ class Grids:
 def grids(counts: pl.DataFrame, customers: Iterable[str]) -> Grids:
     """From `features.build.hours` of one cut."""
     place = {name: index for index, name in enumerate(customers)}
-    orders = np.zeros((len(place), HOURS))
+    orders, visits = np.zeros((len(place), HOURS)), np.zeros((len(place), HOURS))
     channels: dict[str, tuple[Floats, Floats]] = {}
     for (kind, channel), part in counts.partition_by("kind", "channel", as_dict=True).items():
         rows = np.array([place[name] for name in part["customer_id"]], np.int64)
-        target = orders
-        if kind != "orders":
+        target = orders if kind == "orders" else visits
+        if channel is not None:
             pair = channels.setdefault(str(channel), (np.zeros_like(orders), np.zeros_like(orders)))
             target = pair[0 if kind == "sends" else 1]
-        target[rows, part["hour"].to_numpy()] = part["count"].to_numpy()
-    return Grids(place, orders, channels)
+        worth = OPEN_WORTH if kind == "opens" else 1.0
+        np.add.at(target, (rows, part["hour"].to_numpy()), worth * part["count"].to_numpy())
+    return Grids(place, orders, visits, channels)
 
 
 def counts_as_of(events: pl.DataFrame, customers: pl.Series, as_of: datetime) -> pl.DataFrame:
@@ -86,7 +93,7 @@ def chosen(customers: pl.Series, limit: int) -> pl.Series:
 
 
 def moments(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
-    """Orders and sends of these customers (MOMENTS), with the local hour of the week of each.
+    """Orders, visits and sends of these customers (MOMENTS), with the local hour of the week of each.
 
     A send's `worth` is what came of it within 48 hours: 1 for a human click or a conversion that names the same
     decision, OPEN_WORTH for a human open, else 0; `delay` in hours until the first human open or click, else null.
@@ -103,8 +110,9 @@ def moments(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
             pl.col("decision_id").is_in(bought["decision_id"].implode()).fill_null(False).cast(pl.Float64),
         )
     )
-    plain = orders.with_columns(worth=pl.lit(0.0), delay=pl.lit(None, pl.Float64))
-    kinds = (("order", plain), ("send", judged))
+    nothing = {"worth": pl.lit(0.0), "delay": pl.lit(None, pl.Float64)}
+    visits = marked.filter(pl.col("verb").is_in(list(VISITED.verbs)) & ~pl.col("is_machine")).with_columns(**nothing)
+    kinds = (("order", orders.with_columns(**nothing)), ("visit", visits), ("send", judged))
     return pl.concat([part.with_columns(kind=pl.lit(kind)).select(list(MOMENTS)) for kind, part in kinds]).cast(MOMENTS)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from features.channel_hours import NO_HOURS, ChannelHours
 from features.customer_row import StoredRow
 from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
@@ -24,6 +25,8 @@ from service.offers.offer import Offer
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 _WEEK = 168
+_KINDS = len(ChannelHours._fields)
+"""Weeks of a channel; before visits were kept there were two, and none of visits."""
 Plain = dict[str, Any]
 
 
@@ -36,7 +39,8 @@ _PRODUCTS = Remembered(_keys_of)
 
 def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
     """Layout and row. Of products only those of the offers are kept: no other was looked at."""
-    weeks = np.concatenate([row.order_hours, *(week for pair in row.response_hours.values() for week in pair)])
+    of_channels = (week for hours in row.response_hours.values() for week in hours)
+    weeks = np.concatenate([row.order_hours, row.visit_hours, *of_channels])
     places = weeks.nonzero()[0]
     counts = weeks[places]
     wanted = _PRODUCTS(offers)
@@ -50,6 +54,7 @@ def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
         len(places),
         counts.dtype.str,
         row.views,
+        _KINDS,
     ]
     if isinstance(row, StoredRow) and hasattr(row, "vector"):
         names, vector = row.names, row.vector
@@ -73,7 +78,9 @@ def thaw(layout: bytes, frozen: bytes) -> Plain:
     values = np.frombuffer(frozen, np.float64, len(names), start).tolist()
     start += 8 * len(names)
     counts = np.frombuffer(frozen, kind, busy, start)
-    weeks = np.zeros((1 + 2 * len(channels), _WEEK), counts.dtype)
+    kinds = later[1] if len(later) > 1 else 2
+    own = 2 if len(later) > 1 else 1
+    weeks = np.zeros((own + kinds * len(channels), _WEEK), counts.dtype)
     weeks.reshape(-1)[np.frombuffer(frozen, "<u4", busy, start + counts.nbytes)] = counts
     told = [_sparse(week) for week in weeks]
     return {
@@ -82,7 +89,8 @@ def thaw(layout: bytes, frozen: bytes) -> Plain:
         "values": {name: None if value != value else value for name, value in zip(names, values, strict=True)},
         "affinity": affinity,
         "order_hours": told[0],
-        "response_hours": {c: [told[1 + 2 * place], told[2 + 2 * place]] for place, c in enumerate(channels)},
+        "visit_hours": told[1] if own > 1 else _sparse(NO_HOURS),
+        "response_hours": {c: told[own + kinds * n : own + kinds * (n + 1)] for n, c in enumerate(channels)},
         "products": products,
         "views": later[0] if later else {},
     }
@@ -99,10 +107,11 @@ def row_from_json(value: Mapping[str, Any] | None) -> CustomerRow | None:
         affinity={name: _three(counts) for name, counts in value["affinity"].items()},
         order_hours=_dense(value["order_hours"]),
         response_hours={
-            channel: (_dense(sends), _dense(answers)) for channel, (sends, answers) in value["response_hours"].items()
+            channel: ChannelHours(*map(_dense, weeks)) for channel, weeks in value["response_hours"].items()
         },
         products=ProductOrders(*(np.array(part, np.int64) for part in value.get("products", ([], [])))),
         views=value.get("views", {}),
+        visit_hours=_dense(value["visit_hours"]) if "visit_hours" in value else NO_HOURS,
     )
 
 

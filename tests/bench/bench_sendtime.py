@@ -22,7 +22,7 @@ from models.send_time import HOURS, SendTimeModel
 from service.events.frame import events_frame
 from service.events.normalize import Rules, normalize
 from training.datasets import Period
-from training.send_time import BAND, Floats, Week, choose, fit, in_band, units
+from training.send_time import BAND, Floats, Week, choose, fit, in_band, known, units
 from training.week_fit import people
 from training.week_hours import counts_as_of, grids, moments
 from training.world.response import fixed_effect, hour_effect, sigmoid
@@ -63,7 +63,7 @@ def truth(world: World) -> Floats:
 def named(model: SendTimeModel, week: Week, until: datetime) -> Floats:
     """(customers, channels, 168): how good the model holds each hour to be, up to each customer's level."""
     grid = week.as_of[until]
-    own = people(model.presence, grid.orders, grid.sends, grid.responses)
+    own = people(model.presence, *known(grid, model.presence))
     ratio = (own @ model.presence.reach.T / model.presence.met) ** model.sharpness
     return np.stack([model.curve(channel).rate * ratio for channel in CHANNELS], axis=1)
 
@@ -78,12 +78,12 @@ def trained(
     events: list[dict[str, Any]], names: list[str], start: datetime, until: datetime
 ) -> tuple[SendTimeModel, Week]:
     """The model as `opportune train send-time` fits it, on what happened before `until`."""
-    known = events_frame([event for event in events if event["timestamp"] < until])
+    seen = events_frame([event for event in events if event["timestamp"] < until])
     customers = pl.Series(names)
     later = min(timedelta(days=28), (until - start) / 4)
     middle, last = until - 2 * later, until - later
-    held = {cut: grids(counts_as_of(known, customers, cut), names) for cut in (middle, last, until)}
-    week = Week(moments(known, customers), held, Period(start, until, until, 0), len(names))
+    held = {cut: grids(counts_as_of(seen, customers, cut), names) for cut in (middle, last, until)}
+    week = Week(moments(seen, customers), held, Period(start, until, until, 0), len(names))
     return fit(week, until, choose(week, middle, last)), week
 
 
@@ -139,7 +139,7 @@ def bands(
     later = Week(moments(events_frame(events), pl.Series(names)), week.as_of, week.covered, week.customers)
     orders = units(later, "order", until, until + timedelta(days=DAYS))
     few = (seen[orders.customer] >= 1) & (seen[orders.customer] <= FEW)
-    own = people(model.presence, grid.orders, grid.sends, grid.responses)
+    own = people(model.presence, *known(grid, model.presence))
     everyone = np.broadcast_to(grid.orders.sum(axis=0) + 1e-9, own.shape)
     return (
         float(in_band(own, orders, BAND)[few].mean()),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from features.channel_hours import ChannelHours
 from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.reasons import Reason
@@ -55,9 +56,9 @@ def row(
     customer_id: str, at: datetime = NOON, affinity: Mapping[str, Any] | None = None, **values: float
 ) -> CustomerRow:
     """A feature row with these values."""
-    hours = np.zeros(168, dtype=np.int64)
+    hours = np.zeros(168)
     hours[10] = 2
-    return CustomerRow(customer_id, at, values, affinity or {}, hours, {"email": (hours, hours)})
+    return CustomerRow(customer_id, at, values, affinity or {}, hours, {"email": ChannelHours(hours, hours)})
 
 
 @dataclass

@@ -99,9 +99,10 @@ def assert_affinity(row: CustomerRow, told: pl.DataFrame) -> None:
 
 def assert_hours(row: CustomerRow, told: pl.DataFrame) -> None:
     found = [("orders", None, h, n) for h, n in enumerate(row.order_hours.tolist()) if n]
-    for channel, (sends, responses) in row.response_hours.items():
-        found += [("sends", channel, h, n) for h, n in enumerate(sends.tolist()) if n]
-        found += [("responses", channel, h, n) for h, n in enumerate(responses.tolist()) if n]
+    found += [("visits", None, h, n) for h, n in enumerate(row.visit_hours.tolist()) if n]
+    for channel, told_of in row.response_hours.items():
+        for kind in ("sends", "clicks", "opens"):
+            found += [(kind, channel, h, n) for h, n in enumerate(getattr(told_of, kind).tolist()) if n]
     assert sorted(found, key=str) == sorted(told.select("kind", "channel", "hour", "count").iter_rows(), key=str)
 
 

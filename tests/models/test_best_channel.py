@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from features.channel_hours import ChannelHours
 from features.rows import CustomerRow
 from models.best_channel import best_channels
 from models.send_time import HOURS, ChannelCurve, Presence, SendTimeModel
@@ -66,6 +67,6 @@ def test_a_persons_own_answers_count(model: SendTimeModel) -> None:
     sends, answers, none = np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64)
     sends[:100] = 2
     answers[:50] = 2
-    row = CustomerRow("c", NOW, {}, {}, none, {"email": (sends, answers), "sms": (sends, none)})
+    row = CustomerRow("c", NOW, {}, {}, none, {"email": ChannelHours(sends, answers), "sms": ChannelHours(sends)})
     assert ask(model) == ["sms", "email"]
     assert ask(model, row) == ["email", "sms"]

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from features.catalogue import FEATURE_NAMES
+from features.channel_hours import ChannelHours
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, counted, product_key
 from features.rows import CustomerRow
@@ -74,7 +75,7 @@ def model() -> NextOfferModel:
 
 def customer(liked: Mapping[str, tuple[float, float, float]], answers: int = 0) -> CustomerRow:
     values = dict.fromkeys(FEATURE_NAMES, 2.0) | {"orders_365d": 10.0}
-    hours = (np.full(168, 1), np.eye(168, dtype=np.int64)[5] * answers)
+    hours = ChannelHours(np.full(168, 1.0), np.eye(168)[5] * answers)
     return CustomerRow("c", NOW, values, liked, np.zeros(168, np.int64), {"email": hours})
 
 

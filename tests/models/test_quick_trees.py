@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.channel_hours import ChannelHours
 from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.next_offer import NextOfferModel
@@ -82,7 +83,9 @@ def _customer(seed: int) -> CustomerRow:
     values = dict(zip(CUSTOMER, random.gamma(1.0, 5.0, len(CUSTOMER)).tolist(), strict=True))
     values["orders_90d"] = float("nan") if seed % 2 else 3.0
     answered = np.roll(HOURS + np.arange(168) % 3, seed)
-    return CustomerRow(f"c{seed}", NOW, values, {"Tea": (1.0, float(seed), 3.0)}, HOURS, {"sms": (answered, HOURS)})
+    return CustomerRow(
+        f"c{seed}", NOW, values, {"Tea": (1.0, float(seed), 3.0)}, HOURS, {"sms": ChannelHours(answered, HOURS)}
+    )
 
 
 def _with_trees() -> NextOfferModel:

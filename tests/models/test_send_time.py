@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.channel_hours import ChannelHours
 from features.rows import CustomerRow
 from models.load import MissingColumns, load, verify_golden, write_golden
 from models.send_time import (
@@ -57,7 +58,7 @@ def row(
             week[24 + hour] = count
         return week
 
-    return CustomerRow("c", NOW, {}, {}, grid(orders), {"email": (grid(sends), grid(answers))})
+    return CustomerRow("c", NOW, {}, {}, grid(orders), {"email": ChannelHours(grid(sends), grid(answers))})
 
 
 def best_hour(customer: CustomerRow | None, zone: str = "UTC", **changes: float) -> int:
@@ -191,7 +192,7 @@ def test_presence_is_a_distribution_whatever_was_counted(
     assert found.sum() == pytest.approx(1)
     assert (found > 0).all()
     assert spread(orders.astype(float)).sum() == pytest.approx(orders.sum())
-    customer = CustomerRow("c", NOW, {}, {}, orders, {"email": (sends, answers)})
+    customer = CustomerRow("c", NOW, {}, {}, orders, {"email": ChannelHours(sends, answers)})
     chances, _ = model().probabilities(customer, "email")
     assert ((chances > 0) & (chances < 1)).all()
 

@@ -58,12 +58,18 @@ def test_sends_are_worth_what_came_of_them() -> None:
 
 def test_counts_are_those_of_customers_rows() -> None:
     events = frame(
-        event("Order Completed", NOW), event("Email Delivered", NOW), event("Email Opened", NOW + timedelta(hours=2))
+        event("Order Completed", NOW),
+        event("Email Delivered", NOW),
+        event("Email Opened", NOW + timedelta(hours=2)),
+        event("Email Link Clicked", NOW + timedelta(hours=3)),
+        event("Email Opened", NOW + timedelta(hours=4), machine=True),
+        event("Product Viewed", NOW + timedelta(hours=5)),
     )
     held = grids(counts_as_of(events, pl.Series(["c1"]), NOW + timedelta(days=1)), ["c1"])
     assert held.orders[0, 12] == 1
     assert held.sends[0, 12] == 1
-    assert held.responses[0, 14] == 1
+    assert held.responses[0, 14:17].tolist() == [OPEN_WORTH, 1.0, 0.0]  # a machine's open is none
+    assert held.visits[0, 17] == 1
     assert grids(counts_as_of(events, pl.Series(["c1"]), NOW), ["c1"]).orders.sum() == 0
 
 

@@ -231,4 +231,4 @@ def test_the_layout_number_stands_for_these_numbers() -> None:
     )
     told = online.read_vectors(["ann"], NOW + timedelta(hours=2)).values[0]
     shown = [float(f"{value:.6g}") for value in told.tolist()]
-    assert (LAYOUT, shown) == (3, [3, 500, 432.049, 278.51, 1, 12, 0.666667, 4.08333, 2.72222])
+    assert (LAYOUT, shown) == (4, [3, 500, 432.049, 278.51, 1, 12, 0.666667, 4.08333, 2.72222])

@@ -92,7 +92,13 @@ def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], Cus
         if key[0] in seen:
             values = {name: told[name] for name in FEATURE_NAMES}
             mine = own.get(key, {})
-            hours_of = (mine.get("orders", NO_HOURS), answers.get(key, {}))
-            more = {"views": looked.get(key, {}), "visit_hours": mine.get("visits", NO_HOURS)}
-            found[key] = CustomerRow(*key, values, liked.get(key, {}), *hours_of, **more)
+            found[key] = CustomerRow(
+                *key,
+                values,
+                liked.get(key, {}),
+                mine.get("orders", NO_HOURS),
+                answers.get(key, {}),
+                views=looked.get(key, {}),
+                visit_hours=mine.get("visits", NO_HOURS),
+            )
     return found

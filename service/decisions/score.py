@@ -36,6 +36,9 @@ SEND_WITHIN = timedelta(hours=72)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
 BY_RATES = "pooled_rates"
+REASONS = 3
+Wanted = Sequence[tuple[int, str]]
+"""(position of the offer, channel) of candidates."""
 _HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}
 """Steps of a decision's draws that no other draw uses: one for each channel's hour."""
 
@@ -150,27 +153,56 @@ class Scorer:
         draft.models[NEXT_OFFER] = str(model.version)
         self._used[draft.decision_id] = model
 
-    def reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> list[list[dict[str, Any]]]:
-        """Why each of these (position of the offer, channel), in the customer's terms."""
+    def reasons(self, asked: Sequence[tuple[Draft, Wanted]]) -> list[list[list[dict[str, Any]]]]:
+        """Why each of these (position of the offer, channel) of each draft, in the customer's terms."""
+        together = self._together(asked)
+        return [self._explain(draft, wanted, together.get(draft.decision_id)) for draft, wanted in asked]
+
+    def _together(self, asked: Sequence[tuple[Draft, Wanted]]) -> dict[str, Sequence[Sequence[Any]]]:
+        """Reasons of drafts that were weighed together, by decision; what fails here is asked again one by one."""
+        alike: dict[int, list[tuple[Weighed, Draft, Wanted]]] = {}
+        for draft, wanted in asked:
+            weighed = self._weighings.get(draft.decision_id)
+            if weighed is not None and self._stands(draft):
+                alike.setdefault(id(weighed.weighing), []).append((weighed, draft, wanted))
+        found: dict[str, Sequence[Sequence[Any]]] = {}
+        for some in alike.values() if len(asked) > 1 else ():
+            places = [place for weighed, draft, wanted in some for place in weighed.places(draft.case, wanted)]
+            try:
+                told = iter(some[0][0].weighing.reasons_of(places, REASONS))
+            except Exception:
+                log.exception("the %s model gave no reasons for %d decisions together", NEXT_OFFER, len(some))
+                continue
+            found |= {draft.decision_id: [next(told) for _ in wanted] for _, draft, wanted in some}
+        return found
+
+    def _explain(
+        self, draft: Draft, wanted: Wanted, found: Sequence[Sequence[Any]] | None
+    ) -> list[list[dict[str, Any]]]:
         if draft.scored_by == BY_RATES:
             offers = [draft.case.offers[position].offer_id for position, _ in wanted]
             return [[{"feature": "response_rate", "text": self.rates.sentence(o), "effect": 0.0}] for o in offers]
         try:
-            found = self._reasons(draft, wanted)
+            told = self._reasons(draft, wanted) if found is None else found
         except Exception:  # a ranking without reasons is better than none
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
             return [[] for _ in wanted]
-        return [[{"feature": one.feature, "text": one.text, "effect": one.effect} for one in told] for told in found]
+        return [[{"feature": one.feature, "text": one.text, "effect": one.effect} for one in some] for some in told]
 
-    def _reasons(self, draft: Draft, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
+    def _stands(self, draft: Draft) -> bool:
+        """Whether the draft's probabilities are those that it was weighed with."""
+        return draft.scored_by == NEXT_OFFER and f"last_model:{NEXT_OFFER}" not in draft.degraded
+
+    def _reasons(self, draft: Draft, wanted: Wanted) -> Sequence[Sequence[Any]]:
         weighed = self._weighings.get(draft.decision_id)
-        if weighed is not None and f"last_model:{NEXT_OFFER}" not in draft.degraded:
-            return weighed.reasons(draft.case, wanted)
+        if weighed is not None and self._stands(draft):
+            told: Sequence[Sequence[Any]] = weighed.weighing.reasons_of(weighed.places(draft.case, wanted), REASONS)
+            return told
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:
             return [() for _ in wanted]
-        return [model.reasons(draft.row, offers[position].info, channel, at, 3) for position, channel in wanted]
+        return [model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted]
 
     def send_at(self, draft: Draft, channel: str, ends_at: datetime | None) -> Planned:
         """When to send: a good hour within `SEND_WITHIN` that is not quiet, and before the offer ends.
@@ -250,11 +282,9 @@ class Weighed:
         log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
         return None
 
-    def reasons(self, case: Case, wanted: Sequence[tuple[int, str]]) -> Sequence[Sequence[Any]]:
-        """Why each of these (position of the offer, channel)."""
-        asked = [(self.place, int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
-        told: Sequence[Sequence[Any]] = self.weighing.reasons_of(asked, 3)
-        return told
+    def places(self, case: Case, wanted: Wanted) -> list[tuple[int, int, int]]:
+        """Where each of these (position of the offer, channel) stands in the weighing: customer, offer, channel."""
+        return [(self.place, int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
 
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:

@@ -98,18 +98,26 @@ def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
     return {name: row.values[name] for name in names if name in row.values}
 
 
-def feature_matrix(rows: Sequence[CustomerRow | None], names: Sequence[str]) -> NDArray[np.float64]:
-    """(rows, names): these features of each row, NaN where unknown; without making a mapping of rows as stored."""
+def feature_matrix(
+    rows: Sequence[CustomerRow | None], names: Sequence[str], strict: bool = False
+) -> NDArray[np.float64]:
+    """(rows, names): these features of each row, NaN where unknown; without making a mapping of rows as stored.
+
+    `strict` raises KeyError where a row lacks one of the features.
+    """
     out = np.full((len(rows), len(names)), np.nan)
     stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and hasattr(row, "vector")]
     if stored:
         columns = stored[0][1]._serving.columns(tuple(names))
         known = np.flatnonzero(columns >= 0)
+        if strict and len(known) < len(names):
+            raise KeyError(names[int(np.argmin(columns))])
         places = np.array([place for place, _ in stored])
         out[np.ix_(places, known)] = np.stack([row.vector for _, row in stored])[:, columns[known]]
     if len(stored) < len(rows):
         done = {place for place, _ in stored}
         for place, row in enumerate(rows):
             if row is not None and place not in done:
-                out[place] = [row.values.get(name, np.nan) for name in names]
+                values = row.values
+                out[place] = [values[name] if strict else values.get(name, np.nan) for name in names]
     return out

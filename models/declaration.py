@@ -52,13 +52,16 @@ class Rule:
 
     def holds(self, frame: pl.DataFrame) -> Bools:
         """For each row of a frame with the rule's features, shape (n,), whether it is met."""
+        return self.met({name: column(frame, name) for name in self.features})
+
+    def met(self, columns: Mapping[str, Floats]) -> Bools:
+        """For each place of these columns (the rule's features, NaN where unknown), whether it is met."""
         simple = _simple(self.condition)
-        if simple is not None:
-            name, compare, bound = simple
-            values = column(frame, name)
-            met: Bools = OPERATORS[compare](values, bound) & ~np.isnan(values)
-            return met
-        return _asked(self.condition, frame.select(pl.col(self.features).cast(pl.Float64)))
+        if simple is None:
+            return _asked(self.condition, pl.DataFrame({name: columns[name] for name in self.features}))
+        name, compare, bound = simple
+        met: Bools = OPERATORS[compare](columns[name], bound) & ~np.isnan(columns[name])
+        return met
 
     def met_by(self, values: Mapping[str, float]) -> bool:
         """Whether one customer's values meet the rule."""
@@ -132,13 +135,25 @@ class Declaration:
         return self._meets(frame, self.learns_from or self.population)
 
     def _meets(self, frame: pl.DataFrame, rules: tuple[Rule, ...]) -> Bools:
-        asked = (*rules, *self.exclusions)
-        need(frame, tuple(dict.fromkeys(name for rule in asked for name in rule.features)), self.name)
-        inside = np.ones(frame.height, bool)
+        asked = _features_asked((*rules, *self.exclusions))
+        need(frame, asked, self.name)
+        return self._met({name: column(frame, name) for name in asked}, frame.height, rules)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The features that belonging to the population hangs on."""
+        return _features_asked((*self.population, *self.exclusions))
+
+    def inside(self, columns: Mapping[str, Floats], n: int) -> Bools:
+        """Which of n customers belong to the population, by the columns of `asked` (NaN: unknown); see `why_not`."""
+        return self._met(columns, n, self.population)
+
+    def _met(self, columns: Mapping[str, Floats], n: int, rules: tuple[Rule, ...]) -> Bools:
+        inside = np.ones(n, bool)
         for rule in rules:
-            inside &= rule.holds(frame)
+            inside &= rule.met(columns)
         for rule in self.exclusions:
-            inside &= ~rule.holds(frame)
+            inside &= ~rule.met(columns)
         return inside
 
     def why_not(self, values: Mapping[str, float]) -> str | None:
@@ -190,6 +205,11 @@ class Declaration:
             tuple(raw.get("categories", ())),
             raw.get("purpose", ""),
         )
+
+
+@lru_cache(maxsize=256)
+def _features_asked(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for rule in rules for name in rule.features))
 
 
 def column(frame: pl.DataFrame, name: str) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 SENTENCES: Mapping[str, str] = {
@@ -26,27 +27,35 @@ SENTENCES: Mapping[str, str] = {
 }
 """What the features of a pair say: at most one number each, and the category."""
 _COUNTED = ("category_orders_90d", "category_orders_365d", "product_orders", "category_views_365d")
-TOLD: Mapping[str, str | None] = {
-    name: next((part for part in SENTENCES if f"{{{part}}}" in text), None) for name, text in SENTENCES.items()
+_EXACT = ("offer_popularity", "offer_price_cents")
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """A sentence and the feature whose number it tells, if it tells one."""
+
+    template: str
+    told: str | None
+
+    def text(self, number: float, category: str | None) -> str | None:
+        """The sentence with this number; None where that is not known."""
+        if not math.isfinite(number):
+            return None
+        return _written(self.template, self.told, number if self.told in _EXACT else round(number), category)
+
+
+SAYINGS: Mapping[str, Saying] = {
+    name: Saying(text, next((part for part in SENTENCES if f"{{{part}}}" in text), None))
+    for name, text in SENTENCES.items()
 }
-"""The feature whose number each sentence tells."""
 
 
 def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
     """The sentence of a pair's feature; None where it has none or something that it needs is unknown."""
-    if name not in SENTENCES or not math.isfinite(values.get(name, math.nan)):
+    saying = SAYINGS.get(name)
+    if saying is None or not math.isfinite(values.get(name, math.nan)):
         return None
-    told = TOLD[name]
-    return said(name, 0.0 if told is None else values.get(told, math.nan), category)
-
-
-def said(name: str, number: float, category: str | None) -> str | None:
-    """The sentence of a pair's feature that tells this number; None where that is not known."""
-    if not math.isfinite(number):
-        return None
-    told = TOLD[name]
-    exact = told in {"offer_popularity", "offer_price_cents"}
-    return _written(SENTENCES[name], told, number if exact else round(number), category)
+    return saying.text(0.0 if saying.told is None else values.get(saying.told, math.nan), category)
 
 
 @lru_cache(maxsize=20_000)

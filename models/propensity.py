@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import FEATURE_NAMES
-from features.rows import CustomerRow
+from features.rows import CustomerRow, feature_matrix
 from models.bgnbd import INPUTS, Buying
 from models.calibration import Calibration, sigmoid
 from models.declaration import Declaration, column
@@ -142,14 +142,13 @@ class PropensityModel:
 
         Raises KeyError if a row lacks one of the model's features.
         """
-        inside = [place for place, row in enumerate(rows) if self.declaration.why_not(row.values) is None]
+        asked = self.declaration.asked
+        columns = dict(zip(asked, feature_matrix(rows, asked).T, strict=True))
+        inside = np.flatnonzero(self.declaration.inside(columns, len(rows))).tolist()
+        lines = feature_matrix([rows[place] for place in inside], self.columns, strict=True)
         found: list[float | None] = [None] * len(rows)
-        if inside:
-            names = self.columns
-            lines = np.array([[rows[place].values[name] for name in names] for place in inside], np.float64)
-            told = self.predict_rows(lines.reshape(-1, len(names))).tolist()
-            for place, probability in zip(inside, told, strict=True):
-                found[place] = probability
+        for place, probability in zip(inside, self.predict_rows(lines).tolist(), strict=True):
+            found[place] = probability
         return found
 
     def tier(self, probability: float) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,31 @@ GROUPS = len(_KEYS)
 """Features of the same group tell the same sentence: (INPUTS,) group of each, and how many there are."""
 _BESIDE = {part for name in CUSTOMER for part in named(_CATALOGUE[name])} - set(CUSTOMER)
 """What sentences of CUSTOMER need of a customer beside CUSTOMER."""
-_PLACE = {name: place for place, name in enumerate(INPUTS)}
-_NUMBER = [_PLACE.get(offer_words.TOLD.get(name) or name, 0) for name in INPUTS]
-"""The place of the number that the sentence of each feature tells."""
-_LIKED = {_PLACE[name]: number for number, name in enumerate(LIKED)}
-_VIEWS = _PLACE["category_views_365d"]
+_LIKED = {name: number for number, name in enumerate(LIKED)}
 _NEVER = (0.0, 0.0, float("nan"))
+
+
+class _Told(NamedTuple):
+    """How the sentence of a pair's feature is told: the place of its number in INPUTS, whether it is a number of looks,
+    and where it and the feature itself stand in LIKED (-1: nowhere).
+    """
+
+    saying: offer_words.Saying
+    number: int
+    looks: bool
+    liked: int
+    own_liked: int
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        saying = offer_words.SAYINGS[name]
+        told = saying.told or name
+        return cls(
+            saying, INPUTS.index(told), told == "category_views_365d", _LIKED.get(told, -1), _LIKED.get(name, -1)
+        )
+
+
+_OF_PAIR = {place: _Told.of(name) for place, name in enumerate(INPUTS) if name in offer_words.SAYINGS}
 
 
 class Teller:
@@ -46,59 +66,61 @@ class Teller:
     ) -> None:
         """`customers` (rows, CUSTOMER); `categories`: what each offer is mostly about."""
         self._rows, self._customers, self._categories, self._channels = rows, customers, categories, channels
-        self._said: dict[tuple[int, int], str | None] = {}
+        self._own: dict[int, dict[int, str | None]] = {}
 
-    def told(
+    def reasons(
         self,
-        at: tuple[int, int, int],
-        line: Sequence[float],
+        asked: Sequence[tuple[int, int, int]],
+        seen: Floats,
         effects: Floats,
-        first: Sequence[int],
-        sums: Sequence[float],
+        first: npt.NDArray[np.int64],
+        sums: Floats,
         n: int,
-    ) -> tuple[Reason, ...]:
-        """At most `n` reasons of the candidate `at` (customer, offer, channel), one a sentence.
+    ) -> list[tuple[Reason, ...]]:
+        """At most `n` reasons of each of k candidates (customer, offer, channel), one a sentence.
 
-        `line`, `effects` (INPUTS,): what was seen, and its effects. `first`, `sums`: of each group, strongest first,
-        the feature that speaks for it, -1 behind the last, and the sum of its effects.
+        `seen`, `effects` (k, INPUTS): what was seen, and its effects. `first`, `sums` (k, GROUPS): of each group,
+        strongest first, the feature that speaks for it, -1 behind the last, and the sum of its effects.
         """
-        said: dict[str, Reason] = {}
-        for place, effect in zip(first, sums, strict=True):
-            if place < 0 or len(said) == n:
-                break
-            text = self._text(place, at, line, effects)
-            if text is not None and text not in said:
-                said[text] = Reason(INPUTS[place], text, round(effect, 4))
-        return tuple(said.values())
-
-    def _text(self, place: int, at: tuple[int, int, int], line: Sequence[float], effects: Floats) -> str | None:
-        customer, offer, channel = at
-        if place < len(CUSTOMER):
-            return self._of_customer(customer, place)
-        if place < len(PAIR):
-            return self._of_pair(place, customer, self._categories[offer], line)
-        return _of_rates(INPUTS[place], self._channels[channel], bool(effects[place] > 0))
+        speaking, strength = first.data, sums.round(4).data
+        line, raises = np.ascontiguousarray(seen).data, (effects > 0).data
+        groups, told = first.shape[1], []
+        for row, (customer, offer, channel) in enumerate(asked):
+            own = self._own.setdefault(customer, {})
+            said: dict[str, Reason] = {}
+            for group in range(groups):
+                place: int = speaking[row, group]
+                if place < 0 or len(said) == n:
+                    break
+                if place < len(CUSTOMER):
+                    text = own[place] if place in own else own.setdefault(place, self._of_customer(customer, place))
+                elif place < len(PAIR):
+                    how = _OF_PAIR[place]
+                    value, number = line[row, place], line[row, how.number]
+                    text = self._of_pair(how, value, number, customer, self._categories[offer])
+                else:
+                    text = _of_rates(INPUTS[place], self._channels[channel], raises[row, place])
+                if text is not None and text not in said:
+                    said[text] = Reason(INPUTS[place], text, strength[row, group])
+            told.append(tuple(said.values()))
+        return told
 
     def _of_customer(self, customer: int, place: int) -> str | None:
-        key = (customer, place)
-        if key not in self._said:
-            row = self._rows[customer]
-            own: Mapping[str, float] = dict(zip(CUSTOMER, self._customers[customer].tolist(), strict=True))
-            values = row.values if _BESIDE and row is not None else own
-            self._said[key] = sentence(CUSTOMER[place], values) if row is not None else None
-        return self._said[key]
-
-    def _of_pair(self, place: int, customer: int, category: str | None, line: Sequence[float]) -> str | None:
-        """Orders and looks are told of the whole category where there is one, not of the offer's part of it."""
-        name, told = INPUTS[place], _NUMBER[place]
         row = self._rows[customer]
-        if told == _VIEWS and row is not None and category is not None:
-            return offer_words.said(name, row.views.get(category, 0), category) if isfinite(line[place]) else None
-        if told in _LIKED and row is not None and category is not None:
+        if row is None:
+            return None
+        own = dict(zip(CUSTOMER, self._customers[customer].tolist(), strict=True))
+        return sentence(CUSTOMER[place], row.values if _BESIDE else own)
+
+    def _of_pair(self, told: _Told, value: float, number: float, customer: int, category: str | None) -> str | None:
+        """Orders and looks are told of the whole category where there is one, not of the offer's part of it."""
+        row = self._rows[customer]
+        if told.looks and row is not None and category is not None:
+            number = row.views.get(category, 0)
+        elif told.liked >= 0 and row is not None and category is not None:
             liked = row.affinity.get(category, _NEVER)
-            own = liked[_LIKED[place]] if place in _LIKED else line[place]
-            return offer_words.said(name, liked[_LIKED[told]], category) if isfinite(own) else None
-        return offer_words.said(name, line[told], category) if isfinite(line[place]) else None
+            number, value = liked[told.liked], liked[told.own_liked] if told.own_liked >= 0 else value
+        return told.saying.text(number, category) if isfinite(value) else None
 
 
 @lru_cache(maxsize=1024)

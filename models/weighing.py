@@ -192,12 +192,7 @@ class Weighing:
         counted = np.where(np.isfinite(lines[:, 1:]) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
         first, sums = strongest_groups(counted, GROUP, GROUPS)
         teller = Teller(self._rows, self._known.values, self._sides.categories, self._channels)
-        return [
-            teller.told(at, line, own, ordered, strength, n)
-            for at, line, own, ordered, strength in zip(
-                asked, lines[:, 1:].tolist(), effects, first.tolist(), sums.tolist(), strict=True
-            )
-        ]
+        return teller.reasons(asked, lines[:, 1:], effects, first, sums, n)
 
     def _effects(self, lines: Floats) -> Floats:
         """Each input's part of the log-odds, (k, INPUTS); the purchase score's is divided among what is behind."""

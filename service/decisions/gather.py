@@ -361,17 +361,18 @@ def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> 
 
 def _scores(models: Models, rows: Mapping[tuple[str, datetime], CustomerRow]) -> dict[tuple[str, datetime], Scores]:
     """The scores of these customers, for the rules that ask for them."""
-    found = {key: Scores() for key in rows}
+    found, customers = {key: Scores() for key in rows}, list(rows.values())
     for name in SCORES if rows else ():
         model = models.get(name)
         if model is None:
             continue
-        for key, probability in zip(rows, _probabilities(name, model, list(rows.values())), strict=True):
+        version = str(model.version)
+        for told, probability in zip(found.values(), _probabilities(name, model, customers), strict=True):
             if isinstance(probability, Exception):
-                found[key].failed.append(f"model:{name}")
+                told.failed.append(f"model:{name}")
             elif probability is not None:
-                found[key].scores[name] = float(probability)
-                found[key].versions[name] = str(model.version)
+                told.scores[name] = float(probability)
+                told.versions[name] = version
     return found
 
 

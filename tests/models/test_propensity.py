@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_a_customers_score_is_the_frames_score_with_reasons() -> None:
     assert "last order 41 days ago, usually every 20" in [reason.text for reason in score.reasons]
     effects = [abs(reason.effect) for reason in score.reasons]
     assert effects == sorted(effects, reverse=True)
+
+
+@pytest.mark.parametrize("excluded", ["", "redeemed_total > 5", "orders_90d >= 2 AND tenure_days > 3"])
+def test_many_customers_score_as_each_alone(excluded: str) -> None:
+    model = propensity()
+    model = replace(model, declaration=replace(model.declaration, exclusions=(Rule(excluded),) if excluded else ()))
+    random = np.random.default_rng(5)
+    drawn = [dict(zip(FEATURES, random.integers(0, 90, len(FEATURES)).astype(float), strict=True)) for _ in range(9)]
+    rows = [_row(**one, orders_total=9, redeemed_total=number) for number, one in enumerate(drawn)]
+    told = model.probabilities([*rows, _row()])
+    assert told == [model.score(row).probability for row in [*rows, _row()]]
+    assert None in told
+    assert set(told) != {None}
+    assert [model.probabilities([row])[0] for row in rows] == told[:-1]
+    inside = rows[next(place for place, one in enumerate(told) if one is not None)]
+    lacking = {name: value for name, value in inside.values.items() if name != FEATURES[-1]}
+    with pytest.raises(KeyError, match=FEATURES[-1]):
+        model.probabilities([replace(inside, values=lacking)])
 
 
 def test_effects_explain_the_difference_between_two_customers() -> None:

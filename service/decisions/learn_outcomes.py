@@ -21,6 +21,7 @@ from features.rows import CustomerRow
 from models.layered import LayeredModel, first_priors, lesson_inputs, new_layer
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
+from service.customers.customer_store import read_customers
 from service.decisions.decision_store import read_decisions
 from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
@@ -115,12 +116,16 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
     parts = Parts(connection)
     records = {name: unsqueeze(row.record, parts) for name, row in found.items()}
     infos = _offers(connection, records)
+    people = read_customers(connection, {row.customer_id for row in found.values()})
+    hidden = {name for name, row in found.items() if not people[row.customer_id].profiling}
     told: list[tuple[CustomerRow | None, OfferInfo, str, float, float]] = []
     for row in rows:
         record = records.get(row.decision_id)
         offer = None if record is None else infos.get((row.decision_id, row.offer_id))
         if record is None or offer is None or row.channel not in record["channels"]:
             continue  # the customer was erased, or another sent another offer under this decision
+        if row.decision_id in hidden:
+            continue  # nothing is learnt of those who may not be profiled
         if row.stage == CONVERTED:
             label, weight = 1.0, 1.0
         elif (row.decision_id, row.offer_id) in converted:

@@ -11,6 +11,7 @@ import pytest
 
 from models.layered import LayeredModel
 from models.next_offer import NextOfferModel
+from service.customers.set_consents import set_consents
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, LearningModels, LearnOutcomes
 from service.decisions.lessons_store import STAGES, due_lessons, newest_layer, newest_number
@@ -104,6 +105,19 @@ def test_an_order_moves_the_next_decision(learning: Learning) -> None:
     assert later[sold] / earlier[sold] > later[other] / earlier[other] > 1.0  # the other offer learns too, but less
     assert of_offer(learning, "c1", "a") != before
     assert learning.decide("c2")["models"]["next-offer"] == "7+1"
+
+
+def test_nothing_is_learnt_of_those_who_may_not_be_profiled(learning: Learning) -> None:
+    with learning.desk.database.write() as connection:
+        now = learning.desk.clock.now()
+        set_consents(connection, "c1", {}, False, now, "api")
+    before = of_offer(learning, "c2", "a")
+    learning.happens("Order Completed", learning.decide("c1"), revenue_cents=900)
+    learning.learn()
+    assert of_offer(learning, "c2", "a") == pytest.approx(before, abs=1e-12)
+    learning.happens("Order Completed", learning.decide("c3"), revenue_cents=900)
+    learning.learn()
+    assert abs(of_offer(learning, "c2", "a") - before) > 1e-6
 
 
 def test_silence_is_learnt_when_it_has_matured(learning: Learning) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +24,14 @@ from models.trees import parse_trees
 from training import tracking
 from training.datasets import HISTORY, cut_dates, fingerprint, period, unprofiled
 from training.drift import keep_reference
+from training.feature_list import feature_list
 from training.gate import Verdict, judge
-from training.metrics import auc, figures
+from training.metrics import figures as promises
 from training.offer_data import HORIZON, Market, as_customers, category_names, gather, knowledge, read_offers
 from training.offer_fit import PARAMETERS, Block, Head, Purchase, example_inputs, fit_head, fit_purchase, log_odds
+from training.offer_judge import KEPT, earlier_folds, figures
 from training.plots import propensity_plots
-from training.ranking import ndcg, recall
+from training.ranking import ndcg
 from training.together import fit_together
 from training.train import Job, TrainResult
 
@@ -48,7 +49,6 @@ AXES_OF = 10_000
 GOLDEN_ROWS = 60
 REFERENCE_ROWS = 5000
 PLOTTED_ROWS = 800
-KEPT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ def train_next_offer(job: Job) -> TrainResult:
     twin = twin.with_response(head.response, head.channels)
     latest = replace(known_at(market, covered.end, texts), together=together)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
+    folds = earlier_folds(blocks, cuts)
     job.progress(f"{NAME}: fitting", 1.0)
-    return conclude(job, market, model, twin, purchase, head, texts)
+    return conclude(job, market, model, twin, purchase, head, texts, folds)
 
 
 def _refusal(text: str) -> TrainResult:
@@ -172,11 +173,12 @@ def conclude(
     purchase: Purchase,
     head: Head,
     texts: Texts,
+    folds: Sequence[Mapping[str, float]],
 ) -> TrainResult:
-    """Judges on the newest matured cut, which no part has learnt from, logs and registers."""
+    """Judges on the newest matured cut, which no part has learnt from, logs and registers. `folds`: figures before."""
     job.progress(f"{NAME}: judging", 0.0)
     judged = judge_cut(market, twin, purchase)
-    measured = {name: _figures(judged, scores) for name, scores in judged.scores.items()}
+    measured = {name: figures(scores, judged.bought, judged.redeemed) for name, scores in judged.scores.items()}
     metrics = {**measured.pop("model"), **_promised(judged, twin), **_of_head(head)}
     gains = {name: ndcg(scores, judged.bought, KEPT) for name, scores in judged.scores.items()}
     present = tracking.champion(job.tracking, NAME)
@@ -185,7 +187,9 @@ def conclude(
                     clusters=judged.customers, champion_version=present[0] if present else None,
                     cannot_compare=reason)  # fmt: skip
     job.progress(f"{NAME}: logging", 0.0)
-    version = _register(job, market, model, twin, purchase, head, texts, judged, metrics, measured, verdict)
+    newest = {key: metrics[key] for key in folds[-1] if key in metrics} if folds else {}
+    every = [*folds, newest | {"cut": judged.cut.timestamp(), "rows": float(judged.bought.size)}]
+    version = _register(job, market, model, twin, purchase, head, texts, judged, metrics, measured, verdict, every)
     job.progress(f"{NAME}: logging", 1.0)
     return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, measured)
 
@@ -232,22 +236,10 @@ def _loaded(folder: Path) -> NextOfferModel | None:
     return model if isinstance(model, NextOfferModel) else None
 
 
-def _figures(judged: Judged, scores: Floats) -> dict[str, float]:
-    """Ranking figures, and AUC of redemption where anybody redeemed."""
-    found = {
-        f"ndcg_at_{KEPT}": float(np.nanmean(ndcg(scores, judged.bought, KEPT))),
-        f"recall_at_{KEPT}": float(np.nanmean(recall(scores, judged.bought, KEPT))),
-        "auc": auc(judged.bought.ravel(), scores.ravel()),
-        "redemption_auc": auc(judged.redeemed.ravel(), scores.ravel()),
-        "redemptions": float(judged.redeemed.sum()),
-    }
-    return {key: value for key, value in found.items() if math.isfinite(value)}
-
-
 def _promised(judged: Judged, twin: NextOfferModel) -> dict[str, float]:
     """How well the purchase probabilities hold."""
     probability = twin.calibration.apply(sigmoid(judged.scores["model"])).ravel()
-    found = figures(judged.bought.ravel().astype(np.float64), probability)
+    found = promises(judged.bought.ravel().astype(np.float64), probability)
     return {f"purchase_{key}": found[key] for key in ("log_loss", "brier", "ece")}
 
 
@@ -268,6 +260,7 @@ def _register(
     metrics: Mapping[str, float],
     rivals: Mapping[str, Mapping[str, float]],
     verdict: Verdict,
+    folds: Sequence[Mapping[str, float]],
 ) -> str:
     described = _describe(job, market, purchase, head)
     example = example_inputs(model, judged.block, GOLDEN_ROWS)
@@ -291,6 +284,7 @@ def _register(
             folder,
             metrics=metrics,
             rivals=rivals,
+            fold_metrics=folds,
             params={
                 "horizon_days": HORIZON.days,
                 "rounds": len(model.trees.roots),
@@ -305,7 +299,7 @@ def _register(
             figures=propensity_plots(curves, PAIR, some, model.trees.contributions(some)[:, :-1]) | drift,
             texts={
                 "card.md": _card(metrics, rivals, verdict, described, head),
-                "features.txt": "\n".join(model.columns),
+                "features.txt": feature_list(model.columns),
             },
             example=example.head(5),
             data=described,
@@ -336,7 +330,7 @@ def _card(
     head: Head,
 ) -> str:
     names = list(rivals)
-    compared = [key for key in metrics if all(key in rivals[name] for name in names)]
+    compared = [key for key in metrics if "." not in key and all(key in rivals[name] for name in names)]
     rows = [
         f"| {key} | {metrics[key]:.4f} | " + " | ".join(f"{rivals[name][key]:.4f}" for name in names) + " |"
         for key in compared

@@ -21,6 +21,7 @@ from training import datasets, splits, tracking
 from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
 from training.drift import keep_reference
+from training.feature_list import feature_list
 from training.gate import Verdict, judge
 from training.learn import FOLDS, POSITIVES, TooLittle, learn
 from training.members import BUYING, FoldScores, Recipe, tree_parameters
@@ -114,7 +115,7 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             params=_params(declaration, learnt, data),
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
             figures=_plots(model, learnt, curves, test) | drift,
-            texts={"card.md": card, "features.txt": "\n".join(model.columns)},
+            texts={"card.md": card, "features.txt": feature_list(model.columns)},
             tables={"judged.parquet": _judged(test, curves)},
             example=data.frame.select(model.columns).head(5),
             data=described,
@@ -219,8 +220,10 @@ def _params(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet
 
 
 def _judged(test: pl.DataFrame, curves: Curves) -> pl.DataFrame:
+    """What was judged, by numbers in the place of customers' ids: the registry keeps no person's data."""
     columns = [pl.Series(name, probability) for name, (_, probability) in curves.items()]
-    return test.select("customer_id", "as_of", "label").with_columns(columns)
+    numbered = test.select(customer=pl.col("customer_id").rank("dense"), as_of="as_of", label="label")
+    return numbered.with_columns(columns)
 
 
 def _plots(model: PropensityModel, learnt: Learnt, curves: Curves, test: pl.DataFrame) -> dict[str, Figure]:

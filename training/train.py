@@ -27,7 +27,7 @@ TRAINERS: Mapping[str, str] = {
     "next-offer": "training.next_offer:train_next_offer",
 }
 MODELS = tuple(TRAINERS)
-SHOWN = ("auc", "average_precision", "log_loss", "ece", "top_decile_lift")
+SHOWN = ("ndcg_at_10", "recall_at_10", "auc", "average_precision", "log_loss", "ece", "top_decile_lift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,12 @@ def expand(names: Sequence[str]) -> list[str]:
 def say(result: TrainResult) -> str:
     """A line for a person, and below it the model's main figures beside its rivals'."""
     version = f"version {result.version}" if result.version else "no model"
-    shown = [name for name in SHOWN if name in result.metrics] or list(result.metrics)[:4]
+    plain = [name for name in result.metrics if "." not in name]
+    shown = [name for name in SHOWN if name in plain] or plain[:4]
     rows = {result.name: result.metrics, **result.rivals} if shown else {}
+    widest = max([12, *(len(who) + 2 for who in rows)])
     lines = [
-        f"  {who:<12}" + "  ".join(f"{name} {figures[name]:.4f}" for name in shown if name in figures)
+        f"  {who:<{widest}}" + "  ".join(f"{name} {figures[name]:.4f}" for name in shown if name in figures)
         for who, figures in rows.items()
     ]
     return "\n".join([f"{result.name}: {version}; {result.verdict}", *lines])

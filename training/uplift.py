@@ -20,6 +20,7 @@ from models.uplift import PREFIX, Money, UpliftModel, uplift_name
 from training import tracking
 from training.datasets import fingerprint
 from training.drift import keep_reference
+from training.feature_list import feature_list
 from training.train import Progress, TrainResult, keep
 from training.uplift_data import OUTCOME, TREATED, Columns, Study, TooFew, from_file, from_log
 from training.uplift_judge import Judgement, balance, judge
@@ -181,7 +182,7 @@ def _register(
             texts={
                 "card.md": _card(model, report, verdict),
                 "report.json": orjson.dumps(dict(report)).decode(),
-                "features.txt": "\n".join(model.features),
+                "features.txt": feature_list(model.columns),
             },
             example=frame.head(5),
             data={

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, delete, insert, select, update
 
 from service.customers.profile import ConsentChange, Profile
-from service.storage.database import Connection, Json, UtcTime, metadata, upsert
+from service.storage.database import Connection, Json, UtcTime, any_of, metadata, texts, upsert
 
 customers = Table(
     "customers",
@@ -89,7 +89,7 @@ _READ = select(
     customers.c.profiling,
 )
 # Made once: a statement built for each call would be compiled, or at least compared, for each call.
-_READ_SOME = _READ.where(customers.c.customer_id.in_(bindparam("ids", expanding=True)))
+_READ_SOME = _READ.where(any_of(customers.c.customer_id, texts("ids")))
 
 
 def read_customer(connection: Connection, customer_id: str) -> Customer:
@@ -244,16 +244,8 @@ def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
 def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:
     found: dict[str, Customer] = {}
     for some in slices(ids):
-        for row in connection.execute(_READ_SOME, {"ids": some}):
-            found[row.customer_id] = Customer(
-                row.customer_id,
-                row.traits,
-                row.timezone,
-                row.locale,
-                row.country,
-                tuple(row.segments),
-                row.consents,
-                row.profiling,
-                True,
-            )
+        for name, traits, zone, locale, country, segments, consents, profiling in connection.execute(
+            _READ_SOME, {"ids": some}
+        ):
+            found[name] = Customer(name, traits, zone, locale, country, tuple(segments), consents, profiling, True)
     return found

@@ -36,7 +36,7 @@ from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer
-from service.storage.database import Connection, insert_rows, metadata, upsert
+from service.storage.database import Connection, any_of, insert_rows, metadata, texts, upsert
 
 ledger = Table(
     "ledger",
@@ -73,7 +73,7 @@ _ENTRIES = select(
 _OF_ONE = _ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(
     ledger.c.at, ledger.c.decision_id, ledger.c.rank
 )
-_OF_MANY = _ENTRIES.where(ledger.c.customer_id.in_(bindparam("customers", expanding=True))).order_by(
+_OF_MANY = _ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))).order_by(
     ledger.c.at, ledger.c.decision_id, ledger.c.rank
 )
 _SHARED = select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func.min(ledger.c.at)).where(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import BigInteger, Column, String, Table, bindparam, delete, select, text
+from sqlalchemy import BigInteger, Column, String, Table, delete, select, text
 
-from service.storage.database import Connection, metadata
+from service.storage.database import Connection, any_of, metadata, texts
 
 moments = Table(
     "customer_moments",
@@ -23,7 +23,7 @@ moments = Table(
 )
 Moment = tuple[str, str, str, int]
 """Customer, kind, offer ("" for any), microseconds since 1970."""
-_READ = select(moments).where(moments.c.customer_id.in_(bindparam("customers", expanding=True)))
+_READ = select(moments).where(any_of(moments.c.customer_id, texts("customers")))
 _WIDEN = text(
     "INSERT INTO customer_moments (customer_id, kind, offer_id, first_at, last_at) "
     "VALUES (:customer_id, :kind, :offer_id, :first_at, :last_at) "

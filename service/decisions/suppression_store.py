@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, String, Table, bindparam, delete, select, update
+from sqlalchemy import Column, String, Table, delete, select, update
 
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, any_of, metadata, texts, upsert
 
 suppressions = Table(
     "suppressions",
@@ -19,7 +19,7 @@ suppressions = Table(
     Column("at", UtcTime, nullable=False),
 )
 _READ = select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
-    suppressions.c.customer_id.in_(bindparam("customers", expanding=True))
+    any_of(suppressions.c.customer_id, texts("customers"))
 )
 
 

@@ -13,15 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Connection, LargeBinary, MetaData, Table, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Boolean,
+    Connection,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from service.storage.outage import telling_outages
 
-__all__ = ["Connection", "Database", "Json", "UtcTime", "metadata", "upsert"]
+__all__ = ["Connection", "Database", "Json", "UtcTime", "any_of", "insert_rows", "metadata", "texts", "upsert"]
 
 log = logging.getLogger(__name__)
 metadata = MetaData(
@@ -64,6 +78,48 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(bytes(value))
+
+
+class _Values(TypeDecorator[Sequence[str]]):
+    """Many texts as one parameter: a JSON list on SQLite, an array on Postgres."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(postgresql.ARRAY(String()) if dialect.name == "postgresql" else String())
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        texts = list(value or ())
+        return texts if dialect.name == "postgresql" else orjson.dumps(texts).decode()
+
+
+class any_of(FunctionElement[bool]):  # noqa: N801 - reads as a function of SQL
+    """`any_of(column, texts("name"))`: the column is one of the texts given as `name`.
+
+    The same statement for any number of them, where `IN` is written anew for each call.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+    _is_implicitly_boolean = True  # else SQLAlchemy adds "= 1", behind which SQLite finds no index
+
+
+def texts(name: str) -> BindParameter[Sequence[str]]:
+    """A parameter of many texts, for `any_of`."""
+    return bindparam(name, type_=_Values())
+
+
+@compiles(any_of, "sqlite")
+def _any_of_sqlite(element: any_of, compiler: Any, **more: Any) -> str:
+    column, values = element.clauses
+    return f"{compiler.process(column, **more)} IN (SELECT value FROM json_each({compiler.process(values, **more)}))"
+
+
+@compiles(any_of, "postgresql")
+def _any_of_postgres(element: any_of, compiler: Any, **more: Any) -> str:
+    column, values = element.clauses
+    return f"{compiler.process(column, **more)} = ANY({compiler.process(values, **more)})"
 
 
 class Database:

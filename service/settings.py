@@ -135,11 +135,11 @@ class Decisions(Section):
     """How offers are weighed. Money is in the catalogue's currency."""
 
     explore_by: Literal["squarecb", "thompson", "epsilon_greedy"] = "squarecb"
-    exploration: float = Field(20.0, gt=0)
-    calms_after: float = Field(10_000.0, ge=0)
+    exploration: float = Field(8.0, gt=0)
+    calms_after: float = Field(50_000.0, ge=0)
     epsilon: float = Field(0.1, ge=0, le=1)
     evidence: float = Field(100.0, gt=0)
-    floor: float = Field(0.01, ge=0, lt=0.5)
+    floor: float = Field(0.001, ge=0, lt=0.5)
     explore_hours: float = Field(0.05, ge=0, lt=0.5)
     fatigue_cost: float = Field(0.01, ge=0)
     value_of_nothing: float = 0.0

@@ -118,8 +118,18 @@ def read_log(home: Path, matured_days: float) -> pl.DataFrame:
         .collect()
     )
     if not log.get_column("arm").is_in(ARMS).any():
-        raise NoEstimate(f"No decision by the model or by chance is older than {matured_days:g} days yet.")
+        raise NoEstimate(_nothing_to_learn(decisions, matured_days))
     return log
+
+
+def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float) -> str:
+    arms = decisions.select(pl.col("arm").unique().sort()).collect().to_series().to_list()
+    if set(arms).isdisjoint(ARMS):
+        return (
+            f"All decisions in the log are of the arms {', '.join(arms)}, which try nothing: give the arms model or "
+            "random a share of the placement first."
+        )
+    return f"No decision by the model or by chance is older than {matured_days:g} days yet."
 
 
 def _latest(table: pl.LazyFrame, column: str) -> datetime | None:

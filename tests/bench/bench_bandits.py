@@ -1,6 +1,6 @@
 """Policies in the contextual world: `make bench-bandits`. Needs no data; Vowpal Wabbit if it is installed.
 
-50,000 customers once each in batches of 500, 20 offers, 3% base rate, from no data at all; six worlds. Gap closed is
+50,000 customers once each in batches of 500, 20 offers, 3% base rate, from no data at all; twelve worlds. Gap closed is
 0 for showing any offer and 1 for the truly best, over all showings, those made for exploring too.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from training.world.bandits import POLICIES, LinUcb, Policy, Run, compare
 from training.world.contextual import CUSTOMERS, Bools, ContextualWorld, Floats, Ints
 
-SEEDS = (1, 2, 3, 4, 5, 6)
+SEEDS = tuple(range(1, 13))
 SETTINGS = {
     "VW squarecb": "--squarecb",
     "VW squarecb, gamma 100": "--squarecb --gamma_scale 100",

@@ -176,3 +176,10 @@ def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch
     assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.08)
     assert [row.customer_id for row in seen if row is not None] == ["c1"]
     assert len(seen) == 400
+
+
+def test_a_log_of_arms_that_try_nothing_says_which(tmp_path: Path) -> None:
+    write_log(tmp_path, 200, arms=["holdout", "business_as_usual"])
+    report = evaluate("greedy", tmp_path, matured_days=0.0)
+    assert report.refused is not None
+    assert "of the arms business_as_usual, holdout, which try nothing" in report.refused

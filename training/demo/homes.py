@@ -44,10 +44,10 @@ random = 0.0
 business_as_usual = 0.0
 holdout = 0.0
 
-# There are 43 candidates: the usual floor of 1% each would leave 43% to chance.
+# There are 43 candidates and 30 days: less is left to chance than by default.
 [decisions]
 exploration = 60.0
-floor = 0.002
+floor = 0.0005
 
 [[decisions.caps]]
 max = 3

@@ -112,7 +112,7 @@ class Layered:
     """
 
     def __init__(
-        self, offers: Floats, exploration: float = 12.0, even: float = 0.02, calms_after: float = 50_000.0
+        self, offers: Floats, exploration: float = 8.0, even: float = 0.02, calms_after: float = 50_000.0
     ) -> None:
         self._offers, self._exploration, self._even = offers, exploration, even
         self._calms_after = calms_after

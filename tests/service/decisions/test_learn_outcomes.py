@@ -189,7 +189,7 @@ def test_a_replay_finds_the_state_that_decided(learning: Learning) -> None:
 
 
 def test_exploring_calms_down_with_outcomes_and_replays(learning: Learning) -> None:
-    learning.desk.settings = settings(exploration=20.0, calms_after=5.0, caps=[])
+    learning.desk.settings = settings(exploration=20.0, calms_after=5.0, floor=0.01, caps=[])
     learning.decider = replace(learning.desk, served=learning.models).decider  # type: ignore[arg-type]
     first = learning.decide("c1")
     for number in range(10):

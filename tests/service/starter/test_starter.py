@@ -56,7 +56,7 @@ def test_every_commented_default_can_be_taken_in(folder: Path) -> None:
         lines.append(shown if equals and name.strip('"').replace("_", "").isalpha() and "…" not in shown else line)
     values = tomllib.loads("\n".join(lines))
     values.pop("database_url"), values.pop("online_store"), values.pop("mlflow_tracking_uri")
-    assert Settings.model_validate(values).decisions.exploration == 20.0
+    assert Settings.model_validate(values).decisions.exploration == 8.0
 
 
 def test_offers_events_journey_and_test_are_valid(folder: Path) -> None:

@@ -94,7 +94,8 @@ class OfferFacts:
 class OfferTable:
     """The facts of M offers, stacked: index, weight and whether a part is `main` (M, 6), static (M, 4), near (M, T).
     `product` and `of_offer` (P,): hashes of products (features/products.py), ascending, and the offer that each
-    belongs to; `named` (M,): which offers name products.
+    belongs to; `named` (M,): which offers name products. `part` (M, at most 6): weights that sum to 1, as many as the
+    offer of most categories has; NaN where there is no category.
     """
 
     index: Ints
@@ -105,6 +106,7 @@ class OfferTable:
     product: Ints
     of_offer: Ints
     named: Bools
+    part: Floats
 
     @classmethod
     def of(cls, facts: Sequence[OfferFacts]) -> OfferTable:
@@ -112,6 +114,9 @@ class OfferTable:
         product = np.concatenate([np.empty(0, np.int64), *(one.products for one in facts)])
         of_offer = np.repeat(np.arange(len(facts)), [len(one.products) for one in facts])
         order = np.argsort(product, kind="stable")
+        used = max(int((weight > 0).any(axis=0).sum()), 1)
+        with np.errstate(invalid="ignore"):
+            part = weight[:, :used] / weight.sum(axis=1, keepdims=True)
         return cls(
             np.array([one.index for one in facts], np.int64).reshape(-1, CATEGORIES_AN_OFFER),
             weight,
@@ -121,6 +126,7 @@ class OfferTable:
             product[order],
             of_offer[order],
             np.array([len(one.products) > 0 for one in facts], np.bool_),
+            part,
         )
 
 
@@ -385,15 +391,16 @@ def _looks(customers: Customers, offers: OfferTable, categories: int) -> Floats:
 
     An even share is one of the `categories` that training knew: others, which come with new offers, count in no sum.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = offers.weight / offers.weight.sum(axis=1, keepdims=True)
     signs = customers.views + AN_ORDER * customers.affinity[:, :, 1]
     even = (signs[:, :categories].sum(axis=1) + categories) / max(categories, 1)
-    more = np.zeros((len(signs), max(int(offers.index.max(initial=0)) + 1 - signs.shape[1], 0)))
-    views, every = (np.concatenate([one, more], axis=1)[:, offers.index] for one in (customers.views, signs))
-    found = np.stack([_weighted(views, part), np.log((_weighted(every, part) + 1) / even[:, None])], axis=2)
-    found[~customers.known] = np.nan
-    return found
+    later = int(offers.index.max(initial=0)) + 1 - signs.shape[1]
+    both = np.stack([customers.views, signs])
+    if later > 0:  # categories that came with new offers: no looks
+        both = np.concatenate([both, np.zeros((*both.shape[:2], later))], axis=2)
+    found = _weighted(both[:, :, offers.index[:, : offers.part.shape[1]]], offers.part)
+    found[1] = np.log((found[1] + 1) / even[:, None])
+    found[:, ~customers.known] = np.nan
+    return np.moveaxis(found, 0, 2)
 
 
 def _widened(affinity: Floats, categories: int) -> Floats:
@@ -404,10 +411,10 @@ def _widened(affinity: Floats, categories: int) -> Floats:
 
 
 def _weighted(orders: Floats, weight: Floats) -> Floats:
-    """Sums of orders (N, M, 6) by weight (M, 6), one part after another: (N, M)."""
-    total = orders[:, :, 0] * weight[:, 0]
+    """Sums of orders (..., M, parts) by weight (M, parts), one part after another: (..., M)."""
+    total = orders[..., 0] * weight[:, 0]
     for part in range(1, weight.shape[1]):
-        total += orders[:, :, part] * weight[:, part]
+        total += orders[..., part] * weight[:, part]
     return np.asarray(total, np.float64)
 
 

@@ -137,7 +137,8 @@ def test_what_a_customer_and_an_offer_are_to_each_other(seed: int, n: int, m: in
         customers, offers, known = market
         one = [getattr(offers, part)[1:2] for part in ("index", "weight", "main", "static", "near")]
         mine = offers.of_offer == 1
-        alone = OfferTable(*one, offers.product[mine], np.zeros(mine.sum(), np.int64), offers.named[1:2])
+        named, part = offers.named[1:2], offers.part[1:2]
+        alone = OfferTable(*one, offers.product[mine], np.zeros(mine.sum(), np.int64), named, part)
         assert np.array_equal(pair_features(customers, alone, known)[:, 0], told[0][:, 1], equal_nan=True)
 
 

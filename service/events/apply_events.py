@@ -116,9 +116,10 @@ class Applier:
         if not clicked:
             return
         seqs = {event["seq"]: event for event in events}
-        known = [seqs.get(event["seq"], event) for event in of_customers(connection, sorted(clicked), BESIDE)]
-        reasons = judge_together(known)
-        changed = [event for event in known if event["machine"] is False and event["message_id"] in reasons]
+        beside = {event["seq"]: event for event in of_customers(connection, sorted(clicked), BESIDE)}
+        known = beside | seqs
+        reasons = judge_together(known.values())
+        changed = [event for event in known.values() if event["machine"] is False and event["message_id"] in reasons]
         for event in changed:
             event["machine"], event["machine_reason"] = True, reasons[event["message_id"]]
         replace_rows(connection, changed)

@@ -74,6 +74,7 @@ def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -
         steadiness.show_first(steadiness.first_calls(lambda: _opportune(home), _body, key))
     if "many" in options.parts:
         with _opportune(home) as server:
+            _middling(server.port, key)
             asked = _asked(key, "/v1/decisions")
             steadiness.show_many(steadiness.many_calls(server, asked, options.connections, options.calls))
 
@@ -122,7 +123,7 @@ def _body(number: int, dry_run: bool = False) -> bytes:
 
 
 def _middling(port: int, key: str) -> bytes:
-    """An answer of middling size, for the no-op to give."""
+    """An answer of middling size, for the no-op to give. RuntimeError where something else would be measured."""
     answers = []
     for number in range(31):
         asked = urllib.request.Request(
@@ -131,7 +132,7 @@ def _middling(port: int, key: str) -> bytes:
         with urllib.request.urlopen(asked, timeout=30) as response:
             answers.append(response.read())
         if json.loads(answers[-1])["degraded"]:
-            raise RuntimeError(f"a part is missing, so this would measure something else: {answers[-1]!r}")
+            raise RuntimeError(f"{json.loads(answers[-1])['degraded']} are missing: make the home anew (--home)")
     return sorted(answers, key=len)[len(answers) // 2]
 
 

@@ -26,8 +26,9 @@ MOST = 32
 LANES = 1
 """Batches under way. A second would be scored while the first waits for the disk, but each would be half as large,
 which costs more than it brings."""
-PATIENCE_S = 0.002
-"""How long those who wait are kept for those just answered; a batch costs as much as several decisions in it."""
+PATIENCE, LONGEST_PATIENCE_S = 0.25, 0.005
+"""How long those who wait are kept for those just answered, as a share of the batch's time: a batch costs as much as
+several decisions in it."""
 SPARE = 6
 """Threads beside the lanes, for batches whose database takes longer than the time budget."""
 Waiting = tuple[DecisionIn, "asyncio.Future[bytes]"]
@@ -39,6 +40,7 @@ class Batch:
     """Requests under way together. `late`: their time is over, and they are answered in another way."""
 
     waiting: Sequence[Waiting]
+    started: float
     timer: asyncio.TimerHandle | None = None
     late: bool = False
 
@@ -78,13 +80,15 @@ class Together:
         """Waits for what is under way."""
         self._pool.shutdown()
 
-    def _go_soon(self, answered: int) -> None:
+    def _go_soon(self, done: Batch) -> None:
         """The next batch, once as many wait as there were before, or after a moment; at once where nobody may join."""
-        self._hoped_for = min(self._most, answered + len(self._waiting))
+        self._hoped_for = min(self._most, len(done.waiting) + len(self._waiting))
         if self._patience is not None or self._hoped_for < 2 or self._hoped_for <= len(self._waiting):
             self._go()
         else:
-            self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._go_now)
+            loop = asyncio.get_running_loop()
+            patience_s = min(LONGEST_PATIENCE_S, PATIENCE * (loop.time() - done.started))
+            self._patience = loop.call_later(patience_s, self._go_now)
 
     def _go_now(self) -> None:
         if self._patience is not None:
@@ -94,11 +98,12 @@ class Together:
 
     def _go(self) -> None:
         """Hands the next batch to a thread; called on the event loop only, as are `_done` and `_late`."""
-        batch = Batch([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
-        if not batch.waiting:
+        if not self._waiting:
             self._free += 1
             return
         loop = asyncio.get_running_loop()
+        some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        batch = Batch(some, loop.time())
         deciding = loop.run_in_executor(self._pool, _as_json, self._decider.decide_each, batch.requests)
         if self._steady is not None:
             batch.timer = loop.call_later(self._steady.time_budget_s, self._late, batch, self._steady)
@@ -112,7 +117,7 @@ class Together:
         if batch.timer is not None:
             batch.timer.cancel()
         _hand_out(batch, deciding)
-        self._go_soon(len(batch.waiting))
+        self._go_soon(batch)
 
     def _late(self, batch: Batch, steady: SteadyDecider) -> None:
         """The batch's time is over: another thread answers without the database, and its lane takes the next."""

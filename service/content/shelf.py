@@ -121,6 +121,14 @@ class Shelf:
             if of == offer_id:
                 yield from variants
 
+    def copies(self, offers: Mapping[str, Mapping[str, Any]]) -> Iterator[Copy]:
+        """What readers of each language get of these offers (documents by id), if no segment is theirs."""
+        for (offer_id, channel), variants in list(self._variants.items()):
+            place = self.place(offer_id, channel, offers[offer_id]) if offer_id in offers else None
+            if place is not None:
+                for locale in dict.fromkeys(variant.locale for variant in variants):
+                    yield from place.copies(locale, "", frozenset())
+
     def place(self, offer_id: str, channel: str, offer: Mapping[str, Any]) -> Place | None:
         """The copy of an offer on a channel; None where nothing was ever approved."""
         at = (offer_id, channel)

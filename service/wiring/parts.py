@@ -73,12 +73,14 @@ from service.wiring.data_watch import DataWatch
 from service.wiring.model_watch import ModelWatch
 from service.wiring.offer_features import FeatureFeed
 from service.wiring.text_watch import TextWatch
+from service.wiring.warm_up import get_words_ready
 
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
 _LEARN_EVERY_S = 2.0
 _LADDER_EVERY_S = 1.0
+_WORDS_EVERY_S = 5.0
 _VECTORS_EVERY_S = 300.0
 _TEXTS_EVERY_S = 2.0
 _BEAT_EVERY = timedelta(seconds=2)
@@ -313,6 +315,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         parts.events_loop,
         Loop("models", take_up_models, _MODELS_EVERY_S),
         Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
+        Loop("words", partial(get_words_ready, parts.database, parts.catalogue, parts.library), _WORDS_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S),
         Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),

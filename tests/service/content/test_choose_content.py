@@ -127,6 +127,18 @@ def test_a_link_is_signed_once_a_channel_and_only_where_it_is_shown(stocked: Dat
     assert 0 < shown < 20
 
 
+def test_what_is_made_ready_is_not_made_again_for_a_reader(stocked: Database) -> None:
+    library = ContentLibrary(stocked, link)
+    library.get_ready({"tea": OFFERS["tea"], "gone": {}})
+    ready = dict(library._compiled)
+    assert len(ready) == 2 * len(FIELDS) * len(BODIES)  # both languages, nobody's segment
+    for number in range(20):
+        for channel in FIELDS:
+            for locale in ("en", "de"):
+                library.choose("tea", OFFERS["tea"], channel, {"customer_id": f"c{number}", "locale": locale})
+    assert library._compiled == ready
+
+
 def test_strange_locales_do_not_fill_the_memory(stocked: Database) -> None:
     library = ContentLibrary(stocked, link)
     for number in range(MAX_KINDS + 50):

@@ -25,6 +25,7 @@ from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
 from service.settings import Cap
 from service.storage.database import Connection, Database
+from service.wiring.warm_up import try_a_decision
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 Make = Callable[..., SteadyDecider]
@@ -328,3 +329,17 @@ def test_many_at_once_while_the_line_is_cut_and_mended(desk: Desk, line: Line, t
     assert held(line, "SELECT count(*) FROM decisions") == 120
     assert held(line, "SELECT count(*) FROM ledger WHERE message") == 120
     assert len({answer["decision_id"] for answer in answers}) == 120
+
+
+def test_a_decision_tried_at_the_start_is_not_kept_and_may_fail(
+    steady: Make, desk: Desk, line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.put(a={})
+    one = steady(desk)
+    try_a_decision(one)
+    assert held(line, "select count(*) from decisions") == 0
+    assert caplog.text == ""
+    line.cut = True
+    one.without = lambda requests, first=None: [Unavailable("full")] * len(requests)  # type: ignore[method-assign]
+    try_a_decision(one)
+    assert "tried at the start" in caplog.text

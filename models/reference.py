@@ -114,6 +114,11 @@ class Reference:
         inputs = {name: Bins.of(_numbers(rows, name)) for name in named}
         return cls(inputs, Bins.of(model.predict(rows)))
 
+    @classmethod
+    def of_numbers(cls, inputs: Mapping[str, Floats], scores: Floats) -> Self:
+        """Of a model whose inputs are no features of the catalogue: each (n,)."""
+        return cls({name: Bins.of(values) for name, values in inputs.items()}, Bins.of(scores))
+
     def of_frame(self, frame: pl.DataFrame) -> dict[str, Shift]:
         """How far each input that `frame` has is from here."""
         return {name: bins.shift(_numbers(frame, name)) for name, bins in self.inputs.items() if name in frame.columns}

@@ -25,6 +25,7 @@ import polars as pl
 from features.rows import CustomerRow
 from features.zones import known_zone
 from models.load import MANIFEST, need
+from models.week_summary import summary
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -178,6 +179,18 @@ class SendTimeModel:
         own = own_presence(self.presence, types, activity, responses, exposed)
         ratio = (after(own, self.presence.reach) / self.presence.met) ** self.sharpness
         return Habits(own, ratio, float(activity.sum() + responses.sum()), types)
+
+    def inputs(self, rows: Sequence[CustomerRow | None]) -> dict[str, Floats]:
+        """What the model looks at in each row (n,), as few numbers, for telling whether it moves; NaN where unknown."""
+        return summary(rows)
+
+    def best_chances(self, rows: Sequence[CustomerRow | None]) -> list[float | None]:
+        """P(response) of each at their best hour of the week, the mean over channels; None for nobody known."""
+        return [None if row is None else self._best_chance(row) for row in rows]
+
+    def _best_chance(self, row: CustomerRow) -> float:
+        known, channels = self.habits(row), sorted(self.channels) or ["email"]
+        return float(np.mean([self.probabilities(row, channel, known)[0].max() for channel in channels]))
 
     def person(self, row: CustomerRow | None, channel: str, habits: Habits | None = None) -> Person:
         """Presence and level of a customer; everyone's where nothing is known."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from models.load import Model
-from models.reference import Reference
+from models.reference import Reference, Shift
 from training.plots import drift_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURE = "drift.png"
+FIGURE, SCORE = "drift.png", "(the score)"
+Floats = npt.NDArray[np.float64]
 
 
 def keep_reference(
@@ -25,10 +29,24 @@ def keep_reference(
     Returns drift.png: the shift of inputs and scores against the training set of the champion (version, folder);
     empty where there is none to compare with.
     """
-    reference = Reference.of(model, frame)
-    reference.save(folder)
+    Reference.of(model, frame).save(folder)
     before = Reference.read(champion[1]) if champion is not None else None
     if champion is None or before is None:
         return {}
-    shifts = {**before.of_frame(frame), "(the score)": before.scores.shift(model.predict(frame))}
-    return {FIGURE: drift_plot(shifts, f"Against the training set of version {champion[0]}")}
+    return _plot({**before.of_frame(frame), SCORE: before.scores.shift(model.predict(frame))}, champion[0])
+
+
+def keep_numbers(
+    inputs: Mapping[str, Floats], scores: Floats, folder: Path, champion: tuple[str, Path] | None
+) -> dict[str, Figure]:
+    """`keep_reference` of a model whose inputs are no features of the catalogue: each (n,)."""
+    Reference.of_numbers(inputs, scores).save(folder)
+    before = Reference.read(champion[1]) if champion is not None else None
+    if champion is None or before is None:
+        return {}
+    moved = {name: bins.shift(inputs[name]) for name, bins in before.inputs.items() if name in inputs}
+    return _plot({**moved, SCORE: before.scores.shift(scores)}, champion[0])
+
+
+def _plot(shifts: Mapping[str, Shift], version: str) -> dict[str, Figure]:
+    return {FIGURE: drift_plot(dict(shifts), f"Against the training set of version {version}")}

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from features.rows import CustomerRow
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
 from models.send_time import HOURS, TINY, Presence, SendTimeModel, after
 from training import tracking
 from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
+from training.drift import keep_numbers
 from training.gate import Verdict, judge
 from training.metrics import log_losses
+from training.send_time_report import card, channels_plot, presence_plot
 from training.train import Job, TrainResult
 from training.week_fit import (
     ANSWERS_GRID,
@@ -34,13 +35,15 @@ from training.week_fit import (
     fit_presence,
     people,
 )
-from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments
+from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments, read_drawn
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NAME = "send-time"
 EVENTS_NEEDED = 300
+EXPLORED_BELOW = 0.5
+"""An hour drawn with less is one that was tried to learn (`decisions.explore_hours` is below a half)."""
 LATER_NEEDED = 100
 """Later orders by which the numbers of presence are chosen; with fewer, visits judge, and without those, responses."""
 RESPONSES_NEEDED = 100
@@ -48,6 +51,8 @@ LATER = timedelta(days=28)
 SHARPNESS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 LEVEL_PRIOR = (5.0, 20.0, 80.0)
 JUDGED = 60_000
+REFERENCE = 2_000
+"""Customers whose hours the model's reference of its training set is made of."""
 BAND = 3
 
 
@@ -63,14 +68,36 @@ class Week:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What is judged: sends (`worth` is what came of them) or orders, each by customer and local hour."""
+    """What is judged: sends (`worth` is what came of them), orders or visits, each by customer and local hour.
+
+    `drawn` is the probability with which a send's hour was drawn; NaN where none was.
+    """
 
     kind: str
     customer: Ints
     hour: Ints
     channel: npt.NDArray[Any]
     worth: Floats
+    drawn: Floats
     time: npt.NDArray[np.datetime64]
+
+    @property
+    def explored(self) -> npt.NDArray[np.bool_]:
+        """Sends at another hour than the one that looked best: what came of them tells of hours, not of choices."""
+        found: npt.NDArray[np.bool_] = self.drawn < EXPLORED_BELOW
+        return found
+
+    def only(self, which: npt.NDArray[np.bool_]) -> Units:
+        """Those that `which` names."""
+        return Units(
+            self.kind,
+            self.customer[which],
+            self.hour[which],
+            self.channel[which],
+            self.worth[which],
+            self.drawn[which],
+            self.time[which],
+        )
 
 
 def train_send_time(job: Job) -> TrainResult:
@@ -103,11 +130,12 @@ def gather(job: Job, covered: Period, cuts: tuple[datetime, ...]) -> Week:
     excluded = list(unprofiled(job.home))
     found, counts = [pl.DataFrame(schema=MOMENTS)], {cut: list[pl.DataFrame]() for cut in cuts}
     names: list[str] = []
+    drawn = read_drawn(job.home)
     for bucket in range(job.log.buckets):
         events = job.log.scan(buckets=[bucket], before=covered.end).select(NEEDED)
         known = events.filter((pl.col("received_at") <= job.as_of) & ~pl.col("customer_id").is_in(excluded)).collect()
         customers = chosen(known["customer_id"], CUSTOMERS // job.log.buckets)
-        found.append(moments(known, customers))
+        found.append(moments(known, customers, drawn))
         for cut in cuts:
             counts[cut].append(counts_as_of(known, customers, cut))
         names += customers.to_list()
@@ -181,8 +209,8 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
         if channel not in CHANNELS:
             continue
         age = ((pl.lit(until) - pl.col("timestamp")).dt.total_seconds() / 86400).alias("age")
-        sent, answered = grid.channels.get(str(channel), (np.zeros(1), np.zeros(1)))
-        engagement = float(answered.sum() / max(sent.sum(), 1.0))
+        counted = grid.channels.get(str(channel))
+        engagement = 0.0 if counted is None else float(counted.responses.sum() / max(counted.sends.sum(), 1.0))
         channels[str(channel)] = fit_channel(
             part["hour"].to_numpy(), part["worth"].to_numpy(), part.select(age)["age"].to_numpy(), presence, engagement
         )
@@ -206,7 +234,8 @@ def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
     part = part.head(JUDGED).sort("timestamp", "customer_id")
     customer = np.array([place[name] for name in part["customer_id"]], np.int64)
     times = part["timestamp"].dt.replace_time_zone(None).to_numpy()
-    return Units(kind, customer, part["hour"].to_numpy(), part["channel"].to_numpy(), part["worth"].to_numpy(), times)
+    hour, channel, worth = (part[name].to_numpy() for name in ("hour", "channel", "worth"))
+    return Units(kind, customer, hour, channel, worth, part["drawn"].fill_null(np.nan).to_numpy(), times)
 
 
 def gains(model: SendTimeModel, grid: Grids, judged: Units, personal: bool = True) -> Floats:
@@ -235,7 +264,7 @@ def probabilities(model: SendTimeModel, grid: Grids, judged: Units, own: Floats 
         curve = model.curve(str(channel))
         level = np.ones(len(grid.orders))
         if curve.engagement > 0 and str(channel) in grid.channels:
-            sent, answered = grid.channels[str(channel)]
+            sent, answered = grid.channels[str(channel)].sends, grid.channels[str(channel)].responses
             prior = model.level_prior * curve.engagement
             level = (prior + answered.sum(axis=1)) / (prior + curve.engagement * sent.sum(axis=1))
         result[here] = curve.rate[judged.hour[here]] * level[judged.customer[here]]
@@ -251,6 +280,9 @@ def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, la
     grid = week.as_of[last]
     sends, orders = (units(week, kind, last, week.covered.end) for kind in ("send", "order"))
     judged = sends if sends.worth.sum() >= RESPONSES_NEEDED and twin.sharpness > 0 else orders
+    tried = sends.only(sends.explored)
+    if judged is sends and tried.worth.sum() >= RESPONSES_NEEDED:
+        judged = tried  # their hours were drawn by chance, not by a model
     ours, plain = gains(twin, grid, judged), gains(twin, grid, judged, personal=False)
     present = tracking.champion(job.tracking, NAME)
     rival, reason = champion_gains(present, grid, judged) if present else (None, None)
@@ -307,8 +339,22 @@ def figures(
             best = in_band(after(hours, model.presence.lag), sends, BAND)
             row["sends_in_best_band"] = float(best.mean())
             row["response_in_best_band"] = float(sends.worth[best].mean()) if best.any() else float("nan")
+            row |= _of_explored(sends, best)
         result.append(row)
     return result[0], {"overall_best_hours": result[1]}
+
+
+def _of_explored(sends: Units, best: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Response of the sends whose hour was drawn by chance: all of them, and those inside the best band."""
+    tried = sends.explored
+    inside = tried & best
+    if not inside.any():
+        return {}
+    return {
+        "explored_sends": float(tried.sum()),
+        "explored_response": float(sends.worth[tried].mean()),
+        "explored_response_in_best_band": float(sends.worth[inside].mean()),
+    }
 
 
 def in_band(hours: Floats, judged: Units, width: int) -> npt.NDArray[np.bool_]:
@@ -346,6 +392,9 @@ def _register(
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, example)
+        rows = sample_rows(week, model)
+        chances = np.array(model.best_chances(rows), np.float64)
+        drift = keep_numbers(model.inputs(rows), chances, folder, tracking.champion(job.tracking, NAME))
         return tracking.log_and_register(
             job.tracking,
             NAME,
@@ -363,72 +412,17 @@ def _register(
                 "as_of": job.as_of.isoformat(),
             },
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures={"presence.png": presence_plot(model.presence), "channels.png": channels_plot(model)},
-            texts={"card.md": _card(model, metrics, rivals, verdict, described)},
+            figures={"presence.png": presence_plot(model.presence), "channels.png": channels_plot(model), **drift},
+            texts={"card.md": card(model, metrics, rivals, verdict, described)},
             example=example.head(5),
             data=described,
             promote_it=verdict.promote,
         )
 
 
-def presence_plot(presence: Presence) -> Figure:
-    """The types of weeks, each with its share of customers."""
-    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
-    FigureCanvasAgg(drawing)
-    axis = drawing.subplots()
-    for profile, share in zip(presence.profiles, presence.shares, strict=True):
-        axis.plot(profile * HOURS, linewidth=1, label=f"{share:.0%} of customers")
-    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="presence, 1 is even", title="Types of weeks")
-    axis.set_xticks(range(0, HOURS + 1, 24))
-    axis.legend(fontsize=7)
-    return drawing
-
-
-def channels_plot(model: SendTimeModel) -> Figure:
-    """Response by hour of sending, a line a channel."""
-    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
-    FigureCanvasAgg(drawing)
-    axis = drawing.subplots()
-    for channel, curve in sorted(model.channels.items()):
-        axis.plot(curve.rate, linewidth=1, label=channel)
-    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="response", title="Response by hour of sending")
-    axis.set_xticks(range(0, HOURS + 1, 24))
-    if model.channels:
-        axis.legend(fontsize=7)
-    return drawing
-
-
-def _card(
-    model: SendTimeModel,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    verdict: Verdict,
-    described: Mapping[str, object],
-) -> str:
-    plain = rivals["overall_best_hours"]
-    return "\n".join(
-        [
-            "# opportune-send-time: the best hour to send",
-            "",
-            "## Purpose",
-            "The probability of a human response by local hour of sending, for one person and channel. For choosing "
-            "hours among those that rules allow; not a permission to send.",
-            "",
-            "## Learnt from",
-            *(f"- {key.replace('_', ' ')}: {value}" for key, value in described.items()),
-            "",
-            "## How good, on later data that it had not seen",
-            "| | model | overall best hours |",
-            "|---|---|---|",
-            *(f"| {key.replace('_', ' ')} | {value:.4f} | {plain[key]:.4f} |" for key, value in metrics.items()),
-            "",
-            "## Verdict of the gate",
-            verdict.text,
-            "",
-            "## Limits",
-            "- Hours in which nothing was ever sent are judged by when people order and answer, not by responses.",
-            "- Where the customer's zone is not known or not valid, the default zone is used and the answer says so.",
-            f"- The number of types of weeks found: {len(model.presence.shares)}.",
-            "",
-        ]
-    )
+def sample_rows(week: Week, model: SendTimeModel) -> list[CustomerRow]:
+    """Customers as they were when training ended (at most REFERENCE of them), as rows hold their hours."""
+    until = datetime.fromisoformat(model.trained["until"])
+    grid = week.as_of[until]
+    names = chosen(pl.Series(list(grid.place), dtype=pl.String), REFERENCE)
+    return [grid.row(name, until) for name in names]

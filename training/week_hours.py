@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,10 @@ from xxhash import xxh3_64_intdigest
 
 from features.build import hours
 from features.catalogue import CATALOGUE
+from features.channel_hours import ChannelHours
 from features.facts import gather_facts
 from features.plan import GRID_CHANNELS, VISITED, plan_of
+from features.rows import CustomerRow
 from models.send_time import HOURS, OPEN_WORTH
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 RESPONSE_WITHIN = timedelta(hours=48)
 NEEDED = ("message_id", "type", "event", "customer_id", "timestamp", "received_at", "channel", "machine",
-          "timezone", "decision_id")  # fmt: skip
+          "timezone", "decision_id", "properties")  # fmt: skip
 MOMENTS = pl.Schema(
     [
         ("customer_id", pl.String()),
@@ -32,21 +36,41 @@ MOMENTS = pl.Schema(
         ("hour", pl.Int64()),
         ("worth", pl.Float64()),
         ("delay", pl.Float64()),
+        ("drawn", pl.Float64()),
     ]
 )
+DRAWN = pl.Schema(
+    [
+        ("decision_id", pl.String()),
+        ("channel", pl.String()),
+        ("send_at", pl.Datetime("us", "UTC")),
+        ("send_at_probability", pl.Float64()),
+    ]
+)
+_TOLD = r'"send_at_probability":\s*([0-9.eE+-]+)'
+
+
+class ChannelGrid(NamedTuple):
+    """What happened on a channel (customers, 168)."""
+
+    sends: Floats
+    clicks: Floats
+    opens: Floats
+
+    @property
+    def responses(self) -> Floats:
+        """Clicks, and opens at OPEN_WORTH."""
+        return self.clicks + OPEN_WORTH * self.opens
 
 
 @dataclass(frozen=True, slots=True)
 class Grids:
-    """Counts by local hour of the week (customers, 168), as customers' rows hold them as of a time.
-
-    `channels`: deliveries, and responses (clicks, and opens at OPEN_WORTH).
-    """
+    """Counts by local hour of the week (customers, 168), as customers' rows hold them as of a time."""
 
     place: dict[str, int]
     orders: Floats
     visits: Floats
-    channels: dict[str, tuple[Floats, Floats]]
+    channels: dict[str, ChannelGrid]
 
     def activity(self, visits: float) -> Floats:
         """Orders, and visits at this weight."""
@@ -54,26 +78,35 @@ class Grids:
 
     @property
     def sends(self) -> Floats:
-        return sum((sent for sent, _ in self.channels.values()), np.zeros_like(self.orders))
+        return sum((one.sends for one in self.channels.values()), np.zeros_like(self.orders))
 
     @property
     def responses(self) -> Floats:
-        return sum((answered for _, answered in self.channels.values()), np.zeros_like(self.orders))
+        return sum((one.responses for one in self.channels.values()), np.zeros_like(self.orders))
+
+    def row(self, name: str, as_of: datetime) -> CustomerRow:
+        """A customer's row, as far as hours go."""
+        at = self.place[name]
+        channels = {
+            channel: ChannelHours(*(part[at] for part in grid))
+            for channel, grid in self.channels.items()
+            if any(part[at].any() for part in grid)
+        }
+        return CustomerRow(name, as_of, {}, {}, self.orders[at], channels, visit_hours=self.visits[at])
 
 
 def grids(counts: pl.DataFrame, customers: Iterable[str]) -> Grids:
     """From `features.build.hours` of one cut."""
     place = {name: index for index, name in enumerate(customers)}
     orders, visits = np.zeros((len(place), HOURS)), np.zeros((len(place), HOURS))
-    channels: dict[str, tuple[Floats, Floats]] = {}
+    channels: dict[str, ChannelGrid] = {}
     for (kind, channel), part in counts.partition_by("kind", "channel", as_dict=True).items():
         rows = np.array([place[name] for name in part["customer_id"]], np.int64)
         target = orders if kind == "orders" else visits
         if channel is not None:
-            pair = channels.setdefault(str(channel), (np.zeros_like(orders), np.zeros_like(orders)))
-            target = pair[0 if kind == "sends" else 1]
-        worth = OPEN_WORTH if kind == "opens" else 1.0
-        np.add.at(target, (rows, part["hour"].to_numpy()), worth * part["count"].to_numpy())
+            empty = ChannelGrid(*np.zeros((3, *orders.shape)))
+            target = getattr(channels.setdefault(str(channel), empty), str(kind))
+        target[rows, part["hour"].to_numpy()] = part["count"].to_numpy()
     return Grids(place, orders, visits, channels)
 
 
@@ -92,11 +125,20 @@ def chosen(customers: pl.Series, limit: int) -> pl.Series:
     return names[np.sort(order[:limit])]
 
 
-def moments(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
+def read_drawn(home: Path) -> pl.DataFrame:
+    """DRAWN: the hours that decisions chose, each with the probability it was drawn with; empty without a log."""
+    path = home / "tables" / "decisions.parquet"
+    if not path.exists() or "send_at_probability" not in (log := pl.scan_parquet(path)).collect_schema():
+        return pl.DataFrame(schema=DRAWN)
+    return log.select(list(DRAWN)).drop_nulls().unique(["decision_id", "channel", "send_at"]).collect()
+
+
+def moments(events: pl.DataFrame, customers: pl.Series, drawn: pl.DataFrame | None = None) -> pl.DataFrame:
     """Orders, visits and sends of these customers (MOMENTS), with the local hour of the week of each.
 
     A send's `worth` is what came of it within 48 hours: 1 for a human click or a conversion that names the same
     decision, OPEN_WORTH for a human open, else 0; `delay` in hours until the first human open or click, else null.
+    `drawn` is the probability with which its hour was drawn, where the delivery or the log of decisions (DRAWN) says.
     """
     marked = _marked(events, customers)
     orders = marked.filter(pl.col("verb") == "ordered")
@@ -110,10 +152,27 @@ def moments(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
             pl.col("decision_id").is_in(bought["decision_id"].implode()).fill_null(False).cast(pl.Float64),
         )
     )
-    nothing = {"worth": pl.lit(0.0), "delay": pl.lit(None, pl.Float64)}
+    judged = _with_drawn(judged, drawn)
+    nothing = {"worth": pl.lit(0.0), "delay": pl.lit(None, pl.Float64), "drawn": pl.lit(None, pl.Float64)}
     visits = marked.filter(pl.col("verb").is_in(list(VISITED.verbs)) & ~pl.col("is_machine")).with_columns(**nothing)
     kinds = (("order", orders.with_columns(**nothing)), ("visit", visits), ("send", judged))
     return pl.concat([part.with_columns(kind=pl.lit(kind)).select(list(MOMENTS)) for kind, part in kinds]).cast(MOMENTS)
+
+
+def _with_drawn(sends: pl.DataFrame, drawn: pl.DataFrame | None) -> pl.DataFrame:
+    """Sends with `drawn`: told by the delivery, else by the decision, if it went out in the hour that was chosen."""
+    log = (pl.DataFrame(schema=DRAWN) if drawn is None else drawn).sort("send_at")
+    found = sends.join_asof(
+        log.rename({"send_at_probability": "logged"}),
+        left_on="timestamp",
+        right_on="send_at",
+        by=["decision_id", "channel"],
+        strategy="backward",
+        tolerance=timedelta(hours=1),
+        check_sortedness=False,
+    )
+    told = pl.col("properties").str.extract(_TOLD).cast(pl.Float64, strict=False)
+    return found.with_columns(drawn=pl.coalesce(told, "logged"))
 
 
 def _marked(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
@@ -132,7 +191,8 @@ def _marked(events: pl.DataFrame, customers: pl.Series) -> pl.DataFrame:
         schema={"code": pl.Int64, "verb": pl.String, "channel": pl.String, "is_machine": pl.Boolean},
     )
     seen = pl.DataFrame({"message_id": facts.message, "hour": facts.hour, "code": facts.code})
-    told = events.select("message_id", "customer_id", "timestamp", "decision_id").unique("message_id", keep="first")
+    kept = ("message_id", "customer_id", "timestamp", "decision_id", "properties")
+    told = events.select(kept).unique("message_id", keep="first")
     return seen.join(meaning, on="code").join(told, on="message_id")
 
 

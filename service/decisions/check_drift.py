@@ -114,8 +114,12 @@ class DriftCheck:
         inside = [(vector, score) for vector, score in zip(recent, told, strict=True) if score is not None]
         if len(inside) < LEAST_ROWS:
             return {"problem": f"{len(inside)} of {LEAST_ROWS} customers to compare"}
+        rows = [vector.row for vector, _ in inside]
+        own: Mapping[str, Floats] = model.inputs(rows) if hasattr(model, "inputs") else {}
         inputs = {
-            name: bins.shift(np.array([vector.row.values.get(name, math.nan) for vector, _ in inside])).to_dict()
+            name: bins.shift(
+                own[name] if name in own else np.array([row.values.get(name, math.nan) for row in rows])
+            ).to_dict()
             for name, bins in reference.inputs.items()
         }
         moved = sorted(inputs.items(), key=lambda one: -one[1]["psi"])

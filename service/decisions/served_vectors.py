@@ -70,9 +70,12 @@ def scores(model: Any, vectors: Sequence[ServedVector], pair: str = "drawn") -> 
     """What a served model says of each: None where it does not apply.
 
     Propensities and uplift are of the customer; a ranker's is of the offer and channel that `pair` names (`drawn` or
-    `first`). Models of other kinds say nothing here.
+    `first`); send time's the chance of a response at the best hour. Models of other kinds say nothing here.
     """
     rows = [vector.row for vector in vectors]
+    if hasattr(model, "best_chances"):  # asked first: it has probabilities, too, by channel
+        chances: list[float | None] = model.best_chances(rows)
+        return chances
     if hasattr(model, "probabilities"):
         told: list[float | None] = model.probabilities(rows)
         return told

@@ -10,6 +10,7 @@ import pytest
 
 from features.offers import offer_infos
 from models.load import load, verify_golden
+from models.reference import Reference
 from tests.fakes.world_home import world_home
 from training.exposures import read_log
 from training.tracking import Tracking, champion
@@ -59,6 +60,12 @@ def test_send_time_is_judged_on_later_data(home: Path) -> None:
     assert result.version is not None
     assert "overall best hours" in result.verdict
     assert result.metrics["order_log_likelihood"] > result.rivals["overall_best_hours"]["order_log_likelihood"]
+    if result.promoted:
+        found = champion(Tracking.at(f"sqlite:///{home / 'mlflow.db'}", home), "send-time")
+        assert found is not None
+        reference = Reference.read(found[1])
+        assert reference is not None
+        assert "share_evening" in reference.inputs
 
 
 def test_too_little_is_said_plainly(home: Path, tmp_path: Path) -> None:

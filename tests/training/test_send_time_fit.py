@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 from features.tables import EVENTS
 from models.send_time import HOURS, Presence, SendTimeModel, type_weights
 from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
-from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments
+from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
 
@@ -54,6 +55,28 @@ def test_sends_are_worth_what_came_of_them() -> None:
     assert sends["delay"].to_list()[0] == 1.0
     orders = found.filter(pl.col("kind") == "order")
     assert orders.height == 1
+
+
+def test_a_send_tells_with_which_probability_its_hour_was_drawn(tmp_path: Path) -> None:
+    hour = timedelta(hours=1)
+    (tmp_path / "tables").mkdir()
+    log = {
+        "decision_id": ["d1", "d2", "d3"], "channel": ["email"] * 3, "send_at": [NOW, NOW + 24 * hour, None],
+        "send_at_probability": [0.95, 0.001, None], "rank": [1, 1, None],
+    }  # fmt: skip
+    schema = {"send_at": pl.Datetime("us", "UTC"), "send_at_probability": pl.Float64}
+    pl.DataFrame(log, schema_overrides=schema).write_parquet(tmp_path / "tables" / "decisions.parquet")
+    found = moments(
+        frame(
+            event("Email Delivered", NOW + hour / 2, decision_id="d1"),
+            event("Email Delivered", NOW + 26 * hour, decision_id="d2"),  # at another hour than the one chosen
+            event("Email Delivered", NOW + 50 * hour, properties='{"a": 1, "send_at_probability":4.5e-04}'),
+        ),
+        pl.Series(["c1"]),
+        read_drawn(tmp_path),
+    )
+    assert found.sort("timestamp")["drawn"].to_list() == [0.95, None, 4.5e-4]
+    assert read_drawn(tmp_path / "nowhere").height == 0
 
 
 def test_counts_are_those_of_customers_rows() -> None:

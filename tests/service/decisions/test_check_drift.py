@@ -17,6 +17,7 @@ from sqlalchemy import select
 from models.load import write_golden
 from models.propensity import PropensityModel
 from models.reference import Reference
+from models.send_time import SendTimeModel
 from service.commands import drift_command
 from service.decisions.check_drift import _promises, lines, shifted
 from service.decisions.drift_store import erase_shadow, shadow_scores
@@ -107,6 +108,27 @@ def test_another_population_is_named_and_told_to_metrics(house: House, capsys: p
     assert house.parts.drift.latest() == report  # an hour has not gone by
     assert not drift_command(house.settings, 100)
     assert "orders_90d" in capsys.readouterr().out
+
+
+def test_hours_of_the_send_time_model_are_watched(house: House) -> None:
+    parts, home = house.parts, house.settings.home
+    model = SendTimeModel.untrained()
+    with parts.database.read() as connection:
+        rows = [vector.row for vector in sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0)]
+    folder = home / "served" / model.name / "1"
+    model.save(folder)
+    write_golden(model, folder, pl.DataFrame({"channel": ["email"], "hour_of_week": [9]}))
+    (home / "served" / "aliases.json").write_text(json.dumps({model.name: {"champion": "1"}}))
+    chances = np.array(model.best_chances(rows), np.float64)
+    Reference.of_numbers(model.inputs(rows), chances).save(folder)
+    same = parts.drift.run()["models"][model.name]
+    assert same["problem"] is None
+    assert {"orders_counted", "share_evening"} <= set(same["inputs"])
+    assert not any(shift["shifted"] for shift in (*same["inputs"].values(), same["scores"]))
+    others = {name: values + 3 for name, values in model.inputs(rows).items()}
+    Reference.of_numbers(others, chances * 2).save(folder)
+    report = parts.drift.run()
+    assert {"send-time: input orders_counted", "send-time: scores"} <= set(shifted(report))
 
 
 def test_a_version_without_a_reference_says_so(house: House) -> None:

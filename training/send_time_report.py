@@ -1,0 +1,82 @@
+"""What a version of the send-time model is shown with: plots and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from models.send_time import HOURS, Presence, SendTimeModel
+from training.gate import Verdict
+
+
+def presence_plot(presence: Presence) -> Figure:
+    """The types of weeks, each with its share of customers."""
+    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axis = drawing.subplots()
+    for profile, share in zip(presence.profiles, presence.shares, strict=True):
+        axis.plot(profile * HOURS, linewidth=1, label=f"{share:.0%} of customers")
+    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="presence, 1 is even", title="Types of weeks")
+    axis.set_xticks(range(0, HOURS + 1, 24))
+    axis.legend(fontsize=7)
+    return drawing
+
+
+def channels_plot(model: SendTimeModel) -> Figure:
+    """Response by hour of sending, a line a channel."""
+    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axis = drawing.subplots()
+    for channel, curve in sorted(model.channels.items()):
+        axis.plot(curve.rate, linewidth=1, label=channel)
+    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="response", title="Response by hour of sending")
+    axis.set_xticks(range(0, HOURS + 1, 24))
+    if model.channels:
+        axis.legend(fontsize=7)
+    return drawing
+
+
+def card(
+    model: SendTimeModel,
+    metrics: Mapping[str, float],
+    rivals: Mapping[str, Mapping[str, float]],
+    verdict: Verdict,
+    described: Mapping[str, object],
+) -> str:
+    plain = rivals["overall_best_hours"]
+    return "\n".join(
+        [
+            "# opportune-send-time: the best hour to send",
+            "",
+            "## Purpose",
+            "The probability of a human response by local hour of sending, for one person and channel. For choosing "
+            "hours among those that rules allow; not a permission to send.",
+            "",
+            "## Learnt from",
+            *(f"- {key.replace('_', ' ')}: {value}" for key, value in described.items()),
+            "",
+            "## How good, on later data that it had not seen",
+            "| | model | overall best hours |",
+            "|---|---|---|",
+            *(
+                f"| {key.replace('_', ' ')} | {value:.4f} | {_shown(plain.get(key))} |"
+                for key, value in metrics.items()
+            ),
+            "",
+            "## Verdict of the gate",
+            verdict.text,
+            "",
+            "## Limits",
+            "- A customer's old hours fade: they count half after 180 days.",
+            "- Hours in which nothing was ever sent are judged by when people order and answer, not by responses.",
+            "- Where the customer's zone is not known or not valid, the default zone is used and the answer says so.",
+            f"- The number of types of weeks found: {len(model.presence.shares)}.",
+            "",
+        ]
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -152,7 +152,8 @@ def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
     best = fit(week, middle, replace(start, presence=replace(start.presence, visits=VISITS)))
     best, gain = _best_own(best, grid, judged)
     tries = [("visits", value) for value in VISITS_GRID] if grid.visits.any() else []
-    for name, value in [*tries, *(("answers", value) for value in ANSWERS_GRID)]:
+    tries += [("answers", value) for value in ANSWERS_GRID] if grid.responses.any() else []
+    for name, value in tries:
         if value != getattr(best.presence, name):
             numbers = replace(best.presence, **{name: value})  # type: ignore[arg-type]
             tried, more = _best_own(fit(week, middle, replace(best, presence=numbers)), grid, judged)

@@ -79,7 +79,10 @@ class CustomerReader:
     def send_times(
         self, customer_id: str, channel: str, start: datetime, end: datetime, n: int, rivals: Rivals | None = None
     ) -> dict[str, Any]:
-        """`GET /v1/customers/{id}/send-times`: allowed hours, best first; with `rivals`, the best channel too."""
+        """`GET /v1/customers/{id}/send-times`: allowed hours, best first; with `rivals`, the best channel too.
+
+        `little_data` in `degraded`: the hours are more those of the customer's type, or everyone's, than their own.
+        """
         from models.best_channel import best_channels
         from models.send_time import LONGEST, SendTimeModel
 
@@ -107,6 +110,7 @@ class CustomerReader:
             *(["unknown_customer"] if not customer.known else []),
             *(["default_timezone"] if customer.timezone is None else []),
             *(["no_model"] if served is None else []),
+            *(["little_data"] if any(time.basis != "person" for time in times) else []),
         ]
         return {
             "customer_id": customer_id,

@@ -189,7 +189,15 @@ async def test_send_times_are_allowed_hours_of_the_customers_zone(stage: Stage) 
     stage.put(order("o1", context={"timezone": "Asia/Tokyo"}))
     path = "c1/send-times?channel=email&from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z&n=24"
     told = await stage.get(path)
-    assert (told["timezone"], told["degraded"]) == ("Asia/Tokyo", ["no_model"])
+    assert (told["timezone"], told["degraded"]) == ("Asia/Tokyo", ["no_model", "little_data"])
+    stage.put(*(order(f"many{n}", "c2", context={"timezone": "Asia/Tokyo"}) for n in range(60)))
+    assert "little_data" not in (await stage.get(path.replace("c1/", "c2/")))["degraded"]
+    spring = "channel=email&from=2026-03-28T23:00:00Z&to=2026-03-29T22:00:00Z&n=24"
+    stage.put(order("b", "c3", context={"timezone": "Europe/Berlin"}))
+    shown = [one["start"][11:16] for one in (await stage.get(f"c3/send-times?{spring}"))["send_times"]]
+    assert sorted(shown) == [f"{hour:02}:00" for hour in range(8, 21)]
+    stage.put(order("m", "c4", context={"timezone": "Mars/Olympus"}))
+    assert "default_timezone" in (await stage.get("c4/send-times?channel=email"))["degraded"]
     hours = [datetime.fromisoformat(time["start"]) for time in told["send_times"]]
     assert {hour.utcoffset() for hour in hours} == {timedelta(hours=9)}
     assert {hour.hour for hour in hours} == set(range(8, 21))
@@ -207,7 +215,18 @@ async def test_send_times_are_allowed_hours_of_the_customers_zone(stage: Stage) 
     ]
     backwards = "channel=email&from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z"
     far, never = "channel=email&from=0001-01-01T00:00:00Z", "channel=email&from=never"
-    for wrong in ("", "channel=fax", "channel=email&n=0", backwards, far, never):
+    moment, years = backwards.replace("03-01", "03-02"), "channel=email&from=2026-03-02&to=2036-03-02"
+    for wrong in (
+        "",
+        "channel=fax",
+        "channel=email&n=0",
+        "channel=email&n=10000",
+        backwards,
+        far,
+        never,
+        moment,
+        years,
+    ):
         assert (await stage.get(f"c1/send-times?{wrong}", 422))["errors"]
 
 

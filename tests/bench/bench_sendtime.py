@@ -28,7 +28,7 @@ from training.week_hours import counts_as_of, grids, moments
 from training.world.response import fixed_effect, hour_effect, sigmoid
 from training.world.world import AWAKE, CHANNELS, HISTORY_DAYS, Action, World
 
-SEEDS, CUSTOMERS, DAYS, EVERY, RANDOM_DAYS, EXPLORED = (7, 8, 9, 10, 11, 12), 500, 60, 4, 14, 0.1
+SEEDS, CUSTOMERS, DAYS, EVERY, RANDOM_DAYS, EXPLORED = (13, 14, 15, 16, 17, 18), 500, 60, 4, 14, 0.1
 FEW = 6
 
 

@@ -330,11 +330,18 @@ def products_signature(offer: OfferInfo) -> str:
 
 def pair_features(customers: Customers, offers: OfferTable, knowledge: OfferKnowledge) -> Floats:
     """The features of every pair, shape (N, M, PAIR). Everything of the customer is NaN where nothing is known."""
-    result = np.empty((len(customers.values), len(offers.index), len(PAIR)))
+    cross = np.empty((len(customers.values), len(offers.index), len(CROSS)))
+    cross_features(customers, offers, knowledge, cross)
+    return joined(customers.values, offers.static, cross)
+
+
+def joined(customers: Floats, offers: Floats, cross: Floats) -> Floats:
+    """PAIR of every pair (N, M, PAIR), of CUSTOMER (N, ...), OFFER (M, ...) and CROSS (N, M, ...)."""
+    result = np.empty((*cross.shape[:2], len(PAIR)))
     first, second = len(CUSTOMER), len(CUSTOMER) + len(OFFER)
-    result[:, :, :first] = customers.values[:, None, :]
-    result[:, :, first:second] = offers.static[None]
-    cross_features(customers, offers, knowledge, result)
+    result[:, :, :first] = customers[:, None, :]
+    result[:, :, first:second] = offers[None]
+    result[:, :, second:] = cross
     return result
 
 

@@ -27,7 +27,7 @@ from models.offer_features import (
     OfferKnowledge,
     OfferTable,
     cross_features,
-    pair_features,
+    joined,
 )
 from models.quick_trees import Masks, Trees
 from models.reasons import NEGLIGIBLE, Reason, strongest_groups
@@ -146,7 +146,7 @@ class Weighing:
     @cached_property
     def pairs(self) -> Floats:
         """(customers, offers, PAIR)."""
-        return pair_features(self._known, self._sides.table, self._model.knowledge)
+        return joined(self._known.values, self._sides.table.static, self._seen[:, :, 1:])
 
     @cached_property
     def of_channels(self) -> Floats:

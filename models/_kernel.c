@@ -177,8 +177,8 @@ static inline const unsigned char *row_for(const Forest *self, int64_t feature, 
 }
 
 /* into = a & b & all rows; `a` and `b` may be NULL. */
-static void meet(unsigned char *into, const unsigned char *a, const unsigned char *b,
-                 const unsigned char *const *rows, Py_ssize_t count, Py_ssize_t stride) {
+static void meet_plain(unsigned char *into, const unsigned char *a, const unsigned char *b,
+                       const unsigned char *const *rows, Py_ssize_t count, Py_ssize_t stride) {
     for (Py_ssize_t at = 0; at < stride; at += BLOCK) {
         uint64_t left[BLOCK / 8], more[BLOCK / 8];
         memset(left, 0xff, BLOCK);
@@ -194,6 +194,40 @@ static void meet(unsigned char *into, const unsigned char *a, const unsigned cha
         memcpy(into + at, left, BLOCK);
     }
 }
+
+#if defined(__GNUC__) && defined(__x86_64__)
+typedef uint64_t Block __attribute__((vector_size(BLOCK)));
+
+__attribute__((target("avx2"))) static void meet_avx2(unsigned char *into, const unsigned char *a,
+                                                      const unsigned char *b, const unsigned char *const *rows,
+                                                      Py_ssize_t count, Py_ssize_t stride) {
+    for (Py_ssize_t at = 0; at < stride; at += BLOCK) {
+        Block left, more;
+        memset(&left, 0xff, BLOCK);
+        if (a) memcpy(&left, a + at, BLOCK);
+        if (b) {
+            memcpy(&more, b + at, BLOCK);
+            left &= more;
+        }
+        for (Py_ssize_t k = 0; k < count; k++) {
+            memcpy(&more, rows[k] + at, BLOCK);
+            left &= more;
+        }
+        memcpy(into + at, &left, BLOCK);
+    }
+}
+
+static int wide_registers(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2");
+}
+#else
+#define meet_avx2 meet_plain
+static int wide_registers(void) { return 0; }
+#endif
+
+static void (*meet)(unsigned char *, const unsigned char *, const unsigned char *, const unsigned char *const *,
+                    Py_ssize_t, Py_ssize_t) = meet_plain;
 
 #if defined(__GNUC__)
 #define LOWEST(mask) __builtin_ctzll(mask)
@@ -611,20 +645,31 @@ static PyObject *kernel_rank(PyObject *module, PyObject *const *args, Py_ssize_t
 
 /* ---- the module ---- */
 
+/* wide(use): with the processor's wide registers or, for tests, without; says whether there are any. */
+static PyObject *kernel_wide(PyObject *module, PyObject *use) {
+    (void)module;
+    const int wanted = PyObject_IsTrue(use);
+    if (wanted < 0) return NULL;
+    meet = wanted && wide_registers() ? meet_avx2 : meet_plain;
+    return PyBool_FromLong(wide_registers());
+}
+
 static PyMethodDef module_methods[] = {
+    {"wide", kernel_wide, METH_O, "wide(use): whether the processor has wide registers."},
     {"cross", (PyCFunction)(void (*)(void))kernel_cross, METH_FASTCALL, "CROSS of customers and offers."},
     {"rank", (PyCFunction)(void (*)(void))kernel_rank, METH_FASTCALL, "rank(effects, group, least, first, sum)"},
     {NULL, NULL, 0, NULL},
 };
 
 static int module_exec(PyObject *module) {
+    if (wide_registers()) meet = meet_avx2;
     PyObject *forest = PyType_FromSpec(&forest_spec);
     if (!forest || PyModule_AddObjectRef(module, "Forest", forest) < 0) {
         Py_XDECREF(forest);
         return -1;
     }
     Py_DECREF(forest);
-    return PyModule_AddIntConstant(module, "LAYOUT", 2);
+    return PyModule_AddIntConstant(module, "LAYOUT", 3);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

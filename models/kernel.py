@@ -18,7 +18,7 @@ import numpy.typing as npt
 from models.quick_trees import FeatureMasks, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
-LAYOUT = 2
+LAYOUT = 3
 """Raised with that of `_kernel.c` when a function takes other arguments."""
 log = logging.getLogger(__name__)
 

@@ -96,6 +96,12 @@ class ResponseHead:
         assert self.trees is not None
         return self.trees.raw_score(rows)
 
+    def tilted(self, scores: Floats, channels: Floats) -> Floats:
+        """Log-odds (n, m, c) of a head without a log: scores (n, m), and of channels (n, c, CHANNEL + RATES)."""
+        n, c, wide = channels.shape
+        rows = np.concatenate([np.zeros((n * c, len(PAIR))), channels.reshape(n * c, wide)], axis=1)
+        return np.asarray(scores[:, :, None] + tilt(rows).reshape(n, 1, c), np.float64)
+
     def effects(self, rows: Floats) -> Floats:
         """Each part's effect on the log-odds, (n, SEEN)."""
         if self.kind == "linear" and self.linear is not None:

@@ -135,9 +135,11 @@ class Weighing:
 
     def _raw(self, customers: Floats) -> Floats:
         """Log-odds of converting (customers, offers, channels)."""
-        head = _head(self._model)
+        head, response = _head(self._model), self._model.response
+        if response.kind == "purchase":
+            return response.tilted(self._seen[:, :, 0], self.of_channels)
         if head is None or self._sides.head is None:
-            return self._model.response.raw_score(self._all_lines)
+            return response.raw_score(self._all_lines)
         theirs = head.masks(_columns(_OF_CUSTOMER, 1), customers)
         places = _columns(_OF_CHANNEL, 1)
         channels = head.masks(places, self.of_channels[:, :, : len(places)].reshape(-1, len(places)))

@@ -84,11 +84,13 @@ def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c:
     customers, offers = rows_of(seed + 1, n, 2), rows_of(seed + 2, m, 1)
     cross, channels = rows_of(seed + 3, n, m, 3), rows_of(seed + 4, n * max(c, 1), 1)
     told = []
-    for trees in (tables, KernelTrees(tables)):
+    for trees, wide in ((tables, True), (KernelTrees(tables), True), (KernelTrees(tables), False)):
+        KERNEL.wide(wide)
         masks = trees.masks([0, 1], customers), trees.masks([2], offers)
         told.append(trees.weigh([3, -1, 4], cross, *masks, trees.masks([5], channels) if c else None))
     assert told[0].shape == (n, m, max(c, 1))
-    assert told[0].tobytes() == told[1].tobytes()
+    KERNEL.wide(True)
+    assert told[0].tobytes() == told[1].tobytes() == told[2].tobytes()
     if c:
         whole = np.empty((n, m, c, WIDTH))
         whole[..., :2], whole[..., 2:3] = customers[:, None, None], offers[None, :, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -15,7 +15,7 @@ import orjson
 from features.event_log import EventLog
 from features.files import write_whole
 from models.declared import PROPENSITIES
-from training.tracking import Tracking, training_lock
+from training.tracking import Tracking, aliases, training_lock
 from training.tune import Tuning
 
 Progress = Callable[[str, float], None]
@@ -27,6 +27,12 @@ TRAINERS: Mapping[str, str] = {
     "next-offer": "training.next_offer:train_next_offer",
 }
 MODELS = tuple(TRAINERS)
+NO_SCORE = "nobody has this score, and rules that ask for it do not hold"
+FALLBACKS: Mapping[str, str] = {
+    "send-time": "messages go at the next allowed hour",
+    "next-offer": "offers are ranked by the rates of how they and offers like them were answered",
+}
+"""What stands in for a model that there is none of."""
 SHOWN = ("ndcg_at_10", "recall_at_10", "auc", "average_precision", "log_loss", "ece", "top_decile_lift")
 
 
@@ -84,9 +90,20 @@ def train(
     results = []
     for name in chosen:
         with training_lock(home, name):
-            results.append(_trainer(name)(job))
+            results.append(_with_fallback(_trainer(name)(job), job.tracking))
             keep(results[-1], home)
     return results
+
+
+def _with_fallback(result: TrainResult, tracking: Tracking) -> TrainResult:
+    """Where there is no new version: says what stands in for it."""
+    if result.version is not None:
+        return result
+    path = Path(tracking.uri.removeprefix("sqlite:///"))
+    known = not tracking.uri.startswith("sqlite:///") or path.exists()  # asking would make the file
+    champion = aliases(tracking, result.name).get("champion") if known else None
+    meanwhile = f"version {champion} serves on" if champion else FALLBACKS.get(result.name, NO_SCORE)
+    return replace(result, verdict=f"{result.verdict}; meanwhile {meanwhile}")
 
 
 def keep(result: TrainResult, home: Path) -> None:

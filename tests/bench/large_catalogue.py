@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.offers import OfferInfo, offer_infos
 from features.products import PRODUCTS_AT
@@ -118,7 +119,8 @@ def lines(home: Path, job: Job, folder: Path) -> Iterator[str]:
     yield f"ranker {fitted / 1e3:.0f} CPU-s; products that go together {paired / 1e3:.1f} CPU-s, {len(together.key):,}"
     known = replace(known_at(market, cuts[-1], texts), together=together)
     model = _model(purchase, known, cuts, cuts[-1])
-    yield from _recall(market, cuts[-1], model, folder, table)
+    with threadpool_limits(1):
+        yield from _recall(market, cuts[-1], model, folder, table)
 
 
 def _fitted(market: Market, cuts: Any, texts: Any) -> Any:

@@ -37,4 +37,6 @@ def test_results_are_said_with_the_rivals_figures(capsys: pytest.CaptureFixture[
 def test_an_empty_home_gives_a_verdict_and_a_report(tmp_path: Path) -> None:
     (result,) = train(["churn"], tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert result.version is None
+    assert result.verdict.endswith("meanwhile nobody has this score, and rules that ask for it do not hold")
+    assert not (tmp_path / "mlflow.db").exists()
     assert (tmp_path / "reports" / "training" / "churn.json").exists()

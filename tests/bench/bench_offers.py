@@ -147,6 +147,7 @@ def main() -> None:
             print(line, flush=True)
         for line in large_catalogue.lines(home, job_of(home), Path(folder) / "large"):
             print(line, flush=True)
+    print("\n".join(large_catalogue.made_up()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.offers import OfferInfo, offer_infos
-from features.products import PRODUCTS_AT
+from features.products import PRODUCTS_AT, ProductOrders, product_key
 from features.rows import CustomerRow
 from features.tables import OFFERS
 from features.text_keys import offer_text, text_key
-from features.texts import Texts
-from models.candidates import MOST, CandidateIndex, Worth
+from features.texts import Texts, TextVectors
+from models.candidates import MOST, CandidateIndex, Together, Worth
 from models.next_offer import NextOfferModel
-from models.offer_features import CUSTOMER
+from models.offer_features import CUSTOMER, OfferKnowledge
 from training.datasets import cut_dates, period
 from training.next_offer import CUTS, _model, block_at, embed_texts, known_at
 from training.offer_data import HORIZON, Floats, Market, gather
@@ -168,6 +169,36 @@ def _recall(market: Market, cut: Any, model: NextOfferModel, folder: Path, table
     yield "| | mean | worst tenth |\n|---|---|---|"
     for name, told in found.items():
         yield f"| {name} | {np.nanmean(told):.3f} | {np.nanquantile(told, 0.9 if name.endswith('ms') else 0.1):.3f} |"
+
+
+def made_up(count: int = 100_000, products: int = 20_000, categories: int = 300, width: int = 384) -> Iterator[str]:
+    """The search alone, over so many offers with texts and products that go together, at random: its cost only."""
+    random = np.random.default_rng(1)
+    names = [f"category {number}" for number in range(categories)]
+    texts = np.array(sorted({text_key(name) for name in names} | {text_key(f"text {n}") for n in range(count)}))
+    vectors = random.normal(size=(len(texts), width)).astype(np.float32)
+    held = TextVectors.of("made up", texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), "made up")
+    offers = [
+        OfferInfo(f"o{n}", names[n % categories], frozenset({f"p{n % (3 * products)}"}), text=text_key(f"text {n}"))
+        for n in range(count)
+    ]
+    key = np.unique([product_key(f"p{n}") for n in range(products)])
+    near = random.choice(key, 20 * len(key))
+    together = Together(key, 20 * np.arange(len(key) + 1), near, random.random(len(near)).astype(np.float32))
+    popularity = {offer.offer_id: float(random.normal(-4, 1)) for offer in offers}
+    known = OfferKnowledge((), {}, popularity, {}, -4.0, np.zeros((0, 0)), {}, together=together)
+    worth = Worth(random.gamma(2, 2, count), np.full(count, 0.02), np.ones(count))
+    bought = np.unique(random.choice(key, 400))
+    liked = {
+        name: (1.0, float(orders), 3.0) for name, orders in zip(names[:120], random.integers(1, 20, 120), strict=True)
+    }
+    orders = ProductOrders(bought, random.integers(1, 9, len(bought)))
+    row = CustomerRow("c", datetime(2026, 1, 1, tzinfo=UTC), {}, liked, np.zeros(168, np.int64), {}, orders)
+    with threadpool_limits(1):
+        index, built = measured(lambda: CandidateIndex(offers, worth, known, held))
+        everywhere = np.ones(count, np.bool_)
+        times = [measured(lambda: index.pick(row, everywhere, MOST))[1] for _ in range(50)]
+    yield f"{count:,} made-up offers: a search {np.median(times):.1f} ms of CPU, the index made in {built:.0f} ms"
 
 
 def _all_scores(model: NextOfferModel, row: CustomerRow, offers: list[OfferInfo]) -> Floats:

@@ -25,13 +25,12 @@ import polars as pl
 from features.rows import CustomerRow
 from features.zones import known_zone
 from models.load import MANIFEST, need
+from models.week import FEW, HOURS, TINY, after, exposure, mixture, products, spread
 from models.week_summary import summary
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 FORMAT = 1
-HOURS = 168
-TINY = 1e-9
 LONGEST = timedelta(days=92)
 _HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 MINUTES_FROM = 1973
@@ -79,7 +78,7 @@ class Presence:
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
     Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
     A visit tells as much of presence as `visits` orders.
-    Made of these: `reach` (168, 168) is the lag as a circulant matrix, `met` what everyone's presence gives it.
+    Made of these: `met`, what a message meets of everyone's presence.
     """
 
     profiles: Floats
@@ -90,13 +89,12 @@ class Presence:
     visits: float = 0.0
     everyone: Floats = field(init=False, repr=False)
     met: Floats = field(init=False, repr=False)
-    reach: Floats = field(init=False, repr=False)
     log_profiles: Floats = field(init=False, repr=False)
     answering: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        everyone, reach = np.asarray(self.shares @ self.profiles, np.float64), after_matrix(self.lag)
-        known = {"everyone": everyone, "reach": reach, "met": np.maximum(after(everyone, reach), TINY),
+        everyone = mixture(self.shares, self.profiles)
+        known = {"everyone": everyone, "met": np.maximum(after(everyone, self.lag), TINY),
                  "log_profiles": np.log(np.maximum(self.profiles, TINY)),
                  "answering": np.maximum(self.profiles, TINY) ** self.answers}  # fmt: skip
         for name, value in known.items():
@@ -170,15 +168,30 @@ class SendTimeModel:
 
     def habits(self, row: CustomerRow | None) -> Habits | None:
         """What holds of a customer on every channel; None where nothing is known. For `rank` on several channels."""
-        if row is None:
-            return None
-        sends, responses = _all_channels(row)
-        activity = row.order_hours + self.presence.visits * row.visit_hours
-        exposed = exposure(sends, self.presence.reach)
-        types = type_weights(self.presence, activity, responses, exposed)
-        own = own_presence(self.presence, types, activity, responses, exposed)
-        ratio = (after(own, self.presence.reach) / self.presence.met) ** self.sharpness
-        return Habits(own, ratio, float(activity.sum() + responses.sum()), types)
+        return self.habits_of([row])[0]
+
+    def habits_of(self, rows: Sequence[CustomerRow | None]) -> list[Habits | None]:
+        """`habits` of each row, at once: the same numbers as one by one."""
+        found: list[Habits | None] = [None] * len(rows)
+        known = [(place, row) for place, row in enumerate(rows) if row is not None]
+        for start in range(0, len(known), FEW):
+            some = known[start : start + FEW]
+            for (place, _), habits in zip(some, self._some_habits([row for _, row in some]), strict=True):
+                found[place] = habits
+        return found
+
+    def _some_habits(self, rows: Sequence[CustomerRow]) -> list[Habits]:
+        known = self.presence
+        answers = [_all_channels(row) for row in rows]
+        sends, responses = (np.stack([pair[side] for pair in answers]) for side in (0, 1))
+        orders, visits = np.stack([row.order_hours for row in rows]), np.stack([row.visit_hours for row in rows])
+        activity = orders + known.visits * visits
+        exposed = exposure(sends, known.lag)
+        types = type_weights(known, activity, responses, exposed)
+        own = own_presence(known, types, activity, responses, exposed)
+        ratio = (after(own, known.lag) / known.met) ** self.sharpness
+        events = (activity.sum(axis=-1) + responses.sum(axis=-1)).tolist()
+        return [Habits(*told) for told in zip(own, ratio, events, types, strict=True)]
 
     def inputs(self, rows: Sequence[CustomerRow | None]) -> dict[str, Floats]:
         """What the model looks at in each row (n,), as few numbers, for telling whether it moves; NaN where unknown."""
@@ -243,6 +256,13 @@ class SendTimeModel:
                 if len(found) == n:
                     break
         return found
+
+    def best_place(self, row: CustomerRow | None, channel: str, hours: Ints, habits: Habits | None = None) -> int:
+        """The place of the best of these local hours of the week, at least one; of equal ones the first.
+
+        What `rank` puts first, where nothing more is asked.
+        """
+        return int(self.probabilities(row, channel, habits)[0][hours].argmax())
 
     def _zone(self, zone: str | None) -> tuple[str, str | None]:
         if not zone:
@@ -320,7 +340,7 @@ class SendTimeModel:
 def _unseen(model: SendTimeModel) -> ChannelCurve:
     usual = float(np.mean([curve.usual for curve in model.channels.values()])) if model.channels else 0.05
     engagement = float(np.mean([curve.engagement for curve in model.channels.values()])) if model.channels else 0.0
-    shape = after(model.presence.everyone, model.presence.reach)
+    shape = after(model.presence.everyone, model.presence.lag)
     rate = usual * (shape / shape.mean()) ** model.sharpness
     return ChannelCurve(rate, usual, engagement, best_hour(rate) if model.channels else 10)
 
@@ -338,38 +358,11 @@ def _all_channels(row: CustomerRow) -> tuple[Floats, Floats]:
     return sends, responses
 
 
-def after_matrix(lag: Floats) -> Floats:
-    """The distribution of hours until a response as a circulant (168, 168): row h spreads hour h over those after."""
-    reach = np.zeros((HOURS, HOURS))
-    hours = np.arange(HOURS)
-    for later, weight in enumerate(lag):
-        reach[hours, (hours + later) % HOURS] += weight
-    return reach
-
-
-def after(profile: Floats, lag: Floats) -> Floats:
-    """Presence in the hours after each hour (…, 168), weighted by `lag`: what a message sent then can meet.
-
-    `lag` (24,), or the matrix that `after_matrix` makes of it.
-    """
-    reach = lag if lag.ndim == 2 else after_matrix(lag)
-    return np.asarray(profile @ reach.T, np.float64)
-
-
-def exposure(sends: Floats, lag: Floats) -> Floats:
-    """Where responses to these sends could fall (…, 168); everywhere alike where nothing was sent. `lag` as above."""
-    total = sends.astype(np.float64) @ (lag if lag.ndim == 2 else after_matrix(lag))
-    mass = total.sum(axis=-1, keepdims=True)
-    # A response long after its send still happens: a tenth of the mass lies on all hours.
-    spread = 0.9 * total / np.maximum(mass, TINY) + 0.1 / HOURS
-    return np.asarray(np.where(mass <= 0, 1 / HOURS, spread), np.float64)
-
-
 def type_weights(presence: Presence, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
     """P(type | events), shape (…, types), of own activity in orders and exposure-corrected responses (…, 168)."""
-    possible = np.log(np.maximum(exposed @ presence.answering.T, TINY))
+    possible = np.log(np.maximum(products(exposed, presence.answering), TINY))
     events = activity + presence.answers * responses
-    score = events @ presence.log_profiles.T - responses.sum(axis=-1, keepdims=True) * possible
+    score = products(events, presence.log_profiles) - responses.sum(axis=-1, keepdims=True) * possible
     score = score + np.log(np.maximum(presence.shares, TINY))
     score = np.exp(score - score.max(axis=-1, keepdims=True))
     return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
@@ -380,37 +373,13 @@ def own_presence(presence: Presence, types: Floats, activity: Floats, responses:
 
     A response counts by how little its hour was exposed, (responses / exposure), and for `answers` of an event.
     """
-    prior = types @ presence.profiles
+    prior = mixture(types, presence.profiles)
     fair = responses / np.maximum(exposed * HOURS, 0.1)
     known = presence.answers * responses.sum(axis=-1, keepdims=True)
     fair = fair * known / np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
     counts = spread(activity + fair)
     total = counts.sum(axis=-1, keepdims=True)
     return np.asarray((presence.own * prior + counts) / (presence.own + total), np.float64)
-
-
-def spread(counts: Floats) -> Floats:
-    """Counts (…, 168) spread over neighbouring hours and the same hours of other days of its kind; sums are kept.
-
-    Half stays on its day; the other half goes to all working days, or to both days of the weekend.
-    """
-    return np.asarray(counts @ _SPREAD, np.float64)
-
-
-def _spread_matrix() -> Floats:
-    """What one count in each hour becomes (168, 168)."""
-    near = sum(
-        weight * np.roll(np.eye(HOURS), shift, axis=-1)
-        for shift, weight in ((-2, 0.05), (-1, 0.2), (0, 0.5), (1, 0.2), (2, 0.05))
-    )
-    days = np.asarray(near).reshape(HOURS, 7, 24)
-    shared = np.empty_like(days)
-    for part in (slice(0, 5), slice(5, 7)):
-        shared[..., part, :] = days[..., part, :].mean(axis=-2, keepdims=True)
-    return np.asarray((0.5 * days + 0.5 * shared).reshape(HOURS, HOURS), np.float64)
-
-
-_SPREAD = _spread_matrix()
 
 
 def _confidence(person: Person, presence: Presence) -> tuple[float, str]:

@@ -16,7 +16,8 @@ import polars as pl
 from features.rows import CustomerRow
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
-from models.send_time import HOURS, TINY, Presence, SendTimeModel, after
+from models.send_time import Presence, SendTimeModel
+from models.week import HOURS, TINY, after
 from training import tracking
 from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
 from training.drift import keep_numbers

@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from models.send_time import (
-    HOURS,
-    TINY,
-    ChannelCurve,
-    Presence,
-    after,
-    best_hour,
-    exposure,
-    own_presence,
-    spread,
-    type_weights,
-)
+from models.send_time import ChannelCurve, Presence, best_hour, own_presence, type_weights
+from models.week import HOURS, TINY, after, exposure, spread
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

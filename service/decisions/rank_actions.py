@@ -195,8 +195,10 @@ class Decider:
         explained = [draft for draft in drafts if draft.request.explain]
         told = scorer.reasons([(draft, [draft.eligible[at] for _, at in _ranked(draft)]) for draft in explained])
         reasons = {draft.decision_id: found for draft, found in zip(explained, told, strict=True)}
+        scorer.know_habits(drafts)
+        stages: dict[tuple[str, datetime, bool], dict[str, Any]] = {}
         for draft in drafts:
-            self._act(draft, scorer, reasons.get(draft.decision_id, []), away=rates is not None)
+            self._act(draft, scorer, reasons.get(draft.decision_id, []), stages, away=rates is not None)
         if words:
             for draft in drafts:
                 self._word(draft)
@@ -252,8 +254,15 @@ class Decider:
         """The rates read last; with none, the same for every offer."""
         return self.sources.last.rates or PooledRates({}, unread=True)
 
-    def _act(self, draft: Draft, scorer: Scorer, reasons: Sequence[list[dict[str, Any]]], away: bool = False) -> None:
-        """The ranked candidates as actions: when, and why (`reasons`: of each action)."""
+    def _act(
+        self,
+        draft: Draft,
+        scorer: Scorer,
+        reasons: Sequence[list[dict[str, Any]]],
+        stages: dict[tuple[str, datetime, bool], dict[str, Any]],
+        away: bool = False,
+    ) -> None:
+        """The ranked candidates as actions: when, and why (`reasons`: of each action). `stages` are those known."""
         ranked = _ranked(draft)
         times: dict[tuple[str, datetime | None], Planned] = {}
         known = self._last_rates() if away or not reasons else self._known_rates()
@@ -278,9 +287,11 @@ class Decider:
             }
             if reasons:
                 action["reasons"] = reasons[place]
-                action["stage"] = stage_of(
-                    known.shown(offer.offer_id), known.first_at(offer.offer_id), draft.case.at, served
-                ).as_json()
+                stage = offer.offer_id, draft.case.at, served
+                if stage not in stages:
+                    shown, first_at = known.shown(offer.offer_id), known.first_at(offer.offer_id)
+                    stages[stage] = stage_of(shown, first_at, draft.case.at, served).as_json()
+                action["stage"] = stages[stage]
             draft.actions.append(action)
 
     def _word(self, draft: Draft) -> None:

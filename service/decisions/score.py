@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -39,6 +40,8 @@ BY_RATES = "pooled_rates"
 REASONS = 3
 Wanted = Sequence[tuple[int, str]]
 """(position of the offer, channel) of candidates."""
+_REMEMBERED = 4_096
+_OPEN: dict[tuple[Any, ...], tuple[Sequence[datetime], Sequence[datetime], Ints]] = {}
 _HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}
 """Steps of a decision's draws that no other draw uses: one for each channel's hour."""
 
@@ -228,8 +231,16 @@ class Scorer:
             return _in_turn(earliest, latest, zone.key, allowed, n)
 
         def best(n: int) -> list[datetime]:
-            more = self._habits(model, draft)
-            found = model.rank(draft.row, channel, zone.key, earliest, latest, n, allowed, **more)  # type: ignore[union-attr]
+            assert model is not None
+            habits = self._habits(model, [draft])
+            if n <= 2 and hasattr(model, "best_place"):
+                times, hours = open_hours(earliest, latest, zone, (start, end) if quiet else None)
+                if not times:
+                    return []
+                place = model.best_place(draft.row, channel, hours, habits[draft.decision_id])
+                return [max(times[place], earliest), *times[:place][:1], *times[place + 1 :][:1]][:n]
+            more = {"habits": habits[draft.decision_id]} if habits else {}
+            found = model.rank(draft.row, channel, zone.key, earliest, latest, n, allowed, **more)
             return [max(one.start, earliest) for one in found]
 
         share, number = case.rules.explore_hours, draw(case.seed, _HOUR_DRAW[channel])
@@ -244,13 +255,41 @@ class Scorer:
             draft.models[SEND_TIME] = str(model.version)
         return planned or Planned(earliest, 1.0)
 
-    def _habits(self, model: Any, draft: Draft) -> dict[str, Any]:
-        """What the model makes of a customer on every channel, made once."""
-        if not hasattr(model, "habits"):
-            return {}
-        if draft.decision_id not in self._known:
-            self._known[draft.decision_id] = model.habits(draft.row)
-        return {"habits": self._known[draft.decision_id]}
+    def know_habits(self, drafts: Sequence[Draft]) -> None:
+        """What the model of hours makes of these customers on every channel, at once; what fails is tried again."""
+        model = self._models.get(SEND_TIME)
+        try:
+            self._habits(model, [draft for draft in drafts if len(draft.candidates.ranks) > 0])
+        except Exception:  # one of them may be the cause; each says so for itself in `send_at`
+            log.exception("the %s model could not look at %d customers together", SEND_TIME, len(drafts))
+
+    def _habits(self, model: Any, drafts: Sequence[Draft]) -> dict[str, Any]:
+        """By decision; those known are not made again. Empty where the model has none."""
+        if hasattr(model, "habits_of"):
+            new = [draft for draft in drafts if draft.decision_id not in self._known]
+            if new:
+                names = [draft.decision_id for draft in new]
+                self._known.update(zip(names, model.habits_of([draft.row for draft in new]), strict=True))
+        return self._known
+
+
+def open_hours(
+    earliest: datetime, latest: datetime, zone: ZoneInfo, quiet: tuple[time, time] | None
+) -> tuple[Sequence[datetime], Ints]:
+    """The whole hours of the window that are not quiet, and their local hours of the week; remembered by the minute."""
+    from models.send_time import hours_between
+
+    times, hours = hours_between(earliest, latest, zone.key)
+    if quiet is None:
+        return times, hours
+    key = id(times), zone.key, quiet
+    found = _OPEN.get(key)
+    if found is None or found[0] is not times:
+        if len(_OPEN) >= _REMEMBERED:
+            _OPEN.clear()
+        loud = [place for place, moment in enumerate(times) if not is_quiet(moment, zone, *quiet)]
+        found = _OPEN[key] = times, [times[place] for place in loud], hours[loud]
+    return found[1], found[2]
 
 
 def _in_turn(

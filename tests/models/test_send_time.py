@@ -17,17 +17,15 @@ from features.channel_hours import ChannelHours
 from features.rows import CustomerRow
 from models.load import MissingColumns, load, verify_golden, write_golden
 from models.send_time import (
-    HOURS,
     ChannelCurve,
     Presence,
     SendTimeModel,
-    exposure,
     hour_of_week_at,
     own_presence,
-    spread,
     type_weights,
     whole_hours,
 )
+from models.week import HOURS, exposure, spread
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)  # a Monday
 EVENING, MORNING = 19, 8
@@ -211,3 +209,27 @@ def test_reloading_gives_the_same(tmp_path: Path) -> None:
     assert (made.predict(frame.select("hour_of_week", "channel")) == made.predict(frame)).all()
     with pytest.raises(MissingColumns, match="hour_of_week"):
         made.predict(frame.select("channel"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 167), st.integers(0, 167), st.integers(0, 167)), min_size=1, max_size=70))
+@settings(max_examples=15)
+def test_many_customers_at_once_are_as_each_alone_to_the_bit(told: list[tuple[int, int, int]]) -> None:
+    lag = np.linspace(1, 0.1, 24)
+    priors = replace(model().presence, lag=lag / lag.sum(), answers=0.6, visits=0.3)
+    asked = replace(model(), presence=priors)
+    rows = [row({a % 24: 3, b % 24: 1}, {b % 24: 7, c % 24: 2}, {(b + 1) % 24: 2, c % 24: 1}) for a, b, c in told]
+    for one, habits in zip(rows, asked.habits_of([*rows, None]), strict=False):
+        alone = asked.habits(one)
+        assert alone is not None
+        assert habits is not None
+        assert alone.events == habits.events
+        for name in ("presence", "ratio", "types"):
+            np.testing.assert_array_equal(getattr(habits, name), getattr(alone, name))
+
+
+def test_the_best_place_is_what_ranking_puts_first() -> None:
+    customer = row({9: 4}, {8: 5, 20: 5}, {20: 3})
+    hours = np.arange(30, 130)
+    times = [NOW + timedelta(hours=int(hour)) for hour in hours]
+    ranked = model().rank(customer, "email", "UTC", times[0], times[-1] + timedelta(hours=1), 1)
+    assert ranked[0].start == times[model().best_place(customer, "email", hours)]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.send_time import HOURS, Presence, SendTimeModel
+from models.send_time import Presence, SendTimeModel
+from models.week import HOURS
 from training.gate import Verdict
 
 

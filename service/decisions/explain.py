@@ -12,6 +12,7 @@ from typing import Any
 
 from service.decisions.flips import money
 from service.decisions.stages import IN_WORDS
+from service.decisions.standing import standing
 
 ARMS = {
     "model": "The model's policy decided.",
@@ -61,7 +62,7 @@ def explain(record: Mapping[str, Any], would_flip: Sequence[str] = ()) -> Explan
     return Explanation(
         headline=_headline(record, first, names),
         why=(*_why(record, first, weighed, names), *_business(record, names)) if first else (),
-        why_not=(*_not_first(weighed, first, names), *_stopped(stopped, names)),
+        why_not=(*_not_first(weighed, first, names), *_stopped(record, stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
         would_flip=tuple(would_flip),
         limits=tuple(
@@ -154,7 +155,9 @@ def _held_back(candidate: Mapping[str, Any]) -> str:
     return str(failed[0]) if failed else ""
 
 
-def _stopped(stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Sequence[str]:
+def _stopped(
+    record: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> Sequence[str]:
     """One sentence a rule and offer; what stops a whole channel is said once."""
     said: dict[str, None] = {}
     for candidate in stopped:
@@ -162,7 +165,8 @@ def _stopped(stopped: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> 
         if rule in _CHANNEL_WIDE:
             said[f"Nothing may go by {candidate['channel']}: {verdict['detail']}{_until(verdict)}."] = None
         else:
-            said[f"{named(candidate['offer_id'], names)}: {verdict['detail']}{_until(verdict)}."] = None
+            now = standing(verdict["detail"], record) if rule == "eligibility" else ""
+            said[f"{named(candidate['offer_id'], names)}: {verdict['detail']}{now}{_until(verdict)}."] = None
     return list(said)
 
 

@@ -360,6 +360,8 @@ def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> 
     if isinstance(command, OpenTask):
         return None
     if intent.channel in WORDED and not command.action.get("content"):
+        if any(intent.decision_id == message.decision_id for message in parcel.run.state.sent.values()):
+            return Delivered("blocked", "the message of this decision was sent already; decide again before this step")
         return Delivered("blocked", f"no approved copy for offer {intent.offer_id} by {intent.channel}")
     if intent.variant_id in stale:
         return Delivered("blocked", stale[intent.variant_id or ""])

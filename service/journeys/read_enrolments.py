@@ -23,6 +23,13 @@ def show_enrolments(connection: Connection, journey_id: str, customer_id: str) -
     return [show_enrolment(row, intents.get(row.id, [])) for row in rows]
 
 
+def show_customer(connection: Connection, customer_id: str) -> list[dict[str, Any]]:
+    """A customer's enrolments in all journeys, the newest first, with what was sent."""
+    rows = of_customer(connection, customer_id)[::-1]
+    intents = of_enrolments(connection, [row.id for row in rows])
+    return [show_enrolment(row, intents.get(row.id, [])) for row in rows]
+
+
 def show_enrolment(enrolment: Enrolment, intents: list[Intent]) -> dict[str, Any]:
     """One enrolment as the API answers it."""
     state = enrolment.state

@@ -10,13 +10,25 @@ from service.customers.look_up import CustomerReader
 from service.decisions.explain import Explanation
 from service.decisions.read_decision import DecisionReader
 from service.errors import NotFound
+from service.journeys.read_enrolments import show_customer
+from service.storage.database import Database
 
 DECISIONS = 5
+JOURNEYS = 10
 TIMELINE = 40
 QUESTIONS = {
     "lead": "Will become a first-time buyer",
     "churn": "Will stop buying",
     "winback": "Will come back",
+}
+
+
+MESSAGE_STATES = {
+    "sent": "sent",
+    "intended": "not yet sent",
+    "blocked": "not sent",
+    "failed": "failed",
+    "uncertain": "perhaps sent",
 }
 
 
@@ -28,19 +40,31 @@ class Told:
     words: Explanation
 
 
-def customer_view(customers: CustomerReader, decisions: DecisionReader, customer_id: str) -> dict[str, Any]:
-    """The overview (None when nothing is known) and the newest decisions in words; NotFound when there is neither."""
-    told = [Told(record, words) for record, words in decisions.told(customer_id, DECISIONS)]
+def customer_view(
+    database: Database, customers: CustomerReader, decisions: DecisionReader, customer_id: str
+) -> dict[str, Any]:
+    """The overview (None when nothing is known), the newest decisions in words, and the way through journeys.
+
+    `NotFound` when there is neither overview nor decision. What was another id's is shown under the present one's.
+    """
+    missing: NotFound | None = None
+    overview: dict[str, Any] | None = None
     try:
-        overview: dict[str, Any] | None = customers.overview(customer_id)
-    except NotFound:
-        if not told:
-            raise
-        overview = None
+        overview = customers.overview(customer_id)
+    except NotFound as nobody:
+        missing = nobody
+    owner = customer_id if overview is None else overview["customer_id"]
+    told = [Told(record, words) for record, words in decisions.told(owner, DECISIONS)]
+    if missing is not None and not told:
+        raise missing
+    with database.read() as connection:
+        journeys = show_customer(connection, owner)[:JOURNEYS]
     return {
         "customer_id": customer_id,
         "known": overview,
         "told": told,
+        "journeys": journeys,
+        "message_states": MESSAGE_STATES,
         "questions": {name: one.title for name, one in PROPENSITIES.items()} | QUESTIONS,
         "timeline": (overview or {}).get("timeline", [])[:TIMELINE],
         "features": shown_features((overview or {}).get("features") or {}),

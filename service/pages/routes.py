@@ -324,7 +324,7 @@ def _add_reading(router: APIRouter, pages: _Pages) -> None:
         "/customers/{customer_id:path}",
         "customer.html",
         "/customers",
-        lambda r: customer_view(sources.customers, sources.decisions, r.path_params["customer_id"]),
+        lambda r: customer_view(sources.database, sources.customers, sources.decisions, r.path_params["customer_id"]),
     )
 
     @router.get("/customers")

@@ -67,6 +67,7 @@ class Site:
             "pages": PAGES,
             "version": VERSION,
             "moment": words.moment,
+            "days": words.days,
             "figure": words.figure,
             "percent": words.percent,
             "sentence": words.sentence,

@@ -25,6 +25,11 @@ def percent(value: Any, digits: int = 1) -> str:
     return f"{value:.{digits}%}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
 
 
+def days(count: float) -> str:
+    """A length of time in days."""
+    return "1 day" if count == 1 else f"{count:g} days"
+
+
 def moment(value: datetime | str | None) -> str:
     """A time to the minute, in UTC; a dash for none."""
     if isinstance(value, str):

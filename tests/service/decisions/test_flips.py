@@ -95,6 +95,8 @@ def test_the_fewest_conditions_that_open_an_offer_are_told(desk: Desk) -> None:
         "If “customer.traits.plan == 'gold'” held, Offer best by sms could be sent, and it would come first "
         "(5.00 against 0.00).",
     )
+    words = DecisionReader(desk.database, desk.served).explain(decision["decision_id"])
+    assert "Offer best: does not hold: customer.traits.plan == 'gold' (now: plan tin)." in words.why_not
     desk.people.add("c1", traits={"plan": "gold"}, consents={"email": {"marketing": False}})
     again = desk.decider.decide(DecisionIn(customer_id="c1", channels=["email", "sms"], offers=["best"]))
     assert (first_of(again), again["actions"][0]["channel"]) == ("best", "sms")

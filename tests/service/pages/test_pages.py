@@ -170,6 +170,19 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
 
 
+async def test_a_customer_s_way_through_journeys_is_shown(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    steps = [{"id": "rest", "kind": "wait", "for": "9d"}, {"id": "end", "kind": "exit"}]
+    async with house.client("admin") as admin:
+        await admin.put("/v1/journeys/calm", json={"name": "Calm", "steps": steps})
+        await admin.post("/v1/journeys/calm/activate")
+        made = await admin.post("/v1/journeys/calm/enrollments", json={"customer_id": "c1"})
+    assert made.status_code == 201
+    page = (await reader.get("/customers/c1")).text
+    assert '<a href="/journeys">calm</a>' in page
+    assert "At step the beginning, next look" in page
+
+
 async def test_lists_show_what_there_is(house: House, reader: httpx.AsyncClient) -> None:
     await fill(house)
     offers = (await reader.get("/offers")).text

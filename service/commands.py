@@ -253,6 +253,9 @@ def score_command(settings: Settings, out: Path) -> None:
         print(f"{out}: {count:,} customers")
 
 
+_EACH = 10_000
+
+
 class Progress:
     """One line that is rewritten on a terminal; elsewhere a plain line at each tenth."""
 
@@ -260,6 +263,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._shown = ""
         self._tenth = -1
+        self._each = 0
 
     def show(self, name: str, share: float) -> None:
         """How much of `name` is done, 0 to 1."""
@@ -273,10 +277,13 @@ class Progress:
         self._shown, self._tenth = name, tenth
 
     def count(self, name: str, done: int) -> None:
-        """How many are done, where nobody knows of how many."""
+        """How many are done, where nobody knows of how many; elsewhere than on a terminal a line each 10,000."""
         if self._terminal:
             sys.stderr.write(f"\r{name}: {done:,}")
             sys.stderr.flush()
+        elif done // _EACH > self._each:
+            self._each = done // _EACH
+            print(f"{name}: {done:,}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self._terminal:

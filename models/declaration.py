@@ -100,7 +100,8 @@ class Declaration:
     (empty: the whole catalogue); those that are `categories` hold codes without an order. `tiers` are names with their
     share of the population, best first. `learns_from` may name a wider population to learn from where the scored one
     is small; it is judged on the scored one alone. Whoever meets one of `exclusions` is neither scored nor learnt
-    from. With `attribution_days` the goal counts only within so many days of a delivered message.
+    from. With `attribution_days` the goal counts only within so many days of a delivered message. The probability never
+    falls as a `rising` feature grows, and never rises as a `falling` one does, where these are known.
     """
 
     name: str
@@ -116,6 +117,13 @@ class Declaration:
     attribution_days: float | None = None
     categories: tuple[str, ...] = ()
     purpose: str = ""
+    rising: tuple[str, ...] = ()
+    falling: tuple[str, ...] = ()
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """1 of each rising feature, -1 of each falling one."""
+        return dict.fromkeys(self.rising, 1) | dict.fromkeys(self.falling, -1)
 
     @property
     def horizon(self) -> timedelta:
@@ -181,6 +189,8 @@ class Declaration:
             "attribution_days": self.attribution_days,
             "categories": list(self.categories),
             "purpose": self.purpose,
+            "rising": list(self.rising),
+            "falling": list(self.falling),
         }
 
     @classmethod
@@ -204,6 +214,8 @@ class Declaration:
             raw.get("attribution_days"),
             tuple(raw.get("categories", ())),
             raw.get("purpose", ""),
+            tuple(raw.get("rising", ())),
+            tuple(raw.get("falling", ())),
         )
 
 

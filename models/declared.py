@@ -40,6 +40,8 @@ _KEYS = {
     "baseline": 'the name of a feature, such as baseline = "days_since_last_order"',
     "features": 'a list of features, such as features = ["orders_90d", "tenure_days"]',
     "categories": 'a list of features that hold codes, such as categories = ["plan"]',
+    "rising": 'a list of features with which the probability may only rise, such as rising = ["clicks_human_90d"]',
+    "falling": 'a list of features with which it may only fall, such as falling = ["days_since_last_order"]',
     "tiers": "shares of customers, best first, such as tiers = { A = 0.1, B = 0.3, C = 0.6 }",
 }
 _GOAL_KEYS = {
@@ -106,6 +108,7 @@ def _declaration(table: Mapping[str, Any]) -> Declaration:
         _days(table, "attribution_days", whole=False) if "attribution_days" in table else None,
         _features(table, "categories"),
         _text(table, "purpose", ""),
+        *_directions(table),
     )
 
 
@@ -191,6 +194,16 @@ def _feature(name: str, key: str) -> str:
     if name not in FEATURE_NAMES:
         raise _wrong(key, f"there is no feature {name}{near(name, CATALOGUE.names)}")
     return name
+
+
+def _directions(table: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    rising, falling = _features(table, "rising"), _features(table, "falling")
+    both = sorted({*rising} & {*falling, *_features(table, "categories")}) or sorted(
+        {*falling} & {*_features(table, "categories")}
+    )
+    if both:
+        raise _wrong("rising", f"{both[0]} cannot be rising, falling or a code at the same time")
+    return rising, falling
 
 
 def _tiers(tiers: Any) -> tuple[tuple[str, float], ...]:

@@ -78,13 +78,16 @@ class Inputs:
         for cut in cuts:
             weights[splits.mask(self.times[train], [cut])] = recency(cut, max(cuts))
         codes = [place for place, name in enumerate(self.features) if name in self.declaration.categories]
-        parts = fit_members(self.rows[train], self.labels[train], weights, self.baseline, codes, self.tuned)
+        told = self.declaration.directions
+        directions = {place: told[name] for place, name in enumerate(self.features) if name in told}
+        rows, labels = self.rows[train], self.labels[train]
+        parts = fit_members(rows, labels, weights, self.baseline, codes, self.tuned, directions)
         return replace(parts, buying=self._buying(np.flatnonzero(train), weights, now))
 
     def _buying(self, places: Ints, weights: Floats, now: datetime) -> Buying | None:
         """BG/NBD as a part, of what was bought before the cut `now`; None where it cannot be."""
-        if self.data.purchases is None:
-            return None
+        if self.data.purchases is None or not self.declaration.directions.keys().isdisjoint(INPUTS):
+            return None  # in all that it is told of BG/NBD rises here and falls there
         try:
             model = fit_bgnbd(purchases_of(self.data.purchases.filter(pl.col("as_of") == now)))
         except NotFitted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -120,15 +120,19 @@ def fit_members(
     baseline: int,
     categories: Sequence[int] = (),
     tuned: Mapping[str, object] | None = None,
+    directions: Mapping[int, int] | None = None,
 ) -> Members:
     """All parts on rows (n, features) with 0/1 labels (n,); `baseline` is the plain feature's place, `categories` the
-    places of features that hold codes. `tuned` replaces some of LightGBM's parameters."""
+    places of features that hold codes. `tuned` replaces some of LightGBM's parameters. `directions` are, by the place
+    of a feature, 1 where the score may only rise with it and -1 where it may only fall."""
     parameters = tree_parameters(len(rows)) | dict(tuned or {})
+    if directions:
+        parameters["monotone_constraints"] = [directions.get(place, 0) for place in range(rows.shape[1])]
     binning = {"max_bin": 63, "verbose": -1, "min_data_in_leaf": parameters["min_data_in_leaf"]}
     data = lightgbm.Dataset(rows, labels, weight=weights, categorical_feature=list(categories), params=binning)
     booster = lightgbm.train(parameters, data, num_boost_round=ROUNDS[-1])
     plain = fit_linear(rows[:, [baseline]], labels, weights, (1.0,))
-    return Members(booster, fit_linear(rows, labels, weights, RIDGES, categories), plain[0])
+    return Members(booster, fit_linear(rows, labels, weights, RIDGES, categories, directions), plain[0])
 
 
 def fit_buying(
@@ -148,12 +152,36 @@ def tree_parameters(rows: int) -> dict[str, object]:
 
 
 def fit_linear(
-    rows: Floats, labels: Floats, weights: Floats, ridges: Sequence[float], categories: Sequence[int] = ()
+    rows: Floats,
+    labels: Floats,
+    weights: Floats,
+    ridges: Sequence[float],
+    categories: Sequence[int] = (),
+    directions: Mapping[int, int] | None = None,
 ) -> tuple[Linear, ...]:
     """Logistic regressions, one a ridge, on squeezed and standardized features with flags for missing values.
 
-    `categories` are the places of features that hold codes: each code has a standardized flag of its own.
+    `categories` are the places of features that hold codes: each code has a standardized flag of its own. A feature
+    whose weight would go against its direction (see `fit_members`) has none, and the others are fitted without it.
     """
+    silent: set[int] = set()
+    while True:
+        found = _fit_linear(rows, labels, weights, ridges, categories, silent)
+        wrong = {place for place, sign in (directions or {}).items() for one in found if one.weight[place] * sign < 0}
+        if not wrong:
+            return found
+        silent |= wrong
+
+
+def _fit_linear(
+    rows: Floats,
+    labels: Floats,
+    weights: Floats,
+    ridges: Sequence[float],
+    categories: Sequence[int],
+    silent: Collection[int],
+) -> tuple[Linear, ...]:
+    """See `fit_linear`; the `silent` features have no weight."""
     absent = np.isnan(rows)
     known = (~absent) * weights[:, None]
     mass = np.maximum(known.sum(axis=0), 1e-12)
@@ -162,7 +190,7 @@ def fit_linear(
     scale = np.sqrt(((squeezed - center) ** 2 * known).sum(axis=0) / mass)
     scale[scale < 1e-9] = 1.0
     standard = np.where(absent, 0.0, (squeezed - center) / scale)
-    standard[:, list(categories)] = 0.0
+    standard[:, [*categories, *sorted(silent)]] = 0.0
     flagged = np.flatnonzero(absent.any(axis=0))
     flags = [_flags(rows[:, place], weights, place) for place in categories]
     design, width = np.hstack([standard, absent[:, flagged], *(one.design for one in flags)]), rows.shape[1]
@@ -170,13 +198,15 @@ def fit_linear(
     theta: tuple[float, ...] | None = None
     for ridge in ridges:
         theta = logistic_regression(design, labels, weights, ridge, theta)
+        weight = np.array(theta[:width])
+        weight[sorted(silent)] = 0.0
         missing = np.zeros(width)
         missing[flagged] = theta[width : width + len(flagged)]
         codes, at = {}, width + len(flagged)
         for one in flags:
             codes[one.place] = one.codes(np.array(theta[at : at + len(one.values)]))
             at += len(one.values)
-        found.append(Linear(center, scale, np.array(theta[:width]), missing, theta[-1], codes))
+        found.append(Linear(center, scale, weight, missing, theta[-1], codes))
     return tuple(found)
 
 

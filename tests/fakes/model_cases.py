@@ -92,6 +92,20 @@ def lead_case() -> Case:
     return _propensity_case(replace(propensity(mix=0.0), declaration=lead.DECLARATION))
 
 
+def one_way_case() -> Case:
+    """Declared against what the rows say: customers are the likelier the longer their last order is ago."""
+    declared = replace(churn.DECLARATION, falling=FEATURES[:1], rising=FEATURES[1:3])
+    rows = propensity_rows(1, 2000).to_numpy()
+    chance = 1 / (1 + np.exp(3 - np.nan_to_num(rows[:, 0]) / 20 + np.nan_to_num(rows[:, 1]) / 20))
+    labels = (np.random.default_rng(2).random(2000) < chance).astype(float)
+    directions = {place: declared.directions[name] for place, name in enumerate(FEATURES[:3])}
+    members = fit_members(rows, labels, np.ones(2000), 0, directions=directions)
+    text = members.booster.model_to_string(num_iteration=30)
+    trees, linear = parse_trees(text), members.linear[1]
+    model = replace(propensity(), declaration=declared, trees=trees, tree_text=text, linear=linear)
+    return _propensity_case(model)
+
+
 def winback_case() -> Case:
     """With a share of BG/NBD, whose inputs are no features of the trees."""
     part = Buying(BgNbd(0.24, 4.4, 0.79, 2.43), 56.0, happens=True, level=-0.2, slope=0.8, center=-1.0)
@@ -164,6 +178,7 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "trees-alone": cache(trees_alone_case),
     "lead": cache(lead_case),
     "winback": cache(winback_case),
+    "one-way": cache(one_way_case),
     "send-time": cache(send_time_case),
     "next-offer": cache(next_offer_case),
     "uplift": cache(uplift_case),

@@ -57,6 +57,14 @@ def test_inputs_are_not_changed(case: Case, frame: pl.DataFrame) -> None:
     assert frame.equals(before)
 
 
+def test_monotone_where_declared(case: Case, frame: pl.DataFrame) -> None:
+    declared = getattr(case.model, "declaration", None)
+    for name, direction in (declared.directions if declared is not None else {}).items():
+        steps = [frame.with_columns(pl.lit(value).alias(name)) for value in (-5.0, 0.0, 1.0, 3.0, 9.0, 40.0, 300.0)]
+        told = np.array([case.model.predict(step) for step in steps])
+        assert (direction * np.diff(told, axis=0) >= 0).all(), name
+
+
 def test_a_missing_column_is_named(case: Case) -> None:
     for column in case.model.columns:
         with pytest.raises(MissingColumns, match=column) as refused:

@@ -39,6 +39,9 @@ def test_a_table_is_a_declaration_with_defaults(tmp_path: Path) -> None:
     assert (made.tiers, made.attribution_days) == ((("A", 0.2), ("B", 0.8)), 7.0)
     assert made.goal.where == "properties.plan = 'pro'"
     assert Declaration.from_dict(made.to_dict()) == made
+    assert made.directions == {}
+    (steered,) = _read(tmp_path, TABLE.replace("attribution_days", 'falling = ["tenure_days"]\nattribution_days'))
+    assert Declaration.from_dict(steered.to_dict()).directions == {"tenure_days": -1}
 
 
 def test_own_stand_beside_the_shipped_and_may_take_their_place(tmp_path: Path) -> None:
@@ -72,6 +75,8 @@ def test_own_stand_beside_the_shipped_and_may_take_their_place(tmp_path: Path) -
         ("tenure_days >= 14", "tenure_days + 1", "is neither true nor false"),
         ("tenure_days >= 14", "tenure_days > AVG(tenure_days)", "looks at other customers too"),
         ("tenure_days >= 14", "1 = 1", "names no feature"),
+        ("attribution_days = 7", 'rising = ["orders_90d"]\nfalling = ["orders_90d"]', "cannot be rising, falling"),
+        ("attribution_days = 7", 'rising = ["orders_91d"]', "rising: there is no feature orders_91d; do you mean"),
         ('features = ["orders_90d"]', 'features = ["orders_91d"]', "features: there is no feature orders_91d; do you"),
         ("B = 0.8", "B = 0.7", "tiers: the shares sum to 0.9, not to 1"),
         ('tiers = { A = 0.2, B = 0.8 }', "tiers = [1]", "tiers: write shares of customers"),

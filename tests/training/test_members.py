@@ -132,3 +132,16 @@ def test_bg_nbds_level_and_slope_are_fitted_to_outcomes() -> None:
     assert found.slope == pytest.approx(0.5, abs=0.1)
     assert found.level == pytest.approx(-0.7, abs=0.2)
     assert found.center == pytest.approx(found.raw_score(told).mean(), abs=1e-9)
+
+
+def test_a_direction_that_the_rows_speak_against_leaves_no_effect() -> None:
+    free = fit_members(ROWS, LABELS, np.ones(1500), 0)
+    assert free.linear[0].weight[0] > 0  # the truth: it rises with the first
+    held = fit_members(ROWS, LABELS, np.ones(1500), 0, directions={0: -1})
+    assert all(one.weight[0] == 0 for one in held.linear)
+    steps = np.repeat(ROWS[:50], 9, axis=0)
+    steps[:, 0] = np.tile(np.linspace(0, 60, 9), 50)
+    told = held.booster.predict(steps, raw_score=True).reshape(50, 9)
+    assert (np.diff(told, axis=1) <= 1e-12).all()
+    same = fit_members(ROWS, LABELS, np.ones(1500), 0, directions={0: 1})
+    np.testing.assert_array_equal(same.linear[0].weight, free.linear[0].weight)

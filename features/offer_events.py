@@ -27,6 +27,7 @@ ABOUT = pl.Schema(
     or name in ("offer_id", "decision_id")
 )
 """What features of offers need of an event."""
+_SEVERAL = '"offer_ids"'
 NONE = -1e15
 """A fact that a version lacks: it takes the place of what an earlier version said."""
 
@@ -71,15 +72,52 @@ def _day(moment: datetime | None) -> float | None:
     return None if moment is None else microseconds(moment) / DAY
 
 
-def response_event(event: Mapping[str, Any], decided: Mapping[str, str]) -> dict[str, Any] | None:
-    """An event of a customer as one of the offer that it is about; None where it is about none.
+def response_events(event: Mapping[str, Any], decided: Mapping[str, str]) -> list[dict[str, Any]]:
+    """An event of a customer as one of each offer that it is about: the offer that it names, else the one decided, else
+    those of a message that carried several (`properties.offer_ids`).
 
     decided: decision -> the offer that it put first.
     """
+    if event["type"] != "track":
+        return []
+    told = {**event, "products": None, "timezone": None, "traits": None, "context": None}
     offer = event.get("offer_id") or decided.get(event.get("decision_id") or "")
-    if offer is None or event["type"] != "track":
-        return None
-    return {**event, "customer_id": offer, "products": None, "timezone": None, "traits": None}
+    if offer is not None:
+        return [{**told, "customer_id": offer}]
+    if event.get("decision_id") is not None:
+        return []
+    return [
+        {**told, "customer_id": one, "message_id": _of_several(event["message_id"], one)}
+        for one in several_offers(event.get("properties"))
+    ]
+
+
+def several_offers(properties: str | None) -> list[str]:
+    """The offers that a message carried, by its properties (JSON): `offer_ids`, each once."""
+    if properties is None or _SEVERAL not in properties:
+        return []
+    told = orjson.loads(properties)
+    named = told.get("offer_ids") if isinstance(told, dict) else None
+    offers = [one for one in named if isinstance(one, str) and one] if isinstance(named, list) else []
+    return list(dict.fromkeys(offers))
+
+
+def _of_several(message_id: str, offer: str) -> str:
+    return f"{message_id}:{offer}"
+
+
+def about_offers(events: pl.LazyFrame) -> pl.DataFrame:
+    """ABOUT of the events (EVENTS-shaped) that are about an offer or a decision, a row for each offer."""
+    one = pl.col("offer_id").is_not_null() | pl.col("decision_id").is_not_null()
+    several = ~one & pl.col("properties").str.contains(_SEVERAL, literal=True)
+    wanted = [*ABOUT, "properties"]
+    found = events.filter((pl.col("type") == "track") & (one | several)).select(wanted).collect()
+    apart = found.filter(several)
+    named = apart.with_columns(
+        offer_id=pl.Series([several_offers(text) for text in apart["properties"]], dtype=pl.List(pl.String))
+    ).explode("offer_id", empty_as_null=False, keep_nulls=False)  # fmt: skip
+    own = pl.Series(map(_of_several, named["message_id"], named["offer_id"]), dtype=pl.String)
+    return pl.concat([found.filter(~several), named.with_columns(message_id=own)]).select(list(ABOUT))
 
 
 def unnamed_decisions(events: pl.DataFrame) -> list[str]:
@@ -89,10 +127,10 @@ def unnamed_decisions(events: pl.DataFrame) -> list[str]:
 
 
 def offer_history(events: pl.DataFrame, versions: pl.DataFrame, decided: Mapping[str, str]) -> pl.DataFrame:
-    """All events of offers, ABOUT and `traits`, with the offer as `customer_id`: `response_event` of many, and the
+    """All events of offers, ABOUT and `traits`, with the offer as `customer_id`: `response_events` of many, and the
     versions.
 
-    events: ABOUT, or EVENTS. versions: OFFER_VERSIONS-shaped. decided: decision -> offer, of `unnamed_decisions`.
+    events: `about_offers`. versions: OFFER_VERSIONS-shaped. decided: decision -> offer, of `unnamed_decisions`.
     """
     offers = pl.DataFrame(
         {"decision_id": list(decided), "_offer": list(decided.values())},

@@ -25,7 +25,7 @@ from features.declare import DAY, Feature
 from features.facts import microseconds
 from features.feature_set import FeatureSet
 from features.files import write_parquet
-from features.offer_events import NONE, response_event, version_event
+from features.offer_events import NONE, response_events, version_event
 from features.plan import plan_of
 from features.row_stores import RowStore, open_store
 from features.rows import OnlineFeatures
@@ -152,8 +152,7 @@ class OnlineOffers:
 
         decided: the offer of each decision that an event names without naming an offer.
         """
-        about = (response_event(event, decided) for event in events)
-        self._take([event for event in about if event is not None])
+        self._take([one for event in events for one in response_events(event, decided)])
 
     def load(self, history: pl.DataFrame) -> int:
         """Makes the rows of all offers in `history` (`offer_history`) anew; returns how many it wrote."""

@@ -12,9 +12,9 @@ import polars as pl
 from features.event_log import EventLog, offers_path, scan_files, stamp_of
 from features.event_numbers import settled
 from features.files import write_parquet
-from features.offer_events import ABOUT
+from features.offer_events import ABOUT, about_offers
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the meaning of what is kept changes."""
 
 
@@ -44,8 +44,7 @@ class OfferLog:
         if beside.exists() and pl.read_parquet_metadata(beside).get("stamp") == stamp:
             return pl.read_parquet(beside, hive_partitioning=False)
         self._told(path)
-        named = pl.col("offer_id").is_not_null() | pl.col("decision_id").is_not_null()
-        part = scan_files([path]).filter((pl.col("type") == "track") & named).select(list(ABOUT)).collect()
+        part = about_offers(scan_files([path]))
         write_parquet(part, beside, {"stamp": stamp})
         return part
 

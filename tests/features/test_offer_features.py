@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.event_log import EventLog
-from features.offer_events import ABOUT, offer_history, unnamed_decisions
+from features.offer_events import about_offers, offer_history, unnamed_decisions
 from features.offer_features import (
     BASE,
     OFFER_FEATURE_NAMES,
@@ -59,6 +59,10 @@ def event(number: int, name: str, at: datetime, **told: Any) -> dict[str, Any]:
     return {**plain, **told}
 
 
+def about(events: list[dict[str, Any]]) -> pl.DataFrame:
+    return about_offers(frame(events).lazy())
+
+
 def as_of(*times: datetime, offers: tuple[str, ...] = ("tea",)) -> pl.DataFrame:
     rows = [(offer, time) for time in times for offer in offers]
     return pl.DataFrame(rows, schema={"offer_id": pl.String, "as_of": UTC_TIME}, orient="row")
@@ -81,7 +85,7 @@ def test_facts_are_those_of_the_version_in_force() -> None:
             version("tea", 2, JUNE + timedelta(days=9), deleted=True),
         ]
     )
-    history = offer_history(frame([]), versions, {})
+    history = offer_history(about([]), versions, {})
     cuts = as_of(JUNE, JUNE + timedelta(days=1), JUNE + timedelta(days=6), JUNE + timedelta(days=10))
     before, first, second, gone = offer_features(history, cuts, NO_TEXTS).to_dicts()
     assert np.isnan([before["offer_price_cents"], before["offer_live"], before["offer_age_days"]]).all()
@@ -102,7 +106,7 @@ def test_rates_count_people_and_what_was_known_by_then() -> None:
         event(103, "Email Link Clicked", JUNE + timedelta(days=3), offer_id="tea",
               received_at=JUNE + timedelta(days=8)),
     ]  # fmt: skip
-    events = frame([*delivered, *clicks])
+    events = about([*delivered, *clicks])
     assert unnamed_decisions(events) == ["d1"]
     history = offer_history(events, table([version("tea", 1, JUNE)]), DECIDED)
     early, late = offer_features(
@@ -113,13 +117,21 @@ def test_rates_count_people_and_what_was_known_by_then() -> None:
     assert 0.02 < early["offer_click_rate_90d"] < late["offer_click_rate_90d"] < 0.1
 
 
+def test_a_message_with_several_offers_delivers_each_of_them() -> None:
+    both = event(1, "Email Delivered", JUNE, properties='{"offer_ids":["tea","wine"]}')
+    told = offer_features(
+        offer_history(about([both, both]), table([]), {}), as_of(JUNE + DAY, offers=("tea", "wine", "rope")), NO_TEXTS
+    )
+    assert told["offer_delivered_7d"].to_list() == [1, 1, 0]
+
+
 def test_a_new_offer_has_its_categorys_rate() -> None:
     days = [JUNE + timedelta(minutes=i) for i in range(200)]
     events = [event(i, "Offer Delivered", at, offer_id="tea" if i % 2 else "rope") for i, at in enumerate(days)]
     events += [event(500 + i, "Coupon Redeemed", at, offer_id="tea") for i, at in enumerate(days[:50])]
     versions = [version("tea", 1, JUNE), version("wine", 1, JUNE), version("rope", 1, JUNE, category="tools"),
                 version("nail", 1, JUNE, category="tools")]  # fmt: skip
-    history = offer_history(frame(events), table(versions), {})
+    history = offer_history(about(events), table(versions), {})
     cuts = as_of(JUNE + timedelta(days=2), offers=("tea", "wine", "rope", "nail"))
     rate = dict(
         zip(cuts["offer_id"], offer_features(history, cuts, NO_TEXTS)["offer_redemption_rate_90d"], strict=True)
@@ -131,7 +143,7 @@ def test_a_new_offer_has_its_categorys_rate() -> None:
 def test_texts_are_told_where_they_have_a_vector() -> None:
     keys = np.array([text_key(offer_text("tea", "good"))])
     texts = TextVectors.of("v", keys, np.eye(1, 16, dtype=np.float32))
-    history = offer_history(frame([]), table([version("tea", 1, JUNE), version("wine", 1, JUNE)]), {})
+    history = offer_history(about([]), table([version("tea", 1, JUNE), version("wine", 1, JUNE)]), {})
     cuts = as_of(JUNE + timedelta(days=2), offers=("tea", "wine"))
     tea, wine = offer_features(history, cuts, texts).select(pl.col("^offer_text_.*$")).to_numpy()
     assert np.abs(tea) == pytest.approx(np.full(8, 1 / np.sqrt(8)), abs=1e-5)
@@ -142,9 +154,12 @@ def test_texts_are_told_where_they_have_a_vector() -> None:
 def offer_streams(draw: st.DrawFn) -> list[dict[str, Any]]:
     found = draw(streams(30))
     offers, decisions = st.sampled_from([None, "tea", "wine", "rope"]), st.sampled_from([None, None, "d1", "d2", "d3"])
-    named = {one["message_id"]: (draw(offers), draw(decisions)) for one in found}
-    return [{**one, "offer_id": named[one["message_id"]][0], "decision_id": named[one["message_id"]][1]}
-            for one in found]  # fmt: skip
+    carried = st.sampled_from(["{}", '{"offer_ids":["tea","wine","tea",7]}', '{"offer_ids":"tea"}'])
+    named = {
+        one["message_id"]: {"offer_id": draw(offers), "decision_id": draw(decisions), "properties": draw(carried)}
+        for one in found
+    }
+    return [{**one, **named[one["message_id"]]} for one in found]
 
 
 @settings(max_examples=30, deadline=None)
@@ -158,12 +173,12 @@ def test_batch_and_online_agree_to_the_bit(
         for offer, category in (("tea", "drinks"), ("rope", None))
         for number, day in enumerate(sorted(days))
     ]
-    history = offer_history(frame(events), table(versions), DECIDED)
+    history = offer_history(about(events), table(versions), DECIDED)
     last = max([START, *(one["received_at"] for one in events), *(one["at"] for one in versions)])
     online = OnlineOffers(OnlineFeatures(MemoryRows(), BASE), MemoryRows(), MemoryRows())
     at = int(len(events) * split)
     if loaded:
-        online.load(offer_history(frame(events[:at]), table(versions), DECIDED))
+        online.load(offer_history(about(events[:at]), table(versions), DECIDED))
         online.apply(events[at:], DECIDED)
     else:
         online.apply(events[:at], DECIDED)
@@ -193,7 +208,7 @@ def test_rows_stand_beside_the_customers(tmp_path: Path) -> None:
 
 def test_a_snapshot_has_the_offers_heard_of(tmp_path: Path) -> None:
     versions = table([version("tea", 1, JUNE), version("wine", 1, JUNE + timedelta(days=9))])
-    events = frame([event(1, "Offer Delivered", JUNE, offer_id="old")])
+    events = about([event(1, "Offer Delivered", JUNE, offer_id="old")])
     history = offer_history(events, versions, {})
     told = pl.read_parquet(build_offer_snapshot(history, JUNE + timedelta(days=1), tmp_path, NO_TEXTS))
     assert told["offer_id"].to_list() == ["old", "tea"]
@@ -218,28 +233,24 @@ def test_a_daily_run_reads_new_files_alone(tmp_path: Path) -> None:
 def test_only_offers_with_something_new_are_loaded(tmp_path: Path) -> None:
     online = open_online_offers(str(tmp_path / "online.db"))
     versions = table([version("tea", 1, JUNE), version("wine", 1, JUNE)])
-    old = {"old": frame([event(1, "Offer Delivered", JUNE, offer_id="tea")])}
-    new = {"new": frame([event(2, "Offer Delivered", JUNE + timedelta(hours=1), offer_id="wine")])}
-    assert online.load_new(offer_history(together_events(old), versions, {}), old) == 2
-    assert online.load_new(offer_history(together_events(old), versions, {}), old) == 0
+    old = {"old": about([event(1, "Offer Delivered", JUNE, offer_id="tea")])}
+    new = {"new": about([event(2, "Offer Delivered", JUNE + timedelta(hours=1), offer_id="wine")])}
+    assert online.load_new(offer_history(together([*old.values()]), versions, {}), old) == 2
+    assert online.load_new(offer_history(together([*old.values()]), versions, {}), old) == 0
     both = {**old, **new}
-    assert online.load_new(offer_history(together_events(both), versions, {}), both) == 1
+    assert online.load_new(offer_history(together([*both.values()]), versions, {}), both) == 1
     told = online.read(["tea", "wine"], JUNE + timedelta(days=1), NO_TEXTS)
     assert told[:, OFFER_FEATURE_NAMES.index("offer_delivered_7d")].tolist() == [1, 1]
     online.close()
 
 
-def together_events(files: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    return together([part.select(list(ABOUT)) for part in files.values()])
-
-
 def test_a_table_is_made_once_of_the_same(tmp_path: Path) -> None:
     versions = table([version("tea", 1, JUNE)])
     deliveries = [event(n, "Offer Delivered", JUNE, offer_id="tea") for n in range(3)]
-    path = build_offer_snapshot(offer_history(frame(deliveries), versions, {}), JUNE + DAY, tmp_path, NO_TEXTS)
+    path = build_offer_snapshot(offer_history(about(deliveries), versions, {}), JUNE + DAY, tmp_path, NO_TEXTS)
     made = path.stat().st_mtime_ns
     later = event(9, "Offer Delivered", JUNE + 2 * DAY, offer_id="tea")  # after the table's time
-    history = offer_history(frame([later, *reversed(deliveries)]), versions, {})
+    history = offer_history(about([later, *reversed(deliveries)]), versions, {})
     assert build_offer_snapshot(history, JUNE + DAY, tmp_path, NO_TEXTS).stat().st_mtime_ns == made
-    changed = offer_history(frame(deliveries[1:]), versions, {})
+    changed = offer_history(about(deliveries[1:]), versions, {})
     assert build_offer_snapshot(changed, JUNE + DAY, tmp_path, NO_TEXTS).stat().st_mtime_ns > made

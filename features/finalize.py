@@ -112,8 +112,9 @@ class Finalizer:
         base = self._base.matrix(partials)
         with np.errstate(divide="ignore", invalid="ignore"):
             values[:, self._copy_to] = base[:, self._copy_from] * self._factors + 0.0
-            place, seen = self._located
-            values[:, place] = np.where(np.isnan(values[:, place]), base[:, seen], values[:, place])
+            if (lacking := np.isnan(values[:, self._located[0]])).any():
+                place, seen = self._located
+                values[:, place] = np.where(lacking, base[:, seen], values[:, place])
             place, top, below, less = self._means
             values[:, place] = base[:, top] / _some(base[:, below] - less, 1)
             place, total, squares, below, less = self._spreads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from features.plan import ORDERS, VIEW, Plan
 from features.products import distinct
 from features.state import State
 
+_T = TypeVar("_T", np.int64, np.float64)
 _DAY_BITS = 22
 _SUMS, _HISTOGRAMS, _MAXIMA, _TRAITS, _WEEK_HOURS, _DAY_HOURS, _CATEGORIES = range(7)
 _KEYS = 1 << 16
@@ -50,9 +52,9 @@ class Reading:
         self.tails = [tail_of(as_of, window) for window in plan.windows]
         self._tails_up = np.array(self.tails[::-1], dtype=np.int64)
         self.category_start = np.cumsum([0, *(len(s.categories) for s in states)])
-        self.first = np.array([s.first for s in states])  # its own: young entries go in
-        self.last = np.array([s.last for s in states])
-        self.trait_value = np.array([s.trait_value for s in states])
+        self.first = _stacked([s.first for s in states])  # its own: young entries go in
+        self.last = _stacked([s.last for s in states])
+        self.trait_value = _stacked([s.trait_value for s in states])
         self.category_last = np.concatenate([s.category_last for s in states])
         young, self.hidden = self._young()
         self._note_times(young)
@@ -111,7 +113,7 @@ class Reading:
         place = told.row[order] * len(self.plan.traits) + key[order]
         order = order[np.append(place[1:] > place[:-1], True)]
         row, trait, time, number = told.row[order], key[order], told.time[order], number[order]
-        held = np.array([s.trait_time for s in self.states])[row, trait]
+        held = _stacked([s.trait_time for s in self.states])[row, trait]
         newer = (time > held) | ((time == held) & (number > self.trait_value[row, trait]))
         self.trait_value[row[newer], trait[newer]] = number[newer]
 
@@ -213,6 +215,11 @@ class Reading:
 
     def _tail(self, window: int) -> int:
         return self.tails[self.plan.window_index[window]]
+
+
+def _stacked(parts: Sequence[NDArray[_T]]) -> NDArray[_T]:
+    """The parts as rows of an array of its own."""
+    return parts[0][None].copy() if len(parts) == 1 else np.array(parts)
 
 
 def _owners(parts: Sequence[Ints]) -> Ints:

@@ -23,8 +23,8 @@ PRODUCT = pl.Struct(
         "discount_cents": pl.Int64,
     }
 )
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2101, 1, 1, tzinfo=UTC)
 MONEY_LIMIT = 10**13
 """Largest amount of money in one row, in minor units: sums of many stay exact in 64 bits."""
 

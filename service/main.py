@@ -23,7 +23,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
-from service.memory import keep_freed_memory
+from service.memory import keep_freed_memory, leave_alone_what_stays
 from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
 from service.pages.sign_in import Sessions
@@ -44,7 +44,9 @@ def app_from_settings() -> App:
     """The app of this process (uvicorn's factory)."""
     keep_freed_memory()
     silence_dependencies()
-    return create_front(build(Settings()))
+    front = create_front(build(Settings()))
+    leave_alone_what_stays()
+    return front
 
 
 def create_front(parts: Parts) -> App:

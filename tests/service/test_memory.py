@@ -36,3 +36,23 @@ def test_arrays_that_are_dropped_leave_their_memory_to_the_next_ones() -> None:
     assert kept > 0.9 * held
     held, left = _stays("leave")
     assert left < 0.5 * held
+
+
+_FROZEN = """
+import gc, weakref
+from service.memory import leave_alone_what_stays
+kept = [{} for _ in range(1000)]
+leave_alone_what_stays()
+assert gc.get_freeze_count() > 1000
+class Knot: pass
+knot = Knot()
+knot.self = knot
+seen = weakref.ref(knot)
+del knot
+gc.collect()
+assert seen() is None
+"""
+
+
+def test_what_start_up_made_is_not_looked_through_again_and_later_cycles_still_go() -> None:
+    subprocess.run([sys.executable, "-c", _FROZEN], check=True, timeout=60)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fakes.postgres_server import PostgresServer, free_port, postgres_binaries
 
@@ -18,6 +19,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 for name in [name for name in os.environ if name.startswith("OPPORTUNE_")]:
     del os.environ[name]  # a developer's own settings must not change what the tests see
 os.environ["OPPORTUNE_TEXT_VECTORS"] = "false"  # importing torch beside every service would take the suite's time
+
+# No test is about how fast the machine is, nor is one that Hypothesis times.
+settings.register_profile("any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from features.currencies import CURRENCIES
 from models.declared import PROPENSITIES
 from service.clock import SystemClock
 from service.settings import Settings, config_file
@@ -165,9 +166,14 @@ def _models(parts: Parts) -> Iterator[Finding]:
 
 def _catalogue(parts: Parts) -> Iterator[Finding]:
     with parts.database.read() as connection:
-        count = len(parts.catalogue.current(connection).offers)
-    if count:
-        yield Finding("ok", "offers", f"{count:,} in the catalogue")
+        offers = parts.catalogue.current(connection).offers
+    prices = (offer.document["facts"].get("price") for offer in offers)
+    foreign = sorted({price["currency"] for price in prices if price} - {CURRENCIES.home, *CURRENCIES.rates})
+    if foreign:
+        told = f"prices in {', '.join(foreign)} are told to no model; give their rates in [currencies]"
+        yield Finding("note", "offers", told)
+    if offers:
+        yield Finding("ok", "offers", f"{len(offers):,} in the catalogue")
     else:
         yield Finding(
             "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"

@@ -15,6 +15,7 @@ from features.offer_features import OFFER_FEATURE_NAMES
 from features.row_stores import StoreAway
 from features.texts import Texts
 from models import embedding
+from service import doctor
 from service.decisions.decision_store import decisions
 from service.events.inbox_store import add_events
 from service.offers.offers_store import delete_offer, put_offers
@@ -37,10 +38,10 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     made.close()
 
 
-def put(parts: Parts, at: datetime = PUT, price: str = "9.90", **categories: str) -> None:
+def put(parts: Parts, at: datetime = PUT, price: str = "9.90", currency: str = "USD", **categories: str) -> None:
     offers = {
         name: OfferIn.model_validate({"name": name, "category": category, "channels": ["email"], "facts": {
-            "price": {"amount": price, "currency": "USD"}}})
+            "price": {"amount": price, "currency": currency}}})
         for name, category in categories.items()
     }  # fmt: skip
     with parts.database.write() as connection:
@@ -138,3 +139,13 @@ def test_without_an_embedder_the_rest_is_built(parts: Parts, monkeypatch: pytest
     table = build_tables(parts, NOW)
     assert table["offer_price_cents"].to_list() == [990]
     assert table["offer_text_0"].is_nan().all()
+
+
+def test_a_price_without_a_rate_is_told_to_no_model_and_named(parts: Parts) -> None:
+    put(parts, tea="drinks")
+    put(parts, currency="CHF", wine="drinks")
+    parts.events.finish()
+    prices = dict(build_tables(parts, NOW).select("offer_id", "offer_price_cents").iter_rows())
+    assert prices["tea"] == 990
+    assert np.isnan(prices["wine"])
+    assert any("prices in CHF" in finding.detail for finding in doctor._catalogue(parts))

@@ -220,7 +220,7 @@ class SendTimeModel:
         known = habits or self.habits(row)
         person, curve = self.person(row, channel, known), self.curve(channel)
         ratio = 1.0 if known is None else known.ratio
-        return np.clip(curve.rate * person.level * ratio, 1e-6, 0.999), person
+        return _chances(curve.rate, person.level, ratio), person
 
     def rank(
         self,
@@ -262,7 +262,9 @@ class SendTimeModel:
 
         What `rank` puts first, where nothing more is asked.
         """
-        return int(self.probabilities(row, channel, habits)[0][hours].argmax())
+        known = habits or self.habits(row)
+        rate, level = self.curve(channel).rate[hours], 1.0 if row is None else self._level(row, channel)
+        return int(_chances(rate, level, 1.0 if known is None else known.ratio[hours]).argmax())
 
     def _zone(self, zone: str | None) -> tuple[str, str | None]:
         if not zone:
@@ -343,6 +345,10 @@ def _unseen(model: SendTimeModel) -> ChannelCurve:
     shape = after(model.presence.everyone, model.presence.lag)
     rate = usual * (shape / shape.mean()) ** model.sharpness
     return ChannelCurve(rate, usual, engagement, best_hour(rate) if model.channels else 10)
+
+
+def _chances(rate: Floats, level: float, ratio: Floats | float) -> Floats:
+    return np.asarray(np.minimum(np.maximum(rate * level * ratio, 1e-6), 0.999), np.float64)
 
 
 def best_hour(rate: Floats) -> int:

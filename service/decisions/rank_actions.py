@@ -344,13 +344,16 @@ class Decider:
         }
 
     def _lines(self, draft: Draft) -> Iterator[Line]:
-        offers = {offer.offer_id: offer for offer in draft.case.offers}
+        offers, place = draft.case.offers, assortment(draft.case.offers).place
         at = draft.case.now_us
         seen: set[str] = set()
+        expires: dict[datetime, int] = {}
         for action in draft.actions:
-            offer = action["offer_id"]
+            offer, when = action["offer_id"], action["send_at"]
             new = offer not in seen
             seen.add(offer)
+            if when not in expires:
+                expires[when] = microseconds(max(when, draft.case.at) + self._keep)
             yield Line(
                 draft.decision_id,
                 action["rank"],
@@ -359,11 +362,11 @@ class Decider:
                 action["channel"],
                 action["rank"] == 1,
                 new,
-                offers[offer].cost if new else 0.0,
+                offers[place[offer]].cost if new else 0.0,
                 at,
-                microseconds(max(action["send_at"], draft.case.at) + self._keep),
+                expires[when],
                 draft.case.placement,
-                offers[offer].exclusion_group,
+                offers[place[offer]].exclusion_group,
             )
 
     def _admit(

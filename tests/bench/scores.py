@@ -73,7 +73,7 @@ def offers(home: Path) -> tuple[OfferInfo, ...]:
 def pair_rows(home: Path, requests: int) -> list[Floats]:
     """The 100 rows of each of some requests: two customers beside all 50 offers."""
     names = customer_ids()[: 2 * requests]
-    rows = _read(home, names)
+    rows = rows_of(home, names)
     pairs = ranker(home).weigh(rows, offers(home), CHANNELS).pairs
     return list(pairs.reshape(requests, -1, pairs.shape[2]))
 
@@ -109,7 +109,7 @@ def show(found: list[Beside]) -> None:
 
 def _large(model: NextOfferModel, home: Path, infos: tuple[OfferInfo, ...]) -> NextOfferModel:
     """A ranker of the size behind the aim, where 100 rows cost the Booster 3 ms; fitted to made-up labels."""
-    weighing = model.weigh(_read(home, customer_ids()[:400]), infos, CHANNELS[:1])
+    weighing = model.weigh(rows_of(home, customer_ids()[:400]), infos, CHANNELS[:1])
     pairs = weighing.pairs.reshape(-1, weighing.pairs.shape[2])
     labels = np.random.default_rng(5).random(len(pairs)) < 0.1 + 0.5 * weighing.probabilities.ravel()
     data = lightgbm.Dataset(pairs, labels.astype(float), feature_name=list(PAIR), params={"verbose": -1})
@@ -131,7 +131,7 @@ def _beside(
     equal = count = 0
     for start in range(0, customers, TOGETHER):
         names = [known[place % len(known)] for place in range(start, min(start + TOGETHER, customers))]
-        rows = _read(home, names)
+        rows = rows_of(home, names)
         spent, weighing = _timed(lambda rows=rows: model.weigh(rows, infos, channels))  # type: ignore[misc]
         ours += spent
         spent, told = _by_lightgbm(model, weighing.pairs, rows, infos, channels)
@@ -180,7 +180,8 @@ def _timed(run: Callable[[], Floats]) -> tuple[float, Floats]:
     return time.process_time() - before, result
 
 
-def _read(home: Path, names: list[str]) -> list[CustomerRow | None]:
+def rows_of(home: Path, names: list[str]) -> list[CustomerRow | None]:
+    """The features of these customers now."""
     online = open_online(str(home / "online.db"))
     try:
         rows = online.read(names, datetime.now(UTC))

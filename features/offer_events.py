@@ -6,6 +6,8 @@ names a decision and so the offer decided, happens to that offer.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +30,7 @@ ABOUT = pl.Schema(
 )
 """What features of offers need of an event."""
 _SEVERAL = '"offer_ids"'
+_ID_BYTES, _CONTROL = 1024, re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NONE = -1e15
 """A fact that a version lacks: it takes the place of what an earlier version said."""
 
@@ -93,13 +96,13 @@ def response_events(event: Mapping[str, Any], decided: Mapping[str, str]) -> lis
 
 
 def several_offers(properties: str | None) -> list[str]:
-    """The offers that a message carried, by its properties (JSON): `offer_ids`, each once."""
+    """The offers that a message carried, by its properties (JSON): `offer_ids`, each once, what is no id left out."""
     if properties is None or _SEVERAL not in properties:
         return []
     told = orjson.loads(properties)
     named = told.get("offer_ids") if isinstance(told, dict) else None
-    offers = [one for one in named if isinstance(one, str) and one] if isinstance(named, list) else []
-    return list(dict.fromkeys(offers))
+    offers = [unicodedata.normalize("NFC", one) for one in named if isinstance(one, str)] if type(named) is list else []
+    return [one for one in dict.fromkeys(offers) if 0 < len(one.encode()) <= _ID_BYTES and not _CONTROL.search(one)]
 
 
 def _of_several(message_id: str, offer: str) -> str:

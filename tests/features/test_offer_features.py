@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.event_log import EventLog
-from features.offer_events import about_offers, offer_history, unnamed_decisions
+from features.offer_events import about_offers, offer_history, several_offers, unnamed_decisions
 from features.offer_features import (
     BASE,
     OFFER_FEATURE_NAMES,
@@ -118,6 +118,7 @@ def test_rates_count_people_and_what_was_known_by_then() -> None:
 
 
 def test_a_message_with_several_offers_delivers_each_of_them() -> None:
+    assert several_offers('{"offer_ids":["","a\\u0000b","' + "x" * 1025 + '","e\u0301",7,"\u00e9"]}') == ["\u00e9"]
     both = event(1, "Email Delivered", JUNE, properties='{"offer_ids":["tea","wine"]}')
     told = offer_features(
         offer_history(about([both, both]), table([]), {}), as_of(JUNE + DAY, offers=("tea", "wine", "rope")), NO_TEXTS

@@ -23,7 +23,7 @@ from service.storage.database import Database
 
 LONGEST_S = 1800.0
 PAUSES_S = (5.0, 60.0, 300.0)
-"""Before trying again, after one failure, two, and more."""
+"""Before trying again, after one failure, two, and more; without an embedder the second."""
 
 
 class TextWatch:
@@ -52,12 +52,14 @@ class TextWatch:
             return False
         with self._database.read() as connection:
             catalogue = self._catalogue.current(connection)
-        if catalogue is self._done and not self._status["waiting"]:
+        if catalogue is self._done and (not self._status["waiting"] or monotonic() < self._not_before):
             return False
         waiting, absent = without_vectors(self._texts, catalogue)
         self._status |= {"vectors": len(self._texts.held), "waiting": len(waiting)}
         if absent or not waiting:
             self._status["problem"] = absent
+        if absent:
+            self._not_before = monotonic() + PAUSES_S[1]
         self._done = catalogue
         if waiting and not absent and monotonic() >= self._not_before:
             self._child = _Child(self._command, waiting[:AT_ONCE])

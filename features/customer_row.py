@@ -105,15 +105,20 @@ def feature_matrix(
 
     `strict` raises KeyError where a row lacks one of the features.
     """
-    out = np.full((len(rows), len(names)), np.nan)
     stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and hasattr(row, "vector")]
-    if stored:
+    out = np.full((len(rows), len(names)), np.nan)
+    if stored and names:
         columns = stored[0][1]._serving.columns(tuple(names))
-        known = np.flatnonzero(columns >= 0)
-        if strict and len(known) < len(names):
+        whole = bool((columns >= 0).all())
+        if strict and not whole:
             raise KeyError(names[int(np.argmin(columns))])
-        places = np.array([place for place, _ in stored])
-        out[np.ix_(places, known)] = np.stack([row.vector for _, row in stored])[:, columns[known]]
+        vectors = np.concatenate([row.vector for _, row in stored]).reshape(len(stored), -1)
+        told = vectors.take(columns, axis=1)
+        if not whole:
+            told[:, columns < 0] = np.nan
+        if len(stored) == len(rows):
+            return told
+        out[[place for place, _ in stored]] = told
     if len(stored) < len(rows):
         done = {place for place, _ in stored}
         for place, row in enumerate(rows):

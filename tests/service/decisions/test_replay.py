@@ -8,12 +8,13 @@ import orjson
 import pytest
 
 from models.send_time import SendTimeModel
-from service.decisions.decision_store import decisions
+from service.decisions.decision_store import decisions, move_decisions
 from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
 from service.decisions.record import unsqueeze
 from service.decisions.schemas import DecisionIn
 from service.errors import NotFound
+from service.offers.offers_store import delete_offer
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
 
@@ -61,8 +62,15 @@ def test_a_change_since_then_changes_nothing(desk: Desk) -> None:
     decision = decide(desk)
     desk.put(a={"value": 99.0}, b={"eligibility": "false"}, d={"channels": ["push"]})
     desk.people.add("c1", consents={"email": {"marketing": False}})
+    desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1}, caps=[], floor=0.2)
     desk.clock.forward(days=3)
-    assert reader(desk).replay(decision["decision_id"])["equal"]
+    with desk.database.write() as connection:
+        delete_offer(connection, "a", desk.clock.now())
+        move_decisions(connection, "c1", "somebody")  # the visitor is known by now
+    told = reader(desk).replay(decision["decision_id"])
+    assert (told["equal"], told["differences"], told["from_record"]) == (True, [], [])
+    assert reader(desk).read(decision["decision_id"])["customer"]["customer_id"] == "c1"
+    assert reader(desk).explain(decision["decision_id"]).why
 
 
 def test_another_model_is_said_and_the_scores_taken_from_the_record(desk: Desk) -> None:

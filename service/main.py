@@ -95,7 +95,8 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         database=parts.database,
         going_on=decision_routes.GOING_ON,
         answers=lambda: not parts.steady.circuit.is_open,
-        patience_s=budget_s / 4 if budget_s else None,
+        patience_s=budget_s or None,
+        too_slow=parts.steady.too_slow,
     )
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from service.decisions.circuit import Circuit
@@ -18,14 +19,20 @@ from service.errors import Unavailable
 
 log = logging.getLogger(__name__)
 Told = dict[str, Any] | Exception
+_BATCHES = 16
+"""Parts of batches that may wait for the database at a time."""
 
 
 class SteadyDecider:
     """A `Decider` that goes on without its database. One for each process; safe for threads."""
 
     def __init__(self, decider: Decider, spool: Spool, time_budget_s: float = 0.0) -> None:
-        """`time_budget_s`: how long an answer may take before it is made without the database; 0: any time."""
+        """`time_budget_s`: how long an answer may take before it is made without the database; 0: any time.
+
+        Of a batch, that is each hundred of its decisions.
+        """
         self._decider = decider
+        self._pool = ThreadPoolExecutor(_BATCHES, "batch") if time_budget_s > 0 else None
         self._spool = spool
         self.circuit = Circuit("database", failures=1)
         self.time_budget_s = time_budget_s
@@ -55,9 +62,11 @@ class SteadyDecider:
     def _some(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
         if self.circuit.allows():
             try:
-                told = self._decider.decide_some(requests, first)
+                told = self._in_time(requests, first)
             except Contended:
                 raise
+            except TimeoutError:
+                self.too_slow()
             except Unavailable:
                 self.circuit.failed()
             else:
@@ -69,6 +78,22 @@ class SteadyDecider:
                 raise one
             answers.append(one)
         return answers
+
+    def _in_time(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
+        """A part of a batch. `TimeoutError` after the time budget: what is decided later gives its places back."""
+        if self._pool is None:
+            return self._decider.decide_some(requests, first)
+        deciding = self._pool.submit(self._decider.decide_some, requests, first)
+        try:
+            return deciding.result(self.time_budget_s)
+        except TimeoutError:
+            deciding.cancel()
+            deciding.add_done_callback(self._give_back_late)
+            raise
+
+    def _give_back_late(self, deciding: Future[list[dict[str, Any]]]) -> None:
+        if not deciding.cancelled() and deciding.exception() is None:
+            self.came_late([one["decision_id"] for one in deciding.result()])
 
     def without(self, requests: Sequence[DecisionIn], first: int | None = None) -> list[Told]:
         """Decisions from memory, kept on the disk. `Unavailable` when the disk cannot take them."""
@@ -109,6 +134,8 @@ class SteadyDecider:
 
     def close(self) -> None:
         """Call it when nothing is decided any more; what waits on the disk is brought in by the next process."""
+        if self._pool is not None:
+            self._pool.shutdown()
         self._spool.close()
 
     def can_keep(self) -> bool:

@@ -97,14 +97,16 @@ class Idempotent:
         going_on: Collection[str] = (),
         answers: Callable[[], bool] = lambda: True,
         patience_s: float | None = None,
+        too_slow: Callable[[], object] = lambda: None,
     ) -> None:
-        """`answers`: whether the database did when it was asked last."""
+        """`answers`: whether the database did when it was asked last; `too_slow` is told when it does not now."""
         self.app = app
         self.database = database
         self.clock = SystemClock()
         self._going_on = frozenset(going_on)
         self._answers = answers
         self._patience_s = patience_s
+        self._too_slow = too_slow
         self._here = KeptHere()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +145,11 @@ class Idempotent:
             return await in_thread(self._begin, key, body_hash)
         if not self._answers():
             raise Unavailable("the database is away")
-        return await within(self._patience_s, self._begin, key, body_hash)
+        try:
+            return await within(self._patience_s, self._begin, key, body_hash)
+        except Unavailable:
+            self._too_slow()  # what is answered now need not wait as long again
+            raise
 
     async def _first(
         self, scope: Scope, body: bytes, receive: Receive, send: Send, key: str, body_hash: str, here: bool

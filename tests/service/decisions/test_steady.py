@@ -233,6 +233,19 @@ def test_a_batch_goes_on_where_the_line_was_cut(desk: Desk, line: Line, tmp_path
     assert held(line, "SELECT count(*) FROM decisions") == 301  # the request beside the wrong one was kept, too
 
 
+def test_a_batch_comes_within_its_time_too(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk, time_budget_s=0.05)
+    line.slow_s = 0.2
+    done = decider.decide_many([DecisionIn(customer_id=f"c{n}") for n in range(3)])
+    assert [one["degraded"][0] for one in done] == ["database"] * 3
+    assert all(one["actions"] for one in done)
+    assert decider.circuit.is_open
+    line.slow_s = 0.0
+    decider.close()  # what came too late has been decided by now, and gave its places back
+    assert (held(line, "SELECT count(*) FROM decisions"), held(line, "SELECT count(*) FROM ledger")) == (3, 0)
+
+
 def test_an_answer_comes_within_its_time(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
     desk.put(a={"channels": ["web"]})
     decider = steady(desk, time_budget_s=0.1)

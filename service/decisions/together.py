@@ -1,8 +1,9 @@
 """Requests that wait at the same time are decided together: read once, scored at once, one commit for all.
 
-The first request is decided at once; those that come while it is being decided wait and go together after it. So a
-quiet service answers as fast as it can, and a busy one spends little on each. After a batch, those just answered have
-a moment to ask again: without it, sixteen clients in turn would make batches of one and of fifteen.
+The first request is decided at once, with those of the same moment; those that come while it is being decided wait and
+go together after it. So a quiet service answers as fast as it can, and a busy one spends little on each. After a batch,
+those just answered have a moment to ask again: without it, sixteen clients in turn would make batches of one and of
+fifteen.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ class Together:
 
     async def decide(self, request: DecisionIn) -> bytes:
         """The answer to one request. Raises the `Problem` that names what is wrong with it."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
         self._waiting.append((request, future))
         if self._free:
             self._free -= 1
-            self._go()
+            loop.call_soon(self._go)  # with those that came at the same moment
         elif self._patience is not None and len(self._waiting) >= self._hoped_for:
             self._go_now()
         return await future

@@ -98,9 +98,9 @@ async def test_askers_in_turn_make_whole_batches(desk: Desk) -> None:
             await together.decide(DecisionIn(customer_id=name, dry_run=True))
 
     await asyncio.gather(*(asker(f"c{n}") for n in range(8)))
-    assert sizes == [1, 8, 8, 8, 7]
+    assert sizes == [8, 8, 8, 8]
     await asyncio.gather(*(together.decide(DecisionIn(customer_id=f"c{n}", dry_run=True)) for n in range(4)))
-    assert sum(sizes[5:]) == 4  # none of them asks again, and nobody waits for that
+    assert sum(sizes[4:]) == 4  # none of them asks again, and nobody waits for that
     together.close()
 
 

@@ -29,7 +29,7 @@ from training.gate import Verdict, judge
 from training.metrics import figures as promises
 from training.offer_data import HORIZON, Market, as_customers, category_names, gather, knowledge, read_offers
 from training.offer_fit import PARAMETERS, Block, Head, Purchase, example_inputs, fit_head, fit_purchase, log_odds
-from training.offer_judge import KEPT, earlier_folds, figures
+from training.offer_judge import KEPT, earlier_folds, figures, slices
 from training.plots import propensity_plots
 from training.ranking import ndcg
 from training.together import fit_together
@@ -298,7 +298,14 @@ def _register(
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
             figures=propensity_plots(curves, PAIR, some, model.trees.contributions(some)[:, :-1]) | drift,
             texts={
-                "card.md": _card(metrics, rivals, verdict, described, head),
+                "card.md": _card(
+                    metrics,
+                    rivals,
+                    verdict,
+                    described,
+                    head,
+                    slices(judged.block, curves[NAME][1].reshape(judged.bought.shape)),
+                ),
                 "features.txt": feature_list(model.columns),
             },
             example=example.head(5),
@@ -328,6 +335,7 @@ def _card(
     verdict: Verdict,
     described: Mapping[str, object],
     head: Head,
+    groups: Sequence[tuple[str, int, float, float]],
 ) -> str:
     names = list(rivals)
     compared = [key for key in metrics if "." not in key and all(key in rivals[name] for name in names)]
@@ -350,6 +358,10 @@ def _card(
             meaning,
             "For ranking offers. Not for prices, credit, or anything with legal effect on a person.",
             "",
+            "## Who is scored",
+            "Everybody who may be profiled. Who may not gets offers without such features, and is not learnt from. "
+            "Nobody may be refused anything by this score.",
+            "",
             "## Learnt from",
             *(f"- {key.replace('_', ' ')}: {value}" for key, value in described.items()),
             "",
@@ -358,12 +370,17 @@ def _card(
             "|---" * (len(names) + 2) + "|",
             *rows,
             "",
+            "## Promised and observed, by group of customers and offers",
+            "| group | pairs | promised | observed |",
+            "|---|---|---|---|",
+            *(f"| {name} | {count} | {promised:.4f} | {seen:.4f} |" for name, count, promised, seen in groups),
+            "",
             "## Verdict of the gate",
             verdict.text,
             "",
             "## Limits",
             "- It says who is likely to buy, not whom the message will move: for that, compare with the holdout.",
-            "- An offer made after training is placed by its category, discount and price.",
+            "- An offer made after training is placed by its text, category, discount and price.",
             "- A customer of whom nothing is known gets what strangers bought.",
             "",
         ]

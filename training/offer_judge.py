@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from models.offer_features import PAIR
 from training.metrics import auc, resamples
 from training.offer_fit import Block, fit_purchase, log_odds
 from training.ranking import ndcg, recall
@@ -18,6 +19,13 @@ Bools = npt.NDArray[np.bool_]
 
 KEPT = 10
 DRAWS = 500
+GROUPS = (
+    ("more than 5 orders in a year", "orders_365d", 6),
+    ("known for 90 days and more", "tenure_days", 90),
+    ("bought of the category in a year", "category_orders_365d", 1e-9),
+    ("bought the offer's products before", "product_orders", 1),
+)
+"""Groups of customers and offers: a name, a feature of the pair, and from which value on."""
 FOLDS = 2
 """Cuts before the newest on which rankers are tried too, each learnt from the cuts before it."""
 
@@ -39,6 +47,18 @@ def figures(scores: Floats, bought: Bools, redeemed: Bools | None = None) -> dic
         found["redemption_auc"] = auc(redeemed.ravel(), scores.ravel())
         found["redemptions"] = float(redeemed.sum())
     return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def slices(block: Block, probability: Floats) -> list[tuple[str, int, float, float]]:
+    """Promised (customers, offers) and observed shares by groups of pairs: (group, pairs, promised, observed)."""
+    found = []
+    for name, column, least in GROUPS:
+        values = np.nan_to_num(block.features[:, :, PAIR.index(column)])
+        for said, inside in ((name, values >= least), (f"not {name}", values < least)):
+            if inside.any():
+                mean = float(probability[inside].mean()), float(block.bought[inside].mean())
+                found.append((said, int(inside.sum()), *mean))
+    return found
 
 
 def earlier_folds(blocks: Mapping[datetime, Block], cuts: Sequence[datetime]) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ import pytest
 
 from models.offer_features import PAIR
 from training.offer_fit import Block
-from training.offer_judge import FOLDS, earlier_folds, figures
+from training.offer_judge import FOLDS, earlier_folds, figures, slices
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,3 +40,14 @@ def test_earlier_cuts_are_judged_by_rankers_that_had_not_seen_them() -> None:
     assert earlier_folds(blocks, cuts[:3]) == []
     with pytest.raises(KeyError):
         earlier_folds({}, cuts)
+
+
+def test_promises_are_held_against_what_came_by_group() -> None:
+    one = block(3)
+    one.features[:, :, PAIR.index("product_orders")] = np.arange(20) % 2
+    found = {name: rest for name, *rest in slices(one, np.full(one.bought.shape, 0.25))}
+    pairs, promised, observed = found["bought the offer's products before"]
+    assert (pairs, promised) == (600, 0.25)
+    assert observed == pytest.approx(one.bought[:, 1::2].mean())
+    assert "more than 5 orders in a year" not in found  # nobody in it
+    assert found["not more than 5 orders in a year"][0] == 1200

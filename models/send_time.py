@@ -375,17 +375,20 @@ def type_weights(presence: Presence, activity: Floats, responses: Floats, expose
 
 
 def own_presence(presence: Presence, types: Floats, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
-    """The person's presence (…, 168): the mix of types, updated by own events spread over neighbouring hours.
+    """The person's presence (…, 168): the mix of types, times what the person did over what was to be expected.
 
-    A response counts by how little its hour was exposed, (responses / exposure), and for `answers` of an event.
+    Expected are as much activity as the mix has in each hour, and the responses that it gives to these sends; both
+    counts and expectations are spread over neighbouring hours, and `own` observations of the mix are added to both
+    (a gamma prior on their ratio, of mean 1). A response counts for `answers` of an event.
     """
-    prior = mixture(types, presence.profiles)
-    fair = responses / np.maximum(exposed * HOURS, 0.1)
-    known = presence.answers * responses.sum(axis=-1, keepdims=True)
-    fair = fair * known / np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
-    counts = spread(activity + fair)
-    total = counts.sum(axis=-1, keepdims=True)
-    return np.asarray((presence.own * prior + counts) / (presence.own + total), np.float64)
+    mix = np.maximum(mixture(types, presence.profiles), TINY)
+    followed = exposed * mix**presence.answers
+    answered = presence.answers * responses
+    share = answered.sum(axis=-1, keepdims=True) / np.maximum(followed.sum(axis=-1, keepdims=True), TINY)
+    expected = activity.sum(axis=-1, keepdims=True) * mix + share * followed
+    seen, due = spread(np.stack([activity + answered, expected]))
+    own = mix * (presence.own * mix + seen) / (presence.own * mix + due)
+    return np.asarray(own / own.sum(axis=-1, keepdims=True), np.float64)
 
 
 def _confidence(person: Person, presence: Presence) -> tuple[float, str]:

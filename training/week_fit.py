@@ -16,6 +16,8 @@ Ints = npt.NDArray[np.int64]
 TYPES = 6
 CUSTOMERS_A_TYPE = 40
 ROUNDS = 40
+SHAPED = 10.0
+"""Observations of everyone that a customer's week is shrunk with before types are looked for."""
 PROFILE_PRIOR = 30.0
 """Observations of everyone's profile that each type's is shrunk with."""
 CELL_PRIOR = 200.0
@@ -59,19 +61,26 @@ def fit_presence(
     active = (activity.sum(axis=1) + responses.sum(axis=1)) >= ACTIVE_FROM
     enough = activity.sum() >= ACTIVITY_NEEDED
     answers = answers if enough else 1.0
-    everyone = _profile(
-        activity.sum(axis=0) + (0 if enough else _fair(responses, exposure(sends, lag)).sum(axis=0)), _flat()
-    )
+    exposed, told = exposure(sends, lag), responses if not enough else np.zeros_like(responses)
+    everyone = _everyone(activity, told, exposed)
     count = int(min(TYPES, active.sum() // CUSTOMERS_A_TYPE))
     if count < 2:
         return Presence(everyone[None, :], np.ones(1), own, lag, answers, visits)
-    kept = activity[active], responses[active], exposure(sends[active], lag)
-    fair = kept[0] if enough else kept[0] + _fair(kept[1], kept[2])
-    presence = Presence(_seeds(fair, everyone, count), np.full(count, 1 / count), own, lag, answers, visits)
+    kept = activity[active], responses[active], exposed[active]
+    shapes = own_presence(
+        Presence(everyone[None, :], np.ones(1), SHAPED, lag, answers), np.ones((len(kept[0]), 1)), *kept
+    )
+    weight = np.log1p(kept[0].sum(axis=1) + kept[1].sum(axis=1))
+    presence = Presence(_seeds(shapes, everyone, weight, count), np.full(count, 1 / count), own, lag, answers, visits)
     for _ in range(ROUNDS):
         weights = type_weights(presence, *kept)
-        profiles = np.stack([_profile(part, everyone) for part in weights.T @ fair])
-        shares = (weights.sum(axis=0) + 1) / (len(fair) + count)
+        profiles = np.stack(
+            [
+                _profile(part, kept[0], told[active], kept[2], profile, everyone)
+                for part, profile in zip(weights.T, presence.profiles, strict=True)
+            ]
+        )
+        shares = (weights.sum(axis=0) + 1) / (len(weights) + count)
         settled = float(np.abs(profiles - presence.profiles).max()) < 1e-6
         presence = Presence(profiles, shares, own, lag, answers, visits)
         if settled:
@@ -79,31 +88,38 @@ def fit_presence(
     return presence
 
 
-def _flat() -> Floats:
-    return np.full(HOURS, 1 / HOURS)
+def _everyone(activity: Floats, responses: Floats, exposed: Floats) -> Floats:
+    """The presence of all together, from an even one on."""
+    flat = np.full(HOURS, 1 / HOURS)
+    found, all_of_them = flat, np.ones(len(activity))
+    for _ in range(ROUNDS if responses.any() else 1):
+        found = _profile(all_of_them, activity, responses, exposed, found, flat)
+    return found
 
 
-def _fair(responses: Floats, exposed: Floats) -> Floats:
-    """Responses weighed by how little their hour was exposed, as many as they are."""
-    fair = responses / np.maximum(exposed * HOURS, 0.1)
-    total = np.maximum(fair.sum(axis=-1, keepdims=True), TINY)
-    return np.asarray(fair * responses.sum(axis=-1, keepdims=True) / total, np.float64)
+def _profile(
+    weight: Floats, activity: Floats, responses: Floats, exposed: Floats, profile: Floats, prior: Floats
+) -> Floats:
+    """A type's presence (168,) anew: what happened in each hour over how much could, of customers by `weight`.
+
+    Activity could happen at any hour, responses where their sends made them possible: the rate that makes them most
+    likely, a step at a time (Hunter 2004, "MM algorithms for generalized Bradley-Terry models", eq. 3).
+    """
+    happened, could = weight @ activity, np.full(HOURS, float(weight @ activity.sum(axis=1)))
+    if responses.any():
+        happened = happened + weight @ responses
+        could = could + (weight * responses.sum(axis=1) / np.maximum(exposed @ profile, TINY)) @ exposed
+    rate = (spread(happened) + PROFILE_PRIOR * prior) / (spread(could) + PROFILE_PRIOR)
+    return np.asarray(rate / rate.sum(), np.float64)
 
 
-def _profile(counts: Floats, prior: Floats) -> Floats:
-    smooth = spread(counts) + PROFILE_PRIOR * prior
-    return np.asarray(smooth / smooth.sum(), np.float64)
-
-
-def _seeds(counts: Floats, everyone: Floats, count: int) -> Floats:
+def _seeds(shapes: Floats, everyone: Floats, weight: Floats, count: int) -> Floats:
     """Starting profiles: customers far from one another (k-means++ with the farthest point, so no chance in it)."""
-    shapes = spread(counts) + 5 * everyone
-    shapes /= shapes.sum(axis=1, keepdims=True)
     roots = np.sqrt(shapes)
-    chosen = [int(np.argmax(((roots - np.sqrt(everyone)) ** 2).sum(axis=1) * np.log1p(counts.sum(axis=1))))]
+    chosen = [int(np.argmax(((roots - np.sqrt(everyone)) ** 2).sum(axis=1) * weight))]
     distance = ((roots - roots[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < count:
-        chosen.append(int(np.argmax(distance * np.log1p(counts.sum(axis=1)))))
+        chosen.append(int(np.argmax(distance * weight)))
         distance = np.minimum(distance, ((roots - roots[chosen[-1]]) ** 2).sum(axis=1))
     return np.asarray(0.5 * shapes[chosen] + 0.5 * everyone, np.float64)
 

@@ -179,3 +179,20 @@ def test_types_are_made_of_orders_where_there_are_enough() -> None:
     answers[:, 12] = 4
     presence = fit_presence(orders, sends, answers, np.eye(24)[0])
     assert int(np.argmax(presence.everyone.reshape(7, 24).sum(axis=0))) in (19, 20, 21)
+
+
+def test_without_activity_types_are_made_of_response_rates() -> None:
+    """Ten times as many messages at noon, where both kinds answer a little: rates of sends tell them apart."""
+    random = np.random.default_rng(4)
+    kinds, day = random.integers(0, 2, 300), np.arange(24)
+    sent = random.poisson(np.where((day >= 8) & (day <= 20), np.where(day == 12, 2.0, 0.2), 0.0), (300, 7, 24))
+    rate = np.stack([0.03 + 0.5 * np.exp(-0.5 * ((day - peak) / 1.5) ** 2) for peak in (9, 18)])
+    answers = random.binomial(sent, rate[kinds][:, None, :]).reshape(300, HOURS).astype(float)
+    sends, none, lag = sent.reshape(300, HOURS).astype(float), np.zeros((300, HOURS)), np.eye(24)[0]
+    presence = fit_presence(none, sends, answers, lag)
+    assert presence.answers == 1.0
+    whole = presence.everyone.reshape(7, 24).sum(axis=0)
+    assert whole[12] < min(whole[9], whole[18])
+    days = people(presence, none, sends, answers).reshape(300, 7, 24).sum(axis=1)
+    early = days[:, 8:11].sum(axis=1) > days[:, 17:20].sum(axis=1)
+    assert (early == (kinds == 0)).mean() > 0.9

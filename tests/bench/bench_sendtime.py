@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from models.send_time import HOURS, SendTimeModel
+from models.week import after
 from service.events.frame import events_frame
 from service.events.normalize import Rules, normalize
 from training.datasets import Period
@@ -64,7 +65,7 @@ def named(model: SendTimeModel, week: Week, until: datetime) -> Floats:
     """(customers, channels, 168): how good the model holds each hour to be, up to each customer's level."""
     grid = week.as_of[until]
     own = people(model.presence, *known(grid, model.presence))
-    ratio = (own @ model.presence.reach.T / model.presence.met) ** model.sharpness
+    ratio = (after(own, model.presence.lag) / model.presence.met) ** model.sharpness
     return np.stack([model.curve(channel).rate * ratio for channel in CHANNELS], axis=1)
 
 

@@ -176,8 +176,8 @@ class Delivering:
         with self._database.write() as connection:
             for parcel in allowed:
                 open_task(connection, task_of(parcel, now))
-            mark_intents(connection, [_mark(parcel, "sent", "a task was opened", now) for parcel in allowed])
             self._ask.settle(connection, _outgoing(allowed), [])
+            mark_intents(connection, [_mark(parcel, "sent", "a task was opened", now) for parcel in allowed])
         return answers | {parcel.id: Delivered("sent") for parcel in allowed}
 
     def _together(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
@@ -334,15 +334,15 @@ class Delivering:
         used: Sequence[Outgoing] = (),
         unused: Sequence[Outgoing] = (),
     ) -> None:
-        """The deliveries' events, the marks and the ledger in one transaction."""
+        """The deliveries' events, the ledger and the marks in one transaction; rows in the order that events take."""
         if not marks:
             return
         with self._database.write() as connection:
             if events:
                 self._ask.record_events(connection, events, now)
-            mark_intents(connection, marks)
             if used or unused:
                 self._ask.settle(connection, used, unused)
+            mark_intents(connection, marks)
 
 
 def _copies(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:

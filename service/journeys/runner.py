@@ -298,11 +298,14 @@ class Runner:
             held = save(connection, outcomes, now, release=True)
             mine = [run for run in kept if run.enrolment.id in held]
             add_counts(connection, counts_of(mine), now)
-            self._ask.give_back(connection, _needed_no_more(mine))
             for run in mine:
                 if len(run.moment.events) > MOST_EVENTS:
                     trim_inbox(connection, run.enrolment.id)
         forget_counts(mine)
+        unneeded = _needed_no_more(mine)
+        if unneeded:  # by itself: events lock the ledger before enrolments
+            with self._database.write() as connection:
+                self._ask.give_back(connection, unneeded)
         self._held = {}
         for outcome in outcomes:
             if outcome.id in held:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from models.registry import ServedModels
 
 TIMELINE = 100
+CONFIDENT = 0.5
 Exporter = Callable[[Connection, Sequence[str]], Any]
 """What a slice holds of a customer, given all their ids, fit for JSON."""
 
@@ -81,7 +82,8 @@ class CustomerReader:
     ) -> dict[str, Any]:
         """`GET /v1/customers/{id}/send-times`: allowed hours, best first; with `rivals`, the best channel too.
 
-        `little_data` in `degraded`: the hours are more those of the customer's type, or everyone's, than their own.
+        `little_data` in `degraded`: the customer's own behaviour says less than half of them; `basis` says whose hours
+        weigh most.
         """
         from models.best_channel import best_channels
         from models.send_time import LONGEST, SendTimeModel
@@ -110,7 +112,7 @@ class CustomerReader:
             *(["unknown_customer"] if not customer.known else []),
             *(["default_timezone"] if customer.timezone is None else []),
             *(["no_model"] if served is None else []),
-            *(["little_data"] if any(time.basis != "person" for time in times) else []),
+            *(["little_data"] if any(time.confidence < CONFIDENT for time in times) else []),
         ]
         return {
             "customer_id": customer_id,

@@ -18,8 +18,9 @@ from service.decisions.eligibility import Failure, judge
 from service.decisions.gather import LedgerView, Sources, gather
 from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
 from service.decisions.line import Line
-from service.decisions.rank_actions import Contended, with_lines
+from service.decisions.rank_actions import Contended
 from service.decisions.schemas import DecisionIn
+from service.decisions.write_decisions import with_lines
 from service.errors import Problem
 from service.storage.database import Connection
 

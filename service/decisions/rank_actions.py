@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,37 +10,32 @@ import xxhash
 
 from service.clock import Clock, monotonic
 from service.decisions.alike import Alike
-from service.decisions.assortment import assortment
-from service.decisions.case import WORDED, Case, Shared, Usage, microseconds
+from service.decisions.case import WORDED
 from service.decisions.choose import choose
-from service.decisions.decision_store import add_decisions, read_decisions, read_rates
+from service.decisions.decision_store import read_decisions, read_rates
 from service.decisions.draft import Draft
-from service.decisions.eligibility import judge
-from service.decisions.gather import LedgerView, Sources, gather
+from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.hours import Planned
-from service.decisions.ledger_store import lock, release, reserve
-from service.decisions.line import Line
-from service.decisions.parts_store import Parts, add_parts
+from service.decisions.ledger_store import release
+from service.decisions.parts_store import Parts
 from service.decisions.ports import ChooseContent, ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
-from service.decisions.record import Packed, answer, answer_of, pack
+from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER, Scorer
 from service.decisions.spool import Spool
 from service.decisions.stages import stage_of
+from service.decisions.write_decisions import DecisionWriter, count
 from service.errors import Problem, Unavailable
 from service.offers.catalogue import Catalogue, CatalogueCache
 from service.settings import Settings
-from service.storage.database import Connection, Database
-from service.telemetry import DECISIONS, DEGRADED
+from service.storage.database import Database
 
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
 ATTEMPTS = 50
-PARTS_S = 60.0
-"""How long what records share counts as written."""
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
 
@@ -74,9 +68,8 @@ class Decider:
         self._content_for = content_for
         self._texts: tuple[Catalogue, Alike] | None = None
         self._locale = settings.default_locale
-        self._parts: dict[str, float] = {}
-        self._durable = settings.decisions.durable
-        self._keep = timedelta(hours=settings.decisions.reservation_hours)
+        keep = timedelta(hours=settings.decisions.reservation_hours)
+        self._writer = DecisionWriter(self.sources, settings.decisions.durable, keep)
 
     def decide(self, request: DecisionIn) -> dict[str, Any]:
         """One decision as the API answers it. `Invalid` names an unknown offer."""
@@ -126,7 +119,7 @@ class Decider:
         wrong: dict[int, Problem] = {}
         before = self.sources.database.mark()
         drafts = self.draft([requests[index] for index in waiting], now, refused=wrong)
-        late = self._write(drafts, now, before)
+        late = self._writer.write(drafts, now, before)
         answers.update((waiting[place], problem) for place, problem in wrong.items())
         right = [index for place, index in enumerate(waiting) if place not in wrong]
         answers.update(
@@ -161,7 +154,7 @@ class Decider:
             names = None if ids is None else [ids[index] for index in waiting]
             before = self.sources.database.mark()
             drafts = self.draft([requests[index] for index in waiting], now, first, names)
-            refused = self._write(drafts, now, before)
+            refused = self._writer.write(drafts, now, before)
             for index, draft in zip(waiting, drafts, strict=True):
                 if draft.decision_id not in refused:
                     answers[index] = answer(draft)
@@ -212,8 +205,8 @@ class Decider:
         gathered = gather_away(self.sources, requests, self._clock.now(), first, refused)
         drafts = self._complete(gathered, rates=self._last_rates)
         lasting = [draft for draft in drafts if not draft.request.dry_run]
-        spool.append([(pack(draft), [line.row() for line in self._lines(draft)]) for draft in lasting])
-        _count(lasting)
+        spool.append([(pack(draft), [line.row() for line in self._writer.lines(draft)]) for draft in lasting])
+        count(lasting)
         made = iter(drafts)
         return [refused[index] if index in refused else answer(next(made)) for index in range(len(requests))]
 
@@ -308,149 +301,8 @@ class Decider:
             if action["content"] is None and channel in WORDED:
                 draft.degrade("content")
 
-    def _write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None) -> set[str]:
-        """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
-
-        Nothing is counted again where the database is as it was when it was read (its mark `before` that) and no two
-        of these decisions count the same.
-        """
-        lasting = [draft for draft in drafts if not draft.request.dry_run]
-        if not lasting:
-            return set()
-        lines = {draft.decision_id: list(self._lines(draft)) for draft in lasting}
-        packed = {draft.decision_id: pack(draft) for draft in lasting}
-        reserving = [draft for draft in lasting if lines[draft.decision_id]]
-        database = self.sources.database
-        with database.write(self._durable) as connection:
-            unchanged = before is not None and database.mark() == before and _apart(reserving)
-            refused = set() if unchanged else self._admit(connection, reserving, lines, now)
-            admitted = [draft for draft in lasting if draft.decision_id not in refused]
-            parts = self._missing_parts([packed[draft.decision_id] for draft in admitted])
-            add_parts(connection, parts)
-            add_decisions(connection, [packed[draft.decision_id].row for draft in admitted])
-            reserve(connection, [line for draft in admitted for line in lines[draft.decision_id]])
-        self._parts.update(dict.fromkeys(parts, monotonic()))
-        _count(admitted)
-        return refused
-
-    def _missing_parts(self, packed: Sequence[Packed]) -> dict[str, bytes]:
-        """What records share and this process has not written lately (the database may have been restored)."""
-        long_ago = monotonic() - PARTS_S
-        return {
-            name: body
-            for one in packed
-            for name, body in one.parts.items()
-            if self._parts.get(name, long_ago) <= long_ago
-        }
-
-    def _lines(self, draft: Draft) -> Iterator[Line]:
-        offers, place = draft.case.offers, assortment(draft.case.offers).place
-        at = draft.case.now_us
-        seen: set[str] = set()
-        expires: dict[datetime, int] = {}
-        for action in draft.actions:
-            offer, when = action["offer_id"], action["send_at"]
-            new = offer not in seen
-            seen.add(offer)
-            if when not in expires:
-                expires[when] = microseconds(max(when, draft.case.at) + self._keep)
-            yield Line(
-                draft.decision_id,
-                action["rank"],
-                draft.customer.customer_id,
-                offer,
-                action["channel"],
-                action["rank"] == 1,
-                new,
-                offers[place[offer]].cost if new else 0.0,
-                at,
-                expires[when],
-                draft.case.placement,
-                offers[place[offer]].exclusion_group,
-            )
-
-    def _admit(
-        self, connection: Connection, drafts: Sequence[Draft], lines: dict[str, list[Line]], now: datetime
-    ) -> set[str]:
-        """Counts again behind the locks, decision by decision, each seeing what the one before it took."""
-        if not drafts:
-            return set()
-        returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in drafts}
-        shared = {offer.offer_id for case in returned.values() for offer in case.offers if offer.shared_limits}
-        names = sorted({draft.customer.customer_id for draft in drafts})
-        lock(connection, names, shared)
-        moved = self.sources.owners(connection, names) if self.sources.owners is not None else {}
-        wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
-        days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
-        moments = any(offer.requires for case in returned.values() for offer in case.offers)
-        view = LedgerView(connection, wanted, days, self.sources.rules, now, moments)
-        taken: list[Line] = []
-        refused: set[str] = set()
-        for draft in drafts:
-            if draft.customer.customer_id in moved:  # joined to another id meanwhile, whose counts it now has
-                refused.add(draft.decision_id)
-                continue
-            case = returned[draft.decision_id]
-            usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
-            usage = with_lines(usage, case, draft.customer.customer_id, taken)
-            if _fits(draft, replace(case, usage=usage)):
-                taken += lines[draft.decision_id]
-            else:
-                refused.add(draft.decision_id)
-        return refused
-
 
 def _ranked(draft: Draft) -> list[tuple[int, int]]:
     """(rank, place among the eligible) of each action, the first one first."""
     found = draft.candidates
     return sorted((rank, index) for index, rank in found.ranks.items() if found.offers[index] is not None)
-
-
-def _apart(drafts: Sequence[Draft]) -> bool:
-    """Whether no two decisions count the same: other customers each, and no limit that customers share."""
-    if any(assortment(draft.case.offers).shared for draft in drafts):
-        return False
-    return len({draft.customer.customer_id for draft in drafts}) == len(drafts)
-
-
-def _count(drafts: Sequence[Draft]) -> None:
-    """What was decided, in `/metrics`: by arm, and by each part that a fallback stood in for."""
-    for draft in drafts:
-        DECISIONS.labels(draft.case.arm).inc()
-        for part in draft.degraded:
-            DEGRADED.labels(part).inc()
-
-
-def _returned(case: Case, lines: Sequence[Line]) -> Case:
-    """The case cut down to the actions returned: what must still be allowed."""
-    offers = {line.offer_id for line in lines}
-    return replace(
-        case,
-        offers=tuple(offer for offer in case.offers if offer.offer_id in offers),
-        channels=tuple(dict.fromkeys(line.channel for line in lines)),
-    )
-
-
-def _fits(draft: Draft, case: Case) -> bool:
-    before = draft.case.usage
-    if case.usage.entries == before.entries and all(
-        before.shared.get(key) == value for key, value in case.usage.shared.items()
-    ):
-        return True
-    verdicts = judge(case)
-    return not any(verdicts.of(action["offer_id"], action["channel"]) for action in draft.actions)
-
-
-def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]) -> Usage:
-    """Usage as it stands after lines that this transaction is about to write."""
-    if not lines:
-        return usage
-    own = tuple(line.entry() for line in lines if line.customer_id == customer_id)
-    shared = dict(usage.shared)
-    for offer_id, index in shared:
-        used = [line for line in lines if line.offer_id == offer_id and line.impression]
-        before = shared[offer_id, index]
-        more = sum(line.cost for line in used) if index == -1 else len(used)
-        slices = (before.slices[0] + more, *before.slices[1:]) if before.slices else ()
-        shared[offer_id, index] = Shared(before.used + more, before.oldest, slices)
-    return Usage((*usage.entries, *own), shared, usage.moments)

@@ -13,6 +13,7 @@ from service.decisions.decision_store import (
     read_decision,
     read_rates,
 )
+from service.decisions.describe import describe
 from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
 from service.decisions.ledger_store import erase_ledger, release
@@ -22,7 +23,7 @@ from service.decisions.offers_then import offers_then
 from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
-from service.decisions.record import describe, unsqueeze
+from service.decisions.record import unsqueeze
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
 from service.errors import NotFound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +16,7 @@ from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import Case, Customer, Entry, Rules, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
-from service.decisions.eligibility import LIST_RULES, RULES, Failure, Verdicts, excluded
+from service.decisions.eligibility import Failure, Verdicts, excluded
 from service.decisions.frozen_row import freeze, thaw
 from service.decisions.parts_store import part_id
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
@@ -300,83 +300,3 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
         steered=tuple(tuple(positions) for positions in record.get("steered", ())),
         learnt=record.get("learnt", 0.0),
     )
-
-
-def describe(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The full record as the API shows it: every candidate with each rule's verdict.
-
-    `channels_of` has the channels of each offer as it was then.
-    """
-    return {
-        "decision_id": row.decision_id,
-        "customer_id": row.customer_id,
-        "decided_at": row.decided_at,
-        "placement": row.placement,
-        "arm": row.arm,
-        "policy": {
-            "name": row.policy,
-            "version": row.policy_version,
-            "rules": record["rules"],
-            "learnt": record.get("learnt", 0.0),
-        },
-        "seed": record["seed"],
-        "request": record["request"],
-        "customer": record["customer"],
-        "contextless": record["contextless"],
-        "features": record["features"],
-        "scores": record["scores"],
-        "answers": {
-            source: {"holds": holds, "missing": missing, "problem": problem}
-            for source, (holds, missing, problem) in record["answers"].items()
-        },
-        "ledger": record["usage"],
-        "candidates": list(_weighed(row, record, channels_of)),
-        "business_rules": [
-            {"name": name, "do": do, "offers": offers, "cost": cost}
-            for name, do, offers, cost in record.get("costs", ())
-        ],
-        "goals": record.get("goals", {}),
-        "uplift": record.get("uplift"),
-        "actions": record["actions"],
-        "scored_by": record["scored_by"],
-        "models": record["models"],
-        "offers": dict(record["offers"]),
-        "degraded": record["degraded"],
-    }
-
-
-def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> Any:
-    found = {(line[0], line[1]): line for line in unpack_candidates(row.candidates)}
-    failed = record["verdicts"]
-    pairs = {(offer, channel): failures for offer, channel, failures in failed["pairs"]}
-    left_out = {(offer, channel): [rule, detail, None] for offer, channel, rule, detail in record.get("left_out", ())}
-    for offer, _ in record["offers"]:
-        for channel in record["channels"]:
-            if channel not in channels_of.get(offer, record["channels"]):
-                continue
-            line = found.get((offer, channel))
-            failures = [*failed["channels"].get(channel, []), *failed["offers"].get(offer, [])]
-            failures += pairs.get((offer, channel), [])
-            if (offer, channel) in left_out:
-                failures.append(left_out[offer, channel])
-            yield {
-                "offer_id": offer,
-                "channel": channel,
-                "eligible": line is not None,
-                "verdicts": _each_rule(failures),
-                **_numbers(line),
-            }
-    yield {"offer_id": None, "channel": None, "eligible": True, "verdicts": {}, **_numbers(found.get((None, None)))}
-
-
-def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    verdicts: dict[str, Any] = dict.fromkeys((*RULES, *LIST_RULES), "pass")
-    for rule, detail, until in failures:
-        if verdicts[rule] == "pass":
-            verdicts[rule] = {"detail": detail, "until": until}
-    return verdicts
-
-
-def _numbers(line: Sequence[Any] | None) -> dict[str, Any]:
-    names = ("probability", "expected_value", "propensity", "rank", "send_at", "send_at_probability")
-    return dict(zip(names, line[2:] if line is not None else [None, None, 0.0, None, None, None], strict=True))

@@ -1,0 +1,176 @@
+"""Writes decisions and reserves what they return, in one transaction that counts again where something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from service.clock import monotonic
+from service.decisions.assortment import assortment
+from service.decisions.case import Case, Shared, Usage, microseconds
+from service.decisions.decision_store import add_decisions
+from service.decisions.draft import Draft
+from service.decisions.eligibility import judge
+from service.decisions.gather import LedgerView, Sources
+from service.decisions.ledger_store import lock, reserve
+from service.decisions.line import Line
+from service.decisions.parts_store import add_parts
+from service.decisions.record import Packed, pack
+from service.storage.database import Connection
+from service.telemetry import DECISIONS, DEGRADED
+
+PARTS_S = 60.0
+"""How long what records share counts as written."""
+
+
+class DecisionWriter:
+    """One for each `Decider`; safe for threads."""
+
+    def __init__(self, sources: Sources, durable: bool, keep: timedelta) -> None:
+        """`durable`: whether a commit waits for the disk; `keep`: how long behind its time an action stays reserved."""
+        self._sources = sources
+        self._durable = durable
+        self._keep = keep
+        self._parts: dict[str, float] = {}
+
+    def write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None) -> set[str]:
+        """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
+
+        Nothing is counted again where the database is as it was when it was read (its mark `before` that) and no two
+        of these decisions count the same.
+        """
+        lasting = [draft for draft in drafts if not draft.request.dry_run]
+        if not lasting:
+            return set()
+        lines = {draft.decision_id: list(self.lines(draft)) for draft in lasting}
+        packed = {draft.decision_id: pack(draft) for draft in lasting}
+        reserving = [draft for draft in lasting if lines[draft.decision_id]]
+        database = self._sources.database
+        with database.write(self._durable) as connection:
+            unchanged = before is not None and database.mark() == before and _apart(reserving)
+            refused = set() if unchanged else self._admit(connection, reserving, lines, now)
+            admitted = [draft for draft in lasting if draft.decision_id not in refused]
+            parts = self._missing_parts([packed[draft.decision_id] for draft in admitted])
+            add_parts(connection, parts)
+            add_decisions(connection, [packed[draft.decision_id].row for draft in admitted])
+            reserve(connection, [line for draft in admitted for line in lines[draft.decision_id]])
+        self._parts.update(dict.fromkeys(parts, monotonic()))
+        count(admitted)
+        return refused
+
+    def _missing_parts(self, packed: Sequence[Packed]) -> dict[str, bytes]:
+        """What records share and this process has not written lately (the database may have been restored)."""
+        long_ago = monotonic() - PARTS_S
+        return {
+            name: body
+            for one in packed
+            for name, body in one.parts.items()
+            if self._parts.get(name, long_ago) <= long_ago
+        }
+
+    def lines(self, draft: Draft) -> Iterator[Line]:
+        offers, place = draft.case.offers, assortment(draft.case.offers).place
+        at = draft.case.now_us
+        seen: set[str] = set()
+        expires: dict[datetime, int] = {}
+        for action in draft.actions:
+            offer, when = action["offer_id"], action["send_at"]
+            new = offer not in seen
+            seen.add(offer)
+            if when not in expires:
+                expires[when] = microseconds(max(when, draft.case.at) + self._keep)
+            yield Line(
+                draft.decision_id,
+                action["rank"],
+                draft.customer.customer_id,
+                offer,
+                action["channel"],
+                action["rank"] == 1,
+                new,
+                offers[place[offer]].cost if new else 0.0,
+                at,
+                expires[when],
+                draft.case.placement,
+                offers[place[offer]].exclusion_group,
+            )
+
+    def _admit(
+        self, connection: Connection, drafts: Sequence[Draft], lines: dict[str, list[Line]], now: datetime
+    ) -> set[str]:
+        """Counts again behind the locks, decision by decision, each seeing what the one before it took."""
+        if not drafts:
+            return set()
+        returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in drafts}
+        shared = {offer.offer_id for case in returned.values() for offer in case.offers if offer.shared_limits}
+        names = sorted({draft.customer.customer_id for draft in drafts})
+        lock(connection, names, shared)
+        moved = self._sources.owners(connection, names) if self._sources.owners is not None else {}
+        wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
+        days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
+        moments = any(offer.requires for case in returned.values() for offer in case.offers)
+        view = LedgerView(connection, wanted, days, self._sources.rules, now, moments)
+        taken: list[Line] = []
+        refused: set[str] = set()
+        for draft in drafts:
+            if draft.customer.customer_id in moved:  # joined to another id meanwhile, whose counts it now has
+                refused.add(draft.decision_id)
+                continue
+            case = returned[draft.decision_id]
+            usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
+            usage = with_lines(usage, case, draft.customer.customer_id, taken)
+            if _fits(draft, replace(case, usage=usage)):
+                taken += lines[draft.decision_id]
+            else:
+                refused.add(draft.decision_id)
+        return refused
+
+
+def _apart(drafts: Sequence[Draft]) -> bool:
+    """Whether no two decisions count the same: other customers each, and no limit that customers share."""
+    if any(assortment(draft.case.offers).shared for draft in drafts):
+        return False
+    return len({draft.customer.customer_id for draft in drafts}) == len(drafts)
+
+
+def count(drafts: Sequence[Draft]) -> None:
+    """What was decided, in `/metrics`: by arm, and by each part that a fallback stood in for."""
+    for draft in drafts:
+        DECISIONS.labels(draft.case.arm).inc()
+        for part in draft.degraded:
+            DEGRADED.labels(part).inc()
+
+
+def _returned(case: Case, lines: Sequence[Line]) -> Case:
+    """The case cut down to the actions returned: what must still be allowed."""
+    offers = {line.offer_id for line in lines}
+    return replace(
+        case,
+        offers=tuple(offer for offer in case.offers if offer.offer_id in offers),
+        channels=tuple(dict.fromkeys(line.channel for line in lines)),
+    )
+
+
+def _fits(draft: Draft, case: Case) -> bool:
+    before = draft.case.usage
+    if case.usage.entries == before.entries and all(
+        before.shared.get(key) == value for key, value in case.usage.shared.items()
+    ):
+        return True
+    verdicts = judge(case)
+    return not any(verdicts.of(action["offer_id"], action["channel"]) for action in draft.actions)
+
+
+def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]) -> Usage:
+    """Usage as it stands after lines that this transaction is about to write."""
+    if not lines:
+        return usage
+    own = tuple(line.entry() for line in lines if line.customer_id == customer_id)
+    shared = dict(usage.shared)
+    for offer_id, index in shared:
+        used = [line for line in lines if line.offer_id == offer_id and line.impression]
+        before = shared[offer_id, index]
+        more = sum(line.cost for line in used) if index == -1 else len(used)
+        slices = (before.slices[0] + more, *before.slices[1:]) if before.slices else ()
+        shared[offer_id, index] = Shared(before.used + more, before.oldest, slices)
+    return Usage((*usage.entries, *own), shared, usage.moments)

@@ -26,6 +26,7 @@ from feast.types import Float64
 from features.interests import INTEREST_NAMES
 from features.offer_features import OFFER_FEATURE_NAMES
 from features.row_stores import open_store
+from features.store import registry
 from features.store.online import URL_VARIABLE
 from features.store.registry import apply, feature_store
 from features.store.vectors import entity_of, erase_customers, row_key
@@ -138,6 +139,31 @@ def test_feasts_commands(feast: Feast, home: Path) -> None:
     assert "churn-5" not in feast("feature-services", "list")
     feast("teardown")
     assert list(open_store(str(home / "online.db"), "vectors").keys("00000000")) == []
+
+
+def test_feasts_commands_in_the_folder_of_the_code(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`features/store` is a repository, too, over the home that a variable names."""
+    repository = Path(registry.__file__).parent
+    monkeypatch.setenv("OPPORTUNE_HOME", str(home))
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    known = set(sys.modules)
+    try:
+        for words, told in (
+            (["apply"], "customer_features"),
+            (["feature-services", "list"], "next-offer-5"),
+            (["materialize", "2026-05-30T00:00:00", "2026-06-02T00:00:00"], "customer_features"),
+        ):
+            result = CliRunner().invoke(cli, words)
+            assert result.exit_code == 0, result.output + repr(result.exception)
+            assert told in result.output
+    finally:
+        for name in set(sys.modules) - known:
+            if "feast_repository" in name:
+                del sys.modules[name]
+    rows = [{"customer_id": "ann"}]
+    told = feature_store(home).get_online_features(features=["customer_features:orders_90d"], entity_rows=rows)
+    assert told.to_dict()["orders_90d"] == [2.0]
 
 
 def test_no_file_holds_the_password(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

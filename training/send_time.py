@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from training import tracking
 from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
 from training.drift import keep_numbers
 from training.gate import Verdict, judge
-from training.metrics import log_losses
+from training.metrics import log_losses, resamples
 from training.send_time_report import card, channels_plot, presence_plot
 from training.train import Job, TrainResult
 from training.week_fit import (
@@ -45,6 +46,8 @@ NAME = "send-time"
 EVENTS_NEEDED = 300
 EXPLORED_BELOW = 0.5
 """An hour drawn with less is one that was tried to learn (`decisions.explore_hours` is below a half)."""
+FOLDS, DRAWS = 4, 200
+"""Parts of what is judged, each with its figures; resamples behind an interval."""
 LATER_NEEDED = 100
 """Later orders by which the numbers of presence are chosen; with fewer, visits judge, and without those, responses."""
 RESPONSES_NEEDED = 100
@@ -295,7 +298,8 @@ def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, la
         verdict = judge(ours, {"the overall best hours": plain}, rival, measure=measure, clusters=judged.customer,
                         champion_version=present[0] if present else None, cannot_compare=reason)  # fmt: skip
     metrics, rivals = figures(twin, grid, sends, orders)
-    version = _register(job, week, model, twin, metrics, rivals, verdict)
+    folds = fold_figures(twin, grid, sends, orders, (last, week.covered.end))
+    version = _register(job, week, model, twin, metrics, rivals, folds, verdict)
     return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, rivals)
 
 
@@ -334,16 +338,41 @@ def figures(
     for hours, personal in ((own, True), (everyone, False)):
         row: dict[str, float] = {}
         if len(orders.hour):
-            row["order_log_likelihood"] = float(gains(model, grid, orders, personal).mean())
+            row |= with_interval("order_log_likelihood", gains(model, grid, orders, personal), orders.customer)
             row["order_in_best_band"] = float(in_band(hours, orders, BAND).mean())
         if len(sends.hour):
-            row["send_log_likelihood"] = float(gains(model, grid, sends, personal).mean())
+            row |= with_interval("send_log_likelihood", gains(model, grid, sends, personal), sends.customer)
             best = in_band(after(hours, model.presence.lag), sends, BAND)
             row["sends_in_best_band"] = float(best.mean())
             row["response_in_best_band"] = float(sends.worth[best].mean()) if best.any() else float("nan")
             row |= _of_explored(sends, best)
         result.append(row)
     return result[0], {"overall_best_hours": result[1]}
+
+
+def with_interval(name: str, each: Floats, customers: Ints) -> dict[str, float]:
+    """The mean of `each` and the ends of its 95% bootstrap interval, whole customers resampled."""
+    means = np.concatenate([w @ each / w.sum(axis=1) for w in resamples(len(each), customers, DRAWS, 0)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {name: float(each.mean()), f"{name}.low": float(low), f"{name}.high": float(high)}
+
+
+def fold_figures(
+    model: SendTimeModel, grid: Grids, sends: Units, orders: Units, span: tuple[datetime, datetime]
+) -> list[dict[str, float]]:
+    """What came later in FOLDS parts of equal length, oldest first: the model's mean log-likelihoods in each."""
+    length = (span[1] - span[0]) / FOLDS
+    bounds = [np.datetime64((span[0] + length * place).replace(tzinfo=None)) for place in range(FOLDS + 1)]
+    found = []
+    for start, end in pairwise(bounds):
+        row = {"from": float(start.astype("datetime64[s]").astype(np.int64))}
+        for judged in (sends, orders):
+            part = judged.only((judged.time >= start) & (judged.time < end))
+            if len(part.hour):
+                row[f"{part.kind}_log_likelihood"] = float(gains(model, grid, part).mean())
+                row[f"{part.kind}s"] = float(len(part.hour))
+        found.append(row)
+    return found
 
 
 def _of_explored(sends: Units, best: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -376,6 +405,7 @@ def _register(
     twin: SendTimeModel,
     metrics: Mapping[str, float],
     rivals: Mapping[str, Mapping[str, float]],
+    folds: Sequence[Mapping[str, float]],
     verdict: Verdict,
 ) -> str:
     described = {
@@ -403,6 +433,7 @@ def _register(
             folder,
             metrics=metrics,
             rivals=rivals,
+            fold_metrics=folds,
             params={
                 "sharpness": model.sharpness,
                 "level_prior": model.level_prior,

@@ -13,6 +13,7 @@ from models.load import load, verify_golden
 from models.reference import Reference
 from tests.fakes.world_home import world_home
 from training.exposures import read_log
+from training.send_time import FOLDS
 from training.tracking import Tracking, champion
 from training.train import train
 
@@ -60,6 +61,13 @@ def test_send_time_is_judged_on_later_data(home: Path) -> None:
     assert result.version is not None
     assert "overall best hours" in result.verdict
     assert result.metrics["order_log_likelihood"] > result.rivals["overall_best_hours"]["order_log_likelihood"]
+    low, high = (result.metrics[f"order_log_likelihood.{end}"] for end in ("low", "high"))
+    assert low < result.metrics["order_log_likelihood"] < high
+    client = Tracking.at(f"sqlite:///{home / 'mlflow.db'}", home).client
+    run_id = client.get_model_version("opportune-send-time", result.version).run_id
+    logged = client.get_metric_history(run_id, "fold.orders")
+    assert len(logged) == FOLDS
+    assert sum(point.value for point in logged) > 0
     if result.promoted:
         found = champion(Tracking.at(f"sqlite:///{home / 'mlflow.db'}", home), "send-time")
         assert found is not None

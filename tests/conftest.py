@@ -26,10 +26,19 @@ settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)
-def _metrics_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing Feast sets these, which puts Prometheus' client into another mode; the service never imports Feast."""
+def _metrics_of_one_process() -> Iterator[None]:
+    """Importing Feast sets these, which puts Prometheus' client into another mode; the service never imports Feast.
+
+    Taken out before and after each test: what is set up for a whole module comes before any test's own fixtures.
+    """
+    _forget_what_feast_sets()
+    yield
+    _forget_what_feast_sets()
+
+
+def _forget_what_feast_sets() -> None:
     for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):
-        monkeypatch.delenv(name, raising=False)
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -6,16 +6,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from features.customer_row import some_values
 from features.rows import CustomerRow
 from models.candidates import MOST
-from models.declared import PROPENSITIES
-from service.clock import new_id
+from service.clock import new_ids
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
-from service.decisions.assortment import Remembered, assortment
+from service.decisions.ask_rules import Answers, Asked, Questions, ask_rules, questions_of
+from service.decisions.assortment import assortment
 from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.circuit import Circuit
 from service.decisions.draft import Draft
@@ -29,17 +28,17 @@ from service.decisions.ports import Features, Models, Owners, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER
+from service.decisions.scores import UNSCORED, Scores, scores_of
 from service.decisions.shortlist import Shortlist, open_channels
 from service.decisions.suppression_store import read_suppressed
 from service.decisions.windows import reach
 from service.errors import FieldError, Invalid, Problem
-from service.offers.catalogue import Catalogue, CatalogueCache, distinct_expressions
-from service.offers.cel import Answer, Expression, ask, prepare
+from service.offers.catalogue import Catalogue, CatalogueCache
+from service.offers.cel import Answer, Expression
 from service.offers.offer import Offer
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
-SCORES = tuple(PROPENSITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +58,17 @@ class Sources:
     shortlist: Shortlist = field(default_factory=Shortlist)
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """A customer's scores by model, the versions that gave them, and the models that failed."""
+class Asking(NamedTuple):
+    """A request that is to be decided, with what was read for it. `used`: what the decision may know of the person."""
 
-    scores: dict[str, float] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-
-
-_UNSCORED = Scores()
-_UNTOLD = Answer(False, problem="the customer's data cannot be read now")
-expressions_of = Remembered(distinct_expressions)
-"""The eligibility expressions of these offers, each once."""
-
-
-def _uses_scores(offers: tuple[Offer, ...]) -> bool:
-    return any(expression.uses_scores for expression in expressions_of(offers).values())
+    number: int
+    request: DecisionIn
+    person: Customer
+    used: Customer
+    at: datetime
+    row: CustomerRow | None
+    offers: tuple[Offer, ...]
+    questions: Questions
 
 
 def gather(
@@ -100,40 +93,34 @@ def gather(
             connection, wanted, catalogue.longest_cap_days, sources.rules, now, catalogue.asks_for_moments
         )
         rows, unread = _rows(sources, requests, people, now)
-        weighed: dict[int, tuple[Offer, ...]] = {}
+        asking: list[Asking] = []
         for index, request in enumerate(requests):
             place = "" if first is None else f"requests[{first + index}]."
-            row = rows.get((people[request.customer_id].customer_id, request.at or now))
+            person = people[request.customer_id]
+            at = request.at or now
+            row = rows.get((person.customer_id, at))
             try:
-                weighed[index] = offers_of(sources, catalogue, request, people[request.customer_id], row, now, place)
+                offers = offers_of(sources, catalogue, request, person, row, now, place)
             except Invalid as problem:
                 if refused is None:
                     raise
                 refused[index] = problem
-        asking = {
-            (people[requests[index].customer_id].customer_id, requests[index].at or now): None
-            for index, offers in weighed.items()
-            if _uses_scores(offers)
-        }
-        scores = _scores(sources.models, {key: rows[key] for key in asking if key in rows})
-        learnt = learnt_by(sources.models)
-        drafts = []
-        for index, offers in weighed.items():
-            request = requests[index]
-            person = people[request.customer_id]
-            key = (person.customer_id, request.at or now)
-            row = rows.get(key)
-            decision_id = ids[index] if ids is not None else new_id(request.at or now)
-            told = scores.get(key, _UNSCORED) if _uses_scores(offers) else _UNSCORED
-            draft = _draft(sources, request, decision_id, now, person, row, offers, ledger, told, learnt)
-            if not person.known and row is None:
-                draft.degrade("unknown_customer")
-            if unread and row is not None:
-                draft.degrade("features")
-                draft.degrade("features:snapshot")
-            elif unread or (row is None and person.known and person.profiling):
-                draft.degrade("features")
-            drafts.append(draft)
+                continue
+            used = person if person.profiling else replace(person, traits={}, segments=())
+            asking.append(Asking(index, request, person, used, at, row, offers, questions_of(offers)))
+        names = new_ids([one.at for one in asking]) if ids is None else [ids[one.number] for one in asking]
+        told = _told(sources.models, asking)
+        answers = _answers(asking, told)
+        drafts = _drafts(sources, asking, names, told, answers, ledger)
+    for one, draft in zip(asking, drafts, strict=True):
+        person, row = one.person, one.row
+        if not person.known and row is None:
+            draft.degrade("unknown_customer")
+        if unread and row is not None:
+            draft.degrade("features")
+            draft.degrade("features:snapshot")
+        elif unread or (row is None and person.known and person.profiling):
+            draft.degrade("features")
     return drafts
 
 
@@ -277,114 +264,88 @@ def offers_of(
     return tuple(catalogue.by_id[offer_id] for offer_id in sorted(request.offers))
 
 
-def _draft(
+def _told(models: Models, asking: Sequence[Asking]) -> list[Scores]:
+    """Each one's scores, where a rule of the offers asks for them."""
+    wanted = {(one.person.customer_id, one.at): one.row for one in asking if one.questions.uses_scores}
+    found = scores_of(models, {key: row for key, row in wanted.items() if row is not None})
+    return [
+        found.get((one.person.customer_id, one.at), UNSCORED) if one.questions.uses_scores else UNSCORED
+        for one in asking
+    ]
+
+
+def _answers(asking: Sequence[Asking], told: Sequence[Scores]) -> list[Answers]:
+    """What the rules of the offers say of each; those with the same rules are asked about together."""
+    alike: dict[int, list[int]] = {}
+    for place, one in enumerate(asking):
+        alike.setdefault(id(one.questions), []).append(place)
+    found: list[Answers] = [{}] * len(asking)
+    for places in alike.values():
+        some = [(asking[place], told[place].scores) for place in places]
+        asked = [Asked(one.used, one.row, scores, one.request.context, one.at) for one, scores in some]
+        for place, answers in zip(places, some[0][0].questions.ask(asked), strict=True):
+            found[place] = answers
+    return found
+
+
+def _drafts(
     sources: Sources,
-    request: DecisionIn,
-    decision_id: str,
-    now: datetime,
-    customer: Customer,
-    row: CustomerRow | None,
-    offers: tuple[Offer, ...],
+    asking: Sequence[Asking],
+    names: Sequence[str],
+    told: Sequence[Scores],
+    answers: Sequence[Answers],
     ledger: LedgerView,
+) -> list[Draft]:
+    """Part by part over all of them, as in `Decider`: what a part reads stays in the processor's cache."""
+    learnt = learnt_by(sources.models)
+    cases = [_case(sources, *of, ledger, learnt) for of in zip(asking, names, told, answers, strict=True)]
+    verdicts = [judge(case) for case in cases]
+    return [
+        Draft(
+            name,
+            one.request,
+            case,
+            one.person,
+            one.row,
+            None if one.person.profiling else "profiling_opt_out",
+            verdict,
+            candidates(case, verdict),
+            scores=scores.scores,
+            models=dict(scores.versions),
+            degraded=list(scores.failed),
+        )
+        for one, name, scores, case, verdict in zip(asking, names, told, cases, verdicts, strict=True)
+    ]
+
+
+def _case(
+    sources: Sources,
+    asking: Asking,
+    decision_id: str,
     told: Scores,
+    answers: Answers,
+    ledger: LedgerView,
     learnt: float,
-) -> Draft:
-    at = request.at or now
+) -> Case:
+    request, offers, at, used = asking.request, asking.offers, asking.at, asking.used
     rules = sources.rules.rules(request.placement)
-    used = customer if customer.profiling else replace(customer, traits={}, segments=())
-    answers = ask_rules(expressions_of(offers), used, row, told.scores, request.context, at)
-    case = Case(
+    return Case(
         customer=used,
         placement=request.placement,
         channels=tuple(request.channels or rules.placement_channels),
         offers=offers,
         at=at,
-        arm=arm_of(customer.customer_id, request.placement, sources.rules.shares(request.placement), sources.secret),
+        arm=arm_of(used.customer_id, request.placement, sources.rules.shares(request.placement), sources.secret),
         seed=seed_of(sources.secret, decision_id),
         top_k=request.top_k,
         rules=rules,
-        usage=ledger.usage(customer.customer_id, offers, at, request.at is not None),
+        usage=ledger.usage(used.customer_id, offers, at, request.at is not None),
         answers=answers,
-        steered=steered(rules.steering, offers, used, row, told.scores, request.context, at),
+        steered=steered(rules.steering, offers, used, asking.row, told.scores, request.context, at),
         learnt=learnt,
-    )
-    verdicts = judge(case)
-    return Draft(
-        decision_id,
-        request,
-        case,
-        customer,
-        row,
-        None if customer.profiling else "profiling_opt_out",
-        verdicts,
-        candidates(case, verdicts),
-        scores=told.scores,
-        models=dict(told.versions),
-        degraded=list(told.failed),
     )
 
 
 def learnt_by(models: Models) -> float:
     """How many outcomes the ranker that serves has learnt from since it was trained; 0 where none serves."""
     return float(getattr(models.get(NEXT_OFFER), "learnt", 0.0))
-
-
-def ask_rules(
-    expressions: Mapping[str, Expression],
-    customer: Customer,
-    row: CustomerRow | None,
-    scores: Mapping[str, float],
-    context: Mapping[str, Any],
-    at: datetime,
-    checked: bool = True,
-) -> dict[str, Answer]:
-    """What each expression says of this customer; not `checked`: those that ask for the customer cannot be told."""
-    if not expressions:
-        return {}
-    reads = frozenset[str]().union(*(expression.reads for expression in expressions.values()))
-    features = _read_by(expressions, row) if "features" in reads else {}
-    prepared = prepare(customer.traits, features, customer.segments, scores, context, at, reads)
-    return {
-        source: ask(expression, prepared) if checked or "customer" not in expression.program.variables() else _UNTOLD
-        for source, expression in expressions.items()
-    }
-
-
-def _read_by(expressions: Mapping[str, Expression], row: CustomerRow | None) -> Mapping[str, float]:
-    """Only the features that some expression reads: building the variables is what costs."""
-    if row is None:
-        return {}
-    if any(expression.features is None for expression in expressions.values()):
-        return row.values
-    return some_values(row, frozenset(name for one in expressions.values() for name in one.features or ()))
-
-
-def _scores(models: Models, rows: Mapping[tuple[str, datetime], CustomerRow]) -> dict[tuple[str, datetime], Scores]:
-    """The scores of these customers, for the rules that ask for them."""
-    found, customers = {key: Scores() for key in rows}, list(rows.values())
-    for name in SCORES if rows else ():
-        model = models.get(name)
-        if model is None:
-            continue
-        version = str(model.version)
-        for told, probability in zip(found.values(), _probabilities(name, model, customers), strict=True):
-            if isinstance(probability, Exception):
-                told.failed.append(f"model:{name}")
-            elif probability is not None:
-                told.scores[name] = float(probability)
-                told.versions[name] = version
-    return found
-
-
-def _probabilities(name: str, model: Any, rows: Sequence[CustomerRow]) -> Sequence[float | Exception | None]:
-    """Of all rows at once where the model can; a row with which it fails fails alone."""
-    try:
-        if hasattr(model, "probabilities"):
-            told: Sequence[float | None] = model.probabilities(rows)
-            return told
-        return [model.score(row).probability for row in rows]
-    except Exception as failure:  # the rules that need it will say that it is missing
-        if len(rows) == 1:
-            log.exception("the %s model failed", name)
-            return [failure]
-    return [one for row in rows for one in _probabilities(name, model, [row])]

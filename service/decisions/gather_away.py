@@ -14,10 +14,11 @@ from datetime import datetime
 
 from service.clock import new_id
 from service.decisions.arms import arm_of
+from service.decisions.ask_rules import ask_rules, expressions_of
 from service.decisions.case import Case, Customer, Usage
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
-from service.decisions.gather import Sources, ask_rules, expressions_of, learnt_by, offers_of
+from service.decisions.gather import Sources, learnt_by, offers_of
 from service.decisions.match_rules import steered
 from service.decisions.policy import seed_of
 from service.decisions.schemas import DecisionIn

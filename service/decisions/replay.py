@@ -8,19 +8,18 @@ and the answer says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from features.rows import CustomerRow
+from service.decisions.ask_rules import ask_rules
 from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidate, choose
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.frozen_row import row_from_json
-from service.decisions.gather import ask_rules
 from service.decisions.match_rules import steered
 from service.decisions.pairs import Pairs
 from service.decisions.ports import Models
@@ -54,7 +53,7 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         case.at,
         case.checked,
     )
-    differences = list(_differ("answers", {k: asdict(v) for k, v in case.answers.items()}, _plain(answers)))
+    differences = list(_differ("answers", {k: v._asdict() for k, v in case.answers.items()}, _plain(answers)))
     matched = steered(
         case.rules.steering,
         offers,
@@ -159,7 +158,7 @@ def _places(matched: Sequence[Sequence[int]]) -> dict[str, Any]:
 
 
 def _plain(answers: Mapping[str, Any]) -> dict[str, Any]:
-    return {source: asdict(told) for source, told in answers.items()}
+    return {source: told._asdict() for source, told in answers.items()}
 
 
 def _as_json(value: Any) -> Any:

@@ -29,6 +29,7 @@ class RuleBook:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._rules: dict[str, Rules] = {}
+        self._shares: dict[str, list[tuple[str, float]]] = {}
         self.default_zone = settings.default_timezone
         for name, placement in settings.placements.items():
             for rule in placement.rules:
@@ -43,8 +44,11 @@ class RuleBook:
 
     def shares(self, placement: str) -> list[tuple[str, float]]:
         """The arms and their shares, which sum to 1."""
-        arms = self._settings.placement(placement).arms
-        return [(arm, float(getattr(arms, arm))) for arm in ARMS]
+        key = placement if placement in self._settings.placements else ""
+        if key not in self._shares:
+            arms = self._settings.placement(placement).arms
+            self._shares[key] = [(arm, float(getattr(arms, arm))) for arm in ARMS]
+        return self._shares[key]
 
     def _make(self, placement: str) -> Rules:
         settings, own = self._settings, self._settings.placement(placement)

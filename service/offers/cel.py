@@ -12,9 +12,11 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import cel
+
+from service.offers.inputs import Input, inputs_of
 
 VARIABLES = frozenset({"customer", "context", "now"})
 READABLE = frozenset({"traits", "features", "segments", "scores", "context", "now"})
@@ -68,6 +70,7 @@ class Expression:
     """A compiled expression. `features` are the feature names it reads; None when it may read any.
 
     `reads`: which of `READABLE` it may read at all. Handing the engine what nobody asks for is what costs.
+    `inputs`: all that its answer hangs on; None where that is unsure.
     """
 
     source: str
@@ -75,10 +78,10 @@ class Expression:
     features: frozenset[str] | None
     uses_scores: bool
     reads: frozenset[str]
+    inputs: tuple[Input, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """True, false, or why neither: `missing` names what is not known of this customer."""
 
     holds: bool
@@ -102,7 +105,8 @@ def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Ex
         raise _grammar_error(str(fault)) from None
     bare = _STRING.sub(lambda match: " " * len(match.group()), source)
     _refuse_unknown_names(program, source, bare, variables)
-    expression = Expression(source, program, _features_read(bare), "scores" in bare, _reads(bare))
+    inputs = inputs_of(source, bare)
+    expression = Expression(source, program, _features_read(bare), "scores" in bare, _reads(bare), inputs)
     _refuse_what_never_works(expression)
     return expression
 

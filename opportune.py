@@ -69,7 +69,7 @@ def _settings(**overrides: Any) -> Settings:
 
     silence_dependencies()
     settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
-    os.environ.update(settings.money.environment())  # as these:
+    os.environ.update(settings.features_environment)  # as these:
     own = {"FEATURES": settings.features_path, "PROPENSITIES": settings.propensities_path}
     for what, path in own.items():  # before anything imports features or models, here and in child processes
         if path is not None:

@@ -16,10 +16,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.currencies import CURRENCIES
+from features.default_zone import DEFAULT_ZONE, known_zone
 from features.numbers import numbers_of
 from features.plan import Plan
 from features.values import read_traits, with_location
-from features.zones import hour_of_week, hours_of_week, known_zone, offset_hour, offset_hours
+from features.zones import hour_of_week, hours_of_week, offset_hour, offset_hours
 
 Ints = NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -238,7 +239,7 @@ def _zones(told: pl.Series, customer: Ints, arrival: Ints, count: int) -> tuple[
 
 
 def _local_hours(time: Ints, zones: pl.Series) -> Ints:
-    hours = hours_of_week(time, None)
+    hours = hours_of_week(time, DEFAULT_ZONE)
     if zones.null_count() < len(zones):
         for zone in zones.unique().drop_nulls():
             here = (zones == zone).fill_null(False).to_numpy()
@@ -321,7 +322,7 @@ def fact_of(event: Mapping[str, Any], zone: str | None, plan: Plan) -> tuple[Fac
     told = event.get("timezone")
     zone = told if told and known_zone(told) else zone
     time = microseconds(event["timestamp"])
-    hour = hour_of_week(time, zone)
+    hour = hour_of_week(time, zone or DEFAULT_ZONE)
     traits = read_traits(with_location(event.get("traits"), event.get("context")), plan.traits)
     if plan.offset is not None and told and known_zone(told):
         traits.append((plan.offset, offset_hour(time, told)))

@@ -19,6 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from features.currencies import CURRENCIES
 from features.declare import DAY, HOPS, LOCATION, REVENUE, DeclarationError, Events, Feature, hop_of
+from features.default_zone import DEFAULT_ZONE
 from features.feature_set import FeatureSet
 from features.histogram import BINS
 from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
@@ -221,7 +222,9 @@ class Plan:
 
     def _layout(self) -> tuple[object, ...]:
         parts = (self.sums, self.histograms, self.maxima, self.traits, self.hours, self.tracked)
-        return (LAYOUT, BINS, CATEGORY_DAYS, CURRENCIES, self.windows, *parts, self.reach.tolist(), self.kept.tolist())
+        zone = () if DEFAULT_ZONE == "UTC" else (DEFAULT_ZONE,)
+        reach = self.reach.tolist(), self.kept.tolist()
+        return (LAYOUT, BINS, CATEGORY_DAYS, CURRENCIES, *zone, self.windows, *parts, *reach)
 
     def _lay_out_windows(self) -> None:
         """`reach[key, h]`: the longest window of that key with hop h; `kept`: needs an all-time sum."""

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from features.catalogue import VARIABLE
-from features.currencies import CURRENCIES
 from features.engines import Engine
+from features.variables import variables
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -56,11 +55,8 @@ def _connect(address: str | None, cpus: int | None, scratch: str | None) -> None
     import ray
 
     # Each task has one core: threads of Polars beyond it would only wait for one another.
-    variables = {"POLARS_MAX_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    variables |= CURRENCIES.environment()
-    if VARIABLE in os.environ:
-        variables[VARIABLE] = os.path.abspath(os.environ[VARIABLE])
-    common: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "log_to_driver": False, "logging_level": "ERROR"}
+    told = {"POLARS_MAX_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **variables()}
+    common: dict[str, Any] = {"runtime_env": {"env_vars": told}, "log_to_driver": False, "logging_level": "ERROR"}
     if address:
         _knock(address)
         try:

@@ -11,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declare import DAY, HOUR, SECOND
+from features.default_zone import known_zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _THURSDAY = 3 * 24
 """1970-01-01 was a Thursday; hour 0 of the week is Monday's first."""
-
-
-@lru_cache(maxsize=1024)
-def known_zone(name: str) -> ZoneInfo | None:
-    """The zone of that IANA name; None for a name that no zone has (it counts as not said)."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        return None
 
 
 @lru_cache(maxsize=8192)
@@ -63,14 +55,14 @@ def _offset(zone: ZoneInfo, time_us: int) -> int:
     return 0 if offset is None else offset // timedelta(microseconds=1)
 
 
-def hour_of_week(time_us: int, zone: str | None) -> int:
-    """The local hour of the week, 0 (Monday 00) to 167, of a UTC time in microseconds; no zone: UTC."""
-    return ((time_us if zone is None else time_us + _offset_then(time_us, zone)) // HOUR + _THURSDAY) % 168
+def hour_of_week(time_us: int, zone: str) -> int:
+    """The local hour of the week, 0 (Monday 00) to 167, of a UTC time in microseconds."""
+    return ((time_us if zone == "UTC" else time_us + _offset_then(time_us, zone)) // HOUR + _THURSDAY) % 168
 
 
-def hours_of_week(times_us: NDArray[np.int64], zone: str | None) -> NDArray[np.int64]:
+def hours_of_week(times_us: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
     """`hour_of_week` of many times in one zone."""
-    local = times_us if zone is None or not times_us.size else times_us + _offsets_then(times_us, zone)
+    local = times_us if zone == "UTC" or not times_us.size else times_us + _offsets_then(times_us, zone)
     return (local // HOUR + _THURSDAY) % 168
 
 

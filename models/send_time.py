@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.default_zone import known_zone
 from features.rows import CustomerRow
-from features.zones import known_zone
 from models.load import MANIFEST, need
 from models.week import FEW, HOURS, TINY, after, exposure, mixture, products, spread
 from models.week_summary import summary

@@ -162,6 +162,10 @@ def _models(parts: Parts) -> Iterator[Finding]:
             yield Finding("fail", "models", f"{name}: {entry['problem']}")
         else:
             yield Finding("ok", "models", f"{name}: version {entry['version']} serves")
+    hours = parts.models.get("send-time")
+    if hours is not None and hours.default_zone != parts.settings.default_timezone:
+        was = f"was trained while default_timezone was {hours.default_zone}"
+        yield Finding("note", "models", f"send-time: {was}; run 'opportune features', then 'opportune train send-time'")
 
 
 def _catalogue(parts: Parts) -> Iterator[Finding]:

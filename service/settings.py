@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from features import default_zone
 from features.currencies import Currencies
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
@@ -246,6 +247,13 @@ class Settings(BaseSettings):
         """Arguments, then the environment, then the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
+    @field_validator("default_timezone")
+    @classmethod
+    def _there_is_such_a_zone(cls, name: str) -> str:
+        if default_zone.known_zone(name) is None:
+            raise ValueError(f"there is no time zone {name!r}; give an IANA name such as Europe/Berlin")
+        return name
+
     @model_validator(mode="after")
     def _open_pages_stay_on_loopback(self) -> Settings:
         if self.pages.open and self.host not in {"127.0.0.1", "localhost", "::1"}:
@@ -269,6 +277,11 @@ class Settings(BaseSettings):
     def online_url(self) -> str:
         """Where packed feature rows live: Redis or Postgres by URL, else a SQLite file."""
         return self.online_store or self.database_url or str(self.home.absolute() / "online.db")
+
+    @property
+    def features_environment(self) -> dict[str, str]:
+        """The variables by which features know of these settings: see `currencies` and `default_zone` there."""
+        return self.money.environment() | {default_zone.VARIABLE: self.default_timezone}
 
     @property
     def money(self) -> Currencies:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.default_zone import DEFAULT_ZONE
 from features.rows import CustomerRow
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
@@ -227,7 +228,7 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
         "orders": round(float(grid.orders.sum()), 1),
         "visits": round(float(grid.visits.sum()), 1),
     }
-    return SendTimeModel(channels, presence, start.sharpness, start.level_prior, trained=trained)
+    return SendTimeModel(channels, presence, start.sharpness, start.level_prior, DEFAULT_ZONE, trained)
 
 
 def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:

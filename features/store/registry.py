@@ -14,13 +14,14 @@ from pathlib import Path
 import orjson
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Project
 
-from features.catalogue import CATALOGUE, SOURCE, VARIABLE
+from features.catalogue import CATALOGUE
 from features.feature_set import FeatureSet
 from features.files import write_whole
 from features.interests import INTERESTS
 from features.offer_features import OFFERS
 from features.store.online import URL_VARIABLE
 from features.store.views import CUSTOMER, OFFER, customer_view, interest_view, offer_view, services
+from features.variables import variables
 
 _PROJECT = "opportune"
 _DEFINITIONS = '''"""What `feast apply` registers here: the declared features, and a service for each served version.
@@ -30,7 +31,8 @@ Written by `opportune features`; put views of your own into a file beside this o
 
 import os
 from pathlib import Path
-{source}
+
+{variables}
 from features.store.registry import definitions
 
 globals().update(definitions(Path(__file__).resolve().parents[1]))
@@ -58,8 +60,8 @@ def feature_store(home: Path, online_url: str | None = None) -> FeatureStore:
     }
     # JSON is YAML, and quotes what YAML would misread.
     _write(repo / "feature_store.yaml", orjson.dumps(settings, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    own = f"\nos.environ.setdefault({VARIABLE!r}, {SOURCE!r})" if SOURCE else ""
-    _write(repo / "definitions.py", _DEFINITIONS.format(source=own).encode())
+    told = "".join(f"os.environ.setdefault({name!r}, {value!r})\n" for name, value in variables().items())
+    _write(repo / "definitions.py", _DEFINITIONS.format(variables=told).encode())
     with _variable(online_url if remote else None):
         return FeatureStore(repo_path=str(repo))
 

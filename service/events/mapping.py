@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from service.events.values import known_zone
+from features.default_zone import known_zone
 
 _FIELDS = frozenset(
     {"type", "event", "name", "category", "userId", "anonymousId", "previousId", "groupId", "messageId"}

@@ -19,6 +19,7 @@ import orjson
 import xxhash
 
 from features.currencies import minor_scale
+from features.default_zone import known_zone
 from service.errors import FieldError
 from service.events.contacts import tidy_traits
 from service.events.machine import is_engagement, judge
@@ -28,7 +29,6 @@ from service.events.values import (
     first_of,
     identifier,
     instant,
-    known_zone,
     minor_units,
     name,
     quantity,

@@ -6,9 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from service.errors import FieldError
 
@@ -157,16 +155,6 @@ def currency(value: Any, field: str, errors: Errors) -> str | None:
         return value.upper()
     errors.append(FieldError(field, f"{str(value)[:40]!r} is no currency; send its ISO 4217 code, such as EUR"))
     return None
-
-
-@lru_cache(maxsize=4096)
-def known_zone(zone: str) -> bool:
-    """Whether a text names an IANA time zone."""
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
 
 
 def first_of(values: Sequence[tuple[str, Any]]) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
-from features import catalogue
+from features import catalogue, default_zone
 from features.currencies import CURRENCIES
 from features.event_log import EventLog
 from features.offer_features import OnlineOffers, open_online_offers
@@ -299,6 +299,11 @@ def _check_declared(settings: Settings) -> None:
     if settings.money != CURRENCIES:
         variables = " ".join(f"{name}='{value}'" for name, value in settings.money.environment().items())
         raise ValueError(f"the currencies of the settings are not those in use; set {variables}")
+    if settings.default_timezone != default_zone.DEFAULT_ZONE:
+        raise ValueError(
+            f"the default_timezone of the settings is not the one that features count in, {default_zone.DEFAULT_ZONE}; "
+            f"set {default_zone.VARIABLE}={settings.default_timezone}"
+        )
 
 
 def start_loops(parts: Parts) -> list[Loop]:

@@ -30,6 +30,7 @@ from features.store import registry
 from features.store.online import URL_VARIABLE
 from features.store.registry import apply, feature_store
 from features.store.vectors import entity_of, erase_customers, row_key
+from features.variables import variables
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -105,6 +106,8 @@ def feast(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feast]:
     feature_store(home)
     monkeypatch.chdir(home)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, value in variables().items():  # the folder's own file sets them
+        monkeypatch.setenv(name, value)
 
     def run(*words: str, status: int = 0) -> str:
         sys.modules.pop("definitions", None)

@@ -1,4 +1,4 @@
-"""The one part that is compiled, where a compiler is; without it the same numbers come from numpy, more slowly."""
+"""The parts that are compiled, where a compiler is; without them the same numbers come from numpy, more slowly."""
 
 import sys
 
@@ -10,12 +10,10 @@ FLAGS = [] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-std=c1
 setup(
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
     ext_modules=[
-        Extension(
-            "models._kernel",
-            ["models/_kernel.c"],
-            extra_compile_args=FLAGS,
-            py_limited_api=True,
-            optional=True,
+        Extension(name, [source], extra_compile_args=FLAGS, py_limited_api=True, optional=True)
+        for name, source in (
+            ("models._kernel", "models/_kernel.c"),
+            ("service.decisions._weigh", "service/decisions/_weigh.c"),
         )
     ],
 )

@@ -20,14 +20,13 @@ def expected_value(probability: T, value: T, cost: T, fatigue: T, priority: T) -
     return (probability * value - cost - fatigue) * priority
 
 
-def fatigue(case: Case, channel: str) -> float:
-    """What one more message costs in patience: the setting, and again for each message of the last 7 days.
+def tiredness(case: Case, channels: Sequence[str]) -> list[float]:
+    """What one more message costs in patience on each channel: the setting, and again for each of the last 7 days.
 
     Channels that the customer comes to cost none.
     """
-    if channel in PULLED:
-        return 0.0
-    return case.rules.fatigue_cost * (1 + recent_messages(case.usage.entries, FATIGUE_DAYS, case.now_us))
+    cost = case.rules.fatigue_cost * (1 + recent_messages(case.usage.entries, FATIGUE_DAYS, case.now_us))
+    return [0.0 if channel in PULLED else cost for channel in channels]
 
 
 def expected_values(
@@ -44,11 +43,11 @@ def expected_values(
     is given it stands for P(convert): by how much sending raises that probability.
     """
     rules, told = case.rules, eligible.terms(case.offers)
-    tiredness = np.array([fatigue(case, channel) for channel in eligible.distinct_channels], np.float64)
+    tired = np.array(tiredness(case, eligible.distinct_channels), np.float64)
     chances = np.asarray(probabilities if uplift is None else uplift, np.float64)
     worth = rules.goal_conversion * told.value
     values = np.empty(len(eligible) + 1)
-    values[:-1] = expected_value(chances, worth, told.cost, tiredness[eligible.channel_numbers], told.priority)
+    values[:-1] = expected_value(chances, worth, told.cost, tired[eligible.channel_numbers], told.priority)
     for weight, name in ((rules.goal_click, "click"), (rules.goal_redemption, "redemption")):
         if weight and goals:
             values[:-1] += weight * np.asarray(goals[name], np.float64) * told.priority

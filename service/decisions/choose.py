@@ -31,6 +31,7 @@ from service.decisions.policy import (
     uniform,
 )
 from service.decisions.steering import Cost, Steered, bars, costs, steer
+from service.decisions.weigh_at_once import weigh_and_draw
 
 
 class Candidate(NamedTuple):
@@ -60,7 +61,7 @@ class Candidates:
     channels: Sequence[str | None] = ()
     probabilities: Floats = field(default_factory=_none)
     values: Floats = field(default_factory=_none)
-    weights: Sequence[float] = ()
+    weights: Sequence[float] | Floats = ()
     ranks: Mapping[int, int] = field(default_factory=dict)
     names: bytes = b""
 
@@ -76,7 +77,7 @@ class Candidates:
             self.channels[place],
             None if self.offers[place] is None else float(self.probabilities[place]),
             float(self.values[place]),
-            self.weights[place],
+            float(self.weights[place]),
             self.ranks.get(place),
         )
 
@@ -102,10 +103,19 @@ def choose(
     """
     eligible = asked if isinstance(asked, Pairs) else Pairs(asked)
     chances = np.asarray(probabilities, np.float64)
-    values = expected_values(case, eligible, chances, goals, uplift)
-    steered = steer(case, eligible, values.tolist()) if case.steered else None
-    weights = _weights(case, eligible, chances, values, steered)
-    order, left_out = _order(case, eligible, values, sample(weights, draw(case.seed, 0)), steered)
+    at = draw(case.seed, 0)
+    steered: Steered | None = None
+    weights: Sequence[float] | Floats
+    most = case.top_k - 1 if _free(case) else len(eligible)
+    drawn = None if goals else weigh_and_draw(case, eligible, chances if uplift is None else uplift, at, most)
+    if drawn is not None:
+        values, weights, ranked = drawn
+        order, left_out = _listed(case, eligible, ranked, {})
+    else:
+        values = expected_values(case, eligible, chances, goals, uplift)
+        steered = steer(case, eligible, values.tolist()) if case.steered else None
+        weights = found = _weights(case, eligible, chances, values, steered)
+        order, left_out = _order(case, eligible, values, sample(found, at), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     told = eligible.terms(case.offers)
     chosen = Candidates(told.names, eligible.channels, chances, values, weights, ranks, told.as_json)
@@ -220,11 +230,20 @@ def _order(
         worth = (values > values[nothing]).nonzero()[0]
         best = worth[(-values[worth]).argsort(kind="stable")]
         rest = best[best != first].tolist()
+    return _listed(case, eligible, [first, *rest], steered.pins if steered is not None else {})
+
+
+def _free(case: Case) -> bool:
+    """Whether any candidates may stand beside each other."""
     rules = case.rules
-    pins = steered.pins if steered is not None else {}
-    free = not pins and rules.most_per_category is None and rules.most_per_tag is None
-    if free and not assortment(case.offers).grouped:
-        return [first, *rest[: case.top_k - 1]], []
+    return rules.most_per_category is None and rules.most_per_tag is None and not assortment(case.offers).grouped
+
+
+def _listed(case: Case, eligible: Pairs, ranked: list[int], pins: Mapping[int, int]) -> tuple[list[int], list[LeftOut]]:
+    """The list that ranked candidates make, the drawn one first, and those that may not stand beside others."""
+    first = ranked[0]
+    if first == len(eligible) or (not pins and _free(case)):
+        return ranked[: case.top_k], []
     offers = [case.offers[position] for position, _ in eligible]
     others = {index: place for index, place in pins.items() if index != first}
-    return fill([first, *rest], offers, others, case.top_k, Beside(rules))
+    return fill(ranked, offers, others, case.top_k, Beside(case.rules))

@@ -52,12 +52,15 @@ class Pairs(tuple[tuple[int, str], ...]):
 
 
 class Terms:
-    """`value`, `cost`, `priority` (n,) of candidates, names of their offers (n + 1,), and names as a record's JSON."""
+    """`value`, `cost`, `priority` (n,) of candidates (`columns`: all three), names of their offers (n + 1,).
+
+    `as_json`: names as a record has them.
+    """
 
     def __init__(self, pairs: Pairs, offers: tuple[Offer, ...]) -> None:
         told = [(offer.value, offer.cost, offer.priority) for offer in offers]
-        columns = np.array(told, np.float64).reshape(-1, 3)[pairs.positions]
-        self.value, self.cost, self.priority = (np.ascontiguousarray(columns[:, place]) for place in range(3))
+        self.columns = np.ascontiguousarray(np.array(told, np.float64).reshape(-1, 3)[pairs.positions].T)
+        self.value, self.cost, self.priority = self.columns
         self.names: list[str | None] = [*(offers[position].offer_id for position, _ in pairs), None]
         self.as_json = columns_json(self.names, pairs.channels)
 

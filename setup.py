@@ -12,6 +12,7 @@ setup(
     ext_modules=[
         Extension(name, [source], extra_compile_args=FLAGS, py_limited_api=True, optional=True)
         for name, source in (
+            ("features._rows", "features/_rows.c"),
             ("models._kernel", "models/_kernel.c"),
             ("service.decisions._weigh", "service/decisions/_weigh.c"),
         )

@@ -17,7 +17,8 @@ from features.products import NO_PRODUCTS, ProductOrders
 if TYPE_CHECKING:
     from features.serving import Serving
 
-_VALUES, _AFFINITY, _PRODUCTS, _VIEWS = "values", "affinity", "products", "views"
+_VALUES, _PRODUCTS = "values", "products"
+_LIKED = ("affinity", "views")
 _HOURS = ("order_hours", "visit_hours", "response_hours")
 
 
@@ -66,6 +67,11 @@ class StoredRow(CustomerRow):
         return row
 
     @property
+    def as_stored(self) -> bool:
+        """Whether the stored bytes are here; not in a changed copy."""
+        return hasattr(self, "vector")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the features, in the order of `vector`."""
         return self._serving.names
@@ -74,12 +80,10 @@ class StoredRow(CustomerRow):
         """Called for a field that is not there yet."""
         if name == _VALUES:
             found: dict[str, Any] = {name: dict(zip(self._serving.names, self.vector.tolist(), strict=True))}
-        elif name == _AFFINITY:
-            found = {name: self._serving.affinity(self._packed, self.as_of)}
+        elif name in _LIKED:
+            found = dict(zip(_LIKED, self._serving.liked(self._packed, self.as_of), strict=True))
         elif name == _PRODUCTS:
             found = {name: self._serving.products(self._packed)}
-        elif name == _VIEWS:
-            found = {name: self._serving.views(self._packed)}
         elif name in _HOURS:
             found = dict(zip(_HOURS, self._serving.hours(self._packed, self.as_of), strict=True))
         else:
@@ -91,7 +95,7 @@ class StoredRow(CustomerRow):
 
 def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
     """These features of a row, those that it has; without making a mapping of all of a row as stored."""
-    if isinstance(row, StoredRow) and hasattr(row, "vector"):
+    if isinstance(row, StoredRow) and row.as_stored:
         wanted = tuple(sorted(names))
         columns = row._serving.columns(wanted).tolist()
         return {name: float(row.vector[at]) for name, at in zip(wanted, columns, strict=True) if at >= 0}
@@ -105,7 +109,7 @@ def feature_matrix(
 
     `strict` raises KeyError where a row lacks one of the features.
     """
-    stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and hasattr(row, "vector")]
+    stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and row.as_stored]
     out = np.full((len(rows), len(names)), np.nan)
     if stored and names:
         columns = stored[0][1]._serving.columns(tuple(names))

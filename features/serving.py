@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from features.channel_hours import ChannelHours
+from features.compiled import ROWS
 from features.declare import DAY
 from features.facts import microseconds
 from features.finalize import NEVER, Finalizer, Floats, Ints
@@ -107,51 +109,71 @@ class Serving:
         told: NDArray[np.bool_] = (heads[:, 0] == self._signature) & (heads[:, 1] <= as_of) & (as_of < heads[:, 2])
         return told
 
-    def affinity(self, row: bytes, as_of: datetime) -> Mapping[str, tuple[float, float, float]]:
-        """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS."""
-        categories, _, _ = _counts(row)
+    def liked(self, row: bytes, as_of: datetime) -> tuple[Mapping[str, tuple[float, float, float]], Mapping[str, int]]:
+        """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS; and
+        category -> views in 365 days, of those viewed.
+        """
+        categories, _, _ = self._counts(row)
         if not categories:
-            return {}
+            return {}, {}
+        names, time = self._names(row), microseconds(as_of)
+        if ROWS is not None:
+            both: tuple[dict[str, tuple[float, float, float]], dict[str, int]]
+            both = ROWS.liked(row, 8 * _HEADER, self._size, time, CATEGORY_DAYS * DAY, names)
+            return both
         last = np.frombuffer(row, np.int64, categories, self._size)
-        counts = np.frombuffer(row, np.uint32, 3 * categories, self._size + 8 * categories)
-        age = microseconds(as_of) - last
+        counts = np.frombuffer(row, np.uint32, 3 * categories, self._size + 8 * categories).reshape(-1, 3)
+        age = time - last
         near = (last > NEVER) & (age <= CATEGORY_DAYS * DAY)
-        quarter, year, _ = counts.astype(np.float64).reshape(-1, 3).T.tolist()
-        told = zip(self._names(row), quarter, year, (age / DAY).tolist(), near.tolist(), strict=True)
-        return {name: (a, b, since) for name, a, b, since, here in told if here}
-
-    def views(self, row: bytes) -> Mapping[str, int]:
-        """Category -> views in 365 days, of those viewed."""
-        categories, _, _ = _counts(row)
-        if not categories:
-            return {}
-        counts = np.frombuffer(row, np.uint32, 3 * categories, self._size + 8 * categories)[2::3].tolist()
-        return {name: count for name, count in zip(self._names(row), counts, strict=True) if count}
+        quarter, year, _ = counts.astype(np.float64).T.tolist()
+        told = zip(names, quarter, year, (age / DAY).tolist(), near.tolist(), strict=True)
+        affinity = {name: (a, b, since) for name, a, b, since, here in told if here}
+        return affinity, {name: count for name, count in zip(names, counts[:, 2].tolist(), strict=True) if count}
 
     def _names(self, row: bytes) -> list[str]:
-        categories, hours, products = _counts(row)
+        categories, hours, products = self._counts(row)
         names: list[str] = orjson.loads(row[self._size + 20 * categories + 10 * hours + 8 * products :])
         return names
 
     def hours(self, row: bytes, as_of: datetime) -> tuple[Floats, Floats, dict[str, ChannelHours]]:
         """Orders and visits by local hour of the week; what happened on each channel likewise."""
-        categories, hours, products = _counts(row)
+        heavy, cells = weight(microseconds(as_of)), self._plan.day_hour_base - self._plan.hour_base
+        if ROWS is not None:
+            busy, told = ROWS.hours(row, 8 * _HEADER, self._size, heavy, cells)
+            return _by_channel(np.frombuffer(told).reshape(-1, _WEEK), busy, range(len(busy)))
+        categories, hours, products = self._counts(row)
         at = self._size + 20 * categories
         counts = np.frombuffer(row, np.int64, hours, at)
-        cells = np.frombuffer(row, np.uint16, hours, at + 8 * hours + 8 * products)
-        grid = np.zeros(self._plan.day_hour_base - self._plan.hour_base, dtype=np.int64)
-        np.add.at(grid, cells, counts)
-        weeks = grid.reshape(-1, _WEEK) / weight(microseconds(as_of))
-        busy = sorted({(week - 2) // 3 for week in (cells // _WEEK).tolist() if week > 1})
-        channels = {GRID_CHANNELS[place]: ChannelHours(*weeks[2 + 3 * place : 5 + 3 * place]) for place in busy}
-        return weeks[0], weeks[1], channels
+        places = np.frombuffer(row, np.uint16, hours, at + 8 * hours + 8 * products)
+        if hours and int(places.max()) >= cells:
+            raise ValueError("a customer's stored row has an hour beyond the week; make it anew (rebuild)")
+        grid = np.zeros(cells, dtype=np.int64)
+        np.add.at(grid, places, counts)
+        busy = sorted({(week - 2) // 3 for week in (places // _WEEK).tolist() if week > 1})
+        return _by_channel(grid.reshape(-1, _WEEK) / heavy, busy, busy)
+
+    def decode(self, rows: list[bytes | None], *told: Any) -> tuple[bytes, bytes, bytes]:
+        """`ROWS.decode` of rows that this has packed."""
+        cells = self._plan.day_hour_base - self._plan.hour_base
+        found: tuple[bytes, bytes, bytes]
+        found = ROWS.decode(rows, 8 * _HEADER, self._size, cells, CATEGORY_DAYS * DAY, *told)
+        return found
 
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""
-        categories, hours, products = _counts(row)
+        categories, hours, products = self._counts(row)
         at = self._size + 20 * categories + 8 * hours
         held = np.frombuffer(row, np.uint32, 2 * products, at).astype(np.int64)
         return ProductOrders(held[:products], held[products:])
+
+    def _counts(self, row: bytes) -> tuple[int, int, int]:
+        """Categories, hours and products of a row. Raises ValueError where it is cut short."""
+        if len(row) >= self._size:
+            categories, hours, products = np.frombuffer(row, np.int64, 3, 8 * (_HEADER - 3)).tolist()
+            behind = 20 * categories + 10 * hours + 8 * products
+            if min(categories, hours, products) >= 0 and behind <= len(row) - self._size:
+                return categories, hours, products
+        raise ValueError("a customer's stored row is cut short; make it anew (rebuild)")
 
     def _columns(self, names: tuple[str, ...]) -> Ints:
         """The place of each name in a vector, -1 for a name that no feature has."""
@@ -159,6 +181,12 @@ class Serving:
         return np.array([places.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _counts(row: bytes) -> tuple[int, int, int]:
-    categories, hours, products = np.frombuffer(row, np.int64, 3, 8 * (_HEADER - 3)).tolist()
-    return categories, hours, products
+def _by_channel(
+    weeks: Floats, busy: Sequence[int], places: Sequence[int]
+) -> tuple[Floats, Floats, dict[str, ChannelHours]]:
+    """Weeks (…, 168) of orders and of visits, and of these channels, whose weeks stand at `places` behind them."""
+    channels = {
+        GRID_CHANNELS[channel]: ChannelHours(*weeks[2 + 3 * place : 5 + 3 * place])
+        for channel, place in zip(busy, places, strict=True)
+    }
+    return weeks[0], weeks[1], channels

@@ -1,43 +1,22 @@
-"""The compiled part (`_kernel.c`), where it was built: the same numbers as numpy's, to the bit, several times as fast.
-
-`pip install` compiles it where there is a compiler and goes on without it where there is none. OPPORTUNE_PURE=1 leaves
-it unused.
-"""
+"""Trees by the compiled part (`_kernel.c`), where it was built: numpy's numbers, to the bit, several times as fast."""
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from features.compiled import compiled
 from models.quick_trees import FeatureMasks, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
 LAYOUT = 3
 """Raised with that of `_kernel.c` when a function takes other arguments."""
-log = logging.getLogger(__name__)
 
 
-def _built() -> Any:
-    """The compiled module; None where it is not to be used, was not built, or was built from older sources."""
-    if os.environ.get("OPPORTUNE_PURE") == "1":
-        return None
-    try:
-        found = import_module("models._kernel")
-    except ImportError:
-        return None
-    if found.LAYOUT != LAYOUT:
-        log.warning("models/_kernel was built from other sources and is not used; install again (pip install -e .)")
-        return None
-    return found
-
-
-KERNEL = _built()
+KERNEL = compiled("models._kernel", LAYOUT)
 
 
 def fastest(tables: QuickTrees | None) -> Trees | None:

@@ -198,6 +198,16 @@ class OfferKnowledge:
         """How many categories have a number; grows as new offers bring new ones."""
         return len(self._numbers)
 
+    @property
+    def numbered(self) -> tuple[str, ...]:
+        """The categories in the order of their numbers."""
+        return tuple(self._numbers)
+
+    def number_of(self, category: str) -> int:
+        """The number of a category, a new one if need be."""
+        with self._lock:
+            return self._numbers.setdefault(category, len(self._numbers))
+
     def table(self, offers: Sequence[OfferInfo]) -> OfferTable:
         """The facts of these offers, remembered from call to call."""
         return OfferTable.of([self._facts.get(offer) or self._learn(offer) for offer in offers])
@@ -269,7 +279,7 @@ class OfferKnowledge:
         if not self.dimensions or not texts:
             return np.full(len(bought), np.nan)
         # One customer after another: a product of matrices adds otherwise when there are more rows.
-        squares = np.array([one @ self._alike[:texts, :texts] for one in bought]).reshape(bought.shape) * bought
+        squares = np.matmul(bought[:, None, :], self._alike[:texts, :texts])[:, 0] * bought
         with np.errstate(invalid="ignore"):
             square = squares.sum(axis=1)
             return np.sqrt(np.where(square > 0, square, np.nan))

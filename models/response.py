@@ -16,6 +16,7 @@ from models.offer_features import PAIR
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 CHANNEL = tuple(f"channel_{channel}" for channel in CHANNELS)
@@ -64,6 +65,18 @@ class ChannelKnowledge:
             return 0.0
         sent, answered = responses.get(channel, (0.0, 0.0))
         return math.log((answered + ENGAGEMENT_PRIOR * usual) / (sent + ENGAGEMENT_PRIOR) / usual)
+
+    def own_engagements(self, channels: Sequence[str], responses: Floats, known: Bools) -> Floats:
+        """`own_engagement` of many, (n, channels), by their `responses` (n, channels, 2); who is not `known`, NaN."""
+        result = np.zeros((len(known), len(channels)))
+        for place, channel in enumerate(channels):
+            usual = self.engagement.get(channel, 0.0)
+            if usual > 0:
+                sent, answered = responses[:, place, 0], responses[:, place, 1]
+                ratio = (answered + ENGAGEMENT_PRIOR * usual) / (sent + ENGAGEMENT_PRIOR) / usual
+                result[:, place] = [math.log(one) for one in ratio.tolist()]  # numpy's logarithm has other last bits
+        result[~known] = math.nan
+        return result
 
 
 @dataclass(frozen=True, slots=True)

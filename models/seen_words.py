@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import FEATURES
-from features.rows import CustomerRow
 from models import offer_words
-from models.offer_features import CUSTOMER, LIKED, PAIR
+from models.offer_features import CUSTOMER, LIKED, PAIR, Customers
 from models.reasons import Reason, named, sentence
 from models.response import INPUTS
 
@@ -25,10 +24,9 @@ _KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in INPUTS))
 GROUP = np.array([_KEYS.index(_ALIKE.get(name, name)) for name in INPUTS], np.int64)
 GROUPS = len(_KEYS)
 """Features of the same group tell the same sentence: (INPUTS,) group of each, and how many there are."""
-_BESIDE = {part for name in CUSTOMER for part in named(_CATALOGUE[name])} - set(CUSTOMER)
-"""What sentences of CUSTOMER need of a customer beside CUSTOMER."""
+assert {part for name in CUSTOMER for part in named(_CATALOGUE[name])} <= set(CUSTOMER)
+"""Sentences of CUSTOMER need nothing beside CUSTOMER."""
 _LIKED = {name: number for number, name in enumerate(LIKED)}
-_NEVER = (0.0, 0.0, float("nan"))
 
 
 class _Told(NamedTuple):
@@ -59,13 +57,13 @@ class Teller:
 
     def __init__(
         self,
-        rows: Sequence[CustomerRow | None],
-        customers: Floats,
+        customers: Customers,
         categories: Sequence[str | None],
+        numbers: Sequence[int],
         channels: Sequence[str],
     ) -> None:
-        """`customers` (rows, CUSTOMER); `categories`: what each offer is mostly about."""
-        self._rows, self._customers, self._categories, self._channels = rows, customers, categories, channels
+        """`categories`: what each offer is mostly about, and their `numbers`."""
+        self._customers, self._categories, self._numbers, self._channels = customers, categories, numbers, channels
         self._own: dict[int, dict[int, str | None]] = {}
 
     def reasons(
@@ -97,7 +95,7 @@ class Teller:
                 elif place < len(PAIR):
                     how = _OF_PAIR[place]
                     value, number = line[row, place], line[row, how.number]
-                    text = self._of_pair(how, value, number, customer, self._categories[offer])
+                    text = self._of_pair(how, value, number, customer, offer)
                 else:
                     text = _of_rates(INPUTS[place], self._channels[channel], raises[row, place])
                 if text is not None and text not in said:
@@ -106,19 +104,18 @@ class Teller:
         return told
 
     def _of_customer(self, customer: int, place: int) -> str | None:
-        row = self._rows[customer]
-        if row is None:
+        if not self._customers.known[customer]:
             return None
-        own = dict(zip(CUSTOMER, self._customers[customer].tolist(), strict=True))
-        return sentence(CUSTOMER[place], row.values if _BESIDE else own)
+        own = dict(zip(CUSTOMER, self._customers.values[customer].tolist(), strict=True))
+        return sentence(CUSTOMER[place], own)
 
-    def _of_pair(self, told: _Told, value: float, number: float, customer: int, category: str | None) -> str | None:
+    def _of_pair(self, told: _Told, value: float, number: float, customer: int, offer: int) -> str | None:
         """Orders and looks are told of the whole category where there is one, not of the offer's part of it."""
-        row = self._rows[customer]
-        if told.looks and row is not None and category is not None:
-            number = row.views.get(category, 0)
-        elif told.liked >= 0 and row is not None and category is not None:
-            liked = row.affinity.get(category, _NEVER)
+        category, at = self._categories[offer], self._numbers[offer]
+        if told.looks and category is not None and self._customers.known[customer]:
+            number = self._customers.views[customer, at]
+        elif told.liked >= 0 and category is not None and self._customers.known[customer]:
+            liked = self._customers.affinity[customer, at].tolist()
             number, value = liked[told.liked], liked[told.own_liked] if told.own_liked >= 0 else value
         return told.saying.text(number, category) if isfinite(value) else None
 

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from features.channel_hours import week_totals
+from features.many_rows import decoded
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts
 from features.rows import CustomerRow, feature_matrix
@@ -70,13 +72,14 @@ class Ranker(Protocol):
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees); `rates`: log-
-    odds of converting (offers,); `categories`: what each is mostly about.
+    odds of converting (offers,); `categories`: what each is mostly about, and their numbers (-1: nothing).
     """
 
     offers: Sequence[OfferInfo]
     table: OfferTable
     rates: Floats
     categories: Sequence[str | None]
+    numbers: Sequence[int]
     purchase: Masks | None
     head: Masks | None
 
@@ -88,11 +91,13 @@ class Sides:
         seen = None
         if head is not None:
             seen = head.masks(_columns(_OF_OFFER, 1), table.static) & head.masks([_OFFER_RATE + 1], rates[:, None])
+        categories = [model.knowledge.main_category(offer) for offer in offers]
         return cls(
             list(offers),
             table,
             rates,
-            [model.knowledge.main_category(offer) for offer in offers],
+            categories,
+            [-1 if category is None else model.knowledge.number_of(category) for category in categories],
             purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
             seen,
         )
@@ -115,7 +120,8 @@ class Weighing:
     ) -> None:
         self._model, self._rows, self._channels = model, rows, channels
         self._sides = model.sides(offers)
-        self._known = known = _customers(model.knowledge, rows)
+        self._known, self._responses = customers_of(model.knowledge, rows, channels)
+        known = self._known
         self._seen = np.empty((len(rows), len(offers), 1 + len(CROSS)))
         """The score of buying, then CROSS."""
         cross_features(known, self._sides.table, model.knowledge, self._seen)
@@ -153,13 +159,13 @@ class Weighing:
     @cached_property
     def of_channels(self) -> Floats:
         """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""
-        knowledge, told = self._model.channels, _responses(self._rows)
+        knowledge = self._model.channels
         result = np.zeros((len(self._rows), len(self._channels), len(INPUTS) - len(PAIR)))
         for place, channel in enumerate(self._channels):
             if channel in CHANNELS:
                 result[:, place, CHANNELS.index(channel)] = 1.0
             result[:, place, len(CHANNEL)] = knowledge.channel_rate.get(channel, 0.0)
-            result[:, place, len(CHANNEL) + 1] = [knowledge.own_engagement(channel, one) for one in told]
+        result[:, :, len(CHANNEL) + 1] = knowledge.own_engagements(self._channels, self._responses, self._known.known)
         return result
 
     @property
@@ -193,7 +199,7 @@ class Weighing:
         effects = self._effects(lines)
         counted = np.where(np.isfinite(lines[:, 1:]) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
         first, sums = strongest_groups(counted, GROUP, GROUPS)
-        teller = Teller(self._rows, self._known.values, self._sides.categories, self._channels)
+        teller = Teller(self._known, self._sides.categories, self._sides.numbers, self._channels)
         return teller.reasons(asked, lines[:, 1:], effects, first, sums, n)
 
     def _effects(self, lines: Floats) -> Floats:
@@ -213,14 +219,21 @@ class Weighing:
 Places = npt.NDArray[np.int64]
 
 
-def _customers(knowledge: OfferKnowledge, rows: Sequence[CustomerRow | None]) -> Customers:
-    return Customers(
-        feature_matrix(rows, CUSTOMER),
-        knowledge.affinities([row.affinity if row is not None else {} for row in rows]),
-        np.array([row is not None for row in rows], np.bool_),
-        ManyProducts.of([row.products if row is not None else NO_PRODUCTS for row in rows]),
-        knowledge.looks([row.views if row is not None else NO_VIEWS for row in rows]),
-    )
+def customers_of(
+    knowledge: OfferKnowledge, rows: Sequence[CustomerRow | None], channels: Sequence[str]
+) -> tuple[Customers, Floats]:
+    """Rows as arrays, and deliveries and human responses on each channel (rows, channels, 2)."""
+    values, known = feature_matrix(rows, CUSTOMER), np.array([row is not None for row in rows], np.bool_)
+    found = decoded(rows, knowledge.numbered, channels)
+    if found is not None:
+        return Customers(values, found.affinity, known, found.products, found.views), found.responses
+    affinity = knowledge.affinities([row.affinity if row is not None else {} for row in rows])
+    bought = ManyProducts.of([row.products if row is not None else NO_PRODUCTS for row in rows])
+    views = knowledge.looks([row.views if row is not None else NO_VIEWS for row in rows])
+    none = (0.0, 0.0)
+    told = [[(one or {}).get(channel, none) for channel in channels] for one in _responses(rows)]
+    responses = np.array(told, np.float64).reshape(len(rows), len(channels), 2)
+    return Customers(values, affinity, known, bought, views), responses
 
 
 def responses_of(row: CustomerRow | None) -> dict[str, tuple[float, float]] | None:
@@ -232,7 +245,7 @@ def _responses(rows: Sequence[CustomerRow | None]) -> list[dict[str, tuple[float
     """`responses_of` each."""
     told = [hours for row in rows if row is not None for hours in row.response_hours.values()]
     hours = [weeks for one in told for weeks in (one.sends, one.clicks + one.opens)]
-    sums = iter(np.array(hours).sum(axis=1, dtype=np.float64).tolist() if hours else ())
+    sums = iter(week_totals(np.array(hours, np.float64)).tolist() if hours else ())
     return [
         None if row is None else {channel: (next(sums), next(sums)) for channel in row.response_hours} for row in rows
     ]

@@ -10,7 +10,7 @@ FROM python:${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /venv
-# For features/_rows.c and models/_kernel.c; where it cannot be had the image is made without, and scores the same, more slowly.
+# For the C files that setup.py names; where it cannot be had the image is made without, and scores the same, more slowly.
 RUN (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev) >/dev/null 2>&1 \
     || echo "no compiler: scores come from numpy"
 # Dependencies first, from the declarations alone: a change of our code reuses this layer.

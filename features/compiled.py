@@ -1,4 +1,4 @@
-"""The compiled parts (`_rows.c`, `_kernel.c` of models), where they were built: the numbers of numpy, faster.
+"""What is compiled (`setup.py` names the C files), where it was built: the numbers of numpy, faster.
 
 `pip install` compiles them where there is a compiler and goes on without them where there is none. OPPORTUNE_PURE=1
 leaves them unused.

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from features.compiled import compiled
 from service.decisions.arbitration import tiredness
 from service.decisions.case import Case
-from service.decisions.compiled import compiled
 from service.decisions.pairs import Floats, Pairs
 from service.decisions.policy import calmed
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.compiled import compiled
 from service.decisions import weigh_at_once
 from service.decisions.case import Case, Customer, Entry, Rules, Usage
 from service.decisions.choose import Choice, choose
-from service.decisions.compiled import compiled
 from service.decisions.pairs import Pairs
 from service.decisions.policy import inverse_gap
 from service.decisions.rules import RuleBook

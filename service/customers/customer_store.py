@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, dele
 
 from service.customers.profile import ConsentChange, Profile
 from service.storage.database import Connection, Json, UtcTime, any_of, metadata, texts, upsert
+from service.storage.prepared import Prepared
 
 customers = Table(
     "customers",
@@ -88,8 +89,10 @@ _READ = select(
     customers.c.consents,
     customers.c.profiling,
 )
-# Made once: a statement built for each call would be compiled, or at least compared, for each call.
-_READ_SOME = _READ.where(any_of(customers.c.customer_id, texts("ids")))
+_READ_SOME = Prepared(_READ.where(any_of(customers.c.customer_id, texts("ids"))))
+_OWNERS = Prepared(
+    select(identities.c.alias_id, identities.c.customer_id).where(any_of(identities.c.alias_id, texts("ids")))
+)
 
 
 def read_customer(connection: Connection, customer_id: str) -> Customer:
@@ -137,8 +140,7 @@ def owners_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The present customer of each id that has another one now."""
     found: dict[str, str] = {}
     for some in slices(ids):
-        rows = select(identities.c.alias_id, identities.c.customer_id).where(identities.c.alias_id.in_(some))
-        found.update({alias: owner for alias, owner in connection.execute(rows) if alias != owner})
+        found.update({alias: owner for alias, owner in _OWNERS.rows(connection, ids=some) if alias != owner})
     return found
 
 
@@ -244,8 +246,6 @@ def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
 def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:
     found: dict[str, Customer] = {}
     for some in slices(ids):
-        for name, traits, zone, locale, country, segments, consents, profiling in connection.execute(
-            _READ_SOME, {"ids": some}
-        ):
+        for name, traits, zone, locale, country, segments, consents, profiling in _READ_SOME.rows(connection, ids=some):
             found[name] = Customer(name, traits, zone, locale, country, tuple(segments), consents, profiling, True)
     return found

@@ -20,7 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from service.storage.database import Connection, UtcTime, insert_rows, metadata, stored_time, upsert
+from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
+from service.storage.prepared import insert_rows
 
 decisions = Table(
     "decisions",

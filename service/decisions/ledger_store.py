@@ -36,7 +36,8 @@ from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer
-from service.storage.database import Connection, any_of, insert_rows, metadata, texts, upsert
+from service.storage.database import Connection, any_of, metadata, texts, upsert
+from service.storage.prepared import Prepared, insert_rows
 
 ledger = Table(
     "ledger",
@@ -70,18 +71,17 @@ _ENTRIES = select(
     ledger.c.placement,
     ledger.c.exclusion_group,
 ).where(ledger.c.at > bindparam("since"), ledger.c.at <= bindparam("until"))
-_OF_ONE = _ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(
-    ledger.c.at, ledger.c.decision_id, ledger.c.rank
-)
-_OF_MANY = _ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))).order_by(
-    ledger.c.at, ledger.c.decision_id, ledger.c.rank
-)
-_SHARED = select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func.min(ledger.c.at)).where(
-    ledger.c.offer_id == bindparam("offer"),
-    ledger.c.at > bindparam("since"),
-    ledger.c.at <= bindparam("until"),
-    ledger.c.impression,
-    or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
+_IN_ORDER = ledger.c.at, ledger.c.decision_id, ledger.c.rank
+_OF_ONE = Prepared(_ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(*_IN_ORDER))
+_OF_MANY = Prepared(_ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))).order_by(*_IN_ORDER))
+_SHARED = Prepared(
+    select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func.min(ledger.c.at)).where(
+        ledger.c.offer_id == bindparam("offer"),
+        ledger.c.at > bindparam("since"),
+        ledger.c.at <= bindparam("until"),
+        ledger.c.impression,
+        or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
+    )
 )
 _BY_AGE = text(
     "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
@@ -120,9 +120,9 @@ def read_entries(
 ) -> dict[str, tuple[Entry, ...]]:
     """Each customer's lines in (since, until], oldest first. Times in microseconds."""
     if len(customers) == 1:
-        rows = connection.execute(_OF_ONE, {"customer": customers[0], "since": since, "until": until})
+        rows = _OF_ONE.rows(connection, customer=customers[0], since=since, until=until)
     else:
-        rows = connection.execute(_OF_MANY, {"customers": list(customers), "since": since, "until": until})
+        rows = _OF_MANY.rows(connection, customers=customers, since=since, until=until)
     found: dict[str, list[Entry]] = {}
     for customer, *entry in rows:
         found.setdefault(customer, []).append(Entry(*entry))
@@ -154,8 +154,8 @@ def read_shared(
 
 
 def _used(connection: Connection, offer: str, since: int, now: int, until: int) -> tuple[int, float, int | None]:
-    row = connection.execute(_SHARED, {"offer": offer, "since": since, "until": until, "now": now}).one()
-    return int(row[0]), float(row[1]), None if row[2] is None else int(row[2])
+    ((count, cost, oldest),) = _SHARED.rows(connection, offer=offer, since=since, until=until, now=now)
+    return int(count), float(cost), None if oldest is None else int(oldest)
 
 
 def _by_age(connection: Connection, offer: str, within: Window, now: int, until: int) -> tuple[float, ...]:

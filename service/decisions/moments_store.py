@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import BigInteger, Column, String, Table, delete, select, text
 
 from service.storage.database import Connection, any_of, metadata, texts
+from service.storage.prepared import Prepared
 
 moments = Table(
     "customer_moments",
@@ -23,7 +24,7 @@ moments = Table(
 )
 Moment = tuple[str, str, str, int]
 """Customer, kind, offer ("" for any), microseconds since 1970."""
-_READ = select(moments).where(any_of(moments.c.customer_id, texts("customers")))
+_READ = Prepared(select(moments).where(any_of(moments.c.customer_id, texts("customers"))))
 _WIDEN = text(
     "INSERT INTO customer_moments (customer_id, kind, offer_id, first_at, last_at) "
     "VALUES (:customer_id, :kind, :offer_id, :first_at, :last_at) "
@@ -56,7 +57,7 @@ def _widen(connection: Connection, spans: Mapping[tuple[str, str, str], tuple[in
 def read_moments(connection: Connection, customers: Sequence[str]) -> dict[str, dict[tuple[str, str], tuple[int, int]]]:
     """(kind, offer) -> first and last time, of each customer who has any."""
     found: dict[str, dict[tuple[str, str], tuple[int, int]]] = {}
-    for customer, kind, offer, first, last in connection.execute(_READ, {"customers": list(customers)}):
+    for customer, kind, offer, first, last in _READ.rows(connection, customers=customers):
         found.setdefault(customer, {})[kind, offer] = (first, last)
     return found
 

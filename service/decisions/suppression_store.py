@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Column, String, Table, delete, select, update
 
 from service.storage.database import Connection, UtcTime, any_of, metadata, texts, upsert
+from service.storage.prepared import Prepared
 
 suppressions = Table(
     "suppressions",
@@ -18,15 +19,17 @@ suppressions = Table(
     Column("address", String),
     Column("at", UtcTime, nullable=False),
 )
-_READ = select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
-    any_of(suppressions.c.customer_id, texts("customers"))
+_READ = Prepared(
+    select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
+        any_of(suppressions.c.customer_id, texts("customers"))
+    )
 )
 
 
 def read_suppressed(connection: Connection, customers: Sequence[str]) -> dict[str, dict[str, str]]:
     """Channel -> reason, of each customer who has any."""
     found: dict[str, dict[str, str]] = {}
-    for customer, channel, reason in connection.execute(_READ, {"customers": list(customers)}):
+    for customer, channel, reason in _READ.rows(connection, customers=customers):
         found.setdefault(customer, {})[channel] = reason
     return found
 

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, bindpa
 
 from service.offers.offer import content_hash
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
+from service.storage.prepared import Prepared
 
 offers = Table(
     "offers",
@@ -40,6 +41,7 @@ catalogue_state = Table(
     Column("change", BigInteger, nullable=False),
 )
 _CHUNK = 500
+_CHANGE = Prepared(select(catalogue_state.c.change).where(catalogue_state.c.id == 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class StoredOffer:
 
 def change_number(connection: Connection) -> int:
     """A number that grows with every change of the catalogue; 0 before the first."""
-    row = connection.exec_driver_sql("SELECT change FROM catalogue_state WHERE id = 1").first()
-    return 0 if row is None else int(row[0])
+    found = _CHANGE.rows(connection)
+    return int(found[0][0]) if found else 0
 
 
 def put_offers(connection: Connection, documents: Mapping[str, Mapping[str, Any]], now: datetime) -> list[StoredOffer]:

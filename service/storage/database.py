@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.storage.outage import telling_outages
 
-__all__ = ["Connection", "Database", "Json", "UtcTime", "any_of", "insert_rows", "metadata", "texts", "upsert"]
+__all__ = ["Connection", "Database", "Json", "UtcTime", "any_of", "metadata", "texts", "upsert"]
 
 log = logging.getLogger(__name__)
 metadata = MetaData(
@@ -48,6 +47,10 @@ metadata = MetaData(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_KEPT = 8
+"""Connections to SQLite that are kept out of the pool."""
+_WAITS = "waits"
+"""Told to a connection that is about to write: whether its commit waits for the disk."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -154,6 +157,7 @@ class Database:
                 hide_parameters=True,
                 connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"},
             )
+        self._idle: list[Connection] = []
         self._watching = threading.Lock()
         self._watcher: Any = None
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
@@ -161,7 +165,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection whose transaction is rolled back at the end: nothing is written through it."""
-        with telling_outages(), self.engine.connect() as connection:
+        with telling_outages(), self._connection() as connection:
+            connection.begin()
             yield connection
 
     @contextmanager
@@ -171,12 +176,35 @@ class Database:
         Not `durable`: the commit does not wait for the disk. A crash of the process loses nothing, one of the machine
         the last moments; the database stays whole.
         """
-        with telling_outages(), self._writer, self.engine.connect() as connection:
-            immediate = connection.execution_options(immediate=True, durable=durable)
-            with immediate.begin():
+        with telling_outages(), self._writer, self._connection() as connection:
+            if self.is_sqlite:
+                connection.info[_WAITS] = durable
+            with connection.begin():
                 if not (durable or self.is_sqlite):
-                    immediate.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                yield immediate
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection of the pool. On SQLite some are kept out of it, the last one used first: fetching and giving
+        back costs as much as the queries of a decision, and one whose process alone has written knows its pages.
+        """
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self.engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            if not connection.invalidated and getattr(driver_of(connection), "closed", False):
+                connection.invalidate()  # else the pool would try to roll back, and log that it cannot
+            connection.close()
+            raise
+        if self.is_sqlite and len(self._idle) < _KEPT:
+            connection.rollback()
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def mark(self) -> int | None:
         """A number that changes when anything is committed to the database, by whichever process.
@@ -190,10 +218,8 @@ class Database:
             try:
                 if self._watcher is None:
                     self._watcher = self.engine.raw_connection()
-                cursor = self._watcher.cursor()
-                cursor.execute("PRAGMA data_version")  # outside of a transaction, else it would stand still
-                number: int = cursor.fetchone()[0]
-                cursor.close()
+                asked = self._watcher.dbapi_connection  # outside of a transaction, else it would stand still
+                number: int = asked.execute("PRAGMA data_version").fetchone()[0]
             except (sqlite3.Error, SQLAlchemyError):  # whoever asks must then take everything for changed
                 log.warning("the database does not tell whether it changed", exc_info=True)
                 self._watcher = None
@@ -205,7 +231,9 @@ class Database:
         metadata.create_all(self.engine)
 
     def close(self) -> None:
-        """Gives every pooled connection back."""
+        """Gives every connection back."""
+        while self._idle:
+            self._idle.pop().close()
         with self._watching:
             if self._watcher is not None:
                 self._watcher.close()
@@ -226,34 +254,22 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    immediate = options.get("immediate", False)
-    if immediate and connection.info.get("durable", True) != options.get("durable", True):
-        connection.info["durable"] = options.get("durable", True)
-        level = "FULL" if connection.info["durable"] else "NORMAL"
-        connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    driver, info = driver_of(connection), connection.info
+    waits = info.pop(_WAITS, None)
+    if waits is not None and info.get("waited", True) != waits:
+        info["waited"] = waits
+        driver.execute(f"PRAGMA synchronous={'FULL' if waits else 'NORMAL'}")
+    driver.execute("BEGIN" if waits is None else "BEGIN IMMEDIATE")
+
+
+def driver_of(connection: Connection) -> Any:
+    """The driver's own connection, for what is asked too often to go through SQLAlchemy."""
+    return connection.connection.dbapi_connection
 
 
 def stored_time(value: datetime) -> int:
     """A time as `UtcTime` keeps it."""
     return (value - _EPOCH) // _MICROSECOND
-
-
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-    """Inserts rows that have every column of the table, in its order, as the database keeps them.
-
-    Much less work than a statement with names where each request writes many rows.
-    """
-    if rows:
-        connection.exec_driver_sql(_insertion(table, connection.dialect.paramstyle), list(map(tuple, rows)))
-
-
-@lru_cache(maxsize=64)
-def _insertion(table: Table, style: str) -> str:
-    mark = "?" if style == "qmark" else "%s"
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    return f'INSERT INTO "{table.name}" ({names}) VALUES ({", ".join([mark] * len(table.columns))})'
 
 
 def upsert(

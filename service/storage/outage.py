@@ -13,6 +13,7 @@ from service.errors import Unavailable
 _AWAY_STATES = ("08", "25006", "40", "53", "55P03", "57")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
 _AWAY_CODES = {5, 6, 8, 10, 13, 14}
+_DRIVERS = {"sqlite3", "psycopg"}
 
 
 @contextmanager
@@ -20,21 +21,24 @@ def telling_outages() -> Iterator[None]:
     """Turns failures of the database itself into `Unavailable`; faults of statements and data stay what they are."""
     try:
         yield
-    except (DBAPIError, TimeoutError) as failure:
+    except Exception as failure:
         if not is_outage(failure):
             raise
         raise Unavailable("the database does not answer now; try again in a few seconds") from failure
 
 
-def is_outage(failure: DBAPIError | TimeoutError) -> bool:
-    """Whether the same work may well succeed later, without a change to it."""
+def is_outage(failure: Exception) -> bool:
+    """Whether it is the database's, told by SQLAlchemy or its driver, and the same work may well succeed later."""
     if isinstance(failure, TimeoutError):  # no connection became free
         return True
-    cause = failure.orig
+    cause = failure.orig if isinstance(failure, DBAPIError) else failure
+    if cause is failure and type(failure).__module__.partition(".")[0] not in _DRIVERS:
+        return False
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _AWAY_CODES
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_AWAY_STATES)
-    return failure.connection_invalidated or type(cause).__name__ in {"OperationalError", "ConnectionTimeout"}
+    invalid = isinstance(failure, DBAPIError) and failure.connection_invalidated
+    return invalid or type(cause).__name__ in {"OperationalError", "ConnectionTimeout"}

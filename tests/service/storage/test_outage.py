@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.errors import Unavailable
+from service.storage import lease  # its table is what is written to
 from service.storage.database import Database
 from service.storage.outage import is_outage
 from tests.conftest import free_port
@@ -44,7 +45,7 @@ def test_a_fault_of_the_data_is_no_outage(database: Database) -> None:
     def twice() -> None:
         with database.write() as connection:
             for _ in range(2):
-                connection.execute(text("INSERT INTO leases (name, holder, until) VALUES ('a', 'b', 0)"))
+                connection.execute(text(f"INSERT INTO {lease.leases.name} (name, holder, until) VALUES ('a', 'b', 0)"))
 
     with pytest.raises(IntegrityError):
         twice()

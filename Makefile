@@ -9,7 +9,8 @@ EXTRA_DEMO := train,demo
 EXTRA_TEST := train,demo,dev
 
 # What an installation is made of, beside plain Python.
-DECLARED := pyproject.toml constraints.txt setup.sh setup.py features/_rows.c models/_kernel.c service/decisions/_weigh.c
+DECLARED := pyproject.toml constraints.txt setup.sh setup.py features/_rows.c models/_kernel.c models/_week.c \
+	models/_buffers.h service/decisions/_weigh.c
 
 # Not the benchmarks: make looks for no pattern rule of what is phony.
 .PHONY: demo test check lint types contracts clean
@@ -45,5 +46,5 @@ $(VENV)/installed-test: $(DECLARED)
 	touch $@ $(VENV)/installed-demo
 
 clean:
-	rm -rf $(VENV) build features/_rows*.so models/_kernel*.so service/decisions/_weigh*.so
+	rm -rf $(VENV) build features/_rows*.so models/_*.so service/decisions/_weigh*.so
 	rm -rf *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,10 +10,18 @@ FLAGS = [] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-std=c1
 setup(
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
     ext_modules=[
-        Extension(name, [source], extra_compile_args=FLAGS, py_limited_api=True, optional=True)
+        Extension(
+            name,
+            [source],
+            depends=["models/_buffers.h"],
+            extra_compile_args=FLAGS,
+            py_limited_api=True,
+            optional=True,
+        )
         for name, source in (
             ("features._rows", "features/_rows.c"),
             ("models._kernel", "models/_kernel.c"),
+            ("models._week", "models/_week.c"),
             ("service.decisions._weigh", "service/decisions/_weigh.c"),
         )
     ],

@@ -60,6 +60,7 @@ class Serving:
         self._signature = int(np.array([xxh3_64_intdigest(text.encode())], dtype=np.uint64).view(np.int64)[0])
         self._words = _HEADER + len(self.names)
         self._size = 8 * self._words
+        self.weeks = (plan.day_hour_base - plan.hour_base) // _WEEK
         self.columns = lru_cache(maxsize=64)(self._columns)
 
     def pack(self, reading: Reading) -> list[bytes]:
@@ -158,6 +159,13 @@ class Serving:
         found: tuple[bytes, bytes, bytes]
         found = ROWS.decode(rows, 8 * _HEADER, self._size, cells, CATEGORY_DAYS * DAY, *told)
         return found
+
+    def hour_spans(self, rows: Sequence[bytes]) -> Ints:
+        """(n, 3) of n rows: where the counts by hour begin, how many there are, where their cells begin; in bytes."""
+        heads = b"".join([row[8 * (_HEADER - 3) : 8 * _HEADER] for row in rows])
+        categories, hours, products = np.frombuffer(heads, np.int64).reshape(-1, 3).T
+        start = self._size + 20 * categories
+        return np.stack([start, hours, start + 8 * (hours + products)], axis=1)
 
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""

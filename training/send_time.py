@@ -18,7 +18,8 @@ from features.default_zone import DEFAULT_ZONE
 from features.rows import CustomerRow
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
-from models.send_time import Presence, SendTimeModel
+from models.presence import Presence
+from models.send_time import SendTimeModel
 from models.week import HOURS, TINY, after
 from training import tracking
 from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.send_time import Presence, SendTimeModel
+from models.presence import Presence
+from models.send_time import SendTimeModel
 from models.week import HOURS
 from training.gate import Verdict
 

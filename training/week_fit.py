@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from models.send_time import ChannelCurve, Presence, best_hour, own_presence, type_weights
+from models.channel_curves import ChannelCurve, best_hour
+from models.presence import Presence, own_presence, type_weights
 from models.week import HOURS, TINY, after, exposure, spread
 
 Floats = npt.NDArray[np.float64]

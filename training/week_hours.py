@@ -19,7 +19,7 @@ from features.channel_hours import ChannelHours
 from features.facts import gather_facts
 from features.plan import GRID_CHANNELS, VISITED, plan_of
 from features.rows import CustomerRow
-from models.send_time import OPEN_WORTH
+from models.presence import OPEN_WORTH
 from models.week import HOURS
 
 Floats = npt.NDArray[np.float64]

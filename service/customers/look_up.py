@@ -86,7 +86,8 @@ class CustomerReader:
         weigh most.
         """
         from models.best_channel import best_channels
-        from models.send_time import LONGEST, SendTimeModel
+        from models.local_hours import LONGEST
+        from models.send_time import SendTimeModel
 
         if end <= start or end - start > LONGEST:
             detail = f"is not after 'from', by at most {LONGEST.days} days; choose another window"

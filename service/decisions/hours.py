@@ -19,16 +19,24 @@ class Planned(NamedTuple):
     probability: float
 
 
-def plan_hour(rank: Rank, share: float, number: float) -> Planned | None:
-    """The best time, or with the probability `share` one of all others, each as likely; None where none is allowed.
+def drawn(count: int, share: float, number: float) -> tuple[int, float]:
+    """Which of `count` allowed hours, the best being 0, and its probability: the best, or with the probability `share`
+    one of all others, each as likely.
 
-    `number` in [0, 1) decides, and names the other hour too: the same number gives the same time.
+    `number` in [0, 1) decides, and names the other hour too: the same number gives the same hour.
     """
+    if count < 2:
+        return 0, 1.0
     if number >= share:
-        best = rank(2)
-        return Planned(best[0], 1.0 - share if len(best) > 1 else 1.0) if best else None
-    times = rank(EVERY)
-    if len(times) < 2:
-        return Planned(times[0], 1.0) if times else None
-    others = len(times) - 1
-    return Planned(times[1 + min(int(number / share * others), others - 1)], share / others)
+        return 0, 1.0 - share
+    others = count - 1
+    return 1 + min(int(number / share * others), others - 1), share / others
+
+
+def plan_hour(rank: Rank, share: float, number: float) -> Planned | None:
+    """The time that is `drawn`; None where none is allowed."""
+    times = rank(2 if number >= share else EVERY)
+    if not times:
+        return None
+    place, probability = drawn(len(times), share, number)
+    return Planned(times[place], probability)

@@ -27,7 +27,11 @@ def _zone(name: str) -> ZoneInfo | None:
 
 def is_quiet(at: datetime, zone: ZoneInfo, start: time, end: time) -> bool:
     """Whether `at` falls into the quiet hours [start, end) of the zone; equal times mean there are none."""
-    local = at.astimezone(zone).time().replace(tzinfo=None)
+    return quiet_then(at.astimezone(zone).time(), start, end)
+
+
+def quiet_then(local: time, start: time, end: time) -> bool:
+    """`is_quiet` by the wall clock."""
     if start <= end:
         return start <= local < end
     return local >= start or local < end
@@ -47,6 +51,7 @@ def next_allowed(at: datetime, zone: ZoneInfo, start: time, end: time) -> dateti
     return at
 
 
+@lru_cache(maxsize=4096)
 def local_instant(day: date, at: time, zone: ZoneInfo) -> datetime:
     """A local wall time in UTC; one that the clock skips becomes the moment just after the gap."""
     local = datetime.combine(day, at, zone)

@@ -25,6 +25,7 @@ from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER, Scorer
+from service.decisions.send_hours import Message, SendHours
 from service.decisions.spool import Spool
 from service.decisions.stages import stage_of
 from service.decisions.write_decisions import DecisionWriter, count
@@ -38,6 +39,8 @@ CHUNK = 100
 ATTEMPTS = 50
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
+Ranked = Sequence[tuple[int, int]]
+"""(rank, place among the eligible) of each action."""
 
 
 class Contended(Unavailable):
@@ -185,16 +188,20 @@ class Decider:
             chosen = choose(draft.case, draft.eligible, draft.probabilities, draft.goals, draft.uplift)
             draft.candidates, draft.left_out, draft.costs = chosen
         # Part by part over all of them: what a part reads stays in the processor's cache, which halves its time.
+        ranked = {draft.decision_id: _ranked(draft) for draft in drafts}
         explained = [draft for draft in drafts if draft.request.explain]
-        told = scorer.reasons([(draft, [draft.eligible[at] for _, at in _ranked(draft)]) for draft in explained])
+        wanted = [(draft, [draft.eligible[at] for _, at in ranked[draft.decision_id]]) for draft in explained]
+        told = scorer.reasons(wanted)
         reasons = {draft.decision_id: found for draft, found in zip(explained, told, strict=True)}
-        scorer.know_habits(drafts)
+        hours = SendHours(self.sources.models)
+        hours.plan([message for draft in drafts for message in _messages(draft, ranked[draft.decision_id])])
         stages: dict[tuple[str, datetime, bool], dict[str, Any]] = {}
         for draft in drafts:
-            self._act(draft, scorer, reasons.get(draft.decision_id, []), stages, away=rates is not None)
+            mine = ranked[draft.decision_id]
+            self._act(draft, mine, hours, reasons.get(draft.decision_id, []), stages, away=rates is not None)
         if words:
             for draft in drafts:
-                self._word(draft)
+                self._word(draft, ranked[draft.decision_id])
         return drafts
 
     def decide_away(
@@ -250,13 +257,13 @@ class Decider:
     def _act(
         self,
         draft: Draft,
-        scorer: Scorer,
+        ranked: Ranked,
+        hours: SendHours,
         reasons: Sequence[list[dict[str, Any]]],
         stages: dict[tuple[str, datetime, bool], dict[str, Any]],
         away: bool = False,
     ) -> None:
         """The ranked candidates as actions: when, and why (`reasons`: of each action). `stages` are those known."""
-        ranked = _ranked(draft)
         times: dict[tuple[str, datetime | None], Planned] = {}
         known = self._last_rates() if away or not reasons else self._known_rates()
         served = draft.scored_by == NEXT_OFFER
@@ -266,7 +273,7 @@ class Decider:
             offer = draft.case.offers[position]
             when = (channel, offer.ends_at)
             if when not in times:
-                times[when] = scorer.send_at(draft, channel, offer.ends_at)
+                times[when] = hours.at(Message(draft, channel, offer.ends_at))
             action: dict[str, Any] = {
                 "rank": rank,
                 "offer_id": offer.offer_id,
@@ -287,10 +294,10 @@ class Decider:
                 action["stage"] = stages[stage]
             draft.actions.append(action)
 
-    def _word(self, draft: Draft) -> None:
+    def _word(self, draft: Draft, ranked: Ranked) -> None:
         """Puts approved words into the actions; none where there are none, or where that cannot be asked."""
         choose_content: ChooseContent | None = None
-        for action, (_, index) in zip(draft.actions, _ranked(draft), strict=True):
+        for action, (_, index) in zip(draft.actions, ranked, strict=True):
             position, channel = draft.eligible[index]
             try:
                 if choose_content is None:
@@ -302,7 +309,14 @@ class Decider:
                 draft.degrade("content")
 
 
-def _ranked(draft: Draft) -> list[tuple[int, int]]:
-    """(rank, place among the eligible) of each action, the first one first."""
+def _ranked(draft: Draft) -> Ranked:
+    """The actions of a draft, the first one first."""
     found = draft.candidates
     return sorted((rank, index) for index, rank in found.ranks.items() if found.offers[index] is not None)
+
+
+def _messages(draft: Draft, ranked: Ranked) -> list[Message]:
+    """What the actions need an hour for, each once."""
+    offers, pairs = draft.case.offers, (draft.eligible[index] for _, index in ranked)
+    distinct = dict.fromkeys((channel, offers[position].ends_at) for position, channel in pairs)
+    return [Message(draft, channel, ends_at) for channel, ends_at in distinct]

@@ -23,7 +23,6 @@ from service.decisions.frozen_row import row_from_json
 from service.decisions.match_rules import steered
 from service.decisions.pairs import Pairs
 from service.decisions.ports import Models
-from service.decisions.rates import PooledRates
 from service.decisions.record import (
     OPTIONS,
     candidates_of,
@@ -31,7 +30,8 @@ from service.decisions.record import (
     verdicts_to_json,
 )
 from service.decisions.schemas import DecisionIn
-from service.decisions.score import BY_RATES, NEXT_OFFER, SEND_TIME, TIMED, Scorer, by_model
+from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
+from service.decisions.send_hours import SEND_TIME, TIMED, Message, SendHours
 from service.offers.catalogue import distinct_expressions
 from service.offers.offer import Offer
 
@@ -132,12 +132,12 @@ def _times(
         judge(case),
         Pairs(),
     )
-    scorer = Scorer(models, lambda: PooledRates({}))
+    hours = SendHours(models)
     ends = {offer.offer_id: offer.ends_at for offer in case.offers}
     found: dict[str, tuple[Any, Any]] = {}
     for action in actions:
         name = f"{action['offer_id']} {action['channel']}"
-        planned = scorer.send_at(draft, action["channel"], ends[action["offer_id"]])
+        planned = hours.at(Message(draft, action["channel"], ends[action["offer_id"]]))
         found[name] = datetime.fromisoformat(action["send_at"]).isoformat(), planned.at.isoformat()
         if "send_at_probability" in action:  # decisions made before hours were explored have none
             found[f"{name} probability"] = action["send_at_probability"], planned.probability

@@ -1,10 +1,9 @@
-"""What the models say of a draft: probabilities, reasons, good hours. Each has its documented fallback, by name.
+"""What the models say of a draft: probabilities and reasons. Each has its documented fallback, by name.
 
 - next-offer failing: the last version that worked in this process, named `last_model:next-offer`
 - next-offer missing, or that failing too: pooled response rates (`rates.py`), named `model:next-offer`
 - those not to be read: the last read, or the same rate for all, which is the catalogue's order of worth, named `rates`
 - uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
-- send-time missing or failing: now, or the next hour that is not quiet, named `model:send-time`
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -23,27 +19,17 @@ from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
-from service.decisions.hours import Planned, plan_hour
 from service.decisions.last_known import LastKnown
 from service.decisions.pairs import Floats, Ints, Pairs
-from service.decisions.policy import draw
 from service.decisions.ports import Models
-from service.decisions.quiet import is_quiet, next_allowed, zone_of
 from service.decisions.rates import PooledRates
 
 log = logging.getLogger(__name__)
-NEXT_OFFER, SEND_TIME = "next-offer", "send-time"
-SEND_WITHIN = timedelta(hours=72)
-TIMED = frozenset({"email", "sms", "push"})
-"""Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
+NEXT_OFFER = "next-offer"
 BY_RATES = "pooled_rates"
 REASONS = 3
 Wanted = Sequence[tuple[int, str]]
 """(position of the offer, channel) of candidates."""
-_REMEMBERED = 4_096
-_OPEN: dict[tuple[Any, ...], tuple[Sequence[datetime], Sequence[datetime], Ints]] = {}
-_HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}
-"""Steps of a decision's draws that no other draw uses: one for each channel's hour."""
 
 
 class Scorer:
@@ -56,7 +42,6 @@ class Scorer:
         self._used: dict[str, Any] = {}
         self._rates: PooledRates | None = None
         self._weighings: dict[str, Weighed] = {}
-        self._known: dict[str, Any] = {}
 
     @property
     def rates(self) -> PooledRates:
@@ -206,100 +191,6 @@ class Scorer:
         if model is None:
             return [() for _ in wanted]
         return [model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted]
-
-    def send_at(self, draft: Draft, channel: str, ends_at: datetime | None) -> Planned:
-        """When to send: a good hour within `SEND_WITHIN` that is not quiet, and before the offer ends.
-
-        A small share (`rules.explore_hours`) goes to another such hour; the draw hangs on the decision's seed alone.
-        """
-        case = draft.case
-        zone, invalid = zone_of(draft.customer.timezone, case.rules.default_timezone)
-        quiet = channel in case.rules.quiet_channels
-        start, end = case.rules.quiet_start, case.rules.quiet_end
-        if invalid and (quiet or channel in TIMED):
-            draft.degrade("unknown_timezone")
-        earliest = next_allowed(case.at, zone, start, end) if quiet else case.at
-        if channel not in TIMED:
-            return Planned(earliest, 1.0)
-        latest = min(case.at + SEND_WITHIN, ends_at) if ends_at else case.at + SEND_WITHIN
-        model = self._models.get(SEND_TIME)
-
-        def allowed(moment: datetime) -> bool:
-            return not (quiet and is_quiet(moment, zone, start, end))
-
-        def first(n: int) -> list[datetime]:
-            return _in_turn(earliest, latest, zone.key, allowed, n)
-
-        def best(n: int) -> list[datetime]:
-            assert model is not None
-            habits = self._habits(model, [draft])
-            if n <= 2 and hasattr(model, "best_place"):
-                times, hours = open_hours(earliest, latest, zone, (start, end) if quiet else None)
-                if not times:
-                    return []
-                place = model.best_place(draft.row, channel, hours, habits[draft.decision_id])
-                return [max(times[place], earliest), *times[:place][:1], *times[place + 1 :][:1]][:n]
-            more = {"habits": habits[draft.decision_id]} if habits else {}
-            found = model.rank(draft.row, channel, zone.key, earliest, latest, n, allowed, **more)
-            return [max(one.start, earliest) for one in found]
-
-        share, number = case.rules.explore_hours, draw(case.seed, _HOUR_DRAW[channel])
-        try:
-            planned = plan_hour(first if model is None else best, share, number)
-        except Exception:  # the documented fallback
-            log.exception("the %s model could not rank hours", SEND_TIME)
-            model, planned = None, plan_hour(first, share, number)
-        if model is None:
-            draft.degrade(f"model:{SEND_TIME}")
-        else:
-            draft.models[SEND_TIME] = str(model.version)
-        return planned or Planned(earliest, 1.0)
-
-    def know_habits(self, drafts: Sequence[Draft]) -> None:
-        """What the model of hours makes of these customers on every channel, at once; what fails is tried again."""
-        model = self._models.get(SEND_TIME)
-        try:
-            self._habits(model, [draft for draft in drafts if len(draft.candidates.ranks) > 0])
-        except Exception:  # one of them may be the cause; each says so for itself in `send_at`
-            log.exception("the %s model could not look at %d customers together", SEND_TIME, len(drafts))
-
-    def _habits(self, model: Any, drafts: Sequence[Draft]) -> dict[str, Any]:
-        """By decision; those known are not made again. Empty where the model has none."""
-        if hasattr(model, "habits_of"):
-            new = [draft for draft in drafts if draft.decision_id not in self._known]
-            if new:
-                names = [draft.decision_id for draft in new]
-                self._known.update(zip(names, model.habits_of([draft.row for draft in new]), strict=True))
-        return self._known
-
-
-def open_hours(
-    earliest: datetime, latest: datetime, zone: ZoneInfo, quiet: tuple[time, time] | None
-) -> tuple[Sequence[datetime], Ints]:
-    """The whole hours of the window that are not quiet, and their local hours of the week; remembered by the minute."""
-    from models.send_time import hours_between
-
-    times, hours = hours_between(earliest, latest, zone.key)
-    if quiet is None:
-        return times, hours
-    key = id(times), zone.key, quiet
-    found = _OPEN.get(key)
-    if found is None or found[0] is not times:
-        if len(_OPEN) >= _REMEMBERED:
-            _OPEN.clear()
-        loud = [place for place, moment in enumerate(times) if not is_quiet(moment, zone, *quiet)]
-        found = _OPEN[key] = times, [times[place] for place in loud], hours[loud]
-    return found[1], found[2]
-
-
-def _in_turn(
-    earliest: datetime, latest: datetime, zone: str, allowed: Callable[[datetime], bool], n: int
-) -> list[datetime]:
-    """The first n allowed times: `earliest`, then the whole hours after it."""
-    from models.send_time import hours_between
-
-    later = (moment for moment in hours_between(earliest, latest, zone)[0] if moment > earliest and allowed(moment))
-    return [earliest, *islice(later, n - 1)]
 
 
 @dataclass(frozen=True, slots=True)

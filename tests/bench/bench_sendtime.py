@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.send_time import HOURS, SendTimeModel
-from models.week import after
+from models.send_time import SendTimeModel
+from models.week import HOURS, after
 from service.events.frame import events_frame
 from service.events.normalize import Rules, normalize
 from training.datasets import Period

@@ -21,14 +21,17 @@ from features.offers import OfferInfo
 from features.rows import open_online
 from models import churn, lead, winback
 from models.calibration import Calibration
+from models.channel_curves import ChannelCurve
 from models.declaration import Declaration
 from models.load import write_golden
 from models.next_offer import NextOfferModel, responses_of
 from models.offer_features import PAIR, OfferKnowledge, pair_features
+from models.presence import Presence
 from models.propensity import PropensityModel
 from models.response import SEEN, ChannelKnowledge, ResponseHead
-from models.send_time import HOURS, ChannelCurve, Presence, SendTimeModel
+from models.send_time import SendTimeModel
 from models.trees import parse_trees
+from models.week import HOURS
 from service.clock import new_id
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import add_variants, count_change

@@ -16,14 +16,16 @@ import polars as pl
 from models import churn, lead, winback
 from models.bgnbd import BgNbd, Buying
 from models.calibration import Calibration
+from models.channel_curves import ChannelCurve
 from models.load import Model
 from models.next_offer import NextOfferModel
 from models.offer_features import PAIR, OfferKnowledge
 from models.propensity import PropensityModel, Tier
 from models.response import INPUTS, ChannelKnowledge, ResponseHead
-from models.send_time import HOURS, ChannelCurve, SendTimeModel
+from models.send_time import SendTimeModel
 from models.trees import parse_trees
 from models.uplift import Input, Money, UpliftModel
+from models.week import HOURS
 from tests.fakes.uplift_trials import trial
 from training.members import fit_members
 from training.uplift_learners import LEARNERS, Trial

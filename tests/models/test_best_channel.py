@@ -11,7 +11,10 @@ import pytest
 from features.channel_hours import ChannelHours
 from features.rows import CustomerRow
 from models.best_channel import best_channels
-from models.send_time import HOURS, ChannelCurve, Presence, SendTimeModel
+from models.channel_curves import ChannelCurve
+from models.presence import Presence
+from models.send_time import SendTimeModel
+from models.week import HOURS
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 LAG = np.eye(24)[0]

@@ -15,16 +15,11 @@ from hypothesis import strategies as st
 
 from features.channel_hours import ChannelHours
 from features.rows import CustomerRow
+from models.channel_curves import ChannelCurve
 from models.load import MissingColumns, load, verify_golden, write_golden
-from models.send_time import (
-    ChannelCurve,
-    Presence,
-    SendTimeModel,
-    hour_of_week_at,
-    own_presence,
-    type_weights,
-    whole_hours,
-)
+from models.local_hours import hour_of_week_at, hours_between
+from models.presence import Presence, own_presence, type_weights
+from models.send_time import SendTimeModel
 from models.week import HOURS, exposure, spread
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)  # a Monday
@@ -113,7 +108,7 @@ def test_who_answers_more_gets_a_higher_probability() -> None:
 def test_days_on_which_clocks_change_have_their_own_number_of_hours(zone: str, start: datetime, hours: int) -> None:
     local = start.astimezone(ZoneInfo(zone))
     end = datetime(local.year, local.month, local.day, tzinfo=ZoneInfo(zone)) + timedelta(days=1)
-    found = whole_hours(start, end, zone)
+    found = list(hours_between(start, end, zone).times)
     assert len(found) == hours
     assert all(moment.astimezone(ZoneInfo(zone)).minute == 0 for moment in found)
     assert len(set(found)) == hours
@@ -225,11 +220,3 @@ def test_many_customers_at_once_are_as_each_alone_to_the_bit(told: list[tuple[in
         assert alone.events == habits.events
         for name in ("presence", "ratio", "types"):
             np.testing.assert_array_equal(getattr(habits, name), getattr(alone, name))
-
-
-def test_the_best_place_is_what_ranking_puts_first() -> None:
-    customer = row({9: 4}, {8: 5, 20: 5}, {20: 3})
-    hours = np.arange(30, 130)
-    times = [NOW + timedelta(hours=int(hour)) for hour in hours]
-    ranked = model().rank(customer, "email", "UTC", times[0], times[-1] + timedelta(hours=1), 1)
-    assert ranked[0].start == times[model().best_place(customer, "email", hours)]

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from features.tables import EVENTS
-from models.send_time import HOURS, Presence, SendTimeModel, type_weights
+from models.presence import Presence, type_weights
+from models.send_time import SendTimeModel
+from models.week import HOURS
 from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
 from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn
 

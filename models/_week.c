@@ -1,0 +1,407 @@
+/* A customer's hours of the week: decoded from stored rows, weighed, and the best of those asked for.
+ *
+ * The same numbers as models/week.py and models/presence.py give, to the bit: every sum has numpy's order, products and
+ * sums are rounded one by one (-ffp-contract=off), and logarithms and powers, whose last bits differ between libraries,
+ * are left to numpy. Stable ABI of Python 3.11; no headers of numpy.
+ */
+#include "_buffers.h"
+#include <math.h>
+
+#define HOURS 168
+#define TINY 1e-9
+#define OPEN_WORTH 0.25 /* presence.OPEN_WORTH */
+
+typedef double Week[HOURS];
+
+/* ---- sums, in numpy's order ---- */
+
+/* numpy's pairwise sum of 8 * rows numbers, at most 128: eight side by side, then those. */
+static double sum_of(const double *x, int rows) {
+    double r[8];
+    for (int j = 0; j < 8; j++) r[j] = x[j];
+    for (int i = 1; i < rows; i++)
+        for (int j = 0; j < 8; j++) r[j] += x[8 * i + j];
+    return ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+}
+
+static double total(const double *week) { return sum_of(week, 10) + sum_of(week + 80, 11); }
+
+static double product(const double *week, const double *other) {
+    Week each;
+    for (int h = 0; h < HOURS; h++) each[h] = week[h] * other[h];
+    return total(each);
+}
+
+static double larger(double a, double b) { return a >= b || isnan(a) ? a : b; }
+
+/* ---- the weeks of stored rows ---- */
+
+enum { PLACES, SPANS, WEIGHTS, ASKED, ACTIVITY, SENDS, RESPONSES, SUMS, UNPACK_PARTS };
+
+typedef struct {
+    Py_ssize_t weeks, asked;
+    const int64_t *channel;
+    double visits;
+    int64_t *grid;
+    char *busy;
+} Grid;
+
+/* Adds a row's counts up by cell; 0 where a part of it lies outside. */
+static int fill(Grid *all, const char *row, Py_ssize_t size, const int64_t *span) {
+    const int64_t counts = span[0], n = span[1], cells = span[2];
+    if (n < 0 || counts < 0 || cells < 0 || n > size || counts > size - 8 * n || cells > size - 2 * n) return 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t count;
+        uint16_t cell;
+        memcpy(&count, row + counts + 8 * k, 8);
+        memcpy(&cell, row + cells + 2 * k, 2);
+        if (cell >= all->weeks * HOURS) return 0;
+        all->grid[cell] += count;
+        all->busy[cell / HOURS] = 1;
+    }
+    return 1;
+}
+
+/* A week of the grid as numbers; the grid is empty again after it. */
+static void take(Grid *all, Py_ssize_t week, double weight, double *out) {
+    if (!all->busy[week]) {
+        memset(out, 0, sizeof(Week));
+        return;
+    }
+    int64_t *from = all->grid + week * HOURS;
+    for (int h = 0; h < HOURS; h++) out[h] = (double)from[h] / weight;
+    memset(from, 0, HOURS * sizeof(int64_t));
+    all->busy[week] = 0;
+}
+
+static void unpack_one(Grid *all, double weight, double *activity, double *sends, double *responses, double *sums) {
+    Week told[3];
+    take(all, 0, weight, told[0]);
+    take(all, 1, weight, told[1]);
+    for (int h = 0; h < HOURS; h++) activity[h] = told[0][h] + all->visits * told[1][h];
+    for (Py_ssize_t at = 2; at + 2 < all->weeks; at += 3) {
+        if (!all->busy[at] && !all->busy[at + 1] && !all->busy[at + 2]) continue;
+        for (int kind = 0; kind < 3; kind++) take(all, at + kind, weight, told[kind]);
+        for (int h = 0; h < HOURS; h++) sends[h] += told[0][h];
+        for (int h = 0; h < HOURS; h++) responses[h] += told[1][h] + OPEN_WORTH * told[2][h];
+        for (Py_ssize_t k = 0; k < all->asked; k++) {
+            if (all->channel[k] * 3 + 2 != at) continue;
+            for (int kind = 0; kind < 3; kind++) sums[3 * k + kind] = total(told[kind]);
+        }
+    }
+}
+
+static PyObject *unpack_rows(PyObject *rows, Grid *all, Py_buffer *v) {
+    const Py_ssize_t n = items(&v[PLACES]);
+    const int64_t *place = v[PLACES].buf, *spans = v[SPANS].buf;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        char *bytes;
+        Py_ssize_t size;
+        PyObject *row = PyList_GetItem(rows, i);
+        if (!row || PyBytes_AsStringAndSize(row, &bytes, &size) < 0) return NULL;
+        if (!fill(all, bytes, size, spans + 3 * i)) {
+            PyErr_SetString(PyExc_ValueError, "a row's hours lie outside of it");
+            return NULL;
+        }
+        unpack_one(all, ((const double *)v[WEIGHTS].buf)[i], (double *)v[ACTIVITY].buf + place[i] * HOURS,
+                   (double *)v[SENDS].buf + place[i] * HOURS, (double *)v[RESPONSES].buf + place[i] * HOURS,
+                   (double *)v[SUMS].buf + place[i] * 3 * all->asked);
+    }
+    Py_RETURN_NONE;
+}
+
+/* unpack(rows, weeks, visits, places, spans, weights, asked, activity, sends, responses, sums): writes the line
+ * places[i] of the last four for each stored row. They are zero before. `asked`: numbers of channels. */
+static PyObject *week_unpack(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"places", "spans", "weights", "asked", "activity", "sends", "responses", "sums"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8};
+    Py_buffer v[UNPACK_PARTS];
+    (void)module;
+    if (given < 3 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "a list of rows, the number of weeks and the worth of a visit come first");
+        return NULL;
+    }
+    Grid all = {PyLong_AsSsize_t(args[1]), 0, NULL, PyFloat_AsDouble(args[2]), NULL, NULL};
+    if (PyErr_Occurred() || open_all(args + 3, given - 3, v, names, sizes, UNPACK_PARTS, 4) < 0) return NULL;
+    const Py_ssize_t n = PyList_Size(args[0]), lines = items(&v[ACTIVITY]) / HOURS;
+    all.asked = items(&v[ASKED]);
+    all.channel = v[ASKED].buf;
+    if (all.weeks < 2 || all.weeks > 65536 / HOURS || items(&v[PLACES]) != n || items(&v[SPANS]) != 3 * n ||
+        items(&v[WEIGHTS]) != n || items(&v[ACTIVITY]) != lines * HOURS || items(&v[SENDS]) != lines * HOURS ||
+        items(&v[RESPONSES]) != lines * HOURS || items(&v[SUMS]) != lines * 3 * all.asked)
+        return refused(v, UNPACK_PARTS, "the arrays differ in length");
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (((const int64_t *)v[PLACES].buf)[i] < 0 || ((const int64_t *)v[PLACES].buf)[i] >= lines)
+            return refused(v, UNPACK_PARTS, "a place is none");
+    all.grid = calloc(all.weeks * HOURS, sizeof(int64_t));
+    all.busy = calloc(all.weeks, 1);
+    PyObject *done = all.grid && all.busy ? unpack_rows(args[0], &all, v) : PyErr_NoMemory();
+    free(all.grid);
+    free(all.busy);
+    release(v, UNPACK_PARTS);
+    return done;
+}
+
+/* ---- what speaks for each type of week (presence.type_weights, week.exposure) ---- */
+
+enum { M_ACTIVITY, M_SENDS, M_RESPONSES, LAG, ANSWERING, LOG_PROFILES, ANSWERS, EXPOSED, POSSIBLE, TOLD, ANSWERED,
+       MEET_PARTS };
+
+/* Where responses to these sends could fall; `lag` (n,). */
+static void expose(const double *sends, const double *lag, Py_ssize_t n, double *out) {
+    Week sum = {0};
+    for (Py_ssize_t k = 0; k < n; k++) {
+        const double weight = lag[n - 1 - k];
+        const Py_ssize_t turn = HOURS - n + 1 + k; /* hour 0 looks back at this one */
+        if (weight == 0) continue;
+        for (Py_ssize_t h = 0; h < HOURS - turn; h++) sum[h] += sends[turn + h] * weight;
+        for (Py_ssize_t h = HOURS - turn; h < HOURS; h++) sum[h] += sends[turn + h - HOURS] * weight;
+    }
+    const double mass = total(sum), per = larger(mass, TINY);
+    for (int h = 0; h < HOURS; h++) out[h] = mass <= 0 ? 1.0 / HOURS : 0.9 * sum[h] / per + 0.1 / HOURS;
+}
+
+/* meet(activity, sends, responses, lag, answering, log_profiles, answers, exposed, possible, told, answered): writes
+ * the last four: (n, 168) of exposure, (n, types) of products with it and with events, (n,) of responses. */
+static PyObject *week_meet(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"activity", "sends",   "responses", "lag",  "answering", "log_profiles",
+                                        "answers",  "exposed", "possible",  "told", "answered"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+    Py_buffer v[MEET_PARTS];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, MEET_PARTS, 4) < 0) return NULL;
+    const Py_ssize_t n = items(&v[ANSWERED]), types = items(&v[ANSWERING]) / HOURS, lags = items(&v[LAG]);
+    if (items(&v[M_ACTIVITY]) != n * HOURS || items(&v[M_SENDS]) != n * HOURS || items(&v[M_RESPONSES]) != n * HOURS ||
+        items(&v[EXPOSED]) != n * HOURS || items(&v[ANSWERING]) != types * HOURS ||
+        items(&v[LOG_PROFILES]) != types * HOURS || items(&v[POSSIBLE]) != n * types ||
+        items(&v[TOLD]) != n * types || items(&v[ANSWERS]) != 1 || lags < 1 || lags > HOURS)
+        return refused(v, MEET_PARTS, "the arrays differ in length");
+    const double answers = *(const double *)v[ANSWERS].buf;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const double *activity = (const double *)v[M_ACTIVITY].buf + i * HOURS;
+        const double *responses = (const double *)v[M_RESPONSES].buf + i * HOURS;
+        double *exposed = (double *)v[EXPOSED].buf + i * HOURS;
+        Week events;
+        expose((const double *)v[M_SENDS].buf + i * HOURS, v[LAG].buf, lags, exposed);
+        for (int h = 0; h < HOURS; h++) events[h] = activity[h] + answers * responses[h];
+        for (Py_ssize_t t = 0; t < types; t++) {
+            ((double *)v[POSSIBLE].buf)[i * types + t] = product(exposed, (const double *)v[ANSWERING].buf + t * HOURS);
+            ((double *)v[TOLD].buf)[i * types + t] = product(events, (const double *)v[LOG_PROFILES].buf + t * HOURS);
+        }
+        ((double *)v[ANSWERED].buf)[i] = total(responses);
+    }
+    release(v, MEET_PARTS);
+    Py_RETURN_NONE;
+}
+
+/* ---- mixtures (week.mixture) ---- */
+
+/* mix(types, profiles, out): (n, 168) of profiles (types, 168) by their shares (n, types), at least TINY. */
+static PyObject *week_mix(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"types", "profiles", "out"};
+    static const Py_ssize_t sizes[] = {8, 8, 8};
+    Py_buffer v[3];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, 3, 1) < 0) return NULL;
+    const Py_ssize_t n = items(&v[2]) / HOURS, types = items(&v[1]) / HOURS;
+    if (items(&v[2]) != n * HOURS || items(&v[1]) != types * HOURS || items(&v[0]) != n * types)
+        return refused(v, 3, "the arrays differ in length");
+    for (Py_ssize_t i = 0; i < n; i++) {
+        double *out = (double *)v[2].buf + i * HOURS;
+        for (int h = 0; h < HOURS; h++) out[h] = 0;
+        for (Py_ssize_t t = 0; t < types; t++) {
+            const double share = ((const double *)v[0].buf)[i * types + t];
+            const double *profile = (const double *)v[1].buf + t * HOURS;
+            for (int h = 0; h < HOURS; h++) out[h] += share * profile[h];
+        }
+        for (int h = 0; h < HOURS; h++) out[h] = larger(out[h], TINY);
+    }
+    release(v, 3);
+    Py_RETURN_NONE;
+}
+
+/* ---- how much more of the person a message meets (presence.own_presence, week.after) ---- */
+
+enum { O_MIX, FOLLOWING, O_EXPOSED, O_ACTIVITY, O_RESPONSES, NUMBERS, O_LAG, MET, KNOWN, ROW, O_START, O_HOURS, BASE,
+       OWN_PARTS };
+
+/* Spread over neighbouring hours and days of the same kind (week.spread). */
+static void spread(const double *counts, double *out) {
+    static const double near[] = {0.05, 0.2, 0.5, 0.2, 0.05};
+    double padded[HOURS + 4];
+    Week sum = {0};
+    memcpy(padded, counts + HOURS - 2, 2 * sizeof(double));
+    memcpy(padded + 2, counts, sizeof(Week));
+    memcpy(padded + 2 + HOURS, counts, 2 * sizeof(double));
+    for (int k = 0; k < 5; k++)
+        for (int h = 0; h < HOURS; h++) sum[h] += padded[h + k] * near[k];
+    for (int first = 0, days = 5; first < 7; first += days, days = 2) {
+        double mean[24];
+        memcpy(mean, sum + 24 * first, sizeof mean);
+        for (int day = 1; day < days; day++)
+            for (int h = 0; h < 24; h++) mean[h] += sum[24 * (first + day) + h];
+        for (int h = 0; h < 24; h++) mean[h] /= days;
+        for (int day = first; day < first + days; day++)
+            for (int h = 0; h < 24; h++) out[24 * day + h] = 0.5 * sum[24 * day + h] + 0.5 * mean[h];
+    }
+}
+
+static void own_one(const Py_buffer *v, Py_ssize_t i, double *own) {
+    const double *mix = (const double *)v[O_MIX].buf + i * HOURS, *following = (const double *)v[FOLLOWING].buf + i * HOURS;
+    const double *exposed = (const double *)v[O_EXPOSED].buf + i * HOURS;
+    const double *activity = (const double *)v[O_ACTIVITY].buf + i * HOURS;
+    const double *responses = (const double *)v[O_RESPONSES].buf + i * HOURS;
+    const double answers = ((const double *)v[NUMBERS].buf)[0], weight = ((const double *)v[NUMBERS].buf)[1];
+    Week answered, followed, seen, due;
+    for (int h = 0; h < HOURS; h++) followed[h] = exposed[h] * following[h];
+    for (int h = 0; h < HOURS; h++) answered[h] = answers * responses[h];
+    const double share = total(answered) / larger(total(followed), TINY), active = total(activity);
+    for (int h = 0; h < HOURS; h++) answered[h] = activity[h] + answered[h];
+    for (int h = 0; h < HOURS; h++) followed[h] = active * mix[h] + share * followed[h];
+    spread(answered, seen);
+    spread(followed, due);
+    for (int h = 0; h < HOURS; h++) own[h] = mix[h] * (weight * mix[h] + seen[h]) / (weight * mix[h] + due[h]);
+    const double sum = total(own);
+    for (int h = 0; h < HOURS; h++) own[h] = own[h] / sum;
+}
+
+static void base_of(const double *own, const double *lag, Py_ssize_t lags, const double *met, const int64_t *hours,
+                    Py_ssize_t n, double *base) {
+    double twice[2 * HOURS];
+    memcpy(twice, own, sizeof(Week));
+    memcpy(twice + HOURS, own, sizeof(Week));
+    for (Py_ssize_t j = 0; j < n; j += 8) { /* side by side: a sum waits for the one before it */
+        const int some = n - j < 8 ? (int)(n - j) : 8;
+        const double *from[8];
+        double sum[8] = {0};
+        for (int i = 0; i < 8; i++) from[i] = twice + hours[i < some ? j + i : j];
+        for (Py_ssize_t k = 0; k < lags; k++)
+            for (int i = 0; i < 8 && lag[k] != 0; i++) sum[i] += from[i][k] * lag[k];
+        for (int i = 0; i < some; i++) base[j + i] = sum[i] / met[hours[j + i]];
+    }
+}
+
+static const char *own_wrong(const Py_buffer *v) {
+    const Py_ssize_t n = items(&v[KNOWN]), windows = items(&v[ROW]), all = items(&v[O_HOURS]);
+    const int64_t *row = v[ROW].buf, *start = v[O_START].buf, *hours = v[O_HOURS].buf;
+    for (int i = 0; i <= O_RESPONSES; i++)
+        if (items(&v[i]) != n * HOURS) return "the arrays differ in length";
+    if (items(&v[NUMBERS]) != 2 || items(&v[O_LAG]) > HOURS || items(&v[MET]) != HOURS || items(&v[BASE]) != all ||
+        items(&v[O_START]) != windows + 1 || start[0] != 0 || start[windows] != all)
+        return "the arrays differ in length";
+    for (Py_ssize_t w = 0; w < windows; w++)
+        if (row[w] < 0 || row[w] >= n || start[w + 1] < start[w]) return "a window is of no row";
+    for (Py_ssize_t j = 0; j < all; j++)
+        if (hours[j] < 0 || hours[j] >= HOURS) return "an hour is none of the week";
+    return NULL;
+}
+
+/* own(mix, following, exposed, activity, responses, numbers, lag, met, known, row, start, hours, base): writes how much
+ * more a message meets, for each hour of the windows row[w], hours[start[w]:start[w + 1]]; 1 for rows not known. Rows
+ * (n, 168); following = mix ^ answers; numbers: answers, the prior's weight. */
+static PyObject *week_own(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"mix", "following", "exposed", "activity", "responses", "numbers", "lag",
+                                        "met", "known",     "row",     "start",    "hours",     "base"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8, 1, 8, 8, 8, 8};
+    Py_buffer v[OWN_PARTS];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, OWN_PARTS, 1) < 0) return NULL;
+    const char *wrong = own_wrong(v);
+    if (wrong) return refused(v, OWN_PARTS, wrong);
+    const int64_t *row = v[ROW].buf, *start = v[O_START].buf, *hours = v[O_HOURS].buf;
+    double *base = v[BASE].buf;
+    Week own;
+    for (Py_ssize_t w = 0; w < items(&v[ROW]); w++) {
+        const Py_ssize_t n = start[w + 1] - start[w];
+        if (!((const char *)v[KNOWN].buf)[row[w]]) {
+            for (Py_ssize_t j = 0; j < n; j++) base[start[w] + j] = 1;
+            continue;
+        }
+        if (!w || row[w] != row[w - 1]) own_one(v, row[w], own);
+        base_of(own, v[O_LAG].buf, items(&v[O_LAG]), v[MET].buf, hours + start[w], n, base + start[w]);
+    }
+    release(v, OWN_PARTS);
+    Py_RETURN_NONE;
+}
+
+/* ---- the n-th best hour (send_time._chances and a stable sort) ---- */
+
+enum { RATIO, P_START, P_HOURS, RATE, WINDOW, CURVE, LEVEL, NTH, PLACE, PICK_PARTS };
+
+/* The place of the nth largest, 0 the largest; equal ones in their order. */
+static Py_ssize_t nth_of(const double *chance, Py_ssize_t n, int64_t nth) {
+    Py_ssize_t found = 0;
+    for (Py_ssize_t j = 1; j < n; j++)
+        if (chance[j] > chance[found]) found = j;
+    for (; nth > 0; nth--) {
+        const Py_ssize_t last = found;
+        int some = 0;
+        for (Py_ssize_t j = 0; j < n; j++) {
+            const int later = chance[j] < chance[last] || (chance[j] == chance[last] && j > last);
+            if (later && (!some || chance[j] > chance[found])) {
+                found = j;
+                some = 1;
+            }
+        }
+    }
+    return found;
+}
+
+/* pick(ratio, start, hours, rate, window, curve, level, nth, place): writes the place in its window of each asked: the
+ * nth by rate[curve] (curves, 168) x level x ratio, between 1e-6 and .999. */
+static PyObject *week_pick(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"ratio", "start", "hours", "rate", "window", "curve", "level", "nth", "place"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8, 8};
+    Py_buffer v[PICK_PARTS];
+    (void)module;
+    if (open_all(args, given, v, names, sizes, PICK_PARTS, 1) < 0) return NULL;
+    const Py_ssize_t asked = items(&v[PLACE]), windows = items(&v[P_START]) - 1, curves = items(&v[RATE]) / HOURS;
+    const Py_ssize_t all = items(&v[P_HOURS]);
+    const int64_t *start = v[P_START].buf, *hours = v[P_HOURS].buf, *window = v[WINDOW].buf, *curve = v[CURVE].buf;
+    const int64_t *nth = v[NTH].buf;
+    for (Py_ssize_t j = 0; j < all; j++)
+        if (hours[j] < 0 || hours[j] >= HOURS) return refused(v, PICK_PARTS, "an hour is none of the week");
+    if (items(&v[RATIO]) != all || windows < 0 || items(&v[WINDOW]) != asked || items(&v[CURVE]) != asked ||
+        items(&v[LEVEL]) != asked || items(&v[NTH]) != asked)
+        return refused(v, PICK_PARTS, "the arrays differ in length");
+    for (Py_ssize_t i = 0; i < asked; i++) {
+        if (window[i] < 0 || window[i] >= windows || curve[i] < 0 || curve[i] >= curves)
+            return refused(v, PICK_PARTS, "a window or a curve is none");
+        const int64_t from = start[window[i]], n = start[window[i] + 1] - from;
+        if (from < 0 || n < 0 || from + n > all || nth[i] < 0 || nth[i] >= n)
+            return refused(v, PICK_PARTS, "a window has not that many hours");
+    }
+    double *chance = malloc((all + 1) * sizeof(double));
+    for (Py_ssize_t i = 0; i < asked && chance; i++) {
+        const int64_t from = start[window[i]], n = start[window[i] + 1] - from;
+        const double *rate = (const double *)v[RATE].buf + curve[i] * HOURS, level = ((const double *)v[LEVEL].buf)[i];
+        for (int64_t j = 0; j < n; j++) {
+            const double told = rate[hours[from + j]] * level * ((const double *)v[RATIO].buf)[from + j];
+            chance[j] = told < 1e-6 ? 1e-6 : told > 0.999 ? 0.999 : told;
+        }
+        ((int64_t *)v[PLACE].buf)[i] = nth_of(chance, n, nth[i]);
+    }
+    release(v, PICK_PARTS);
+    if (!chance) return PyErr_NoMemory();
+    free(chance);
+    Py_RETURN_NONE;
+}
+
+/* ---- the module ---- */
+
+#define FAST(f) ((PyCFunction)(void (*)(void))(f)), METH_FASTCALL
+static PyMethodDef module_methods[] = {
+    {"unpack", FAST(week_unpack), "The weeks of stored rows."},
+    {"meet", FAST(week_meet), "What speaks for each type of week."},
+    {"mix", FAST(week_mix), "Mixtures of the types."},
+    {"own", FAST(week_own), "How much more of the person a message meets."},
+    {"pick", FAST(week_pick), "The n-th best hours."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 1); }
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_week", NULL, 0, module_methods, module_slots, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__week(void) { return PyModuleDef_Init(&module); }

@@ -1,0 +1,168 @@
+"""The best of the hours that are asked for, of many customers at once: by `_week.c` where it was built, else by numpy.
+
+Both give the same places: they take the same sums in the same order, and the powers and logarithms of both are numpy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.compiled import compiled
+from features.customer_row import CustomerRow, packed_weeks
+from features.plan import GRID_CHANNELS
+from models.channel_curves import ChannelCurve, chances, levels
+from models.presence import Presence, counts_on, habits_of, weeks_of, weights_of
+from models.week import HOURS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+LAYOUT = 1
+"""Raised with that of `_week.c` when a function takes other arguments."""
+WEEK: Any = compiled("models._week", LAYOUT)
+_CHANNELS = {channel: place for place, channel in enumerate(GRID_CHANNELS)}
+
+
+class Asked(NamedTuple):
+    """Which of these local hours of the week is the best on a channel, for the customer of this row (by its place);
+    or, with `nth`, the second (1), the third …
+    """
+
+    row: int
+    channel: str
+    hours: Ints
+    nth: int = 0
+
+
+def places(
+    presence: Presence,
+    sharpness: float,
+    prior: float,
+    curves: Mapping[str, ChannelCurve],
+    rows: Sequence[CustomerRow | None],
+    asked: Sequence[Asked],
+) -> list[int]:
+    """The place among its hours of each that is asked for; equally good hours count in their order.
+
+    `curves` has every channel asked for; `prior` is that of `levels`. Raises ValueError for hours that are none of the
+    week, and for an `nth` that there is not.
+    """
+    for one in asked:
+        if not 0 <= one.nth < len(one.hours):
+            raise ValueError(f"hour {one.nth} of {len(one.hours)} is asked for")
+    if not asked:
+        return []
+    choose = by_numpy if WEEK is None else by_c
+    return choose(presence, sharpness, prior, curves, rows, asked)
+
+
+def by_numpy(
+    presence: Presence,
+    sharpness: float,
+    prior: float,
+    curves: Mapping[str, ChannelCurve],
+    rows: Sequence[CustomerRow | None],
+    asked: Sequence[Asked],
+) -> list[int]:
+    """`places` without the compiled part."""
+    found, habits = [], habits_of(presence, sharpness, rows)
+    for one in asked:
+        row, known, curve = rows[one.row], habits[one.row], curves[one.channel]
+        level = 1.0 if row is None else float(levels(curve.engagement, prior, counts_on(row, one.channel)))
+        told = chances(curve.rate[one.hours], level, 1.0 if known is None else known.ratio[one.hours])
+        found.append(int(told.argmax() if one.nth == 0 else np.argsort(-told, kind="stable")[one.nth]))
+    return found
+
+
+def by_c(
+    presence: Presence,
+    sharpness: float,
+    prior: float,
+    curves: Mapping[str, ChannelCurve],
+    rows: Sequence[CustomerRow | None],
+    asked: Sequence[Asked],
+) -> list[int]:
+    """`places` by `_week.c`."""
+    numbers = {channel: number for number, channel in enumerate(curves)}
+    windows, weeks = windows_of(asked), weeks_together(rows, list(curves), presence.visits)
+    ratio = met_more(presence, weeks, windows) ** sharpness
+    curve = np.array([numbers[one.channel] for one in asked])
+    usual = np.array([one.engagement for one in curves.values()])
+    level = levels(usual[curve], prior, weeks.counts[windows.row[windows.of], curve])
+    rates, nth = np.array([one.rate for one in curves.values()]), np.array([one.nth for one in asked])
+    found = np.empty(len(asked), np.int64)
+    WEEK.pick(ratio, windows.start, windows.hours, rates, windows.of, curve, level, nth, found)
+    return found.tolist()
+
+
+class Windows(NamedTuple):
+    """Hours asked of rows, each once: the `row` of each such window, where its hours `start` (and where the last ends),
+    all their hours; and the window `of` each asked.
+    """
+
+    row: Ints
+    start: Ints
+    hours: Ints
+    of: Ints
+
+
+def windows_of(asked: Sequence[Asked]) -> Windows:
+    """The windows of at least one asked."""
+    seen: dict[tuple[int, int], int] = {}
+    row: list[int] = []
+    hours: list[Ints] = []
+    of: list[int] = []
+    for one in asked:
+        place = seen.setdefault((one.row, id(one.hours)), len(row))
+        if place == len(row):
+            row.append(one.row)
+            hours.append(one.hours)
+        of.append(place)
+    start = np.cumsum([0, *map(len, hours)])
+    return Windows(np.array(row), start, np.concatenate(hours).astype(np.int64, copy=False), np.array(of))
+
+
+class Weeks(NamedTuple):
+    """`presence.weeks_of` n rows, each (n, 168), and `counts_on` some channels (n, channels, 3); 0 if not `known`."""
+
+    activity: Floats
+    sends: Floats
+    responses: Floats
+    counts: Floats
+    known: npt.NDArray[np.bool_]
+
+
+def weeks_together(rows: Sequence[CustomerRow | None], channels: Sequence[str], visits: float) -> Weeks:
+    """The weeks of rows, read from their bytes where they are as a store packed them."""
+    weeks, counts = np.zeros((3, len(rows), HOURS)), np.zeros((len(rows), len(channels), 3))
+    stored = packed_weeks(rows)
+    if stored.rows:
+        asked = np.array([_CHANNELS.get(channel, -1) for channel in channels])
+        WEEK.unpack(
+            stored.rows, stored.weeks, visits, stored.places, stored.spans, stored.weights, asked, *weeks, counts
+        )
+    if len(stored.rows) < len(rows):
+        done = set(stored.places.tolist())
+        for place, row in enumerate(rows):
+            if row is not None and place not in done:
+                weeks[:, place] = weeks_of(row, visits)
+                counts[place] = [counts_on(row, channel) for channel in channels]
+    return Weeks(weeks[0], weeks[1], weeks[2], counts, np.array([row is not None for row in rows], np.bool_))
+
+
+def met_more(presence: Presence, weeks: Weeks, windows: Windows) -> Floats:
+    """How much more of a person than of everyone a message meets at the hours of the windows; 1 for rows not known."""
+    n, types = len(weeks.known), len(presence.shares)
+    numbers = np.array([presence.answers, presence.own])
+    exposed, mix = np.empty((n, HOURS)), np.empty((n, HOURS))
+    possible, told, answered = np.empty((n, types)), np.empty((n, types)), np.empty((n, 1))
+    WEEK.meet(*weeks[:3], presence.lag, presence.answering, presence.log_profiles, numbers[:1],
+              exposed, possible, told, answered)  # fmt: skip
+    WEEK.mix(weights_of(presence, told, answered, possible), presence.profiles, mix)
+    met = np.empty(len(windows.hours))
+    WEEK.own(mix, mix**presence.answers, exposed, weeks.activity, weeks.responses, numbers, presence.lag, presence.met,
+             weeks.known, windows.row, windows.start, windows.hours, met)  # fmt: skip
+    return met

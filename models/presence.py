@@ -1,0 +1,135 @@
+"""When people are there: a few types of weeks, and a person's own week, shrunk to the mix of types that fits.
+
+Types are a mixture of multinomials, learnt by expectation maximization (Nigam et al. 2000, section 4); a person's week
+is shrunk to its mix by a Dirichlet prior (empirical Bayes). Responses are seen only where something was sent, so theirs
+count relative to what the hours of their own sends made possible (a conditional logit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from features.rows import CustomerRow
+from models.week import FEW, HOURS, TINY, after, exposure, mixture, products, spread
+
+Floats = npt.NDArray[np.float64]
+OPEN_WORTH = 0.25
+"""A human open counts for a quarter of a click: many are glances, and some are machines that nobody found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Types of weeks: `profiles` (types, 168), each sums to 1, with their `shares`; `everyone` is their mean.
+
+    `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
+    Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
+    A visit tells as much of presence as `visits` orders.
+    Made of these: `met`, what a message meets of everyone's presence.
+    """
+
+    profiles: Floats
+    shares: Floats
+    own: float
+    lag: Floats
+    answers: float = 1.0
+    visits: float = 0.0
+    everyone: Floats = field(init=False, repr=False)
+    met: Floats = field(init=False, repr=False)
+    log_profiles: Floats = field(init=False, repr=False)
+    log_shares: Floats = field(init=False, repr=False)
+    answering: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        everyone = mixture(self.shares, self.profiles)
+        known = {"everyone": everyone, "met": np.maximum(after(everyone, self.lag), TINY),
+                 "log_profiles": np.log(np.maximum(self.profiles, TINY)),
+                 "log_shares": np.log(np.maximum(self.shares, TINY)),
+                 "answering": np.maximum(self.profiles, TINY) ** self.answers}  # fmt: skip
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """A customer on any channel: own `presence` (168,), `ratio` (168,): how much more of it a message meets than of
+    everyone's, sharpened; evidence in events; weights of the types.
+    """
+
+    presence: Floats
+    ratio: Floats
+    events: float
+    types: Floats
+
+
+def habits_of(known: Presence, sharpness: float, rows: Sequence[CustomerRow | None]) -> list[Habits | None]:
+    """The habits of each row, at once: the same numbers as one by one. None where nothing is known."""
+    found: list[Habits | None] = [None] * len(rows)
+    told = [(place, row) for place, row in enumerate(rows) if row is not None]
+    for start in range(0, len(told), FEW):
+        some = told[start : start + FEW]
+        for (place, _), habits in zip(some, _some(known, sharpness, [row for _, row in some]), strict=True):
+            found[place] = habits
+    return found
+
+
+def _some(known: Presence, sharpness: float, rows: Sequence[CustomerRow]) -> list[Habits]:
+    weeks = [weeks_of(row, known.visits) for row in rows]
+    activity, sends, responses = (np.stack([one[kind] for one in weeks]) for kind in range(3))
+    exposed = exposure(sends, known.lag)
+    types = type_weights(known, activity, responses, exposed)
+    own = own_presence(known, types, activity, responses, exposed)
+    ratio = (after(own, known.lag) / known.met) ** sharpness
+    events = (activity.sum(axis=-1) + responses.sum(axis=-1)).tolist()
+    return [Habits(*told) for told in zip(own, ratio, events, types, strict=True)]
+
+
+def weeks_of(row: CustomerRow, visits: float) -> tuple[Floats, Floats, Floats]:
+    """Activity in orders, sends and responses of a row on all channels, each (168,); a visit counts for `visits`."""
+    sends, responses = np.zeros(HOURS), np.zeros(HOURS)
+    for hours in row.response_hours.values():
+        sends += hours.sends
+        responses += hours.clicks + OPEN_WORTH * hours.opens
+    return row.order_hours + visits * row.visit_hours, sends, responses
+
+
+def counts_on(row: CustomerRow, channel: str) -> Floats:
+    """(3,): deliveries, clicks and opens on a channel."""
+    hours = row.response_hours.get(channel)
+    return np.zeros(3) if hours is None else np.array([float(week.sum()) for week in hours])
+
+
+def type_weights(presence: Presence, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
+    """P(type | events), shape (…, types), of own activity in orders and exposure-corrected responses (…, 168)."""
+    possible = products(exposed, presence.answering)
+    told = products(activity + presence.answers * responses, presence.log_profiles)
+    return weights_of(presence, told, responses.sum(axis=-1, keepdims=True), possible)
+
+
+def weights_of(presence: Presence, told: Floats, answered: Floats, possible: Floats) -> Floats:
+    """`type_weights` from the products of events with the types' logarithms, and of exposure with their presence
+    (…, types), and the number of responses (…, 1).
+    """
+    score = told - answered * np.log(np.maximum(possible, TINY)) + presence.log_shares
+    score = np.exp(score - score.max(axis=-1, keepdims=True))
+    return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
+
+
+def own_presence(presence: Presence, types: Floats, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
+    """The person's presence (…, 168): the mix of types, times what the person did over what was to be expected.
+
+    Expected are as much activity as the mix has in each hour, and the responses that it gives to these sends; both
+    counts and expectations are spread over neighbouring hours, and `own` observations of the mix are added to both
+    (a gamma prior on their ratio, of mean 1). A response counts for `answers` of an event.
+    """
+    mix = np.maximum(mixture(types, presence.profiles), TINY)
+    followed = exposed * mix**presence.answers
+    answered = presence.answers * responses
+    share = answered.sum(axis=-1, keepdims=True) / np.maximum(followed.sum(axis=-1, keepdims=True), TINY)
+    expected = activity.sum(axis=-1, keepdims=True) * mix + share * followed
+    seen, due = spread(np.stack([activity + answered, expected]))
+    own = mix * (presence.own * mix + seen) / (presence.own * mix + due)
+    return np.asarray(own / own.sum(axis=-1, keepdims=True), np.float64)

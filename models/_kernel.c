@@ -335,16 +335,21 @@ static void told_scores(const Forest *self, const unsigned char *masks, Py_ssize
         add_leaves(self, masks + r * self->stride, count - r < AT_ONCE ? count - r : AT_ONCE, out + r);
 }
 
-static void told_effects(const Forest *self, const unsigned char *masks, Py_ssize_t count, double *out) {
-    for (Py_ssize_t r = 0; r < count; r++, out += self->width + 1) {
-        memset(out, 0, self->width * sizeof(double));
-        out[self->width] = self->bias;
-        for (Py_ssize_t t = 0; t < self->trees; t++) {
+/* Path contributions of rows of masks, `wide` numbers a row of out. Tree by tree over all rows: the effects of one tree
+ * stay in the processor's cache. */
+static void add_effects(const Forest *self, const unsigned char *masks, Py_ssize_t count, double *out, Py_ssize_t wide) {
+    for (Py_ssize_t r = 0; r < count; r++) memset(out + r * wide, 0, wide * sizeof(double));
+    for (Py_ssize_t t = 0; t < self->trees; t++)
+        for (Py_ssize_t r = 0; r < count; r++) {
             const Py_ssize_t leaf = leaf_of(self, masks + r * self->stride, t);
             for (int64_t e = self->effect_first[leaf]; e < self->effect_first[leaf + 1]; e++)
-                out[self->effect_feature[e]] += self->effect[e];
+                out[r * wide + self->effect_feature[e]] += self->effect[e];
         }
-    }
+}
+
+static void told_effects(const Forest *self, const unsigned char *masks, Py_ssize_t count, double *out) {
+    add_effects(self, masks, count, out, self->width + 1);
+    for (Py_ssize_t r = 0; r < count; r++) out[r * (self->width + 1) + self->width] = self->bias;
 }
 
 /* Rows (n, width) in; `wide` numbers a row out. */
@@ -420,6 +425,18 @@ static void weigh(const Forest *self, const Market *all, const unsigned char **f
     add_leaves(self, waiting, queued, out);
 }
 
+/* The market that five arguments from v[0] on tell: columns, cross, customers, offers, channels; NULL, or what is wrong. */
+static const char *market_of(const Forest *self, const Py_buffer *v, Market *all) {
+    *all = (Market){v[2].buf, v[3].buf, v[4].len ? v[4].buf : NULL, v[1].buf, NULL, NULL, 0, 0, 1, items(&v[0]), 0};
+    all->n = v[2].len / self->stride;
+    all->m = v[3].len / self->stride;
+    if (all->channels) all->c = all->n ? v[4].len / self->stride / all->n : 0;
+    if (v[2].len != all->n * self->stride || v[3].len != all->m * self->stride ||
+        (all->channels && v[4].len != all->n * all->c * self->stride) || items(&v[1]) != all->n * all->m * all->wide)
+        return "masks, values and results differ in their numbers of rows";
+    return NULL;
+}
+
 /* weigh(columns, cross, customers, offers, channels, out): scores (n, m, c) of every customer, offer and channel.
  * cross (n, m, columns) are the values of `columns` (-1: not a feature); the others are masks: customers (n), offers
  * (m), channels (n, c); no channels: c is 1. */
@@ -428,15 +445,11 @@ static PyObject *forest_weigh(PyObject *of, PyObject *const *args, Py_ssize_t gi
     static const Py_ssize_t sizes[] = {8, 8, 1, 1, 1, 8};
     const Forest *self = (const Forest *)of;
     Py_buffer v[6];
+    Market all;
     if (open_all(args, given, v, names, sizes, 6, 1) < 0) return NULL;
-    Market all = {v[2].buf, v[3].buf, v[4].len ? v[4].buf : NULL, v[1].buf, NULL, NULL, 0, 0, 1, items(&v[0]), 0};
-    all.n = v[2].len / self->stride;
-    all.m = v[3].len / self->stride;
-    if (all.channels) all.c = all.n ? v[4].len / self->stride / all.n : 0;
-    if (v[2].len != all.n * self->stride || v[3].len != all.m * self->stride ||
-        (all.channels && v[4].len != all.n * all.c * self->stride) ||
-        items(&v[1]) != all.n * all.m * all.wide || items(&v[5]) != all.n * all.m * all.c)
-        return refused(v, 6, "masks, values and results differ in their numbers of rows");
+    const char *wrong = market_of(self, v, &all);
+    if (!wrong && items(&v[5]) != all.n * all.m * all.c) wrong = "masks, values and results differ in their numbers of rows";
+    if (wrong) return refused(v, 6, wrong);
     int64_t *features = malloc((2 * all.wide + 1) * sizeof(int64_t));
     const unsigned char **found = malloc((ROWS * all.wide + 1) * sizeof(*found));
     unsigned char *masks = malloc((AT_ONCE + 1) * self->stride);
@@ -458,6 +471,61 @@ static PyObject *forest_weigh(PyObject *of, PyObject *const *args, Py_ssize_t gi
     Py_RETURN_NONE;
 }
 
+/* Path contributions of some (customer, offer, channel) of a market, each `width` numbers of out. */
+static void effects_in(const Forest *self, const Market *all, const int64_t *asked, Py_ssize_t k,
+                       const unsigned char **found, unsigned char *masks, double *out) {
+    for (Py_ssize_t from = 0; from < k; from += ROWS) {
+        const Py_ssize_t some = k - from < ROWS ? k - from : ROWS;
+        for (Py_ssize_t r = 0; r < some; r++) {
+            const int64_t *at = asked + 3 * (from + r);
+            const double *row = all->cross + (at[0] * all->m + at[1]) * all->wide;
+            unsigned char *into = masks + r * self->stride;
+            for (Py_ssize_t f = 0; f < all->count; f++)
+                found[f] = row_for(self, all->features[f], row[all->places[f]]);
+            meet(into, all->customers + at[0] * self->stride, all->offers + at[1] * self->stride, found, all->count,
+                 self->stride);
+            if (all->channels)
+                meet(into, into, all->channels + (at[0] * all->c + at[2]) * self->stride, NULL, 0, self->stride);
+        }
+        add_effects(self, masks, some, out + from * self->width, self->width);
+    }
+}
+
+/* effects(columns, cross, customers, offers, channels, asked, out): path contributions (k, width) of k (customer, offer,
+ * channel), by their places in a market as `weigh` takes it. */
+static PyObject *forest_effects(PyObject *of, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"columns", "cross", "customers", "offers", "channels", "asked", "out"};
+    static const Py_ssize_t sizes[] = {8, 8, 1, 1, 1, 8, 8};
+    const Forest *self = (const Forest *)of;
+    Py_buffer v[7];
+    Market all;
+    if (open_all(args, given, v, names, sizes, 7, 1) < 0) return NULL;
+    const char *wrong = market_of(self, v, &all);
+    const Py_ssize_t k = items(&v[5]) / 3;
+    const int64_t *asked = v[5].buf;
+    if (!wrong && (items(&v[5]) != 3 * k || items(&v[6]) != k * self->width)) wrong = "what is asked and results differ";
+    for (Py_ssize_t r = 0; r < k && !wrong; r++, asked += 3)
+        if (asked[0] < 0 || asked[0] >= all.n || asked[1] < 0 || asked[1] >= all.m ||
+            (all.channels && (asked[2] < 0 || asked[2] >= all.c)))
+            wrong = "what is asked is not there";
+    if (wrong) return refused(v, 7, wrong);
+    int64_t *features = malloc((2 * all.wide + 1) * sizeof(int64_t));
+    const unsigned char **found = malloc((all.wide + 1) * sizeof(*found));
+    unsigned char *masks = malloc(ROWS * self->stride);
+    if (features && found && masks) {
+        all.count = kept(self, v[0].buf, all.wide, features, features + all.wide);
+        all.features = features;
+        all.places = features + all.wide;
+        if (all.count >= 0) effects_in(self, &all, v[5].buf, k, found, masks, v[6].buf);
+    }
+    const int failed = !features || !found || !masks;
+    free(features); free(found); free(masks);
+    release(v, 7);
+    if (failed) return PyErr_NoMemory();
+    if (all.count < 0) return PyErr_Format(PyExc_ValueError, "a column is no feature of the trees");
+    Py_RETURN_NONE;
+}
+
 static PyObject *forest_stride(PyObject *self, PyObject *none) {
     (void)none;
     return PyLong_FromSsize_t(((Forest *)self)->stride);
@@ -469,6 +537,8 @@ static PyMethodDef forest_methods[] = {
     {"contributions", (PyCFunction)(void (*)(void))forest_contributions, METH_FASTCALL, "contributions(rows, out)"},
     {"weigh", (PyCFunction)(void (*)(void))forest_weigh, METH_FASTCALL,
      "weigh(columns, cross, customers, offers, channels, out)"},
+    {"effects", (PyCFunction)(void (*)(void))forest_effects, METH_FASTCALL,
+     "effects(columns, cross, customers, offers, channels, asked, out)"},
     {"stride", forest_stride, METH_NOARGS, "Bytes of a row of masks."},
     {NULL, NULL, 0, NULL},
 };
@@ -593,52 +663,159 @@ static PyObject *kernel_cross(PyObject *module, PyObject *const *args, Py_ssize_
     Py_RETURN_NONE;
 }
 
-/* ---- the strongest groups of effects (reasons.strongest_groups) ---- */
+/* ---- what a reason tells (explaining.py) ---- */
 
-static void rank_groups(const double *effects, const int64_t *group, Py_ssize_t features, Py_ssize_t groups, double least,
-                        int64_t *first, double *sum, int64_t *member, double *total) {
-    for (Py_ssize_t g = 0; g < groups; g++) { member[g] = -1; total[g] = 0; first[g] = -1; sum[g] = 0; }
-    for (Py_ssize_t f = 0; f < features; f++) {
-        const int64_t g = group[f];
-        total[g] += effects[f];
-        if (member[g] < 0 || fabs(effects[f]) > fabs(effects[member[g]])) member[g] = f;
-    }
-    Py_ssize_t found = 0;
-    for (Py_ssize_t g = 0; g < groups; g++) {
-        if (!(fabs(total[g]) > least)) continue;
-        Py_ssize_t at = found++;
-        for (; at > 0 && fabs(sum[at - 1]) < fabs(total[g]); at--) {
-            first[at] = first[at - 1];
-            sum[at] = sum[at - 1];
-        }
-        first[at] = member[g];
-        sum[at] = total[g];
+enum { ASKED, VALUES_OF, STATIC, SEEN_OF, CHANNELS_OF, RATES, LIKED, VIEWS, MAINS, IS_KNOWN, PARTS, HEAD, TABLES, OPTIONS,
+       SPEAKS, SUMS, NUMBERS, EXPLAINED };
+enum { GROUP, NUMBER, LIKED_AT, OWN_LIKED, ROUNDED, TABLE_ROWS }; /* explaining.TABLES */
+enum { LEAST, DIVIDED };
+#define LOOKS (-2) /* in LIKED_AT: the number of looks */
+
+typedef struct {
+    const int64_t *asked, *mains, *tables;
+    const double *values, *stat, *seen, *channels, *rates, *liked, *views, *parts, *head, *options;
+    const char *known;
+    Py_ssize_t n, m, c, k, own, offer, cross, wide, pair, inputs, groups, categories;
+} Question;
+
+/* Sums of absolute values: eight side by side, then the rest one by one (explaining.sizes). */
+static double size_of(const double *parts, Py_ssize_t count) {
+    double lane[8] = {0}, total;
+    const Py_ssize_t whole = count / 8 * 8;
+    for (Py_ssize_t at = 0; at < whole; at += 8)
+        for (int i = 0; i < 8; i++) lane[i] += fabs(parts[at + i]);
+    total = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    for (Py_ssize_t at = whole; at < count; at++) total += fabs(parts[at]);
+    return total;
+}
+
+static void line_of(const Question *all, const int64_t *at, double *line) {
+    memcpy(line, all->values + at[0] * all->own, all->own * sizeof(double));
+    memcpy(line + all->own, all->stat + at[1] * all->offer, all->offer * sizeof(double));
+    memcpy(line + all->own + all->offer, all->seen + (at[0] * all->m + at[1]) * (1 + all->cross) + 1,
+           all->cross * sizeof(double));
+    memcpy(line + all->pair, all->channels + (at[0] * all->c + at[2]) * all->wide, all->wide * sizeof(double));
+    line[all->inputs - 1] = all->rates[at[1]];
+}
+
+static void effects_of(const Question *all, Py_ssize_t row, const double *line, double *total, double *counted) {
+    const double *parts = all->parts + row * all->pair, *head = all->head + row * (all->inputs + 1);
+    const double size = all->options[DIVIDED] != 0 ? size_of(parts, all->pair) : 0;
+    double share = fabs(head[0]) / (size > 0 ? size : 1.0);
+    if (share > 1.0) share = 1.0;
+    for (Py_ssize_t f = 0; f < all->inputs; f++) {
+        total[f] = head[1 + f];
+        if (f < all->pair) total[f] += all->options[DIVIDED] != 0 ? parts[f] * share : parts[f];
+        counted[f] = isfinite(line[f]) && fabs(total[f]) > all->options[LEAST] ? total[f] : 0.0;
     }
 }
 
-/* rank(effects, group, least, first, sum): effects (k, features); least one number; first, sum (k, groups). */
-static PyObject *kernel_rank(PyObject *module, PyObject *const *args, Py_ssize_t given) {
-    static const char *const names[] = {"effects", "group", "least", "first", "sum"};
-    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8};
-    Py_buffer v[5];
+/* The number that the sentence of input f tells; NaN: there is none. */
+static double number_told(const Question *all, const int64_t *at, Py_ssize_t f, const double *line, double effect) {
+    const int64_t liked = all->tables[LIKED_AT * all->inputs + f], own = all->tables[OWN_LIKED * all->inputs + f];
+    const int64_t main = all->mains[at[1]];
+    const int whole = main >= 0 && all->known[at[0]]; /* of the whole category, not of the offer's part of it */
+    if (f < all->own) return all->known[at[0]] ? 0.0 : NAN;
+    if (f >= all->pair) return effect > 0 ? 1.0 : 0.0;
+    double value = line[f], number = line[all->tables[NUMBER * all->inputs + f]];
+    if (whole && liked == LOOKS) number = all->views[at[0] * all->categories + main];
+    if (whole && liked >= 0) {
+        const double *orders = all->liked + (at[0] * all->categories + main) * 3;
+        number = orders[liked];
+        if (own >= 0) value = orders[own];
+    }
+    if (!isfinite(value) || !isfinite(number)) return NAN;
+    return all->tables[ROUNDED * all->inputs + f] ? rint(number) : number;
+}
+
+static void explain_one(const Question *all, Py_ssize_t row, double *room, int64_t *member, int64_t *first, double *sum,
+                        double *numbers) {
+    const int64_t *at = all->asked + 3 * row, *group = all->tables + GROUP * all->inputs;
+    double *line = room, *total = line + all->inputs, *counted = total + all->inputs, *strength = counted + all->inputs;
+    line_of(all, at, line);
+    effects_of(all, row, line, total, counted);
+    for (Py_ssize_t g = 0; g < all->groups; g++) { member[g] = -1; strength[g] = 0; first[g] = -1; sum[g] = 0; numbers[g] = NAN; }
+    for (Py_ssize_t f = 0; f < all->inputs; f++) {
+        const int64_t g = group[f];
+        strength[g] += counted[f];
+        if (member[g] < 0 || fabs(counted[f]) > fabs(counted[member[g]])) member[g] = f;
+    }
+    Py_ssize_t found = 0;
+    for (Py_ssize_t g = 0; g < all->groups; g++) {
+        if (!(fabs(strength[g]) > all->options[LEAST])) continue;
+        Py_ssize_t place = found++;
+        for (; place > 0 && fabs(sum[place - 1]) < fabs(strength[g]); place--) {
+            first[place] = first[place - 1];
+            sum[place] = sum[place - 1];
+        }
+        first[place] = member[g];
+        sum[place] = strength[g];
+    }
+    for (Py_ssize_t g = 0; g < found; g++) numbers[g] = number_told(all, at, first[g], line, total[first[g]]);
+}
+
+static const char *told_of(const Py_buffer *v, Question *all) {
+    const Py_ssize_t n = items(&v[IS_KNOWN]), m = items(&v[RATES]), inputs = items(&v[TABLES]) / TABLE_ROWS;
+    *all = (Question){v[ASKED].buf, v[MAINS].buf, v[TABLES].buf, v[VALUES_OF].buf, v[STATIC].buf, v[SEEN_OF].buf,
+                  v[CHANNELS_OF].buf, v[RATES].buf, v[LIKED].buf, v[VIEWS].buf, v[PARTS].buf, v[HEAD].buf, v[OPTIONS].buf,
+                  v[IS_KNOWN].buf, n, m, 0, items(&v[ASKED]) / 3, 0, 0, 0, 0, 0, inputs, 0, 0};
+    if (items(&v[OPTIONS]) != 2 || items(&v[TABLES]) != inputs * TABLE_ROWS || items(&v[ASKED]) != 3 * all->k)
+        return "the tables differ in length";
+    if (!all->k) return NULL;
+    if (!n || !m || !inputs) return "what is asked is not there";
+    all->own = items(&v[VALUES_OF]) / n;
+    all->offer = items(&v[STATIC]) / m;
+    all->cross = items(&v[SEEN_OF]) / (n * m) - 1;
+    all->pair = all->own + all->offer + all->cross;
+    all->wide = inputs - all->pair;
+    all->categories = items(&v[VIEWS]) / n;
+    all->groups = items(&v[SPEAKS]) / all->k;
+    if (all->cross < 0 || all->wide < 1) return "the inputs differ in number";
+    all->c = items(&v[CHANNELS_OF]) / (n * all->wide);
+    if (items(&v[VALUES_OF]) != n * all->own || items(&v[STATIC]) != m * all->offer ||
+        items(&v[SEEN_OF]) != n * m * (1 + all->cross) || items(&v[CHANNELS_OF]) != n * all->c * all->wide ||
+        items(&v[MAINS]) != m || items(&v[VIEWS]) != n * all->categories || items(&v[LIKED]) != n * all->categories * 3)
+        return "what is known differs in length";
+    if (items(&v[PARTS]) != all->k * all->pair || items(&v[HEAD]) != all->k * (inputs + 1) ||
+        items(&v[SPEAKS]) != all->k * all->groups || items(&v[SUMS]) != all->k * all->groups ||
+        items(&v[NUMBERS]) != all->k * all->groups)
+        return "effects and results differ in length";
+    for (Py_ssize_t f = 0; f < inputs; f++) {
+        const int64_t *of = all->tables + f;
+        if (of[GROUP * inputs] < 0 || of[GROUP * inputs] >= all->groups) return "an input is of no group";
+        if (of[NUMBER * inputs] < 0 || of[NUMBER * inputs] >= inputs) return "a number is no input";
+        if (of[LIKED_AT * inputs] > 2 || of[OWN_LIKED * inputs] > 2) return "a number is of no order";
+    }
+    for (Py_ssize_t j = 0; j < m; j++)
+        if (all->mains[j] >= all->categories) return "a category is not there";
+    for (Py_ssize_t r = 0; r < all->k; r++) {
+        const int64_t *at = all->asked + 3 * r;
+        if (at[0] < 0 || at[0] >= n || at[1] < 0 || at[1] >= m || at[2] < 0 || at[2] >= all->c)
+            return "what is asked is not there";
+    }
+    return NULL;
+}
+
+/* explain(...): of k (customer, offer, channel) the strongest groups of inputs: which input speaks for each, the sum of
+ * its effects, and the number that its sentence tells, each (k, groups); see explaining.py. */
+static PyObject *kernel_explain(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const char *const names[] = {"asked", "values", "static", "seen", "of_channels", "rates", "affinity", "views",
+                                        "mains", "known", "parts", "head", "tables", "options", "first", "sums", "numbers"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 1, 8, 8, 8, 8, 8, 8, 8};
+    Py_buffer v[EXPLAINED];
+    Question all;
     (void)module;
-    if (open_all(args, given, v, names, sizes, 5, 2) < 0) return NULL;
-    const Py_ssize_t features = items(&v[1]), k = features ? items(&v[0]) / features : 0;
-    const Py_ssize_t groups = k ? items(&v[3]) / k : 0;
-    const int64_t *group = v[1].buf;
-    if (items(&v[0]) != k * features || items(&v[2]) != 1 || items(&v[3]) != k * groups || items(&v[4]) != k * groups)
-        return refused(v, 5, "effects and groups differ in length");
-    for (Py_ssize_t f = 0; f < features && k; f++)
-        if (group[f] < 0 || group[f] >= groups) return refused(v, 5, "a feature is of no group");
-    int64_t *member = malloc((groups + 1) * sizeof(int64_t));
-    double *total = malloc((groups + 1) * sizeof(double));
-    if (member && total)
-        for (Py_ssize_t r = 0; r < k; r++)
-            rank_groups((const double *)v[0].buf + r * features, group, features, groups, *(const double *)v[2].buf,
-                        (int64_t *)v[3].buf + r * groups, (double *)v[4].buf + r * groups, member, total);
-    const int failed = !member || !total;
-    free(member); free(total);
-    release(v, 5);
+    if (open_all(args, given, v, names, sizes, EXPLAINED, 3) < 0) return NULL;
+    const char *wrong = told_of(v, &all);
+    if (wrong) return refused(v, EXPLAINED, wrong);
+    double *room = malloc((3 * all.inputs + all.groups + 1) * sizeof(double));
+    int64_t *member = malloc((all.groups + 1) * sizeof(int64_t));
+    for (Py_ssize_t r = 0; room && member && r < all.k; r++)
+        explain_one(&all, r, room, member, (int64_t *)v[SPEAKS].buf + r * all.groups,
+                    (double *)v[SUMS].buf + r * all.groups, (double *)v[NUMBERS].buf + r * all.groups);
+    const int failed = !room || !member;
+    free(room); free(member);
+    release(v, EXPLAINED);
     if (failed) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -657,7 +834,7 @@ static PyObject *kernel_wide(PyObject *module, PyObject *use) {
 static PyMethodDef module_methods[] = {
     {"wide", kernel_wide, METH_O, "wide(use): whether the processor has wide registers."},
     {"cross", (PyCFunction)(void (*)(void))kernel_cross, METH_FASTCALL, "CROSS of customers and offers."},
-    {"rank", (PyCFunction)(void (*)(void))kernel_rank, METH_FASTCALL, "rank(effects, group, least, first, sum)"},
+    {"explain", (PyCFunction)(void (*)(void))kernel_explain, METH_FASTCALL, "The strongest groups of effects."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -669,7 +846,7 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     Py_DECREF(forest);
-    return PyModule_AddIntConstant(module, "LAYOUT", 3);
+    return PyModule_AddIntConstant(module, "LAYOUT", 4);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

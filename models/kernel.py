@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.compiled import compiled
-from models.quick_trees import FeatureMasks, Masks, QuickTrees, Trees
+from models.quick_trees import FeatureMasks, Ints, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
-LAYOUT = 3
+LAYOUT = 4
 """Raised with that of `_kernel.c` when a function takes other arguments."""
 
 
@@ -33,7 +33,7 @@ class KernelTrees:
         parts = [tables.features.get(feature, none) for feature in range(tables.width)]
         # The row behind the last threshold is the one for NaN.
         thresholds = [np.append(part.thresholds, np.nan) for part in parts if len(part.table)]
-        effects = tables.effects
+        effects = tables.leaf_effects
         self._forest = KERNEL.Forest(
             len(tables.start),
             tables.kind.itemsize,
@@ -73,6 +73,20 @@ class KernelTrees:
         told = np.empty(0, np.uint8) if channels is None else channels
         out = np.empty((n, m, 1 if channels is None else len(channels) // max(n, 1)))
         self._forest.weigh(np.array(columns, np.int64), _plain(cross), customers, offers, told, out)
+        return out
+
+    def effects(
+        self,
+        columns: Sequence[int],
+        cross: Floats,
+        customers: Masks,
+        offers: Masks,
+        channels: Masks | None,
+        asked: Ints,
+    ) -> Floats:
+        told = np.empty(0, np.uint8) if channels is None else channels
+        out = np.empty((len(asked), self.tables.width))
+        self._forest.effects(np.array(columns, np.int64), _plain(cross), customers, offers, told, asked, out)
         return out
 
 

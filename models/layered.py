@@ -21,6 +21,7 @@ from models.offer_features import CUSTOMER, PAIR
 from models.online_layer import OnlineLayer, Priors, Weights
 from models.reasons import NEGLIGIBLE, Reason
 from models.response import CHANNEL
+from models.seen_words import Plain
 
 Floats = npt.NDArray[np.float64]
 PLAIN = frozenset({"top_category_share_365d", "discount_share_365d", "current_gap_ratio"})
@@ -132,7 +133,7 @@ class Weighed(Protocol):
     def pairs(self) -> Floats: ...
     @property
     def of_channels(self) -> Floats: ...
-    def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]: ...
+    def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]: ...
 
 
 class NextOffer(Protocol):
@@ -212,7 +213,11 @@ class LayeredWeighing:
 
     def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
         """As `Weighing.reasons_of`."""
-        told = self._below.reasons_of(asked, n)
+        return [tuple(map(Reason._make, some)) for some in self.told_of(asked, n)]
+
+    def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]:
+        """As `Weighing.told_of`."""
+        told = self._below.told_of(asked, n)
         return [
             _with_outcomes(reasons, float(self._residual[place]), n) for reasons, place in zip(told, asked, strict=True)
         ]
@@ -237,9 +242,9 @@ def lesson_inputs(below: Weighed) -> tuple[Floats, Floats, Floats]:
     return shared, own, logit(np.clip(below.probabilities[:, 0, 0], SURE, 1 - SURE))
 
 
-def _with_outcomes(reasons: tuple[Reason, ...], residual: float, n: int) -> tuple[Reason, ...]:
+def _with_outcomes(reasons: list[Plain], residual: float, n: int) -> list[Plain]:
     if abs(residual) <= NEGLIGIBLE:
         return reasons
     text = f"lately brings {'more' if residual > 0 else 'fewer'} orders than expected from people like this"
-    found = [*reasons, Reason("recent_outcomes", text, round(residual, 4))]
-    return tuple(sorted(found, key=lambda one: -abs(one.effect))[:n])
+    found = [*reasons, ("recent_outcomes", text, round(residual, 4))]
+    return sorted(found, key=lambda one: -abs(one[2]))[:n]

@@ -27,7 +27,8 @@ SENTENCES: Mapping[str, str] = {
 }
 """What the features of a pair say: at most one number each, and the category."""
 _COUNTED = ("category_orders_90d", "category_orders_365d", "product_orders", "category_views_365d")
-_EXACT = ("offer_popularity", "offer_price_cents")
+EXACT = ("offer_popularity", "offer_price_cents")
+"""Numbers that are told as they are; the others are rounded first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Saying:
         """The sentence with this number; None where that is not known."""
         if not math.isfinite(number):
             return None
-        return _written(self.template, self.told, number if self.told in _EXACT else round(number), category)
+        return _written(self.template, self.told, number if self.told in EXACT else round(number), category)
 
 
 SAYINGS: Mapping[str, Saying] = {

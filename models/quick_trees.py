@@ -106,6 +106,17 @@ class Trees(Protocol):
         offers, and of n x c pairs of customer and channel, the channels of a customer side by side; None: c is 1.
         """
 
+    def effects(
+        self,
+        columns: Sequence[int],
+        cross: Floats,
+        customers: Masks,
+        offers: Masks,
+        channels: Masks | None,
+        asked: Ints,
+    ) -> Floats:
+        """Path contributions (k, features), without the bias, of k (customer, offer, channel) of what `weigh` takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuickTrees:
@@ -113,7 +124,7 @@ class QuickTrees:
 
     features: dict[int, FeatureMasks]
     values: Floats
-    effects: Effects
+    leaf_effects: Effects
     bias: float
     kind: np.dtype[Any]
     width: int
@@ -140,7 +151,7 @@ class QuickTrees:
         at = 0
         for some in self._blocks(rows):
             leaves = self._leaves(self.masks(range(self.width), some))
-            told[at : at + len(some), :-1] = self.effects.of(leaves, self.width)
+            told[at : at + len(some), :-1] = self.leaf_effects.of(leaves, self.width)
             at += len(some)
         return told
 
@@ -155,6 +166,21 @@ class QuickTrees:
         if channels is not None:
             both = both & channels.reshape(n, 1, c, -1)
         return self._scores(self._leaves(both.reshape(-1, len(self.start)))).reshape(n, m, c)
+
+    def effects(
+        self,
+        columns: Sequence[int],
+        cross: Floats,
+        customers: Masks,
+        offers: Masks,
+        channels: Masks | None,
+        asked: Ints,
+    ) -> Floats:
+        customer, offer, channel = asked.T
+        left = self.masks(columns, cross[customer, offer]) & customers[customer] & offers[offer]
+        if channels is not None:
+            left &= channels.reshape(len(customers), -1, left.shape[1])[customer, channel]
+        return self.leaf_effects.of(self._leaves(left), self.width)
 
     def _blocks(self, rows: Floats) -> Iterator[Floats]:
         step = max(1, CHUNK // max(len(self.start), 1))

@@ -13,10 +13,8 @@ import numpy.typing as npt
 
 from features.catalogue import FEATURES
 from features.feature_set import spoken
-from models.kernel import KERNEL
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 SENTENCES: Mapping[str, str] = {one.name: one.sentence for one in FEATURES}
 NEGLIGIBLE = 1e-3  # log-odds; a weaker effect is no reason
 
@@ -61,30 +59,6 @@ def strongest(
         if text is not None and text not in said:
             said[text] = Reason(name, text, round(effect, 4))
     return tuple(said.values())
-
-
-def strongest_groups(effects: Floats, group: Ints, groups: int) -> tuple[Ints, Floats]:
-    """Groups of features by the sum of their effects, strongest first, of each row (k, features): two (k, groups).
-
-    The first names the feature of each group whose own effect is largest, the second is the sum. Groups whose sum is
-    negligible are left out: behind the last there is -1. `group` (features,) are numbers below `groups`.
-    """
-    first, sums = np.empty((len(effects), groups), np.int64), np.empty((len(effects), groups))
-    if KERNEL is not None:
-        KERNEL.rank(np.ascontiguousarray(effects), group, np.array([NEGLIGIBLE]), first, sums)
-        return first, sums
-    at = np.arange(len(effects))[:, None] * groups + group
-    totals = np.bincount(at.ravel(), effects.ravel(), len(effects) * groups).reshape(-1, groups)
-    order = np.argsort(-np.abs(totals), axis=1, kind="stable")
-    speaks = np.zeros((len(effects), groups), np.int64)
-    for number in range(groups):
-        members = np.flatnonzero(group == number)
-        if len(members):
-            speaks[:, number] = members[np.abs(effects[:, members]).argmax(axis=1)]
-    sums[:] = np.take_along_axis(totals, order, axis=1)
-    counts = np.abs(sums) > NEGLIGIBLE
-    first[:] = np.where(counts, np.take_along_axis(speaks, order, axis=1), -1)
-    return first, np.where(counts, sums, 0.0)
 
 
 def _size(member: tuple[float, str]) -> float:

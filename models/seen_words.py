@@ -2,122 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from math import isfinite
-from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import FEATURES
 from models import offer_words
-from models.offer_features import CUSTOMER, LIKED, PAIR, Customers
-from models.reasons import Reason, named, sentence
+from models.explaining import Explained
+from models.offer_features import CUSTOMER, PAIR, Customers
+from models.reasons import SENTENCES, named, sentence
 from models.response import INPUTS
 
-Floats = npt.NDArray[np.float64]
-_CATALOGUE = {one.name: one.sentence for one in FEATURES}
-_ALIKE: Mapping[str, str] = {**_CATALOGUE, **offer_words.SENTENCES}
-"""Features with the same key tell the same sentence."""
-_KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in INPUTS))
-GROUP = np.array([_KEYS.index(_ALIKE.get(name, name)) for name in INPUTS], np.int64)
-GROUPS = len(_KEYS)
-"""Features of the same group tell the same sentence: (INPUTS,) group of each, and how many there are."""
-assert {part for name in CUSTOMER for part in named(_CATALOGUE[name])} <= set(CUSTOMER)
+assert {part for name in CUSTOMER for part in named(SENTENCES[name])} <= set(CUSTOMER)
 """Sentences of CUSTOMER need nothing beside CUSTOMER."""
-_LIKED = {name: number for number, name in enumerate(LIKED)}
+_OF_CUSTOMER, _OF_PAIR = len(CUSTOMER), len(PAIR)
+_MORE = 3
+"""Groups looked at first beside as many as are wanted: some cannot be said."""
+_REMEMBERED = 50_000
+_TEXTS: dict[tuple[int, float, str | None], str | None] = {}
+"""Sentences by input, the number that it tells, and the offer's category (the channel)."""
 
-
-class _Told(NamedTuple):
-    """How the sentence of a pair's feature is told: the place of its number in INPUTS, whether it is a number of looks,
-    and where it and the feature itself stand in LIKED (-1: nowhere).
-    """
-
-    saying: offer_words.Saying
-    number: int
-    looks: bool
-    liked: int
-    own_liked: int
-
-    @classmethod
-    def of(cls, name: str) -> Self:
-        saying = offer_words.SAYINGS[name]
-        told = saying.told or name
-        return cls(
-            saying, INPUTS.index(told), told == "category_views_365d", _LIKED.get(told, -1), _LIKED.get(name, -1)
-        )
-
-
-_OF_PAIR = {place: _Told.of(name) for place, name in enumerate(INPUTS) if name in offer_words.SAYINGS}
+Plain = tuple[str, str, float]
+"""A reason: feature, text, effect."""
 
 
 class Teller:
-    """Puts strongest groups of effects into words, each customer's own sentences once."""
+    """Puts what was found of candidates into words; the sentences of a customer's own features once."""
 
-    def __init__(
-        self,
-        customers: Customers,
-        categories: Sequence[str | None],
-        numbers: Sequence[int],
-        channels: Sequence[str],
-    ) -> None:
-        """`categories`: what each offer is mostly about, and their `numbers`."""
-        self._customers, self._categories, self._numbers, self._channels = customers, categories, numbers, channels
-        self._own: dict[int, dict[int, str | None]] = {}
+    def __init__(self, customers: Customers, categories: Sequence[str | None], channels: Sequence[str], n: int) -> None:
+        """`categories`: what each offer is mostly about; at most `n` reasons a candidate."""
+        self._customers, self._categories, self._channels, self._n = customers, categories, channels, n
+        self._own: dict[tuple[int, int], str | None] = {}
+        if len(_TEXTS) > _REMEMBERED:
+            _TEXTS.clear()
 
-    def reasons(
-        self,
-        asked: Sequence[tuple[int, int, int]],
-        seen: Floats,
-        effects: Floats,
-        first: npt.NDArray[np.int64],
-        sums: Floats,
-        n: int,
-    ) -> list[tuple[Reason, ...]]:
-        """At most `n` reasons of each of k candidates (customer, offer, channel), one a sentence.
-
-        `seen`, `effects` (k, INPUTS): what was seen, and its effects. `first`, `sums` (k, GROUPS): of each group,
-        strongest first, the feature that speaks for it, -1 behind the last, and the sum of its effects.
-        """
-        speaking, strength = first.data, sums.round(4).data
-        line, raises = np.ascontiguousarray(seen).data, (effects > 0).data
-        groups, told = first.shape[1], []
-        for row, (customer, offer, channel) in enumerate(asked):
-            own = self._own.setdefault(customer, {})
-            said: dict[str, Reason] = {}
-            for group in range(groups):
-                place: int = speaking[row, group]
-                if place < 0 or len(said) == n:
-                    break
-                if place < len(CUSTOMER):
-                    text = own[place] if place in own else own.setdefault(place, self._of_customer(customer, place))
-                elif place < len(PAIR):
-                    how = _OF_PAIR[place]
-                    value, number = line[row, place], line[row, how.number]
-                    text = self._of_pair(how, value, number, customer, offer)
-                else:
-                    text = _of_rates(INPUTS[place], self._channels[channel], raises[row, place])
-                if text is not None and text not in said:
-                    said[text] = Reason(INPUTS[place], text, strength[row, group])
-            told.append(tuple(said.values()))
+    def tell(self, asked: npt.NDArray[np.int64], found: Explained) -> list[list[Plain]]:
+        """The reasons for each candidate (customer, offer, channel), strongest first, one a sentence."""
+        some = min(self._n + _MORE, found.first.shape[1])
+        told = []
+        parts = (found.first, found.sums.round(4), found.numbers)
+        lines = zip(asked.tolist(), *(part[:, :some].tolist() for part in parts), strict=True)
+        for row, (place, *line) in enumerate(lines):
+            said = self._said(place, *line)
+            if len(said) < self._n and line[0][-1] >= 0:  # rarely: so many could not be said
+                said = self._said(place, *(part[row].tolist() for part in parts))
+            told.append(said)
         return told
 
-    def _of_customer(self, customer: int, place: int) -> str | None:
-        if not self._customers.known[customer]:
-            return None
-        own = dict(zip(CUSTOMER, self._customers.values[customer].tolist(), strict=True))
-        return sentence(CUSTOMER[place], own)
+    def _said(self, at: list[int], inputs: list[int], strengths: list[float], numbers: list[float]) -> list[Plain]:
+        customer, offer, channel = at
+        said: list[Plain] = []
+        texts: list[str] = []
+        for place, strength, number in zip(inputs, strengths, numbers, strict=True):
+            if place < 0 or len(said) == self._n:
+                break
+            if number != number:
+                continue
+            if place < _OF_CUSTOMER:
+                text = self._of_customer(customer, place)
+            else:
+                memory = (place, number, self._categories[offer] if place < _OF_PAIR else self._channels[channel])
+                text = _TEXTS[memory] if memory in _TEXTS else _TEXTS.setdefault(memory, _written(*memory))
+            if text is not None and text not in texts:
+                texts.append(text)
+                said.append((INPUTS[place], text, strength))
+        return said
 
-    def _of_pair(self, told: _Told, value: float, number: float, customer: int, offer: int) -> str | None:
-        """Orders and looks are told of the whole category where there is one, not of the offer's part of it."""
-        category, at = self._categories[offer], self._numbers[offer]
-        if told.looks and category is not None and self._customers.known[customer]:
-            number = self._customers.views[customer, at]
-        elif told.liked >= 0 and category is not None and self._customers.known[customer]:
-            liked = self._customers.affinity[customer, at].tolist()
-            number, value = liked[told.liked], liked[told.own_liked] if told.own_liked >= 0 else value
-        return told.saying.text(number, category) if isfinite(value) else None
+    def _of_customer(self, customer: int, place: int) -> str | None:
+        key = (customer, place)
+        if key not in self._own:
+            values = dict(zip(CUSTOMER, self._customers.values[customer].tolist(), strict=True))
+            self._own[key] = sentence(CUSTOMER[place], values)
+        return self._own[key]
+
+
+def _written(place: int, number: float, about: str | None) -> str | None:
+    if place < _OF_PAIR:
+        return offer_words.SAYINGS[INPUTS[place]].text(number, about)
+    return _of_rates(INPUTS[place], about or "", number > 0)
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from features.many_rows import decoded
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts
 from features.rows import CustomerRow, feature_matrix
+from models.explaining import Market, explain
 from models.offer_features import (
     CROSS,
     CUSTOMER,
@@ -32,12 +33,13 @@ from models.offer_features import (
     joined,
 )
 from models.quick_trees import Masks, Trees
-from models.reasons import NEGLIGIBLE, Reason, strongest_groups
-from models.response import CHANNEL, CHANNELS, INPUTS, SEEN, ChannelKnowledge, ResponseHead
-from models.seen_words import GROUP, GROUPS, Teller
+from models.reasons import Reason
+from models.response import CHANNEL, CHANNELS, INPUTS, ChannelKnowledge, ResponseHead
+from models.seen_words import Plain, Teller
 from models.trees import TreeModel
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 _OF_CUSTOMER = slice(0, len(CUSTOMER))
 _OF_OFFER = slice(len(CUSTOMER), len(CUSTOMER) + len(OFFER))
 _OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
@@ -79,7 +81,7 @@ class Sides:
     table: OfferTable
     rates: Floats
     categories: Sequence[str | None]
-    numbers: Sequence[int]
+    mains: Places
     purchase: Masks | None
     head: Masks | None
 
@@ -97,7 +99,7 @@ class Sides:
             table,
             rates,
             categories,
-            [-1 if category is None else model.knowledge.number_of(category) for category in categories],
+            np.array([-1 if one is None else model.knowledge.number_of(one) for one in categories], np.int64),
             purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
             seen,
         )
@@ -106,6 +108,13 @@ class Sides:
 def _head(model: Ranker) -> Trees | None:
     trees = model.response.trees
     return trees.quick if model.response.kind == "trees" and trees is not None else None
+
+
+class Masked(NamedTuple):
+    """Trees, and what customers, offers and channels leave of each of them (`quick_trees.Trees.weigh`)."""
+
+    trees: Trees
+    masks: tuple[Masks, Masks, Masks | None]
 
 
 class Weighing:
@@ -118,38 +127,51 @@ class Weighing:
         offers: Sequence[OfferInfo],
         channels: Sequence[str],
     ) -> None:
-        self._model, self._rows, self._channels = model, rows, channels
+        self._model, self._channels = model, channels
         self._sides = model.sides(offers)
         self._known, self._responses = customers_of(model.knowledge, rows, channels)
-        known = self._known
         self._seen = np.empty((len(rows), len(offers), 1 + len(CROSS)))
         """The score of buying, then CROSS."""
-        cross_features(known, self._sides.table, model.knowledge, self._seen)
-        self._seen[:, :, 0] = self._purchase_scores(known.values)
-        raw = self._raw(known.values).reshape(len(rows), len(offers), len(channels))
+        cross_features(self._known, self._sides.table, model.knowledge, self._seen)
+        self._seen[:, :, 0] = self._purchase_scores()
+        raw = self._raw().reshape(len(rows), len(offers), len(channels))
         self.probabilities: Floats = model.response.calibrated(raw)
 
-    def _purchase_scores(self, customers: Floats) -> Floats:
+    def _purchase_scores(self) -> Floats:
         """(customers, offers), log-odds of buying."""
-        trees = self._model.trees.quick
-        if trees is None or self._sides.purchase is None:
-            n, m = self._seen.shape[:2]
+        n, m = self._seen.shape[:2]
+        if self._purchase is None:
             return self._model.purchase_score(self.pairs.reshape(n * m, -1)).reshape(n, m)
-        theirs = trees.masks(_columns(_OF_CUSTOMER), customers)
-        raw = trees.weigh(_PURCHASE, self._seen, theirs, self._sides.purchase, None)
+        raw = self._purchase.trees.weigh(_PURCHASE, self._seen, *self._purchase.masks)
         return self._model.calibrated_purchase(raw[:, :, 0])
 
-    def _raw(self, customers: Floats) -> Floats:
+    def _raw(self) -> Floats:
         """Log-odds of converting (customers, offers, channels)."""
-        head, response = _head(self._model), self._model.response
+        response = self._model.response
         if response.kind == "purchase":
             return response.tilted(self._seen[:, :, 0], self.of_channels)
-        if head is None or self._sides.head is None:
+        if self._head is None:
             return response.raw_score(self._all_lines)
-        theirs = head.masks(_columns(_OF_CUSTOMER, 1), customers)
+        return self._head.trees.weigh(_HEAD, self._seen, *self._head.masks)
+
+    @cached_property
+    def _purchase(self) -> Masked | None:
+        """The trees of the score of buying, and what they make of each side; None where they know no masks."""
+        trees, offers = self._model.trees.quick, self._sides.purchase
+        if trees is None or offers is None:
+            return None
+        return Masked(trees, (trees.masks(_columns(_OF_CUSTOMER), self._known.values), offers, None))
+
+    @cached_property
+    def _head(self) -> Masked | None:
+        """Those of the response head."""
+        trees, offers = _head(self._model), self._sides.head
+        if trees is None or offers is None:
+            return None
         places = _columns(_OF_CHANNEL, 1)
-        channels = head.masks(places, self.of_channels[:, :, : len(places)].reshape(-1, len(places)))
-        return head.weigh(_HEAD, self._seen, theirs, self._sides.head, channels)
+        channels = self.of_channels[:, :, : len(places)].reshape(-1, len(places))
+        theirs = trees.masks(_columns(_OF_CUSTOMER, 1), self._known.values)
+        return Masked(trees, (theirs, offers, trees.masks(places, channels)))
 
     @cached_property
     def pairs(self) -> Floats:
@@ -160,7 +182,7 @@ class Weighing:
     def of_channels(self) -> Floats:
         """(customers, channels, CHANNEL + RATES); the rate of the offer, last, is not theirs and stays 0."""
         knowledge = self._model.channels
-        result = np.zeros((len(self._rows), len(self._channels), len(INPUTS) - len(PAIR)))
+        result = np.zeros((len(self._known.known), len(self._channels), len(INPUTS) - len(PAIR)))
         for place, channel in enumerate(self._channels):
             if channel in CHANNELS:
                 result[:, place, CHANNELS.index(channel)] = 1.0
@@ -172,20 +194,12 @@ class Weighing:
     def _all_lines(self) -> Floats:
         """SEEN of every candidate, row upon row."""
         n, m, c = (*self._seen.shape[:2], len(self._channels))
-        customer, offer, channel = np.indices((n, m, c)).reshape(3, -1)
-        return self._lines(customer, offer, channel)
+        return self._market.lines(*np.indices((n, m, c)).reshape(3, -1))
 
-    def _lines(self, customer: Places, offer: Places, channel: Places) -> Floats:
-        """SEEN of these candidates (k, SEEN)."""
-        lines = np.empty((len(customer), len(SEEN)))
-        inputs = lines[:, 1:]
-        seen = self._seen[customer, offer]
-        lines[:, 0], inputs[:, _OF_BOTH] = seen[:, 0], seen[:, 1:]
-        inputs[:, _OF_CUSTOMER] = self._known.values[customer]
-        inputs[:, _OF_OFFER] = self._sides.table.static[offer]
-        inputs[:, _OF_CHANNEL] = self.of_channels[customer, channel, :-1]
-        inputs[:, _OFFER_RATE] = self._sides.rates[offer]
-        return lines
+    @cached_property
+    def _market(self) -> Market:
+        sides = self._sides
+        return Market(self._known, sides.table.static, self._seen, self.of_channels, sides.rates, sides.mains)
 
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
         """The `n` strongest reasons for one probability, strongest first; places as in `probabilities`."""
@@ -193,30 +207,28 @@ class Weighing:
 
     def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
         """Those of many (customer, offer, channel)."""
+        return [tuple(map(Reason._make, some)) for some in self.told_of(asked, n)]
+
+    def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]:
+        """`reasons_of` as plain (feature, text, effect): a batch of decisions makes hundreds."""
         if not asked:
             return []
-        lines = self._lines(*np.array(asked, np.int64).T)
-        effects = self._effects(lines)
-        counted = np.where(np.isfinite(lines[:, 1:]) & (np.abs(effects) > NEGLIGIBLE), effects, 0.0)
-        first, sums = strongest_groups(counted, GROUP, GROUPS)
-        teller = Teller(self._known, self._sides.categories, self._sides.numbers, self._channels)
-        return teller.reasons(asked, lines[:, 1:], effects, first, sums, n)
+        places = np.array(asked, np.int64)
+        divided = self._model.response.kind != "purchase"
+        found = explain(places, self._market, self._purchase_effects(places), self._head_effects(places), divided)
+        return Teller(self._known, self._sides.categories, self._channels, n).tell(places, found)
 
-    def _effects(self, lines: Floats) -> Floats:
-        """Each input's part of the log-odds, (k, INPUTS); the purchase score's is divided among what is behind."""
-        response = self._model.response
-        seen = response.effects(lines)
-        total = seen[:, 1:].copy()
-        parts = self._model.trees.contributions(lines[:, 1 : 1 + len(PAIR)])[:, :-1]
-        if response.kind != "purchase":
-            size = np.abs(parts).sum(axis=1)
-            share = np.minimum(np.abs(seen[:, 0]) / np.where(size > 0, size, 1.0), 1.0)
-            parts = parts * share[:, None]
-        total[:, : len(PAIR)] += parts
-        return np.asarray(total, np.float64)
+    def _purchase_effects(self, asked: Places) -> Floats:
+        """Of PAIR on the score of buying, (k, PAIR)."""
+        if self._purchase is None:
+            return self._model.trees.contributions(self._market.lines(*asked.T)[:, 1 : 1 + len(PAIR)])[:, :-1]
+        return self._purchase.trees.effects(_PURCHASE, self._seen, *self._purchase.masks, asked)
 
-
-Places = npt.NDArray[np.int64]
+    def _head_effects(self, asked: Places) -> Floats:
+        """Of SEEN on the log-odds, (k, SEEN)."""
+        if self._head is None:
+            return self._model.response.effects(self._market.lines(*asked.T))
+        return self._head.trees.effects(_HEAD, self._seen, *self._head.masks, asked)
 
 
 def customers_of(

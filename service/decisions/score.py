@@ -157,7 +157,7 @@ class Scorer:
         for some in alike.values() if len(asked) > 1 else ():
             places = [place for weighed, draft, wanted in some for place in weighed.places(draft.case, wanted)]
             try:
-                told = iter(some[0][0].weighing.reasons_of(places, REASONS))
+                told = iter(some[0][0].weighing.told_of(places, REASONS))
             except Exception:
                 log.exception("the %s model gave no reasons for %d decisions together", NEXT_OFFER, len(some))
                 continue
@@ -176,7 +176,7 @@ class Scorer:
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
             return [[] for _ in wanted]
-        return [[{"feature": one.feature, "text": one.text, "effect": one.effect} for one in some] for some in told]
+        return [[{"feature": name, "text": text, "effect": effect} for name, text, effect in some] for some in told]
 
     def _stands(self, draft: Draft) -> bool:
         """Whether the draft's probabilities are those that it was weighed with."""
@@ -185,7 +185,7 @@ class Scorer:
     def _reasons(self, draft: Draft, wanted: Wanted) -> Sequence[Sequence[Any]]:
         weighed = self._weighings.get(draft.decision_id)
         if weighed is not None and self._stands(draft):
-            told: Sequence[Sequence[Any]] = weighed.weighing.reasons_of(weighed.places(draft.case, wanted), REASONS)
+            told: Sequence[Sequence[Any]] = weighed.weighing.told_of(weighed.places(draft.case, wanted), REASONS)
             return told
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:

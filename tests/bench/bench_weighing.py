@@ -55,7 +55,7 @@ def measure(home: Path) -> None:
         return rows
 
     weighing, known = (least(home, lambda rows: model.weigh(rows, infos, CHANNELS), how) for how in (list, decoded))
-    reasons = least(home, lambda one: one[0].reasons_of(one[1], REASONS), asked)
+    reasons = least(home, lambda one: one[0].told_of(one[1], REASONS), asked)
     others: list[Any] = [load(home / "served" / name / "1", "1") for name in PROPENSITIES]
     propensities = least(home, lambda rows: [other.probabilities(rows) for other in others], list)
     how = "in numpy" if KERNEL is None else "compiled"

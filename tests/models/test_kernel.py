@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from hypothesis import strategies as st
 
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, ManyProducts, counted, product_key
+from models.explaining import TABLES, Market, explain, sizes
 from models.kernel import KERNEL, KernelTrees
-from models.offer_features import CUSTOMER, Customers, OfferKnowledge, OfferTable, pair_features
+from models.offer_features import CROSS, CUSTOMER, PAIR, Customers, OfferKnowledge, OfferTable, pair_features
 from models.quick_trees import QuickTrees, quick_trees
-from models.reasons import strongest_groups
+from models.response import INPUTS
 from models.trees import parse_trees
 
 WIDTH = 6
+GROUP = TABLES[0]
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, 1e-30, 1e300, -5.0, 3.7])
 ROOT = Path(__file__).parents[2]
 
@@ -83,19 +86,24 @@ def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c:
     tables = tables_of(booster_of(seed, num_leaves=leaves))
     customers, offers = rows_of(seed + 1, n, 2), rows_of(seed + 2, m, 1)
     cross, channels = rows_of(seed + 3, n, m, 3), rows_of(seed + 4, n * max(c, 1), 1)
-    told = []
+    told, effects = [], []
+    random = np.random.default_rng(seed)
+    asked = np.stack([random.integers(most, size=9) for most in (n, m, max(c, 1))], axis=1).astype(np.int64)
     for trees, wide in ((tables, True), (KernelTrees(tables), True), (KernelTrees(tables), False)):
         KERNEL.wide(wide)
-        masks = trees.masks([0, 1], customers), trees.masks([2], offers)
-        told.append(trees.weigh([3, -1, 4], cross, *masks, trees.masks([5], channels) if c else None))
+        masks = trees.masks([0, 1], customers), trees.masks([2], offers), trees.masks([5], channels) if c else None
+        told.append(trees.weigh([3, -1, 4], cross, *masks))
+        effects.append(trees.effects([3, -1, 4], cross, *masks, asked))
     assert told[0].shape == (n, m, max(c, 1))
     KERNEL.wide(True)
     assert told[0].tobytes() == told[1].tobytes() == told[2].tobytes()
+    assert effects[0].tobytes() == effects[1].tobytes() == effects[2].tobytes()
     if c:
         whole = np.empty((n, m, c, WIDTH))
         whole[..., :2], whole[..., 2:3] = customers[:, None, None], offers[None, :, None]
         whole[..., 3:5], whole[..., 5] = cross[:, :, None, [0, 2]], channels.reshape(n, 1, c)
         assert told[0].tobytes() == tables.raw_score(whole.reshape(-1, WIDTH)).tobytes()
+        assert effects[0].tolist() == tables.contributions(whole[tuple(asked.T)])[:, :-1].tolist()
 
 
 def knowledge_of(random: np.random.Generator, dimensions: int) -> OfferKnowledge:
@@ -147,19 +155,48 @@ def test_what_a_customer_and_an_offer_are_to_each_other(seed: int, n: int, m: in
 def by(call: Callable[[], Any], kernel: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.offer_features.KERNEL", kernel)
-        patch.setattr("models.reasons.KERNEL", kernel)
+        patch.setattr("models.explaining.KERNEL", kernel)
         return call()
 
 
-@compiled
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), k=st.integers(0, 5))
-def test_the_strongest_groups_are_the_same(seed: int, k: int) -> None:
+def explained_market(seed: int, n: int, m: int, c: int) -> Market:
+    """As `market_of`, with whole numbers, odd ones, and categories of which some have no number."""
     random = np.random.default_rng(seed)
-    effects = random.integers(-2, 3, (k, 9)) * random.choice([0.25, 0.0004])
-    group = random.integers(0, 5, 9)
-    told = [by(lambda: strongest_groups(effects, group, 5), kernel) for kernel in (KERNEL, None)]
-    assert [part.tolist() for part in told[0]] == [part.tolist() for part in told[1]]
+    customers, offers, known = market_of(seed, n, m, 3)
+    seen = rows_of(seed + 1, n, m, 1 + len(CROSS)) * 2
+    rates = rows_of(seed + 2, n, c, len(INPUTS) - len(PAIR))
+    mains = random.integers(-1, known.width if n else 0, m)
+    liked = known.affinities([{"a": (1.0, 2.0, 40.5), "b": (0.0, 1.0, 0.5)} for _ in range(n)])
+    customers = replace(customers, affinity=liked, views=random.integers(0, 5, liked.shape[:2]).astype(float))
+    return Market(customers, offers.static, seen, rates, random.normal(size=m), mains)
+
+
+@compiled
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 3),
+    m=st.integers(1, 4),
+    k=st.integers(0, 5),
+    divided=st.booleans(),
+)
+def test_what_reasons_tell_is_the_same(seed: int, n: int, m: int, k: int, divided: bool) -> None:
+    random, market = np.random.default_rng(seed), explained_market(seed, n, m, 2)
+    asked = np.stack([random.integers(most, size=k) for most in (n, m, 2)], axis=1).astype(np.int64)
+    scale = random.choice([0.3, 0.0004])
+    parts, head = (random.integers(-3, 4, (k, width)) * scale for width in (len(PAIR), 1 + len(INPUTS)))
+    told = [by(lambda: explain(asked, market, parts, head, divided), kernel) for kernel in (KERNEL, None)]
+    assert [part.tobytes() for part in map(np.nan_to_num, told[0])] == [
+        part.tobytes() for part in map(np.nan_to_num, told[1])
+    ]
+    assert [np.isnan(part).tolist() for part in told[0]] == [np.isnan(part).tolist() for part in told[1]]
+    spoken = [row[row >= 0] for row in told[0].first]
+    assert all(len(set(GROUP[row])) == len(row) for row in spoken)
+
+
+def test_sizes_are_added_up_as_numpy_does() -> None:
+    parts = np.random.default_rng(0).normal(size=(9, len(PAIR))) * 10.0 ** np.arange(-4, 5)[:, None]
+    assert sizes(parts).tolist() == np.abs(parts).sum(axis=1).tolist()
 
 
 @compiled
@@ -172,10 +209,34 @@ def test_what_does_not_fit_is_refused() -> None:
         kernel.masks([WIDTH], rows[:, :1])
     with pytest.raises(ValueError, match="numbers of rows"):
         kernel.weigh([3], rows_of(1, 3, 2, 1), masks, masks, None)
-    with pytest.raises(ValueError, match="of no group"):
-        KERNEL.rank(rows, np.full(WIDTH, 9), np.ones(1), np.empty((3, 2), np.int64), np.empty((3, 2)))
+    with pytest.raises(ValueError, match="not there"):
+        kernel.effects([3], rows_of(1, 3, 3, 1), masks, masks, None, np.array([[0, 3, 0]]))
+    with pytest.raises(ValueError, match="asked and results"):
+        kernel.effects([3], rows_of(1, 3, 3, 1), masks, masks, None, np.array([[0, 1]]))
     with pytest.raises(ValueError, match="do not fit"):
         KERNEL.Forest(2, 1, 0.0, *(np.zeros(1, kind) for kind in (int, float, np.uint8, float, int, int, float)))
+
+
+@compiled
+@pytest.mark.parametrize("asked", [(0, 0, 2), (0, 2, 0), (1, 0, 0), (-1, 0, 0), (0, -1, 0), (0, 0, -1)])
+def test_nobody_who_is_not_there_is_explained(asked: tuple[int, int, int]) -> None:
+    parts, head = np.zeros((1, len(PAIR))), np.zeros((1, 1 + len(INPUTS)))
+    with pytest.raises(ValueError, match="not there"):
+        explain(np.array([asked]), explained_market(1, 1, 2, 2), parts, head, True)
+
+
+@compiled
+@pytest.mark.parametrize("wrong", ["seen", "rates", "mains", "static", "of_channels", "parts", "head"])
+def test_parts_that_do_not_fit_are_not_explained(wrong: str) -> None:
+    market, asked = explained_market(1, 2, 2, 2), np.zeros((1, 3), np.int64)
+    effects = {"parts": np.zeros((1, len(PAIR))), "head": np.zeros((1, 1 + len(INPUTS)))}
+    if wrong in effects:
+        effects[wrong] = effects[wrong][:, :-1]
+    else:
+        value = getattr(market, wrong)
+        market = replace(market, **{wrong: np.full(2, 99) if wrong == "mains" else value.ravel()[:-1]})
+    with pytest.raises(ValueError):
+        explain(asked, market, **effects, divided=True)
 
 
 @pytest.mark.parametrize("pure", ["0", "1"])

@@ -374,6 +374,108 @@ static PyObject *rows_decode(PyObject *module, PyObject *args) {
     return found;
 }
 
+/* ---- weeks of many ---- */
+
+enum { W_WEIGHTS, W_CHANNELS, ACTIVITY, SENDS, ANSWERS, TOTALS, WEEK_ARRAYS };
+
+typedef struct {
+    int64_t cells;
+    double visit, open;
+    const int64_t *weights, *channels;
+    Py_ssize_t c;
+    double *activity, *sends, *responses, *totals;
+    uint64_t *grid; /* (cells,), zero between two rows */
+    char *busy;     /* (weeks,) whether anything was added */
+} Weeks;
+
+static int add_up(const Weeks *all, const Row *row) {
+    for (int64_t i = 0; i < row->hours; i++) {
+        const int64_t cell = cell_at(row->cells, i);
+        if (cell >= all->cells) return wrong_row("has an hour beyond the week");
+        all->grid[cell] += (uint64_t)word(row->hour_counts, i);
+        all->busy[cell / WEEK] = 1;
+    }
+    return 0;
+}
+
+/* A week of the grid, which is empty after it. */
+static void take(const Weeks *all, int64_t week, double weight, double *out) {
+    uint64_t *from = all->grid + week * WEEK;
+    if (!all->busy[week]) {
+        memset(out, 0, WEEK * sizeof(double));
+        return;
+    }
+    for (int hour = 0; hour < WEEK; hour++) out[hour] = (double)(int64_t)from[hour] / weight;
+    memset(from, 0, WEEK * sizeof(uint64_t));
+    all->busy[week] = 0;
+}
+
+static void weeks_of(const Weeks *all, Py_ssize_t i) {
+    const double weight = (double)all->weights[i];
+    double *activity = all->activity + i * WEEK, *sends = all->sends + i * WEEK, *responses = all->responses + i * WEEK;
+    double told[KINDS][WEEK];
+    take(all, 0, weight, told[0]);
+    take(all, 1, weight, told[1]);
+    for (int hour = 0; hour < WEEK; hour++) activity[hour] = told[0][hour] + all->visit * told[1][hour];
+    for (int64_t week = OWN, channel = 0; week + KINDS <= all->cells / WEEK; week += KINDS, channel++) {
+        if (!all->busy[week] && !all->busy[week + 1] && !all->busy[week + 2]) continue;
+        for (int kind = 0; kind < KINDS; kind++) take(all, week + kind, weight, told[kind]);
+        for (int hour = 0; hour < WEEK; hour++) sends[hour] += told[0][hour];
+        for (int hour = 0; hour < WEEK; hour++) responses[hour] += told[1][hour] + all->open * told[2][hour];
+        for (Py_ssize_t k = 0; k < all->c; k++)
+            for (int kind = 0; kind < KINDS && all->channels[k] == channel; kind++)
+                all->totals[(i * all->c + k) * KINDS + kind] = week_total(told[kind]);
+    }
+}
+
+static int weeks_all(PyObject *list, Py_ssize_t n, Py_ssize_t header, Py_ssize_t size, Weeks *all) {
+    all->grid = calloc((size_t)all->cells + 1, sizeof(uint64_t));
+    all->busy = calloc((size_t)(all->cells / WEEK) + 1, 1);
+    if (!all->grid || !all->busy) PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < n && !PyErr_Occurred(); i++) {
+        Row row;
+        PyObject *one = PyList_GetItem(list, i);
+        if (one && one != Py_None && open_row(one, header, size, &row) == 0 && add_up(all, &row) == 0) weeks_of(all, i);
+    }
+    free(all->grid);
+    free(all->busy);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* weeks(rows, header, size, cells, visit, open, weights, channels, activity, sends, responses, totals): of each row
+ * (None: nothing known) into what is zero before: orders, and visits by their worth, into activity (n, 168); on all
+ * channels, deliveries into sends, clicks, and opens by their worth, into responses; sends, clicks and opens of each of
+ * these channels (-1: none) into totals (n, channels, 3). */
+static PyObject *rows_weeks(PyObject *module, PyObject *args) {
+    Py_ssize_t header, size;
+    long long cells;
+    double visit, open_worth;
+    PyObject *list, *parts[WEEK_ARRAYS];
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OnnLddOOOOOO:weeks", &list, &header, &size, &cells, &visit, &open_worth, &parts[0],
+                          &parts[1], &parts[2], &parts[3], &parts[4], &parts[5]))
+        return NULL;
+    if (!PyList_Check(list)) return PyErr_SetString(PyExc_TypeError, "a list of rows is needed"), NULL;
+    if (cells < OWN * WEEK || cells > 65536) return PyErr_SetString(PyExc_ValueError, "so many hours are none"), NULL;
+    const Py_ssize_t n = PyList_Size(list);
+    Py_buffer v[WEEK_ARRAYS];
+    Py_ssize_t c = 0;
+    int open = 0, done = -1;
+    for (; open < WEEK_ARRAYS; open++) {
+        const Py_ssize_t counts[WEEK_ARRAYS] = {n, -1, n * WEEK, n * WEEK, n * WEEK, n * c * KINDS};
+        if (opened(parts[open], &v[open], counts[open], open >= ACTIVITY) < 0) break;
+        if (open == W_CHANNELS) c = v[W_CHANNELS].len / 8;
+    }
+    if (open == WEEK_ARRAYS) {
+        Weeks all = {cells, visit, open_worth, v[W_WEIGHTS].buf, v[W_CHANNELS].buf, c, v[ACTIVITY].buf, v[SENDS].buf,
+                     v[ANSWERS].buf, v[TOTALS].buf, NULL, NULL};
+        done = weeks_all(list, n, header, size, &all);
+    }
+    while (open-- > 0) PyBuffer_Release(&v[open]);
+    if (done < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* ---- one row ---- */
 
 /* liked(row, header, size, as_of, recent, names): {category: (orders in 90, in 365 days, days since the last)} of those
@@ -411,44 +513,45 @@ static PyObject *rows_liked(PyObject *module, PyObject *args) {
     return NULL;
 }
 
-/* hours(row, header, size, weight, cells): the places of the channels that anything happened on, and weeks as float64:
- * orders, visits, then sends, clicks and opens of each of these channels. */
-static PyObject *rows_hours(PyObject *module, PyObject *args) {
+/* A row's counts by hour as they were added up: `channels` (a list) of those that anything happened on; `weeks`, bytes
+ * of 64-bit sums: orders, visits, then sends, clicks and opens of each of these channels. */
+typedef struct {
+    PyObject *channels, *weeks;
+    int64_t many;
+    double weight;
+} Hours;
+
+static int open_hours(PyObject *args, Hours *found) {
     PyObject *from;
     Py_ssize_t header, size;
-    double weight;
     long long cells;
     Row row;
     int64_t place[1 + 65536 / (KINDS * WEEK)]; /* of a channel's weeks among those told, -1: none */
-    (void)module;
-    if (!PyArg_ParseTuple(args, "OnndL:hours", &from, &header, &size, &weight, &cells)) return NULL;
-    if (open_row(from, header, size, &row) < 0) return NULL;
+    if (!PyArg_ParseTuple(args, "OnndL", &from, &header, &size, &found->weight, &cells)) return -1;
+    if (open_row(from, header, size, &row) < 0) return -1;
     memset(place, 0xff, sizeof(place));
     for (int64_t i = 0; i < row.hours; i++) {
         const int64_t cell = cell_at(row.cells, i);
-        if (cell >= cells) {
-            wrong_row("has an hour beyond the week");
-            return NULL;
-        }
+        if (cell >= cells) return wrong_row("has an hour beyond the week");
         if (cell >= OWN * WEEK) place[(cell - OWN * WEEK) / (KINDS * WEEK)] = 0;
     }
-    PyObject *channels = PyList_New(0);
+    found->channels = PyList_New(0);
     int64_t told = 0;
-    for (int64_t c = 0; channels && c < (int64_t)(sizeof(place) / sizeof(*place)); c++) {
+    for (int64_t c = 0; found->channels && c < (int64_t)(sizeof(place) / sizeof(*place)); c++) {
         if (place[c] < 0) continue;
         PyObject *number = PyLong_FromLongLong(c);
-        if (!number || PyList_Append(channels, number) < 0) Py_CLEAR(channels);
+        if (!number || PyList_Append(found->channels, number) < 0) Py_CLEAR(found->channels);
         Py_XDECREF(number);
         place[c] = told++;
     }
-    PyObject *weeks = channels ? bytes_of((OWN + KINDS * told) * WEEK) : NULL;
-    if (!weeks) {
-        Py_XDECREF(channels);
-        return NULL;
+    found->many = (OWN + KINDS * told) * WEEK;
+    found->weeks = found->channels ? bytes_of(found->many) : NULL;
+    if (!found->weeks) {
+        Py_XDECREF(found->channels);
+        return -1;
     }
-    char *grid = PyBytes_AsString(weeks);
-    const int64_t many = (OWN + KINDS * told) * WEEK;
-    memset(grid, 0, (size_t)many * 8);
+    char *grid = PyBytes_AsString(found->weeks);
+    memset(grid, 0, (size_t)found->many * 8);
     for (int64_t i = 0; i < row.hours; i++) {
         int64_t cell = cell_at(row.cells, i);
         if (cell >= OWN * WEEK) {
@@ -458,11 +561,51 @@ static PyObject *rows_hours(PyObject *module, PyObject *args) {
         const uint64_t count = (uint64_t)word(grid, cell) + (uint64_t)word(row.hour_counts, i);
         memcpy(grid + 8 * cell, &count, 8);
     }
-    for (int64_t i = 0; i < many; i++) {
-        const double value = (double)word(grid, i) / weight;
+    return 0;
+}
+
+/* hours(row, header, size, weight, cells): the places of the channels that anything happened on, and weeks as float64:
+ * orders, visits, then sends, clicks and opens of each of these channels. */
+static PyObject *rows_hours(PyObject *module, PyObject *args) {
+    Hours told;
+    (void)module;
+    if (open_hours(args, &told) < 0) return NULL;
+    char *grid = PyBytes_AsString(told.weeks);
+    for (int64_t i = 0; i < told.many; i++) {
+        const double value = (double)word(grid, i) / told.weight;
         memcpy(grid + 8 * i, &value, 8);
     }
-    return Py_BuildValue("NN", channels, weeks);
+    return Py_BuildValue("NN", told.channels, told.weeks);
+}
+
+/* busy_hours(row, header, size, weight, cells): the places of the channels that anything happened on, and what is not
+ * zero of the weeks that `hours` gives: numbers (float64) and their places (32 bits). */
+static PyObject *rows_busy_hours(PyObject *module, PyObject *args) {
+    Hours told;
+    (void)module;
+    if (open_hours(args, &told) < 0) return NULL;
+    const char *grid = PyBytes_AsString(told.weeks);
+    int64_t busy = 0;
+    for (int64_t i = 0; i < told.many; i++) busy += word(grid, i) != 0;
+    PyObject *counts = bytes_of(busy), *places = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(4 * busy)), *found = NULL;
+    if (counts && places) {
+        char *count = PyBytes_AsString(counts), *place = PyBytes_AsString(places);
+        for (int64_t i = 0; i < told.many; i++) {
+            if (word(grid, i) == 0) continue;
+            const double value = (double)word(grid, i) / told.weight;
+            const uint32_t at = (uint32_t)i;
+            memcpy(count, &value, 8);
+            memcpy(place, &at, 4);
+            count += 8;
+            place += 4;
+        }
+        found = Py_BuildValue("OOO", told.channels, counts, places);
+    }
+    Py_XDECREF(counts);
+    Py_XDECREF(places);
+    Py_DECREF(told.channels);
+    Py_DECREF(told.weeks);
+    return found;
 }
 
 /* ---- the module ---- */
@@ -470,7 +613,9 @@ static PyObject *rows_hours(PyObject *module, PyObject *args) {
 static PyMethodDef methods[] = {
     {"decode", rows_decode, METH_VARARGS, "Many rows as arrays."},
     {"liked", rows_liked, METH_VARARGS, "Orders and looks by category of a row."},
+    {"weeks", rows_weeks, METH_VARARGS, "Weeks of many rows as arrays."},
     {"hours", rows_hours, METH_VARARGS, "Counts by hour of the week of a row."},
+    {"busy_hours", rows_busy_hours, METH_VARARGS, "What is not zero of them."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -481,7 +626,7 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     Py_DECREF(names);
-    return PyModule_AddIntConstant(module, "LAYOUT", 1);
+    return PyModule_AddIntConstant(module, "LAYOUT", 2);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

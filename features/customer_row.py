@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as of_field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.channel_hours import NO_HOURS, ChannelHours
-from features.facts import microseconds
-from features.forgetting import weight
+from features.compiled import ROWS
 from features.products import NO_PRODUCTS, ProductOrders
 
 if TYPE_CHECKING:
@@ -104,37 +103,16 @@ def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
     return {name: row.values[name] for name in names if name in row.values}
 
 
-class PackedWeeks(NamedTuple):
-    """The weeks of n customers as they lie in their stored rows: counts (64 bits) and the cell (16 bits) of each.
-
-    A cell is the number of a week times 168 and the hour; weeks are orders, visits, then sends, clicks and opens of
-    each of GRID_CHANNELS; a cell may come twice. `spans` (n, 3): where the counts begin, how many there are, where
-    their cells begin, in bytes. A count of `weights` (n,) stands for 1.
+def busy_hours(row: CustomerRow) -> tuple[list[str], NDArray[np.float64], NDArray[np.uint32]]:
+    """Channels, and what is not zero of the hours of a row's weeks, with its places: weeks of orders, of visits, then
+    of sends, clicks and opens of each of these channels, one behind another.
     """
-
-    places: NDArray[np.int64]
-    rows: list[bytes]
-    spans: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    weeks: int
-
-
-def packed_weeks(rows: Sequence[CustomerRow | None]) -> PackedWeeks:
-    """The weeks of those of the rows (at `places`) that are as one store packed them; none where none is."""
-    stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and row.as_stored]
-    if not stored:
-        return PackedWeeks(np.zeros(0, np.int64), [], np.zeros((0, 3), np.int64), np.zeros(0), 0)
-    by = stored[0][1]._serving
-    mine = [(place, row) for place, row in stored if row._serving is by]
-    packed = [row._packed for _, row in mine]
-    weights = {moment: float(weight(microseconds(moment))) for moment in {row.as_of for _, row in mine}}
-    return PackedWeeks(
-        np.array([place for place, _ in mine], np.int64),
-        packed,
-        by.hour_spans(packed),
-        np.array([weights[row.as_of] for _, row in mine]),
-        by.weeks,
-    )
+    if ROWS is not None and isinstance(row, StoredRow) and row.as_stored:
+        return row._serving.busy_hours(row._packed, row.as_of)
+    of_channels = (week for hours in row.response_hours.values() for week in hours)
+    weeks = np.concatenate([row.order_hours, row.visit_hours, *of_channels])
+    places = weeks.nonzero()[0]
+    return list(row.response_hours), weeks[places], places.astype(np.uint32)
 
 
 def feature_matrix(

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from features.validity import Validity
 LAYOUT = 4
 """Raised when rows are laid out otherwise, or when finalize.py gives other numbers for the same sums."""
 _HEADER = 6
+_COUNTS = Struct("<3q")
 _WEEK = 168
 
 
@@ -60,7 +62,6 @@ class Serving:
         self._signature = int(np.array([xxh3_64_intdigest(text.encode())], dtype=np.uint64).view(np.int64)[0])
         self._words = _HEADER + len(self.names)
         self._size = 8 * self._words
-        self.weeks = (plan.day_hour_base - plan.hour_base) // _WEEK
         self.columns = lru_cache(maxsize=64)(self._columns)
 
     def pack(self, reading: Reading) -> list[bytes]:
@@ -160,12 +161,15 @@ class Serving:
         found = ROWS.decode(rows, 8 * _HEADER, self._size, cells, CATEGORY_DAYS * DAY, *told)
         return found
 
-    def hour_spans(self, rows: Sequence[bytes]) -> Ints:
-        """(n, 3) of n rows: where the counts by hour begin, how many there are, where their cells begin; in bytes."""
-        heads = b"".join([row[8 * (_HEADER - 3) : 8 * _HEADER] for row in rows])
-        categories, hours, products = np.frombuffer(heads, np.int64).reshape(-1, 3).T
-        start = self._size + 20 * categories
-        return np.stack([start, hours, start + 8 * (hours + products)], axis=1)
+    def weeks(self, rows: list[bytes | None], *told: Any) -> None:
+        """`ROWS.weeks` of rows that this has packed."""
+        ROWS.weeks(rows, 8 * _HEADER, self._size, self._plan.day_hour_base - self._plan.hour_base, *told)
+
+    def busy_hours(self, row: bytes, as_of: datetime) -> tuple[list[str], Floats, NDArray[np.uint32]]:
+        """`ROWS.busy_hours` of a row that this has packed, with the names of the channels."""
+        heavy, cells = weight(microseconds(as_of)), self._plan.day_hour_base - self._plan.hour_base
+        busy, counts, places = ROWS.busy_hours(row, 8 * _HEADER, self._size, heavy, cells)
+        return [GRID_CHANNELS[place] for place in busy], np.frombuffer(counts), np.frombuffer(places, np.uint32)
 
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""
@@ -177,7 +181,7 @@ class Serving:
     def _counts(self, row: bytes) -> tuple[int, int, int]:
         """Categories, hours and products of a row. Raises ValueError where it is cut short."""
         if len(row) >= self._size:
-            categories, hours, products = np.frombuffer(row, np.int64, 3, 8 * (_HEADER - 3)).tolist()
+            categories, hours, products = _COUNTS.unpack_from(row, 8 * (_HEADER - 3))
             behind = 20 * categories + 10 * hours + 8 * products
             if min(categories, hours, products) >= 0 and behind <= len(row) - self._size:
                 return categories, hours, products

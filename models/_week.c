@@ -1,4 +1,4 @@
-/* A customer's hours of the week: decoded from stored rows, weighed, and the best of those asked for.
+/* Customers' hours of the week: what they tell, and the best of those asked for.
  *
  * The same numbers as models/week.py and models/presence.py give, to the bit: every sum has numpy's order, products and
  * sums are rounded one by one (-ffp-contract=off), and logarithms and powers, whose last bits differ between libraries,
@@ -9,7 +9,6 @@
 
 #define HOURS 168
 #define TINY 1e-9
-#define OPEN_WORTH 0.25 /* presence.OPEN_WORTH */
 
 typedef double Week[HOURS];
 
@@ -33,114 +32,6 @@ static double product(const double *week, const double *other) {
 }
 
 static double larger(double a, double b) { return a >= b || isnan(a) ? a : b; }
-
-/* ---- the weeks of stored rows ---- */
-
-enum { PLACES, SPANS, WEIGHTS, ASKED, ACTIVITY, SENDS, RESPONSES, SUMS, UNPACK_PARTS };
-
-typedef struct {
-    Py_ssize_t weeks, asked;
-    const int64_t *channel;
-    double visits;
-    int64_t *grid;
-    char *busy;
-} Grid;
-
-/* Adds a row's counts up by cell; 0 where a part of it lies outside. */
-static int fill(Grid *all, const char *row, Py_ssize_t size, const int64_t *span) {
-    const int64_t counts = span[0], n = span[1], cells = span[2];
-    if (n < 0 || counts < 0 || cells < 0 || n > size || counts > size - 8 * n || cells > size - 2 * n) return 0;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t count;
-        uint16_t cell;
-        memcpy(&count, row + counts + 8 * k, 8);
-        memcpy(&cell, row + cells + 2 * k, 2);
-        if (cell >= all->weeks * HOURS) return 0;
-        all->grid[cell] += count;
-        all->busy[cell / HOURS] = 1;
-    }
-    return 1;
-}
-
-/* A week of the grid as numbers; the grid is empty again after it. */
-static void take(Grid *all, Py_ssize_t week, double weight, double *out) {
-    if (!all->busy[week]) {
-        memset(out, 0, sizeof(Week));
-        return;
-    }
-    int64_t *from = all->grid + week * HOURS;
-    for (int h = 0; h < HOURS; h++) out[h] = (double)from[h] / weight;
-    memset(from, 0, HOURS * sizeof(int64_t));
-    all->busy[week] = 0;
-}
-
-static void unpack_one(Grid *all, double weight, double *activity, double *sends, double *responses, double *sums) {
-    Week told[3];
-    take(all, 0, weight, told[0]);
-    take(all, 1, weight, told[1]);
-    for (int h = 0; h < HOURS; h++) activity[h] = told[0][h] + all->visits * told[1][h];
-    for (Py_ssize_t at = 2; at + 2 < all->weeks; at += 3) {
-        if (!all->busy[at] && !all->busy[at + 1] && !all->busy[at + 2]) continue;
-        for (int kind = 0; kind < 3; kind++) take(all, at + kind, weight, told[kind]);
-        for (int h = 0; h < HOURS; h++) sends[h] += told[0][h];
-        for (int h = 0; h < HOURS; h++) responses[h] += told[1][h] + OPEN_WORTH * told[2][h];
-        for (Py_ssize_t k = 0; k < all->asked; k++) {
-            if (all->channel[k] * 3 + 2 != at) continue;
-            for (int kind = 0; kind < 3; kind++) sums[3 * k + kind] = total(told[kind]);
-        }
-    }
-}
-
-static PyObject *unpack_rows(PyObject *rows, Grid *all, Py_buffer *v) {
-    const Py_ssize_t n = items(&v[PLACES]);
-    const int64_t *place = v[PLACES].buf, *spans = v[SPANS].buf;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        char *bytes;
-        Py_ssize_t size;
-        PyObject *row = PyList_GetItem(rows, i);
-        if (!row || PyBytes_AsStringAndSize(row, &bytes, &size) < 0) return NULL;
-        if (!fill(all, bytes, size, spans + 3 * i)) {
-            PyErr_SetString(PyExc_ValueError, "a row's hours lie outside of it");
-            return NULL;
-        }
-        unpack_one(all, ((const double *)v[WEIGHTS].buf)[i], (double *)v[ACTIVITY].buf + place[i] * HOURS,
-                   (double *)v[SENDS].buf + place[i] * HOURS, (double *)v[RESPONSES].buf + place[i] * HOURS,
-                   (double *)v[SUMS].buf + place[i] * 3 * all->asked);
-    }
-    Py_RETURN_NONE;
-}
-
-/* unpack(rows, weeks, visits, places, spans, weights, asked, activity, sends, responses, sums): writes the line
- * places[i] of the last four for each stored row. They are zero before. `asked`: numbers of channels. */
-static PyObject *week_unpack(PyObject *module, PyObject *const *args, Py_ssize_t given) {
-    static const char *const names[] = {"places", "spans", "weights", "asked", "activity", "sends", "responses", "sums"};
-    static const Py_ssize_t sizes[] = {8, 8, 8, 8, 8, 8, 8, 8};
-    Py_buffer v[UNPACK_PARTS];
-    (void)module;
-    if (given < 3 || !PyList_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "a list of rows, the number of weeks and the worth of a visit come first");
-        return NULL;
-    }
-    Grid all = {PyLong_AsSsize_t(args[1]), 0, NULL, PyFloat_AsDouble(args[2]), NULL, NULL};
-    if (PyErr_Occurred() || open_all(args + 3, given - 3, v, names, sizes, UNPACK_PARTS, 4) < 0) return NULL;
-    const Py_ssize_t n = PyList_Size(args[0]), lines = items(&v[ACTIVITY]) / HOURS;
-    all.asked = items(&v[ASKED]);
-    all.channel = v[ASKED].buf;
-    if (all.weeks < 2 || all.weeks > 65536 / HOURS || items(&v[PLACES]) != n || items(&v[SPANS]) != 3 * n ||
-        items(&v[WEIGHTS]) != n || items(&v[ACTIVITY]) != lines * HOURS || items(&v[SENDS]) != lines * HOURS ||
-        items(&v[RESPONSES]) != lines * HOURS || items(&v[SUMS]) != lines * 3 * all.asked)
-        return refused(v, UNPACK_PARTS, "the arrays differ in length");
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (((const int64_t *)v[PLACES].buf)[i] < 0 || ((const int64_t *)v[PLACES].buf)[i] >= lines)
-            return refused(v, UNPACK_PARTS, "a place is none");
-    all.grid = calloc(all.weeks * HOURS, sizeof(int64_t));
-    all.busy = calloc(all.weeks, 1);
-    PyObject *done = all.grid && all.busy ? unpack_rows(args[0], &all, v) : PyErr_NoMemory();
-    free(all.grid);
-    free(all.busy);
-    release(v, UNPACK_PARTS);
-    return done;
-}
 
 /* ---- what speaks for each type of week (presence.type_weights, week.exposure) ---- */
 
@@ -391,7 +282,6 @@ static PyObject *week_pick(PyObject *module, PyObject *const *args, Py_ssize_t g
 
 #define FAST(f) ((PyCFunction)(void (*)(void))(f)), METH_FASTCALL
 static PyMethodDef module_methods[] = {
-    {"unpack", FAST(week_unpack), "The weeks of stored rows."},
     {"meet", FAST(week_meet), "What speaks for each type of week."},
     {"mix", FAST(week_mix), "Mixtures of the types."},
     {"own", FAST(week_own), "How much more of the person a message meets."},

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.compiled import compiled
-from features.customer_row import CustomerRow, packed_weeks
-from features.plan import GRID_CHANNELS
+from features.customer_row import CustomerRow
+from features.many_rows import ManyWeeks, weeks_together
 from models.channel_curves import ChannelCurve, chances, levels
-from models.presence import Presence, counts_on, habits_of, weeks_of, weights_of
+from models.presence import OPEN_WORTH, Presence, counts_on, habits_of, weeks_of, weights_of
 from models.week import HOURS
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +23,6 @@ Ints = npt.NDArray[np.int64]
 LAYOUT = 1
 """Raised with that of `_week.c` when a function takes other arguments."""
 WEEK: Any = compiled("models._week", LAYOUT)
-_CHANNELS = {channel: place for place, channel in enumerate(GRID_CHANNELS)}
 
 
 class Asked(NamedTuple):
@@ -87,11 +86,12 @@ def by_c(
 ) -> list[int]:
     """`places` by `_week.c`."""
     numbers = {channel: number for number, channel in enumerate(curves)}
-    windows, weeks = windows_of(asked), weeks_together(rows, list(curves), presence.visits)
-    ratio = met_more(presence, weeks, windows) ** sharpness
+    windows, weeks = windows_of(asked), weeks_of_all(rows, list(curves), presence.visits)
+    known = np.array([row is not None for row in rows], np.bool_)
+    ratio = met_more(presence, weeks, known, windows) ** sharpness
     curve = np.array([numbers[one.channel] for one in asked])
     usual = np.array([one.engagement for one in curves.values()])
-    level = levels(usual[curve], prior, weeks.counts[windows.row[windows.of], curve])
+    level = levels(usual[curve], prior, weeks.totals[windows.row[windows.of], curve])
     rates, nth = np.array([one.rate for one in curves.values()]), np.array([one.nth for one in asked])
     found = np.empty(len(asked), np.int64)
     WEEK.pick(ratio, windows.start, windows.hours, rates, windows.of, curve, level, nth, found)
@@ -125,44 +125,29 @@ def windows_of(asked: Sequence[Asked]) -> Windows:
     return Windows(np.array(row), start, np.concatenate(hours).astype(np.int64, copy=False), np.array(of))
 
 
-class Weeks(NamedTuple):
-    """`presence.weeks_of` n rows, each (n, 168), and `counts_on` some channels (n, channels, 3); 0 if not `known`."""
-
-    activity: Floats
-    sends: Floats
-    responses: Floats
-    counts: Floats
-    known: npt.NDArray[np.bool_]
-
-
-def weeks_together(rows: Sequence[CustomerRow | None], channels: Sequence[str], visits: float) -> Weeks:
-    """The weeks of rows, read from their bytes where they are as a store packed them."""
-    weeks, counts = np.zeros((3, len(rows), HOURS)), np.zeros((len(rows), len(channels), 3))
-    stored = packed_weeks(rows)
-    if stored.rows:
-        asked = np.array([_CHANNELS.get(channel, -1) for channel in channels])
-        WEEK.unpack(
-            stored.rows, stored.weeks, visits, stored.places, stored.spans, stored.weights, asked, *weeks, counts
-        )
-    if len(stored.rows) < len(rows):
-        done = set(stored.places.tolist())
-        for place, row in enumerate(rows):
-            if row is not None and place not in done:
-                weeks[:, place] = weeks_of(row, visits)
-                counts[place] = [counts_on(row, channel) for channel in channels]
-    return Weeks(weeks[0], weeks[1], weeks[2], counts, np.array([row is not None for row in rows], np.bool_))
+def weeks_of_all(rows: Sequence[CustomerRow | None], channels: Sequence[str], visits: float) -> ManyWeeks:
+    """`presence.weeks_of` each row, and `counts_on` each channel; 0 for rows not known."""
+    found = weeks_together(rows, channels, visits, OPEN_WORTH)
+    if found is not None:
+        return found
+    told = ManyWeeks.none(len(rows), len(channels))
+    for place, row in enumerate(rows):
+        if row is not None:
+            told.activity[place], told.sends[place], told.responses[place] = weeks_of(row, visits)
+            told.totals[place] = [counts_on(row, channel) for channel in channels]
+    return told
 
 
-def met_more(presence: Presence, weeks: Weeks, windows: Windows) -> Floats:
+def met_more(presence: Presence, weeks: ManyWeeks, known: npt.NDArray[np.bool_], windows: Windows) -> Floats:
     """How much more of a person than of everyone a message meets at the hours of the windows; 1 for rows not known."""
-    n, types = len(weeks.known), len(presence.shares)
+    n, types = len(known), len(presence.shares)
     numbers = np.array([presence.answers, presence.own])
     exposed, mix = np.empty((n, HOURS)), np.empty((n, HOURS))
     possible, told, answered = np.empty((n, types)), np.empty((n, types)), np.empty((n, 1))
-    WEEK.meet(*weeks[:3], presence.lag, presence.answering, presence.log_profiles, numbers[:1],
-              exposed, possible, told, answered)  # fmt: skip
+    WEEK.meet(weeks.activity, weeks.sends, weeks.responses, presence.lag, presence.answering, presence.log_profiles,
+              numbers[:1], exposed, possible, told, answered)  # fmt: skip
     WEEK.mix(weights_of(presence, told, answered, possible), presence.profiles, mix)
     met = np.empty(len(windows.hours))
     WEEK.own(mix, mix**presence.answers, exposed, weeks.activity, weeks.responses, numbers, presence.lag, presence.met,
-             weeks.known, windows.row, windows.start, windows.hours, met)  # fmt: skip
+             known, windows.row, windows.start, windows.hours, met)  # fmt: skip
     return met

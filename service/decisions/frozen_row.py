@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from features.channel_hours import NO_HOURS, ChannelHours
-from features.customer_row import StoredRow
+from features.customer_row import StoredRow, busy_hours
 from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
 from service.decisions.assortment import Remembered
@@ -39,10 +39,7 @@ _PRODUCTS = Remembered(_keys_of)
 
 def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
     """Layout and row. Of products only those of the offers are kept: no other was looked at."""
-    of_channels = (week for hours in row.response_hours.values() for week in hours)
-    weeks = np.concatenate([row.order_hours, row.visit_hours, *of_channels])
-    places = weeks.nonzero()[0]
-    counts = weeks[places]
+    channels, counts, places = busy_hours(row)
     wanted = _PRODUCTS(offers)
     bought = row.products.of(wanted) if len(wanted) else ProductOrders()
     head = [
@@ -50,13 +47,13 @@ def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
         row.as_of,
         row.affinity,
         [bought.key.tolist(), bought.orders.tolist()],
-        list(row.response_hours),
+        channels,
         len(places),
         counts.dtype.str,
         row.views,
         _KINDS,
     ]
-    if isinstance(row, StoredRow) and hasattr(row, "vector"):
+    if isinstance(row, StoredRow) and row.as_stored:
         names, vector = row.names, row.vector
     else:
         names, vector = tuple(row.values), np.fromiter(row.values.values(), np.float64, len(row.values))

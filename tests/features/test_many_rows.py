@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from features.channel_hours import NO_HOURS, ChannelHours, week_totals
 from features.compiled import ROWS
-from features.customer_row import CustomerRow, StoredRow
-from features.many_rows import decoded
+from features.customer_row import CustomerRow, StoredRow, busy_hours
+from features.many_rows import decoded, weeks_together
 from features.products import NO_PRODUCTS
 from features.rows import OnlineFeatures
 from tests.fakes.row_store import MemoryRows
@@ -72,6 +73,28 @@ def test_all_at_once_is_what_each_says(seed: int, customers: int) -> None:
 
 
 @compiled
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), customers=st.integers(2, 4))
+def test_weeks_together_are_what_each_row_has(seed: int, customers: int) -> None:
+    rows = rows_of(seed, customers)
+    found = weeks_together(rows, CHANNELS, 0.3, 0.25)
+    assert found is not None
+    for place, row in enumerate(rows):
+        hours = {} if row is None else row.response_hours
+        sends, responses, activity = np.zeros(168), np.zeros(168), np.zeros(168)
+        if row is not None:
+            activity = row.order_hours + 0.3 * row.visit_hours
+        for weeks in hours.values():
+            sends += weeks.sends
+            responses += weeks.clicks + 0.25 * weeks.opens
+        told = found.activity[place], found.sends[place], found.responses[place]
+        assert [week.tobytes() for week in told] == [week.tobytes() for week in (activity, sends, responses)]
+        of_channels = [hours.get(channel, ChannelHours(NO_HOURS)) for channel in CHANNELS]
+        assert found.totals[place].tolist() == [[week.sum() for week in weeks] for weeks in of_channels]
+    assert weeks_together([replace(row) if row else None for row in rows[:-1]], CHANNELS, 0.3, 0.25) is None
+
+
+@compiled
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_each_is_the_same_without_the_compiled_part(seed: int) -> None:
@@ -86,7 +109,13 @@ def test_each_is_the_same_without_the_compiled_part(seed: int) -> None:
             assert by.liked(packed, NOW) == ours[0]
             assert list(map(list, by.liked(packed, NOW))) == list(map(list, ours[0]))
             orders, visits, channels = by.hours(packed, NOW)
+            patch.setattr("features.customer_row.ROWS", None)
+            plain = busy_hours(row)
             assert decoded([row], CATEGORIES, CHANNELS) is None
+        quick = busy_hours(StoredRow.of(row.customer_id, row.as_of, row.vector, packed, by))
+        assert quick[0] == plain[0]
+        for mine, theirs in zip(quick[1:], plain[1:], strict=True):
+            assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())
         assert (orders.tolist(), visits.tolist()) == (ours[1][0].tolist(), ours[1][1].tolist())
         assert {name: np.stack(weeks).tolist() for name, weeks in channels.items()} == {
             name: np.stack(weeks).tolist() for name, weeks in ours[1][2].items()
@@ -133,6 +162,8 @@ def test_a_byte_that_is_wrong_is_read_or_refused(place: int, byte: int, seed: in
         outcome(lambda: decoded([changed], CATEGORIES, CHANNELS)),
         outcome(lambda: row._serving.liked(bytes(packed), NOW)),
         outcome(lambda: row._serving.hours(bytes(packed), NOW)),
+        outcome(lambda: busy_hours(changed)),
+        outcome(lambda: weeks_together([changed, row], CHANNELS, 0.3, 0.25)),
     ]
     assert set(told) <= {"read", "refused"}
 
@@ -143,6 +174,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     names, one, none = ROWS.Names([b'"tea"']), np.zeros(1, np.int64), np.zeros(0)
     with pytest.raises(ValueError, match="an array of"):
         row._serving.decode([row._packed], names, one, one, one, none, none, none)
+    with pytest.raises(ValueError, match="an array of 168"):
+        row._serving.weeks([row._packed], 0.3, 0.25, one, one, none, none, none, none)
     with pytest.raises(TypeError):
         row._serving.decode([row._packed], object(), one, one, one, none, none, none)
     with pytest.raises(ValueError, match="no JSON string"):

@@ -18,12 +18,19 @@ class Loop:
     """Runs `run_pass` in a thread: again at once while it returns True, else after `every_s` or a `wake()`.
 
     A failed pass is retried after a pause that doubles up to `longest_pause_s`; `run_pass` must be safe to repeat.
+    The first pass comes after `first_after_s`: what can wait leaves the first callers alone.
     """
 
     def __init__(
-        self, name: str, run_pass: Callable[[], bool], every_s: float, longest_pause_s: float = _LONGEST_PAUSE_S
+        self,
+        name: str,
+        run_pass: Callable[[], bool],
+        every_s: float,
+        longest_pause_s: float = _LONGEST_PAUSE_S,
+        first_after_s: float = 0.0,
     ) -> None:
         self.name = name
+        self._first_after_s = first_after_s
         self._run_pass = run_pass
         self._every_s = every_s
         self._longest_pause_s = longest_pause_s
@@ -47,6 +54,7 @@ class Loop:
 
     def _run(self) -> None:
         failures = 0
+        self._wake.wait(self._first_after_s)
         while not self._stopping.is_set():
             self._wake.clear()
             more = False

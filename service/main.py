@@ -34,7 +34,7 @@ from service.web.middleware import Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
-from service.wiring import Parts, build, readiness, start_loops, try_a_decision
+from service.wiring import Parts, build, get_ready, readiness, start_loops
 
 THREADS = 64
 _NOT_READY = {"description": "Not ready; the same report.", "content": {"application/json": {}}}
@@ -64,7 +64,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        await in_thread(try_a_decision, parts.steady)
+        await in_thread(get_ready, parts.database, parts.catalogue, parts.library, parts.steady)
         loops = start_loops(parts)
         try:
             yield

@@ -3,6 +3,6 @@
 from service.wiring.health import readiness
 from service.wiring.journeys import journey_runner
 from service.wiring.parts import Parts, build, start_loops
-from service.wiring.warm_up import try_a_decision
+from service.wiring.warm_up import get_ready
 
-__all__ = ["Parts", "build", "journey_runner", "readiness", "start_loops", "try_a_decision"]
+__all__ = ["Parts", "build", "get_ready", "journey_runner", "readiness", "start_loops"]

@@ -82,6 +82,7 @@ _LEARN_EVERY_S = 2.0
 _LADDER_EVERY_S = 1.0
 _WORDS_EVERY_S = 5.0
 _VECTORS_EVERY_S = 300.0
+_WATCH_AFTER_S, _VECTORS_AFTER_S = 3.0, 10.0
 _TEXTS_EVERY_S = 2.0
 _BEAT_EVERY = timedelta(seconds=2)
 
@@ -321,11 +322,16 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("models", take_up_models, _MODELS_EVERY_S),
         Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
         Loop("words", partial(get_words_ready, parts.database, parts.catalogue, parts.library), _WORDS_EVERY_S),
-        Loop("data", watch.run_pass, _DATA_EVERY_S),
-        Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S),
+        Loop("data", watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
+        Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
-        Loop("vectors", RefreshVectors(parts.online, parts.clock).run_pass, _VECTORS_EVERY_S),
+        Loop(
+            "vectors",
+            RefreshVectors(parts.online, parts.clock).run_pass,
+            _VECTORS_EVERY_S,
+            first_after_s=_VECTORS_AFTER_S,
+        ),
     ]
     for loop in loops:
         loop.start()

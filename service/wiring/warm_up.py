@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from service.content.choose_content import ContentLibrary
+from service.content.shelf import MAX_COMPILED
+from service.customers.customer_store import customer_ids
 from service.decisions.schemas import DecisionIn
 from service.decisions.steady import SteadyDecider
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
+FIRST_WORDS = 500
+"""Texts that are compiled before the first caller, in about a tenth of a second; the others right after."""
+SOME = 8
+"""Customers for whom a decision is tried at the start."""
 
 
-def try_a_decision(steady: SteadyDecider) -> None:
-    """Makes a decision that is not kept. A failure is only told: decisions have their own ladder for that."""
-    for told in steady.decide_each([DecisionIn(customer_id="nobody", dry_run=True)]):
+def get_ready(database: Database, catalogue: CatalogueCache, library: ContentLibrary, steady: SteadyDecider) -> None:
+    """Before anybody asks. A failure is only told: decisions have their own ladder, and the loops try again."""
+    try:
+        get_words_ready(database, catalogue, library, FIRST_WORDS)
+        with database.read() as connection:
+            known = customer_ids(connection, "", SOME)
+    except Exception:
+        log.exception("the copy or the customers could not be read at the start")
+        known = []
+    try_decisions(steady, ["nobody", *known])
+
+
+def try_decisions(steady: SteadyDecider, customers: Sequence[str]) -> None:
+    """Makes decisions that are not kept. A failure is only told."""
+    for told in steady.decide_each([DecisionIn(customer_id=name, dry_run=True) for name in customers]):
         if isinstance(told, Exception):
-            log.warning("the decision that was tried at the start failed: %r", told)
+            log.warning("a decision that was tried at the start failed: %r", told)
 
 
-def get_words_ready(database: Database, catalogue: CatalogueCache, library: ContentLibrary) -> bool:
+def get_words_ready(
+    database: Database, catalogue: CatalogueCache, library: ContentLibrary, most: int = MAX_COMPILED // 2
+) -> bool:
     """A pass that compiles approved copy; one that finds all of it compiled takes microseconds a variant."""
     with database.read() as connection:
         offers = catalogue.current(connection).by_id
-    library.get_ready({offer_id: offer.document for offer_id, offer in offers.items()})
+    library.get_ready({offer_id: offer.document for offer_id, offer in offers.items()}, most)
     return False

@@ -25,7 +25,7 @@ from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
 from service.settings import Cap
 from service.storage.database import Connection, Database
-from service.wiring.warm_up import try_a_decision
+from service.wiring.warm_up import try_decisions
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 Make = Callable[..., SteadyDecider]
@@ -349,10 +349,10 @@ def test_a_decision_tried_at_the_start_is_not_kept_and_may_fail(
 ) -> None:
     desk.put(a={})
     one = steady(desk)
-    try_a_decision(one)
+    try_decisions(one, ["nobody"])
     assert held(line, "select count(*) from decisions") == 0
     assert caplog.text == ""
     line.cut = True
     one.without = lambda requests, first=None: [Unavailable("full")] * len(requests)  # type: ignore[method-assign]
-    try_a_decision(one)
+    try_decisions(one, ["nobody"])
     assert "tried at the start" in caplog.text

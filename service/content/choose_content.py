@@ -16,7 +16,7 @@ from service.content.fields import FieldRule
 from service.content.fill import Filled, RenderError
 from service.content.guardrails import Rules
 from service.content.shelf import MAX_COMPILED, CompiledCopies, Copy, Shelf
-from service.content.sms_segments import sms_size
+from service.content.sms_segments import SURELY, sms_size
 from service.content.variant import said_hash
 from service.content.variant_store import approved_variants, change_number
 from service.storage.database import Database
@@ -70,18 +70,23 @@ class ContentLibrary:
             for variant in self._fresh().variants_of(offer_id)
         )
 
-    def for_customer(self, customer: Mapping[str, Any]) -> Reader:
-        """What chooses this customer's copy, from what is approved now; good for one decision.
-
-        `customer`: customer_id, locale, timezone, traits, segments.
-        """
-        return Reader(self._fresh(), customer, self._default_locale, self._rules, self._unsubscribe_url)
+    def for_customer(
+        self,
+        customer_id: str,
+        locale: str | None = None,
+        timezone: str | None = None,
+        traits: Mapping[str, Any] | None = None,
+        segments: Sequence[str] = (),
+    ) -> Reader:
+        """What chooses this customer's copy, from what is approved now; good for one decision."""
+        kind = locale or self._default_locale, timezone or "", frozenset(segments)
+        return Reader(self._fresh(), customer_id, kind, traits or {}, self._rules, self._unsubscribe_url)
 
     def choose(
         self, offer_id: str, offer: Mapping[str, Any], channel: str, customer: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """One choice: see `Reader.choose`."""
-        return self.for_customer(customer).choose(offer_id, offer, channel)
+        """One choice: see `Reader.choose`. `customer` has what `for_customer` asks for."""
+        return self.for_customer(**customer).choose(offer_id, offer, channel)
 
     def _fresh(self) -> Shelf:
         if monotonic() - self._checked_at < self._recheck_s or not self._may_ask():
@@ -103,19 +108,15 @@ class Reader:
     def __init__(
         self,
         shelf: Shelf,
-        customer: Mapping[str, Any],
-        default_locale: str,
+        customer_id: str,
+        kind: tuple[str, str, frozenset[str]],
+        traits: Mapping[str, Any],
         rules: Rules,
         unsubscribe_url: Callable[[str, str], str],
     ) -> None:
-        self._shelf = shelf
-        self._id = str(customer.get("customer_id", ""))
-        self._locale: str = customer.get("locale") or default_locale
-        self._zone: str = customer.get("timezone") or ""
-        self._segments: frozenset[str] = frozenset(customer.get("segments") or ())
-        self._traits: Mapping[str, Any] = customer.get("traits") or {}
-        self._rules = rules
-        self._unsubscribe_url = unsubscribe_url
+        """`kind` of reader: locale, zone ("": none) and segments."""
+        self._shelf, self._id, self._kind, self._traits = shelf, customer_id, kind, traits
+        self._rules, self._unsubscribe_url = rules, unsubscribe_url
         self._filled: dict[str, Filled] = {}
 
     def choose(self, offer_id: str, offer: Mapping[str, Any], channel: str) -> dict[str, Any] | None:
@@ -127,7 +128,8 @@ class Reader:
         place = self._shelf.place(offer_id, channel, offer)
         if place is None:
             return None
-        for copy in self._in_turn(place.copies(self._locale, self._zone, self._segments), offer_id):
+        copies = place.copies(*self._kind)
+        for copy in copies if len(copies) < 2 else self._in_turn(copies, offer_id):
             rendered = self._render(copy, channel)
             if rendered is not None:
                 return rendered
@@ -135,12 +137,10 @@ class Reader:
 
     def _in_turn(self, copies: tuple[Copy, ...], offer_id: str) -> tuple[Copy, ...]:
         """Which of several comes first is told by the customer's hash."""
-        if len(copies) < 2:
-            return copies
         turn = xxhash.xxh3_64_intdigest(f"{self._id}\0{offer_id}".encode()) % len(copies)
         return copies[turn:] + copies[:turn]
 
-    def _render(self, copy: Copy, channel: str) -> dict[str, Any] | None:
+    def _render(self, copy: Copy, channel: str) -> dict[str, str] | None:
         compiled = copy.compiled()
         if compiled is None:
             return None
@@ -153,7 +153,7 @@ class Reader:
                 rendered = compiled.render(filled.nameless())  # a name too long for its place
         except RenderError:
             return None
-        return {"variant_id": copy.variant_id, "locale": copy.locale, **rendered}
+        return rendered
 
 
 def fits(channel: str, rendered: Mapping[str, str], rules: Rules, limited: Sequence[FieldRule]) -> bool:
@@ -161,6 +161,8 @@ def fits(channel: str, rendered: Mapping[str, str], rules: Rules, limited: Seque
     for rule in limited:
         text = rendered[rule.name]
         if channel == "sms":
+            if text.isascii() and len(text) <= SURELY * rules.max_sms_segments:
+                continue
             if sms_size(text).segments > rules.max_sms_segments:
                 return False
         elif len(text) > rule.longest and len(regex.findall(r"\X", text)) > rule.longest:

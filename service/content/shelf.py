@@ -7,6 +7,7 @@ offer's facts name its text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,35 +28,34 @@ CompiledCopies = dict[tuple[str, ...], Compiled | None]
 class Copy:
     """A variant as one kind of reader sees it; compiled when it is first wanted."""
 
-    __slots__ = ("_known", "_offer", "_reader", "_variant", "_zone", "locale", "variant_id")
+    __slots__ = ("_key", "_known", "_offer", "_reader", "_variant", "_zone")
 
     def __init__(
         self, variant: Variant, offer: Mapping[str, Any], reader: str, zone: tzinfo | None, known: CompiledCopies
     ) -> None:
         """`reader`: their locale; `zone` is None where the copy names no moment; `known`: what was compiled before."""
-        self.variant_id, self.locale = variant.variant_id, variant.locale
         self._variant, self._offer, self._zone, self._known = variant, offer, zone, known
         self._reader = nearest(variant.locale, reader)
+        self._key = (variant.variant_id, str(variant.version), variant.offer_hash, self._reader, str(zone))
 
     def compiled(self) -> Compiled | None:
-        """None when it cannot be rendered for this offer."""
-        of = self._variant
-        key = (of.variant_id, str(of.version), of.offer_hash, self._reader, str(self._zone))
+        """Its fields behind `variant_id` and `locale`; None when it cannot be rendered for this offer."""
         try:
-            return self._known[key]
+            return self._known[self._key]
         except KeyError:
             made = self._compile()
         if len(self._known) >= MAX_COMPILED:
             self._known.clear()
-        self._known[key] = made
+        self._known[self._key] = made
         return made
 
     def _compile(self) -> Compiled | None:
         of = self._variant
         try:
-            return compile_copy(of.channel, of.locale, of.fields, self._offer, self._zone or UTC, self._reader)
+            made = compile_copy(of.channel, of.locale, of.fields, self._offer, self._zone or UTC, self._reader)
         except RenderError:
             return None
+        return replace(made, fixed={"variant_id": of.variant_id, "locale": of.locale, **made.fixed})
 
 
 class Place:

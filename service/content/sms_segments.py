@@ -11,6 +11,8 @@ GSM_BASIC = frozenset(
 GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
 SINGLE = {"GSM-7": 160, "UCS-2": 70}
 JOINED = {"GSM-7": 153, "UCS-2": 67}
+SURELY = JOINED["UCS-2"]
+"""So many ASCII characters fit in each segment, whatever they are."""
 
 
 @dataclass(frozen=True, slots=True)

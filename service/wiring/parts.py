@@ -227,13 +227,7 @@ def build(settings: Settings) -> Parts:
 
     def content_for(customer: Customer, locale: str) -> ChooseContent:
         reader = library.for_customer(
-            {
-                "customer_id": customer.customer_id,
-                "locale": locale,
-                "timezone": customer.timezone,
-                "traits": customer.traits,
-                "segments": customer.segments,
-            }
+            customer.customer_id, locale, customer.timezone, customer.traits, customer.segments
         )
         return lambda offer, channel: reader.choose(offer.offer_id, offer.document, channel)
 

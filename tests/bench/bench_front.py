@@ -122,7 +122,7 @@ def _words(parts: Any) -> float:
     for _ in range(ROUNDS):
         before = time.process_time()
         for turn, person in enumerate(people):
-            reader = parts.library.for_customer(person)
+            reader = parts.library.for_customer(**person)
             for place in range(5):
                 offer = offers[(turn + place) % len(offers)]
                 if reader.choose(offer.offer_id, offer.document, ("email", "sms")[place % 2]) is None:

@@ -76,7 +76,7 @@ def test_what_is_kept_between_choices_changes_none(stocked: Database) -> None:
     kept = ContentLibrary(stocked, link, rules=Rules(max_sms_segments=1))
     seen: set[str] = set()
     for person in customers(7, 15):
-        reader = kept.for_customer(person)
+        reader = kept.for_customer(**person)
         for offer_id, offer in OFFERS.items():
             for channel in FIELDS:
                 alone = ContentLibrary(stocked, link, rules=Rules(max_sms_segments=1))
@@ -116,7 +116,7 @@ def test_a_link_is_signed_once_a_channel_and_only_where_it_is_shown(stocked: Dat
     library = ContentLibrary(stocked, lambda customer, channel: signed.append(channel) or link(customer, channel))
     shown = 0
     for person in customers(3, 20):
-        reader = library.for_customer(person)
+        reader = library.for_customer(**person)
         signed.clear()
         bodies = [chosen["body"] for offer_id in OFFERS if (chosen := reader.choose(offer_id, OFFERS[offer_id], "sms"))]
         assert signed == (["sms"] if any("https://h/u/" in body for body in bodies) else [])

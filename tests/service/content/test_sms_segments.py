@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.content.sms_segments import sms_size
+from service.content.sms_segments import SURELY, sms_size
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_sizes(text: str, encoding: str, units: int, segments: int) -> None:
 @given(st.text(max_size=400), st.text(max_size=20))
 def test_more_text_never_takes_fewer_messages(text: str, more: str) -> None:
     assert sms_size(text + more).segments >= sms_size(text).segments
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=4 * SURELY), st.sampled_from(["", "`", "^", "\x00"]))
+def test_so_many_ascii_characters_surely_fit(text: str, unusual: str) -> None:
+    told = unusual + text
+    assert sms_size(told).segments <= -(-len(told) // SURELY)

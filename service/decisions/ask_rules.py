@@ -93,6 +93,7 @@ class Questions:
         self._each: dict[str, dict[tuple[Any, ...], Answer]] = {source: {} for source in told}
         self._whole = len(told) == len(sources) and len(inputs) <= _MOST_INPUTS
         self._all: dict[tuple[Any, ...], Answers] = {}
+        self._distinct: dict[tuple[Answer, ...], Answers] = {}
 
     def ask(self, asked: Sequence[Asked]) -> list[Answers]:
         """The same as `ask_rules` of each; answers of one kind of customers may be one object, never to be changed."""
@@ -120,8 +121,17 @@ class Questions:
         if found is None:
             found = self._ask_each(of, kind)
             if whole:
+                found = self._one_of(found)
                 _remember(self._all, kind, found)
         return found
+
+    def _one_of(self, answers: Answers) -> Answers:
+        """The same answers as one object, by which what follows from them is found again."""
+        told = tuple(answers.values())
+        found = self._distinct.get(told)
+        if found is None:
+            _remember(self._distinct, told, answers)
+        return found or answers
 
     def _ask_each(self, of: Asked, kind: tuple[Any, ...]) -> Answers:
         answers: dict[str, Answer] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.decisions.eligibility import LIST_RULES, RULES
 from service.decisions.record import unpack_candidates
+from service.decisions.verdicts import LIST_RULES, RULES
 
 
 def describe(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Any
 from features.rows import CustomerRow
 from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidates
-from service.decisions.eligibility import Verdicts
 from service.decisions.listing import LeftOut
 from service.decisions.pairs import Floats, Pairs
 from service.decisions.schemas import DecisionIn
 from service.decisions.steering import Cost
+from service.decisions.verdicts import Verdicts
+
+_UNWEIGHED = Candidates()
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Draft:
     scored_by: str | None = None
     goals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     uplift: Sequence[float] | None = None
-    candidates: Candidates = field(default_factory=Candidates)
+    candidates: Candidates = _UNWEIGHED
     left_out: Sequence[LeftOut] = ()
     costs: Sequence[Cost] = ()
     actions: list[dict[str, Any]] = field(default_factory=list)

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
-from service.decisions.eligibility import Failure, Verdicts, judge
+from service.decisions.eligibility import judge
 from service.decisions.pairs import Pairs
+from service.decisions.verdicts import Failure, Verdicts
 
 Pair = tuple[int, str]
 """A candidate: position of its offer, channel."""

@@ -16,10 +16,11 @@ from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import Case, Customer, Entry, Rules, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
-from service.decisions.eligibility import Failure, Verdicts, excluded
+from service.decisions.eligibility import excluded
 from service.decisions.frozen_row import freeze, thaw
 from service.decisions.parts_store import part_id
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
+from service.decisions.verdicts import Failure, Verdicts
 from service.offers.cel import Answer
 from service.offers.offer import Offer
 
@@ -56,20 +57,11 @@ def answer(draft: Draft) -> dict[str, Any]:
         "degraded": draft.degraded,
     }
     if draft.request.explain:
-        body["excluded"] = [
-            {
-                "offer_id": offer_id,
-                "channel": channel,
-                "rule": failure.rule,
-                "detail": failure.detail,
-                "until": failure.until,
-            }
-            for offer_id, channel, failure in excluded(case, draft.verdicts)
-        ]
-        body["excluded"] += [
+        left_out = [
             {"offer_id": offer_id, "channel": channel, "rule": rule, "detail": detail, "until": None}
             for offer_id, channel, rule, detail in _left_out(draft)
         ]
+        body["excluded"] = [*excluded(case, draft.verdicts), *left_out]
     return body
 
 

@@ -7,8 +7,8 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from service.decisions.case import DAY_US, microseconds
-from service.decisions.quiet import local_instant
+from service.decisions.case import DAY_US, Case, microseconds
+from service.decisions.quiet import local_instant, zone_of
 from service.offers.offer import CALENDAR_DAYS
 
 _IN_WORDS = {"calendar_day": "this day", "calendar_week": "this week", "calendar_month": "this month"}
@@ -64,3 +64,10 @@ def _period(calendar: str, day: date, zone: ZoneInfo) -> tuple[int, int]:
         first = day.replace(day=1)
         after = (first + timedelta(days=32)).replace(day=1)
     return microseconds(local_instant(first, time(), zone)), microseconds(local_instant(after, time(), zone))
+
+
+def window_of(case: Case, per_days: float | None, calendar: str | None, shared: bool = False) -> Window:
+    """A limit's window now; a calendar's is in the customer's zone, one that customers share in the default zone."""
+    name = None if shared else case.customer.timezone
+    zone, _ = zone_of(name if calendar else None, case.rules.default_timezone)
+    return window(case.now_us, case.at, per_days, calendar, zone)

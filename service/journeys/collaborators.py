@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from service.decisions.admit_messages import Outgoing
-from service.decisions.eligibility import Failure
 from service.decisions.hours import Planned
+from service.decisions.verdicts import Failure
 from service.storage.database import Connection
 
 RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], object]

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.decisions.admit_messages import Outgoing
 from service.decisions.case import WORDED
-from service.decisions.eligibility import Failure
+from service.decisions.verdicts import Failure
 from service.journeys.carry_out import Run, counts_of, forget_counts
 from service.journeys.channels.message import Channel, Message, SendResult
 from service.journeys.collaborators import Clearance, Collaborators

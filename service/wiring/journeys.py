@@ -14,13 +14,13 @@ from service.customers.customer_store import Customer, all_profiles, read_custom
 from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
 from service.decisions.admit_messages import Admission, Outgoing, settled
-from service.decisions.eligibility import Failure
 from service.decisions.hours import Planned, plan_hour
 from service.decisions.ledger_store import release_decisions
 from service.decisions.policy import draw, seed_of
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
+from service.decisions.verdicts import Failure
 from service.events.record_events import record_events
 from service.experiments.assign_customer import assign
 from service.journeys.channels.file import FileChannel

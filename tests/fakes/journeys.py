@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.decisions.admit_messages import Outgoing
-from service.decisions.eligibility import Failure
 from service.decisions.hours import Planned
+from service.decisions.verdicts import Failure
 from service.journeys.channels.message import Message, SendResult
 from service.journeys.collaborators import Clearance, DecisionRequest
 from service.journeys.definitions import Definitions

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.clock import SystemClock
-from service.decisions.eligibility import Failure
+from service.decisions.verdicts import Failure
 from service.journeys.channels.message import SendResult
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, save

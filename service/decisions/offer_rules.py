@@ -1,0 +1,119 @@
+"""The rules about an offer: its dates, its eligibility, what must have come before it, and its limits. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.decisions.caps import excluded_until, offer_cap_full
+from service.decisions.case import DAY_US, Case
+from service.decisions.pacing import ahead, wait
+from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
+from service.decisions.windows import Window, window_of
+from service.offers.offer import Offer, Requirement
+
+
+def offer_failures(case: Case, offer: Offer, seen: bool) -> Iterator[Failure]:
+    if offer.starts_at is not None and case.at < offer.starts_at:
+        yield Failure("not_started", f"starts at {in_words(offer.starts_at)}", offer.starts_at)
+    if offer.ends_at is not None and case.at >= offer.ends_at:
+        yield Failure("ended", f"ended at {in_words(offer.ends_at)}")
+    if offer.eligibility is not None:
+        yield from not_eligible(case, offer.eligibility)
+    if not case.checked and _counted(case, offer):
+        yield Failure("unchecked", "its limits cannot be counted now")
+        return
+    for required in offer.requires:
+        yield from _required(case, required)
+    for index, cap in enumerate(offer.caps):
+        if cap.per == "customer":
+            if not seen and cap.max > 0:
+                continue
+            within = window_of(case, cap.per_days, cap.calendar)
+            reached = offer_cap_full(case.usage.entries, offer.offer_id, cap.max, within, case.now_us)
+            if reached:
+                yield Failure("offer_cap", used_up(reached, "impressions"), moment(reached.until))
+        else:
+            yield from _shared(case, offer, index, cap.max, window_of(case, cap.per_days, cap.calendar, shared=True))
+    if offer.exclusion_group is not None and offer.exclusion_days is not None:
+        yield from _exclusion(case, offer, offer.exclusion_group, offer.exclusion_days)
+    if offer.budget is not None and offer.cost > 0:
+        yield from _budget(case, offer)
+
+
+def _counted(case: Case, offer: Offer) -> bool:
+    """Whether an offer has a rule that needs the ledger."""
+    tags = {rule.tag for rule in case.rules.cool_downs if rule.tag is not None}
+    return bool(
+        offer.caps
+        or offer.requires
+        or offer.shared_limits
+        or offer.exclusion_days
+        or tags.intersection(offer.info.tags)
+    )
+
+
+def _required(case: Case, required: Requirement) -> Iterator[Failure]:
+    """Fails until the other offer's event lies in its span of time. Only its first and last time are known."""
+    known = case.usage.moments.get((required.event, required.offer_id), ())
+    times = sorted({time for time in known if time <= case.now_us})
+    after = round(required.after_days * DAY_US)
+    within = None if required.within_days is None else round(required.within_days * DAY_US)
+    recent = [time for time in times if within is None or time > case.now_us - within]
+    if any(time <= case.now_us - after for time in recent):
+        return
+    what = f"needs {required.offer_id} to be {required.event} first"
+    if recent:
+        yield Failure("prerequisite", f"{what}, {in_days(required.after_days)} ago", moment(recent[0] + after))
+    elif times and required.within_days is not None:
+        yield Failure("prerequisite", f"{what}, at most {in_days(required.within_days)} ago")
+    else:
+        yield Failure("prerequisite", what)
+
+
+def _exclusion(case: Case, offer: Offer, group: str, days: float) -> Iterator[Failure]:
+    found = excluded_until(case.usage.entries, offer.offer_id, group, days, case.now_us)
+    if found is not None:
+        other, until = found
+        yield Failure("exclusion", f"{other} of the group {group} was shown; {in_days(days)} between", moment(until))
+
+
+def not_eligible(case: Case, expression: str) -> Iterator[Failure]:
+    answer = case.answers[expression]
+    if answer.missing is not None:
+        yield Failure("eligibility", f"the rule needs '{answer.missing}', which is not known of this customer")
+    elif answer.problem is not None:
+        yield Failure("eligibility", f"the rule cannot be told: {answer.problem}")
+    elif not answer.holds:
+        yield Failure("eligibility", f"does not hold: {expression}")
+
+
+def _shared(case: Case, offer: Offer, index: int, most: int, within: Window) -> Iterator[Failure]:
+    shared = case.usage.shared.get((offer.offer_id, index))
+    used = 0 if shared is None else int(shared.used)
+    if used >= most:
+        until = None if shared is None or shared.oldest is None else within.end_of(shared.oldest)
+        yield Failure("offer_cap", f"{used} of {most} impressions of all customers {within.words}", moment(until))
+
+
+def _budget(case: Case, offer: Offer) -> Iterator[Failure]:
+    assert offer.budget is not None
+    amount = offer.budget.amount
+    within = window_of(case, offer.budget.per_days, offer.budget.calendar, shared=True)
+    shared = case.usage.shared.get((offer.offer_id, -1))
+    used = 0.0 if shared is None else shared.used
+    if exceeds(used + offer.cost, amount):
+        until = None if shared is None or shared.oldest is None else within.end_of(shared.oldest)
+        yield Failure("budget", f"{used:.2f} of {amount:.2f} spent {within.words}", moment(until))
+    elif offer.budget.even:
+        share = within.share(case.now_us)
+        excess = ahead(amount, offer.cost, used, () if shared is None else shared.slices, share)
+        if excess > 1e-9 * (1 + amount):
+            period = within.length or (within.end or 0) - within.since - 1
+            until = case.now_us + wait(excess, amount, period)
+            detail = f"{used:.2f} of {amount:.2f} spent {within.words}, which is ahead of an even pace"
+            yield Failure("pacing", detail, moment(until))
+
+
+def exceeds(spent: float, amount: float) -> bool:
+    """Whether money spent is over a budget, beyond what adding many floats may err."""
+    return spent > amount * (1 + 1e-9) + 1e-9

@@ -1,0 +1,74 @@
+"""What rules say: which of them fail, why, and until when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.decisions.caps import Full
+
+RULES = (
+    "offer_channel",
+    "placement_channel",
+    "unchecked",
+    "consent",
+    "suppression",
+    "cool_down",
+    "frequency_cap",
+    "not_started",
+    "ended",
+    "eligibility",
+    "prerequisite",
+    "offer_cap",
+    "exclusion",
+    "budget",
+    "pacing",
+)
+"""Every rule, in the order in which the first that fails is named."""
+LIST_RULES = ("business_rule", "diversity")
+"""Rules of the ranker and of the list, which keep out what may go (as `exclusion` may: see `listing`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A rule that says no: why, and until when, where that is known."""
+
+    rule: str
+    detail: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Failures of each channel and of each offer; a candidate fails by either. `pairs`: failures of one pair alone."""
+
+    channels: Mapping[str, tuple[Failure, ...]]
+    offers: Mapping[str, tuple[Failure, ...]]
+    pairs: Mapping[tuple[str, str], tuple[Failure, ...]]
+    closed: tuple[int, ...] | None = None
+    """Positions of the offers that fail, where that was told already."""
+    told: list[Sequence[Mapping[str, Any]]] = field(default_factory=list, compare=False, repr=False)
+    """What an answer says of them, once it was said: see `eligibility.excluded`."""
+
+    def of(self, offer_id: str, channel: str) -> tuple[Failure, ...]:
+        """Every failure of one candidate, first the one to name."""
+        both = (*self.channels[channel], *self.offers[offer_id], *self.pairs.get((offer_id, channel), ()))
+        return both if len(both) < 2 else tuple(sorted(both, key=lambda failure: RULES.index(failure.rule)))
+
+
+def used_up(reached: Full, kind: str) -> str:
+    return f"{reached.used} of {reached.max} {kind} {reached.words}"
+
+
+def in_days(days: float) -> str:
+    return "1 day" if days == 1 else f"{days:g} days"
+
+
+def moment(at: int | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at)
+
+
+def in_words(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")

@@ -65,7 +65,8 @@ def cases(draw: st.DrawFn) -> Case:
 @given(st.lists(cases(), min_size=1, max_size=8))
 def test_what_is_remembered_changes_no_verdict(some: list[Case]) -> None:
     for case in some:
-        fresh = replace(case, offers=tuple(list(case.offers)), answers=dict(case.answers))
+        fresh = replace(case, offers=(*case.offers,), answers=dict(case.answers))
+        assert fresh.offers is not case.offers
         for _ in range(2):
             verdicts, alone = judge(case), judge(fresh)
             assert verdicts == alone

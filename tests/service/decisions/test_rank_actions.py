@@ -240,7 +240,8 @@ def test_uplift_of_another_placement_or_of_other_columns_counts_nothing(desk: De
 
 
 def test_fatigue_grows_with_what_was_sent_and_spares_the_web(desk: Desk) -> None:
-    desk.settings = settings(fatigue_cost=0.5, caps=[Cap(channel=None, max=99, per_days=7)])
+    caps = [Cap(channel=None, max=99, per_days=7)]
+    desk.settings = settings(fatigue_cost=0.5, caps=caps, exploration=1e9, floor=0.0)  # else it may draw nothing
     desk.put(a={"channels": ["email", "web"]})
     first = {a["channel"]: a["expected_value"] for a in ask(desk)["actions"]}
     assert first["email"] == pytest.approx(2.0 - 0.5)

@@ -17,6 +17,7 @@ from service.decisions.ask_rules import Answers, Asked, Questions, ask_rules, qu
 from service.decisions.assortment import assortment
 from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
 from service.decisions.circuit import Circuit
+from service.decisions.count_by_offer import CountByOffer
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.last_known import LastKnown
@@ -56,6 +57,7 @@ class Sources:
     last: LastKnown = field(default_factory=LastKnown)
     reading: Circuit = field(default_factory=lambda: Circuit("features", longest_pause_s=4.0))
     shortlist: Shortlist = field(default_factory=Shortlist)
+    counting: CountByOffer = field(default_factory=CountByOffer)
 
 
 class Asking(NamedTuple):
@@ -87,6 +89,7 @@ def gather(
     """
     with sources.database.read() as connection:
         catalogue = sources.catalogue.current(connection)
+        sources.counting.see_to(sources.database, connection, catalogue)
         people = _people(connection, sources, requests)
         wanted = [(people[request.customer_id].customer_id, request) for request in requests]
         ledger = LedgerView(

@@ -2,6 +2,9 @@
 
 A reservation is made in the transaction that has just counted, behind a lock on the customer and on the offers that
 customers share (SQLite has one writer; Postgres takes advisory locks in one order). So a cap of N never gives N+1.
+
+Only lines of `counted_offers` are found by their offer (`shared`): the lines of a batch name many offers, and each
+would be written to another page of that index. See `count_by_offer`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    false,
     func,
     or_,
     select,
@@ -36,7 +40,7 @@ from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer
-from service.storage.database import Connection, any_of, metadata, texts, upsert
+from service.storage.database import Connection, any_of, driver_of, metadata, texts, upsert
 from service.storage.prepared import Prepared, insert_rows
 
 ledger = Table(
@@ -54,9 +58,12 @@ ledger = Table(
     Column("expires", BigInteger),
     Column("placement", String),
     Column("exclusion_group", String),
+    Column("shared", Boolean, nullable=False, server_default=false()),
     Index("ix_ledger_customer_at", "customer_id", "at"),
-    Index("ix_ledger_offer_at", "offer_id", "at"),
+    Index("ix_ledger_shared", "offer_id", "at", sqlite_where=text("shared"), postgresql_where=text("shared")),
 )
+counted_offers = Table("counted_offers", metadata, Column("offer_id", String, primary_key=True))
+"""Offers that have, or once had, limits that customers share."""
 _IDS_AT_ONCE = 500
 FOREIGN = "event:"
 """Before the message's id, in place of a decision's id: a line that no decision reserved."""
@@ -76,6 +83,7 @@ _OF_ONE = Prepared(_ENTRIES.where(ledger.c.customer_id == bindparam("customer"))
 _OF_MANY = Prepared(_ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))).order_by(*_IN_ORDER))
 _SHARED = Prepared(
     select(func.count(), func.coalesce(func.sum(ledger.c.cost), 0.0), func.min(ledger.c.at)).where(
+        text("shared"),
         ledger.c.offer_id == bindparam("offer"),
         ledger.c.at > bindparam("since"),
         ledger.c.at <= bindparam("until"),
@@ -85,11 +93,16 @@ _SHARED = Prepared(
 )
 _BY_AGE = text(
     "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
-    "WHERE offer_id = :offer AND at > :since AND at <= :until AND impression AND cost > 0 "
+    "WHERE shared AND offer_id = :offer AND at > :since AND at <= :until AND impression AND cost > 0 "
     "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
 _HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
-_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+_COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
+_LEDGER = 7_067_267_824  # any number of our own, for Postgres' advisory locks
+_LOCK = (
+    f"SELECT pg_advisory_xact_lock_shared({_LEDGER})::text "
+    "UNION ALL SELECT pg_advisory_xact_lock(key)::text FROM unnest(%s::bigint[]) AS key"
+)
 FOREVER = 2**62
 """`expires` of a line whose message went out, while the event of its delivery is on its way."""
 
@@ -106,13 +119,15 @@ class Delivered:
 
 
 def lock(connection: Connection, customers: Iterable[str], offers: Iterable[str]) -> None:
-    """Makes others who count for the same customers and shared offers wait until this transaction ends."""
+    """Makes others who count for the same customers and shared offers wait until this transaction ends.
+
+    Whoever reserves calls it first, because of `count_by_offer`.
+    """
     if connection.dialect.name == "sqlite":
         return
     names = {f"customer {name}" for name in customers} | {f"offer {name}" for name in offers}
     keys = sorted(xxhash.xxh3_64_intdigest(name.encode()) - 2**63 for name in names)
-    if keys:
-        connection.execute(_LOCK, {"keys": keys})
+    driver_of(connection).execute(_LOCK, [keys])
 
 
 def read_entries(
@@ -169,8 +184,28 @@ def _by_age(connection: Connection, offer: str, within: Window, now: int, until:
 
 
 def reserve(connection: Connection, lines: Sequence[Line]) -> None:
-    """Writes reservations."""
-    insert_rows(connection, ledger, lines)
+    """Writes reservations; behind `lock`."""
+    if lines:
+        counted = counted_of(connection, {line.offer_id for line in lines})
+        insert_rows(connection, ledger, [(*line, line.offer_id in counted) for line in lines])
+
+
+def counted_of(connection: Connection, offers: Iterable[str]) -> set[str]:
+    """Those of these offers whose lines are found by their offer."""
+    return {offer for (offer,) in _COUNTED.rows(connection, offers=list(offers))}
+
+
+def count_by_offer(connection: Connection, offers: Sequence[str], used_before: Sequence[str]) -> None:
+    """From now on the lines of these offers are found by their offer. `used_before`: those that may have lines.
+
+    Waits for all who are reserving, who may not know of it yet; looks through the ledger where any was used before.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LEDGER})")
+    upsert(connection, counted_offers, [{"offer_id": offer} for offer in sorted(offers)], update=())
+    if used_before:
+        lines = any_of(ledger.c.offer_id, texts("offers")) & ledger.c.shared.is_(False)
+        connection.execute(update(ledger).where(lines).values(shared=True), {"offers": list(used_before)})
 
 
 def add_foreign(
@@ -199,6 +234,7 @@ def add_foreign(
         "expires": None,
         "placement": None,
         "exclusion_group": group,
+        "shared": offer_id is not None,
     }
     upsert(connection, ledger, [row], update=())
 

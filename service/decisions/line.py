@@ -8,7 +8,7 @@ from service.decisions.case import Entry
 
 
 class Line(NamedTuple):
-    """What a returned action, or a message, reserves; the fields are the ledger's columns in their order."""
+    """What a returned action, or a message, reserves: the ledger's columns in their order, without the last."""
 
     decision_id: str
     rank: int

@@ -22,7 +22,7 @@ import orjson
 import xxhash
 
 from service.decisions.decision_store import add_missing_decisions
-from service.decisions.ledger_store import reserve
+from service.decisions.ledger_store import lock, reserve
 from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
 from service.decisions.ports import Owners
@@ -101,6 +101,7 @@ class Spool:
         return brought
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
+        lock(connection, (), ())
         owners = self._owners(connection, sorted({str(one.row["customer_id"]) for one, _ in some}))
         parts = {name: body for one, _ in some for name, body in one.parts.items()}
         add_parts(connection, dict(sorted(parts.items())))

@@ -153,6 +153,14 @@ def read_versions(
     return found
 
 
+def documents_of(connection: Connection, offer_ids: Sequence[str]) -> Iterable[tuple[str, int, Mapping[str, Any]]]:
+    """Every version (offer, number, document) that these offers ever had."""
+    for start in range(0, len(offer_ids), _CHUNK):
+        wanted = offer_versions.c.offer_id.in_(offer_ids[start : start + _CHUNK])
+        for row in connection.execute(select(offer_versions).where(wanted)):
+            yield row.offer_id, row.version, row.document
+
+
 def _next_change(connection: Connection) -> int:
     """Moves the counter, which also makes writers of the catalogue wait for each other on Postgres."""
     upsert(connection, catalogue_state, [{"id": 1, "change": 0}], update=())

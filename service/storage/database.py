@@ -185,6 +185,20 @@ class Database:
                 yield connection
 
     @contextmanager
+    def write_between(self, connection: Connection) -> Iterator[None]:
+        """Writes through a connection of `read()`: its transaction ends before, and another begins after it.
+
+        Who holds a connection must not ask for a second one: as many as the pool has would wait for each other.
+        """
+        connection.rollback()
+        with self._writer:
+            if self.is_sqlite:
+                connection.info[_WAITS] = True
+            with connection.begin():
+                yield
+        connection.begin()
+
+    @contextmanager
     def _connection(self) -> Iterator[Connection]:
         """A connection of the pool. On SQLite some are kept out of it, the last one used first: fetching and giving
         back costs as much as the queries of a decision, and one whose process alone has written knows its pages.

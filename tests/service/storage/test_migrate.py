@@ -3,10 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 
 from service.storage.database import Database, metadata
 from service.storage.migrate import import_every_table, migrate
@@ -46,3 +48,47 @@ def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
     for process in processes:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors.decode()
+
+
+def test_lines_from_before_the_index_by_offer_count_where_they_must(empty_url: str) -> None:
+    """Revision 0008 on a filled database: offers with limits for all, without, taken out, and of other senders."""
+    import orjson
+    from alembic import command
+
+    from service.storage.migrate import _config
+
+    database = Database(empty_url)
+    plain: dict[str, Any] = {"caps": [{"max": 1, "per_days": 1, "per": "customer", "of": None}], "budget": None}
+    plain |= {"cost": 1.0}
+    documents = {
+        "plain": plain,
+        "free": plain | {"budget": {"amount": 1.0, "per_days": 1.0}, "cost": 0.0},
+        "capped": plain | {"caps": [{"max": 1, "per_days": 1, "per": "everyone", "of": None}]},
+        "monthly": plain | {"caps": [{"max": 1, "per_days": None, "per": "calendar_month", "of": "everyone"}]},
+        "paid": plain | {"budget": {"amount": 1.0, "per_days": 1.0}},
+    }
+    offer = text(
+        "INSERT INTO offers (offer_id, version, change, hash, document, created_at, updated_at, deleted_at) "
+        "VALUES (:name, 1, 1, '', :document, 0, 0, :gone)"
+    )
+    line = text(
+        "INSERT INTO ledger (decision_id, rank, customer_id, offer_id, channel, message, impression, cost, at) "
+        "VALUES (:decision, 1, 'c', :offer, 'sms', true, true, 1, 5)"
+    )
+    with database.write() as connection:
+        command.upgrade(_config(connection), "0007")
+        for name, document in documents.items():
+            gone = 1 if name == "paid" else None
+            connection.execute(offer, {"name": name, "document": orjson.dumps(document), "gone": gone})
+            connection.execute(line, {"decision": f"d-{name}", "offer": name})
+        connection.execute(line, {"decision": "event:m1", "offer": "plain"})
+        connection.execute(line, {"decision": "event:m2", "offer": ""})
+    migrate(database)
+    with database.write() as connection:
+        found = connection.execute(text("SELECT decision_id FROM ledger WHERE shared ORDER BY 1")).scalars().all()
+        assert found == ["d-capped", "d-monthly", "d-paid", "event:m1"]
+        counted = connection.execute(text("SELECT offer_id FROM counted_offers ORDER BY 1")).scalars().all()
+        assert counted == ["capped", "monthly", "paid"]
+        command.downgrade(_config(connection), "0007")
+        assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == 7
+    database.close()

@@ -24,6 +24,7 @@ from tests.bench import rivals, scores, steadiness
 from tests.bench.decision_home import CUSTOMERS, make_home
 from tests.bench.loads import Load, Server, serving, settings_of, uvicorn
 from tests.fakes.postgres_server import free_port
+from training.offer_fit import ROUNDS
 
 APP = "service.main:app_from_settings"
 QUICKER = {"OPPORTUNE_DECISIONS__DURABLE": "false"}
@@ -42,7 +43,7 @@ def main() -> int:
         key_file = home / "key"
         if not key_file.exists():
             print("making a home of its own: customers, features, models …", flush=True)
-            key_file.write_text(make_home(home))
+            key_file.write_text(make_home(home, options.trees, options.leaves))
         _measure(home, key_file.read_text(), scratch, options)
     return 0
 
@@ -51,6 +52,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=15, help="of each load")
     parser.add_argument("--home", type=Path, help="keep the seeded home here and use it again (for a day)")
+    parser.add_argument("--trees", type=int, default=ROUNDS, help="of the ranker of a home that is made now")
+    parser.add_argument("--leaves", type=int, help="of each of them; by default those that training gives")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--calls", type=int, default=50_000, help="on end, looking for growth")
     parser.add_argument("--customers", type=int, default=CUSTOMERS, help="scored beside LightGBM; 1000000 for all")

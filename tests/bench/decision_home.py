@@ -7,6 +7,7 @@ labels made up here. Nothing is measured on how well they predict.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,8 +79,8 @@ RULES = (
 )
 
 
-def make_home(home: Path) -> str:
-    """Fills an empty folder; returns an API key with the scope `decide`."""
+def make_home(home: Path, trees: int = ROUNDS, leaves: int | None = None) -> str:
+    """Fills an empty folder; returns an API key with the scope `decide`. `trees`, `leaves`: size of the ranker."""
     home.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
     (home / "opportune.toml").write_text(SETTINGS)
@@ -89,7 +90,8 @@ def make_home(home: Path) -> str:
     infos = _offers(database, now)
     names = _customers(database, now)
     rows, values = _features(home, names, now)
-    _models(home / "served", rows, values, infos)
+    size = {"num_leaves": leaves, "max_depth": -1, "min_data_in_leaf": 5} if leaves else {}
+    _models(home / "served", rows, values, infos, trees, size)
     with database.read() as connection:
         wrong = make_vectors(home, CatalogueCache().current(connection))
     database.close()
@@ -184,13 +186,15 @@ def _features(home: Path, names: list[str], now: datetime) -> tuple[list, np.nda
     return rows, compute(frame, cuts).select(FEATURE_NAMES).to_numpy()
 
 
-def _models(served: Path, rows: list, values: np.ndarray, offers: list[OfferInfo]) -> None:  # type: ignore[type-arg]
+def _models(
+    served: Path, rows: list, values: np.ndarray, offers: list[OfferInfo], trees: int, size: Mapping[str, int]  # type: ignore[type-arg]
+) -> None:  # fmt: skip
     random = np.random.default_rng(3)
     models = {
         "lead": _propensity(lead.DECLARATION, values, random),
         "churn": _propensity(churn.DECLARATION, values, random),
         "winback": _propensity(winback.DECLARATION, values, random),
-        "next-offer": _next_offer(rows, offers, random),
+        "next-offer": _next_offer(rows, offers, random, trees, size),
         "send-time": _send_time(random),
     }
     for name, model in models.items():
@@ -213,7 +217,9 @@ def _propensity(declaration: Declaration, values: np.ndarray, random: np.random.
     )
 
 
-def _next_offer(rows: list, offers: list[OfferInfo], random: np.random.Generator) -> NextOfferModel:  # type: ignore[type-arg]
+def _next_offer(
+    rows: list, offers: list[OfferInfo], random: np.random.Generator, trees: int, size: Mapping[str, int]  # type: ignore[type-arg]
+) -> NextOfferModel:  # fmt: skip
     vectors = random.normal(size=(len(CATEGORIES), 384))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     known = OfferKnowledge(
@@ -227,7 +233,7 @@ def _next_offer(rows: list, offers: list[OfferInfo], random: np.random.Generator
     score = -2 + 0.5 * seen[:, PAIR.index("category_orders_90d")] + 0.02 * seen[:, 1]
     labels = (random.random(len(pairs)) < 1 / (1 + np.exp(-score))).astype(float)
     data = lightgbm.Dataset(pairs, labels, feature_name=list(PAIR), params={"verbose": -1, "max_bin": 127})
-    text = lightgbm.train(dict(PARAMETERS), data, ROUNDS).model_to_string()
+    text = lightgbm.train({**PARAMETERS, **size}, data, trees).model_to_string()
     channels = ChannelKnowledge({"email": 0.3, "sms": 0.2}, {"email": 0.1, "sms": -0.1}, {"offer-01": 0.4})
     model = NextOfferModel(
         parse_trees(text), text, Calibration("beta", (0.9, 1.1, 0.0)), known, channels, ResponseHead()

@@ -122,24 +122,27 @@ def feature_matrix(
 
     `strict` raises KeyError where a row lacks one of the features.
     """
+    if rows and names and all(type(row) is StoredRow and row.as_stored for row in rows):
+        return _of_stored(rows, names, strict)  # type: ignore[arg-type]
     stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and row.as_stored]
     out = np.full((len(rows), len(names)), np.nan)
     if stored and names:
-        columns = stored[0][1]._serving.columns(tuple(names))
-        whole = bool((columns >= 0).all())
-        if strict and not whole:
-            raise KeyError(names[int(np.argmin(columns))])
-        vectors = np.concatenate([row.vector for _, row in stored]).reshape(len(stored), -1)
-        told = vectors.take(columns, axis=1)
-        if not whole:
-            told[:, columns < 0] = np.nan
-        if len(stored) == len(rows):
-            return told
-        out[[place for place, _ in stored]] = told
-    if len(stored) < len(rows):
-        done = {place for place, _ in stored}
-        for place, row in enumerate(rows):
-            if row is not None and place not in done:
-                values = row.values
-                out[place] = [values[name] if strict else values.get(name, np.nan) for name in names]
+        out[[place for place, _ in stored]] = _of_stored([row for _, row in stored], names, strict)
+    done = {place for place, _ in stored}
+    for place, row in enumerate(rows):
+        if row is not None and place not in done:
+            values = row.values
+            out[place] = [values[name] if strict else values.get(name, np.nan) for name in names]
     return out
+
+
+def _of_stored(rows: Sequence[StoredRow], names: Sequence[str], strict: bool) -> NDArray[np.float64]:
+    columns = rows[0]._serving.columns(tuple(names))
+    whole = bool((columns >= 0).all())
+    if strict and not whole:
+        raise KeyError(names[int(np.argmin(columns))])
+    vectors = np.concatenate([row.vector for row in rows]).reshape(len(rows), -1)
+    told = vectors.take(columns, axis=1)
+    if not whole:
+        told[:, columns < 0] = np.nan
+    return told

@@ -57,7 +57,7 @@ class Calibration:
 
 
 def clip(probability: npt.ArrayLike) -> Floats:
-    return np.clip(np.asarray(probability, np.float64), EPSILON, 1 - EPSILON)
+    return np.asarray(np.minimum(np.maximum(np.asarray(probability, np.float64), EPSILON), 1 - EPSILON), np.float64)
 
 
 def logit(probability: npt.ArrayLike) -> Floats:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.kernel import KERNEL
+
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Codes:
         """The effect of each code (n,); of one never seen, none."""
         place = np.minimum(self.values.searchsorted(codes), len(self.values) - 1)
         return np.where(self.values[place] == codes, self.weights[place], 0.0)
+
+
+_NO_CODES = Codes(np.empty(0), np.empty(0))
+_PARTS = ("values", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,14 @@ class Linear:
     missing: Floats
     intercept: float
     codes: Mapping[int, Codes] = field(default_factory=dict)
+    _laid_out: tuple[Ints, Floats, Floats] = field(init=False, repr=False, compare=False)
+    """All codes one after another: where those of each feature begin (features + 1,), values and weights."""
+
+    def __post_init__(self) -> None:
+        mine = [self.codes.get(place, _NO_CODES) for place in range(len(self.center))]
+        first = np.cumsum([0, *(len(one.values) for one in mine)])
+        values, weights = (np.concatenate([np.empty(0), *(getattr(one, part) for one in mine)]) for part in _PARTS)
+        object.__setattr__(self, "_laid_out", (first, values, weights))
 
     def effects(self, rows: Floats) -> Floats:
         """Each feature's part of the log-odds, (n, features); with `intercept` they sum to the score."""
@@ -49,6 +64,11 @@ class Linear:
         return np.where(absent, self.missing, parts)
 
     def raw_score(self, rows: Floats) -> Floats:
+        if KERNEL is not None:
+            out = np.empty(len(rows))
+            parts = (self.center, self.scale, self.weight, self.missing, *self._laid_out)
+            KERNEL.linear(*map(np.ascontiguousarray, (rows, squeeze(rows), *parts)), out)
+            return out + self.intercept
         # Summed feature by feature, not by matrix product: a row's score must not depend on its neighbours.
         return np.asarray(np.cumsum(self.effects(rows), axis=1)[:, -1] + self.intercept, np.float64)
 

@@ -143,6 +143,8 @@ class PropensityModel:
         Raises KeyError if a row lacks one of the model's features.
         """
         asked = self.declaration.asked
+        if not asked:
+            return list(self.predict_rows(feature_matrix(rows, self.columns, strict=True)).tolist())
         columns = dict(zip(asked, feature_matrix(rows, asked).T, strict=True))
         inside = np.flatnonzero(self.declaration.inside(columns, len(rows))).tolist()
         lines = feature_matrix([rows[place] for place in inside], self.columns, strict=True)

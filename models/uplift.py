@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ PERSUADABLE, SURE_THING, LOST_CAUSE, DO_NOT_DISTURB = SEGMENTS = (
 )
 
 
+@lru_cache(maxsize=1024)
 def uplift_name(placement: str) -> str:
     """The name of the model that was learnt from a placement's randomized arms, as the registry and files take it."""
     return PREFIX + (re.sub(r"[^A-Za-z0-9._-]+", "-", placement).strip(".-") or "test")

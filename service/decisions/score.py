@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,9 @@ class Scorer:
     def _score_goals(self, draft: Draft) -> None:
         """P(click) and P(redeem) from the pooled rates, where the settings give them a weight."""
         rules = draft.case.rules
-        weights = {"click": rules.goal_click, "redemption": rules.goal_redemption}
-        wanted = [name for name, weight in weights.items() if weight]
-        if wanted:
+        if rules.goal_click or rules.goal_redemption:
+            weights = {"click": rules.goal_click, "redemption": rules.goal_redemption}
+            wanted = [name for name, weight in weights.items() if weight]
             pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
             draft.goals = {name: self.rates.of(name).rates(pairs) for name in wanted}
 
@@ -98,8 +99,8 @@ class Scorer:
         """One call for drafts with the same offers and channels; what fails here is tried again one by one."""
         case = drafts[0].case
         asked = np.zeros(len(case.offers), np.bool_)
-        for draft in drafts:
-            asked[draft.eligible.positions] = True
+        for eligible in {id(draft.eligible): draft.eligible for draft in drafts}.values():
+            asked[eligible.positions] = True
         infos, line = assortment(case.offers).infos, np.arange(len(case.offers))
         if 2 * asked.sum() <= len(infos):
             positions = np.flatnonzero(asked)
@@ -110,14 +111,15 @@ class Scorer:
         except Exception:  # one of them may be the cause; the others shall not suffer
             log.exception("the %s model could not weigh %d decisions together", NEXT_OFFER, len(drafts))
             return
+        together = Together(weighing, case.channels, line)
         for place, draft in enumerate(drafts):
-            self._weighings[draft.decision_id] = Weighed(weighing, place, line)
+            self._weighings[draft.decision_id] = Weighed(together, place)
 
     def _score(self, draft: Draft, model: Any) -> None:
         weighed = self._weighings.get(draft.decision_id)
         scores: Sequence[float] | Floats | None
         if weighed is not None:
-            scores = weighed.probabilities(draft.case, draft.eligible)
+            scores = weighed.probabilities(draft.eligible)
         else:
             scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible)
         if scores is not None and model is not None:
@@ -152,16 +154,16 @@ class Scorer:
         for draft, wanted in asked:
             weighed = self._weighings.get(draft.decision_id)
             if weighed is not None and self._stands(draft):
-                alike.setdefault(id(weighed.weighing), []).append((weighed, draft, wanted))
+                alike.setdefault(id(weighed.together), []).append((weighed, draft, wanted))
         found: dict[str, Sequence[Sequence[Any]]] = {}
         for some in alike.values() if len(asked) > 1 else ():
-            places = [place for weighed, draft, wanted in some for place in weighed.places(draft.case, wanted)]
+            places = [place for weighed, _, wanted in some for place in weighed.places(wanted)]
             try:
-                told = iter(some[0][0].weighing.told_of(places, REASONS))
+                told = iter(some[0][0].together.weighing.told_of(places, REASONS))
             except Exception:
                 log.exception("the %s model gave no reasons for %d decisions together", NEXT_OFFER, len(some))
                 continue
-            found |= {draft.decision_id: [next(told) for _ in wanted] for _, draft, wanted in some}
+            found.update((draft.decision_id, list(islice(told, len(wanted)))) for _, draft, wanted in some)
         return found
 
     def _explain(
@@ -185,7 +187,7 @@ class Scorer:
     def _reasons(self, draft: Draft, wanted: Wanted) -> Sequence[Sequence[Any]]:
         weighed = self._weighings.get(draft.decision_id)
         if weighed is not None and self._stands(draft):
-            told: Sequence[Sequence[Any]] = weighed.weighing.told_of(weighed.places(draft.case, wanted), REASONS)
+            told: Sequence[Sequence[Any]] = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
             return told
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:
@@ -193,28 +195,54 @@ class Scorer:
         return [model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted]
 
 
+class Together:
+    """Drafts that were weighed together: `channels` as the weighing has them; `line` maps positions of their offers to
+    those weighed.
+    """
+
+    def __init__(self, weighing: Any, channels: tuple[str, ...], line: Ints) -> None:
+        self.weighing = weighing
+        self.line = line.tolist()
+        self.channel = {channel: channels.index(channel) for channel in channels}
+        told = np.asarray(weighing.probabilities, np.float64)
+        self._width = told.shape[2]
+        self._told = told.reshape(len(told), -1)
+        self._good = _are_probabilities(self._told)
+        self._line, self._picks = line, dict[int, tuple[Pairs, Ints]]()
+
+    def probabilities(self, place: int, eligible: Pairs) -> Floats | None:
+        """Those of one draft's candidates; None when some are no probabilities."""
+        held = self._picks.get(id(eligible))  # most drafts have one of a few sets of candidates
+        if held is None:
+            column = np.array([self.channel[channel] for channel in eligible.distinct_channels], np.int64)
+            pick = self._line[eligible.positions] * self._width + column[eligible.channel_numbers]
+            held = self._picks[id(eligible)] = eligible, pick
+        picked: Floats = self._told[place].take(held[1])
+        return picked if self._good or _are_probabilities(picked) else None
+
+
+def _are_probabilities(told: Floats) -> bool:
+    return bool(((told >= 0.0) & (told <= 1.0)).all())
+
+
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A draft's place among those that were weighed together; `line` maps its offers' positions to those weighed."""
+    """A draft's place among those that were weighed together."""
 
-    weighing: Any
+    together: Together
     place: int
-    line: Ints
 
-    def probabilities(self, case: Case, eligible: Pairs) -> Floats | None:
+    def probabilities(self, eligible: Pairs) -> Floats | None:
         """The probability of each candidate; None when some are no probabilities."""
-        column = np.array([case.channels.index(channel) for channel in eligible.distinct_channels], np.int64)
-        picked = self.weighing.probabilities[self.place][
-            self.line[eligible.positions], column[eligible.channel_numbers]
-        ]
-        if ((picked >= 0.0) & (picked <= 1.0)).all():
-            return np.asarray(picked, np.float64)
-        log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
-        return None
+        picked = self.together.probabilities(self.place, eligible)
+        if picked is None:
+            log.error("the %s model gave values that are no probabilities; pooled rates stand in", NEXT_OFFER)
+        return picked
 
-    def places(self, case: Case, wanted: Wanted) -> list[tuple[int, int, int]]:
+    def places(self, wanted: Wanted) -> list[tuple[int, int, int]]:
         """Where each of these (position of the offer, channel) stands in the weighing: customer, offer, channel."""
-        return [(self.place, int(self.line[position]), case.channels.index(channel)) for position, channel in wanted]
+        line, channels = self.together.line, self.together.channel
+        return [(self.place, line[position], channels[channel]) for position, channel in wanted]
 
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:

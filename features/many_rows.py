@@ -45,7 +45,7 @@ def decoded(rows: Sequence[CustomerRow | None], categories: Sequence[str], chann
     serving = _serving_of(rows)
     if serving is None:
         return None
-    times = _times(rows)
+    times = np.array(_times(rows), np.int64).reshape(-1, 2).T.copy()
     n, width = len(rows), len(categories)
     affinity, views, responses = np.empty((n, width, 3)), np.empty((n, width)), np.empty((n, len(channels), 2))
     places = np.array([_PLACES.get(channel, -1) for channel in channels], np.int64)
@@ -83,7 +83,8 @@ def weeks_together(
     found = ManyWeeks.none(len(rows), len(channels))
     places = np.array([_PLACES.get(channel, -1) for channel in channels], np.int64)
     weeks = found.activity, found.sends, found.responses, found.totals
-    serving.weeks(_packed(rows), visit, opened, _times(rows)[1], places, *weeks)
+    weights = np.array([weight for _, weight in _times(rows)], np.int64)
+    serving.weeks(_packed(rows), visit, opened, weights, places, *weeks)
     return found
 
 
@@ -100,7 +101,7 @@ def _packed(rows: Sequence[CustomerRow | None]) -> list[bytes | None]:
     return [row._packed if isinstance(row, StoredRow) else None for row in rows]
 
 
-def _times(rows: Sequence[CustomerRow | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _times(rows: Sequence[CustomerRow | None]) -> list[tuple[int, int]]:
     """Microseconds of each row's time, and the weight of counts that forget then."""
     last: Any = None
     told, time, heavy = [], 0, 1
@@ -110,8 +111,7 @@ def _times(rows: Sequence[CustomerRow | None]) -> tuple[NDArray[np.int64], NDArr
             time = microseconds(last)
             heavy = weight(time)
         told.append((time, heavy))
-    both = np.array(told, np.int64).reshape(-1, 2).T
-    return np.ascontiguousarray(both[0]), np.ascontiguousarray(both[1])
+    return told
 
 
 @lru_cache(maxsize=64)

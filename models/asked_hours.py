@@ -15,12 +15,12 @@ from features.compiled import compiled
 from features.customer_row import CustomerRow
 from features.many_rows import ManyWeeks, weeks_together
 from models.channel_curves import ChannelCurve, chances, levels
-from models.presence import OPEN_WORTH, Presence, counts_on, habits_of, weeks_of, weights_of
+from models.presence import OPEN_WORTH, Presence, counts_on, habits_of, weeks_of
 from models.week import HOURS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-LAYOUT = 1
+LAYOUT = 2
 """Raised with that of `_week.c` when a function takes other arguments."""
 WEEK: Any = compiled("models._week", LAYOUT)
 
@@ -89,12 +89,12 @@ def by_c(
     windows, weeks = windows_of(asked), weeks_of_all(rows, list(curves), presence.visits)
     known = np.array([row is not None for row in rows], np.bool_)
     ratio = met_more(presence, weeks, known, windows) ** sharpness
-    curve = np.array([numbers[one.channel] for one in asked])
-    usual = np.array([one.engagement for one in curves.values()])
-    level = levels(usual[curve], prior, weeks.totals[windows.row[windows.of], curve])
-    rates, nth = np.array([one.rate for one in curves.values()]), np.array([one.nth for one in asked])
+    curve, nth = np.array([(numbers[one.channel], one.nth) for one in asked]).T.copy()
+    rates = np.array([one.rate for one in curves.values()])
+    engagement = np.array([one.engagement for one in curves.values()], np.float64)
     found = np.empty(len(asked), np.int64)
-    WEEK.pick(ratio, windows.start, windows.hours, rates, windows.of, curve, level, nth, found)
+    WEEK.pick(prior, ratio, windows.row, windows.start, windows.hours, rates, engagement, weeks.totals, windows.of,
+              curve, nth, found)  # fmt: skip
     return found.tolist()
 
 
@@ -141,13 +141,13 @@ def weeks_of_all(rows: Sequence[CustomerRow | None], channels: Sequence[str], vi
 def met_more(presence: Presence, weeks: ManyWeeks, known: npt.NDArray[np.bool_], windows: Windows) -> Floats:
     """How much more of a person than of everyone a message meets at the hours of the windows; 1 for rows not known."""
     n, types = len(known), len(presence.shares)
-    numbers = np.array([presence.answers, presence.own])
-    exposed, mix = np.empty((n, HOURS)), np.empty((n, HOURS))
-    possible, told, answered = np.empty((n, types)), np.empty((n, types)), np.empty((n, 1))
+    exposed, mix = np.empty((2, n, HOURS))
+    possible, told, score = np.empty((3, n, types))
+    answered, met = np.empty(n), np.empty(len(windows.hours))
     WEEK.meet(weeks.activity, weeks.sends, weeks.responses, presence.lag, presence.answering, presence.log_profiles,
-              numbers[:1], exposed, possible, told, answered)  # fmt: skip
-    WEEK.mix(weights_of(presence, told, answered, possible), presence.profiles, mix)
-    met = np.empty(len(windows.hours))
-    WEEK.own(mix, mix**presence.answers, exposed, weeks.activity, weeks.responses, numbers, presence.lag, presence.met,
-             known, windows.row, windows.start, windows.hours, met)  # fmt: skip
+              presence.numbers, exposed, possible, told, answered)  # fmt: skip
+    WEEK.weigh(told, answered, np.log(possible), presence.log_shares, score)
+    WEEK.mix(np.exp(score), presence.profiles, mix)
+    WEEK.own(mix, mix**presence.answers, exposed, weeks.activity, weeks.responses, presence.numbers, presence.lag,
+             presence.met, known, windows.row, windows.start, windows.hours, met)  # fmt: skip
     return met

@@ -28,7 +28,7 @@ class Presence:
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
     Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
     A visit tells as much of presence as `visits` orders.
-    Made of these: `met`, what a message meets of everyone's presence.
+    Made of these: `met`, what a message meets of everyone's presence, and `answers` and `own` as `numbers`.
     """
 
     profiles: Floats
@@ -42,13 +42,15 @@ class Presence:
     log_profiles: Floats = field(init=False, repr=False)
     log_shares: Floats = field(init=False, repr=False)
     answering: Floats = field(init=False, repr=False)
+    numbers: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         everyone = mixture(self.shares, self.profiles)
         known = {"everyone": everyone, "met": np.maximum(after(everyone, self.lag), TINY),
                  "log_profiles": np.log(np.maximum(self.profiles, TINY)),
                  "log_shares": np.log(np.maximum(self.shares, TINY)),
-                 "answering": np.maximum(self.profiles, TINY) ** self.answers}  # fmt: skip
+                 "answering": np.maximum(self.profiles, TINY) ** self.answers,
+                 "numbers": np.array([self.answers, self.own])}  # fmt: skip
         for name, value in known.items():
             object.__setattr__(self, name, value)
 
@@ -104,16 +106,9 @@ def counts_on(row: CustomerRow, channel: str) -> Floats:
 
 def type_weights(presence: Presence, activity: Floats, responses: Floats, exposed: Floats) -> Floats:
     """P(type | events), shape (…, types), of own activity in orders and exposure-corrected responses (…, 168)."""
-    possible = products(exposed, presence.answering)
+    possible = np.log(np.maximum(products(exposed, presence.answering), TINY))
     told = products(activity + presence.answers * responses, presence.log_profiles)
-    return weights_of(presence, told, responses.sum(axis=-1, keepdims=True), possible)
-
-
-def weights_of(presence: Presence, told: Floats, answered: Floats, possible: Floats) -> Floats:
-    """`type_weights` from the products of events with the types' logarithms, and of exposure with their presence
-    (…, types), and the number of responses (…, 1).
-    """
-    score = told - answered * np.log(np.maximum(possible, TINY)) + presence.log_shares
+    score = told - responses.sum(axis=-1, keepdims=True) * possible + presence.log_shares
     score = np.exp(score - score.max(axis=-1, keepdims=True))
     return np.asarray(score / score.sum(axis=-1, keepdims=True), np.float64)
 

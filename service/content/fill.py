@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
@@ -91,8 +91,11 @@ def joined(parts: Sequence[Part]) -> Filler | str:
     if not slots:
         return "".join(part for part in parts if isinstance(part, str))
     pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
-    take = itemgetter(*slots)
-    return lambda filled: pattern % take(filled)
+    return partial(_fill, pattern, itemgetter(*slots))
+
+
+def _fill(pattern: str, take: Callable[[Filled], str | tuple[str, ...]], filled: Filled) -> str:
+    return pattern % take(filled)
 
 
 def filtered(text: str, filters: Sequence[str], escape: bool) -> str:

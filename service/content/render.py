@@ -35,7 +35,7 @@ DEFAULT_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Compiled:
     """A variant ready for any customer.
 

@@ -6,10 +6,11 @@ offer's facts name its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import Any
+from weakref import ref
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from service.content.fill import RenderError
@@ -25,10 +26,14 @@ MAX_KINDS = 1_000
 CompiledCopies = dict[tuple[str, ...], Compiled | None]
 
 
+def _nothing() -> None:
+    """What stands where nothing is compiled yet."""
+
+
 class Copy:
     """A variant as one kind of reader sees it; compiled when it is first wanted."""
 
-    __slots__ = ("_key", "_known", "_offer", "_reader", "_variant", "_zone")
+    __slots__ = ("_key", "_known", "_made", "_offer", "_reader", "_variant", "_zone")
 
     def __init__(
         self, variant: Variant, offer: Mapping[str, Any], reader: str, zone: tzinfo | None, known: CompiledCopies
@@ -36,17 +41,22 @@ class Copy:
         """`reader`: their locale; `zone` is None where the copy names no moment; `known`: what was compiled before."""
         self._variant, self._offer, self._zone, self._known = variant, offer, zone, known
         self._reader = nearest(variant.locale, reader)
+        self._made: Callable[[], Compiled | None] = _nothing
         self._key = (variant.variant_id, str(variant.version), variant.offer_hash, self._reader, str(zone))
 
     def compiled(self) -> Compiled | None:
         """Its fields behind `variant_id` and `locale`; None when it cannot be rendered for this offer."""
+        made = self._made()  # found so without its key, while it is kept
+        if made is not None:
+            return made
         try:
-            return self._known[self._key]
+            made = self._known[self._key]
         except KeyError:
-            made = self._compile()
-        if len(self._known) >= MAX_COMPILED:
-            self._known.clear()
-        self._known[self._key] = made
+            if len(self._known) >= MAX_COMPILED:
+                self._known.clear()
+            made = self._known[self._key] = self._compile()
+        if made is not None:
+            self._made = ref(made)
         return made
 
     def _compile(self) -> Compiled | None:
@@ -60,6 +70,8 @@ class Copy:
 
 class Place:
     """The approved copy of an offer on a channel, for as long as the offer's document is this one."""
+
+    __slots__ = ("_dated", "_default_locale", "_default_zone", "_kinds", "_known", "_segments", "_variants", "offer")
 
     def __init__(
         self,

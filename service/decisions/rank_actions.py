@@ -9,25 +9,23 @@ from typing import Any
 import xxhash
 
 from service.clock import Clock, monotonic
+from service.decisions.actions import Stages, act, listed, messages, word
 from service.decisions.alike import Alike
-from service.decisions.case import WORDED
 from service.decisions.choose import choose
 from service.decisions.decision_store import read_decisions, read_rates
 from service.decisions.draft import Draft
 from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
-from service.decisions.hours import Planned
 from service.decisions.ledger_store import release
 from service.decisions.parts_store import Parts
-from service.decisions.ports import ChooseContent, ContentFor, Features, Models, Owners, ReadCustomers
+from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
 from service.decisions.record import answer, answer_of, pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
-from service.decisions.score import NEXT_OFFER, Scorer
-from service.decisions.send_hours import Message, SendHours
+from service.decisions.score import Scorer
+from service.decisions.send_hours import SendHours
 from service.decisions.spool import Spool
-from service.decisions.stages import stage_of
 from service.decisions.write_decisions import DecisionWriter, count
 from service.errors import Problem, Unavailable
 from service.offers.catalogue import Catalogue, CatalogueCache
@@ -39,8 +37,6 @@ CHUNK = 100
 ATTEMPTS = 50
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
-Ranked = Sequence[tuple[int, int]]
-"""(rank, place among the eligible) of each action."""
 
 
 class Contended(Unavailable):
@@ -188,20 +184,16 @@ class Decider:
             chosen = choose(draft.case, draft.eligible, draft.probabilities, draft.goals, draft.uplift)
             draft.candidates, draft.left_out, draft.costs = chosen
         # Part by part over all of them: what a part reads stays in the processor's cache, which halves its time.
-        ranked = {draft.decision_id: _ranked(draft) for draft in drafts}
-        explained = [draft for draft in drafts if draft.request.explain]
-        wanted = [(draft, [draft.eligible[at] for _, at in ranked[draft.decision_id]]) for draft in explained]
-        told = scorer.reasons(wanted)
-        reasons = {draft.decision_id: found for draft, found in zip(explained, told, strict=True)}
+        made = [(draft, listed(draft)) for draft in drafts]
+        asked = [(draft, [draft.eligible[one.place] for one in some]) for draft, some in made if draft.request.explain]
+        told = iter(scorer.reasons(asked))
         hours = SendHours(self.sources.models)
-        hours.plan([message for draft in drafts for message in _messages(draft, ranked[draft.decision_id])])
-        stages: dict[tuple[str, datetime, bool], dict[str, Any]] = {}
-        for draft in drafts:
-            mine = ranked[draft.decision_id]
-            self._act(draft, mine, hours, reasons.get(draft.decision_id, []), stages, away=rates is not None)
-        if words:
-            for draft in drafts:
-                self._word(draft, ranked[draft.decision_id])
+        hours.plan([message for draft, some in made for message in messages(draft, some)])
+        stages = Stages(self._known_rates if rates is None else rates)
+        for draft, some in made:
+            act(draft, some, hours, next(told) if draft.request.explain else (), stages)
+        for draft, some in made if words else ():
+            word(draft, some, self._content_for, self._locale)
         return drafts
 
     def decide_away(
@@ -253,70 +245,3 @@ class Decider:
     def _last_rates(self) -> PooledRates:
         """The rates read last; with none, the same for every offer."""
         return self.sources.last.rates or PooledRates({}, unread=True)
-
-    def _act(
-        self,
-        draft: Draft,
-        ranked: Ranked,
-        hours: SendHours,
-        reasons: Sequence[list[dict[str, Any]]],
-        stages: dict[tuple[str, datetime, bool], dict[str, Any]],
-        away: bool = False,
-    ) -> None:
-        """The ranked candidates as actions: when, and why (`reasons`: of each action). `stages` are those known."""
-        times: dict[tuple[str, datetime | None], Planned] = {}
-        known = self._last_rates() if away or not reasons else self._known_rates()
-        served = draft.scored_by == NEXT_OFFER
-        for place, (rank, index) in enumerate(ranked):
-            candidate = draft.candidates[index]
-            position, channel = draft.eligible[index]
-            offer = draft.case.offers[position]
-            when = (channel, offer.ends_at)
-            if when not in times:
-                times[when] = hours.at(Message(draft, channel, offer.ends_at))
-            action: dict[str, Any] = {
-                "rank": rank,
-                "offer_id": offer.offer_id,
-                "channel": channel,
-                "send_at": times[when].at,
-                "send_at_probability": times[when].probability,
-                "content": None,
-                "probability": candidate.probability,
-                "expected_value": candidate.expected_value,
-                "propensity": candidate.propensity,
-            }
-            if reasons:
-                action["reasons"] = reasons[place]
-                stage = offer.offer_id, draft.case.at, served
-                if stage not in stages:
-                    shown, first_at = known.shown(offer.offer_id), known.first_at(offer.offer_id)
-                    stages[stage] = stage_of(shown, first_at, draft.case.at, served).as_json()
-                action["stage"] = stages[stage]
-            draft.actions.append(action)
-
-    def _word(self, draft: Draft, ranked: Ranked) -> None:
-        """Puts approved words into the actions; none where there are none, or where that cannot be asked."""
-        choose_content: ChooseContent | None = None
-        for action, (_, index) in zip(draft.actions, ranked, strict=True):
-            position, channel = draft.eligible[index]
-            try:
-                if choose_content is None:
-                    choose_content = self._content_for(draft.customer, draft.customer.locale or self._locale)
-                action["content"] = choose_content(draft.case.offers[position], channel)
-            except Unavailable:
-                action["content"] = None
-            if action["content"] is None and channel in WORDED:
-                draft.degrade("content")
-
-
-def _ranked(draft: Draft) -> Ranked:
-    """The actions of a draft, the first one first."""
-    found = draft.candidates
-    return sorted((rank, index) for index, rank in found.ranks.items() if found.offers[index] is not None)
-
-
-def _messages(draft: Draft, ranked: Ranked) -> list[Message]:
-    """What the actions need an hour for, each once."""
-    offers, pairs = draft.case.offers, (draft.eligible[index] for _, index in ranked)
-    distinct = dict.fromkeys((channel, offers[position].ends_at) for position, channel in pairs)
-    return [Message(draft, channel, ends_at) for channel, ends_at in distinct]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -40,13 +41,21 @@ def stage_of(shown: int, first_at: int | None, now: datetime, model_serves: bool
 
     Example: 612 deliveries in 14 days: "612 of 1,000 impressions, about 9 days left".
     """
+    if shown >= ENOUGH:
+        return _stage(shown, 0, model_serves)
+    if shown == 0 or first_at is None:
+        return _stage(shown, None, model_serves)
+    days = max((microseconds(now) - first_at) / DAY_US, 1.0)
+    return _stage(shown, ceil((ENOUGH - shown) / (shown / days)), model_serves)
+
+
+@lru_cache(maxsize=4096)
+def _stage(shown: int, left: int | None, model_serves: bool) -> Stage:
     counted = f"{shown:,} of {ENOUGH:,} impressions"
     if shown >= ENOUGH:
         name = "model" if model_serves else "pooled"
-        return Stage(name, shown, ENOUGH, 0, counted if model_serves else f"{counted}, but no model serves")
+        return Stage(name, shown, ENOUGH, left, counted if model_serves else f"{counted}, but no model serves")
     name = "rules" if shown < FEW else "pooled"
-    if shown == 0 or first_at is None:
+    if left is None:
         return Stage(name, shown, ENOUGH, None, counted)
-    days = max((microseconds(now) - first_at) / DAY_US, 1.0)
-    left = ceil((ENOUGH - shown) / (shown / days))
     return Stage(name, shown, ENOUGH, left, f"{counted}, about {left:,} {'day' if left == 1 else 'days'} left")

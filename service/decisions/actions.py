@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from service.decisions.case import WORDED, Case
 from service.decisions.draft import Draft
+from service.decisions.hours import Planned
 from service.decisions.ports import ChooseContent, ContentFor
 from service.decisions.rates import PooledRates
 from service.decisions.score import NEXT_OFFER
-from service.decisions.send_hours import Message, SendHours
+from service.decisions.send_hours import Message
 from service.decisions.stages import stage_of
 from service.errors import Unavailable
 from service.offers.offer import Offer
@@ -62,10 +64,16 @@ class Stages:
 
 
 def act(
-    draft: Draft, actions: Sequence[Listed], hours: SendHours, why: Sequence[list[dict[str, Any]]], stages: Stages
+    draft: Draft,
+    actions: Sequence[Listed],
+    times: Mapping[tuple[str, datetime | None], Planned],
+    why: Sequence[list[dict[str, Any]]],
+    stages: Stages,
 ) -> None:
-    """Puts the actions into the draft, still without words; `why` has the reasons of each, or is empty."""
-    times = {(one.channel, one.ends_at): hours.at(one) for one in messages(draft, actions)}
+    """Puts the actions into the draft, still without words.
+
+    `times` by channel and end of the offer; `why` has the reasons of each action, or is empty.
+    """
     found, served = draft.candidates, draft.scored_by == NEXT_OFFER
     probabilities, values, weights = found.probabilities, found.values, found.weights
     for number, (rank, place, offer, channel) in enumerate(actions):

@@ -188,10 +188,12 @@ class Decider:
         asked = [(draft, [draft.eligible[one.place] for one in some]) for draft, some in made if draft.request.explain]
         told = iter(scorer.reasons(asked))
         hours = SendHours(self.sources.models)
-        hours.plan([message for draft, some in made for message in messages(draft, some)])
+        sent = [messages(draft, some) for draft, some in made]
+        hours.plan([message for some in sent for message in some])
         stages = Stages(self._known_rates if rates is None else rates)
-        for draft, some in made:
-            act(draft, some, hours, next(told) if draft.request.explain else (), stages)
+        for (draft, some), mine in zip(made, sent, strict=True):
+            times = {(message.channel, message.ends_at): hours.at(message) for message in mine}
+            act(draft, some, times, next(told) if draft.request.explain else (), stages)
         for draft, some in made if words else ():
             word(draft, some, self._content_for, self._locale)
         return drafts

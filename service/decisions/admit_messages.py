@@ -15,8 +15,9 @@ from typing import Any
 from service.decisions.case import Case, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
-from service.decisions.gather import LedgerView, Sources, gather
+from service.decisions.gather import Sources, gather
 from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
+from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.rank_actions import Contended
 from service.decisions.schemas import DecisionIn

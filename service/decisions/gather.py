@@ -11,19 +11,16 @@ from typing import NamedTuple
 from features.rows import CustomerRow
 from models.candidates import MOST
 from service.clock import new_ids
-from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.arms import arm_of
 from service.decisions.ask_rules import Answers, Asked, Questions, ask_rules, questions_of
-from service.decisions.assortment import assortment
-from service.decisions.case import DAY_US, Case, Customer, Entry, Shared, Usage, microseconds
+from service.decisions.case import Case, Customer
 from service.decisions.circuit import Circuit
 from service.decisions.count_by_offer import CountByOffer
 from service.decisions.draft import Draft
 from service.decisions.eligibility import candidates, judge
 from service.decisions.last_known import LastKnown
-from service.decisions.ledger_store import FOREVER, read_entries, read_shared
+from service.decisions.ledger_view import LedgerView
 from service.decisions.match_rules import steered
-from service.decisions.moments_store import read_moments
 from service.decisions.policy import seed_of
 from service.decisions.ports import Features, Models, Owners, ReadCustomers
 from service.decisions.rules import RuleBook
@@ -32,7 +29,6 @@ from service.decisions.score import NEXT_OFFER
 from service.decisions.scores import UNSCORED, Scores, scores_of
 from service.decisions.shortlist import Shortlist, open_channels
 from service.decisions.suppression_store import read_suppressed
-from service.decisions.windows import reach
 from service.errors import FieldError, Invalid, Problem
 from service.offers.catalogue import Catalogue, CatalogueCache
 from service.offers.cel import Answer, Expression
@@ -147,50 +143,6 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
     }
     sources.last.people.keep(people.items())
     return people
-
-
-class LedgerView:
-    """What the ledger says for a set of requests, read with few queries."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        wanted: Sequence[tuple[str, DecisionIn]],
-        offer_days: float,
-        rules: RuleBook,
-        now: datetime,
-        moments: bool,
-    ) -> None:
-        """`wanted`: customers with what is asked for them; `offer_days`: how far back a rule of an offer looks.
-
-        `moments`: whether some offer asks for what happened before.
-        """
-        books = {request.placement: rules.rules(request.placement) for _, request in wanted}
-        caps = [reach(cap.per_days, cap.calendar) for book in books.values() for cap in book.caps]
-        days = max([*caps, offer_days, FATIGUE_DAYS])
-        first = min(microseconds(request.at or now) for _, request in wanted)
-        names = sorted({name for name, _ in wanted})
-        self._entries = read_entries(connection, names, first - round(days * DAY_US))
-        asked = moments or any(book.cool_downs for book in books.values())
-        self._moments = read_moments(connection, names) if asked else {}
-        self._default_zone = rules.default_zone
-        self._connection = connection
-        self._shared: dict[tuple[int, int, str], dict[tuple[str, int], Shared]] = {}
-
-    def usage(self, customer_id: str, offers: tuple[Offer, ...], at: datetime, as_of: bool) -> Usage:
-        """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
-        now = microseconds(at)
-        until = now if as_of else FOREVER
-        entries: tuple[Entry, ...] = self._entries.get(customer_id, ())
-        if as_of:
-            entries = tuple(entry for entry in entries if entry.at <= until)
-        shared: dict[tuple[str, int], Shared] = {}
-        for offer in assortment(offers).shared:
-            key = (now, until, offer.offer_id)
-            if key not in self._shared:
-                self._shared[key] = read_shared(self._connection, [offer], at, self._default_zone, until)
-            shared.update(self._shared[key])
-        return Usage(entries, shared, self._moments.get(customer_id, {}))
 
 
 def _rows(

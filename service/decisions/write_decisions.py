@@ -12,8 +12,9 @@ from service.decisions.case import Case, Shared, Usage, microseconds
 from service.decisions.decision_store import add_decisions
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
-from service.decisions.gather import LedgerView, Sources
+from service.decisions.gather import Sources
 from service.decisions.ledger_store import lock, reserve
+from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
 from service.decisions.record import Packed, pack

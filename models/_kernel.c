@@ -820,6 +820,100 @@ static PyObject *kernel_explain(PyObject *module, PyObject *const *args, Py_ssiz
     Py_RETURN_NONE;
 }
 
+/* ---- reasons in words (seen_words.Teller) ---- */
+
+typedef struct {
+    PyObject *pairs, *rates, *names, *write, *own;
+    Py_ssize_t customer, pair, most;
+} Words;
+
+/* The text of an input's number from what is remembered of an offer (a channel); asked for where it is not. New. */
+static PyObject *text_of(const Words *words, PyObject *memories, int64_t of, int64_t place, double number) {
+    PyObject *by_place = PyList_GetItem(memories, (Py_ssize_t)of);
+    PyObject *texts = by_place ? PyList_GetItem(by_place, (Py_ssize_t)place) : NULL;
+    PyObject *key = texts ? PyFloat_FromDouble(number) : NULL, *text = NULL;
+    if (key && !PyDict_Check(texts)) PyErr_SetString(PyExc_TypeError, "texts are remembered in mappings");
+    else if (key) {
+        text = PyDict_GetItemWithError(texts, key);
+        if (text) Py_INCREF(text);
+        else if (!PyErr_Occurred())
+            text = PyObject_CallFunction(words->write, "OLLO", texts, (long long)of, (long long)place, key);
+    }
+    Py_XDECREF(key);
+    return text;
+}
+
+/* Whether a list of (name, text, effect) has this text; -1 after an error. */
+static int is_said(PyObject *said, PyObject *text) {
+    for (Py_ssize_t i = 0; i < PyList_Size(said); i++) {
+        PyObject *one = PyTuple_GetItem(PyList_GetItem(said, i), 1);
+        const int same = one == text ? 1 : PyObject_RichCompareBool(one, text, Py_EQ);
+        if (same) return same;
+    }
+    return 0;
+}
+
+static PyObject *tell_one(const Words *words, const int64_t *at, const int64_t *first, const double *sums,
+                          const double *numbers, Py_ssize_t groups) {
+    PyObject *said = PyList_New(0);
+    for (Py_ssize_t g = 0; said && g < groups && first[g] >= 0 && PyList_Size(said) < words->most; g++) {
+        const int64_t place = first[g];
+        PyObject *text, *reason, *name = PyTuple_GetItem(words->names, (Py_ssize_t)place);
+        if (!name) goto failed;
+        if (numbers[g] != numbers[g]) continue;
+        if (place < words->customer)
+            text = PyObject_CallFunction(words->own, "LL", (long long)at[0], (long long)place);
+        else if (place < words->pair) text = text_of(words, words->pairs, at[1], place, numbers[g]);
+        else text = text_of(words, words->rates, at[2], place, numbers[g]);
+        if (!text) goto failed;
+        const int same = text == Py_None ? 1 : is_said(said, text);
+        if (same) {
+            Py_DECREF(text);
+            if (same < 0) goto failed;
+            continue;
+        }
+        reason = Py_BuildValue("ONd", name, text, rint(sums[g] * 10000.0) / 10000.0);
+        if (!reason || PyList_Append(said, reason) < 0) {
+            Py_XDECREF(reason);
+            goto failed;
+        }
+        Py_DECREF(reason);
+    }
+    return said;
+failed:
+    Py_XDECREF(said);
+    return NULL;
+}
+
+/* tell(asked, first, sums, numbers, pairs, rates, names, customer, pair, most, write, own): of each asked (customer,
+ * offer, channel) at most `most` (name, text, effect). `first`, `sums`, `numbers` as explain(...) writes them; `pairs`
+ * and `rates`: by offer and by channel, by input, texts by number; write(texts, offer or channel, input, number) and
+ * own(customer, input) give those that are not there. Inputs below `customer` are customers' own, below `pair` pairs'. */
+static PyObject *kernel_tell(PyObject *module, PyObject *args) {
+    PyObject *parts[4], *told = NULL;
+    Words words;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOO!O!O!nnnOO:tell", &parts[0], &parts[1], &parts[2], &parts[3], &PyList_Type,
+                          &words.pairs, &PyList_Type, &words.rates, &PyTuple_Type, &words.names, &words.customer,
+                          &words.pair, &words.most, &words.write, &words.own))
+        return NULL;
+    static const char *const names[] = {"asked", "first", "sums", "numbers"};
+    static const Py_ssize_t sizes[] = {8, 8, 8, 8};
+    Py_buffer v[4];
+    if (open_all(parts, 4, v, names, sizes, 4, 0) < 0) return NULL;
+    const Py_ssize_t k = items(&v[0]) / 3, groups = k ? items(&v[1]) / k : 0;
+    if (items(&v[0]) != 3 * k || items(&v[1]) != k * groups || items(&v[2]) != k * groups || items(&v[3]) != k * groups)
+        return refused(v, 4, "what is asked and what was found differ in length");
+    told = PyList_New(k);
+    for (Py_ssize_t r = 0; told && r < k; r++) {
+        PyObject *one = tell_one(&words, (const int64_t *)v[0].buf + 3 * r, (const int64_t *)v[1].buf + r * groups,
+                                 (const double *)v[2].buf + r * groups, (const double *)v[3].buf + r * groups, groups);
+        if (!one || PyList_SetItem(told, r, one) < 0) Py_CLEAR(told);
+    }
+    release(v, 4);
+    return told;
+}
+
 /* ---- a logistic regression's scores (linear.Linear) ---- */
 
 enum { ROWS_OF, SQUEEZED, CENTER, SCALE, WEIGHT_OF, MISSING, CODES_FROM, CODES, CODE_WEIGHTS, SCORES, LINEAR_PARTS };
@@ -883,6 +977,7 @@ static PyObject *kernel_wide(PyObject *module, PyObject *use) {
 static PyMethodDef module_methods[] = {
     {"wide", kernel_wide, METH_O, "wide(use): whether the processor has wide registers."},
     {"cross", (PyCFunction)(void (*)(void))kernel_cross, METH_FASTCALL, "CROSS of customers and offers."},
+    {"tell", kernel_tell, METH_VARARGS, "Reasons in words."},
     {"linear", (PyCFunction)(void (*)(void))kernel_linear, METH_FASTCALL, "Scores of a logistic regression."},
     {"explain", (PyCFunction)(void (*)(void))kernel_explain, METH_FASTCALL, "The strongest groups of effects."},
     {NULL, NULL, 0, NULL},
@@ -896,7 +991,7 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     Py_DECREF(forest);
-    return PyModule_AddIntConstant(module, "LAYOUT", 5);
+    return PyModule_AddIntConstant(module, "LAYOUT", 6);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

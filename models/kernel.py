@@ -12,7 +12,7 @@ from features.compiled import compiled
 from models.quick_trees import FeatureMasks, Ints, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
-LAYOUT = 5
+LAYOUT = 6
 """Raised with that of `_kernel.c` when a function takes other arguments."""
 
 

@@ -10,64 +10,85 @@ import numpy.typing as npt
 
 from models import offer_words
 from models.explaining import Explained
+from models.kernel import KERNEL
 from models.offer_features import CUSTOMER, PAIR, Customers
 from models.reasons import SENTENCES, named, sentence
 from models.response import INPUTS
 
+Ints = npt.NDArray[np.int64]
 assert {part for name in CUSTOMER for part in named(SENTENCES[name])} <= set(CUSTOMER)
 """Sentences of CUSTOMER need nothing beside CUSTOMER."""
 _OF_CUSTOMER, _OF_PAIR = len(CUSTOMER), len(PAIR)
-_MORE = 3
-"""Groups looked at first beside as many as are wanted: some cannot be said."""
-_REMEMBERED = 50_000
-_TEXTS: dict[tuple[int, float, str | None], str | None] = {}
-"""Sentences by input, the number that it tells, and the offer's category (the channel)."""
+_MOST_NUMBERS, _MOST_ABOUT = 5_000, 1_000
+Texts = list[dict[float, str | None]]
+"""Sentences about one category (one channel): of each of INPUTS, by the number that it tells."""
+_TEXTS: dict[str | None, Texts] = {}
 
 Plain = tuple[str, str, float]
 """A reason: feature, text, effect."""
 
 
+def texts_about(what: str | None) -> Texts:
+    """Those known so far of a category or a channel; new ones are put there."""
+    found = _TEXTS.get(what)
+    if found is None:
+        if len(_TEXTS) >= _MOST_ABOUT:
+            _TEXTS.clear()
+        found = _TEXTS.setdefault(what, [{} for _ in INPUTS])
+    return found
+
+
 class Teller:
     """Puts what was found of candidates into words; the sentences of a customer's own features once."""
 
-    def __init__(self, customers: Customers, categories: Sequence[str | None], channels: Sequence[str], n: int) -> None:
-        """`categories`: what each offer is mostly about; at most `n` reasons a candidate."""
+    def __init__(
+        self,
+        customers: Customers,
+        categories: Sequence[str | None],
+        texts: list[Texts],
+        channels: Sequence[str],
+        n: int,
+    ) -> None:
+        """`categories`: what each offer is mostly about, `texts` about each; at most `n` reasons a candidate."""
         self._customers, self._categories, self._channels, self._n = customers, categories, channels, n
+        self._texts, self._rates = texts, [texts_about(channel) for channel in channels]
         self._own: dict[tuple[int, int], str | None] = {}
-        if len(_TEXTS) > _REMEMBERED:
-            _TEXTS.clear()
 
-    def tell(self, asked: npt.NDArray[np.int64], found: Explained) -> list[list[Plain]]:
+    def tell(self, asked: Ints, found: Explained) -> list[list[Plain]]:
         """The reasons for each candidate (customer, offer, channel), strongest first, one a sentence."""
-        some = min(self._n + _MORE, found.first.shape[1])
-        told = []
-        parts = (found.first, found.sums.round(4), found.numbers)
-        lines = zip(asked.tolist(), *(part[:, :some].tolist() for part in parts), strict=True)
-        for row, (place, *line) in enumerate(lines):
-            said = self._said(place, *line)
-            if len(said) < self._n and line[0][-1] >= 0:  # rarely: so many could not be said
-                said = self._said(place, *(part[row].tolist() for part in parts))
-            told.append(said)
-        return told
+        if KERNEL is not None:
+            how = self._texts, self._rates, INPUTS, _OF_CUSTOMER, _OF_PAIR, self._n, self._write, self._of_customer
+            told: list[list[Plain]] = KERNEL.tell(asked, *found, *how)
+            return told
+        parts = (asked, found.first, found.sums.round(4), found.numbers)
+        lines = zip(*(part.tolist() for part in parts), strict=True)
+        return [self._said(*line) for line in lines]
 
     def _said(self, at: list[int], inputs: list[int], strengths: list[float], numbers: list[float]) -> list[Plain]:
-        customer, offer, channel = at
-        said: list[Plain] = []
-        texts: list[str] = []
+        said: dict[str, Plain] = {}
         for place, strength, number in zip(inputs, strengths, numbers, strict=True):
             if place < 0 or len(said) == self._n:
                 break
-            if number != number:
-                continue
-            if place < _OF_CUSTOMER:
-                text = self._of_customer(customer, place)
-            else:
-                memory = (place, number, self._categories[offer] if place < _OF_PAIR else self._channels[channel])
-                text = _TEXTS[memory] if memory in _TEXTS else _TEXTS.setdefault(memory, _written(*memory))
-            if text is not None and text not in texts:
-                texts.append(text)
-                said.append((INPUTS[place], text, strength))
-        return said
+            text = None if number != number else self._text(at, place, number)
+            if text is not None and text not in said:
+                said[text] = (INPUTS[place], text, strength)
+        return list(said.values())
+
+    def _text(self, at: list[int], place: int, number: float) -> str | None:
+        customer, offer, channel = at
+        if place < _OF_CUSTOMER:
+            return self._of_customer(customer, place)
+        texts, of = (self._texts[offer], offer) if place < _OF_PAIR else (self._rates[channel], channel)
+        known = texts[place]
+        return known[number] if number in known else self._write(known, of, place, number)
+
+    def _write(self, texts: dict[float, str | None], of: int, place: int, number: float) -> str | None:
+        """The sentence of an input of an offer (a channel) that tells this number; remembered."""
+        if len(texts) >= _MOST_NUMBERS:
+            texts.clear()
+        told = _written(place, number, self._categories[of] if place < _OF_PAIR else self._channels[of])
+        texts[number] = told
+        return told
 
     def _of_customer(self, customer: int, place: int) -> str | None:
         key = (customer, place)

@@ -35,7 +35,7 @@ from models.offer_features import (
 from models.quick_trees import Masks, Trees
 from models.reasons import Reason
 from models.response import CHANNEL, CHANNELS, INPUTS, ChannelKnowledge, ResponseHead
-from models.seen_words import Plain, Teller
+from models.seen_words import Plain, Teller, Texts, texts_about
 from models.trees import TreeModel
 
 Floats = npt.NDArray[np.float64]
@@ -74,7 +74,8 @@ class Ranker(Protocol):
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees); `rates`: log-
-    odds of converting (offers,); `categories`: what each is mostly about, and their numbers (-1: nothing).
+    odds of converting (offers,); `categories`: what each is mostly about, their numbers (-1: nothing), and
+    the sentences known of them.
     """
 
     offers: Sequence[OfferInfo]
@@ -82,6 +83,7 @@ class Sides:
     rates: Floats
     categories: Sequence[str | None]
     mains: Places
+    texts: list[Texts]
     purchase: Masks | None
     head: Masks | None
 
@@ -100,6 +102,7 @@ class Sides:
             rates,
             categories,
             np.array([-1 if one is None else model.knowledge.number_of(one) for one in categories], np.int64),
+            [texts_about(category) for category in categories],
             purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
             seen,
         )
@@ -216,7 +219,7 @@ class Weighing:
         places = np.array(asked, np.int64)
         divided = self._model.response.kind != "purchase"
         found = explain(places, self._market, self._purchase_effects(places), self._head_effects(places), divided)
-        return Teller(self._known, self._sides.categories, self._channels, n).tell(places, found)
+        return Teller(self._known, self._sides.categories, self._sides.texts, self._channels, n).tell(places, found)
 
     def _purchase_effects(self, asked: Places) -> Floats:
         """Of PAIR on the score of buying, (k, PAIR)."""

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, ManyProducts, counted, product_key
-from models.explaining import TABLES, Market, explain, sizes
+from models.explaining import TABLES, Explained, Market, explain, sizes
 from models.kernel import KERNEL, KernelTrees
 from models.offer_features import CROSS, CUSTOMER, PAIR, Customers, OfferKnowledge, OfferTable, pair_features
 from models.quick_trees import QuickTrees, quick_trees
 from models.response import INPUTS
+from models.seen_words import Teller, texts_about
 from models.trees import parse_trees
 
 WIDTH = 6
@@ -156,6 +157,7 @@ def by(call: Callable[[], Any], kernel: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.offer_features.KERNEL", kernel)
         patch.setattr("models.explaining.KERNEL", kernel)
+        patch.setattr("models.seen_words.KERNEL", kernel)
         return call()
 
 
@@ -192,6 +194,39 @@ def test_what_reasons_tell_is_the_same(seed: int, n: int, m: int, k: int, divide
     assert [np.isnan(part).tolist() for part in told[0]] == [np.isnan(part).tolist() for part in told[1]]
     spoken = [row[row >= 0] for row in told[0].first]
     assert all(len(set(GROUP[row])) == len(row) for row in spoken)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(0, 6), most=st.integers(0, 5))
+def test_reasons_have_the_same_words(seed: int, k: int, most: int) -> None:
+    random, market = np.random.default_rng(seed), explained_market(seed, 2, 3, 2)
+    asked = np.stack([random.integers(many, size=k) for many in (2, 3, 2)], axis=1).astype(np.int64)
+    parts, head = (random.normal(size=(k, width)) for width in (len(PAIR), 1 + len(INPUTS)))
+    found = explain(asked, market, parts, head, True)
+    categories, told = ["a", None, "Grüße"], []
+    for kernel in (KERNEL, KERNEL, None):  # the second time all is remembered
+        texts = [texts_about(category) for category in categories]
+        teller = Teller(market.customers, categories, texts, ("email", "sms"), most)
+        told.append(by(lambda teller=teller: teller.tell(asked, found), kernel))
+    assert told[0] == told[1] == told[2]
+    assert len(told[0]) == k
+    for reasons in told[0]:
+        assert len(reasons) <= most
+        assert len({text for _, text, _ in reasons}) == len(reasons)
+
+
+@compiled
+@pytest.mark.parametrize("wrong", [{"first": 99}, {"asked": 9}, {"first": len(CUSTOMER), "asked": 9}])
+def test_words_of_what_is_not_there_are_refused(wrong: dict[str, int]) -> None:
+    market = explained_market(1, 1, 1, 1)
+    teller = Teller(market.customers, ["a"], [texts_about("a")], ("email",), 3)
+    asked = np.full((1, 3), wrong.get("asked", 0))
+    found = Explained(np.full((1, 2), wrong.get("first", len(PAIR))), np.ones((1, 2)), np.zeros((1, 2)))
+    with pytest.raises(IndexError):
+        teller.tell(asked, found)
+    with pytest.raises(ValueError, match="differ in length"):
+        teller.tell(asked[:, :2], found)
 
 
 def test_sizes_are_added_up_as_numpy_does() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.declared import PROPENSITIES
@@ -35,6 +35,22 @@ def _score(models: ServedModels | None, name: str, row: CustomerRow | None, prof
         "model_version": score.model_version,
         "why": score.why,
     }
+
+
+def probabilities(
+    models: ServedModels | None, rows: Sequence[CustomerRow | None]
+) -> dict[str, list[tuple[float | None, str | None]]]:
+    """The probability and tier of many customers by model, without reasons; a row of None has none."""
+    known = [place for place, row in enumerate(rows) if row is not None]
+    found: dict[str, list[tuple[float | None, str | None]]] = {name: [(None, None)] * len(rows) for name in SCORES}
+    for name in SCORES if known else ():
+        model = None if models is None else models.get(name)
+        if model is not None:
+            told = model.probabilities([rows[place] for place in known])
+            for place, probability in zip(known, told, strict=True):
+                if probability is not None:
+                    found[name][place] = probability, model.tier(probability)
+    return found
 
 
 def _none(why: str, version: str | None) -> dict[str, Any]:

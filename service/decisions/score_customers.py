@@ -16,7 +16,7 @@ import orjson
 import xxhash
 
 from service.customers.customer_store import customer_ids
-from service.customers.scores import SCORES, scores
+from service.customers.scores import SCORES, probabilities
 from service.decisions.draft import Draft
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
@@ -72,7 +72,7 @@ def score_customers(
         ]
         names = [steady_id(request, as_of) for request in requests]
         drafts = decider.draft(requests, as_of, ids=names, words=False) if ids else []
-        rows += [_row(draft, models) for draft in drafts]
+        rows += _rows(drafts, models)
         done += len(ids)
         if len(rows) >= PER_PART or not ids:
             _write_part(parts, rows)
@@ -139,26 +139,22 @@ def _write_part(parts: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         write_parquet(_frame(rows), parts / f"part-{number:06}.parquet")
 
 
-def _row(draft: Draft, models: ServedModels | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"customer_id": draft.customer.customer_id, "as_of": draft.case.at, "arm": draft.case.arm}
-    said = scores(models, draft.row, draft.customer.profiling)
-    for name in SCORES:
-        score = said.get(name) or {}
-        row[f"{name}_probability"] = score.get("probability")
-        row[f"{name}_tier"] = score.get("tier")
-    kept = (
-        "rank",
-        "offer_id",
-        "channel",
-        "send_at",
-        "send_at_probability",
-        "probability",
-        "expected_value",
-        "propensity",
-    )
-    row["actions"] = [{name: action[name] for name in kept} for action in draft.actions]
-    row["degraded"] = draft.degraded
-    return row
+_OF_ACTIONS = (
+    "rank", "offer_id", "channel", "send_at", "send_at_probability", "probability", "expected_value", "propensity",
+)  # fmt: skip
+
+
+def _rows(drafts: Sequence[Draft], models: ServedModels | None) -> list[dict[str, Any]]:
+    told = probabilities(models, [draft.row if draft.customer.profiling else None for draft in drafts])
+    rows = []
+    for place, draft in enumerate(drafts):
+        row: dict[str, Any] = {"customer_id": draft.customer.customer_id, "as_of": draft.case.at, "arm": draft.case.arm}
+        for name in SCORES:
+            row[f"{name}_probability"], row[f"{name}_tier"] = told[name][place]
+        row["actions"] = [{name: action[name] for name in _OF_ACTIONS} for action in draft.actions]
+        row["degraded"] = draft.degraded
+        rows.append(row)
+    return rows
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -188,4 +184,4 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         "actions": pl.List(action),
         "degraded": pl.List(pl.String),
     }
-    return pl.DataFrame([dict(row) for row in rows], schema=schema)
+    return pl.DataFrame(list(rows), schema=schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,10 +14,11 @@ from sqlalchemy import text
 
 from tests.end_to_end.conftest import Service, eventually
 from tests.faults.conftest import OFFER, MakeService, Place
+from tests.faults.crowd import PLACES, ask_at_once, crowd, took
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CAP = 3
-CAPPED = f'{{"caps": [{{"max": {CAP}, "per_days": 30}}], "reservation_hours": 48}}'
+CAPPED = f'{{"caps": [{{"max": {CAP}, "per_days": 30}}], "reservation_hours": 48, "time_budget_ms": 0}}'
 TEXTED = OFFER | {"channels": ["sms"]}  # a channel that goes out: those a customer comes to have no caps over all
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -74,18 +76,22 @@ def test_64_decisions_at_once_for_one_customer(make_service: MakeService, place:
     assert {answer.status_code for answer in answers} == {200}
     assert len(acting(answers)) == CAP
     assert messages(place) == {"c1": CAP}
-    everyone_together(service, key)
+    a_crowd_for_few_places(service, place)
     rules = [one["rule"] for answer in answers if not answer.json()["actions"] for one in answer.json()["excluded"]]
     assert set(rules) == {"frequency_cap"}
 
 
-def everyone_together(service: Service, key: str) -> None:
-    """A limit that all customers share holds for all of them together."""
-    shared = TEXTED | {"caps": [{"max": 5, "per_days": 7, "per": "everyone"}]}
-    assert service.client("admin").put("/v1/offers/rare", json=shared).status_code == 200
-    answers = together(service, key, [f"other{number}" for number in range(32)], offers=["rare"])
-    assert {answer.status_code for answer in answers} == {200}
-    assert len(acting(answers)) == 5
+def a_crowd_for_few_places(service: Service, place: Place) -> None:
+    """A limit that all customers share holds for all of them together; `crowd` does it with 5,000."""
+    answers = crowd(service, 400)
+    assert Counter(status for status, _ in answers) == {200: 400}
+    assert took(answers) == PLACES
+    with place.database.read() as connection:
+        written = "SELECT count(*) FROM ledger WHERE offer_id = 'rare'"
+        assert connection.execute(text(written)).scalar_one() == PLACES
+        if not place.database.is_sqlite:
+            mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            assert connection.execute(text(mine)).scalar_one() < 100
 
 
 def test_a_kill_in_the_middle_of_decisions(make_service: MakeService, place: Place) -> None:
@@ -120,3 +126,34 @@ def test_a_kill_in_the_middle_of_decisions(make_service: MakeService, place: Pla
     later.replace(clock)  # nothing was delivered, so that every reservation has ended
     again = acting(together(service, key, customers, times=4))
     assert {answer["customer_id"] for answer in again} == set(customers)
+
+
+def test_budgets_hold_for_64_at_once_and_unused_money_comes_back(make_service: MakeService, place: Place) -> None:
+    clock = make_service("clock").home / "now"
+    clock.write_text(START.isoformat())
+    service, key = capped(make_service, place, "--workers", "2", OPPORTUNE_CLOCK=f"file:{clock}")
+    budgets = {
+        "monthly": {"amount": 5.0, "per_days": 30},
+        "even": {"amount": 48.0, "per_days": 1, "pacing": "even"},  # 2 an hour, and as much ahead
+        "daily": {"amount": 24.0, "per": "calendar_day", "pacing": "even"},  # by noon half of it, and 1 ahead
+    }
+    may = {"monthly": 5, "even": 4, "daily": 13}
+    for name, budget in budgets.items():
+        offer = TEXTED | {"value": 1_000.0, "cost": 1.0, "budget": budget}
+        assert service.client("admin").put(f"/v1/offers/{name}", json=offer).status_code == 200
+
+    def taken(crowd: str) -> dict[str, int]:
+        found = {}
+        for name in budgets:
+            bodies = [{"customer_id": f"{crowd}-{name}-{n}", "channels": ["sms"], "offers": [name]} for n in range(64)]
+            answers = ask_at_once(service.port, key, bodies)
+            assert {status for status, _ in answers} == {200}
+            found[name] = took(answers)
+        return found
+
+    assert taken("first") == may
+    assert taken("late") == dict.fromkeys(may, 0)
+    later = clock.with_suffix(".new")
+    later.write_text((START + timedelta(days=10)).isoformat())
+    later.replace(clock)  # nothing was delivered within 48 hours of its time, which is a week ahead at most
+    assert taken("again") == may

@@ -24,6 +24,10 @@ class DecisionService:
         self.events: list[dict[str, Any]] = []
         self.decisions: dict[str, dict[str, Any]] = {}
         self.enrolled: list[str] = []
+        self.capped: set[str] = set()
+        """Customers whom no rule lets anything go to."""
+        self.send_at: str | None = None
+        """When messages of decisions are planned for; None: at once."""
         self._clock, self._rule, self._smtp_port = clock, rule, smtp_port
         self._to_mail: list[str] = []
         self._numbers = itertools.count()
@@ -72,10 +76,14 @@ class DecisionService:
             "customer_id": customer,
             "decided_at": self._clock.read_text(),
             "arm": "holdout" if chosen is None else "model",
-            "actions": [] if chosen is None else [{"rank": 1, "offer_id": chosen[0], "channel": chosen[1]}],
+            "actions": [] if chosen is None else [self._action(*chosen)],
+            "candidates": [{"offer_id": "coffee-30", "channel": "push", "eligible": customer not in self.capped}],
         }
         self.decisions[decision["decision_id"]] = decision
         return decision
+
+    def _action(self, offer: str, channel: str) -> dict[str, Any]:
+        return {"rank": 1, "offer_id": offer, "channel": channel, "send_at": self.send_at}
 
     def _run_journey(self) -> None:
         for customer in self._to_mail:

@@ -48,6 +48,7 @@ holdout = 0.0
 [decisions]
 exploration = 60.0
 floor = 0.0005
+explore_hours = 0.02
 
 [[decisions.caps]]
 max = 3

@@ -30,12 +30,16 @@ class Arrivals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the days go. Each customer gets a decision every `every_days`; the clock moves in steps of `tick_hours`."""
+    """How the days go. Each customer gets a decision every `every_days`; the clock moves in steps of `tick_hours`.
+
+    `within_hours`: how far ahead the service may plan a message; the best there is and a random choice may, too.
+    """
 
     days: int = 30
     every_days: int = 5
     tick_hours: int = 3
     decide_at_hour: int = 6
+    within_hours: int = 72
     placement: str = "weekly"
     learn_on_days: tuple[int, ...] = (10,)
     journey: str | None = "winback"
@@ -67,13 +71,17 @@ class Drive:
         self._journey_entries: dict[str, Entry] = {}
 
     def run(self) -> dict[str, Any]:
-        """All days; returns the summary, every figure of which is simulated."""
+        """All days; returns the summary, every figure of which is simulated.
+
+        What was decided in the last days and is planned for later is carried out for its worth; nobody hears of it.
+        """
         for day in range(self.plan.days):
             self._begin(day)
             for hour in range(0, 24, self.plan.tick_hours):
                 self._tick(day, hour)
             self.progress(day + 1, self.plan.days)
         self._tick(self.plan.days, 0)
+        self._carry_out(self.world.start + self.plan.days * DAY + timedelta(hours=self.plan.within_hours))
         return {**self.ledger.summary(), "journey": self._journey_figures(), "days": self.plan.days}
 
     def _begin(self, day: int) -> None:
@@ -138,17 +146,22 @@ class Drive:
             self._note(customer, decision, now)
 
     def _note(self, customer: str, decision: Mapping[str, Any], now: datetime) -> None:
-        best, uniform = self.world.best_action(customer, now), self.world.uniform_value(customer, now)
-        entry = Entry(
-            decision["decision_id"], customer, now, decision["arm"], self.trained, best.expected_value, uniform
-        )
+        entry = Entry(decision["decision_id"], customer, now, decision["arm"], self.trained, 0.0, 0.0)
         self.ledger.add(entry)
+        if decision["actions"] or not self._stopped(entry.decision_id):
+            entry.best = self.world.best_action(customer, now, self.plan.within_hours).expected_value
+            entry.uniform = self.world.uniform_value(customer, now, self.plan.within_hours)
         if decision["actions"]:
             first = decision["actions"][0]
             at = datetime.fromisoformat(first["send_at"]) if first.get("send_at") else now
             facts = {"decision_id": entry.decision_id}
             action = Action(customer, first["offer_id"], first["channel"], facts)
             heapq.heappush(self._actions, (max(at, now), next(self._order), action))
+
+    def _stopped(self, decision_id: str) -> bool:
+        """Whether rules (caps) let nothing go: then nobody could have sent anything, and that is what it was worth."""
+        candidates = self.api.get(f"/v1/decisions/{decision_id}")["candidates"]
+        return not any(one["eligible"] for one in candidates if one["offer_id"] is not None)
 
     def _carry_out(self, now: datetime) -> None:
         """Sends what is due at its own time: the world is the sender of decisions that no journey sends."""

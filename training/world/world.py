@@ -79,7 +79,7 @@ class World:
     def true_probability(self, customer_id: str, offer_id: str, channel: str, hour: int, recent_sends: int) -> float:
         """P(convert) on a message at the local hour of the week (0 = Monday 00) after so many in seven days."""
         index = self.index[customer_id]
-        table = self._probabilities(index, np.array([hour]), recent_sends)[0]
+        table = self._probabilities(index, np.array([hour]), np.array([recent_sends]))[0]
         return float(table[self.offer[offer_id], CHANNELS.index(channel)])
 
     def expected_value(self, action: Action, at: datetime) -> float:
@@ -100,8 +100,7 @@ class World:
         """The action of the highest true expected value over the waking hours of the next `hours`, or nothing."""
         index = self.index[customer_id]
         moments = self._moments(customer_id, at, hours)
-        week_hours = np.array([self.local_hour(customer_id, moment) for moment in moments])
-        table = self._probabilities(index, week_hours, self.recent_sends(customer_id, at))
+        table = self._table(customer_id, moments)
         worth = table * self._values - self._costs
         for number, channel in enumerate(CHANNELS):
             if channel not in allowed or (index, channel) in self._unsubscribed:
@@ -120,13 +119,18 @@ class World:
         open_channels = [CHANNELS.index(channel) for channel in self.subscribed(customer_id)]
         if not open_channels:
             return 0.0
-        week_hours = np.array([self.local_hour(customer_id, m) for m in self._moments(customer_id, at, hours)])
-        table = self._probabilities(index, week_hours, self.recent_sends(customer_id, at))
+        table = self._table(customer_id, self._moments(customer_id, at, hours))
         worth = (table * self._values - self._costs)[:, :, open_channels]
         return float(worth[np.isfinite(self._fixed[index][:, open_channels])[None].repeat(len(worth), 0)].mean())
 
-    def _probabilities(self, index: int, hours: Ints, recent: int) -> Floats:
-        """(hours, offers, channels) for one customer."""
+    def _table(self, customer_id: str, moments: Sequence[datetime]) -> Floats:
+        """(moments, offers, channels): true probabilities, with the messages of the seven days before each moment."""
+        hours = np.array([self.local_hour(customer_id, moment) for moment in moments])
+        recent = np.array([self.recent_sends(customer_id, moment) for moment in moments])
+        return self._probabilities(self.index[customer_id], hours, recent)
+
+    def _probabilities(self, index: int, hours: Ints, recent: Ints) -> Floats:
+        """(hours, offers, channels) for one customer; `recent` messages at each of the hours."""
         moved = hour_effect(self.people, np.array([index]), hours)[0] - self.people.fatigue[index] * recent
         return sigmoid(self._fixed[index][None] + moved[:, None, None])
 

@@ -68,6 +68,28 @@ def test_two_runs_of_the_same_world_measure_the_same(tmp_path: Path) -> None:
     assert figures[0] == figures[1]
 
 
+def test_what_rules_stop_counts_for_nobody_and_what_is_planned_for_later_counts(tmp_path: Path) -> None:
+    world = World(8, 20)
+    clock = ClockFile(tmp_path / "clock", world.start)
+    capped = world.customers[0]
+    rule = {capped: None, world.customers[1]: None}
+    plan = Plan(days=1, every_days=1, tick_hours=12, journey=None, learn_on_days=())
+    with DecisionService(clock.path, lambda customer: rule.get(customer, ("tea-30", "email"))) as service:
+        service.capped.add(capped)
+        service.send_at = (world.start + timedelta(days=2, hours=15)).isoformat()
+        with Api(service.url, "k") as api:
+            drive = Drive(world, api, clock, [], plan)
+            drive.run()
+    entries = {entry.customer_id: entry for entry in drive.ledger.entries.values()}
+    stopped, held = entries[capped], entries[world.customers[1]]
+    assert (stopped.best, stopped.uniform, stopped.value) == (0.0, 0.0, 0.0)
+    assert (held.value, held.best > 0.0, held.uniform != 0.0) == (0.0, True, True)
+    sent = [entry for customer, entry in entries.items() if customer not in rule]
+    assert all(entry.send_at == world.start + timedelta(days=2, hours=15) for entry in sent)
+    assert all(0.0 != entry.value <= entry.best for entry in sent)
+    assert not any("Delivered" in event["event"] for event in service.events)
+
+
 def test_events_go_in_batches_under_the_limit(tmp_path: Path) -> None:
     clock = ClockFile(tmp_path / "clock", World(1, 1).start)
     big = [{"type": "track", "event": "x", "userId": "u", "properties": {"pad": "p" * 20_000}} for _ in range(60)]

@@ -88,6 +88,18 @@ def test_probabilities_are_proper_and_fall_with_every_message(
     assert 0 < left < 1
 
 
+def test_the_best_action_waits_for_messages_to_be_forgotten() -> None:
+    world = World(7, 40)
+    customer = max(world.customers, key=lambda one: world.people.fatigue[world.index[one]])
+    action = Action(customer, "tea-30", "push", {})
+    for back in range(4):
+        world.respond(action, MORNING - 6 * DAY - timedelta(hours=back))
+    at_once, later = (world.best_action(customer, MORNING, hours) for hours in (6, 72))
+    assert later.send_at is not None
+    assert later.send_at > MORNING + timedelta(hours=21)
+    assert later.expected_value > at_once.expected_value
+
+
 def test_the_best_action_beats_every_other() -> None:
     world = World(3, 8)
     for customer in world.customers:

@@ -18,7 +18,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.calibration import logit, sigmoid
 from models.offer_features import CUSTOMER, PAIR
-from models.online_layer import OnlineLayer, Priors, Weights
+from models.online_layer import Lessons, OnlineLayer, Priors, Weights
 from models.reasons import NEGLIGIBLE, Reason
 from models.response import CHANNEL
 from models.seen_words import Plain
@@ -236,10 +236,34 @@ def residuals(below: Weighed, weights: Weights, of_offers: Floats) -> Floats:
 
 def lesson_inputs(below: Weighed) -> tuple[Floats, Floats, Floats]:
     """(shared, own, score) of the first candidate of each customer: what `online_layer.Lessons` needs, (n, ...)."""
-    pairs = below.pairs[:, 0]
-    shared, own = customer_inputs(pairs[:, : len(CUSTOMER)])
-    shared = np.concatenate([shared, pair_inputs(pairs), channel_inputs(below.of_channels[:, 0])], axis=1)
+    shared, own = row_inputs(below.pairs[:, 0], below.of_channels[:, 0])
     return shared, own, logit(np.clip(below.probabilities[:, 0, 0], SURE, 1 - SURE))
+
+
+def row_inputs(pairs: Floats, channels: Floats) -> tuple[Floats, Floats]:
+    """Shared (n, SHARED_WIDTH) and own inputs (n, 1 + OWN) of PAIR (n, ...) and CHANNEL + RATES (n, ...)."""
+    shared, own = customer_inputs(pairs[:, : len(CUSTOMER)])
+    return np.concatenate([shared, pair_inputs(pairs), channel_inputs(channels)], axis=1), own
+
+
+def beginning(pairs: Floats, channels: Floats, offers: Sequence[str], probabilities: Floats) -> OnlineLayer:
+    """The layer over a model that was fitted on these rows (as `row_inputs`) and gives them these probabilities (n,).
+
+    Its weights are 0, and as sure as the rows make them (the Fisher information: as if every outcome had been what
+    the model promises). Without it a handful of outcomes would outweigh the thousands that the model has learnt from.
+    """
+    shared, own = row_inputs(pairs, channels)
+    chance = np.clip(probabilities, SURE, 1 - SURE)
+    return new_layer().sure_of(Lessons(shared, own, offers, logit(chance), chance, np.ones(len(chance))))
+
+
+def begun(layer: bytes) -> OnlineLayer:
+    """What a model's `layer` says that learning begins with; nothing learnt where it says nothing, or of other
+    inputs.
+    """
+    fresh = new_layer()
+    held = OnlineLayer.from_bytes(layer) if layer else fresh
+    return held if held.alike(fresh) else fresh
 
 
 def _with_outcomes(reasons: list[Plain], residual: float, n: int) -> list[Plain]:

@@ -30,6 +30,8 @@ FORMAT = 1
 MOST_SIDES = 256
 TOGETHER = "together.npz"
 """Which products go with which, of a large catalogue."""
+LAYER = "layer.npz"
+"""How sure the head is: what learning from outcomes begins with."""
 
 __all__ = ["NextOfferModel", "responses_of"]
 
@@ -38,6 +40,7 @@ __all__ = ["NextOfferModel", "responses_of"]
 class NextOfferModel:
     """Two parts. LightGBM over customer x offer: P(buys from the offer's products within the horizon), calibrated.
     Over it a response head: P(converts when shown it on the channel), learnt from the decision log where there is one.
+    `layer`: the `online_layer.OnlineLayer` that outcomes move from there on, as bytes; empty: one that knows nothing.
     """
 
     trees: TreeModel
@@ -49,6 +52,7 @@ class NextOfferModel:
     horizon_days: int = 14
     trained: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+    layer: bytes = field(default=b"", repr=False)
     _sides: dict[tuple[int, ...], Sides] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -110,16 +114,16 @@ class NextOfferModel:
             found = self._sides[key] = Sides.of(self, offers)
         return found
 
-    def with_response(self, response: ResponseHead, channels: ChannelKnowledge) -> Self:
+    def with_response(self, response: ResponseHead, channels: ChannelKnowledge, layer: bytes = b"") -> Self:
         """The same purchase part under another head."""
-        return replace(self, response=response, channels=channels)
+        return replace(self, response=response, channels=channels, layer=layer)
 
     def with_texts(self, texts: Texts) -> Self:
         """The same model, which finds the vectors of offers' texts there."""
         return replace(self, knowledge=replace(self.knowledge, texts=texts))
 
     def save(self, folder: Path) -> None:
-        """Writes model.json, model.txt, vectors.npz and, where there are any, response.txt and TOGETHER."""
+        """Writes model.json, model.txt, vectors.npz and, where there are any, response.txt, LAYER and TOGETHER."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.txt").write_text(self.tree_text)
         if self.response.tree_text:
@@ -134,6 +138,8 @@ class NextOfferModel:
         pairs = known.together
         if len(pairs.key):
             np.savez(folder / TOGETHER, key=pairs.key, start=pairs.start, near=pairs.near, likeness=pairs.likeness)
+        if self.layer:
+            (folder / LAYER).write_bytes(self.layer)
         manifest = {
             "format": FORMAT,
             "kind": "next-offer",
@@ -173,6 +179,7 @@ class NextOfferModel:
             int(manifest["horizon_days"]),
             manifest["trained"],
             version,
+            (folder / LAYER).read_bytes() if (folder / LAYER).exists() else b"",
         )
 
 

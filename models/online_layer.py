@@ -140,6 +140,15 @@ class OnlineLayer:
         weights = Weights(w, v, grown.weights.offers)
         return replace(grown, weights=weights, a=a, b=b, c=c, seen=self.seen + float(lessons.weight.sum()))
 
+    def sure_of(self, lessons: Lessons) -> Self:
+        """As sure as after these outcomes, but with nothing learnt from them: for what is below has done so."""
+        return replace(self.learn(replace(lessons, label=_sigmoid(lessons.score))), seen=self.seen)
+
+    def alike(self, other: OnlineLayer) -> bool:
+        """Whether both have as many inputs."""
+        mine, theirs = ((len(one.shared_prior), len(one.own_prior)) for one in (self, other))
+        return mine == theirs
+
     def tuned(self, first: Priors) -> Self:
         """With prior variances as the weights turned out: empirical Bayes, one step of MacKay (1992) by groups.
 

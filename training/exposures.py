@@ -1,4 +1,4 @@
-"""Offers shown on a channel, and whether the customer converted: from the decision log and from events."""
+"""Offers shown on a channel, and whether the customer clicked and converted: from the decision log and from events."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ SHOWN = pl.Schema(
         "channel": pl.String(),
         "weight": pl.Float64(),
         "label": pl.Float64(),
+        "clicked": pl.Float64(),
     }
 )
+"""What was shown when; `label` and `clicked`: whether a person then converted and clicked, 0 or 1."""
 KEYS = ("customer_id", "as_of")
 
 
@@ -53,7 +55,7 @@ class Exposures:
 
 
 def read_log(home: Path, matured: datetime) -> pl.DataFrame:
-    """SHOWN from the decision log: what was put first before `matured`, and whether it converted, by people alone.
+    """SHOWN from the decision log: what was put first before `matured`, and what came of it, by people alone.
 
     The weight is 1/propensity (at most 10), so that the rows stand for all candidates and not for the policy's taste.
     """
@@ -67,16 +69,17 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
         .select("decision_id", "customer_id", "offer_id", "channel", "propensity", as_of="decided_at")
         .collect()
     )
-    good = (
-        pl.scan_parquet(outcomes)
-        .filter(pl.col("kind").is_in(["converted", "redeemed"]) & ~pl.col("machine"))
-        .group_by("decision_id")
-        .agg(at=pl.col("at").min())
-        .collect()
+    human = pl.scan_parquet(outcomes).filter(~pl.col("machine"))
+    first = human.group_by("decision_id").agg(
+        converted=pl.col("at").filter(pl.col("kind").is_in(["converted", "redeemed"])).min(),
+        clicked=pl.col("at").filter(pl.col("kind") == "clicked").min(),
     )
-    label = (pl.col("at") < pl.col("as_of") + timedelta(days=14)).fill_null(False).cast(pl.Float64)
-    weight = (1 / pl.col("propensity")).clip(upper_bound=HEAVIEST)
-    marked = shown.join(good, on="decision_id", how="left").with_columns(label=label, weight=weight)
+    until = pl.col("as_of") + timedelta(days=14)
+    marked = shown.join(first.collect(), on="decision_id", how="left").with_columns(
+        label=(pl.col("converted") < until).fill_null(False).cast(pl.Float64),
+        clicked=(pl.col("clicked") < until).fill_null(False).cast(pl.Float64),
+        weight=(1 / pl.col("propensity")).clip(upper_bound=HEAVIEST),
+    )
     return marked.select(list(SHOWN)).cast(SHOWN)
 
 
@@ -98,21 +101,38 @@ def exposures_of(
 
 
 def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl.DataFrame:
-    """SHOWN from events: an offer's delivery outside of decisions; redeemed or ordered with it within the horizon."""
-    sends, goals = _names("delivered"), _names("redeemed", "ordered")
+    """SHOWN from events: an offer's delivery outside of decisions; clicked, and redeemed or ordered with it, within
+    the horizon."""
+    sends, goals, clicks = _names("delivered"), _names("redeemed", "ordered"), _names("clicked")
     implied = {name: meaning.channel for name, meaning in NAMES.items() if meaning.channel}
     with_offer = events.filter((pl.col("type") == "track") & pl.col("offer_id").is_not_null())
     channel = pl.coalesce("channel", pl.col("event").replace_strict(implied, default=None, return_dtype=pl.String))
     shown = with_offer.filter(
         pl.col("event").is_in(sends) & pl.col("decision_id").is_null() & (pl.col("timestamp") < matured)
     ).select("customer_id", "offer_id", as_of="timestamp", channel=channel)
-    goal = with_offer.filter(pl.col("event").is_in(goals)).select("customer_id", "offer_id", at="timestamp")
-    found = shown.drop_nulls("channel").sort("as_of").join_asof(
-        goal.sort("at"), left_on="as_of", right_on="at", by=["customer_id", "offer_id"], strategy="forward",
+    answers = with_offer.select("customer_id", "offer_id", "event", "machine", at="timestamp", channel=channel)
+    found = shown.drop_nulls("channel").sort("as_of")
+    goal = answers.filter(pl.col("event").is_in(goals))
+    click = answers.filter(pl.col("event").is_in(clicks) & ~pl.col("machine").fill_null(False))
+    found = _followed(found, goal, ("customer_id", "offer_id"), "label", horizon)
+    found = _followed(found, click, ("customer_id", "offer_id", "channel"), "clicked", horizon)
+    return found.with_columns(weight=pl.lit(1.0)).select(list(SHOWN)).cast(SHOWN)
+
+
+def _followed(
+    shown: pl.DataFrame, answers: pl.DataFrame, by: Sequence[str], name: str, horizon: timedelta
+) -> pl.DataFrame:
+    """`shown`, sorted by `as_of`, with the column `name`: 1 where an answer with the same `by` followed, else 0.
+
+    An answer counts for the last showing before it alone: who is shown an offer twice and buys once was won once.
+    """
+    numbered = shown.with_row_index("row")
+    last = answers.select(*by, "at").sort("at").join_asof(
+        numbered.select("row", *by, "as_of"), left_on="at", right_on="as_of", by=list(by), strategy="backward",
         tolerance=horizon, check_sortedness=False,
     )  # fmt: skip
-    marked = found.with_columns(weight=pl.lit(1.0), label=pl.col("at").is_not_null().cast(pl.Float64))
-    return marked.select(list(SHOWN)).cast(SHOWN)
+    won = pl.col("row").is_in(last["row"].drop_nulls().implode())
+    return numbered.with_columns(won.cast(pl.Float64).alias(name)).drop("row")
 
 
 def _names(*verbs: str) -> list[str]:

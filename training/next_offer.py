@@ -100,7 +100,7 @@ def train_next_offer(job: Job) -> TrainResult:
     together = fit_together(market.products_at(cuts[-1])) if len(offers) > MOST else Together.none()
     twin = _model(purchase, replace(known_at(market, cuts[-1], texts), together=together), cuts, cuts[-1])
     head = fit_head(twin, market.exposures, offers)
-    twin = twin.with_response(head.response, head.channels)
+    twin = twin.with_response(head.response, head.channels, head.layer)
     latest = replace(known_at(market, covered.end, texts), together=together)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
     folds = earlier_folds(blocks, cuts)

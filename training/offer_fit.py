@@ -12,11 +12,23 @@ import polars as pl
 
 from features.offers import OfferInfo
 from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
+from models.layered import beginning
 from models.next_offer import NextOfferModel
 from models.offer_features import PAIR, OfferKnowledge, pair_features
-from models.response import CHANNEL, CHANNELS, INPUTS, RATES, SEEN, ChannelKnowledge, ResponseHead, relative_log_odds
+from models.response import (
+    CHANNEL,
+    CHANNELS,
+    INPUTS,
+    RATES,
+    SCORE,
+    SEEN,
+    ChannelKnowledge,
+    ResponseHead,
+    relative_log_odds,
+)
 from models.trees import parse_trees
 from training.exposures import KEYS, Exposures
+from training.head_lessons import Lessons, slope, stretched
 from training.members import fit_linear
 from training.metrics import log_losses
 from training.offer_data import as_customers
@@ -46,18 +58,23 @@ PARAMETERS: Mapping[str, object] = {
     "seed": 11,
     "verbose": -1,
 }
+RISING = (SCORE, *RATES)
+"""What the head may only rise with: each is itself an estimate of the response."""
 HEAD_PARAMETERS: Mapping[str, object] = {
     **PARAMETERS,
+    "objective": "cross_entropy",
     "learning_rate": 0.05,
-    "num_leaves": 8,
-    "max_depth": 4,
+    "num_leaves": 3,
+    "max_depth": 2,
     "min_data_in_leaf": 40,
     "feature_fraction": 0.5,
+    "monotone_constraints": [int(name in RISING) for name in SEEN],
 }
-HEAD_ROUNDS = 80
+"""Trees of two splits: a log of some hundred conversions tells what matters and pairs of it, not more."""
+HEAD_ROUNDS = 200
 LINEAR_FROM, TREES_FROM = 50, 300
 """Conversions in the log from which a linear head, and one of trees, is tried."""
-RIDGE = 10.0
+RIDGE = 100.0
 RATE_PRIOR = 50.0
 FOLDS = 5
 
@@ -126,17 +143,23 @@ def _pairs(blocks: Sequence[Block], random: np.random.Generator) -> tuple[Floats
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The chosen head with its channel knowledge, and what was found on later rows of the log."""
+    """The chosen head with its channel knowledge, and what was found on later rows of the log. `layer`: how sure it is
+    (`models.layered.beginning`), as bytes; empty where it has learnt nothing."""
 
     response: ResponseHead
     channels: ChannelKnowledge
     rows: int = 0
     conversions: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
+    layer: bytes = b""
 
 
 def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[OfferInfo]) -> Head:
-    """The best head by log loss on the newest quarter of the log; the purchase part alone where that is too small."""
+    """The head that the log supports, by log loss on its newest quarter; the purchase part alone where it is too small.
+
+    Trees stand unless a plainer head is clearly better: they are walked by compiled code. How far the head's scores
+    lie apart is set by that quarter, too.
+    """
     engagement = _engagement(exposures.answers)
     by_id = {offer.offer_id: offer for offer in offers}
     rows = exposures.rows.filter(pl.col("offer_id").is_in(list(by_id)) & pl.col("channel").is_in(CHANNELS))
@@ -146,40 +169,54 @@ def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[Offer
         return Head(ResponseHead(), plain, rows.height, conversions)
     pairs = _log_pairs(model.knowledge, exposures, rows, by_id)
     score = model.purchase_score(pairs)
-    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
-    weights = weights / weights.mean()
     split = int(0.75 * rows.height)
-    inputs = np.column_stack([pairs, _channel_inputs(rows, exposures.answers, engagement, split)])
-    early, late = slice(0, split), slice(split, rows.height)
+    inputs = np.column_stack([score, pairs, _channel_inputs(rows, exposures.answers, engagement, split)])
+    early, late = Lessons.of(rows[:split], inputs[:split]), Lessons.of(rows[split:], inputs[split:])
     kinds = ["purchase", "linear", *(["trees"] if conversions >= TREES_FROM else [])]
-    losses = {}
-    for kind in kinds:
-        tried = _fit_kind(kind, score[early], inputs[early], labels[early], weights[early])
-        loss = log_losses(labels[late], tried.probability(score[late], inputs[late]))
-        losses[kind] = float(np.average(loss, weights=weights[late]))
+    tried = {kind: _fit_kind(kind, early) for kind in kinds}
+    each = {kind: log_losses(late.labels, head.calibrated(head.raw_score(late.inputs))) for kind, head in tried.items()}
+    losses = {kind: float(np.average(loss, weights=late.weights)) for kind, loss in each.items()}
     best = min(kinds, key=lambda kind: losses[kind])
-    usual = np.clip(np.average(labels[early], weights=weights[early]), 1e-4, 1 - 1e-4)
-    losses["base rate"] = float(
-        np.average(log_losses(labels[late], np.full(rows.height - split, usual)), weights=weights[late])
-    )
+    if "trees" in kinds and not _clearly(each["trees"] - each[best], late.weights):
+        best = "trees"
+    usual = np.clip(np.average(early.labels, weights=early.weights), 1e-4, 1 - 1e-4)
+    base = log_losses(late.labels, np.full(len(late.labels), usual))
+    losses["base rate"] = float(np.average(base, weights=late.weights))
     channels = ChannelKnowledge(engagement, _rates(rows, "channel"), _rates(rows, "offer_id"))
-    everything = np.column_stack([pairs, _channel_inputs(rows, exposures.answers, engagement, rows.height)])
-    return Head(_fit_kind(best, score, everything, labels, weights), channels, rows.height, conversions, losses)
+    inputs = np.column_stack([score, pairs, _channel_inputs(rows, exposures.answers, engagement, rows.height)])
+    every = Lessons.of(rows, inputs)
+    response = _fit_kind(best, every)
+    if best == "purchase":
+        return Head(response, channels, rows.height, conversions, losses)
+    response = stretched(response, slope(tried[best].raw_score(late.inputs), late), every)
+    chances = response.calibrated(response.raw_score(inputs))
+    layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], rows["offer_id"].to_list(), chances)
+    return Head(response, channels, rows.height, conversions, losses, layer.to_bytes())
 
 
-def _fit_kind(kind: str, score: Floats, inputs: Floats, labels: Floats, weights: Floats) -> ResponseHead:
-    rows = np.column_stack([score, inputs])
+def _clearly(gains: Floats, weights: Floats) -> bool:
+    """Whether the mean gain is two standard errors above 0."""
+    mean = float(np.average(gains, weights=weights))
+    error = float(np.sqrt((weights**2 * (gains - mean) ** 2).sum())) / float(weights.sum())
+    return mean > 2 * error
+
+
+def _fit_kind(kind: str, lessons: Lessons) -> ResponseHead:
     if kind == "linear":
-        return ResponseHead("linear", linear=fit_linear(rows, labels, weights, (RIDGE,))[0])
+        return ResponseHead("linear", linear=fit_linear(lessons.inputs, lessons.soft, lessons.weights, (RIDGE,))[0])
     if kind == "trees":
         data = lightgbm.Dataset(
-            rows, labels, weight=weights, feature_name=list(SEEN), params={"max_bin": 127, "verbose": -1}
+            lessons.inputs,
+            lessons.soft,
+            weight=lessons.weights,
+            feature_name=list(SEEN),
+            params={"max_bin": 127, "verbose": -1},
         )
         text = lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string()
         return ResponseHead("trees", trees=parse_trees(text), tree_text=text)
     plain = ResponseHead()
-    raw = sigmoid(plain.raw_score(np.column_stack([score, inputs])))
-    return ResponseHead("purchase", fit_kind("platt", raw, labels, weights))
+    raw = sigmoid(plain.raw_score(lessons.inputs))
+    return ResponseHead("purchase", fit_kind("platt", raw, lessons.labels, lessons.weights))
 
 
 def _log_pairs(

@@ -18,7 +18,7 @@ import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
-from models.layered import LayeredModel, first_priors, lesson_inputs, new_layer
+from models.layered import LayeredModel, begun, first_priors, lesson_inputs
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import read_customers
@@ -81,7 +81,7 @@ class LearnOutcomes:
             if state is not None and state.model_version != str(model.version):
                 give_back_lessons(connection, now - MEMORY)
             rows = due_lessons(connection, now, AT_ONCE)
-            layer = _layer(state, str(model.version))
+            layer = _layer(state, model)
             lessons = _lessons(connection, model, rows)
             aged = layer if state is None else layer.forget(_kept(now - state.made_at))
             learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors())
@@ -99,14 +99,13 @@ def _kept(age: timedelta) -> float:
     return float(0.5 ** max(age / HALF_LIFE, 0.0))
 
 
-def _layer(state: State | None, model_version: str) -> OnlineLayer:
-    """Where learning goes on; from nothing for another model, or other inputs."""
-    fresh = new_layer()
-    if state is None or state.posterior is None or state.model_version != model_version:
+def _layer(state: State | None, model: Any) -> OnlineLayer:
+    """Where learning goes on; from what the model says of itself for another model, or other inputs."""
+    fresh = begun(getattr(model, "layer", b""))
+    if state is None or state.posterior is None or state.model_version != str(model.version):
         return fresh
     held = OnlineLayer.from_bytes(state.posterior)
-    same = len(held.shared_prior) == len(fresh.shared_prior) and len(held.own_prior) == len(fresh.own_prior)
-    return held if same else fresh
+    return held if held.alike(fresh) else fresh
 
 
 def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons | None:

@@ -220,6 +220,9 @@ def test_reasons_speak_of_the_customer(model: NextOfferModel) -> None:
 
 
 def test_reloading_gives_the_same(model: NextOfferModel, tmp_path: Path) -> None:
+    model.with_response(model.response, model.channels, b"layer").save(tmp_path / "sure")
+    assert isinstance(sure := load(tmp_path / "sure"), NextOfferModel)
+    assert (model.layer, sure.layer) == (b"", b"layer")
     model.save(tmp_path)
     random = np.random.default_rng(4)
     rows = pl.DataFrame(random.random((20, len(INPUTS))) * 3, schema=list(INPUTS), orient="row")

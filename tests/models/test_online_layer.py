@@ -111,6 +111,21 @@ def test_forgetting_leaves_the_mean_and_lets_it_move_faster() -> None:
     assert np.abs(moved).max() > np.abs(stiff).max()
 
 
+def test_who_is_sure_of_outcomes_learnt_elsewhere_has_no_weights_but_their_precision() -> None:
+    random = np.random.default_rng(9)
+    known, fresh = outcomes(random, 3000), outcomes(random, 40)
+    sure = layer().sure_of(known)
+    assert sure.seen == 0.0
+    assert np.abs(sure.weights.shared).max() < 1e-12
+    assert np.abs(sure.weights.own).max() < 1e-12
+    promised = replace(known, label=1 / (1 + np.exp(-known.score)))
+    assert np.allclose(sure.a, layer().learn(promised).a)
+    moved, freely = (np.abs(one.learn(fresh).weights.shared).max() for one in (sure, layer()))
+    assert moved < 0.3 * freely
+    assert sure.alike(layer())
+    assert not sure.alike(OnlineLayer.new(np.ones(D + 1), np.ones(K)))
+
+
 def test_states_come_back_to_the_bit_and_nothing_is_changed_in_place() -> None:
     random = np.random.default_rng(5)
     learnt = layer().learn(outcomes(random, 100))

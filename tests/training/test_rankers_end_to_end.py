@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 from features.offers import offer_infos
+from models.layered import begun
 from models.load import load, verify_golden
+from models.next_offer import NextOfferModel
 from models.reference import Reference
 from tests.fakes.world_home import world_home
 from training.exposures import read_log
@@ -47,6 +49,10 @@ def test_next_offer_beats_popularity_and_serves(home: Path) -> None:
     version, folder = found
     model = load(folder, version)
     verify_golden(model, folder)
+    assert isinstance(model, NextOfferModel)
+    assert model.response.kind != "purchase"
+    assert set(begun(model.layer).weights.offers) <= set(model.knowledge.popularity)
+    assert len(begun(model.layer).weights.offers) > 1
     offers = offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").iter_rows(named=True))
     scores = model.score(None, offers, ["email", "sms"], None)
     assert scores.shape == (len(offers), 2)

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.layered import LayeredModel
+from models.layered import LayeredModel, beginning
 from models.next_offer import NextOfferModel
+from models.offer_features import PAIR
+from models.online_layer import OnlineLayer
+from models.response import INPUTS
 from service.customers.set_consents import set_consents
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, LearningModels, LearnOutcomes
@@ -231,6 +234,31 @@ def test_another_model_learns_the_last_lessons_again(learning: Learning) -> None
     learning.learn()
     assert learning.models.get("next-offer").version == "8+2"
     assert of_offer(learning, "c30", "a") == pytest.approx(taught, rel=1e-6)
+
+
+def test_a_model_that_learnt_from_many_showings_is_moved_less_by_one_outcome(learning: Learning) -> None:
+    model = learning.desk.served.models["next-offer"]
+    random = np.random.default_rng(1)
+    pairs, channels = random.normal(size=(2000, len(PAIR))), np.zeros((2000, len(INPUTS) - len(PAIR)))
+    sure = beginning(pairs, channels, ["a", "b"] * 1000, np.full(2000, 0.2)).to_bytes()
+
+    def moved(version: str, layer: bytes) -> float:
+        learning.desk.served.models["next-offer"] = replace(model, version=version, layer=layer)
+        before = of_offer(learning, "c2", "a")
+        learning.learn()
+        return of_offer(learning, "c2", "a") - before
+
+    decision = learning.decide("c1")
+    learning.happens("Email Delivered", decision, channel="email")
+    learning.happens("Order Completed", decision, revenue_cents=900)
+    freely, carefully = moved("7", b""), moved("8", sure)
+    assert 0 < carefully < 0.5 * freely
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+    assert state is not None
+    assert state.seen == 1.0  # what the model learnt from is not counted as an outcome of decisions
+    of_other_inputs = OnlineLayer.new(np.ones(3), np.ones(2)).to_bytes()
+    assert moved("9", of_other_inputs) == pytest.approx(freely)
 
 
 def test_learning_is_the_same_in_every_run(learning: Learning) -> None:

@@ -1,0 +1,63 @@
+"""What came of offers shown outside of decisions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from training.exposures import delivered
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HORIZON = timedelta(days=14)
+
+
+Told = tuple[float, str, dict[str, object]]
+"""Days from the start, event, other columns."""
+
+
+def events(*told: Told) -> pl.DataFrame:
+    """All of one customer."""
+    usual = {"type": "track", "customer_id": "c", "offer_id": "tea", "channel": None, "decision_id": None,
+             "machine": False}  # fmt: skip
+    rows = [{**usual, "timestamp": START + timedelta(days=day), "event": name, **more} for day, name, more in told]
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "channel": pl.String,
+        "decision_id": pl.String,
+        "timestamp": pl.Datetime("us", "UTC"),
+    }
+    return pl.DataFrame(rows, schema_overrides=schema)
+
+
+def came(*told: Told) -> list[tuple[str, float, float]]:
+    rows = delivered(events(*told), START + timedelta(days=100), HORIZON)
+    return list(zip(rows["channel"], rows["clicked"], rows["label"], strict=True))
+
+
+def test_a_click_and_an_order_count_for_their_delivery() -> None:
+    clicked: Told = (0.1, "Email Link Clicked", {"channel": "email"})
+    ordered: Told = (0.2, "Order Completed", {})
+    assert came((0, "Email Delivered", {}), clicked, ordered) == [("email", 1.0, 1.0)]
+    assert came((0, "Email Delivered", {}), clicked) == [("email", 1.0, 0.0)]
+    assert came((0, "Email Delivered", {}), ordered) == [("email", 0.0, 1.0)]
+    assert came((0, "Email Delivered", {})) == [("email", 0.0, 0.0)]
+
+
+def test_answers_of_machines_other_channels_and_later_times_do_not_count() -> None:
+    shown: Told = (0.0, "Email Delivered", {})
+    assert came(shown, (0.1, "Email Link Clicked", {"machine": True})) == [("email", 0.0, 0.0)]
+    assert came(shown, (0.1, "SMS Link Clicked", {})) == [("email", 0.0, 0.0)]
+    assert came(shown, (15, "Email Link Clicked", {}), (15, "Order Completed", {})) == [("email", 0.0, 0.0)]
+    assert came(shown, (0.1, "Order Completed", {"offer_id": "coffee"})) == [("email", 0.0, 0.0)]
+
+
+def test_an_answer_counts_for_the_last_showing_alone() -> None:
+    both: list[Told] = [(0.0, "Email Delivered", {}), (5.0, "SMS Delivered", {})]
+    assert came(*both, (5.1, "Order Completed", {})) == [("email", 0.0, 0.0), ("sms", 0.0, 1.0)]
+    assert came(*both, (4.0, "Order Completed", {})) == [("email", 0.0, 1.0), ("sms", 0.0, 0.0)]
+    twice: list[Told] = [(0.0, "Email Delivered", {}), (5.0, "Email Delivered", {})]
+    assert came(*twice, (5.1, "Email Link Clicked", {})) == [("email", 0.0, 0.0), ("email", 1.0, 0.0)]
+
+
+def test_what_was_decided_or_is_too_new_is_left_out() -> None:
+    assert came((0, "Email Delivered", {"decision_id": "d"}), (101, "Email Delivered", {})) == []

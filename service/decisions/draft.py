@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from features.rows import CustomerRow
 from service.decisions.case import Case, Customer
 from service.decisions.choose import Candidates
@@ -45,6 +47,13 @@ class Draft:
     actions: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
+    actions_json: bytes = b""
+
+    def told(self) -> bytes:
+        """The actions as JSON, for the record and for the answer: told once, when nothing of them changes any more."""
+        if not self.actions_json:
+            self.actions_json = orjson.dumps(self.actions, option=orjson.OPT_UTC_Z)
+        return self.actions_json
 
     def degrade(self, part: str) -> None:
         """Names a part that a fallback stands in for."""

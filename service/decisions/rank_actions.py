@@ -11,6 +11,7 @@ import xxhash
 from service.clock import Clock, monotonic
 from service.decisions.actions import Stages, act, listed, messages, word
 from service.decisions.alike import Alike
+from service.decisions.answers import answer, answer_of
 from service.decisions.choose import choose
 from service.decisions.decision_store import read_decisions, read_rates
 from service.decisions.draft import Draft
@@ -20,7 +21,7 @@ from service.decisions.ledger_store import release
 from service.decisions.parts_store import Parts
 from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
-from service.decisions.record import answer, answer_of, pack
+from service.decisions.record import pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer

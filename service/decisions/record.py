@@ -16,7 +16,6 @@ from service.decisions.assortment import Remembered, assortment
 from service.decisions.case import Case, Customer, Entry, Rules, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
-from service.decisions.eligibility import excluded
 from service.decisions.frozen_row import freeze, thaw
 from service.decisions.parts_store import part_id
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
@@ -43,49 +42,12 @@ class Packed(NamedTuple):
     parts: dict[str, bytes]
 
 
-def answer(draft: Draft) -> dict[str, Any]:
-    """The answer to the client."""
-    case = draft.case
-    body: dict[str, Any] = {
-        "decision_id": draft.decision_id,
-        "customer_id": draft.customer.customer_id,
-        "decided_at": case.at,
-        "arm": case.arm,
-        "policy": {"name": POLICY, "version": case.rules.version},
-        "actions": draft.actions,
-        "models": draft.models,
-        "degraded": draft.degraded,
-    }
-    if draft.request.explain:
-        left_out = [
-            {"offer_id": offer_id, "channel": channel, "rule": rule, "detail": detail, "until": None}
-            for offer_id, channel, rule, detail in _left_out(draft)
-        ]
-        body["excluded"] = [*excluded(case, draft.verdicts), *left_out]
-    return body
-
-
-def _left_out(draft: Draft) -> list[list[str]]:
+def left_out(draft: Draft) -> list[list[str]]:
     """[offer, channel, rule, detail] of the candidates that rules of the ranker or of the list kept out."""
     return [
         [draft.case.offers[draft.eligible[one.candidate][0]].offer_id, draft.eligible[one.candidate][1], *one[1:]]
         for one in draft.left_out
     ]
-
-
-def answer_of(row: Any, parts: Parts) -> dict[str, Any]:
-    """The answer that a stored decision was; `excluded` is in the full record only."""
-    record = unsqueeze(row.record, parts)
-    return {
-        "decision_id": row.decision_id,
-        "customer_id": row.customer_id,
-        "decided_at": row.decided_at,
-        "arm": row.arm,
-        "policy": {"name": row.policy, "version": row.policy_version},
-        "actions": [{**action, "send_at": datetime.fromisoformat(action["send_at"])} for action in record["actions"]],
-        "models": record["models"],
-        "degraded": record["degraded"],
-    }
 
 
 def pack(draft: Draft) -> Packed:
@@ -198,13 +160,13 @@ def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
         "usage": usage_to_json(case.usage),
         "verdicts": verdicts_to_json(draft.verdicts),
         "steered": case.steered,
-        "left_out": _left_out(draft),
+        "left_out": left_out(draft),
         "costs": [list(cost) for cost in draft.costs],
         "goals": draft.goals,
         "uplift": draft.uplift,
         "scores": draft.scores,
         "scored_by": draft.scored_by,
-        "actions": draft.actions,
+        "actions": orjson.Fragment(draft.told()),
         "models": draft.models,
         "degraded": draft.degraded,
     }

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from service.decisions.answers import json_of
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
 from service.decisions.steady import SteadyDecider
@@ -131,10 +132,7 @@ class Together:
 
 
 def _as_json(decide: Callable[[Sequence[DecisionIn]], Sequence[dict[str, Any] | Exception]], requests: Any) -> Told:
-    return [
-        told if isinstance(told, Exception) else orjson.dumps(told, option=orjson.OPT_UTC_Z)
-        for told in decide(requests)
-    ]
+    return [told if isinstance(told, Exception) else json_of(told) for told in decide(requests)]
 
 
 def _give_back(steady: SteadyDecider, told: Told) -> None:

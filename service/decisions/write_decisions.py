@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -136,10 +137,10 @@ def _apart(drafts: Sequence[Draft]) -> bool:
 
 def count(drafts: Sequence[Draft]) -> None:
     """What was decided, in `/metrics`: by arm, and by each part that a fallback stood in for."""
-    for draft in drafts:
-        DECISIONS.labels(draft.case.arm).inc()
-        for part in draft.degraded:
-            DEGRADED.labels(part).inc()
+    for arm, many in Counter(draft.case.arm for draft in drafts).items():
+        DECISIONS.labels(arm).inc(many)
+    for part, many in Counter(part for draft in drafts for part in draft.degraded).items():
+        DEGRADED.labels(part).inc(many)
 
 
 def _returned(case: Case, lines: Sequence[Line]) -> Case:

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from features.row_stores import StoreAway
+from service.decisions.answers import Reply, json_of
 from service.decisions.fast_route import FastDecisions
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
@@ -213,3 +214,12 @@ async def test_an_answer_is_on_record_whether_it_waits_for_the_disk_or_not(tmp_p
     assert DecisionReader(database, desk.served).read(decided["decision_id"])["customer_id"] == "c"
     with database.write() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_the_json_of_an_answer_is_that_of_its_parts(desk: Desk) -> None:
+    desk.put(**{f"o{n}": {} for n in range(3)})
+    asked = [DecisionIn(customer_id="c1"), DecisionIn(customer_id="c1", dry_run=True, explain=False)]
+    for told in desk.decider.decide_each(asked):
+        assert isinstance(told, Reply)
+        assert json_of(told) == orjson.dumps(dict(told), option=orjson.OPT_UTC_Z)
+        assert bool(told.actions_json) == ("excluded" in told)  # what is not recorded is not told before

@@ -159,6 +159,7 @@ def test_offer_caps_and_budgets(desk: Desk) -> None:
 
 
 def test_messages_wait_for_the_morning_and_the_web_does_not(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which needs no hour
     desk.put(a={"channels": ["email", "web"]})
     desk.clock.time = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)  # 00:30 in Paris
     times = {a["channel"]: a["send_at"] for a in ask(desk, "c1", top_k=10)["actions"]}

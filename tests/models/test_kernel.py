@@ -20,6 +20,7 @@ from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, ManyProducts, counted, product_key
 from models.explaining import TABLES, Explained, Market, explain, sizes
 from models.kernel import KERNEL, KernelTrees
+from models.linear import Codes, Linear
 from models.offer_features import CROSS, CUSTOMER, PAIR, Customers, OfferKnowledge, OfferTable, pair_features
 from models.quick_trees import QuickTrees, quick_trees
 from models.response import INPUTS
@@ -158,6 +159,7 @@ def by(call: Callable[[], Any], kernel: Any) -> Any:
         patch.setattr("models.offer_features.KERNEL", kernel)
         patch.setattr("models.explaining.KERNEL", kernel)
         patch.setattr("models.seen_words.KERNEL", kernel)
+        patch.setattr("models.linear.KERNEL", kernel)
         return call()
 
 
@@ -227,6 +229,21 @@ def test_words_of_what_is_not_there_are_refused(wrong: dict[str, int]) -> None:
         teller.tell(asked, found)
     with pytest.raises(ValueError, match="differ in length"):
         teller.tell(asked[:, :2], found)
+
+
+@compiled
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(0, 5))
+def test_a_regression_scores_the_same(seed: int, n: int) -> None:
+    random, rows = np.random.default_rng(seed), rows_of(seed, n, WIDTH)
+    rows[random.random(rows.shape) < 0.2] = 3.0
+    center, weight, missing = random.normal(size=(3, WIDTH))
+    codes = {2: Codes(np.array([-5.0, 0.0, 3.0]), random.normal(size=3)), 4: Codes(np.array([3.7]), np.array([0.5]))}
+    model = Linear(center, random.random(WIDTH) + 0.5, weight, missing, -1.25, codes)
+    told = [by(lambda: model.raw_score(rows), kernel) for kernel in (KERNEL, None)]
+    assert told[0].tobytes() == told[1].tobytes()
+    with pytest.raises(ValueError, match="differ in length"):
+        model.raw_score(np.zeros((2, WIDTH + 1)))
 
 
 def test_sizes_are_added_up_as_numpy_does() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from features.compiled import compiled
-from models.quick_trees import FeatureMasks, Ints, Masks, QuickTrees, Trees
+from models.quick_trees import Columns, FeatureMasks, Ints, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
-LAYOUT = 6
+LAYOUT = 7
 """Raised with that of `_kernel.c` when a function takes other arguments."""
 
 
@@ -51,9 +50,9 @@ class KernelTrees:
     def __reduce__(self) -> tuple[Any, ...]:
         return KernelTrees, (self.tables,)
 
-    def masks(self, columns: Sequence[int], values: Floats) -> Masks:
+    def masks(self, columns: Columns, values: Floats) -> Masks:
         out = np.empty((len(values), self._stride), np.uint8)
-        self._forest.masks(np.array(columns, np.int64), _plain(values), out)
+        self._forest.masks(np.asarray(columns, np.int64), _plain(values), out)
         return out
 
     def raw_score(self, rows: Floats) -> Floats:
@@ -66,18 +65,16 @@ class KernelTrees:
         self._forest.contributions(_plain(rows), out)
         return out
 
-    def weigh(
-        self, columns: Sequence[int], cross: Floats, customers: Masks, offers: Masks, channels: Masks | None
-    ) -> Floats:
+    def weigh(self, columns: Columns, cross: Floats, customers: Masks, offers: Masks, channels: Masks | None) -> Floats:
         n, m = cross.shape[:2]
         told = np.empty(0, np.uint8) if channels is None else channels
         out = np.empty((n, m, 1 if channels is None else len(channels) // max(n, 1)))
-        self._forest.weigh(np.array(columns, np.int64), _plain(cross), customers, offers, told, out)
+        self._forest.weigh(np.asarray(columns, np.int64), _plain(cross), customers, offers, told, out)
         return out
 
     def effects(
         self,
-        columns: Sequence[int],
+        columns: Columns,
         cross: Floats,
         customers: Masks,
         offers: Masks,
@@ -86,7 +83,7 @@ class KernelTrees:
     ) -> Floats:
         told = np.empty(0, np.uint8) if channels is None else channels
         out = np.empty((len(asked), self.tables.width))
-        self._forest.effects(np.array(columns, np.int64), _plain(cross), customers, offers, told, asked, out)
+        self._forest.effects(np.asarray(columns, np.int64), _plain(cross), customers, offers, told, asked, out)
         return out
 
 

@@ -67,6 +67,7 @@ SMALL_PART = 0.25
 """Categories with less than this part of an offer's largest count for how often, not for how long ago."""
 _ORDERS_365D = CUSTOMER.index("orders_365d")
 _POPULARITY = OFFER.index("offer_popularity")
+_INTEREST = CROSS.index("category_interest")
 _ORDERS, _POPULAR = CROSS.index("category_orders_365d"), CROSS.index("category_popular_and_bought")
 _OWN, _POPULAR_OWN = CROSS.index("product_orders"), CROSS.index("product_popular_and_bought")
 
@@ -365,20 +366,25 @@ def cross_features(customers: Customers, offers: OfferTable, knowledge: OfferKno
         bought = np.log1p(customers.affinity[:, :texts, 1])
     size = knowledge.interest(bought)
     cross = out[:, :, -len(CROSS) :]
+    trained = len(knowledge.categories)
     if KERNEL is not None:
-        _kernel_cross(customers, offers, bought, size, out)
+        _kernel_cross(customers, offers, bought, size, trained, out)
     else:
         cross[:, :, len(LOOKS) :] = _cross(customers, offers, bought, size)
-    cross[:, :, : len(LOOKS)] = _looks(customers, offers, len(knowledge.categories))
+        cross[:, :, : len(LOOKS)] = _looks(customers, offers, trained)
+    np.log(cross[:, :, _INTEREST], out=cross[:, :, _INTEREST])
     for logarithm, orders in ((_POPULAR, _ORDERS), (_POPULAR_OWN, _OWN)):
         cross[:, :, logarithm] = offers.static[:, _POPULARITY] + np.log1p(cross[:, :, orders])
 
 
-def _kernel_cross(customers: Customers, offers: OfferTable, bought: Floats, size: Floats, out: Floats) -> None:
+def _kernel_cross(
+    customers: Customers, offers: OfferTable, bought: Floats, size: Floats, trained: int, out: Floats
+) -> None:
     products = customers.products
     numbers = [customers.affinity, bought, size, customers.values[:, _ORDERS_365D], customers.known]
     numbers += [offers.index, offers.weight, offers.main, offers.near[:, : bought.shape[1]]]
     numbers += [products.start, products.key, products.orders, offers.product, offers.of_offer, offers.named]
+    numbers += [customers.views, offers.part, np.array([trained])]
     KERNEL.cross(*map(np.ascontiguousarray, numbers), out)
 
 
@@ -403,8 +409,8 @@ def _cross(customers: Customers, offers: OfferTable, bought: Floats, size: Float
 
 
 def _looks(customers: Customers, offers: OfferTable, categories: int) -> Floats:
-    """LOOKS (N, M, 2): looks at products of the offer's categories, and the logarithm of how much more than an even
-    share of all that the customer bought and looked at was of them; NaN for offers without a category.
+    """LOOKS (N, M, 2), the second before its logarithm: looks at products of the offer's categories, and how much more
+    than an even share of all that the customer bought and looked at was of them; NaN for offers without a category.
 
     An even share is one of the `categories` that training knew: others, which come with new offers, count in no sum.
     """
@@ -415,7 +421,7 @@ def _looks(customers: Customers, offers: OfferTable, categories: int) -> Floats:
     if later > 0:  # categories that came with new offers: no looks
         both = np.concatenate([both, np.zeros((*both.shape[:2], later))], axis=2)
     found = _weighted(both[:, :, offers.index[:, : offers.part.shape[1]]], offers.part)
-    found[1] = np.log((found[1] + 1) / even[:, None])
+    found[1] = (found[1] + 1) / even[:, None]
     found[:, ~customers.known] = np.nan
     return np.moveaxis(found, 0, 2)
 

@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Masks = npt.NDArray[Any]
+Columns = Sequence[int] | Ints
 
 MOST_LEAVES = 64
 MOST_BYTES = 64 * 2**20
@@ -88,7 +89,7 @@ class Effects:
 class Trees(Protocol):
     """Scores and explanations of rows, and of customers, offers and channels together."""
 
-    def masks(self, columns: Sequence[int], values: Floats) -> Masks:
+    def masks(self, columns: Columns, values: Floats) -> Masks:
         """What these features leave of each tree: values (n, columns) to n masks, to be joined by `&`."""
 
     def raw_score(self, rows: Floats) -> Floats:
@@ -97,9 +98,7 @@ class Trees(Protocol):
     def contributions(self, rows: Floats) -> Floats:
         """Path contributions of rows (n, features): (n, features + 1), the bias last."""
 
-    def weigh(
-        self, columns: Sequence[int], cross: Floats, customers: Masks, offers: Masks, channels: Masks | None
-    ) -> Floats:
+    def weigh(self, columns: Columns, cross: Floats, customers: Masks, offers: Masks, channels: Masks | None) -> Floats:
         """Scores (n, m, c) of every customer, offer and channel.
 
         `cross` (n, m, columns): values of `columns` (-1: of no feature). The others are masks: of n customers, of m
@@ -108,7 +107,7 @@ class Trees(Protocol):
 
     def effects(
         self,
-        columns: Sequence[int],
+        columns: Columns,
         cross: Floats,
         customers: Masks,
         offers: Masks,
@@ -130,7 +129,7 @@ class QuickTrees:
     width: int
     start: Ints
 
-    def masks(self, columns: Sequence[int], values: Floats) -> Masks:
+    def masks(self, columns: Columns, values: Floats) -> Masks:
         """(n, trees)."""
         left: Masks | None = None
         for place, column in enumerate(columns):
@@ -155,9 +154,7 @@ class QuickTrees:
             at += len(some)
         return told
 
-    def weigh(
-        self, columns: Sequence[int], cross: Floats, customers: Masks, offers: Masks, channels: Masks | None
-    ) -> Floats:
+    def weigh(self, columns: Columns, cross: Floats, customers: Masks, offers: Masks, channels: Masks | None) -> Floats:
         n, m, wide = cross.shape
         c = 1 if channels is None else len(channels) // max(n, 1)
         both = self.masks(columns, cross.reshape(n * m, wide)).reshape(n, m, 1, -1)
@@ -169,7 +166,7 @@ class QuickTrees:
 
     def effects(
         self,
-        columns: Sequence[int],
+        columns: Columns,
         cross: Floats,
         customers: Masks,
         offers: Masks,

@@ -68,13 +68,11 @@ class ChannelKnowledge:
 
     def own_engagements(self, channels: Sequence[str], responses: Floats, known: Bools) -> Floats:
         """`own_engagement` of many, (n, channels), by their `responses` (n, channels, 2); who is not `known`, NaN."""
-        result = np.zeros((len(known), len(channels)))
-        for place, channel in enumerate(channels):
-            usual = self.engagement.get(channel, 0.0)
-            if usual > 0:
-                sent, answered = responses[:, place, 0], responses[:, place, 1]
-                ratio = (answered + ENGAGEMENT_PRIOR * usual) / (sent + ENGAGEMENT_PRIOR) / usual
-                result[:, place] = [math.log(one) for one in ratio.tolist()]  # numpy's logarithm has other last bits
+        usual = np.array([self.engagement.get(channel, 0.0) for channel in channels])
+        counts, prior = usual > 0, ENGAGEMENT_PRIOR * usual
+        ratio = (responses[:, :, 1] + prior) / (responses[:, :, 0] + ENGAGEMENT_PRIOR) / np.where(counts, usual, 1.0)
+        told = [math.log(one) if one > 0 else 0.0 for one in ratio.ravel().tolist()]  # numpy's has other last bits
+        result = np.where(counts, np.array(told, np.float64).reshape(ratio.shape), 0.0)
         result[~known] = math.nan
         return result
 

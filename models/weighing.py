@@ -46,13 +46,20 @@ _OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
 _OF_CHANNEL = slice(len(PAIR), len(INPUTS) - 1)
 _OFFER_RATE = INPUTS.index("offer_rate")
 assert _OF_CHANNEL.stop == _OFFER_RATE
-_PURCHASE = (-1, *range(_OF_BOTH.start, _OF_BOTH.stop))
-_HEAD = (0, *range(_OF_BOTH.start + 1, _OF_BOTH.stop + 1))
+_PURCHASE = np.array([-1, *range(_OF_BOTH.start, _OF_BOTH.stop)])
+_HEAD = np.array([0, *range(_OF_BOTH.start + 1, _OF_BOTH.stop + 1)])
 """What the trees of both parts call the score and CROSS (-1: what they do not see)."""
 
 
-def _columns(part: slice, first: int = 0) -> range:
-    return range(part.start + first, part.stop + first)
+def _columns(part: slice, first: int = 0) -> Places:
+    return np.arange(part.start + first, part.stop + first)
+
+
+_CUSTOMERS, _HEAD_CUSTOMERS, _HEAD_CHANNELS = (
+    _columns(_OF_CUSTOMER),
+    _columns(_OF_CUSTOMER, 1),
+    _columns(_OF_CHANNEL, 1),
+)
 
 
 class Ranker(Protocol):
@@ -163,7 +170,7 @@ class Weighing:
         trees, offers = self._model.trees.quick, self._sides.purchase
         if trees is None or offers is None:
             return None
-        return Masked(trees, (trees.masks(_columns(_OF_CUSTOMER), self._known.values), offers, None))
+        return Masked(trees, (trees.masks(_CUSTOMERS, self._known.values), offers, None))
 
     @cached_property
     def _head(self) -> Masked | None:
@@ -171,10 +178,10 @@ class Weighing:
         trees, offers = _head(self._model), self._sides.head
         if trees is None or offers is None:
             return None
-        places = _columns(_OF_CHANNEL, 1)
-        channels = self.of_channels[:, :, : len(places)].reshape(-1, len(places))
-        theirs = trees.masks(_columns(_OF_CUSTOMER, 1), self._known.values)
-        return Masked(trees, (theirs, offers, trees.masks(places, channels)))
+        wide = len(_HEAD_CHANNELS)
+        channels = self.of_channels[:, :, :wide].reshape(-1, wide)
+        theirs = trees.masks(_HEAD_CUSTOMERS, self._known.values)
+        return Masked(trees, (theirs, offers, trees.masks(_HEAD_CHANNELS, channels)))
 
     @cached_property
     def pairs(self) -> Floats:

@@ -134,6 +134,24 @@ def market_of(seed: int, n: int, m: int, dimensions: int) -> tuple[Customers, Of
     return customers, known.table(offers), known
 
 
+@compiled
+@pytest.mark.parametrize("categories", [1, 7, 8, 9, 128, 129, 300])
+def test_many_categories_are_added_up_as_numpy_does(categories: int) -> None:
+    random = np.random.default_rng(categories)
+    names = tuple(f"k{number}" for number in range(categories))
+    known = OfferKnowledge(names, {}, {}, {}, -2.0, np.empty((0, 0)), {})
+    offers = known.table([OfferInfo(f"o{j}", f"k{j}", frozenset(), ("email",), *[None] * 5, ()) for j in range(3)])
+    liked = random.normal(size=(4, known.width, 3)) * 10.0 ** random.integers(-3, 4, (4, known.width, 1))
+    products = ManyProducts.of([NO_PRODUCTS] * 4)
+    market = Customers(np.ones((4, len(CUSTOMER))), liked, np.ones(4, np.bool_), products, np.abs(liked[:, :, 0]))
+    with np.errstate(invalid="ignore"):  # of shares below nothing, which only a test has
+        told = [by(lambda: pair_features(market, offers, known), kernel) for kernel in (KERNEL, None)]
+    assert np.array_equal(told[0], told[1], equal_nan=True)
+    short = replace(market, views=market.views[:, :-1])
+    with pytest.raises(ValueError, match="looks differ"):
+        pair_features(short, offers, known)
+
+
 def names(prefix: str, count: int, random: np.random.Generator) -> frozenset[str]:
     return frozenset(f"{prefix}{number}" for number in random.integers(0, 6, count))
 

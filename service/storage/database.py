@@ -258,6 +258,7 @@ class Database:
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in (
+        "page_size=8192",  # of a new file; a decision's record fills some pages, each of which is copied three times
         "journal_mode=WAL",
         "synchronous=FULL",
         "busy_timeout=30000",

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Select, Table
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
 
-from service.storage.database import driver_of
+from service.storage.database import Json, driver_of
 
 Convert = Callable[[Any], Any]
 
@@ -50,7 +52,7 @@ class Prepared:
     def _made(self, dialect: Dialect) -> _Text:
         compiled = self._query.compile(dialect=dialect)
         binds = {name: bind.type.bind_processor(dialect) for name, bind in compiled.binds.items()}
-        results = [column.type.result_processor(dialect, None) for column in self._query.selected_columns]
+        results = [_reading(column.type, dialect) for column in self._query.selected_columns]
         text = self._texts[dialect.name] = _Text(
             compiled.string,
             tuple(compiled.positiontup or compiled.binds),
@@ -60,6 +62,15 @@ class Prepared:
             tuple((place, convert) for place, convert in enumerate(results) if convert is not None),
         )
         return text
+
+
+def _reading(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
+    return _json if isinstance(kind, Json) else kind.result_processor(dialect, None)
+
+
+def _json(value: Any) -> Any:
+    """Without the two wrappers that SQLAlchemy puts around it."""
+    return None if value is None else orjson.loads(value)
 
 
 def _converted(row: Sequence[Any], converts: Sequence[tuple[int, Convert]]) -> Sequence[Any]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, String, Table, select
+from sqlalchemy import Column, Integer, String, Table, select, text
 
 from service.storage import heartbeats, lease
 from service.storage.database import Database, Json, UtcTime, metadata, upsert
@@ -101,3 +103,15 @@ def test_a_heartbeat_is_the_last_one(database: Database) -> None:
         heartbeats.beat(connection, "journeys", NOW + timedelta(hours=1), NOW, {"due": 0})
     with database.read() as connection:
         assert heartbeats.read_all(connection) == {"journeys": {"at": NOW + timedelta(hours=1), "seen": NOW, "due": 0}}
+
+
+def test_a_file_keeps_the_pages_that_it_was_made_with(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "old.db")
+    old.execute("CREATE TABLE kept (a INTEGER)")
+    old.close()
+    for name, size in (("old", 4096), ("new", 8192)):
+        database = Database(f"sqlite:///{tmp_path / name}.db")
+        with database.write() as connection:
+            connection.execute(text("CREATE TABLE more (a INTEGER)"))
+            assert connection.execute(text("PRAGMA page_size")).scalar_one() == size
+        database.close()

@@ -242,9 +242,12 @@ def export_command(settings: Settings) -> None:
 def score_command(settings: Settings, out: Path) -> None:
     """Every customer's scores and ranked actions."""
     from service.decisions.score_customers import score_customers
+    from service.memory import keep_freed_memory, leave_alone_what_stays
 
+    keep_freed_memory()
     with _parts(settings) as parts:
         _settle(parts)
+        leave_alone_what_stays()
         bar = Progress()
         count = score_customers(
             parts.decider, parts.models, out, parts.clock.now(), lambda done: bar.count("customers scored", done)

@@ -47,7 +47,7 @@ def _measure(key: str) -> None:
     from service.wiring import build
 
     parts = build(Settings())
-    told = parts.steady.decide_each([parse(DecisionIn, _body(n, True)) for n in range(16)])
+    told = parts.steady.decide_each([parse(DecisionIn, request_body(n, True)) for n in range(16)])
     print(f"words of 5 actions: {_words(parts):.1f} µs")
     answer = sorted((one for one in told if isinstance(one, dict)), key=lambda one: len(one["actions"]))[8]
 
@@ -74,7 +74,7 @@ def _measure(key: str) -> None:
 async def _rounds(app: Any, header: list[tuple[bytes, bytes]]) -> tuple[float, float]:
     async def asker(first: int) -> None:
         for number in range(first, first + EACH):
-            await _ask(app, header, _body(number))
+            await _ask(app, header, request_body(number))
 
     spent = []
     for _ in range(ROUNDS + 1):
@@ -105,7 +105,7 @@ async def _ask(app: Any, header: list[tuple[bytes, bytes]], body: bytes) -> None
         raise RuntimeError(f"refused: {sent}")
 
 
-def _body(number: int, dry_run: bool = False) -> bytes:
+def request_body(number: int, dry_run: bool = False) -> bytes:
     asked = {
         "customer_id": f"customer-{number * 7919 % CUSTOMERS:05}", "placement": "email.weekly",
         "channels": ["email", "sms"], "offers": None, "context": CONTEXT, "top_k": 5, "at": None, "dry_run": dry_run,

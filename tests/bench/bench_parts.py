@@ -63,10 +63,13 @@ def main() -> None:
 def _measure() -> None:
     from service.decisions import gather, ledger_view, rank_actions, score, send_hours, together, write_decisions
     from service.decisions.schemas import DecisionIn, parse
+    from service.memory import keep_freed_memory, leave_alone_what_stays
     from service.settings import Settings
     from service.wiring import build
 
+    keep_freed_memory()  # this and what stays: as at the start of a server
     parts = build(Settings())
+    leave_alone_what_stays()
     clocks = Clocks()
     timed: list[tuple[str, Any, str]] = [
         ("people", gather, "_people"), ("features", gather, "_rows"), ("ledger", ledger_view.LedgerView, "__init__"),

@@ -63,7 +63,7 @@ RISING = (SCORE, *RATES)
 HEAD_PARAMETERS: Mapping[str, object] = {
     **PARAMETERS,
     "objective": "cross_entropy",
-    "learning_rate": 0.05,
+    "learning_rate": 0.08,
     "num_leaves": 3,
     "max_depth": 2,
     "min_data_in_leaf": 40,
@@ -71,7 +71,7 @@ HEAD_PARAMETERS: Mapping[str, object] = {
     "monotone_constraints": [int(name in RISING) for name in SEEN],
 }
 """Trees of two splits: a log of some hundred conversions tells what matters and pairs of it, not more."""
-HEAD_ROUNDS = 200
+HEAD_ROUNDS = 120
 LINEAR_FROM, TREES_FROM = 50, 300
 """Conversions in the log from which a linear head, and one of trees, is tried."""
 RIDGE = 100.0

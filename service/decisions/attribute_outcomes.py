@@ -135,8 +135,10 @@ class AttributeOutcomes:
         )
         if counts and added and line is not None:
             count_response(connection, line.offer_id, line.channel, counts, microseconds(at))
-            if "converted" in counts:
-                add_conversion(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at)
+        if kind in RESPONSES and added and line is not None and not machine:
+            tied = kind == "redeemed" or _tied(connection, event, link.decision_id, offer_id)
+            if tied or "converted" in counts:
+                add_conversion(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at, tied)
         return offer_id
 
     def _link(
@@ -240,6 +242,12 @@ def _first_of_its_kind(connection: Connection, decision_id: str, offer_id: str |
         for name, kinds in counted.items()
         if kind in kinds and responded(connection, decision_id, offer_id, kinds) == 0
     ]
+
+
+def _tied(connection: Connection, event: Mapping[str, Any], decision_id: str, offer_id: str | None) -> bool:
+    """Whether anything ties an order to the message beside its products and its time: what it names, or a click."""
+    named = event["decision_id"] == decision_id or event["offer_id"] is not None
+    return named or responded(connection, decision_id, offer_id, ("clicked",)) > 0
 
 
 def _bought(event: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:

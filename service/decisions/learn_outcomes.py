@@ -27,6 +27,8 @@ from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
     CONVERTED,
     STAGES,
+    UNTIED,
+    UNTIED_WORTH,
     State,
     add_layer,
     converted_of,
@@ -125,8 +127,8 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
             continue  # the customer was erased, or another sent another offer under this decision
         if row.decision_id in hidden:
             continue  # nothing is learnt of those who may not be profiled
-        if row.stage == CONVERTED:
-            label, weight = 1.0, 1.0
+        if row.stage in (CONVERTED, UNTIED):
+            label, weight = 1.0, 1.0 if row.stage == CONVERTED else UNTIED_WORTH
         elif (row.decision_id, row.offer_id) in converted:
             continue
         else:

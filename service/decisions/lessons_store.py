@@ -55,6 +55,9 @@ online_layers = Table(
 )
 CONVERTED = 0
 """The stage of a conversion; stages of not converting count from 1."""
+UNTIED, UNTIED_WORTH = -1, 0.25
+"""The stage of an order that names neither decision nor offer, after no click, and what it counts: many of those
+would have come without the message."""
 STAGES = ((timedelta(hours=1), 0.25), (timedelta(days=1), 0.35), (timedelta(days=7), 0.40))
 """After so long without a conversion, this much of "did not" is sure: of those who convert, about a quarter do within
 the hour, 60% within a day. Conversions count whole and at once, so shares that are a little off bias nothing but the
@@ -88,10 +91,11 @@ def add_delivery(
 
 
 def add_conversion(
-    connection: Connection, decision_id: str, customer_id: str, offer_id: str, channel: str, at: datetime
+    connection: Connection, decision_id: str, customer_id: str, offer_id: str, channel: str, at: datetime, tied: bool
 ) -> None:
-    """A person ordered or redeemed because of it: due at once."""
-    upsert(connection, lessons, [_row(decision_id, customer_id, offer_id, channel, CONVERTED, at)], update=())
+    """A person ordered or redeemed after it: due at once. Once for each decision and offer, tied to it or not."""
+    stage = CONVERTED if tied else UNTIED
+    upsert(connection, lessons, [_row(decision_id, customer_id, offer_id, channel, stage, at)], update=())
 
 
 def _row(decision_id: str, customer_id: str, offer_id: str, channel: str, stage: int, due: datetime) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from models.response import INPUTS
 from service.customers.set_consents import set_consents
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, LearningModels, LearnOutcomes
-from service.decisions.lessons_store import STAGES, due_lessons, newest_layer, newest_number
+from service.decisions.lessons_store import (
+    CONVERTED,
+    STAGES,
+    UNTIED,
+    UNTIED_WORTH,
+    due_lessons,
+    newest_layer,
+    newest_number,
+)
 from service.decisions.policy import inverse_gap
 from service.decisions.read_decision import DecisionReader, erase_of
 from service.decisions.schemas import DecisionIn
@@ -234,6 +242,42 @@ def test_another_model_learns_the_last_lessons_again(learning: Learning) -> None
     learning.learn()
     assert learning.models.get("next-offer").version == "8+2"
     assert of_offer(learning, "c30", "a") == pytest.approx(taught, rel=1e-6)
+
+
+def test_an_order_that_nothing_ties_to_the_message_teaches_less(learning: Learning) -> None:
+    customers = iter(f"c{number}" for number in range(10, 20))
+
+    def taught(clicked: bool = False, **ordered: Any) -> float:
+        """How much the layer has seen of an order of the offer's category after a delivery."""
+        decision = learning.decide(next(customers))
+        sold = decision["actions"][0]["offer_id"]
+        line = {"product_id": "p", "category": {"a": "tea", "b": "shoes"}[sold], "quantity": 1}
+        learning.happens("Email Delivered", decision, channel="email")
+        if clicked:
+            learning.happens("Email Link Clicked", decision, channel="email")
+        told = {"decision_id": None, "revenue_cents": 900, "products": [line], **ordered}
+        learning.happens("Order Completed", decision, **{**told, "offer_id": sold if "offer_id" in ordered else None})
+        learning.learn()
+        with learning.desk.database.read() as connection:
+            state = newest_layer(connection)
+        assert state is not None
+        return state.seen
+
+    seen = [0.0, taught(), taught(decision_id="of nobody"), taught(clicked=True), taught(offer_id=""),
+            taught(decision_id=None)]  # fmt: skip
+    assert np.diff(seen) == pytest.approx([UNTIED_WORTH, UNTIED_WORTH, 1.0, 1.0, UNTIED_WORTH])
+
+
+def test_a_redemption_after_an_order_that_nothing_ties_teaches_whole(learning: Learning) -> None:
+    decision = learning.decide("c3")
+    category = {"a": "tea", "b": "shoes"}[decision["actions"][0]["offer_id"]]
+    learning.happens("Email Delivered", decision, channel="email")
+    line = {"product_id": "p", "category": category, "quantity": 1}
+    learning.happens("Order Completed", decision, decision_id=None, revenue_cents=900, products=[line])
+    learning.happens("Coupon Redeemed", decision)
+    with learning.desk.database.read() as connection:
+        due = due_lessons(connection, learning.desk.clock.now(), 10)
+    assert sorted(row.stage for row in due) == [UNTIED, CONVERTED]
 
 
 def test_a_model_that_learnt_from_many_showings_is_moved_less_by_one_outcome(learning: Learning) -> None:

@@ -137,6 +137,29 @@ static inline const unsigned char *row_for(const Forest *self, int64_t feature, 
     return self->table + (self->first[feature] + place) * self->stride;
 }
 
+/* row_for of n values, `step` numbers apart, into every `gap`-th of found. Several searches go side by side, because each
+ * step of one waits for the step before. */
+static void rows_for(const Forest *self, int64_t feature, const double *values, Py_ssize_t n, Py_ssize_t step,
+                     const unsigned char **found, Py_ssize_t gap) {
+    const int64_t first = self->first[feature], count = self->first[feature + 1] - first - 1;
+    const double *start = self->thresholds + first;
+    Py_ssize_t r = 0;
+    for (; r + AT_ONCE <= n; r += AT_ONCE) {
+        int64_t at[AT_ONCE] = {0};
+        double value[AT_ONCE];
+        for (int i = 0; i < AT_ONCE; i++) value[i] = values[(r + i) * step];
+        for (int64_t left = count; left > 1; left -= left / 2) {
+            const double *last = start + left / 2 - 1;
+            for (int i = 0; i < AT_ONCE; i++) at[i] += -(int64_t)(last[at[i]] < value[i]) & (left / 2);
+        }
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int64_t place = value[i] != value[i] ? count : at[i] + (start[at[i]] < value[i]);
+            found[(r + i) * gap] = self->table + (first + place) * self->stride;
+        }
+    }
+    for (; r < n; r++) found[r * gap] = row_for(self, feature, values[r * step]);
+}
+
 /* into = a & b & all rows; `a` and `b` may be NULL. */
 static void meet_plain(unsigned char *into, const unsigned char *a, const unsigned char *b,
                        const unsigned char *const *rows, Py_ssize_t count, Py_ssize_t stride) {
@@ -245,8 +268,8 @@ static Py_ssize_t leaf_of(const Forest *self, const unsigned char *masks, Py_ssi
 static void masks_of(const Forest *self, const double *rows, Py_ssize_t n, Py_ssize_t wide, const int64_t *features,
                      const int64_t *places, Py_ssize_t count, const unsigned char **found, unsigned char *into) {
     for (Py_ssize_t k = 0; k < count; k++) {
-        const int64_t feature = features[k], place = places ? places[k] : k;
-        for (Py_ssize_t r = 0; r < n; r++) found[r * count + k] = row_for(self, feature, rows[r * wide + place]);
+        const int64_t place = places ? places[k] : k;
+        rows_for(self, features[k], rows + place, n, wide, found + k, count);
     }
     for (Py_ssize_t r = 0; r < n; r++)
         meet(into + r * self->stride, NULL, NULL, found + r * count, count, self->stride);
@@ -366,8 +389,7 @@ static void weigh(const Forest *self, const Market *all, const unsigned char **f
             const Py_ssize_t some = all->m - first < ROWS ? all->m - first : ROWS;
             const double *rows = all->cross + (i * all->m + first) * all->wide;
             for (Py_ssize_t k = 0; k < all->count; k++)
-                for (Py_ssize_t j = 0; j < some; j++)
-                    found[j * all->count + k] = row_for(self, all->features[k], rows[j * all->wide + all->places[k]]);
+                rows_for(self, all->features[k], rows + all->places[k], some, all->wide, found + k, all->count);
             for (Py_ssize_t j = 0; j < some; j++) {
                 unsigned char *into = all->channels ? pair : waiting + queued * stride;
                 meet(into, all->customers + i * stride, all->offers + (first + j) * stride, found + j * all->count,

@@ -17,7 +17,7 @@ from service.decisions.assortment import Remembered
 from service.decisions.case import Customer
 from service.offers.catalogue import compiled, distinct_expressions
 from service.offers.cel import Answer, Expression, ask, prepare
-from service.offers.inputs import UNTOLD, Input, kind_of_any, kind_of_number
+from service.offers.inputs import UNTOLD, Input, Limit, Limits, kind_of_number, merged, texts_in
 from service.offers.offer import Offer
 
 Answers = Mapping[str, Answer]
@@ -83,11 +83,13 @@ class Questions:
         self.uses_scores = any(expression.uses_scores for expression in self._expressions.values())
         told = {source: one.inputs for source, one in self._expressions.items() if one.inputs is not None}
         inputs = _merged(one for some in told.values() for one in some)
-        self._features = [one for one in inputs if one.of == "features"]
-        self._scores = [one for one in inputs if one.of == "scores"]
-        self._others = [one for one in inputs if one.of in {"traits", "context"}]
-        self._segments = any(one.of == "segments" for one in inputs)
-        ordered = [*self._features, *self._scores, *self._others, Input("segments")]
+        by_kind = {of: [one for one in inputs if one.of == of] for of in ("features", "scores", "traits", "context")}
+        self._features, self._scores, self._traits, self._context = (
+            [Limits.of(one) for one in some] for some in by_kind.values()
+        )
+        sought = next((one.limits for one in inputs if one.of == "segments"), ())
+        self._sought = None if sought is None else sorted(texts_in(sought))
+        ordered = [*(one for some in by_kind.values() for one in some), Input("segments")]
         place = {(one.of, one.name): number for number, one in enumerate(ordered)}
         self._places = {source: [place[one.of, one.name] for one in some] for source, some in told.items()}
         self._each: dict[str, dict[tuple[Any, ...], Answer]] = {source: {} for source in told}
@@ -106,13 +108,13 @@ class Questions:
     def _kind(self, of: Asked, features: Sequence[float]) -> tuple[Any, ...]:
         """What is alike in customers who get the same answers; `UNTOLD` stands in it for what is not remembered."""
         kind: list[Any] = [
-            kind_of_number(value, one.limits or ()) for one, value in zip(self._features, features, strict=True)
+            kind_of_number(value, one.numbers) for one, value in zip(self._features, features, strict=True)
         ]
-        for one in self._scores:
-            kind.append(kind_of_number(of.scores.get(one.name), one.limits or ()))
-        for one in self._others:
-            kind.append(kind_of_any(of.customer.traits if one.of == "traits" else of.context, one))
-        kind.append(of.customer.segments if self._segments else ())
+        kind += [kind_of_number(of.scores.get(one.name), one.numbers) for one in self._scores]
+        kind += [one.kind_in(of.customer.traits) for one in self._traits]
+        kind += [one.kind_in(of.context) for one in self._context]
+        segments = of.customer.segments
+        kind.append(segments if self._sought is None else tuple([name in segments for name in self._sought]))
         return tuple(kind)
 
     def _ask(self, of: Asked, kind: tuple[Any, ...]) -> Answers:
@@ -150,11 +152,10 @@ class Questions:
 
 def _merged(inputs: Iterable[Input]) -> list[Input]:
     """Each input once, with the limits of all that read it."""
-    found: dict[tuple[str, str], tuple[float, ...] | None] = {}
+    found: dict[tuple[str, str], list[Sequence[Limit] | None]] = {}
     for of, name, limits in inputs:
-        before = found.get((of, name), ())
-        found[of, name] = None if limits is None or before is None else tuple(sorted({*before, *limits}))
-    return [Input(of, name, limits) for (of, name), limits in found.items()]
+        found.setdefault((of, name), []).append(limits)
+    return [Input(of, name, merged(limits)) for (of, name), limits in found.items()]
 
 
 def _remember(known: dict[tuple[Any, ...], T], kind: tuple[Any, ...], told: T) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import cel
 
-from service.offers.inputs import Input, inputs_of
+from service.offers.inputs import TEXT, Input, inputs_of
 
 VARIABLES = frozenset({"customer", "context", "now"})
 READABLE = frozenset({"traits", "features", "segments", "scores", "context", "now"})
@@ -52,7 +52,6 @@ _FUNCTIONS = frozenset(
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(-?\d+): (.*)")
-_STRING = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
 _FEATURE = re.compile(r"\bcustomer\s*\.\s*features\s*\.\s*([A-Za-z_]\w*)")
 _FEATURES = re.compile(r"\bfeatures\b")
 
@@ -103,9 +102,9 @@ def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Ex
         program = cel.compile(source)
     except Exception as fault:  # the engine has no error type of its own for a failed parse
         raise _grammar_error(str(fault)) from None
-    bare = _STRING.sub(lambda match: " " * len(match.group()), source)
+    bare = TEXT.sub(lambda match: " " * len(match.group()), source)
     _refuse_unknown_names(program, source, bare, variables)
-    inputs = inputs_of(source, bare)
+    inputs = inputs_of(source)
     expression = Expression(source, program, _features_read(bare), "scores" in bare, _reads(bare), inputs)
     _refuse_what_never_works(expression)
     return expression

@@ -610,7 +610,60 @@ static PyObject *rows_busy_hours(PyObject *module, PyObject *args) {
 
 /* ---- the module ---- */
 
+/* ---- whether rows are whole ---- */
+
+static int hex_digit(char one) {
+    return (one >= '0' && one <= '9') || (one >= 'a' && one <= 'f') || (one >= 'A' && one <= 'F');
+}
+
+/* Whether a string's text, quotes and all, has only such escapes as JSON knows, and nothing unprintable. */
+static int clean_text(const Name *name) {
+    const char *end = name->text + name->length - 1;
+    for (const char *at = name->text + 1; at < end; at++) {
+        if ((unsigned char)*at < 0x20) return 0;
+        if (*at != '\\') continue;
+        if (++at >= end || !strchr("\"\\/bfnrtu", *at)) return 0;
+        if (*at != 'u') continue;
+        for (int i = 0; i < 4; i++)
+            if (++at >= end || !hex_digit(*at)) return 0;
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(name->text, name->length, NULL);
+    Py_XDECREF(text);
+    return text != NULL;
+}
+
+/* Whether all that a row says of itself can be read. */
+static int is_whole(PyObject *from, Py_ssize_t header, Py_ssize_t size, int64_t cells) {
+    Row row;
+    if (!PyBytes_Check(from) || open_row(from, header, size, &row) < 0) return 0;
+    for (int64_t i = 0; i < row.hours; i++)
+        if (cell_at(row.cells, i) >= cells) return 0;
+    if (!row.categories) return row.end - row.names == 2 && memcmp(row.names, "[]", 2) == 0;
+    const char *at = row.names;
+    for (int64_t k = 0; k < row.categories; k++) {
+        Name name;
+        if (next_name(&row, k, &at, &name) < 0 || !clean_text(&name)) return 0;
+    }
+    return 1;
+}
+
+/* whole(rows, header, size, cells): a byte of each row, 1 where all that it says of itself can be read. */
+static PyObject *rows_whole(PyObject *module, PyObject *args) {
+    PyObject *list;
+    Py_ssize_t header, size;
+    long long cells;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!nnL:whole", &PyList_Type, &list, &header, &size, &cells)) return NULL;
+    PyObject *told = PyBytes_FromStringAndSize(NULL, PyList_Size(list));
+    for (Py_ssize_t i = 0; told && i < PyList_Size(list); i++) {
+        PyBytes_AsString(told)[i] = (char)is_whole(PyList_GetItem(list, i), header, size, cells);
+        PyErr_Clear();
+    }
+    return told;
+}
+
 static PyMethodDef methods[] = {
+    {"whole", rows_whole, METH_VARARGS, "Which rows are whole."},
     {"decode", rows_decode, METH_VARARGS, "Many rows as arrays."},
     {"liked", rows_liked, METH_VARARGS, "Orders and looks by category of a row."},
     {"weeks", rows_weeks, METH_VARARGS, "Weeks of many rows as arrays."},
@@ -626,7 +679,7 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     Py_DECREF(names);
-    return PyModule_AddIntConstant(module, "LAYOUT", 2);
+    return PyModule_AddIntConstant(module, "LAYOUT", 3);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

@@ -31,4 +31,4 @@ def compiled(name: str, layout: int) -> Any:
     return found
 
 
-ROWS = compiled("features._rows", 2)
+ROWS = compiled("features._rows", 3)

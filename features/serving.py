@@ -93,14 +93,14 @@ class Serving:
 
     def holds(self, rows: Sequence[bytes | None], as_of: int) -> NDArray[np.bool_]:
         """Whether each row answers as of a time (microseconds)."""
-        return self._holds(self._heads(rows, _HEADER), as_of)
+        return self._holds(self._heads(rows, _HEADER), as_of) & self._whole(rows)
 
     def read(self, rows: Sequence[bytes | None], as_of: int) -> tuple[Floats, NDArray[np.bool_]]:
         """(n, features) as of a time (microseconds), and which rows answer; the others' values mean nothing."""
         heads = self._heads(rows, self._words)
         values = heads[:, _HEADER:].view(np.float64)
         self._finalizer.at(values, as_of)
-        return values, self._holds(heads, as_of)
+        return values, self._holds(heads, as_of) & self._whole(rows)
 
     def _heads(self, rows: Sequence[bytes | None], words: int) -> Ints:
         size = 8 * words
@@ -110,6 +110,26 @@ class Serving:
     def _holds(self, heads: Ints, as_of: int) -> NDArray[np.bool_]:
         told: NDArray[np.bool_] = (heads[:, 0] == self._signature) & (heads[:, 1] <= as_of) & (as_of < heads[:, 2])
         return told
+
+    def _whole(self, rows: Sequence[bytes | None]) -> NDArray[np.bool_]:
+        """Which rows can be read to their end; what is damaged is made anew from the state, as what no longer holds."""
+        if ROWS is not None:
+            cells = self._plan.day_hour_base - self._plan.hour_base
+            told: bytes = ROWS.whole(list(rows), 8 * _HEADER, self._size, cells)
+            return np.frombuffer(told, np.bool_)
+        return np.array([row is not None and self._is_whole(row) for row in rows], np.bool_)
+
+    def _is_whole(self, row: bytes) -> bool:
+        try:
+            categories, hours, products = self._counts(row)
+            names = self._names(row)
+        except ValueError:
+            return False
+        at = self._size + 20 * categories + 8 * hours + 8 * products
+        cells = np.frombuffer(row, np.uint16, hours, at)
+        beyond = hours and int(cells.max()) >= self._plan.day_hour_base - self._plan.hour_base
+        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return listed and len(names) == categories and not beyond
 
     def liked(self, row: bytes, as_of: datetime) -> tuple[Mapping[str, tuple[float, float, float]], Mapping[str, int]]:
         """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS; and

@@ -166,6 +166,44 @@ def test_a_byte_that_is_wrong_is_read_or_refused(place: int, byte: int, seed: in
         outcome(lambda: weeks_together([changed, row], CHANNELS, 0.3, 0.25)),
     ]
     assert set(told) <= {"read", "refused"}
+    if ROWS is not None and row._serving._whole([bytes(packed)])[0]:
+        assert set(told) == {"read"}
+        assert row._serving._is_whole(bytes(packed))
+
+
+@pytest.mark.parametrize("pure", [False, True])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda row: row[:-1],
+        lambda row: row[:-1] + b" ",
+        lambda row: row[:-2] + b"\xff]",
+        lambda row: row[:1130],
+        lambda row: row[:24] + b"\xff" * 24 + row[48:],
+        lambda row: row + b"]",
+    ],
+)
+def test_a_damaged_row_is_made_anew_from_the_state(damage: Any, pure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pure:
+        monkeypatch.setattr("features.serving.ROWS", None)
+        monkeypatch.setattr("features.many_rows.ROWS", None)
+    store = MemoryRows()
+    online = OnlineFeatures(store)
+    online.apply([{
+        "message_id": "1", "type": "track", "event": "Order Completed", "timestamp": NOW, "received_at": NOW,
+        "customer_id": "ann", "products": [{"category": "tea"}], "properties": "{}",
+    }])  # fmt: skip
+    later = NOW + timedelta(minutes=1)
+    whole = online.read(["ann"], later)[0]
+    assert list(online.stale(later)) == []
+    store.change(["\x1fsann"], lambda rows: [damage(rows[0])])
+    assert list(online.stale(later)) == ["ann"]
+    row = online.read(["ann"], later)[0]
+    assert row is not None
+    assert whole is not None
+    assert (row.affinity, row.views, row.order_hours.tolist()) == (whole.affinity, {}, whole.order_hours.tolist())
+    assert online.refresh(["ann"], later) == 1
+    assert list(online.stale(later)) == []
 
 
 @compiled

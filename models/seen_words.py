@@ -19,23 +19,42 @@ Ints = npt.NDArray[np.int64]
 assert {part for name in CUSTOMER for part in named(SENTENCES[name])} <= set(CUSTOMER)
 """Sentences of CUSTOMER need nothing beside CUSTOMER."""
 _OF_CUSTOMER, _OF_PAIR = len(CUSTOMER), len(PAIR)
-_MOST_NUMBERS, _MOST_ABOUT = 5_000, 1_000
 Texts = list[dict[float, str | None]]
 """Sentences about one category (one channel): of each of INPUTS, by the number that it tells."""
-_TEXTS: dict[str | None, Texts] = {}
-
 Plain = tuple[str, str, float]
 """A reason: feature, text, effect."""
 
 
-def texts_about(what: str | None) -> Texts:
-    """Those known so far of a category or a channel; new ones are put there."""
-    found = _TEXTS.get(what)
-    if found is None:
-        if len(_TEXTS) >= _MOST_ABOUT:
-            _TEXTS.clear()
-        found = _TEXTS.setdefault(what, [{} for _ in INPUTS])
-    return found
+class Remembered:
+    """Sentences about categories and channels; all together at most `most`, then they are forgotten."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+        self._about: dict[str | None, Texts] = {}
+        self._held: list[dict[float, str | None]] = []
+
+    def about(self, what: str | None) -> Texts:
+        """Those known so far of a category or a channel; new ones are put there."""
+        found = self._about.get(what)
+        if found is None:
+            if len(self._about) * len(INPUTS) >= self._most:
+                self._about.clear()
+            found = self._about.setdefault(what, [{} for _ in INPUTS])
+        return found
+
+    def put(self, texts: dict[float, str | None], number: float, text: str | None) -> None:
+        if self._count >= self._most:
+            for one in self._held:
+                one.clear()
+            self._held, self._count = [], 0
+        if not texts:
+            self._held.append(texts)
+        texts[number] = text
+        self._count += 1
+
+
+_REMEMBERED = Remembered(20_000)
+texts_about = _REMEMBERED.about
 
 
 class Teller:
@@ -84,10 +103,8 @@ class Teller:
 
     def _write(self, texts: dict[float, str | None], of: int, place: int, number: float) -> str | None:
         """The sentence of an input of an offer (a channel) that tells this number; remembered."""
-        if len(texts) >= _MOST_NUMBERS:
-            texts.clear()
         told = _written(place, number, self._categories[of] if place < _OF_PAIR else self._channels[of])
-        texts[number] = told
+        _REMEMBERED.put(texts, number, told)
         return told
 
     def _of_customer(self, customer: int, place: int) -> str | None:

@@ -24,7 +24,7 @@ from models.linear import Codes, Linear
 from models.offer_features import CROSS, CUSTOMER, PAIR, Customers, OfferKnowledge, OfferTable, pair_features
 from models.quick_trees import QuickTrees, quick_trees
 from models.response import INPUTS
-from models.seen_words import Teller, texts_about
+from models.seen_words import Remembered, Teller, texts_about
 from models.trees import parse_trees
 
 WIDTH = 6
@@ -234,6 +234,19 @@ def test_reasons_have_the_same_words(seed: int, k: int, most: int) -> None:
     for reasons in told[0]:
         assert len(reasons) <= most
         assert len({text for _, text, _ in reasons}) == len(reasons)
+
+
+def test_sentences_are_remembered_up_to_a_number() -> None:
+    memory = Remembered(2 * len(INPUTS))
+    tea, sms = memory.about("tea"), memory.about("sms")
+    assert memory.about("tea") is tea
+    for number in range(2 * len(INPUTS)):
+        memory.put(tea[number % 2], float(number), "bought tea")
+    assert [len(tea[0]), len(tea[1]), len(sms[0])] == [len(INPUTS), len(INPUTS), 0]
+    memory.put(sms[0], 1.0, None)
+    assert [len(tea[0]), len(tea[1]), len(sms[0])] == [0, 0, 1]
+    assert memory.about("coffee") is not tea
+    assert memory.about("tea") is not tea
 
 
 @compiled

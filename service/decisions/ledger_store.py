@@ -199,13 +199,17 @@ def count_by_offer(connection: Connection, offers: Sequence[str], used_before: S
     """From now on the lines of these offers are found by their offer. `used_before`: those that may have lines.
 
     Waits for all who are reserving, who may not know of it yet; looks through the ledger where any was used before.
+    Of many who come with the same offers at once, the first one does it.
     """
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LEDGER})")
-    upsert(connection, counted_offers, [{"offer_id": offer} for offer in sorted(offers)], update=())
-    if used_before:
+    done = counted_of(connection, offers)
+    new = sorted(set(offers) - done)
+    upsert(connection, counted_offers, [{"offer_id": offer} for offer in new], update=())
+    used = sorted(set(used_before) - done)
+    if used:
         lines = any_of(ledger.c.offer_id, texts("offers")) & ledger.c.shared.is_(False)
-        connection.execute(update(ledger).where(lines).values(shared=True), {"offers": list(used_before)})
+        connection.execute(update(ledger).where(lines).values(shared=True), {"offers": used})
 
 
 def add_foreign(

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from service.decisions import ledger_store
-from service.decisions.ledger_store import add_foreign, counted_of, lock, reserve
+from service.decisions.ledger_store import add_foreign, count_by_offer, counted_of, lock, reserve
 from service.decisions.schemas import DecisionIn
 from service.offers.offers_store import delete_offer
 from service.storage.database import Database, driver_of
@@ -106,6 +106,18 @@ def test_the_limit_waits_for_those_who_are_reserving(desk: Desk, database: Datab
         reserve(connection, list(decider._writer.lines(draft)))
     counting.join(60)
     assert found == [4]
+
+
+def test_of_many_who_come_at_once_the_first_looks_through_the_ledger(desk: Desk, database: Database) -> None:
+    desk.put(a=SMS)
+    assert sent(desk.decider, "x", 2) == 2
+    marked = text("SELECT count(*) FROM ledger WHERE shared")
+    with database.write() as connection:
+        count_by_offer(connection, ["a"], ["a"])
+        assert connection.execute(marked).scalar_one() == 2
+        connection.execute(text("UPDATE ledger SET shared = false"))
+        count_by_offer(connection, ["a"], ["a"])
+        assert connection.execute(marked).scalar_one() == 0  # looked at by nobody
 
 
 def test_only_counted_offers_are_in_the_index(desk: Desk, database: Database) -> None:

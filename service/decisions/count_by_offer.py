@@ -27,10 +27,11 @@ class CountByOffer:
         limited = {offer.offer_id for offer in catalogue.offers if offer.shared_limits}
         new = sorted(limited - counted_of(connection, limited)) if limited else []
         if new:
+            put_again = [name for name in new if catalogue.by_id[name].version > 1]
             before = sorted(
                 {
                     name
-                    for name, version, document in documents_of(connection, new)
+                    for name, version, document in documents_of(connection, put_again)
                     if not offer_from_document(name, version, document).shared_limits
                 }
             )

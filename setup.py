@@ -21,6 +21,7 @@ setup(
         for name, source in (
             ("features._rows", "features/_rows.c"),
             ("models._kernel", "models/_kernel.c"),
+            ("models._reasons", "models/_reasons.c"),
             ("models._week", "models/_week.c"),
             ("service.decisions._weigh", "service/decisions/_weigh.c"),
         )

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.compiled import compiled
 from models import offer_words
-from models.kernel import KERNEL
 from models.offer_features import CUSTOMER, LIKED, PAIR, Customers
 from models.reasons import NEGLIGIBLE, SENTENCES
 from models.response import INPUTS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+REASONS: Any = compiled("models._reasons", 1)
 _ALIKE = {**SENTENCES, **offer_words.SENTENCES}
 """Inputs with the same key tell the same sentence."""
 _KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in INPUTS))
@@ -80,14 +81,14 @@ def explain(asked: Ints, market: Market, parts: Floats, head: Floats, divided: b
     `parts` (k, PAIR): effects on the purchase score. `head` (k, 1 + INPUTS): of that and of the inputs on the
     log-odds. `divided`: the score's is divided among the parts; else they count as they are.
     """
-    if KERNEL is None:
+    if REASONS is None:
         return _explain(asked, market, parts, head, divided)
     shape = len(asked), GROUPS
     found = Explained(np.empty(shape, np.int64), np.empty(shape), np.empty(shape))
     known, options = market.customers, np.array([NEGLIGIBLE, divided])
     numbers: list[npt.NDArray[Any]] = [asked, known.values, market.static, market.seen, market.of_channels]
     numbers += [market.rates, known.affinity, known.views, market.mains, known.known, parts, head, TABLES, options]
-    KERNEL.explain(*map(np.ascontiguousarray, numbers), *found)
+    REASONS.explain(*map(np.ascontiguousarray, numbers), *found)
     return found
 
 

@@ -11,7 +11,7 @@ from features.compiled import compiled
 from models.quick_trees import Columns, FeatureMasks, Ints, Masks, QuickTrees, Trees
 
 Floats = npt.NDArray[np.float64]
-LAYOUT = 7
+LAYOUT = 8
 """Raised with that of `_kernel.c` when a function takes other arguments."""
 
 

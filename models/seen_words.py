@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models import offer_words
-from models.explaining import Explained
-from models.kernel import KERNEL
+from models.explaining import REASONS, Explained
 from models.offer_features import CUSTOMER, PAIR, Customers
 from models.reasons import SENTENCES, named, sentence
 from models.response import INPUTS
@@ -75,9 +74,9 @@ class Teller:
 
     def tell(self, asked: Ints, found: Explained) -> list[list[Plain]]:
         """The reasons for each candidate (customer, offer, channel), strongest first, one a sentence."""
-        if KERNEL is not None:
+        if REASONS is not None:
             how = self._texts, self._rates, INPUTS, _OF_CUSTOMER, _OF_PAIR, self._n, self._write, self._of_customer
-            told: list[list[Plain]] = KERNEL.tell(asked, *found, *how)
+            told: list[list[Plain]] = REASONS.tell(asked, *found, *how)
             return told
         parts = (asked, found.first, found.sums.round(4), found.numbers)
         lines = zip(*(part.tolist() for part in parts), strict=True)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, ManyProducts, counted, product_key
-from models.explaining import TABLES, Explained, Market, explain, sizes
+from models.explaining import REASONS, TABLES, Explained, Market, explain, sizes
 from models.kernel import KERNEL, KernelTrees
 from models.linear import Codes, Linear
 from models.offer_features import CROSS, CUSTOMER, PAIR, Customers, OfferKnowledge, OfferTable, pair_features
@@ -32,7 +32,7 @@ GROUP = TABLES[0]
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, 1e-30, 1e300, -5.0, 3.7])
 ROOT = Path(__file__).parents[2]
 
-compiled = pytest.mark.skipif(KERNEL is None, reason="models/_kernel was not built here")
+compiled = pytest.mark.skipif(KERNEL is None or REASONS is None, reason="the kernel was not built here")
 
 
 def rows_of(seed: int, *shape: int) -> np.ndarray:
@@ -175,8 +175,8 @@ def test_what_a_customer_and_an_offer_are_to_each_other(seed: int, n: int, m: in
 def by(call: Callable[[], Any], kernel: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.offer_features.KERNEL", kernel)
-        patch.setattr("models.explaining.KERNEL", kernel)
-        patch.setattr("models.seen_words.KERNEL", kernel)
+        patch.setattr("models.explaining.REASONS", kernel and REASONS)
+        patch.setattr("models.seen_words.REASONS", kernel and REASONS)
         patch.setattr("models.linear.KERNEL", kernel)
         return call()
 

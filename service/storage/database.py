@@ -261,6 +261,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "page_size=8192",  # of a new file; a decision's record fills some pages, each of which is copied three times
         "journal_mode=WAL",
         "synchronous=FULL",
+        "wal_autocheckpoint=250",  # 2 MB: who commits then waits for half a batch's time, not for two
         "busy_timeout=30000",
         "foreign_keys=ON",
         "cache_size=-32768",

@@ -82,7 +82,8 @@ _LEARN_EVERY_S = 2.0
 _LADDER_EVERY_S = 1.0
 _WORDS_EVERY_S = 5.0
 _VECTORS_EVERY_S = 300.0
-_WATCH_AFTER_S, _VECTORS_AFTER_S = 3.0, 10.0
+_WATCH_AFTER_S, _VECTORS_AFTER_S = 30.0, 20.0
+"""What is due now and then need not be done while a new process meets its first callers."""
 _TEXTS_EVERY_S = 2.0
 _BEAT_EVERY = timedelta(seconds=2)
 

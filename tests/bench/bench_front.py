@@ -8,18 +8,15 @@ customer on 2 channels, nothing else in between.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
 import time
 from collections.abc import MutableMapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
 
-from tests.bench.decision_home import CUSTOMERS, make_home
+from tests.bench.decision_home import CUSTOMERS
+from tests.bench.homes import home_by_argument
 
 ASKERS, EACH, ROUNDS = 16, 60, 7
 CONTEXT = {
@@ -29,14 +26,7 @@ CONTEXT = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path)
-    given = parser.parse_args().home
-    with TemporaryDirectory() as scratch:
-        home = given or Path(scratch)
-        if not (home / "key").exists():
-            (home / "key").write_text(make_home(home))
-        os.environ |= {"OPPORTUNE_HOME": str(home), "OPPORTUNE_CONFIG": str(home / "opportune.toml")}
+    with home_by_argument(__doc__) as home:
         _measure((home / "key").read_text())
 
 

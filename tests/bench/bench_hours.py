@@ -8,12 +8,8 @@ BENCH_HOME=DIR keeps the home for the next run.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from models.asked_hours import WEEK
 from service.decisions import rank_actions
@@ -22,8 +18,8 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.send_hours import Message, SendHours
 from service.settings import Settings
 from service.wiring.parts import build
-from tests.bench.decision_home import CHANNELS, customer_ids, make_home
-from tests.bench.loads import settings_of
+from tests.bench.decision_home import CHANNELS, customer_ids
+from tests.bench.homes import in_both_ways
 
 ROUNDS, DECISIONS, BATCHES = 7, 960, (16, 1)
 INSIDE = "BENCH_INSIDE"
@@ -70,16 +66,7 @@ def main() -> None:
     if INSIDE in os.environ:
         measure()
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        home = Path(os.environ.get("BENCH_HOME") or scratch) / "home"
-        if not home.exists():
-            print("making a home: customers, features, models …", flush=True)
-            make_home(home)
-        print("| CPU µs a decision | hours | the whole, not written |", flush=True)
-        print("|---|---|---|", flush=True)
-        for pure in ("0", "1"):
-            environment = {**os.environ, **settings_of(home), "OPPORTUNE_PURE": pure, INSIDE: "1"}
-            subprocess.run([sys.executable, "-m", "tests.bench.bench_hours"], env=environment, check=True)
+    in_both_ways("tests.bench.bench_hours", INSIDE, "CPU µs a decision", "hours", "the whole, not written")
 
 
 if __name__ == "__main__":

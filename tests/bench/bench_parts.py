@@ -6,16 +6,12 @@ Batches of 16 as JSON, durable, other customers each time; the home of `bench_de
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.bench.bench_front import request_body
-from tests.bench.decision_home import make_home
+from tests.bench.homes import home_by_argument
 
 BATCH, BATCHES, WARM = 16, 150, 20
 
@@ -49,14 +45,7 @@ class Clocks:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path)
-    given = parser.parse_args().home
-    with TemporaryDirectory() as scratch:
-        home = given or Path(scratch)
-        if not (home / "key").exists():
-            (home / "key").write_text(make_home(home))
-        os.environ |= {"OPPORTUNE_HOME": str(home), "OPPORTUNE_CONFIG": str(home / "opportune.toml")}
+    with home_by_argument(__doc__):
         _measure()
 
 

@@ -7,9 +7,6 @@ some rounds, since whatever else runs here only adds. BENCH_HOME=DIR keeps the h
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +17,8 @@ import numpy as np
 from models.kernel import KERNEL
 from models.load import load
 from tests.bench import scores
-from tests.bench.decision_home import CHANNELS, customer_ids, make_home
+from tests.bench.decision_home import CHANNELS, customer_ids
+from tests.bench.homes import in_both_ways
 
 BATCH, BATCHES, ROUNDS, ACTIONS, REASONS = 16, 60, 7, 5, 3
 PROPENSITIES = ("churn", "winback", "lead")
@@ -67,18 +65,8 @@ def main() -> None:
     if INSIDE in os.environ:
         measure(Path(os.environ[INSIDE]))
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        home = Path(os.environ.get("BENCH_HOME") or scratch) / "home"
-        if not home.exists():
-            print("making a home: customers, features, models …", flush=True)
-            make_home(home)
-        print(
-            "| CPU µs a decision | probabilities | of rows decoded before | reasons | three propensities |", flush=True
-        )
-        print("|---|---|---|---|---|", flush=True)
-        for pure in ("0", "1"):
-            environment = {**os.environ, "OPPORTUNE_PURE": pure, INSIDE: str(home)}
-            subprocess.run([sys.executable, "-m", "tests.bench.bench_weighing"], env=environment, check=True)
+    columns = "CPU µs a decision", "probabilities", "of rows decoded before", "reasons", "three propensities"
+    in_both_ways("tests.bench.bench_weighing", INSIDE, *columns)
 
 
 if __name__ == "__main__":

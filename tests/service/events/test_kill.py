@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -86,7 +87,10 @@ def test_no_accepted_event_is_lost(tmp_path: Path) -> None:
     half = threading.Event()
 
     def send(part: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            send_through(connection, part)
+
+    def send_through(connection: http.client.HTTPConnection, part: int) -> None:
         for number in range(part, 2000, 4):
             body = orjson.dumps({"userId": f"c{number % 20}", "event": "Played", "messageId": f"m{number}"})
             try:

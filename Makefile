@@ -19,7 +19,7 @@ demo: $(VENV)/installed-demo
 	$(VENV)/bin/opportune demo --port $(PORT) $(DEMO_ARGS)
 
 test: $(VENV)/installed-test check
-	$(PY) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 check: lint types contracts
 

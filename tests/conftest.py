@@ -25,6 +25,22 @@ settings.register_profile("any-machine", settings(), deadline=None, suppress_hea
 settings.load_profile("any-machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take longest come first, so that no worker is left alone with one of them at the end."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), _may_take(item))
+    items.sort(key=lambda item: -longest[item.path])  # stable: within a file, and among equals, as collected
+
+
+def _may_take(item: pytest.Item) -> float:
+    """Seconds: the test's own limit, a minute for one marked slow without it, none for the others."""
+    limit = item.get_closest_marker("timeout")
+    if limit is not None:
+        return float(limit.args[0])
+    return 60.0 if item.get_closest_marker("slow") else 0.0
+
+
 @pytest.fixture(autouse=True)
 def _metrics_of_one_process() -> Iterator[None]:
     """Importing Feast sets these, which puts Prometheus' client into another mode; the service never imports Feast.

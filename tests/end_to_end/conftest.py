@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
+BEST_ONLY = {"exploration": 1e12, "floor": 0.0}
+"""Settings of decisions under which only the best is drawn; else sending nothing comes up now and then."""
 
 
 class Service:

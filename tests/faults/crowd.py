@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.end_to_end.conftest import Service
+from tests.end_to_end.conftest import BEST_ONLY, Service
 
 PLACES = 100
 CONNECTING = 500
 """Connections that are opened at a time, so that the queue of the listening socket does not run over."""
 EVERYBODY = '{"default": {"arms": {"model": 1, "random": 0, "business_as_usual": 0, "holdout": 0}}}'
-SURE = '{"exploration": 1000000.0, "floor": 0.0, "caps": [], "time_budget_ms": 0}'
+UNCAPPED = json.dumps(BEST_ONLY | {"caps": [], "time_budget_ms": 0})
 
 
 def ask_at_once(port: int, key: str, bodies: Sequence[dict[str, Any]]) -> list[tuple[int, Any]]:
@@ -92,7 +92,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, most), most))
     with tempfile.TemporaryDirectory() as folder:
         told = {"OPPORTUNE_DATABASE_URL": given.database} if given.database else {}
-        service = Service(Path(folder), OPPORTUNE_PLACEMENTS=EVERYBODY, OPPORTUNE_DECISIONS=SURE, **told)
+        service = Service(Path(folder), OPPORTUNE_PLACEMENTS=EVERYBODY, OPPORTUNE_DECISIONS=UNCAPPED, **told)
         service.start()
         try:
             answers = crowd(service, given.requests)

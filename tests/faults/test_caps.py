@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.end_to_end.conftest import Service, eventually
+from tests.end_to_end.conftest import BEST_ONLY, Service, eventually
 from tests.faults.conftest import OFFER, MakeService, Place
 from tests.faults.crowd import PLACES, ask_at_once, crowd, took
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CAP = 3
-CAPPED = f'{{"caps": [{{"max": {CAP}, "per_days": 30}}], "reservation_hours": 48, "time_budget_ms": 0}}'
+CAPPED = json.dumps(BEST_ONLY | {"caps": [{"max": CAP, "per_days": 30}], "reservation_hours": 48, "time_budget_ms": 0})
 TEXTED = OFFER | {"channels": ["sms"]}  # a channel that goes out: those a customer comes to have no caps over all
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.end_to_end.conftest import Service, eventually
+from tests.end_to_end.conftest import BEST_ONLY, Service, eventually
 from tests.fakes.redis_server import RedisServer
 from tests.faults.conftest import EVERYBODY, OFFER, MakeService
 
@@ -37,7 +38,9 @@ def orders(api: httpx.Client) -> float:
 
 
 def test_redis_away_and_back(make_service: MakeService, redis: RedisServer) -> None:
-    service: Service = make_service(OPPORTUNE_ONLINE_STORE=redis.url, OPPORTUNE_PLACEMENTS=EVERYBODY)
+    service: Service = make_service(
+        OPPORTUNE_ONLINE_STORE=redis.url, OPPORTUNE_PLACEMENTS=EVERYBODY, OPPORTUNE_DECISIONS=json.dumps(BEST_ONLY)
+    )
     service.start()
     api = service.client("admin")
     assert api.put("/v1/offers/thanks", json=OFFER).status_code == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.decisions.case import DAY_US, PULLED, Entry, MessageCap
@@ -19,16 +19,17 @@ class Full:
     until: int | None
 
 
-def full(entries: Sequence[Entry], counts: Callable[[Entry], bool], most: int, within: Window, now: int) -> Full | None:
-    """Whether `most` entries that count lie in the window; None while there is a place."""
-    ends = [
-        within.end_of(entry.at) if entry.expires is None else min(within.end_of(entry.at), entry.expires)
-        for entry in entries
-        if counts(entry) and entry.at > within.since and entry.holds(now)
-    ]
-    if len(ends) < most:
+def full(entries: Sequence[Entry], most: int, within: Window, now: int) -> Full | None:
+    """Whether `most` of the entries, all of which count, lie in the window; None while there is a place."""
+    if len(entries) < most:
         return None
-    ends.sort()
+    held = [entry for entry in entries if entry.at > within.since and entry.holds(now)]
+    if len(held) < most:
+        return None
+    ends = sorted(
+        within.end_of(entry.at) if entry.expires is None else min(within.end_of(entry.at), entry.expires)
+        for entry in held
+    )
     return Full(len(ends), most, within.words, ends[len(ends) - most] if most > 0 else None)
 
 
@@ -45,29 +46,21 @@ def applies(cap: MessageCap, channel: str, placement: str) -> bool:
 
 
 def message_cap_full(
-    entries: Sequence[Entry], cap: MessageCap, channel: str, placement: str, within: Window, now: int
+    messages: Sequence[Entry], cap: MessageCap, channel: str, placement: str, within: Window, now: int
 ) -> Full | None:
-    """Whether this cap stops a message on `channel` in `placement`; `within` is its window."""
-    return full(entries, _counted(cap), cap.max, within, now) if applies(cap, channel, placement) else None
+    """Whether this cap stops a message on `channel` in `placement`; `within` is its window.
 
-
-def _counted(cap: MessageCap) -> Callable[[Entry], bool]:
-    """What a cap counts: messages of its channel and placement; over all, those that went out."""
-    channel, placement = cap.channel, cap.placement
-
-    def counts(entry: Entry) -> bool:
-        if not entry.message or (placement is not None and entry.placement != placement):
-            return False
-        if channel is None:
-            return placement is not None or entry.channel not in PULLED
-        return entry.channel == channel
-
-    return counts
-
-
-def offer_cap_full(entries: Sequence[Entry], offer_id: str, most: int, within: Window, now: int) -> Full | None:
-    """Whether one customer has seen an offer as often as may be."""
-    return full(entries, lambda entry: entry.impression and entry.offer_id == offer_id, most, within, now)
+    It counts the messages of its channel and placement; over all, those that went out.
+    """
+    if not applies(cap, channel, placement):
+        return None
+    if cap.placement is not None:
+        messages = [entry for entry in messages if entry.placement == cap.placement]
+    if cap.channel is not None:
+        messages = [entry for entry in messages if entry.channel == cap.channel]
+    elif cap.placement is None:
+        messages = [entry for entry in messages if entry.channel not in PULLED]
+    return full(messages, cap.max, within, now)
 
 
 def excluded_until(

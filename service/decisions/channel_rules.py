@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from service.decisions.caps import applies, message_cap_full
-from service.decisions.case import DAY_US, PULLED, Case, CoolDown
+from service.decisions.case import DAY_US, PULLED, Case, CoolDown, Entry
 from service.decisions.verdicts import Failure, in_days, moment, used_up
 from service.decisions.windows import window_of
 
 
-def channel_failures(case: Case, channel: str, cooling: Sequence[tuple[CoolDown, Failure]]) -> Iterator[Failure]:
+def channel_failures(
+    case: Case, channel: str, cooling: Sequence[tuple[CoolDown, Failure]], messages: Sequence[Entry]
+) -> Iterator[Failure]:
+    """`messages`: those of the case's entries."""
     if channel not in case.rules.placement_channels:
         yield Failure("placement_channel", f"{channel} is not a channel of placement {case.placement}")
     if not case.checked:
@@ -23,10 +26,10 @@ def channel_failures(case: Case, channel: str, cooling: Sequence[tuple[CoolDown,
         if rule.tag is None and rule.channel in {None, channel}:
             yield failure
     for cap in case.rules.caps:
-        if not case.usage.entries and cap.max > 0:
+        if len(messages) < cap.max:
             continue
         within = window_of(case, cap.per_days, cap.calendar)
-        reached = message_cap_full(case.usage.entries, cap, channel, case.placement, within, case.now_us)
+        reached = message_cap_full(messages, cap, channel, case.placement, within, case.now_us)
         if reached:
             kind = f"{cap.channel} messages" if cap.channel else "messages"
             where = f" in {cap.placement}" if cap.placement else ""

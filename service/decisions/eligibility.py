@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.decisions.assortment import Assortment, assortment
-from service.decisions.case import Case, CoolDown
+from service.decisions.case import Case, CoolDown, Entry
 from service.decisions.channel_rules import channel_failures, cooling_down
 from service.decisions.offer_rules import not_eligible, offer_failures
 from service.decisions.pairs import Pairs
 from service.decisions.quiet import next_allowed, zone_of
-from service.decisions.verdicts import Failure, Verdicts, in_words
+from service.decisions.verdicts import Failure, Verdicts, first_of, in_words
 from service.offers.cel import Answer
 
 Answers = Mapping[str, Answer]
@@ -24,7 +24,8 @@ def judge(case: Case) -> Verdicts:
     """Every rule on every channel and offer of the case."""
     cooling = [(rule, failure) for rule in case.rules.cool_downs for failure in cooling_down(case, rule)]
     judged, pairs = _offers(case), _ends_in_the_quiet(case)
-    channels = {channel: tuple(channel_failures(case, channel, cooling)) for channel in case.channels}
+    messages = [entry for entry in case.usage.entries if entry.message]
+    channels = {channel: tuple(channel_failures(case, channel, cooling, messages)) for channel in case.channels}
     if not cooling and not pairs and not any(channels.values()):
         return judged.on_open(case.channels, channels)
     tagged = [(rule, failure) for rule, failure in cooling if rule.tag is not None]
@@ -79,20 +80,21 @@ class Judged:
 def _offers(case: Case) -> Judged:
     """The failures of each offer. What eligibility alone says is remembered for each set of answers."""
     known = assortment(case.offers)
-    seen = {entry.offer_id for entry in case.usage.entries if entry.impression}
+    seen: dict[str, list[Entry]] = {}
+    for entry in case.usage.entries:
+        if entry.impression:
+            seen.setdefault(entry.offer_id, []).append(entry)
     places = known.special
     if not case.checked:
         places = tuple(place for place, offer in enumerate(case.offers) if offer.offer_id not in known.free)
-    elif not seen.isdisjoint(known.capped):
+    elif not seen.keys().isdisjoint(known.capped):
         places = tuple(sorted({*places, *(known.place[name] for name in seen if name in known.capped)}))
     plain = _plain(case, known)
     if not places:
         return plain
     own = {
-        case.offers[place].offer_id: tuple(
-            offer_failures(case, case.offers[place], case.offers[place].offer_id in seen)
-        )
-        for place in places
+        offer.offer_id: tuple(offer_failures(case, offer, seen.get(offer.offer_id, ())))
+        for offer in map(case.offers.__getitem__, places)
     }
     others = set(places)
     failing = [place for place in places if own[case.offers[place].offer_id]]
@@ -162,10 +164,11 @@ def _named(offer_id: str, channel: str | None, failure: Failure) -> dict[str, An
 
 def _excluded(case: Case, verdicts: Verdicts) -> Iterator[tuple[str, str | None, Failure]]:
     """No channel where none fits."""
-    wide = any(verdicts.channels.values()) or bool(verdicts.pairs)
     asked = frozenset(case.channels)
+    closed = [(channel, first_of(failures)) for channel, failures in verdicts.channels.items() if failures]
     for offer in case.offers:
-        if not wide and not verdicts.offers[offer.offer_id] and not asked.isdisjoint(offer.channels):
+        if not verdicts.pairs and not verdicts.offers[offer.offer_id] and not asked.isdisjoint(offer.channels):
+            yield from [(offer.offer_id, channel, failure) for channel, failure in closed if channel in offer.channels]
             continue
         fitting = [channel for channel in case.channels if channel in offer.channels]
         if not fitting:

@@ -139,8 +139,12 @@ def read_entries(
     else:
         rows = _OF_MANY.rows(connection, customers=customers, since=since, until=until)
     found: dict[str, list[Entry]] = {}
-    for customer, *entry in rows:
-        found.setdefault(customer, []).append(Entry(*entry))
+    for row in rows:
+        entry = Entry._make(row[1:])
+        if row[0] in found:
+            found[row[0]].append(entry)
+        else:
+            found[row[0]] = [entry]
     return {customer: tuple(entries) for customer, entries in found.items()}
 
 

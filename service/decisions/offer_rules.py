@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from service.decisions.caps import excluded_until, offer_cap_full
-from service.decisions.case import DAY_US, Case
+from service.decisions.caps import excluded_until, full
+from service.decisions.case import DAY_US, Case, Entry
 from service.decisions.pacing import ahead, wait
 from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
 from service.decisions.windows import Window, window_of
 from service.offers.offer import Offer, Requirement
 
 
-def offer_failures(case: Case, offer: Offer, seen: bool) -> Iterator[Failure]:
+def offer_failures(case: Case, offer: Offer, seen: Sequence[Entry]) -> Iterator[Failure]:
+    """`seen`: the impressions of this offer among the case's entries."""
     if offer.starts_at is not None and case.at < offer.starts_at:
         yield Failure("not_started", f"starts at {in_words(offer.starts_at)}", offer.starts_at)
     if offer.ends_at is not None and case.at >= offer.ends_at:
@@ -26,10 +27,10 @@ def offer_failures(case: Case, offer: Offer, seen: bool) -> Iterator[Failure]:
         yield from _required(case, required)
     for index, cap in enumerate(offer.caps):
         if cap.per == "customer":
-            if not seen and cap.max > 0:
+            if len(seen) < cap.max:
                 continue
             within = window_of(case, cap.per_days, cap.calendar)
-            reached = offer_cap_full(case.usage.entries, offer.offer_id, cap.max, within, case.now_us)
+            reached = full(seen, cap.max, within, case.now_us)
             if reached:
                 yield Failure("offer_cap", used_up(reached, "impressions"), moment(reached.until))
         else:

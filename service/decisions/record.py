@@ -199,10 +199,7 @@ _layout_id = lru_cache(maxsize=8)(part_id)
 def usage_to_json(usage: Usage) -> dict[str, Any]:
     """The ledger as a decision saw it."""
     return {
-        "entries": [
-            [e.at, e.expires, e.channel, e.offer_id, e.message, e.impression, e.placement, e.group]
-            for e in usage.entries
-        ],
+        "entries": [tuple(entry) for entry in usage.entries],
         "shared": [[offer, index, s.used, s.oldest, s.slices] for (offer, index), s in usage.shared.items()],
         "moments": [[kind, offer, first, last] for (kind, offer), (first, last) in usage.moments.items()],
     }

@@ -58,6 +58,11 @@ class Verdicts:
         return both if len(both) < 2 else tuple(sorted(both, key=lambda failure: RULES.index(failure.rule)))
 
 
+def first_of(failures: Sequence[Failure]) -> Failure:
+    """The one to name, of at least one."""
+    return failures[0] if len(failures) == 1 else min(failures, key=lambda failure: RULES.index(failure.rule))
+
+
 def used_up(reached: Full, kind: str) -> str:
     return f"{reached.used} of {reached.max} {kind} {reached.words}"
 

@@ -34,6 +34,7 @@ class Window:
         return 1.0 if self.end is None else (now - self.since - 1) / (self.end - self.since - 1)
 
 
+@lru_cache(maxsize=1024)
 def window(now: int, at: datetime, per_days: float | None, calendar: str | None, zone: ZoneInfo) -> Window:
     """The window at `now` (microseconds; `at` is the same time): `per_days` long, or the `calendar`'s in `zone`.
 

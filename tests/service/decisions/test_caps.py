@@ -76,7 +76,7 @@ def test_until_is_the_first_moment_with_a_place(
     times: list[tuple[float, float | None]], most: int, days: float
 ) -> None:
     entries = [sent(ago, expires_in=expires) for ago, expires in times]
-    reached = full(entries, lambda _: True, most, sliding(days), NOW)
+    reached = full(entries, most, sliding(days), NOW)
     if reached is None:
         return
     if most == 0:
@@ -84,5 +84,5 @@ def test_until_is_the_first_moment_with_a_place(
         return
     assert reached.until is not None
     before = reached.until - 1
-    assert full(entries, lambda _: True, most, sliding(days, reached.until), reached.until) is None
-    assert full(entries, lambda _: True, most, sliding(days, before), before) is not None
+    assert full(entries, most, sliding(days, reached.until), reached.until) is None
+    assert full(entries, most, sliding(days, before), before) is not None

@@ -52,7 +52,12 @@ finally:
 def run_demo(home: Path, step: str = "", after_s: float = 0.0) -> subprocess.CompletedProcess[str]:
     """The demo on a few households, to its end or killed so long after a step began."""
     home.mkdir(parents=True, exist_ok=True)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "OPPORTUNE_TEXT_VECTORS": "false",  # most of the time would go into loading what makes them
+    }
     arguments = [str(home / "state"), str(HOUSEHOLDS), step, str(after_s)]
     command = [sys.executable, "-c", _DRIVER, *arguments]
     return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=400)

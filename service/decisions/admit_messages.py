@@ -12,11 +12,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.clock import first_id
 from service.decisions.case import Case, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
 from service.decisions.gather import Sources, gather
-from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
+from service.decisions.ledger_store import (
+    FOREIGN,
+    FOREVER,
+    delivery_id,
+    lines_of,
+    lock,
+    release_all,
+    reserve,
+    settle,
+)
 from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.rank_actions import Contended
@@ -181,4 +191,10 @@ def _holds(line: Any | None, now: int) -> bool:
 
 
 def _just_decided(line: Any | None, now: int) -> bool:
-    return line is not None and _holds(line, now) and bool(line.message) and 0 <= now - line.at <= _FRESH_US
+    """Whether a decision of this moment reserved the line, or, of what no decision reserved, somebody just did."""
+    if line is None or not _holds(line, now) or not line.message:
+        return False
+    made: str = line.decision_id
+    if made.startswith(FOREIGN):
+        return 0 <= now - int(line.at) <= _FRESH_US
+    return first_id((now - _FRESH_US) // 1000) <= made < first_id(now // 1000 + 1)

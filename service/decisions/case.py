@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ WORDED = frozenset({"email", "sms", "push", "web"})
 """Channels that show words, so an action on them needs approved content."""
 US = 1_000_000
 DAY_US = 86_400 * US
+PLANNED_US = 3 * DAY_US
+"""How long after its decision a message may be planned for."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,10 @@ class Customer:
 
 
 class Entry(NamedTuple):
-    """One line of the ledger. Times in microseconds since 1970; `expires` is None once the message was delivered."""
+    """One line of the ledger. Times in microseconds since 1970; `expires` is None once the message was delivered.
+
+    `at` is when it was delivered, or, of a reservation, when it is planned to be: limits count it there.
+    """
 
     at: int
     expires: int | None
@@ -182,3 +188,8 @@ class Case:
 def microseconds(at: datetime) -> int:
     """Whole microseconds since 1970."""
     return int(at.timestamp()) * US + at.microsecond
+
+
+def from_microseconds(at: int) -> datetime:
+    """The time so many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=at)

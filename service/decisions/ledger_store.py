@@ -19,11 +19,13 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
     String,
     Table,
+    and_,
     bindparam,
     delete,
     false,
@@ -34,7 +36,8 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.case import Entry, Shared, microseconds
+from service.clock import first_id
+from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
 from service.decisions.line import Line
 from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
@@ -67,8 +70,16 @@ counted_offers = Table("counted_offers", metadata, Column("offer_id", String, pr
 _IDS_AT_ONCE = 500
 FOREIGN = "event:"
 """Before the message's id, in place of a decision's id: a line that no decision reserved."""
+
+
+def _reserved_before(name: Any) -> ColumnElement[bool]:
+    """Lines of decisions whose identifiers, which begin with their time, sort before this one."""
+    return and_(ledger.c.expires.is_not(None), ledger.c.decision_id < name)
+
+
 _ENTRIES = select(
     ledger.c.customer_id,
+    ledger.c.decision_id,
     ledger.c.at,
     ledger.c.expires,
     ledger.c.channel,
@@ -77,7 +88,7 @@ _ENTRIES = select(
     ledger.c.impression,
     ledger.c.placement,
     ledger.c.exclusion_group,
-).where(ledger.c.at > bindparam("since"), ledger.c.at <= bindparam("until"))
+).where(ledger.c.at > bindparam("since"))
 _IN_ORDER = ledger.c.at, ledger.c.decision_id, ledger.c.rank
 _OF_ONE = Prepared(_ENTRIES.where(ledger.c.customer_id == bindparam("customer")).order_by(*_IN_ORDER))
 _OF_MANY = Prepared(_ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))).order_by(*_IN_ORDER))
@@ -86,14 +97,16 @@ _SHARED = Prepared(
         text("shared"),
         ledger.c.offer_id == bindparam("offer"),
         ledger.c.at > bindparam("since"),
-        ledger.c.at <= bindparam("until"),
+        ledger.c.at <= bindparam("planned"),
+        or_(ledger.c.at <= bindparam("until"), _reserved_before(bindparam("next"))),
         ledger.c.impression,
         or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
     )
 )
 _BY_AGE = text(
     "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
-    "WHERE shared AND offer_id = :offer AND at > :since AND at <= :until AND impression AND cost > 0 "
+    "WHERE shared AND offer_id = :offer AND at > :since AND impression AND cost > 0 "
+    "AND at <= :planned AND (at <= :until OR expires IS NOT NULL AND decision_id < :next) "
     "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
 _HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
@@ -130,22 +143,43 @@ def lock(connection: Connection, customers: Iterable[str], offers: Iterable[str]
     driver_of(connection).execute(_LOCK, [keys])
 
 
-def read_entries(
-    connection: Connection, customers: Sequence[str], since: int, until: int = FOREVER
-) -> dict[str, tuple[Entry, ...]]:
-    """Each customer's lines in (since, until], oldest first. Times in microseconds."""
+def read_entries(connection: Connection, customers: Sequence[str], since: int) -> dict[str, tuple[Entry, ...]]:
+    """Each customer's lines after `since` (microseconds), oldest first."""
+    return {customer: entries_by(lines) for customer, lines in read_lines(connection, customers, since).items()}
+
+
+def entries_by(lines: Iterable[Sequence[Any]], until: int = FOREVER) -> tuple[Entry, ...]:
+    """Of lines as `read_lines` tells them, those that there were at `until`."""
+    if until == FOREVER:
+        return tuple(Entry._make(line[1:]) for line in lines)
+    before = _next_id(until)
+    entries = ((line[0], Entry._make(line[1:])) for line in lines)
+    return tuple(e for name, e in entries if e.at <= until or (e.expires is not None and name < before))
+
+
+def read_lines(connection: Connection, customers: Sequence[str], since: int) -> dict[str, list[Sequence[Any]]]:
+    """Each customer's lines after `since`, oldest first: the decision, then what an `Entry` has."""
     if len(customers) == 1:
-        rows = _OF_ONE.rows(connection, customer=customers[0], since=since, until=until)
+        rows = _OF_ONE.rows(connection, customer=customers[0], since=since)
     else:
-        rows = _OF_MANY.rows(connection, customers=customers, since=since, until=until)
-    found: dict[str, list[Entry]] = {}
+        rows = _OF_MANY.rows(connection, customers=customers, since=since)
+    found: dict[str, list[Sequence[Any]]] = {}
     for row in rows:
-        entry = Entry._make(row[1:])
         if row[0] in found:
-            found[row[0]].append(entry)
+            found[row[0]].append(row[1:])
         else:
-            found[row[0]] = [entry]
-    return {customer: tuple(entries) for customer, entries in found.items()}
+            found[row[0]] = [row[1:]]
+    return found
+
+
+def _next_id(until: int) -> str:
+    """Identifiers made by `until` (microseconds) sort before it."""
+    return first_id(until // 1000 + 1)
+
+
+def _been_by(until: int) -> dict[str, Any]:
+    """Parameters that keep the lines which there were at `until`: those reserved by then for later, too."""
+    return {"until": until, "planned": until + PLANNED_US, "next": _next_id(until)}
 
 
 def read_shared(
@@ -173,7 +207,8 @@ def read_shared(
 
 
 def _used(connection: Connection, offer: str, since: int, now: int, until: int) -> tuple[int, float, int | None]:
-    ((count, cost, oldest),) = _SHARED.rows(connection, offer=offer, since=since, until=until, now=now)
+    told = {"offer": offer, "since": since, "now": now, **_been_by(until)}
+    ((count, cost, oldest),) = _SHARED.rows(connection, **told)
     return int(count), float(cost), None if oldest is None else int(oldest)
 
 
@@ -181,7 +216,7 @@ def _by_age(connection: Connection, offer: str, within: Window, now: int, until:
     """Money spent in each 24th of a sliding window, the newest first."""
     width = max(1, -(-(within.length or 0) // SLICES))
     slices = [0.0] * SLICES
-    told = {"offer": offer, "since": within.since, "until": until, "now": now, "width": width}
+    told = {"offer": offer, "since": within.since, "now": now, "width": width, **_been_by(until)}
     for age, cost in connection.execute(_BY_AGE, told):
         slices[min(max(int(age), 0), SLICES - 1)] += float(cost)
     return tuple(slices)
@@ -341,9 +376,12 @@ def delivered_to(connection: Connection, customer_id: str, since: int, until: in
 
 
 def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Any]:
-    """Lines of one offer to a customer in [since, until], delivered or not, newest first."""
-    where = (ledger.c.customer_id == customer_id) & (ledger.c.offer_id == offer_id)
-    where &= ledger.c.at.between(since, until)
+    """Lines of one offer to a customer in [since, until], delivered or not, newest first.
+
+    A reservation made by `until` is one of them, though it be planned for later.
+    """
+    where = (ledger.c.customer_id == customer_id) & (ledger.c.offer_id == offer_id) & (ledger.c.at >= since)
+    where &= or_(ledger.c.at <= until, _reserved_before(_next_id(until)))
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 

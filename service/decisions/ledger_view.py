@@ -7,8 +7,8 @@ from datetime import datetime
 
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.assortment import assortment
-from service.decisions.case import DAY_US, Entry, Shared, Usage, microseconds
-from service.decisions.ledger_store import FOREVER, read_entries, read_shared
+from service.decisions.case import DAY_US, Shared, Usage, microseconds
+from service.decisions.ledger_store import FOREVER, entries_by, read_lines, read_shared
 from service.decisions.moments_store import read_moments
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
@@ -38,7 +38,7 @@ class LedgerView:
         days = max([*caps, offer_days, FATIGUE_DAYS])
         first = min(microseconds(request.at or now) for _, request in wanted)
         names = sorted({name for name, _ in wanted})
-        self._entries = read_entries(connection, names, first - round(days * DAY_US))
+        self._lines = read_lines(connection, names, first - round(days * DAY_US))
         asked = moments or any(book.cool_downs for book in books.values())
         self._moments = read_moments(connection, names) if asked else {}
         self._default_zone = rules.default_zone
@@ -49,9 +49,7 @@ class LedgerView:
         """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
         now = microseconds(at)
         until = now if as_of else FOREVER
-        entries: tuple[Entry, ...] = self._entries.get(customer_id, ())
-        if as_of:
-            entries = tuple(entry for entry in entries if entry.at <= until)
+        entries = entries_by(self._lines.get(customer_id, ()), until)
         shared: dict[tuple[str, int], Shared] = {}
         for offer in assortment(offers).shared:
             key = (now, until, offer.offer_id)

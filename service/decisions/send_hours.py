@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from models.asked_hours import Asked
 from models.local_hours import NO_HOURS, Hours
-from service.decisions.case import Rules
+from service.decisions.case import PLANNED_US, Rules
 from service.decisions.draft import Draft
 from service.decisions.hours import Planned, drawn
 from service.decisions.open_hours import open_hours
@@ -22,7 +22,7 @@ from service.decisions.quiet import next_allowed, zone_of
 
 log = logging.getLogger(__name__)
 SEND_TIME = "send-time"
-SEND_WITHIN = timedelta(hours=72)
+SEND_WITHIN = timedelta(microseconds=PLANNED_US)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
 _HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}

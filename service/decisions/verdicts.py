@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from service.decisions.caps import Full
+from service.decisions.case import from_microseconds
 
 RULES = (
     "offer_channel",
@@ -72,7 +73,7 @@ def in_days(days: float) -> str:
 
 
 def moment(at: int | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at)
+    return None if at is None else from_microseconds(at)
 
 
 def in_words(at: datetime) -> str:

@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from service.decisions.case import DAY_US, Case, microseconds
+from service.decisions.case import DAY_US, Case, from_microseconds, microseconds
 from service.decisions.quiet import local_instant, zone_of
 from service.offers.offer import CALENDAR_DAYS
 
@@ -16,18 +16,25 @@ _IN_WORDS = {"calendar_day": "this day", "calendar_week": "this week", "calendar
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What lies after `since` counts (microseconds). It ends `length` after each entry, or for all at `end`."""
+    """What lies after `since` counts (microseconds), what is planned for later included.
+
+    It ends `length` after each entry, or with the entry's period of a `calendar` in `zone`; this one's is `end`.
+    """
 
     since: int
     length: int | None
     end: int | None
     words: str
+    calendar: str | None = None
+    zone: ZoneInfo | None = None
 
     def end_of(self, at: int) -> int:
-        """When an entry made at `at` counts no more."""
-        if self.end is not None:
+        """When an entry of the time `at` counts no more."""
+        if self.end is None:
+            return at + (self.length or 0)
+        if at < self.end or self.calendar is None or self.zone is None:
             return self.end
-        return at + (self.length or 0)
+        return _period(self.calendar, from_microseconds(at).astimezone(self.zone).date(), self.zone)[1]
 
     def share(self, now: int) -> float:
         """How much of a calendar's period is over, in [0, 1]; a sliding window is always whole."""
@@ -42,7 +49,7 @@ def window(now: int, at: datetime, per_days: float | None, calendar: str | None,
     """
     if calendar is not None:
         first, end = _period(calendar, at.astimezone(zone).date(), zone)
-        return Window(first - 1, None, end, _IN_WORDS[calendar])
+        return Window(first - 1, None, end, _IN_WORDS[calendar], calendar, zone)
     days = per_days or 0.0
     length = round(days * DAY_US)
     return Window(now - length, length, None, "in 1 day" if days == 1 else f"in {days:g} days")

@@ -72,16 +72,17 @@ class DecisionWriter:
         }
 
     def lines(self, draft: Draft) -> Iterator[Line]:
+        """What a decision reserves, at the times for which its actions are planned: there limits count it."""
         offers, place = draft.case.offers, assortment(draft.case.offers).place
-        at = draft.case.now_us
         seen: set[str] = set()
-        expires: dict[datetime, int] = {}
+        times: dict[datetime, tuple[int, int]] = {}
         for action in draft.actions:
             offer, when = action["offer_id"], action["send_at"]
             new = offer not in seen
             seen.add(offer)
-            if when not in expires:
-                expires[when] = microseconds(max(when, draft.case.at) + self._keep)
+            if when not in times:
+                planned = max(when, draft.case.at)
+                times[when] = microseconds(planned), microseconds(planned + self._keep)
             yield Line(
                 draft.decision_id,
                 action["rank"],
@@ -91,8 +92,7 @@ class DecisionWriter:
                 action["rank"] == 1,
                 new,
                 offers[place[offer]].cost if new else 0.0,
-                at,
-                expires[when],
+                *times[when],
                 draft.case.placement,
                 offers[place[offer]].exclusion_group,
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,62 @@ def test_a_calendar_cap_ends_at_the_customers_midnight(desk: Desk) -> None:
     assert ask(desk)["actions"]
 
 
+CAPS = (
+    Cap(channel="email", max=1, per="calendar_day"),
+    Cap(channel="email", max=2, per_days=0.125),
+    Cap(channel="email", max=1, per="calendar_week"),
+)
+
+
+@example_settings(max_examples=30)
+@given(st.lists(st.integers(1, 16), min_size=2, max_size=24), st.sampled_from(CAPS), st.data())
+def test_what_is_planned_for_later_counts_where_it_is_planned(steps: list[int], cap: Cap, data: st.DataObject) -> None:
+    """Decisions around the quiet hours, told their time or not, delivered when planned or not at all."""
+    with TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/state.db")
+        database.create_tables()
+        _plan(Desk(database, settings(caps=[cap], **SURE)), steps, cap, data)
+        database.close()
+
+
+def _plan(desk: Desk, steps: list[int], cap: Cap, data: st.DataObject) -> None:
+    desk.people.add("c1", timezone="America/New_York")
+    desk.put(a={"channels": ["email"]})
+    desk.served.models["next-offer"] = NextOffer({"a": 0.9})
+    planned: list[datetime] = []
+    waiting: list[tuple[datetime, str]] = []
+    desk.clock.time = datetime(2026, 3, 7, 20, tzinfo=UTC)  # clocks go forward in the night that follows
+    for step in steps:
+        desk.clock.time += timedelta(minutes=45 * step)
+        for when, decision_id in [one for one in waiting if one[0] <= desk.clock.time]:
+            waiting.remove((when, decision_id))
+            if data.draw(st.booleans()):
+                with desk.database.write() as connection:
+                    use(connection, decision_id, None, None, microseconds(when))
+            else:
+                planned.remove(when)
+        told = ask(desk, at=desk.clock.time) if data.draw(st.booleans()) else ask(desk)
+        for action in told["actions"]:
+            planned.append(action["send_at"])
+            waiting.append((action["send_at"], told["decision_id"]))
+        for at in planned:
+            within = window(microseconds(at), at, cap.per_days, cap.per, ZoneInfo("America/New_York"))
+            until = at if within.end is None else datetime.fromtimestamp(within.end / 1e6 - 1, UTC)
+            in_it = [one for one in planned if microseconds(one) > within.since and one <= until]
+            assert len(in_it) <= cap.max
+
+
+def test_a_place_of_tomorrow_is_free_again_after_tomorrow(desk: Desk) -> None:
+    desk.settings = settings(caps=[CAPS[0]], **SURE)
+    desk.put(a={"channels": ["email"]})
+    desk.clock.time = datetime(2026, 3, 5, 4, tzinfo=UTC)  # 23:00 of the 4th
+    (action,) = ask(desk)["actions"]
+    assert action["send_at"] == datetime(2026, 3, 5, 13, tzinfo=UTC)  # 08:00 of the 5th
+    desk.clock.time = datetime(2026, 3, 5, 7, 30, tzinfo=UTC)
+    detail, until = verdicts(desk, ask(desk))["frequency_cap"]
+    assert (detail, until) == ("1 of 1 email messages this day", datetime(2026, 3, 6, 5, tzinfo=UTC))
+
+
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:
     desk.put(
         a={"channels": ["email"], "caps": [{"max": 1, "per": "calendar_week"}]},
@@ -110,6 +168,7 @@ def test_an_evenly_paced_budget_waits_for_its_time(desk: Desk) -> None:
 
 
 def test_an_evenly_paced_sliding_budget(desk: Desk) -> None:
+    desk.clock.forward(hours=1)  # quiet hours are over in New York, so that what is decided goes out at once
     desk.put(
         a={
             "channels": ["email"],

@@ -103,11 +103,12 @@ def _offers(case: Case) -> Judged:
 
 
 def _plain(case: Case, known: Assortment) -> Judged:
-    """What each offer's eligibility says, whatever other rules it has."""
-    found: Judged | None = known.judged.get(id(case.answers))
+    """What each offer's eligibility says, whatever other rules it has. A refusal of profiling is told in its words."""
+    profiling = case.customer.profiling
+    found: Judged | None = known.judged.get((id(case.answers), profiling))
     if found is not None and found.answers is case.answers:
         return found
-    key = tuple(case.answers.items())
+    key = profiling, case.checked, tuple(case.answers.items())
     found = known.judged.get(key)
     if found is None:
         if len(known.judged) >= _REMEMBERED:
@@ -116,7 +117,7 @@ def _plain(case: Case, known: Assortment) -> Judged:
         asked |= {source: tuple(not_eligible(case, source)) for source in case.answers}
         failures = {offer.offer_id: asked[offer.eligibility] for offer in case.offers}
         closed = tuple(place for place, offer in enumerate(case.offers) if failures[offer.offer_id])
-        found = known.judged[key] = known.judged[id(case.answers)] = Judged(failures, closed, case.answers)
+        found = known.judged[key] = known.judged[id(case.answers), profiling] = Judged(failures, closed, case.answers)
     return found
 
 

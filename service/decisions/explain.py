@@ -5,7 +5,7 @@ Works on the full record of a decision, as the API shows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,10 @@ DEGRADED = {
     "unknown_timezone": "The customer's time zone is not one, so the default zone was used.",
     "reasons": "The model could not give its reasons.",
     "model:uplift": "The model of uplift failed, so probabilities stood for it.",
+}
+CONTEXTLESS = {
+    "profiling_opt_out": "The customer refused profiling: nothing known of the person was used, only what works for "
+    "everyone."
 }
 _CHANNEL_WIDE = frozenset({"placement_channel", "consent", "suppression", "frequency_cap"})
 
@@ -65,12 +69,16 @@ def explain(record: Mapping[str, Any], would_flip: Sequence[str] = ()) -> Explan
         why_not=(*_not_first(weighed, first, names), *_stopped(record, stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
         would_flip=tuple(would_flip),
-        limits=tuple(
-            DEGRADED.get(part, f"A part was missing: {part}.")
-            for part in record["degraded"]
-            if part != "features" or "features:snapshot" not in record["degraded"]
-        ),
+        limits=tuple(_limits(record)),
     )
+
+
+def _limits(record: Mapping[str, Any]) -> Iterator[str]:
+    if record["contextless"] in CONTEXTLESS:
+        yield CONTEXTLESS[record["contextless"]]
+    for part in record["degraded"]:
+        if part != "features" or "features:snapshot" not in record["degraded"]:
+            yield DEGRADED.get(part, f"A part was missing: {part}.")
 
 
 def _headline(record: Mapping[str, Any], first: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
@@ -177,7 +185,7 @@ def _why_nothing(
         return [ARMS["holdout"]]
     others = [candidate for candidate in weighed if candidate["offer_id"] is not None]
     if not others and not stopped:
-        return ["The catalogue has no offer for the channels asked for."]
+        return [_none_asked_for(record["request"]["offers"])]
     if not others:
         count = len(stopped)
         return [f"Rules stop {'the only candidate' if count == 1 else f'all {count} candidates'}."]
@@ -190,6 +198,14 @@ def _why_nothing(
     nothing = next(candidate for candidate in weighed if candidate["offer_id"] is None)
     drawn = percent(nothing["propensity"])
     return [ARMS[record["arm"]], f"Sending nothing was drawn, with a probability of {drawn}, to learn."]
+
+
+def _none_asked_for(named_offers: Sequence[str] | None) -> str:
+    if named_offers is None:
+        return "The catalogue has no offer for the channels asked for."
+    if named_offers:
+        return "None of the offers that the request named goes by the channels asked for."
+    return "The request named no offers: its list of offers was empty."
 
 
 def _first_failure(candidate: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -75,7 +75,13 @@ def _would_flip(
             yield from _dearer(names[case.offers[eligible[index][0]].offer_id], lack, first.offer_id is None)
     yield from in_words(case, [one for one in opened if not one.first], names, best)
     if not case.offers:
-        yield "An offer in the catalogue would."
+        yield _with_offers(record["request"]["offers"])
+
+
+def _with_offers(named_offers: Sequence[str] | None) -> str:
+    if named_offers is None:
+        return "An offer in the catalogue could."
+    return "A request that names offers could, or one without a list of them, for which the whole catalogue is weighed."
 
 
 def _next_best(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float], best: float) -> list[int]:

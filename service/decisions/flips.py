@@ -13,12 +13,14 @@ from datetime import datetime
 from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
 from service.decisions.eligibility import judge
+from service.decisions.offer_rules import REFUSED
 from service.decisions.pairs import Pairs
 from service.decisions.verdicts import Failure, Verdicts
 
 Pair = tuple[int, str]
 """A candidate: position of its offer, channel."""
 Probabilities = Callable[[Sequence[Pair]], "Sequence[float] | None"]
+PROFILED = "the customer agreed to profiling"
 _MOST_WAITS = 6
 
 
@@ -105,7 +107,8 @@ def _change(case: Case, verdicts: Verdicts, pair: Pair) -> tuple[tuple[str, ...]
     position, channel = pair
     offer_id = case.offers[position].offer_id
     failures = verdicts.of(offer_id, channel)
-    conditions = tuple(dict.fromkeys(_condition(case, failure, channel) for failure in failures if not failure.until))
+    lasting = [failure for failure in failures if not failure.until]
+    conditions = tuple(dict.fromkeys(one for failure in lasting for one in _conditions(case, failure, channel)))
     return conditions, _open_from(case, pair, failures)
 
 
@@ -124,11 +127,14 @@ def _open_from(case: Case, pair: Pair, failures: Sequence[Failure]) -> datetime 
     return since
 
 
-def _condition(case: Case, failure: Failure, channel: str) -> str:
+def _conditions(case: Case, failure: Failure, channel: str) -> Iterator[str]:
     """A failure that no time ends, as what would have to be so instead."""
     if failure.rule == "eligibility":
-        return _rule_held(failure.detail)
-    return {
+        if REFUSED in failure.detail:
+            yield PROFILED
+        yield _rule_held(failure.detail)
+        return
+    yield {
         "consent": f"the customer agreed to {case.rules.purpose} by {channel}",
         "suppression": f"{channel} could reach the customer again",
         "placement_channel": f"{channel} were a channel of this placement",
@@ -142,12 +148,10 @@ def _condition(case: Case, failure: Failure, channel: str) -> str:
 
 
 def _rule_held(detail: str) -> str:
-    for begins, words in (("does not hold: ", "“{}” held"), ("the rule needs ", "{}")):
-        if detail.startswith(begins):
-            rest = detail.removeprefix(begins)
-            if begins == "the rule needs ":
-                return f"{rest.split(',')[0]} were known and fitted its rule"
-            return words.format(rest)
+    if detail.startswith("the rule needs "):
+        return f"{detail.removeprefix('the rule needs ').split(',')[0]} were known and fitted its rule"
+    if detail.startswith("does not hold"):
+        return f"“{detail.partition(': ')[2]}” held"
     return f"its rule could be told ({detail})"
 
 
@@ -163,7 +167,7 @@ def _opening(
     change: tuple[tuple[str, ...], datetime | None], pairs: Sequence[Pair], worth: Mapping[Pair, float], best: float
 ) -> Opening:
     top = max(pairs, key=lambda pair: worth.get(pair, 0.0))
-    value = worth.get(top)
+    value = None if PROFILED in change[0] else worth.get(top)  # then the person's own chances would count
     return Opening(*change, tuple(pairs), top, value, value is not None and value > best)
 
 

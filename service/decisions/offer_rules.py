@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from service.decisions.caps import excluded_until, full
@@ -10,6 +11,9 @@ from service.decisions.pacing import ahead, wait
 from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
 from service.decisions.windows import Window, window_of
 from service.offers.offer import Offer, Requirement
+
+REFUSED = "the customer refused profiling"
+"""In the detail of a rule that asks for what a refusal of profiling takes out of use."""
 
 
 def offer_failures(case: Case, offer: Offer, seen: Sequence[Entry]) -> Iterator[Failure]:
@@ -79,13 +83,24 @@ def _exclusion(case: Case, offer: Offer, group: str, days: float) -> Iterator[Fa
 
 
 def not_eligible(case: Case, expression: str) -> Iterator[Failure]:
+    """Of a customer who refused profiling nothing may be used, so what lacks is not said to be unknown."""
     answer = case.answers[expression]
+    refused = case.checked and not case.customer.profiling and _asks_for_customer(expression, answer.missing)
     if answer.missing is not None:
-        yield Failure("eligibility", f"the rule needs '{answer.missing}', which is not known of this customer")
+        why = f"may not be used: {REFUSED}" if refused else "is not known of this customer"
+        yield Failure("eligibility", f"the rule needs '{answer.missing}', which {why}")
     elif answer.problem is not None:
         yield Failure("eligibility", f"the rule cannot be told: {answer.problem}")
     elif not answer.holds:
-        yield Failure("eligibility", f"does not hold: {expression}")
+        what = f"does not hold with what may be used, as {REFUSED}" if refused else "does not hold"
+        yield Failure("eligibility", f"{what}: {expression}")
+
+
+def _asks_for_customer(expression: str, missing: str | None) -> bool:
+    """Whether what a rule lacks may be of the customer, not of the request."""
+    if missing is not None and re.search(rf"\bcontext\s*\.\s*{re.escape(missing)}\b", expression):
+        return False
+    return re.search(r"\bcustomer\b", expression) is not None
 
 
 def _shared(case: Case, offer: Offer, index: int, most: int, within: Window) -> Iterator[Failure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -24,7 +25,9 @@ from service.offers.cel import Answer
 from service.offers.offer import Offer
 
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
-VERSION = 2
+VERSION = 3
+_REFUSAL_TOLD = 3
+"""The first version whose verdicts tell a refusal of profiling."""
 _WRITTEN_WHOLE = b"x\x01"
 """How records and candidates begin that were written before version 2: compressed JSON with everything in it."""
 
@@ -251,3 +254,10 @@ def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, .
         steered=tuple(tuple(positions) for positions in record.get("steered", ())),
         learnt=record.get("learnt", 0.0),
     )
+
+
+def worded_as_then(case: Case, record: Mapping[str, Any]) -> Case:
+    """The case for which verdicts are told in the words of the record's version."""
+    if record.get("v", 1) >= _REFUSAL_TOLD:
+        return case
+    return replace(case, customer=replace(case.customer, profiling=True))

@@ -28,6 +28,7 @@ from service.decisions.record import (
     candidates_of,
     case_from_record,
     verdicts_to_json,
+    worded_as_then,
 )
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
@@ -64,7 +65,7 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         case.at,
     )
     differences += _differ("business_rules", _places(case.steered), _places(matched))
-    verdicts = judge(case)
+    verdicts = judge(worded_as_then(case, record))
     differences += _differ("verdicts", record["verdicts"], _as_json(verdicts_to_json(verdicts)))
     eligible = candidates(case, verdicts)
     was = candidates_of(row.candidates)

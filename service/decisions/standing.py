@@ -13,7 +13,10 @@ _MOST, _LONGEST = 4, 60
 
 
 def standing(expression: str, record: Mapping[str, Any]) -> str:
-    """What the record of a decision holds of the names in a CEL expression, in brackets; empty when it names none."""
+    """What the record of a decision holds of the names in a CEL expression, in brackets; empty when it names none.
+
+    Nothing of the customer where it was not to be used: the record has none of it, whatever is known.
+    """
     found = list(dict.fromkeys(_told(expression, record)))[:_MOST]
     return f" (now: {'; '.join(found)})" if found else ""
 
@@ -21,6 +24,8 @@ def standing(expression: str, record: Mapping[str, Any]) -> str:
 def _told(expression: str, record: Mapping[str, Any]) -> Iterator[str]:
     values = (record["features"] or {}).get("values", {})
     for part, context, name, segments in _NAMED.findall(expression):
+        if record["contextless"] and not context:
+            continue
         if segments:
             yield f"segments {', '.join(record['customer']['segments']) or 'none'}"
         elif part == "features":

@@ -28,6 +28,8 @@ OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 VERSION = 3
 _REFUSAL_TOLD = 3
 """The first version whose verdicts tell a refusal of profiling."""
+COST_OF_WHAT_GOES = 3
+"""The first version in which a rule costs what goes out, no longer the whole list: see `steering`."""
 _WRITTEN_WHOLE = b"x\x01"
 """How records and candidates begin that were written before version 2: compressed JSON with everything in it."""
 

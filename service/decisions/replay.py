@@ -24,6 +24,7 @@ from service.decisions.match_rules import steered
 from service.decisions.pairs import Pairs
 from service.decisions.ports import Models
 from service.decisions.record import (
+    COST_OF_WHAT_GOES,
     OPTIONS,
     candidates_of,
     case_from_record,
@@ -79,8 +80,9 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         told = before if probabilities is None else probabilities
         now = choose(case, eligible, told, record.get("goals"), record.get("uplift"))
         differences += _differ("candidates", _named(was), _named(now.candidates))
-        costs = {name: cost for name, _, _, cost in record.get("costs", ())}
-        differences += _differ("business_rules", costs, {cost.name: cost.cost for cost in now.costs})
+        if record.get("v", 1) >= COST_OF_WHAT_GOES:
+            costs = {name: cost for name, _, _, cost in record.get("costs", ())}
+            differences += _differ("business_rules", costs, {cost.name: cost.cost for cost in now.costs})
     times = _times(row, record, case, features, models)
     if times is not None:
         again.append("send_at")

@@ -8,6 +8,8 @@
 Pin, boost and bury belong to the model's policy: the random arm measures what would be without them.
 
 The cost of a rule is the expected value of the best list (all rules but exploration) without it, less that with it.
+A list is worth its first action, which is the one message that goes out; where the customer comes to it (`PULLED`), all
+that is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from service.decisions.case import Case
+from service.decisions.case import PULLED, Case
 from service.decisions.listing import Beside, LeftOut, fill
 
 
@@ -126,4 +128,4 @@ def _worth(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[flo
     ranked = [first, *(index for index in steered.ranked(values[nothing]) if index != first)]
     pins = {index: place for index, place in steered.pins.items() if index != first}
     chosen, _ = fill(ranked, offers, pins, case.top_k, Beside(case.rules))
-    return sum(values[index] for index in chosen)
+    return sum(values[index] for index in chosen if index == chosen[0] or eligible[index][1] in PULLED)

@@ -70,6 +70,15 @@ def test_a_pin_takes_the_first_place_and_says_what_it_costs() -> None:
     assert chosen.costs[0].cost == pytest.approx((5 + 4) - (1 + 5))
 
 
+def test_a_rule_costs_what_goes_out_or_is_shown() -> None:
+    """Of a list by e-mail one message goes; on a page every place is seen."""
+    mailed = [offer(n, channels=["email"]) for n in range(2)]
+    pinned = {Steer("spring", "pin", ("o1",)): (1,)}
+    made = replace(case(mailed, pinned, top_k=5), channels=("email",))
+    assert choose(made, [(0, "email"), (1, "email")], [0.5, 0.1]).costs[0].cost == pytest.approx(5 - 1)
+    assert decide(case(FIVE[:2], pinned, top_k=5), [0.5, 0.1]).costs[0].cost == pytest.approx(0.0)
+
+
 def test_a_pin_to_another_place_leaves_the_draw_alone() -> None:
     chosen = decide(case(FIVE, {Steer("third", "pin", ("o4",), place=3): (4,)}, **GREEDY))
     assert listed(chosen) == ["o0", "o1", "o4", "o2", "o3"]

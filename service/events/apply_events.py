@@ -26,10 +26,11 @@ from service.events.inbox_store import (
     remove,
     replace_rows,
     waiting,
+    with_open_clicks,
     without_features,
 )
 from service.events.machine import is_click
-from service.events.machine_together import judge_together
+from service.events.machine_together import is_delivery, judge_together
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import tally
@@ -111,8 +112,14 @@ class Applier:
         return len(events)
 
     def _look_again(self, connection: Connection, events: list[Event]) -> None:
-        """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too."""
+        """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too.
+
+        A delivery may be told after the click: then it is the delivery that shows how soon the click came.
+        """
         clicked = {event["customer_id"] for event in events if event["machine"] is False and is_click(event["event"])}
+        delivered = {event["customer_id"] for event in events if is_delivery(event)} - clicked
+        if delivered:
+            clicked |= with_open_clicks(connection, delivered, BESIDE)
         if not clicked:
             return
         seqs = {event["seq"]: event for event in events}

@@ -28,18 +28,20 @@ def judge_together(events: Iterable[Event]) -> dict[str, str]:
     delivered: dict[Any, list[datetime]] = defaultdict(list)
     clicks: dict[Any, list[Event]] = defaultdict(list)
     for event in events:
-        name = event["event"] or ""
-        if event["type"] != "track" or not event["channel"]:
-            continue
-        if is_click(name):
-            clicks[_message(event)].append(event)
-        elif name.endswith("Delivered"):
+        if is_delivery(event):
             delivered[_message(event)].append(event["timestamp"])
+        elif event["type"] == "track" and event["channel"] and is_click(event["event"] or ""):
+            clicks[_message(event)].append(event)
     for message, those in clicks.items():
         ordered = sorted(those, key=lambda click: click["timestamp"])
         found |= dict.fromkeys(_every_link(ordered), "every_link_clicked")
         found |= dict.fromkeys(_too_soon(ordered, delivered.get(message, ())), "click_within_5s")
     return found
+
+
+def is_delivery(event: Event) -> bool:
+    """Whether the event tells that a message was delivered."""
+    return event["type"] == "track" and bool(event["channel"]) and (event["event"] or "").endswith("Delivered")
 
 
 def _message(event: Event) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.events import inbox_store
+from service.events import apply_events, inbox_store
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.machine_together import judge_together
@@ -75,25 +75,66 @@ def test_people_and_messages_are_apart() -> None:
     assert reasons(click(60, "/a"), click(61, "/b"), click(62, "/c", decision_id="d2")) == [None] * 3
 
 
+class Told:
+    """An applier that is told events in portions; notes what it handled and withdrew."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.handled: list[tuple[str, str, bool]] = []
+        self.withdrawn: list[str] = []
+        lease = EventsLease(database)
+        self.applier = Applier(database, CLOCK, lease, [self._handle], FakeFeatures(), withdraw=self._withdraw)
+
+    def _handle(self, _: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        self.handled.extend((one["event"], one["url"], one["machine"]) for one in events)
+
+    def _withdraw(self, _: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        self.withdrawn.extend(one["url"] for one in events)
+
+    def tell(self, *events: Mapping[str, Any]) -> None:
+        with self.database.write() as connection:
+            inbox_store.add_events(connection, events, datetime.now(CLOCK.now().tzinfo))
+        self.applier.drain()
+
+    def verdicts(self) -> list[tuple[bool, str | None]]:
+        with self.database.read() as connection:
+            kept = inbox_store.of_customers(connection, ["c1"])
+        return [(one["machine"], one["machine_reason"]) for one in kept if "Click" in one["event"]]
+
+
 def test_a_burst_in_portions_withdraws_what_came_first(database: Database) -> None:
-    handled: list[tuple[str, bool]] = []
-    withdrawn: list[str] = []
+    told = Told(database)
+    told.tell(click(60, "/a"))
+    told.tell(click(61, "/b"), click(62, "/c"))
+    name = "Email Link Clicked"
+    assert told.handled == [(name, "/a", False), (name, "/b", True), (name, "/c", True)]
+    assert told.withdrawn == ["/a"]
+    assert told.verdicts() == [(True, "every_link_clicked")] * 3
 
-    def handler(_: Connection, events: Sequence[Mapping[str, Any]]) -> None:
-        handled.extend((one["url"], one["machine"]) for one in events)
 
-    def withdraw(_: Connection, events: Sequence[Mapping[str, Any]]) -> None:
-        withdrawn.extend(one["url"] for one in events)
+def test_a_click_told_before_its_delivery_is_judged_again(database: Database) -> None:
+    told = Told(database)
+    told.tell(click(2, "/a"))
+    told.tell(event("Email Delivered", 0, decision_id="d2"), event("SMS Delivered", 0))
+    assert told.withdrawn == []
+    told.tell(event("Email Delivered", 0))
+    assert told.withdrawn == ["/a"]
+    assert told.verdicts() == [(True, "click_within_5s")]
+    told.tell(event("Email Delivered", 1))  # another tells it again: nothing is taken back twice
+    assert told.withdrawn == ["/a"]
 
-    lease = EventsLease(database)
-    applier = Applier(database, CLOCK, lease, [handler], FakeFeatures(), withdraw=withdraw)
-    for links in (["/a"], ["/b", "/c"]):
-        with database.write() as connection:
-            rows = [click(60 + "abc".index(link[1]), link) for link in links]
-            inbox_store.add_events(connection, rows, datetime.now(CLOCK.now().tzinfo))
-        applier.drain()
-    assert handled == [("/a", False), ("/b", True), ("/c", True)]
-    assert withdrawn == ["/a"]
-    with database.read() as connection:
-        kept = inbox_store.of_customers(connection, ["c1"])
-    assert [(one["machine"], one["machine_reason"]) for one in kept] == [(True, "every_link_clicked")] * 3
+
+def test_a_delivery_told_after_a_persons_click_changes_nothing(database: Database) -> None:
+    told = Told(database)
+    told.tell(click(60, "/a"))
+    told.tell(event("Email Delivered", 0))
+    assert told.withdrawn == []
+    assert told.verdicts() == [(False, None)]
+
+
+def test_deliveries_alone_look_nothing_up_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(database)
+    told.tell(event("Email Opened", 30), click(60, "/a", machine=True))
+    monkeypatch.setattr(apply_events, "judge_together", None)  # would fail
+    told.tell(event("Email Delivered", 0), event("Email Delivered", 0, customer="c2"))
+    assert [name for name, _, _ in told.handled] == ["Email Opened", "Email Link Clicked"] + ["Email Delivered"] * 2

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
-
-_STEP = timedelta(minutes=15)
 
 
 def zone_of(name: str | None, default: str) -> tuple[ZoneInfo, bool]:
@@ -38,17 +37,29 @@ def quiet_then(local: time, start: time, end: time) -> bool:
 
 
 def next_allowed(at: datetime, zone: ZoneInfo, start: time, end: time) -> datetime:
-    """The first time from `at` on that is not quiet, in UTC."""
-    if not is_quiet(at, zone, start, end):
-        return at
-    today = at.astimezone(zone).date()
-    for day in (today, today + timedelta(days=1), today + timedelta(days=2)):
-        morning = local_instant(day, end, zone)
-        while morning > at and is_quiet(morning, zone, start, end):  # the clock went back over the end
-            morning += _STEP
-        if morning > at:
-            return morning
+    """The first time from `at` on that is not quiet, in UTC.
+
+    Goes from one change of the clocks to the next: in between the end is as far off as the wall clock says, and a
+    change may itself lead out of the quiet hours, or lead to the end a second time.
+    """
+    while is_quiet(at, zone, start, end):
+        wall = at.astimezone(zone).replace(tzinfo=None)
+        ends = datetime.combine(wall, end)
+        ends += timedelta(days=ends <= wall)
+        ended = at.astimezone(UTC) + (ends - wall)
+        change = _change(at, ended, zone)
+        if change is None:
+            return ended
+        at = change
     return at
+
+
+def _change(after: datetime, until: datetime, zone: ZoneInfo) -> datetime | None:
+    """When the clocks change in (after, until], less than a day apart; None where they do not."""
+    offset = after.astimezone(zone).utcoffset()
+    if until.astimezone(zone).utcoffset() == offset:
+        return None
+    return _first(after.astimezone(UTC), until, lambda time: time.astimezone(zone).utcoffset() != offset)
 
 
 @lru_cache(maxsize=4096)
@@ -64,11 +75,15 @@ def local_instant(day: date, at: time, zone: ZoneInfo) -> datetime:
 def _after_gap(day: date, at: time, zone: ZoneInfo) -> datetime:
     """The first instant of `day` whose wall clock shows `at` or later."""
     low = datetime.combine(day, time(), zone).astimezone(UTC) - timedelta(hours=3)
-    high = low + timedelta(hours=30)
     wanted = datetime.combine(day, at)
+    return _first(low, low + timedelta(hours=30), lambda time: time.astimezone(zone).replace(tzinfo=None) >= wanted)
+
+
+def _first(low: datetime, high: datetime, holds: Callable[[datetime], bool]) -> datetime:
+    """The first whole second in (low, high] from which on something `holds` that does not at `low`."""
     while high - low > timedelta(seconds=1):
         middle = low + (high - low) / 2
-        if middle.astimezone(zone).replace(tzinfo=None) >= wanted:
+        if holds(middle):
             high = middle
         else:
             low = middle

@@ -12,9 +12,13 @@ from service.decisions.quiet import is_quiet, next_allowed, zone_of
 NIGHT = (time(21), time(8))
 times = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31)).map(lambda at: at.replace(tzinfo=UTC))
 walls = st.times().map(lambda at: at.replace(second=0, microsecond=0, tzinfo=None))
-zones = st.sampled_from(
-    ["UTC", "America/New_York", "Europe/Paris", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Cairo"]
-).map(ZoneInfo)
+small_hours = st.integers(0, 16).map(lambda quarters: time(quarters // 4, quarters % 4 * 15))  # when clocks change
+ZONES = [
+    ZoneInfo(name)
+    for name in ("UTC", "America/New_York", "Europe/Paris", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe",
+                 "Pacific/Apia", "Africa/Cairo")
+]  # fmt: skip
+zones = st.sampled_from(ZONES)
 
 
 def test_the_night_ends_at_eight_local_time() -> None:
@@ -43,6 +47,42 @@ def test_an_end_that_the_clock_skips_is_the_moment_after() -> None:
     # 02:30 does not exist in New York on 2026-03-08; quiet until 02:30 ends when the clock jumps, 07:00 UTC
     at = datetime(2026, 3, 8, 5, tzinfo=UTC)
     assert next_allowed(at, ZoneInfo("America/New_York"), time(23), time(2, 30)) == datetime(2026, 3, 8, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("at", "night", "allowed"),
+    [
+        # Berlin's clocks go back on 2026-10-25 at 01:00 UTC, from 03:00 to 02:00: half past two comes twice.
+        (datetime(2026, 10, 25, 0, 15), (time(22), time(2, 30)), datetime(2026, 10, 25, 0, 30)),
+        (datetime(2026, 10, 25, 1, 10), (time(22), time(2, 30)), datetime(2026, 10, 25, 1, 30)),
+        # Quiet from half past two to four: the hour that comes again begins before the quiet ones.
+        (datetime(2026, 10, 25, 0, 45), (time(2, 30), time(4)), datetime(2026, 10, 25, 1)),
+        (datetime(2026, 10, 25, 1, 45), (time(2, 30), time(4)), datetime(2026, 10, 25, 3)),
+    ],
+)
+def test_the_hour_that_comes_twice(at: datetime, night: tuple[time, time], allowed: datetime) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert next_allowed(at.replace(tzinfo=UTC), berlin, *night) == allowed.replace(tzinfo=UTC)
+
+
+def clock_changes(zone: ZoneInfo) -> list[datetime]:
+    """The hours of 2026 after which the zone's clocks show another offset."""
+    hours = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(365 * 24)]
+    offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
+    return [hour for hour, now, then in zip(hours, offsets, offsets[1:], strict=False) if now != then]
+
+
+CHANGES = [(zone, at) for zone in ZONES for at in clock_changes(zone)]
+
+
+@given(st.sampled_from(CHANGES), st.integers(-90, 180), walls | small_hours, small_hours)
+@settings(max_examples=400)
+def test_no_minute_before_it_is_allowed(change: tuple[ZoneInfo, datetime], after: int, start: time, end: time) -> None:
+    zone, at = change[0], change[1] + timedelta(minutes=after)
+    allowed = next_allowed(at, zone, start, end)
+    assert not is_quiet(allowed, zone, start, end)
+    minutes = range(int((allowed - at) / timedelta(minutes=1)))
+    assert all(is_quiet(at + timedelta(minutes=minute), zone, start, end) for minute in minutes)
 
 
 @given(times, zones, walls, walls)

@@ -1,7 +1,7 @@
 """Every customer's scores and ranked actions to Parquet: the same rules and scores as single decisions.
 
 Restartable: finished parts and what they were made with lie in `OUT.parts/`; a run that finds the same catalogue,
-models and rules goes on behind them, as of the same time, and gives the same file as an undisturbed run.
+models, rules, arms and seed goes on behind them, as of the same time, and gives the same file as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import xxhash
 
+from models.uplift import uplift_name
 from service.customers.customer_store import customer_ids
 from service.customers.scores import SCORES, probabilities
 from service.decisions.draft import Draft
+from service.decisions.policy import seed_of
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
 
@@ -99,11 +101,13 @@ def _resume(decider: Decider, out: Path, now: datetime, placement: str, top_k: i
     sources = decider.sources
     with sources.database.read() as connection:
         change = sources.catalogue.current(connection).change
-    served = {name: sources.models.get(name) for name in _MODELS}
+    served = {name: sources.models.get(name) for name in (*_MODELS, uplift_name(placement))}
     made_with = {
         "catalogue": change,
         "models": {name: str(model.version) for name, model in served.items() if model is not None},
         "rules": sources.rules.rules(placement).version,
+        "arms": dict(sources.rules.shares(placement)),
+        "seed": f"{seed_of(sources.secret, 'score'):016x}",  # the seed itself is the installation's secret
         "placement": placement,
         "top_k": top_k,
     }

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from features.rows import CustomerRow
+from models.uplift import uplift_name
 from service.customers.customer_store import read_customers, write_profiles
 from service.customers.profile import Profile
 from service.decisions import score_customers as module
@@ -15,7 +18,7 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.score_customers import score_customers
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 
 @pytest.fixture
@@ -86,23 +89,76 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     assert pl.read_parquet(torn).equals(pl.read_parquet(whole))
 
 
-def test_parts_made_with_another_catalogue_are_not_used(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def other_arms(desk: Desk) -> None:
+    desk.settings = settings(arms={"model": 0, "random": 1, "business_as_usual": 0, "holdout": 0})
+
+
+def other_seed(desk: Desk) -> None:
+    desk.settings = settings(seed="another")
+
+
+def other_exploration(desk: Desk) -> None:
+    desk.settings = settings(exploration=1.0)
+
+
+def other_zone(desk: Desk) -> None:
+    desk.settings = settings(default_timezone="Asia/Tokyo")
+
+
+def other_catalogue(desk: Desk) -> None:
+    desk.put(a={"value": 77.0})
+
+
+def other_model(desk: Desk) -> None:
+    desk.served.models["next-offer"] = NextOffer({"a": 0.6, "b": 0.1}, version="4")
+
+
+def no_model(desk: Desk) -> None:
+    del desk.served.models["next-offer"]
+
+
+class Uplift:
+    version, serves = "1", True
+
+    def caused(self, rows: Sequence[CustomerRow]) -> list[float]:
+        return [0.5] * len(rows)
+
+
+def an_uplift_model(desk: Desk) -> None:
+    desk.served.models[uplift_name("default")] = Uplift()
+
+
+def test_parts_made_with_the_same_are_used(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _starts_with(desk, tmp_path, monkeypatch, lambda _: None) == 60
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_arms, other_seed, other_exploration, other_zone, other_catalogue, other_model, no_model, an_uplift_model],
+)
+def test_parts_made_with_anything_else_are_not_used(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Desk], None]
 ) -> None:
+    assert _starts_with(desk, tmp_path, monkeypatch, change) == 0
+    score(desk, tmp_path / "whole.parquet")
+    assert pl.read_parquet(tmp_path / "scores.parquet").equals(pl.read_parquet(tmp_path / "whole.parquet"))
+
+
+def _starts_with(desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Desk], None]) -> int:
+    """How many customers' rows a run keeps of one that was killed before the change."""
     monkeypatch.setattr(module, "CHUNK", 20)
     monkeypatch.setattr(module, "PER_PART", 20)
-    out = tmp_path / "scores.parquet"
 
     def kill(done: int) -> None:
         if done >= 60:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score(desk, out, progress=kill)
-    desk.put(a={"value": 77.0})
+        score(desk, folder / "scores.parquet", progress=kill)
+    change(desk)
     seen: list[int] = []
-    score(desk, out, progress=seen.append)
-    assert seen[0] == 0
+    score(desk, folder / "scores.parquet", progress=seen.append)
+    return seen[0]
 
 
 def test_no_customers_make_an_empty_file(database: Database, tmp_path: Path) -> None:

@@ -33,24 +33,26 @@ class Finding:
 
 def examine(settings: Settings) -> int:
     """Prints a line a finding; 1 when something fails, else 0."""
-    from service.wiring import build
-
-    findings = [*_configuration(settings)]
-    try:
-        parts = build(settings)
-    except Exception as away:
-        findings.append(
-            Finding(
-                "fail", "state", f"cannot be opened ({_short(away)}); check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
-            )
-        )
-    else:
-        for look in (_keys, _online, _events, _features, _served_features, _models, _catalogue, _texts, _loops):
-            findings += _safely(look, parts)
-        parts.close()
+    findings = [*_configuration(settings), *_rules(settings)]
+    if not any(finding.part == "configuration" and finding.verdict == "fail" for finding in findings):
+        findings += _parts(settings)
     for finding in findings:
         print(f"{finding.verdict:<5} {finding.part:<14} {finding.detail}")
     return int(any(finding.verdict == "fail" for finding in findings))
+
+
+def _parts(settings: Settings) -> list[Finding]:
+    from service.wiring import build
+
+    try:
+        parts = build(settings)
+    except Exception as away:
+        told = f"cannot be opened ({_short(away)}); check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
+        return [Finding("fail", "state", told)]
+    looks = (_keys, _online, _events, _features, _served_features, _models, _catalogue, _offers_named, _texts, _loops)
+    findings = [finding for look in looks for finding in _safely(look, parts)]
+    parts.close()
+    return findings
 
 
 def _safely(look: Callable[[Parts], Iterator[Finding]], parts: Parts) -> list[Finding]:
@@ -76,6 +78,16 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
     if not settings.smtp.host:
         yield Finding("note", "e-mail", "messages go to files in outbox/; set smtp.host to send")
+
+
+def _rules(settings: Settings) -> Iterator[Finding]:
+    """A rule that cannot be read lets nothing start, and opening the state would only say so of the state."""
+    from service.decisions.rules import RuleBook
+
+    try:
+        RuleBook(settings)
+    except ValueError as fault:
+        yield Finding("fail", "configuration", f"{fault}; correct the rule in {config_file()}")
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:
@@ -182,6 +194,22 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"
         )
+
+
+def _offers_named(parts: Parts) -> Iterator[Finding]:
+    """Offers of the settings that the catalogue lacks: it may come later, so this fails nothing."""
+    with parts.database.read() as connection:
+        known = parts.catalogue.current(connection).by_id
+    for name, placement in parts.settings.placements.items():
+        usual = placement.business_as_usual
+        if usual is not None and usual not in known:
+            told = f"the catalogue has no offer {usual!r}, so that arm sends nothing; put the offer or correct its id"
+            yield Finding("note", "placements", f"{name}.business_as_usual: {told}")
+        for rule in placement.rules:
+            lacking = ", ".join(repr(offer) for offer in rule.offers if offer not in known)
+            if lacking:
+                told = f"the catalogue has no offer {lacking}; put the offer or correct its id"
+                yield Finding("note", "placements", f"{name}: the rule {rule.name!r} ({rule.do}): {told}")
 
 
 def _texts(parts: Parts) -> Iterator[Finding]:

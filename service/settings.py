@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,15 @@ from features import default_zone
 from features.currencies import Currencies
 
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
+
+
+def _known_channel(name: str) -> str:
+    if name not in CHANNELS:
+        raise ValueError(f"there is no channel {name!r}; use {', '.join(CHANNELS[:-1])} or {CHANNELS[-1]}")
+    return name
+
+
+Channel = Annotated[str, AfterValidator(_known_channel)]
 
 
 class Section(BaseModel):
@@ -74,11 +83,18 @@ class Placement(Section):
     """Where actions are shown or sent. `business_as_usual` is the offer that the old way would send."""
 
     arms: Arms = Field(default_factory=Arms)
-    channels: list[str] = Field(default_factory=lambda: list(CHANNELS))
+    channels: list[Channel] = Field(default_factory=lambda: list(CHANNELS))
     business_as_usual: str | None = None
     rules: list[Steer] = Field(default_factory=list)
     diversity: Diversity = Field(default_factory=Diversity)
     purpose: str = Field("marketing", pattern=r"^[a-z][a-z_]{0,40}$")
+
+    @field_validator("channels")
+    @classmethod
+    def _there_is_a_channel(cls, channels: list[str]) -> list[str]:
+        if not channels:
+            raise ValueError("is empty, so nothing could be shown; name a channel, or leave it out for all of them")
+        return channels
 
 
 class Cap(Section):
@@ -87,7 +103,7 @@ class Cap(Section):
     On one channel or on all together; in one placement or in all together.
     """
 
-    channel: str | None = None
+    channel: Channel | None = None
     placement: str | None = None
     max: int = Field(ge=0)
     per_days: float | None = Field(None, gt=0, le=3_660)
@@ -106,7 +122,7 @@ class CoolDown(Section):
     after: Literal["purchase", "complaint"]
     days: float = Field(gt=0, le=3_660)
     placement: str | None = None
-    channel: str | None = None
+    channel: Channel | None = None
     tag: str | None = None
 
 
@@ -115,7 +131,7 @@ class QuietHours(Section):
 
     start: time = time(21, 0)
     end: time = time(8, 0)
-    channels: list[str] = Field(default_factory=lambda: ["email", "sms", "push", "call"])
+    channels: list[Channel] = Field(default_factory=lambda: ["email", "sms", "push", "call"])
 
 
 class Consent(Section):

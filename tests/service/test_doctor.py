@@ -1,0 +1,59 @@
+"""What `opportune doctor` says of the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.doctor import examine
+from service.offers.offers_store import put_offers
+from service.offers.schemas import OfferIn
+from service.settings import Settings
+from service.wiring import build
+
+
+def told(home: Path, capsys: pytest.CaptureFixture[str], **placement: Any) -> list[str]:
+    """The lines about settings, of a catalogue with the offer `a`."""
+    settings = Settings(home=home, text_vectors=False, placements={"x": placement})
+    parts = build(Settings(home=home, text_vectors=False))
+    with parts.database.write() as connection:
+        offer = OfferIn.model_validate({"name": "A", "value": 1.0}).document()
+        put_offers(connection, {"a": offer}, parts.clock.now())
+    parts.close()
+    capsys.readouterr()
+    failed = examine(settings)
+    lines = capsys.readouterr().out.splitlines()
+    assert failed == any(line.startswith("fail") for line in lines)
+    return [line for line in lines if line.split()[1] in {"placements", "configuration", "state"}]
+
+
+def test_offers_that_the_catalogue_lacks_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = [
+        {"name": "first", "do": "pin", "offers": ["a", "b"]},
+        {"name": "less", "do": "boost", "offers": ["a"]},
+    ]
+    lines = told(tmp_path, capsys, business_as_usual="nope", rules=rules)
+    usual, rule = [line for line in lines if "placements" in line]
+    assert usual.startswith("note")
+    assert "x.business_as_usual: the catalogue has no offer 'nope'" in usual
+    assert rule.startswith("note")
+    assert "x: the rule 'first' (pin): the catalogue has no offer 'b';" in rule
+
+
+def test_offers_that_are_there_need_no_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = [{"name": "first", "do": "pin", "offers": ["a"]}, {"name": "shoes", "do": "bury", "tags": ["shoes"]}]
+    lines = told(tmp_path, capsys, business_as_usual="a", rules=rules)
+    assert [line for line in lines if "placements" in line] == []
+
+
+def test_a_wrong_expression_is_a_fault_of_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [fault] = [
+        line
+        for line in told(tmp_path, capsys, rules=[{"name": "a", "do": "boost", "when": "offer.valeu >"}])
+        if line.startswith("fail")
+    ]
+    assert fault.split()[1] == "configuration"
+    assert "placements.x.rules 'a': when:" in fault
+    assert "OPPORTUNE_HOME" not in fault

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import FEATURE_NAMES
+from models.left_out import filled
 from models.load import need
 
 Floats = npt.NDArray[np.float64]
@@ -75,7 +76,7 @@ class Rule:
 
     def said(self, values: Mapping[str, float]) -> str:
         """Why this customer does not meet the rule (or, of an exclusion, does), in words; "" where nothing is said."""
-        return "" if self.otherwise == "" else _fill(self.otherwise, values) or self.condition
+        return "" if self.otherwise == "" else filled(self.otherwise, values) or self.condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,13 +293,3 @@ def _try_out(condition: str, names: tuple[str, ...]) -> None:
     alone = [_asked(condition, probes[place])[0] for place in range(probes.height)]
     if len(told) != probes.height or _asked(condition, probes).tolist() != alone:
         raise ValueError(f"the rule {condition!r} looks at other customers too; it must hold for each one alone")
-
-
-def _fill(template: str, values: Mapping[str, float]) -> str | None:
-    known = {name: value for name, value in values.items() if math.isfinite(value)}
-    for text in (template, template.split(":")[0]):
-        try:
-            return text.format(**known)
-        except KeyError:
-            continue
-    return None

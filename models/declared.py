@@ -20,6 +20,7 @@ from features.declare import DeclarationError
 from features.tables import EVENTS
 from models import churn, lead, winback
 from models.declaration import Declaration, Goal, Rule, near
+from models.left_out import check_sentence
 
 SHIPPED = (lead.DECLARATION, churn.DECLARATION, winback.DECLARATION)
 VARIABLE = "OPPORTUNE_PROPENSITIES_FILE"
@@ -178,9 +179,11 @@ def _rule(one: Any, key: str) -> Rule:
     if not all(isinstance(part, str) for part in fields.values()):
         raise _wrong(key, f"{one!r} holds what is no text")
     try:
-        return Rule(**fields)
+        rule = Rule(**fields)
+        check_sentence(rule.otherwise)
     except ValueError as wrong:
         raise _Wrong(f"{key}: {wrong}") from None
+    return rule
 
 
 def _features(table: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -94,10 +94,20 @@ class SendTimeModel:
         return cls({}, presence, 0.5, 20.0, trained={"on": "nothing"}, version="untrained")
 
     def predict(self, frame: pl.DataFrame) -> Floats:
-        """Everyone's probability of responding, shape (n,), for `channel` and local `hour_of_week`."""
+        """Everyone's probability of responding, shape (n,), for `channel` and local `hour_of_week`.
+
+        Raises MissingColumns, and ValueError for hours that no week has.
+        """
         need(frame, self.columns, self.name)
-        pairs = zip(frame["channel"].to_list(), frame["hour_of_week"].to_list(), strict=True)
-        return np.array([self.curve(channel).rate[int(hour) % HOURS] for channel, hour in pairs], np.float64)
+        hours = frame["hour_of_week"]
+        wrong = hours.filter(~np.isin(hours.cast(pl.Float64, strict=False).to_numpy(), np.arange(HOURS)))
+        if len(wrong):
+            raise ValueError(
+                f"the {self.name} model needs hour_of_week as a whole number from 0 to {HOURS - 1}, counted from "
+                f"Monday's midnight; {wrong[0]!r} is none"
+            )
+        pairs = zip(frame["channel"].to_list(), hours.to_list(), strict=True)
+        return np.array([self.curve(channel).rate[int(hour)] for channel, hour in pairs], np.float64)
 
     def curve(self, channel: str) -> ChannelCurve:
         """The channel's pooled curve; for one never sent on, everyone's presence at the mean rate of the others."""

@@ -220,3 +220,11 @@ def test_many_customers_at_once_are_as_each_alone_to_the_bit(told: list[tuple[in
         assert alone.events == habits.events
         for name in ("presence", "ratio", "types"):
             np.testing.assert_array_equal(getattr(habits, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize("hour", [168, 500, -1, 3.5, float("nan"), None])
+def test_hours_that_no_week_has_are_refused_by_name(hour: float | None) -> None:
+    frame = pl.DataFrame({"channel": ["email"] * 2, "hour_of_week": [3, hour]}, strict=False)
+    with pytest.raises(ValueError, match="hour_of_week as a whole number from 0 to 167") as refused:
+        SendTimeModel.untrained().predict(frame)
+    assert f"{hour!r} is none" in str(refused.value)

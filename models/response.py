@@ -140,9 +140,10 @@ class ResponseHead:
 
 
 def tilt(inputs: Floats) -> Floats:
-    """How far engagement on the channel moves the log-odds where no conversions were logged, (n,)."""
-    own = np.nan_to_num(inputs[:, INPUTS.index("channel_engagement")])
-    return np.asarray(np.clip(TILT * (own + inputs[:, INPUTS.index("channel_rate")]), -FURTHEST, FURTHEST), np.float64)
+    """How far engagement on the channel moves the log-odds where no conversions were logged, (n,); unknown: not."""
+    places = [INPUTS.index(name) for name in ("channel_engagement", "channel_rate")]
+    own, usual = np.nan_to_num(inputs[:, places], posinf=1e9, neginf=-1e9).T
+    return np.asarray(np.clip(TILT * (own + usual), -FURTHEST, FURTHEST), np.float64)
 
 
 def relative_log_odds(counts: Mapping[str, tuple[float, float]], strength: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from models.load import Model
 from models.next_offer import NextOfferModel
 from models.offer_features import PAIR, OfferKnowledge
 from models.propensity import PropensityModel, Tier
-from models.response import INPUTS, ChannelKnowledge, ResponseHead
+from models.response import INPUTS, SEEN, ChannelKnowledge, ResponseHead
 from models.send_time import SendTimeModel
 from models.trees import parse_trees
 from models.uplift import Input, Money, UpliftModel
@@ -42,6 +42,8 @@ class Case:
     odd: pl.DataFrame
     least: float = 0.0
     """The lowest that a prediction may be: uplift may be negative."""
+    needed: tuple[str, ...] = ()
+    """Columns without whose values there is no prediction."""
 
 
 def propensity_rows(seed: int, rows: int = 600) -> pl.DataFrame:
@@ -131,7 +133,7 @@ def send_time_case() -> Case:
     hours = pl.Series("hour_of_week", random.integers(0, HOURS, 40))
     frame = pl.DataFrame({"channel": random.choice(["email", "sms"], 40), "hour_of_week": hours})
     odd = pl.DataFrame({"channel": ["email", "carrier pigeon", "", None] * 10, "hour_of_week": hours})
-    return Case(model, frame, odd)
+    return Case(model, frame, odd, needed=("hour_of_week",))
 
 
 def next_offer_case() -> Case:
@@ -146,7 +148,22 @@ def next_offer_case() -> Case:
     channels = ChannelKnowledge({"email": 0.3}, {}, {})
     model = NextOfferModel(parse_trees(text), text, Calibration(), knowledge, channels, ResponseHead())
     frame = pl.DataFrame(random.random((40, len(INPUTS))), schema=list(INPUTS))
-    return Case(model, frame, _odd(frame, tuple(PAIR)))
+    return Case(model, frame, _odd(frame, INPUTS))
+
+
+def _learnt_head_case(kind: str) -> Case:
+    """Next offer under a head that the decision log has taught."""
+    case = next_offer_case()
+    assert isinstance(case.model, NextOfferModel)
+    random = np.random.default_rng(7)
+    rows = random.random((2000, len(SEEN)))
+    rows[random.random(rows.shape) < 0.1] = np.nan
+    labels = (np.nan_to_num(rows[:, -3]) > random.random(2000)).astype(float)
+    members = fit_members(rows, labels, np.ones(2000), 0)
+    text = members.booster.model_to_string(num_iteration=20)
+    trees, text = (parse_trees(text), text) if kind == "trees" else (None, "")
+    head = ResponseHead(kind, Calibration("beta", (0.9, 1.1, 0.1)), members.linear[1], trees, text)
+    return replace(case, model=replace(case.model, response=head))
 
 
 def uplift() -> UpliftModel:
@@ -183,6 +200,8 @@ CASES: Mapping[str, Callable[[], Case]] = {
     "one-way": cache(one_way_case),
     "send-time": cache(send_time_case),
     "next-offer": cache(next_offer_case),
+    "next-offer-linear": cache(lambda: _learnt_head_case("linear")),
+    "next-offer-trees": cache(lambda: _learnt_head_case("trees")),
     "uplift": cache(uplift_case),
     "uplift-own-test": cache(own_test_case),
 }

@@ -31,6 +31,23 @@ def test_one_probability_a_row(case: Case, frame: pl.DataFrame) -> None:
     assert np.all((found >= case.least) & (found <= 1))
 
 
+@pytest.mark.parametrize("blank", [None, float("nan"), float("inf"), float("-inf")], ids=str)
+def test_what_is_not_known_of_a_column_gives_a_probability_or_is_refused_by_name(
+    case: Case, frame: pl.DataFrame, blank: float | None
+) -> None:
+    for name in case.model.columns:
+        if blank is not None and not frame[name].dtype.is_numeric():
+            continue
+        kind = frame[name].dtype if blank is None else pl.Float64
+        blanked = frame.with_columns(pl.lit(blank, kind).alias(name))
+        if name in case.needed:
+            with pytest.raises(ValueError, match=name):
+                case.model.predict(blanked)
+        else:
+            found = case.model.predict(blanked)
+            assert np.all((found >= case.least) & (found <= 1)), name
+
+
 def test_same_input_same_output(case: Case, frame: pl.DataFrame) -> None:
     np.testing.assert_array_equal(case.model.predict(frame), case.model.predict(frame.clone()))
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 PREFIX = "opportune-"
 CHAMPION, CHALLENGER = "champion", "challenger"
-HISTORY = "opportune.champions"  # a tag of the registered model: versions that were champion, newest last
+HISTORY = "opportune.champions"
+"""A tag of the registered model: versions that became champion, newest last. A click in MLflow does not write it: then
+its last one is not the present champion, but the one before. (Tags written once never ended with the present one.)"""
 EXPERIMENT = "opportune"
 TYPES = {pl.Float64: "double", pl.Float32: "float", pl.Int64: "long", pl.Int32: "integer", pl.String: "string",
          pl.Boolean: "boolean"}  # fmt: skip
@@ -169,7 +171,7 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
     except MlflowException as missing:
         raise TrackingError(f"opportune-{name} has no version {version}; MLflow lists those it has") from missing
     before = aliases(at, name)
-    history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else [])]
+    history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else []), version]
     kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]
     at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
     at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
@@ -186,7 +188,7 @@ def rollback(tracking: Tracking | str, name: str) -> str:
         history.pop()
     if not history:
         raise TrackingError(f"opportune-{name} had no champion before {present or 'now'}; nothing to go back to")
-    version = history.pop()
+    version = history[-1]
     at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
     at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(history))
     return f"{name}: version {version} is champion again, in place of {present or 'none'}"

@@ -96,6 +96,37 @@ def test_aliases_move_forth_and_back(tracking: Tracking, folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_going_back_knows_champions_that_were_moved_in_mlflow(tracking: Tracking, folder: Path) -> None:
+    def click(version: str) -> None:
+        tracking.client.set_registered_model_alias("opportune-churn", "champion", version)
+
+    _register(tracking, folder, champion=True)
+    for _ in range(3):
+        _register(tracking, folder)
+    click("2")
+    assert rollback(tracking, "churn") == "churn: version 1 is champion again, in place of 2"
+    promote(tracking, "churn", "3")
+    promote(tracking, "churn", "1")
+    click("4")
+    assert rollback(tracking, "churn") == "churn: version 1 is champion again, in place of 4"
+    assert rollback(tracking, "churn") == "churn: version 3 is champion again, in place of 1"
+    click("4")
+    promote(tracking, "churn", "2")
+    assert rollback(tracking, "churn") == "churn: version 4 is champion again, in place of 2"
+    tracking.client.delete_registered_model_alias("opportune-churn", "champion")
+    assert rollback(tracking, "churn") == "churn: version 4 is champion again, in place of none"
+
+
+@pytest.mark.slow
+def test_histories_without_the_present_champion_are_understood(tracking: Tracking, folder: Path) -> None:
+    """As they were written once."""
+    _register(tracking, folder, champion=True)
+    _register(tracking, folder)
+    tracking.client.set_registered_model_tag("opportune-churn", "opportune.champions", '["2"]')
+    assert rollback(tracking, "churn") == "churn: version 2 is champion again, in place of 1"
+
+
+@pytest.mark.slow
 def test_a_training_that_was_killed_leaves_nothing_behind(tracking: Tracking, folder: Path) -> None:
     """Killed after its version was made and before an alias was set."""
     _register(tracking, folder, champion=True)

@@ -148,7 +148,7 @@ def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present
     labels = test["label"].cast(pl.Float64).to_numpy()
     gain = -log_losses(labels, learnt.predictions)
     plain = -log_losses(labels, np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]))
-    rival, reason = champion_gain(present, test, labels) if present else (None, None)
+    rival, reason = champion_gain(declaration, present, test, labels) if present else (None, None)
     return judge(
         gain,
         {f"recency ({declaration.baseline})": plain},
@@ -160,7 +160,9 @@ def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present
     )
 
 
-def champion_gain(present: tuple[str, Path], test: pl.DataFrame, labels: Floats) -> tuple[Floats | None, str | None]:
+def champion_gain(
+    declaration: Declaration, present: tuple[str, Path], test: pl.DataFrame, labels: Floats
+) -> tuple[Floats | None, str | None]:
     """The champion's gains on rows whose outcomes it has not learnt from (NaN elsewhere), or why there are none.
 
     Where it has learnt from a row's outcome, its twin, which had not, answers in its place. A champion that does not
@@ -170,6 +172,12 @@ def champion_gain(present: tuple[str, Path], test: pl.DataFrame, labels: Floats)
     models = [model for place in (folder / "twin", folder) if (model := _loaded(place, version))]
     if not models:
         return None, None
+    other = differs(declaration, models[-1].declaration)
+    if other:
+        return None, (
+            f"champion {version} answers another question ({other}), and cannot be judged by the answers to this one; "
+            f"where this one is meant now, `opportune promote {declaration.name} VERSION`"
+        )
     times = test["as_of"].dt.replace_time_zone(None).to_numpy()
     gains = np.full(len(labels), np.nan)
     for model in models:
@@ -180,6 +188,23 @@ def champion_gain(present: tuple[str, Path], test: pl.DataFrame, labels: Floats)
     if not np.isfinite(gains).any():
         return None, f"champion {version} has learnt from all outcomes known so far; wait for newer ones"
     return gains, None
+
+
+def differs(asked: Declaration, other: Declaration) -> str:
+    """In what `other` predicts something else than what is `asked`, in words; empty where the outcome is the same."""
+    pairs = {
+        f"goal.{key}": (getattr(asked.goal, key), getattr(other.goal, key)) for key in ("event", "where", "happens")
+    }
+    pairs |= {key: (getattr(asked, key), getattr(other, key)) for key in ("horizon_days", "attribution_days")}
+    return "; ".join(
+        f"{key} {_told(theirs)}, not {_told(mine)}" for key, (mine, theirs) in pairs.items() if mine != theirs
+    )
+
+
+def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) if value not in (None, "") else "none"
 
 
 def _loaded(folder: Path, version: str) -> PropensityModel | None:

@@ -19,7 +19,7 @@ from models.load import load, verify_golden
 from tests.fakes.shop_history import START, shop_history
 from training.assemble import tiers
 from training.learn import varying
-from training.propensity import train_propensity
+from training.propensity import differs, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -122,6 +122,29 @@ class TestTrained:
         better = train_propensity(churn.DECLARATION, job)
         assert better.promoted, better.verdict
         assert f"beats champion {worse.version}" in better.verdict
+
+    def test_a_champion_of_another_question_is_not_compared(self, trained: tuple[Job, TrainResult]) -> None:
+        job, _ = trained
+        before = aliases(job.tracking, "churn")["champion"]
+        other = replace(churn.DECLARATION, horizon_days=28, goal=replace(churn.DECLARATION.goal, noun="leavers"))
+        found = train_propensity(other, job)
+        assert found.version is not None
+        assert not found.promoted
+        assert f"champion {before} answers another question (horizon_days 56, not 28)" in found.verdict
+        assert "`opportune promote churn VERSION`" in found.verdict
+        assert aliases(job.tracking, "churn") == {"champion": before, "challenger": found.version}
+
+
+def test_what_differs_between_two_questions_is_named() -> None:
+    goal, asked = churn.DECLARATION.goal, churn.DECLARATION
+    for other, said in (
+        (replace(asked, goal=replace(goal, event="redeemed")), "goal.event redeemed, not ordered"),
+        (replace(asked, goal=replace(goal, where="revenue_cents > 5")), "goal.where revenue_cents > 5, not none"),
+        (replace(asked, goal=replace(goal, happens=True)), "goal.happens true, not false"),
+        (replace(asked, horizon_days=7, attribution_days=3.0), "horizon_days 7, not 56; attribution_days 3, not none"),
+        (replace(asked, title="x", population=(), features=("orders_90d",), goal=replace(goal, noun="x")), ""),
+    ):
+        assert differs(asked, other) == said
 
 
 def _refused(home: Path, events: pl.DataFrame, declaration: object = churn.DECLARATION, **more: datetime) -> str:

@@ -34,7 +34,7 @@ from service.web.middleware import Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
-from service.wiring import Parts, build, get_ready, readiness, start_loops
+from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
 
 THREADS = 64
 _NOT_READY = {"description": "Not ready; the same report.", "content": {"application/json": {}}}
@@ -59,12 +59,14 @@ def create_front(parts: Parts) -> App:
 def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     """The app over given collaborators; its loops start and stop with it."""
 
+    deciding = together or Together(parts.steady)
     writer = InboxWriter(parts.database, parts.clock, parts.events_loop.wake)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         await in_thread(get_ready, parts.database, parts.catalogue, parts.library, parts.steady)
+        await try_the_way_in(parts.guard, deciding)
         loops = start_loops(parts)
         try:
             yield
@@ -83,7 +85,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    for router in _slices(parts, writer, together or Together(parts.steady)):
+    for router in _slices(parts, writer, deciding):
         app.include_router(router)
     app.include_router(_pages(parts))
     app.include_router(_health(parts))

@@ -212,6 +212,10 @@ class Decider:
         made = iter(drafts)
         return [refused[index] if index in refused else answer(next(made)) for index in range(len(requests))]
 
+    def rehearse(self, requests: Sequence[DecisionIn]) -> None:
+        """Makes decisions, writes them and takes them back: nothing of them is left, no rule counts them."""
+        self._writer.rehearse(self.draft(requests, self._clock.now()))
+
     def give_back(self, decision_ids: Sequence[str]) -> None:
         """Gives back the reservations of decisions that came too late for their askers."""
         with self.sources.database.write() as connection:

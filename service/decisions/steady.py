@@ -52,6 +52,10 @@ class SteadyDecider:
             told[index] = one
         return told
 
+    def rehearse(self, requests: Sequence[DecisionIn]) -> None:
+        """See `Decider.rehearse`."""
+        self._decider.rehearse(requests)
+
     def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
         """A batch in its order. What was decided before the database went away stays decided."""
         answers: list[dict[str, Any]] = []

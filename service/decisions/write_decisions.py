@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -24,6 +25,10 @@ from service.telemetry import DECISIONS, DEGRADED
 
 PARTS_S = 60.0
 """How long what records share counts as written."""
+
+
+class _TakenBack(Exception):
+    """Ends a rehearsal's transaction."""
 
 
 class DecisionWriter:
@@ -53,13 +58,32 @@ class DecisionWriter:
             unchanged = before is not None and database.mark() == before and _apart(reserving)
             refused = set() if unchanged else self._admit(connection, reserving, lines, now)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
-            parts = self._missing_parts([packed[draft.decision_id] for draft in admitted])
-            add_parts(connection, parts)
-            add_decisions(connection, [packed[draft.decision_id].row for draft in admitted])
-            reserve(connection, [line for draft in admitted for line in lines[draft.decision_id]])
+            parts = self._store(connection, admitted, packed, lines)
         self._parts.update(dict.fromkeys(parts, monotonic()))
         count(admitted)
         return refused
+
+    def rehearse(self, drafts: Sequence[Draft]) -> None:
+        """Writes decisions and takes them back, so that the first caller does not wait for what is made once."""
+        lines = {draft.decision_id: list(self.lines(draft)) for draft in drafts}
+        packed = {draft.decision_id: pack(draft) for draft in drafts}
+        with suppress(_TakenBack), self._sources.database.write(self._durable) as connection:
+            self._store(connection, drafts, packed, lines)
+            raise _TakenBack
+
+    def _store(
+        self,
+        connection: Connection,
+        drafts: Sequence[Draft],
+        packed: dict[str, Packed],
+        lines: dict[str, list[Line]],
+    ) -> dict[str, bytes]:
+        """Records and reservations; returns the parts that had to be written with them."""
+        parts = self._missing_parts([packed[draft.decision_id] for draft in drafts])
+        add_parts(connection, parts)
+        add_decisions(connection, [packed[draft.decision_id].row for draft in drafts])
+        reserve(connection, [line for draft in drafts for line in lines[draft.decision_id]])
+        return parts
 
     def _missing_parts(self, packed: Sequence[Packed]) -> dict[str, bytes]:
         """What records share and this process has not written lately (the database may have been restored)."""

@@ -3,6 +3,6 @@
 from service.wiring.health import readiness
 from service.wiring.journeys import journey_runner
 from service.wiring.parts import Parts, build, start_loops
-from service.wiring.warm_up import get_ready
+from service.wiring.warm_up import get_ready, try_the_way_in
 
-__all__ = ["Parts", "build", "get_ready", "journey_runner", "readiness", "start_loops"]
+__all__ = ["Parts", "build", "get_ready", "journey_runner", "readiness", "start_loops", "try_the_way_in"]

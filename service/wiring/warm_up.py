@@ -10,8 +10,11 @@ from service.content.shelf import MAX_COMPILED
 from service.customers.customer_store import customer_ids
 from service.decisions.schemas import DecisionIn
 from service.decisions.steady import SteadyDecider
+from service.decisions.together import Together
+from service.errors import Problem
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
+from service.web.auth import Guard
 
 log = logging.getLogger(__name__)
 FIRST_WORDS = 500
@@ -33,10 +36,25 @@ def get_ready(database: Database, catalogue: CatalogueCache, library: ContentLib
 
 
 def try_decisions(steady: SteadyDecider, customers: Sequence[str]) -> None:
-    """Makes decisions that are not kept. A failure is only told."""
-    for told in steady.decide_each([DecisionIn(customer_id=name, dry_run=True) for name in customers]):
+    """Makes decisions that are not kept, one alone and some together. A failure is only told."""
+    asked = [DecisionIn(customer_id=name, dry_run=True) for name in customers]
+    for told in steady.decide_each(asked):
         if isinstance(told, Exception):
             log.warning("a decision that was tried at the start failed: %r", told)
+    try:
+        steady.rehearse(asked[-1:])
+        steady.rehearse(asked)
+    except Exception as failure:
+        log.warning("decisions could not be written for a try at the start: %r", failure)
+
+
+async def try_the_way_in(guard: Guard, together: Together) -> None:
+    """The rest of the first call's way: the look at a key (here none), the threads that decide."""
+    try:
+        await together.decide(DecisionIn(customer_id="nobody", dry_run=True))
+        await guard.identify("none")
+    except Problem as problem:
+        log.debug("of the try at the start: %s", problem)
 
 
 def get_words_ready(

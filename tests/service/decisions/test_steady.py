@@ -349,9 +349,14 @@ def test_a_decision_tried_at_the_start_is_not_kept_and_may_fail(
 ) -> None:
     desk.put(a={})
     one = steady(desk)
-    try_decisions(one, ["nobody"])
-    assert held(line, "select count(*) from decisions") == 0
+    try_decisions(one, ["nobody", "c1"])
+    assert [held(line, f"select count(*) from {table}") for table in ("decisions", "ledger", "decision_parts")] == [
+        0
+    ] * 3
     assert caplog.text == ""
+    told = decide(one)
+    assert held(line, "select count(*) from decision_parts") > 0, "what a rehearsal wrote does not count as written"
+    assert held(line, f"select count(*) from decisions where decision_id = '{told['decision_id']}'") == 1
     line.cut = True
     one.without = lambda requests, first=None: [Unavailable("full")] * len(requests)  # type: ignore[method-assign]
     try_decisions(one, ["nobody"])

@@ -30,7 +30,8 @@ ENOUGH_CUTS = 8  # with fewer after a full HISTORY, earlier cuts are taken and l
 LIFETIME = timedelta(days=365)  # from then on, features without a window do not grow with the log itself
 SLACK = 1.2
 GROWING = frozenset({"count", "sum", "days_since_first", "distinct", "active_days", "max", "min"})
-CUTS = 26  # a year of cuts; older ones are left out
+CUTS = 26  # a year of cuts; older ones are left out, unless outcomes are too rare
+MOST_CUTS = 4 * CUTS
 ROWS = 120_000  # more are sampled: memory stays flat in customers and cuts
 CUSTOMERS = 40_000
 BUYERS = 8_000  # of whom BG/NBD is fitted
@@ -65,6 +66,8 @@ class TrainingSet:
     customers: int
     excluded: int
     purchases: pl.DataFrame | None = None
+    not_drawn: int = 0
+    """Rows that there were beyond ROWS."""
 
     @property
     def labels(self) -> npt.NDArray[np.float64]:
@@ -105,12 +108,12 @@ def period(log: EventLog, as_of: datetime) -> Period | None:
     return Period(row["first"], row["last"] + timedelta(microseconds=1), as_of, int(row["late"] or 0))
 
 
-def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP) -> list[datetime]:
-    """Matured cuts on the fixed grid, oldest first, at most a year of them."""
+def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP, most: int = CUTS) -> list[datetime]:
+    """Matured cuts on the fixed grid, oldest first, the newest `most` of them: a year, where nothing else is asked."""
     last = covered.end - horizon
     full = matured(grid(covered.first + HISTORY, last, step), horizon, covered.end)
     if len(full) - horizon // step >= ENOUGH_CUTS:
-        return full[-CUTS:]
+        return full[-most:]
     return matured(grid(covered.first + LEAST_HISTORY, last, step), horizon, covered.end)
 
 
@@ -163,7 +166,7 @@ def training_set(
 ) -> TrainingSet:
     """Members of the declared population (and others that it learns from) at each of `cuts`, with features as of it
     and labels after it."""
-    parts, bought, seen, left_out = [], list[pl.DataFrame](), 0, 0
+    parts, bought, seen, left_out, rows = [], list[pl.DataFrame](), 0, 0, 0
     for bucket in range(log.buckets):
         events = log.scan(buckets=[bucket], before=covered.end).collect()
         events = events.filter(pl.col("received_at") <= covered.as_of)
@@ -172,13 +175,13 @@ def training_set(
         parts.append(_sample(part, ROWS // log.buckets))
         if are_purchases(declaration):
             bought.append(_bought(events, members, declaration, cuts, BUYERS // log.buckets))
-        seen, left_out = seen + members.height, left_out + dropped
+        seen, left_out, rows = seen + members.height, left_out + dropped, rows + part.height
         if progress:
             progress(f"{declaration.name}: features as of {len(cuts)} dates", (bucket + 1) / log.buckets)
     frame = pl.concat(parts).sort("as_of", "customer_id")
     features = covered_features(declaration.inputs, min(cuts) - covered.first)
     purchases = pl.concat(bought) if bought else None
-    return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out, purchases)
+    return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out, purchases, rows - frame.height)
 
 
 def fingerprint(frame: pl.DataFrame) -> str:

@@ -67,8 +67,18 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
         )
     excluded = datasets.unprofiled(job.home)
     data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
+    while _outcomes(declaration, data) < POSITIVES and not data.not_drawn and len(cuts) < datasets.MOST_CUTS:
+        known = len(cuts)
+        cuts = datasets.cut_dates(covered, declaration.horizon, most=2 * known)
+        if len(cuts) == known:
+            break
+        data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
     _check_labels(declaration, data)
     return data
+
+
+def _outcomes(declaration: Declaration, data: datasets.TrainingSet) -> int:
+    return data.events_seen(declaration.goal.happens)
 
 
 def _check_labels(declaration: Declaration, data: datasets.TrainingSet) -> None:
@@ -76,14 +86,29 @@ def _check_labels(declaration: Declaration, data: datasets.TrainingSet) -> None:
     if not len(labels):
         rules = " and ".join(rule.condition for rule in declaration.population)
         raise TooLittle(f"nobody belongs to the population ({rules}) at any of {len(data.cuts)} dates")
-    positives = data.events_seen(declaration.goal.happens)
+    positives = _outcomes(declaration, data)
     if positives < POSITIVES:
-        rate = positives / max((data.period.end - data.period.first).days, 1)
-        wait = f", about {max(round((POSITIVES - positives) / rate), 1)} more days at this rate" if positives else ""
-        raise TooLittle(f"{positives} of {POSITIVES} {noun} in the data{wait}")
+        days = (data.cuts[-1] + declaration.horizon - data.cuts[0]).days
+        raise TooLittle(f"{positives} of {POSITIVES} {noun} {_until_enough(positives, days, data)}")
     others = int((labels == 0).sum())
     if others < POSITIVES:
         raise TooLittle(f"one outcome only: {others} of {POSITIVES} rows that are not {noun}, among {len(labels)}")
+
+
+def _until_enough(positives: int, days: int, data: datasets.TrainingSet) -> str:
+    """Where too few outcomes were seen, and whether waiting helps: they were counted over `days`."""
+    rows, most = data.frame.height, (datasets.MOST_CUTS * datasets.STEP).days
+    if data.not_drawn:
+        return (
+            f"among {rows} rows drawn from {rows + data.not_drawn}; a narrower population or a longer horizon has more"
+        )
+    seen = f"in the {days} days that can be looked at"
+    if not positives:
+        return seen
+    needed = round(POSITIVES / positives * days)
+    if needed > most:
+        return f"{seen}; at this rate there are never enough in {most} days, the most that are looked at"
+    return f"{seen}, about {max(needed - days, 1)} more days at this rate"
 
 
 def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learnt, job: Job) -> TrainResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 from features.event_log import EventLog
 from features.tables import EVENTS
 from models import churn, lead
-from models.declaration import Rule
+from models.declaration import Declaration, Goal, Rule
 from models.load import load, verify_golden
 from tests.fakes.shop_history import START, shop_history
+from training import datasets
 from training.assemble import tiers
 from training.learn import varying
-from training.propensity import differs, train_propensity
+from training.propensity import differs, gather, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -166,8 +168,67 @@ def test_too_short_a_time_is_said_in_days(tmp_path: Path) -> None:
 
 def test_too_few_outcomes_are_counted(tmp_path: Path) -> None:
     verdict = _refused(tmp_path, shop_history(40, 260, redemption=0.1), lead.DECLARATION)
-    assert "of 100 first redemptions" in verdict
-    assert "more days at this rate" in verdict
+    assert "of 100 first redemptions in the 154 days that can be looked at" in verdict
+
+
+def _seldom(every_days: float, days: int = 900, customers: int = 40) -> pl.DataFrame:
+    """A shop that is looked at all the time, where now and then somebody upgrades."""
+    views = [(f"c{who}", "Product Viewed", day) for who in range(customers) for day in range(who % 20, days, 20)]
+    upgrades = [(f"c{n % customers}", "Plan Upgraded", n * every_days) for n in range(int(days / every_days))]
+    rows = views + upgrades
+    return EVENTS.conform(
+        pl.DataFrame(
+            {
+                "message_id": [f"e{number}" for number in range(len(rows))],
+                "type": "track",
+                "event": [event for _, event, _ in rows],
+                "customer_id": [who for who, _, _ in rows],
+                "timestamp": [START + day * DAY for _, _, day in rows],
+                "received_at": [START + day * DAY for _, _, day in rows],
+                "properties": "{}",
+            }
+        )
+    )
+
+
+UPGRADE = Declaration(
+    "upgrade",
+    "upgrades",
+    (Rule("tenure_days >= 0"),),
+    Goal("Plan Upgraded", noun="upgrades"),
+    14,
+    "days_since_last_event",
+)
+
+
+def test_seldom_outcomes_are_looked_for_in_older_dates(tmp_path: Path) -> None:
+    data = gather(UPGRADE, _job(tmp_path, _seldom(6)))
+    assert len(data.cuts) > datasets.CUTS
+    assert data.events_seen(happens=True) >= 100
+
+
+def test_frequent_outcomes_are_looked_for_in_a_year(tmp_path: Path) -> None:
+    assert len(gather(UPGRADE, _job(tmp_path, _seldom(2))).cuts) == datasets.CUTS
+
+
+def test_the_wait_is_told_by_the_days_that_were_counted(tmp_path: Path) -> None:
+    verdict = _refused(tmp_path, _seldom(12), UPGRADE)
+    found = re.match(r"(\d+) of 100 upgrades in the (\d+) days that can be looked at, about (\d+) more days", verdict)
+    assert found is not None, verdict
+    seen, days, wait = map(int, found.groups())
+    assert seen == pytest.approx(days / 12, abs=2)
+    assert days + wait == pytest.approx(1200, abs=40)
+
+
+def test_no_wait_is_told_where_waiting_never_helps(tmp_path: Path) -> None:
+    verdict = _refused(tmp_path, _seldom(40), UPGRADE)
+    assert "at this rate there are never enough in 1456 days, the most that are looked at" in verdict
+
+
+def test_outcomes_among_drawn_rows_are_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "ROWS", 320)
+    verdict = _refused(tmp_path, _seldom(6), UPGRADE)
+    assert re.search(r"of 100 upgrades among \d+ rows drawn from \d+; a narrower population", verdict), verdict
 
 
 def test_one_outcome_only_is_named(tmp_path: Path) -> None:

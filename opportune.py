@@ -305,9 +305,9 @@ def evaluate(policy: str) -> None:
         report = estimate(policy, settings.home.absolute(), settings.decisions.attribution_days)
     except ValueError as unknown:
         raise typer.BadParameter(str(unknown)) from unknown
-    print(report)
     if report.refused:
-        raise typer.Exit(1)
+        raise ValueError(str(report))
+    print(report)
 
 
 @app.command()

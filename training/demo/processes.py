@@ -42,15 +42,18 @@ def command(arguments: Sequence[str], settings: Mapping[str, str]) -> None:
 
 
 def output_of(arguments: Sequence[str], settings: Mapping[str, str], *, may_refuse: bool = False) -> str:
-    """What `opportune ARGUMENTS` prints on standard output. `may_refuse`: also when it ends with status 1."""
+    """What `opportune ARGUMENTS` prints on standard output. `may_refuse`: where it ends with status 1, why it does."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=environment(settings),
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if may_refuse else None,
         text=True,
         preexec_fn=_die_with_parent(),
     )
-    if done.returncode and not (may_refuse and done.returncode == 1 and done.stdout.strip()):
+    if may_refuse and done.returncode == 1 and done.stderr.strip():
+        return done.stderr.strip().splitlines()[-1].removeprefix("opportune: ")
+    if done.returncode:
         raise StepFailed(f"'opportune {' '.join(arguments)}' failed (exit status {done.returncode})")
     return done.stdout.strip()
 

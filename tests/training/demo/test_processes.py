@@ -55,6 +55,7 @@ def test_a_failed_command_says_which() -> None:
         command(["fail"], {})
     with pytest.raises(StepFailed, match="'opportune fail'"):
         output_of(["fail"], {})
+    assert output_of(["fail"], {}, may_refuse=True) == "no such model"
 
 
 def test_a_taken_port_leads_to_the_next() -> None:

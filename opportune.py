@@ -81,13 +81,14 @@ def _time(text: str | None, settings: Settings) -> datetime:
     from datetime import UTC
 
     from service.clock import clock_from
+    from service.times import read_time
 
     if text is None:
         return clock_from(settings.clock).now()
     try:
-        moment = datetime.fromisoformat(text)
+        moment = read_time(text)
     except ValueError as wrong:
-        raise typer.BadParameter(f"{text!r} is not an RFC 3339 time, such as 2026-11-22T00:00:00Z") from wrong
+        raise typer.BadParameter(str(wrong)) from wrong
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 from service.errors import FieldError
+from service.times import read_time
 
 MAX_ID_BYTES = 1024
 MAX_NAME_LENGTH = 255
@@ -83,9 +84,9 @@ def instant(value: Any, field: str, errors: Errors) -> datetime | None:
         return None
     if type(value) is str:
         try:
-            moment = datetime.fromisoformat(value if value[-1:] != "z" else value[:-1] + "Z")
-        except ValueError:
-            errors.append(FieldError(field, f"{value[:40]!r} is no RFC 3339 time; write it as 2026-01-31T09:30:00Z"))
+            moment = read_time(value)
+        except ValueError as wrong:
+            errors.append(FieldError(field, str(wrong)))
             return None
     elif isinstance(value, datetime):
         moment = value

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from service.offers.cel import ExpressionError, compile_expression
+from service.times import read_time
 from service.web.json_values import plain_text
 
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
@@ -29,10 +30,7 @@ def utc_time(value: Any) -> datetime:
     """An RFC 3339 time with its offset, between 1970 and 2100, in UTC."""
     if not isinstance(value, str | datetime):
         raise ValueError("must be a time such as 2026-07-01T09:00:00Z")
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("must be a time such as 2026-07-01T09:00:00Z") from None
+    time = read_time(value) if isinstance(value, str) else value
     if time.tzinfo is None:
         raise ValueError("has no time zone; write 2026-07-01T09:00:00Z")
     try:

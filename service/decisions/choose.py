@@ -113,7 +113,7 @@ def choose(
         order, left_out = _listed(case, eligible, ranked, {})
     else:
         values = expected_values(case, eligible, chances, goals, uplift)
-        steered = steer(case, eligible, values.tolist()) if case.steered else None
+        steered = _steered(case, eligible, values)
         weights = found = _weights(case, eligible, chances, values, steered)
         order, left_out = _order(case, eligible, values, sample(found, at), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
@@ -125,10 +125,21 @@ def choose(
     return Choice(chosen, [*barred, *left_out], costs(case, eligible, values.tolist()))
 
 
+def propensities(
+    case: Case, eligible: Pairs, probabilities: Sequence[float] | Floats, values: Floats
+) -> Sequence[float]:
+    """The probability of each candidate, and (last) of sending nothing, to be put first."""
+    return _weights(case, eligible, probabilities, values, _steered(case, eligible, values))
+
+
+def _steered(case: Case, eligible: Pairs, values: Floats) -> Steered | None:
+    return steer(case, eligible, values.tolist()) if case.steered else None
+
+
 def _weights(
     case: Case,
     eligible: Pairs,
-    probabilities: Floats,
+    probabilities: Sequence[float] | Floats,
     values: Floats,
     steered: Steered | None,
 ) -> list[float]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.decisions.flips import money
+from service.decisions.money import money
+from service.decisions.rule_words import RuleWords
 from service.decisions.stages import IN_WORDS
 from service.decisions.standing import standing
 
@@ -63,10 +64,12 @@ def explain(record: Mapping[str, Any], would_flip: Sequence[str] = ()) -> Explan
     weighed = [candidate for candidate in record["candidates"] if candidate["eligible"]]
     stopped = [candidate for candidate in record["candidates"] if not candidate["eligible"]]
     first = actions[0] if actions else None
+    nothing = weighed[-1]["expected_value"]  # always weighed, and always the last
+    rules = RuleWords(record, nothing, {offer: named(offer, names) for offer in record["offers"]})
     return Explanation(
         headline=_headline(record, first, names),
-        why=(*_why(record, first, weighed, names), *_business(record, names)) if first else (),
-        why_not=(*_not_first(weighed, first, names), *_stopped(record, stopped, names)),
+        why=(*_why(record, first, weighed, names, rules), *_business(record, names)) if first else (),
+        why_not=(*_not_first(weighed, first, names, rules), *_stopped(record, stopped, names)),
         why_nothing=() if first else tuple(_why_nothing(record, weighed, stopped)),
         would_flip=tuple(would_flip),
         limits=tuple(_limits(record)),
@@ -88,7 +91,11 @@ def _headline(record: Mapping[str, Any], first: Mapping[str, Any] | None, names:
 
 
 def _why(
-    record: Mapping[str, Any], first: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+    record: Mapping[str, Any],
+    first: Mapping[str, Any],
+    weighed: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
+    rules: RuleWords,
 ) -> Sequence[str]:
     worth, chance = money(first["expected_value"]), percent(first["probability"])
     drawn = percent(first["propensity"])
@@ -97,16 +104,31 @@ def _why(
         f"It is expected to earn {worth}: a chance of {chance} that it leads to an order, times its value, less its "
         "cost and what one more message costs in patience.",
     ]
-    best = max(weighed, key=lambda c: c["expected_value"])
-    if best["expected_value"] <= first["expected_value"]:
+    open_to_all = [candidate for candidate in weighed if not _excluded(candidate)]
+    best = max(open_to_all, key=lambda c: c["expected_value"])
+    likeliest = max(open_to_all, key=lambda c: c["propensity"])
+    explored = record["arm"] == "random" or first["propensity"] < likeliest["propensity"]
+    by_rule = "" if record["arm"] != "model" or explored else rules.before(first, best)
+    if record["arm"] == "model" and explored and likeliest["expected_value"] <= first["expected_value"]:
+        held = rules.before(likeliest, first)
+        said.append(
+            f"{_capital(_called(likeliest, names))} was likelier to come first{f', as {held}' if held else ''}; this "
+            f"was tried, with a probability of {drawn}, to learn how well it does."
+        )
+    elif best["expected_value"] <= first["expected_value"]:
         said.append(
             f"Nothing else that may be sent is expected to earn more; its probability of being drawn was {drawn}."
         )
-    elif record["arm"] != "business_as_usual":
-        other = f"{named(best['offer_id'], names)} by {best['channel']}" if best["offer_id"] else "sending nothing"
+    elif by_rule:
         said.append(
-            f"{_capital(other)} looked better ({money(best['expected_value'])}); this was tried, with a probability "
-            f"of {drawn}, to learn whether that is so."
+            f"{_capital(_called(best, names))} is expected to earn more ({money(best['expected_value'])}), but "
+            f"{by_rule}; the probability that this was drawn was {drawn}."
+        )
+    elif record["arm"] != "business_as_usual":
+        other = likeliest if record["arm"] == "model" and explored else best
+        said.append(
+            f"{_capital(_called(other, names))} looked better ({money(other['expected_value'])}); this was tried, with "
+            f"a probability of {drawn}, to learn whether that is so."
         )
     if first.get("send_at_probability", 1.0) < 0.5:
         said.append(
@@ -118,6 +140,11 @@ def _why(
         said.append(f"It stands at the stage of {IN_WORDS[stage['name']]}: {stage['text']}.")
     said += [f"{_capital(reason['text'])}." for reason in first.get("reasons", ()) if reason["effect"] >= 0]
     return said
+
+
+def _called(candidate: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    offer_id = candidate["offer_id"]
+    return f"{named(offer_id, names)} by {candidate['channel']}" if offer_id else "sending nothing"
 
 
 def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
@@ -137,24 +164,39 @@ def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[s
 
 
 def _not_first(
-    weighed: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None, names: Mapping[str, str]
+    weighed: Sequence[Mapping[str, Any]],
+    first: Mapping[str, Any] | None,
+    names: Mapping[str, str],
+    rules: RuleWords,
 ) -> Sequence[str]:
     said = []
     key = (first["offer_id"], first["channel"]) if first else None
+    nothing = weighed[-1]["expected_value"]
     for candidate in sorted(weighed, key=lambda c: -c["expected_value"]):
         if candidate["offer_id"] is None or (candidate["offer_id"], candidate["channel"]) == key:
             continue
         worth = money(candidate["expected_value"])
-        what = f"{named(candidate['offer_id'], names)} by {candidate['channel']}"
+        what = _called(candidate, names)
+        by_rule = rules.place(first, candidate) if first else ""
+        if first and not by_rule and candidate["expected_value"] > first["expected_value"]:
+            by_rule = rules.before(first, candidate)
+        because = f": {by_rule}" if by_rule else ""
         if candidate["verdicts"] and (held := _held_back(candidate)):
             said.append(f"{what} was expected to earn {worth}, but {held}.")
-        elif candidate["expected_value"] <= 0:
-            said.append(f"{what} would cost more than it is expected to earn ({worth}).")
         elif candidate["rank"]:
-            said.append(f"{what} is number {candidate['rank']} ({worth}).")
+            said.append(f"{what} is number {candidate['rank']} ({worth}){because}.")
+        elif candidate["expected_value"] <= min(nothing, 0.0):
+            said.append(f"{what} would cost more than it is expected to earn ({worth}).")
+        elif candidate["expected_value"] <= nothing:
+            said.append(f"{what} is expected to earn less than sending nothing is worth ({worth}).")
         else:
-            said.append(f"{what} was expected to earn {worth}.")
+            said.append(f"{what} was expected to earn {worth}{because}.")
     return said
+
+
+def _excluded(candidate: Mapping[str, Any]) -> bool:
+    """Whether a business rule takes a weighed candidate out of the draw."""
+    return bool(candidate["verdicts"]) and candidate["verdicts"].get("business_rule", "pass") != "pass"
 
 
 def _held_back(candidate: Mapping[str, Any]) -> str:
@@ -183,19 +225,23 @@ def _why_nothing(
 ) -> Sequence[str]:
     if record["arm"] == "holdout":
         return [ARMS["holdout"]]
-    others = [candidate for candidate in weighed if candidate["offer_id"] is not None]
-    if not others and not stopped:
+    offered = [candidate for candidate in weighed if candidate["offer_id"] is not None]
+    others = [candidate for candidate in offered if not _excluded(candidate)]
+    if not offered and not stopped:
         return [_none_asked_for(record["request"]["offers"])]
     if not others:
-        count = len(stopped)
+        count = len(stopped) + len(offered)
         return [f"Rules stop {'the only candidate' if count == 1 else f'all {count} candidates'}."]
     best = max(others, key=lambda candidate: candidate["expected_value"])
     if record["arm"] == "business_as_usual":
         return [ARMS["business_as_usual"], "Its offer may not be sent to this customer now."]
+    nothing = weighed[-1]
+    if best["expected_value"] <= nothing["expected_value"] and nothing["expected_value"] > 0:
+        told = f"the best: {money(best['expected_value'])} against {money(nothing['expected_value'])}"
+        return [f"Every message that may be sent is expected to earn less than sending nothing is worth ({told})."]
     if best["expected_value"] <= 0:
         worth = money(best["expected_value"])
         return [f"Every message that may be sent is expected to cost more than it earns (the best: {worth})."]
-    nothing = next(candidate for candidate in weighed if candidate["offer_id"] is None)
     drawn = percent(nothing["propensity"])
     return [ARMS[record["arm"]], f"Sending nothing was drawn, with a probability of {drawn}, to learn."]
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from service.decisions import dearer, flips
 from service.decisions.case import Case
+from service.decisions.decide_again import Again
 from service.decisions.eligibility import candidates, judge
 from service.decisions.explain import Explanation, explain, named, percent
-from service.decisions.flips import dearer, in_words, openings
+from service.decisions.first_place import Pair, Weighed
 from service.decisions.frozen_row import row_from_json
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import candidates_of, case_from_record
+from service.decisions.rule_flips import without_rules
 from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
 from service.offers.offer import Offer
-
-_NEXT_BEST = 3
 
 
 def explained(
@@ -49,31 +49,33 @@ def _would_flip(
     if len(offers) != len(record["offers"]):
         yield "Some of its offers are not known any more, so it cannot be decided again."
         return
-    case = case_from_record(row, record, offers)
-    names = {offer.offer_id: named(offer.offer_id, described["offer_names"]) for offer in offers}
-    verdicts = judge(case)
-    eligible = candidates(case, verdicts)
+    again = Again(record, case_from_record(row, record, offers))
+    case = again.case
+    names = [named(offer.offer_id, described["offer_names"]) for offer in offers]
+    eligible = candidates(case, judge(case))
     weighed = list(candidates_of(row.candidates))
     if [(case.offers[position].offer_id, channel) for position, channel in eligible] != [
         (one.offer_id, one.channel) for one in weighed[:-1]
     ]:
         yield "It is not decided the same again, so what would change it cannot be told; replay says what differs."
         return
-    first = next((one for one in weighed if one.rank == 1), weighed[-1])
-    best = max(one.expected_value for one in weighed) if case.arm == "model" else first.expected_value
-    yield from _another_draw(case, described, weighed, first, names)
-    yield from _business(described, names)
-    probabilities = [one.probability or 0.0 for one in weighed[:-1]]
-    values = [one.expected_value for one in weighed]
-    plain = record.get("uplift") is None and not record.get("goals")
-    asked = _probabilities(record, case, models, rates) if plain and case.arm == "model" else _unknown
-    opened = openings(case, verdicts, eligible, best, asked)
-    yield from in_words(case, [one for one in opened if one.first], names, best)
-    if case.arm == "model":
-        for index in _next_best(case, eligible, values, best):
-            lack = dearer(case, eligible, probabilities, record.get("goals"), record.get("uplift"), index, best)
-            yield from _dearer(names[case.offers[eligible[index][0]].offer_id], lack, first.offer_id is None)
-    yield from in_words(case, [one for one in opened if not one.first], names, best)
+    chances = [one.probability or 0.0 for one in weighed[:-1]]
+    now = Weighed(case, eligible, chances, record.get("goals"), record.get("uplift"))
+    place = next((place for place, one in enumerate(weighed) if one.rank == 1), len(eligible))
+    drawn = eligible[place] if place < len(eligible) else None
+    yield from _another_draw(case, weighed, place, dict(zip((offer.offer_id for offer in offers), names, strict=True)))
+    yield from _beside(described)
+    first = now.first()
+    if case.arm == "model" and first is not None:
+        yield from without_rules(now, first, drawn, lambda pair: f"{names[pair[0]]} by {pair[1]}")
+    opened = flips.openings(now, again, _others(record, case, eligible, models, rates))
+    modelled = record["scored_by"] not in {BY_RATES, None} or models.get(NEXT_OFFER) is not None
+    told = [flips.in_words(one, names, drawn is not None, modelled) for one in opened]
+    yield from (said for said, one in zip(told, opened, strict=True) if one.first)
+    if case.arm == "model" and first is not None:
+        for lack in dearer.dearer(now, first, drawn, again.with_offers):
+            yield dearer.in_words(lack, names[lack.pair[0]], drawn is None)
+    yield from (said for said, one in zip(told, opened, strict=True) if not one.first)
     if not case.offers:
         yield _with_offers(record["request"]["offers"])
 
@@ -84,22 +86,9 @@ def _with_offers(named_offers: Sequence[str] | None) -> str:
     return "A request that names offers could, or one without a list of them, for which the whole catalogue is weighed."
 
 
-def _next_best(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[float], best: float) -> list[int]:
-    """The weighed candidates that look best behind the first, each offer once."""
-    ranked = sorted(range(len(eligible)), key=lambda index: -values[index])
-    ahead = {eligible[index][0] for index in ranked if values[index] >= best}
-    behind: dict[int, int] = {}
-    for index in ranked:
-        if eligible[index][0] not in ahead:
-            behind.setdefault(eligible[index][0], index)
-    return list(behind.values())[:_NEXT_BEST]
-
-
-def _another_draw(
-    case: Case, described: Mapping[str, Any], weighed: Sequence[Any], first: Any, names: Mapping[str, str]
-) -> Iterator[str]:
+def _another_draw(case: Case, weighed: Sequence[Any], place: int, names: Mapping[str, str]) -> Iterator[str]:
     """Where chance decided, and something else looked better or as good."""
-    likeliest = max(weighed, key=lambda one: one.propensity)
+    first, likeliest = weighed[place], max(weighed, key=lambda one: one.propensity)
     if case.arm == "random":
         yield "Another draw would: in this arm each has the same chance."
     elif likeliest is not first and first.propensity < 1.0:
@@ -107,54 +96,57 @@ def _another_draw(
         yield f"Another draw would: {other} had a chance of {percent(likeliest.propensity)}."
 
 
-def _business(described: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    """Candidates that rules of the ranker or of the list kept out."""
+def _beside(described: Mapping[str, Any]) -> Iterator[str]:
+    """Candidates that rules of the list kept out of it."""
     for one in described["candidates"]:
         if not one["eligible"] or one["offer_id"] is None:
             continue
         for rule, verdict in one["verdicts"].items():
-            if verdict != "pass":
-                name = names[one["offer_id"]]
-                words = "could be chosen without the rule" if rule == "business_rule" else "could stand in the list"
-                yield f"{name} by {one['channel']} {words}: {verdict['detail']}."
+            if verdict != "pass" and rule != "business_rule":
+                name = named(one["offer_id"], described["offer_names"])
+                yield f"{name} by {one['channel']} could stand in the list but for this: {verdict['detail']}."
 
 
-def _dearer(name: str, lack: Any, nothing: bool) -> Iterator[str]:
-    """What a weighed candidate lacks, rounded up so that it would be enough."""
-    ways = []
-    if lack.value is not None:
-        ways.append(f"an order of it were worth {_above(lack.value, 100):.2f} more")
-    if lack.chance is not None:
-        ways.append(f"its chance were {_above(lack.chance, 1_000):.1%}")
-    if ways:
-        would = "would be worth sending" if nothing else "would come first"
-        yield f"{name} by {lack.pair[1]} {would} if {', or if '.join(ways)}."
+def _others(
+    record: Mapping[str, Any],
+    case: Case,
+    eligible: Sequence[Pair],
+    models: Models,
+    rates: Callable[[], PooledRates],
+) -> dict[Pair, float] | None:
+    """The chances of candidates that were not weighed; None where several goals or uplift made their worth.
 
-
-def _above(number: float, parts: int) -> float:
-    """The next number above, in whole parts of 1."""
-    return math.floor((number + 1e-9) * parts + 1) / parts
-
-
-def _unknown(_: Sequence[tuple[int, str]]) -> None:
-    return None
-
-
-def _probabilities(
-    record: Mapping[str, Any], case: Case, models: Models, rates: Callable[[], PooledRates]
-) -> Callable[[Sequence[tuple[int, str]]], Sequence[float] | None]:
-    """Of candidates that were not weighed: by the version that weighed the others, or by the rates.
-
-    Where nothing was weighed, by what serves now.
+    By the version that weighed the others, or by the rates; where nothing was weighed, by what serves now. What the
+    old way sends hangs on no chance.
     """
+    weighed = set(eligible)
+    pairs = [
+        (position, channel)
+        for position, offer in enumerate(case.offers)
+        for channel in case.channels
+        if channel in offer.channels and (position, channel) not in weighed
+    ]
+    if case.arm == "business_as_usual":
+        return dict.fromkeys(pairs, 0.0)
+    if record.get("uplift") is not None or record.get("goals"):
+        return None
+    if not pairs:
+        return {}
+    told = _chances(record, case, pairs, models, rates)
+    return None if told is None else dict(zip(pairs, told, strict=True))
 
-    def told(pairs: Sequence[tuple[int, str]]) -> Sequence[float] | None:
-        version = record["models"].get(NEXT_OFFER)
-        model = models.at(NEXT_OFFER, version) if version and hasattr(models, "at") else models.get(NEXT_OFFER)
-        if record["scored_by"] == BY_RATES or (version is None and model is None):
-            return rates().rates([(case.offers[position].offer_id, channel) for position, channel in pairs])
-        if model is None or (version is not None and str(model.version) != version):
-            return None
-        return by_model(model, row_from_json(record["features"]), case, list(pairs))
 
-    return told
+def _chances(
+    record: Mapping[str, Any],
+    case: Case,
+    pairs: list[Pair],
+    models: Models,
+    rates: Callable[[], PooledRates],
+) -> Sequence[float] | None:
+    version = record["models"].get(NEXT_OFFER)
+    model = models.at(NEXT_OFFER, version) if version and hasattr(models, "at") else models.get(NEXT_OFFER)
+    if record["scored_by"] == BY_RATES or (version is None and model is None):
+        return rates().rates([(case.offers[position].offer_id, channel) for position, channel in pairs])
+    if model is None or (version is not None and str(model.version) != version):
+        return None
+    return by_model(model, row_from_json(record["features"]), case, pairs)

@@ -1,205 +1,201 @@
-"""What would have made a decision another one: the smallest changes, found by judging and weighing again. Pure.
+"""What would have opened a decision's stopped candidates: the smallest changes, found by deciding again. Pure.
 
 For each candidate that rules stop, the fewest changes that would open it: how long to wait (all rules are asked again
-at that time), or what would have to hold. For those that were weighed, how much more they would have to be worth.
+at that time), or what would have to hold. Whether it would then come first is what the ranker says of all that may go
+then, business rules included; where a change may do more than open it, and so that cannot be told, nothing is promised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from service.decisions.arbitration import expected_values
 from service.decisions.case import Case
-from service.decisions.eligibility import judge
-from service.decisions.offer_rules import REFUSED
+from service.decisions.decide_again import Again
+from service.decisions.eligibility import candidates, judge
+from service.decisions.first_place import First, Pair, Weighed, decisive, without
+from service.decisions.money import money
 from service.decisions.pairs import Pairs
-from service.decisions.verdicts import Failure, Verdicts
+from service.decisions.stopped import Change, changes_of, may_turn, rules_may_turn
 
-Pair = tuple[int, str]
-"""A candidate: position of its offer, channel."""
-Probabilities = Callable[[Sequence[Pair]], "Sequence[float] | None"]
-PROFILED = "the customer agreed to profiling"
-_MOST_WAITS = 6
+_MOST_TRIED = 30
+"""Changes for which it is told what would come first: those that would open what is worth most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Candidates that one and the same change would open: all `conditions`, and from `since` on.
+    """Candidates that one and the same change would open. `first`: whether one would come first (None: not known).
 
-    `best` is the one that would be worth most, `worth` what (None: not known), and `first` whether it would come first.
+    `best` is that one, else the one worth most; `worth` its expected value, `against` that of what else would come
+    first, `by` the business rules that decide it.
     """
 
-    conditions: tuple[str, ...]
-    since: datetime | None
+    change: Change
     pairs: tuple[Pair, ...]
     best: Pair
-    worth: float | None
-    first: bool
+    first: bool | None = None
+    worth: float | None = None
+    against: float | None = None
+    by: tuple[str, ...] = ()
+    sure: bool = True
+    unsure_rules: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Dearer:
-    """A weighed candidate that would come first if an order were worth `value` more, or its chance were `chance`.
+class Known(NamedTuple):
+    """`chances` of every candidate, where they can be told, and the changes that would open those that are stopped."""
 
-    None: by that alone it never would.
-    """
-
-    pair: Pair
-    value: float | None
-    chance: float | None
+    chances: Mapping[Pair, float]
+    changes: Mapping[Pair, Change]
 
 
-def openings(
-    case: Case, verdicts: Verdicts, eligible: Sequence[Pair], best: float, probabilities: Probabilities
-) -> list[Opening]:
+def openings(now: Weighed, again: Again, chances: Mapping[Pair, float] | None) -> list[Opening]:
     """The smallest changes for what rules stop, those that would change the first place first.
 
-    `best` is the expected value of what looked best; `probabilities` gives those of candidates that were not weighed.
+    `chances`: of candidates that were not weighed.
     """
-    allowed = set(eligible)
-    found: dict[tuple[tuple[str, ...], datetime | None], list[Pair]] = {}
-    for position, offer in enumerate(case.offers):
-        changes = {
-            (position, channel): _change(case, verdicts, (position, channel))
-            for channel in case.channels
-            if channel in offer.channels and (position, channel) not in allowed
-        }
-        fewest = min((len(conditions) for conditions, _ in changes.values()), default=0)
-        for pair, change in changes.items():
-            if len(change[0]) == fewest:
-                found.setdefault(change, []).append(pair)
-    worth = _worth(case, [pair for pairs in found.values() for pair in pairs], probabilities)
-    made = [_opening(change, pairs, worth, best) for change, pairs in found.items()]
+    changes = changes_of(again)
+    known = Known({**dict(zip(now.eligible, now.chances, strict=True)), **(chances or {})}, changes)
+    fewest: dict[int, int] = {}
+    for (position, _), change in changes.items():
+        fewest[position] = min(len(change.conditions), fewest.get(position, len(change.conditions)))
+    found: dict[Change, list[Pair]] = {}
+    for pair, change in changes.items():
+        if len(change.conditions) == fewest[pair[0]]:
+            found.setdefault(change, []).append(pair)
+    worth = _worth(again, known) if chances is not None and now.case.arm != "random" else {}
+    by_worth = sorted(found, key=lambda change: -max(worth.get(pair, 0.0) for pair in found[change]))
+    made = [
+        _tried(again, known, change, found[change], worth)
+        if worth and number < _MOST_TRIED
+        else Opening(change, tuple(found[change]), found[change][0])
+        for number, change in enumerate(by_worth)
+    ]
+    order = {True: 0, None: 1, False: 2}
+    at = now.case.at
     return sorted(
-        made, key=lambda one: (not one.first, len(one.conditions), one.since is not None, one.since or case.at)
+        made,
+        key=lambda one: (
+            order[one.first],
+            len(one.change.conditions),
+            one.change.since is not None,
+            one.change.since or at,
+        ),
     )
 
 
-def dearer(
-    case: Case,
-    eligible: Pairs,
-    probabilities: Sequence[float],
-    goals: Mapping[str, Sequence[float]] | None,
-    uplift: Sequence[float] | None,
-    index: int,
-    best: float,
-) -> Dearer:
-    """What the weighed candidate `index` lacks to be worth more than `best`. The formula is linear in both."""
-    position, _ = pair = eligible[index]
-    now = float(expected_values(case, eligible, probabilities, goals, uplift)[index])
-    offer = case.offers[position]
-    richer = (*case.offers[:position], replace(offer, value=offer.value + 1.0), *case.offers[position + 1 :])
-    dear = replace(case, offers=richer)
-    per_value = float(expected_values(dear, eligible, probabilities, goals, uplift)[index]) - now
-    value = (best - now) / per_value if per_value > 1e-12 else None
-    if uplift is not None:
-        return Dearer(pair, value, None)
-    likelier = [*probabilities[:index], probabilities[index] + 0.01, *probabilities[index + 1 :]]
-    per_chance = (float(expected_values(case, eligible, likelier, goals)[index]) - now) / 0.01
-    chance = probabilities[index] + (best - now) / per_chance if per_chance > 1e-12 else 2.0
-    return Dearer(pair, value, chance if chance <= 1.0 else None)
+def _worth(again: Again, known: Known) -> dict[Pair, float]:
+    some = Pairs(pair for pair in known.changes if pair in known.chances)
+    values = Weighed(again.case, some, [known.chances[pair] for pair in some]).values()
+    return dict(zip(some, values[:-1].tolist(), strict=True))
 
 
-def _change(case: Case, verdicts: Verdicts, pair: Pair) -> tuple[tuple[str, ...], datetime | None]:
-    """What would have to hold for a stopped candidate, and from when on."""
-    position, channel = pair
-    offer_id = case.offers[position].offer_id
-    failures = verdicts.of(offer_id, channel)
-    lasting = [failure for failure in failures if not failure.until]
-    conditions = tuple(dict.fromkeys(one for failure in lasting for one in _conditions(case, failure, channel)))
-    return conditions, _open_from(case, pair, failures)
-
-
-def _open_from(case: Case, pair: Pair, failures: Sequence[Failure]) -> datetime | None:
-    """When the rules that end by time are over: all are asked again at that time, and some may end later."""
-    since: datetime | None = None
-    offer, channel = case.offers[pair[0]], pair[1]
-    answers = {source: told for source, told in case.answers.items() if source == offer.eligibility}
-    alone = replace(case, offers=(offer,), channels=(channel,), answers=answers, steered=())
-    for _ in range(_MOST_WAITS):
-        ends = [failure.until for failure in failures if failure.until is not None]
-        if not ends:
-            return since
-        since = max(ends)
-        failures = judge(replace(alone, at=since)).of(offer.offer_id, channel)
-    return since
-
-
-def _conditions(case: Case, failure: Failure, channel: str) -> Iterator[str]:
-    """A failure that no time ends, as what would have to be so instead."""
-    if failure.rule == "eligibility":
-        if REFUSED in failure.detail:
-            yield PROFILED
-        yield _rule_held(failure.detail)
-        return
-    yield {
-        "consent": f"the customer agreed to {case.rules.purpose} by {channel}",
-        "suppression": f"{channel} could reach the customer again",
-        "placement_channel": f"{channel} were a channel of this placement",
-        "frequency_cap": f"a cap let any message by {channel} go",
-        "ended": "it had not ended",
-        "offer_cap": "its cap let it be shown at all",
-        "budget": "its budget were larger than its cost",
-        "unchecked": "the database answered",
-        "prerequisite": f"what it asks for had happened ({failure.detail})",
-    }.get(failure.rule, f"this were not so: {failure.detail}")
-
-
-def _rule_held(detail: str) -> str:
-    if detail.startswith("the rule needs "):
-        return f"{detail.removeprefix('the rule needs ').split(',')[0]} were known and fitted its rule"
-    if detail.startswith("does not hold"):
-        return f"“{detail.partition(': ')[2]}” held"
-    return f"its rule could be told ({detail})"
-
-
-def _worth(case: Case, pairs: Sequence[Pair], probabilities: Probabilities) -> dict[Pair, float]:
-    """The expected value of candidates that were not weighed, where it can be told."""
-    told = probabilities(pairs) if pairs else None
-    if told is None:
-        return {}
-    return dict(zip(pairs, expected_values(case, Pairs(pairs), told)[:-1].tolist(), strict=True))
-
-
-def _opening(
-    change: tuple[tuple[str, ...], datetime | None], pairs: Sequence[Pair], worth: Mapping[Pair, float], best: float
-) -> Opening:
+def _tried(again: Again, known: Known, change: Change, pairs: Sequence[Pair], worth: Mapping[Pair, float]) -> Opening:
+    """The change is made, and the ranker asked what comes first."""
     top = max(pairs, key=lambda pair: worth.get(pair, 0.0))
-    value = None if PROFILED in change[0] else worth.get(top)  # then the person's own chances would count
-    return Opening(*change, tuple(pairs), top, value, value is not None and value > best)
+    untold = Opening(change, tuple(pairs), top)
+    if not all(condition.told for condition in change.conditions):
+        return untold
+    expressions = [one.expression for one in change.conditions if one.expression is not None]
+    case = without(again.at(change.since) if change.since else again.case, change.lifted)
+    if rules_may_turn(case, expressions):
+        return Opening(change, tuple(pairs), top, unsure_rules=True)
+    open_then = {*candidates(case, judge(case)), *_opened(known, change)}
+    opened_too = _opened(known, change, expressions)
+    closed_too = {
+        pair for pair in open_then.difference(pairs) if may_turn(case.offers[pair[0]].eligibility, expressions)
+    }
+
+    def among(some: set[Pair]) -> Weighed:
+        order = {channel: place for place, channel in enumerate(case.channels)}
+        made = Pairs(sorted(some, key=lambda pair: (pair[0], order[pair[1]])))
+        return Weighed(case, made, [known.chances[pair] for pair in made])
+
+    if not open_then.union(opened_too) <= known.chances.keys():
+        return untold
+    most, least = among(open_then | opened_too), among(open_then - closed_too)
+    first, other = most.first(), among(open_then.difference(pairs)).first()
+    if first is None or other is None:
+        return untold
+    if first.pair in pairs:
+        by = decisive(most, pairs) if first.value <= other.value else []
+        return _of(case, untold, first, other, True, by)
+    first = least.first()
+    if first is None or first.pair in pairs:
+        return untold
+    value = float(least.values()[least.eligible.index(top)])
+    by = decisive(least, pairs) if value > other.value else []
+    return _of(case, untold, First(top, value, first.sure), other, False, by)
 
 
-def in_words(case: Case, found: Sequence[Opening], names: Mapping[str, str], best: float) -> Iterator[str]:
-    """Each change as a sentence. `names` has what each offer is called."""
-    for one in found:
-        offers = list(dict.fromkeys(case.offers[position].offer_id for position, _ in one.pairs))
-        channels = list(dict.fromkeys(channel for _, channel in one.pairs))
-        name = names[case.offers[one.best[0]].offer_id]
-        what = f"{name} by {_or(channels)}" if len(offers) == 1 else f"{len(offers)} more offers by {_or(channels)}"
-        when = f"from {one.since:%Y-%m-%d %H:%M} UTC on" if one.since is not None else ""
-        if one.conditions:
-            said = f"If {' and '.join(one.conditions)}, {f'{when}, ' if when else ''}{what} could be sent"
-        else:
-            said = f"{when[:1].upper()}{when[1:]} {what} can be sent" if when else f"{what} could be sent"
-        yield f"{said}{_outcome(one, name, len(offers) > 1, best)}."
+def _of(case: Case, opening: Opening, best: First, other: First, leads: bool, by: Sequence[str]) -> Opening:
+    """What the old way sends hangs on no value, so none is told."""
+    by_value = case.arm == "model"
+    return Opening(
+        opening.change,
+        opening.pairs,
+        best.pair or opening.best,
+        leads,
+        best.value if by_value else None,
+        other.value if by_value else None,
+        tuple(by),
+        best.sure,
+    )
 
 
-def _outcome(one: Opening, name: str, several: bool, best: float) -> str:
-    if one.worth is None:
+def _opened(known: Known, change: Change, expressions: Sequence[str] = ()) -> set[Pair]:
+    """What a change opens; with `expressions` that it makes true, also what it may open by that."""
+    return {
+        pair
+        for pair, other in known.changes.items()
+        if (other.since is None or (change.since is not None and other.since <= change.since))
+        and all(
+            one in change.conditions or (one.expression is not None and may_turn(one.expression, expressions))
+            for one in other.conditions
+        )
+    }
+
+
+def in_words(opening: Opening, names: Sequence[str], sent: bool, modelled: bool) -> str:
+    """A change as a sentence. `names` has what each offer is called; `sent`: whether the decision sent something.
+
+    `modelled`: a model told the chances, which may see what is changed.
+    """
+    offers = list(dict.fromkeys(position for position, _ in opening.pairs))
+    channels = list(dict.fromkeys(channel for _, channel in opening.pairs))
+    what = f"{names[offers[0]] if len(offers) == 1 else f'{len(offers)} more offers'} by {_or(channels)}"
+    conditions, since = opening.change.conditions, opening.change.since
+    when = f"from {since:%Y-%m-%d %H:%M} UTC on" if since is not None else ""
+    held = " and ".join(condition.words for condition in conditions)
+    if held:
+        said = f"If {held}, {f'{when}, ' if when else ''}{what} could be sent"
+    elif sent:
+        said = f"Decided {when} instead, {what} could be sent"
+    else:
+        said = f"{when[:1].upper()}{when[1:]} {what} can be sent"
+    supposed = modelled and (since is not None or any(one.expression for one in conditions))
+    return f"{said}{_outcome(opening, names[opening.best[0]], len(offers) > 1, supposed)}."
+
+
+def _outcome(one: Opening, name: str, several: bool, supposed: bool) -> str:
+    if one.unsure_rules:
+        return "; what business rules would do then cannot be told"
+    if one.first is None:
         return ""
-    against = f"({money(one.worth)} against {money(best)})"
-    who = name if several else "it"
+    told = one.worth is not None and one.against is not None
+    against = f" ({money(one.worth or 0.0)} against {money(one.against or 0.0)})" if told else ""
     if one.first:
-        return f", and {who} would come first {against}"
-    return f"; {'the best of them' if several else 'it'} would still not come first {against}"
+        likely = "come first" if one.sure else "most likely come first"
+        chances = " with the chances of then" if supposed and told else ""
+        return f", and{chances} {name if several else 'it'} would {likely}{against}{_by(one.by, ', by')}"
+    who = "the best of them" if several else "it"
+    what = "come first" if one.sure else "be the likeliest to come first"
+    return f"; {who} would still not {what}{against}{_by(one.by, ', because of')}"
+
+
+def _by(rules: Sequence[str], words: str) -> str:
+    return f"{words} the rule{'s' if len(rules) > 1 else ''} {' and '.join(rules)}" if rules else ""
 
 
 def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def money(value: float) -> str:
-    """An amount; small ones with more digits."""
-    return f"{value:.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4f}"

@@ -69,8 +69,8 @@ def test_the_flip_is_consent_to_profiling_and_the_limits_say_so(desk: Desk) -> N
     begins = "If the customer agreed to profiling and "
     promised = [line for line in told.would_flip if "customer" in line]
     assert promised == [
-        f"{begins}“{SEGMENT}” held, Offer eu by email could be sent.",
         f"{begins}'gold' were known and fitted its rule, Offer vip by email could be sent.",
+        f"{begins}“{SEGMENT}” held, Offer eu by email could be sent.",
     ]
     assert not any("refused" in line for line in words(desk, decide(desk, "unknown")).limits)
     desk.people.add("refusing", traits={"gold": True}, segments=("eu",))

@@ -48,7 +48,7 @@ def test_the_value_and_the_chance_that_are_told_are_just_enough(desk: Desk) -> N
     decision = decide(desk)
     assert first_of(decision) == "a"
     told = next(line for line in flips(desk, decision) if line.startswith("Offer b by email would come first"))
-    found = re.search(r"worth ([\d.]+) more, or if its chance were ([\d.]+)%", told)
+    found = re.search(r"worth ([\d.]+) more at the same chance, or if its chance were ([\d.]+)%", told)
     assert found is not None
     more, chance = float(found[1]), float(found[2]) / 100
     for value, wins in ((10.0 + more, "b"), (10.0 + more - 0.02, "a")):
@@ -79,7 +79,8 @@ def test_a_time_that_is_told_is_when_every_rule_lets_it(desk: Desk) -> None:
         note_moments(connection, [("c1", "purchase", "", round(NOON.timestamp() * 1e6))])
     told = flips(desk, decide(desk, offers=["best"]))
     assert told == (
-        "From 2026-03-07 12:00 UTC on Offer best by email can be sent, and it would come first (5.00 against 0.00).",
+        "From 2026-03-07 12:00 UTC on Offer best by email can be sent, and with the chances of then it would come "
+        "first (5.00 against 0.00).",
     )
     then = datetime(2026, 3, 7, 12, tzinfo=UTC)
     for at, sent in ((then, "best"), (then - timedelta(seconds=1), None)):
@@ -92,8 +93,8 @@ def test_the_fewest_conditions_that_open_an_offer_are_told(desk: Desk) -> None:
     desk.people.add("c1", traits={"plan": "tin"}, consents={"email": {"marketing": False}})
     decision = desk.decider.decide(DecisionIn(customer_id="c1", channels=["email", "sms"], offers=["best"]))
     assert flips(desk, decision) == (
-        "If “customer.traits.plan == 'gold'” held, Offer best by sms could be sent, and it would come first "
-        "(5.00 against 0.00).",
+        "If “customer.traits.plan == 'gold'” held, Offer best by sms could be sent, and with the chances of then it "
+        "would come first (5.00 against 0.00).",
     )
     words = DecisionReader(desk.database, desk.served).explain(decision["decision_id"])
     assert "Offer best: does not hold: customer.traits.plan == 'gold' (now: plan tin)." in words.why_not

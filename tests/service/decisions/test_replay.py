@@ -118,7 +118,7 @@ def test_words_for_something_and_for_nothing(desk: Desk) -> None:
     assert first.why[0].startswith("The model's policy")
     assert any("Ordered lately" in sentence for sentence in first.why)
     assert any(sentence.startswith("Offer c: starts at") for sentence in first.why_not)
-    assert any("From 2026-03-05 12:00 UTC on Offer c by" in sentence for sentence in first.would_flip)
+    assert any("Decided from 2026-03-05 12:00 UTC on instead, Offer c by" in sentence for sentence in first.would_flip)
     assert first.why_nothing == ()
     while (decision := decide(desk))["actions"]:
         pass
@@ -135,8 +135,8 @@ def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
     told = reader(desk).explain(decide(desk, channels=["email"])["decision_id"])
     assert any("does not want marketing by email" in sentence for sentence in told.why_not)
     assert told.would_flip[0] == (
-        "If the customer agreed to marketing by email, Offer b by email could be sent, and it would come first "
-        "(5.99 against 0.00)."
+        "If the customer agreed to marketing by email, Offer b by email could be sent, and it would most likely "
+        "come first (5.99 against 0.00)."
     )
     desk.settings = settings(exploration=1e12, floor=0.0)
     desk.put(dear={"value": 1.0, "cost": 5.0})

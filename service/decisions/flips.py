@@ -71,12 +71,11 @@ def openings(now: Weighed, again: Again, chances: Mapping[Pair, float] | None) -
         else Opening(change, tuple(found[change]), found[change][0])
         for number, change in enumerate(by_worth)
     ]
-    order = {True: 0, None: 1, False: 2}
     at = now.case.at
     return sorted(
         made,
         key=lambda one: (
-            order[one.first],
+            one.first is not True,
             len(one.change.conditions),
             one.change.since is not None,
             one.change.since or at,

@@ -115,3 +115,26 @@ def test_a_change_that_would_not_be_enough_says_so(desk: Desk) -> None:
 def test_chance_is_told_where_it_decided(desk: Desk) -> None:
     desk.settings = settings(arms={"model": 0, "random": 1, "business_as_usual": 0, "holdout": 0})
     assert flips(desk, decide(desk))[0] == "Another draw would: in this arm each has the same chance."
+
+
+def test_what_ends_before_it_may_go_is_not_promised(desk: Desk) -> None:
+    desk.settings = settings(**GREEDY, cool_downs=[{"after": "purchase", "days": 3}])
+    desk.put(best={"ends_at": (NOON + timedelta(days=2)).isoformat()})
+    with desk.database.write() as connection:
+        note_moments(connection, [("c1", "purchase", "", round(NOON.timestamp() * 1e6))])
+    assert flips(desk, decide(desk, offers=["best"])) == ()
+
+
+def test_what_may_go_by_then_too_is_weighed(desk: Desk) -> None:
+    """An offer worth more starts earlier, and one that asks for the time is asked again at that time."""
+    desk.settings = settings(**GREEDY, caps=[])
+    starts, clock = (NOON + timedelta(days=2)).isoformat(), "now < timestamp('2026-03-05T12:00:00Z')"
+    desk.put(best={"starts_at": (NOON + timedelta(days=1)).isoformat()}, b={"starts_at": starts}, a={"value": 1.0})
+    desk.put(dear={"value": 500.0, "eligibility": clock})
+    for offers, wins in ((["a", "b", "best"], "best"), (["b", "dear"], "b")):
+        told = [line for line in flips(desk, decide(desk, offers=offers)) if "Offer b by" in line]
+        assert told[0].startswith("Decided from 2026-03-06 12:00 UTC on instead, Offer b by email could be sent")
+        assert ("would come first" in told[0]) == (wins == "b")
+        desk.clock.time = NOON + timedelta(days=2)
+        assert first_of(decide(desk, offers=offers, dry_run=True)) == wins
+        desk.clock.time = NOON

@@ -138,14 +138,6 @@ def _window(one: Feature) -> timedelta:
     return LIFETIME if one.window_days is None else timedelta(days=one.window_days)
 
 
-def unprofiled(home: Path) -> frozenset[str]:
-    """Customers who may not be profiled: they are in no training set."""
-    path = home / "tables" / "customers.parquet"
-    if not path.exists():
-        return frozenset()
-    return frozenset(pl.scan_parquet(path).filter(~pl.col("profiling")).select("customer_id").collect()["customer_id"])
-
-
 def segments(home: Path) -> pl.DataFrame:
     """Who is in which segment now: customer_id, segment; empty where nothing has been exported."""
     path = home / "tables" / "customers.parquet"

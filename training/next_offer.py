@@ -22,7 +22,8 @@ from models.offer_features import PAIR, OfferKnowledge, Projection, pair_feature
 from models.response import ChannelKnowledge, ResponseHead
 from models.trees import parse_trees
 from training import tracking
-from training.datasets import HISTORY, cut_dates, fingerprint, period, unprofiled
+from training.consent_store import unprofiled
+from training.datasets import HISTORY, cut_dates, fingerprint, period
 from training.drift import keep_reference
 from training.feature_list import feature_list
 from training.gate import Verdict, judge

@@ -17,7 +17,8 @@ from features.products import PRODUCTS_AT, ManyProducts, ProductOrders, product_
 from features.vocabulary import NAMES
 from models.calibration import logit
 from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
-from training.datasets import Period, unprofiled
+from training.consent_store import unprofiled
+from training.datasets import Period
 from training.exposures import Exposures, exposures_of, read_log
 from training.train import Job
 from training.week_hours import chosen

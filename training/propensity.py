@@ -20,6 +20,7 @@ from models.propensity import PropensityModel
 from training import datasets, splits, tracking
 from training.assemble import Learnt, final_model, slices, twin_model
 from training.card import propensity_card
+from training.consent_store import unprofiled
 from training.drift import keep_reference
 from training.feature_list import feature_list
 from training.gate import Verdict, judge
@@ -65,7 +66,7 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
             f"{have} of about {needed} days of events, enough for {len(possible)} of {FOLDS} time folds: about "
             f"{max(needed - have, 1)} more days are needed"
         )
-    excluded = datasets.unprofiled(job.home)
+    excluded = unprofiled(job.home)
     data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
     while _outcomes(declaration, data) < POSITIVES and not data.not_drawn and len(cuts) < datasets.MOST_CUTS:
         known = len(cuts)

@@ -22,7 +22,8 @@ from models.presence import Presence
 from models.send_time import SendTimeModel
 from models.week import HOURS, TINY, after
 from training import tracking
-from training.datasets import CUSTOMERS, Period, fingerprint, period, unprofiled
+from training.consent_store import unprofiled
+from training.datasets import CUSTOMERS, Period, fingerprint, period
 from training.drift import keep_numbers
 from training.gate import Verdict, judge
 from training.metrics import log_losses, resamples

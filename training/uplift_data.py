@@ -16,7 +16,8 @@ from features.event_log import EventLog, in_buckets
 from features.vocabulary import VERBS
 from models.declaration import Goal
 from models.uplift import Input
-from training.datasets import period, unprofiled
+from training.consent_store import unprofiled
+from training.datasets import period
 from training.labels import goal_events, label
 from training.uplift_learners import Trial
 

@@ -14,7 +14,8 @@ from features.event_log import EventLog
 from models import churn, lead, winback
 from tests.fakes.shop_history import START, shop_history
 from training import datasets
-from training.datasets import covered_features, cut_dates, fingerprint, period, training_set, unprofiled
+from training.consent_store import unprofiled
+from training.datasets import covered_features, cut_dates, fingerprint, period, training_set
 from training.purchases import COLUMNS
 
 DAY = timedelta(days=1)

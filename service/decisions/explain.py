@@ -107,7 +107,7 @@ def _why(
     open_to_all = [candidate for candidate in weighed if not _excluded(candidate)]
     best = max(open_to_all, key=lambda c: c["expected_value"])
     likeliest = max(open_to_all, key=lambda c: c["propensity"])
-    explored = record["arm"] == "random" or first["propensity"] < likeliest["propensity"]
+    explored = record["arm"] == "random" or likeliest["propensity"] - first["propensity"] > 1e-9
     by_rule = "" if record["arm"] != "model" or explored else rules.before(first, best)
     if record["arm"] == "model" and explored and likeliest["expected_value"] <= first["expected_value"]:
         held = rules.before(likeliest, first)

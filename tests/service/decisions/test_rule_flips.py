@@ -39,9 +39,12 @@ class Asked:
         self.context: dict[str, Any] = {}
         self.more = more
 
-    def decide(self, dry_run: bool = True) -> dict[str, Any]:
+    def decide(self, dry_run: bool = True, **decisions: Any) -> dict[str, Any]:
         arms = self.more.get("arms", {"model": 1, "random": 0, "business_as_usual": 0, "holdout": 0})
-        plain = {**settings(**GREEDY).model_dump(), "placements": {"default": {"arms": arms, "rules": self.rules}}}
+        plain = {
+            **settings(**{**GREEDY, **decisions}).model_dump(),
+            "placements": {"default": {"arms": arms, "rules": self.rules}},
+        }
         self.desk.settings = Settings.model_validate(plain)
         self.desk.people.add("c1", traits={"gold": self.gold})
         self.desk.served.models["next-offer"] = NextOffer(self.chances)
@@ -59,8 +62,8 @@ class Asked:
         actions = self.decide()["actions"]
         return actions[0]["offer_id"] if actions else None
 
-    def explained(self) -> Explanation:
-        decision = self.decide(dry_run=False)
+    def explained(self, **decisions: Any) -> Explanation:
+        decision = self.decide(dry_run=False, **decisions)
         return DecisionReader(self.desk.database, self.desk.served).explain(decision["decision_id"])
 
     @contextmanager
@@ -225,3 +228,14 @@ def test_every_promise_is_kept(
     asked = Asked(desk, values, [{**rule, "name": f"r{number}"} for number, rule in enumerate(rules)])
     asked.gold, asked.context = gold, {"page": "cart"} if cart else {}
     kept(asked, asked.explained())
+
+
+def test_what_chance_put_before_a_boosted_offer_is_told_as_tried(desk: Desk) -> None:
+    asked = Asked(desk, {"hi": 10.0, "lo": 2.5}, [BOOST])
+    while not (told := asked.explained(exploration=8.0)).headline.startswith("Offer hi"):
+        pass
+    assert told.why[2].startswith(
+        "Offer lo by email was likelier to come first, as the rule bo counts Offer lo 20 times; this was tried, with "
+    )
+    assert told.would_flip[0].startswith("Another draw would: Offer lo by email had a chance of ")
+    assert not any(promise.startswith("Offer hi") for promise in told.would_flip)

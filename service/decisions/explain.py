@@ -157,9 +157,9 @@ def _business(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[s
             what = "Keeping the list diverse"
         cost = rule["cost"]
         if abs(cost) < 1e-9:
-            said.append(f"{what} costs nothing in this list.")
+            said.append(f"{what} costs nothing here.")
         else:
-            said.append(f"{what} {'costs' if cost > 0 else 'gains'} {money(abs(cost))} of expected value in this list.")
+            said.append(f"{what} {'costs' if cost > 0 else 'gains'} {money(abs(cost))} of expected value here.")
     return said
 
 

@@ -81,11 +81,22 @@ def _brier(rows: _Sorted, weights: Floats) -> Floats:
 
 
 def _ece(rows: _Sorted, weights: Floats) -> Floats:
+    return np.asarray(np.abs(_gaps(rows, weights)).sum(axis=1), np.float64)
+
+
+def _ece_of_chance(rows: _Sorted, weights: Floats) -> Floats:
+    """What resampling alone makes of the ECE: how it would vary if every promise were true."""
+    return np.asarray(np.abs(_gaps(rows, weights) - _gaps(rows, np.ones_like(weights[:1]))).sum(axis=1), np.float64)
+
+
+def _gaps(rows: _Sorted, weights: Floats) -> Floats:
+    """Observed less promised of each bin by its share of all, (draws, bins)."""
     starts = np.unique(np.linspace(0, len(rows.labels), BINS, endpoint=False).astype(np.int64))
     gap = np.add.reduceat(weights * (rows.labels - rows.probability), starts, axis=1)
-    return _ratio(np.abs(gap).sum(axis=1), weights.sum(axis=1))
+    return _ratio(gap, weights.sum(axis=1, keepdims=True))
 
 
+_CHANCE = "ece_of_chance"
 FIGURES: Mapping[str, Figure] = {
     "auc": _auc,
     "average_precision": _average_precision,
@@ -128,14 +139,17 @@ def estimates(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """All figures with 95% percentile intervals; whole `clusters` (customers) are resampled where given."""
+    """All figures with 95% percentile intervals (the ECE: `_ece_interval`), whole `clusters` resampled."""
     rows, order = _sorted(labels, probability)
     values = figures(labels, probability)
-    chunks: dict[str, list[Floats]] = {name: [] for name in FIGURES}
+    drawn = {**FIGURES, _CHANCE: _ece_of_chance}
+    chunks: dict[str, list[Floats]] = {name: [] for name in drawn}
     for weights in resamples(len(order), clusters, draws, seed):
-        for name, compute in FIGURES.items():
+        for name, compute in drawn.items():
             chunks[name].append(compute(rows, weights[:, order]))
-    return {name: _interval(values[name], np.concatenate(chunks[name])) for name in FIGURES}
+    draws_of = {name: np.concatenate(parts) for name, parts in chunks.items()}
+    found = {name: _interval(values[name], draws_of[name]) for name in FIGURES}
+    return found | {"ece": _ece_interval(values["ece"], draws_of["ece"], draws_of[_CHANCE])}
 
 
 def calibration_points(labels: npt.ArrayLike, probability: npt.ArrayLike) -> list[tuple[float, float, int]]:
@@ -183,6 +197,18 @@ def _interval(value: float, draws: Floats) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.quantile(known, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
+
+
+def _ece_interval(value: float, draws: Floats, chance: Floats) -> Estimate:
+    """The basic interval, which reaches to 0 unless the ECE is more than chance makes of true promises.
+
+    Chance lifts a sum of absolute errors over the truth, and resampling lifts it as much again: percentiles may leave
+    out both the truth and the figure.
+    """
+    low, high = map(float, np.quantile(draws, [0.025, 0.975]))
+    by_chance = value <= float(np.quantile(chance, 0.975))
+    below, above = max(high - value, 0.0), max(value - low, (high - low) / 2)  # where bins err alike, nothing is lifted
+    return Estimate(value, 0.0 if by_chance else max(0.0, value - below), value + above)
 
 
 def _mean(loss: Floats, weights: Floats) -> Floats:

@@ -69,6 +69,19 @@ def test_intervals_cover_the_truth_and_are_the_same_again() -> None:
     assert estimates(y, p) == estimates(y, p)
 
 
+@pytest.mark.parametrize("off", [0.0, 0.02, 0.08])
+def test_the_interval_of_the_calibration_error_holds_it_and_covers_the_true_one(off: float) -> None:
+    """Of a model whose promises are all too low by `off`."""
+    hits = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        p = random.beta(2, 6, 600) * 0.85
+        found = estimates((random.random(600) < p + off).astype(float), p, draws=100, seed=seed)["ece"]
+        assert 0 <= found.low <= found.value <= found.high
+        hits += found.low <= off <= found.high
+    assert hits >= 51
+
+
 def test_customers_are_drawn_whole() -> None:
     clusters = np.array(["a", "b", "a", "c"])
     for block in resamples(4, clusters, 30, seed=1):

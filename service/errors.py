@@ -49,6 +49,10 @@ class Conflict(Problem):
     status, type, title = 409, "urn:opportune:conflict", "In conflict with the current state"
 
 
+class Gone(Problem):
+    status, type, title = 410, "urn:opportune:gone", "Erased"
+
+
 class Stale(Problem):
     status, type, title = 412, "urn:opportune:stale", "Somebody else changed it first"
 

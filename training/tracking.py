@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -295,7 +296,8 @@ def _log_model(
             metadata={"opportune.model": name},
             input_example=example.to_pandas(),
         )
-        logged = client.create_logged_model(tracking.experiment, name=name, source_run_id=run_id, model_type="pyfunc")
+        told = re.sub(r"[^A-Za-z0-9_-]+", "-", name)  # a registered model may have a dot in its name, a logged one not
+        logged = client.create_logged_model(tracking.experiment, name=told, source_run_id=run_id, model_type="pyfunc")
         client.log_model_artifacts(logged.model_id, str(path))
         client.finalize_logged_model(logged.model_id, "READY")
     return str(logged.artifact_location), str(logged.model_id)

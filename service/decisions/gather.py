@@ -22,7 +22,7 @@ from service.decisions.last_known import LastKnown
 from service.decisions.ledger_view import LedgerView
 from service.decisions.match_rules import steered
 from service.decisions.policy import seed_of
-from service.decisions.ports import Features, Models, Owners, ReadCustomers
+from service.decisions.ports import Features, Models, Owners, Person, ReadCustomers
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER
@@ -131,7 +131,7 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
         asked: Customer(
             person.customer_id,
             person.known,
-            person.timezone,
+            _zone_named(person),
             person.locale,
             person.traits,
             person.segments,
@@ -143,6 +143,12 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
     }
     sources.last.people.keep(people.items())
     return people
+
+
+def _zone_named(person: Person) -> str | None:
+    """The person's zone, else the name that was given for one and is none, so that a decision says so."""
+    named = person.traits.get("timezone") if person.timezone is None else person.timezone
+    return named if isinstance(named, str) and named else None
 
 
 def _rows(

@@ -94,7 +94,7 @@ def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, 
     for customer_id in customer_ids:
         rows, outcomes = held_of(connection, customer_id)
         made += [_described(connection, row) for row in rows]
-        happened += [dict(outcome._mapping) for outcome in outcomes]
+        happened += [{str(name): value for name, value in outcome._mapping.items()} for outcome in outcomes]
     return {"decisions": made, "outcomes": happened}
 
 

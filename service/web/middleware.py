@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from service.clock import SystemClock
-from service.errors import BadRequest, Conflict, FieldError, Invalid, Problem, TooLarge, Unavailable
+from service.errors import BadRequest, Conflict, FieldError, Gone, Invalid, Problem, TooLarge, Unavailable
 from service.storage.database import Database
-from service.storage.idempotency_store import Earlier, begin, bring_in, finish, forget
+from service.storage.idempotency_store import ERASED, Earlier, begin, bring_in, finish, forget
 from service.web.auth import hash_key, presented_key
 from service.web.kept_here import KeptHere
 from service.web.problems import MEDIA_TYPE, problem_body
@@ -205,6 +205,8 @@ class Idempotent:
             await _answer(send, Invalid("this Idempotency-Key was used with another body; use a new key"))
         elif earlier.status is None:
             await _answer(send, Conflict("the first request with this Idempotency-Key is still running; try again"))
+        elif earlier.status == ERASED:
+            await _answer(send, Gone("the answer under this Idempotency-Key was erased with a customer whom it named"))
         else:
             media_type = earlier.media_type or "application/json"
             await _send(send, earlier.status, media_type, earlier.answer or b"", (b"idempotent-replay", b"true"))

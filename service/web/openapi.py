@@ -40,6 +40,7 @@ _MEANINGS = {
     403: "The key has not the scope.",
     404: "There is none such.",
     409: "In conflict with the current state; or the first request with this Idempotency-Key is still running.",
+    410: "The answer under this Idempotency-Key was erased with a customer whom it named.",
     412: "Somebody else changed it first.",
     413: "The body is too large.",
     422: "A field is not valid; `errors` names it. Or the Idempotency-Key was used with another body.",
@@ -110,7 +111,7 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
     if "{" in path:
         yield 404
     if method == "post":
-        yield 409
+        yield from (409, 410)
     if "if-match" in named:
         yield from (412, 428)
     if sends:

@@ -67,6 +67,7 @@ from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
+from service.storage.idempotency_store import erase_answers
 from service.storage.migrate import migrate
 from service.web.auth import Guard
 from service.wiring.data_watch import DataWatch
@@ -185,6 +186,7 @@ def build(settings: Settings) -> Parts:
         models,
         {
             "decisions": erase_of,
+            "idempotency_answers": erase_answers,
             "shadow_scores": erase_shadow,
             "experiments": _erase_experiments,
             "journeys": _erase_journeys,

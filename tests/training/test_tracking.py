@@ -40,10 +40,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def _register(tracking: Tracking, folder: Path, champion: bool = False) -> str:
+def _register(tracking: Tracking, folder: Path, champion: bool = False, name: str = "churn") -> str:
     return log_and_register(
         tracking,
-        "churn",
+        name,
         folder,
         metrics={"auc": 0.8, "unknown": float("nan")},
         rivals={"recency": {"auc": 0.7}},
@@ -77,6 +77,15 @@ def test_a_run_holds_what_was_logged_and_files_stay_at_home(tracking: Tracking, 
     assert not Path("mlruns").exists()
     shutil.rmtree(tmp_path / "home" / "mlartifacts")
     assert champion(tracking, "churn") is None  # its files are gone: it can serve nobody
+
+
+@pytest.mark.slow
+def test_a_placement_with_a_dot_has_a_model(tracking: Tracking, folder: Path) -> None:
+    assert _register(tracking, folder, champion=True, name="uplift-email.weekly") == "1"
+    assert aliases(tracking, "uplift-email.weekly") == {"champion": "1"}
+    found = champion(tracking, "uplift-email.weekly")
+    assert found is not None
+    assert (found[1] / "model.json").exists()
 
 
 @pytest.mark.slow

@@ -149,6 +149,15 @@ def test_a_hard_bounce_suppresses_until_delivery_or_a_new_address(desk: Desk) ->
     assert desk.decider.decide(DecisionIn(customer_id="c1", channels=["email"]))["actions"]
 
 
+def test_a_persons_export_with_outcomes_is_json(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision))
+    with desk.database.read() as connection:
+        told = orjson.loads(orjson.dumps(export_of(connection, ["c1"])))
+    assert [one["decision_id"] for one in told["decisions"]] == [decision]
+    assert [(one["kind"], one["decision_id"]) for one in told["outcomes"]] == [("delivered", decision)]
+
+
 def test_an_anonymous_person_who_becomes_known_has_one_count(desk: Desk) -> None:
     decision = decide(desk, "anon")
     with desk.database.write() as connection:

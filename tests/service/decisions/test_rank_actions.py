@@ -177,6 +177,8 @@ def test_an_unknown_zone_is_named_and_the_default_used(desk: Desk) -> None:
     assert "unknown_timezone" in ask(desk, "c2")["degraded"]
     desk.people.add("c3")
     assert "unknown_timezone" not in ask(desk, "c3")["degraded"]
+    desk.people.add("c4", traits={"timezone": "Nope/Zone"})  # as events give it: what is none is not taken for one
+    assert "unknown_timezone" in ask(desk, "c4")["degraded"]
 
 
 def test_cold_start_and_the_ladder(desk: Desk) -> None:

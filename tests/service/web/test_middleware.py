@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from sqlalchemy import select
 
 from service.clock import SystemClock
 from service.errors import NotFound, Unavailable
 from service.storage.database import Database
+from service.storage.idempotency_store import erase_answers, idempotency_keys
 from service.storage.migrate import migrate
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody
@@ -69,6 +71,23 @@ async def test_the_first_answer_comes_again(client: httpx.AsyncClient, counter: 
     assert (first.json(), first.status_code) == (again.json(), again.status_code)
     assert again.headers["idempotent-replay"] == "true"
     assert counter.runs == 1
+
+
+async def test_an_answer_that_names_an_erased_customer_is_gone_and_nothing_is_done_again(
+    client: httpx.AsyncClient, database: Database, counter: Counter
+) -> None:
+    for key, name in (("k", "anna ä"), ("l", "anna"), ("m", "ben")):
+        await client.post("/things", json={"customer_id": name}, headers={"Idempotency-Key": key})
+    with database.write() as connection:
+        assert erase_answers(connection, ["anna ä", "nobody"]) == 1
+    again = await client.post("/things", json={"customer_id": "anna ä"}, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["type"], counter.runs) == (410, "urn:opportune:gone", 3)
+    for key, name in (("l", "anna"), ("m", "ben")):
+        kept = await client.post("/things", json={"customer_id": name}, headers={"Idempotency-Key": key})
+        assert kept.json()["body"] == {"customer_id": name}
+    with database.read() as connection:
+        answers = connection.execute(select(idempotency_keys.c.answer)).scalars().all()
+    assert not any("anna ä".encode() in bytes(answer) for answer in answers if answer is not None)
 
 
 async def test_another_body_under_the_same_key_is_refused(client: httpx.AsyncClient) -> None:

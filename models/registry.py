@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 PREFIX = "opportune-"
 ALIASES = ("champion", "challenger")
 ALIAS_FILE, SYNC_FILE = "aliases.json", "sync.json"
+ANEW_S = 300.0
+"""So often a version that was refused is tried again: somebody may have repaired it in its place."""
 
 
 class NotFetched(ModelError):
@@ -132,23 +135,30 @@ def sync_once(tracking_uri: str, folder: Path) -> list[str]:
 
     New versions are fetched beside their place, checked against their golden rows and then renamed into it.
     """
-    return _sync(_client(tracking_uri), tracking_uri, folder)
+    return _sync(_client(tracking_uri), tracking_uri, folder, anew=True)
 
 
 def sync_forever(
-    tracking_uri: str, folder: Path, every_s: float = 2.0, going: Callable[[], bool] = lambda: True
+    tracking_uri: str,
+    folder: Path,
+    every_s: float = 2.0,
+    going: Callable[[], bool] = lambda: True,
+    anew_s: float = ANEW_S,
 ) -> None:
-    """`sync_once` every `every_s` seconds while `going()`; trouble is written to sync.json and tried again."""
-    client, seen = None, None
+    """`sync_once` every `every_s` seconds while `going()`; trouble is written to sync.json and tried again.
+
+    What is refused is tried again at the start, and then every `anew_s` seconds.
+    """
+    client, seen, tried = None, None, -math.inf
     while going():
-        now = _database_stamp(tracking_uri)
+        now, anew = _database_stamp(tracking_uri), time.monotonic() - tried >= anew_s
         try:
-            if now is None or now != seen:
+            if now is None or now != seen or (anew and _refused(folder)):
                 client = client or _client(tracking_uri)
-                for line in _sync(client, tracking_uri, folder):
+                for line in _sync(client, tracking_uri, folder, anew):
                     print(line, flush=True)
-                again = any(entry["again"] for entry in _read_json(folder / SYNC_FILE).get("refused", {}).values())
-                seen = None if again else now
+                tried = time.monotonic() if anew else tried
+                seen = None if any(entry["again"] for entry in _refused(folder).values()) else now
         except Exception as trouble:  # the registry may be down for hours; what is served goes on
             _note(
                 folder,
@@ -202,7 +212,13 @@ def make_database(tracking_uri: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _sync(client: MlflowClient, tracking_uri: str, folder: Path) -> list[str]:
+def _refused(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = _read_json(folder / SYNC_FILE).get("refused", {})
+    return found
+
+
+def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool) -> list[str]:
+    """`anew`: also versions whose content was refused before."""
     folder.mkdir(parents=True, exist_ok=True)
     before: Wanted = _read_json(folder / ALIAS_FILE)
     seen = _read_json(folder / SYNC_FILE)
@@ -212,7 +228,7 @@ def _sync(client: MlflowClient, tracking_uri: str, folder: Path) -> list[str]:
         for alias, version in row.items():
             key, old = f"{name}/{alias}", before.get(name, {}).get(alias)
             try:
-                if known.get(key, {}).get("version") == version and not known[key]["again"]:
+                if known.get(key, {}).get("version") == version and not known[key]["again"] and not anew:
                     raise ModelError(known[key]["problem"])
                 _fetch(client, tracking_uri, name, version, folder)
                 serving.setdefault(name, {})[alias] = version

@@ -102,7 +102,17 @@ def models_view(models: ServedModels, home: Path, database: Database) -> dict[st
                 "uplift": uplift_of(home, name),
             }
         )
-    return {"models": shown, "trouble": [entry["problem"] for entry in entries if entry["problem"]], **health}
+    return {"models": shown, "trouble": [_trouble(entry) for entry in entries if entry["problem"]], **health}
+
+
+def _trouble(entry: Mapping[str, Any]) -> str:
+    """What is wrong, with the version that is refused and the one that serves in its place."""
+    if entry["alias"] is None:
+        return str(entry["problem"])
+    serving = f"version {entry['version']} serves on" if entry["version"] else "nothing serves in its place"
+    refused = f"{entry['name']} {entry['alias']}: version {entry['wanted']} is refused"
+    why = str(entry["problem"]).removeprefix(f"version {entry['wanted']} is refused: ")
+    return f"{refused}, {serving}: {why}"
 
 
 def purpose(name: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.load import write_golden
+from models.load import load, write_golden
 from models.propensity import PropensityModel
 from models.registry import ServedModels, main, sync_forever, sync_once
 from tests.fakes.model_cases import propensity, propensity_rows
-from training.tracking import Tracking, log_and_register, promote
+from training.tracking import Tracking, champion, log_and_register, promote
 
 ROWS = propensity_rows(11, 20)
 
@@ -48,13 +49,30 @@ class Registry:
     def register(self, model: PropensityModel, champion: bool = True, spoil: bool = False) -> str:
         folder = _write(self.scratch, model)
         if spoil:
-            golden = pl.read_parquet(folder / "golden.parquet")
-            golden.with_columns(pl.col("golden_expected") / 2).write_parquet(folder / "golden.parquet")
+            _spoil(folder)
         version = log_and_register(
             self.tracking, "churn", folder, metrics={}, rivals={}, example=ROWS.head(2), promote_it=champion
         )
         shutil.rmtree(folder)
         return version
+
+    def repair(self) -> None:
+        """Makes the golden rows of the champion's files right, where they lie."""
+        folder = self._files()
+        write_golden(load(folder), folder, ROWS)
+
+    def spoil(self) -> None:
+        _spoil(self._files())
+
+    def _files(self) -> Path:
+        found = champion(self.tracking, "churn")
+        assert found is not None
+        return found[1]
+
+
+def _spoil(folder: Path) -> None:
+    golden = pl.read_parquet(folder / "golden.parquet")
+    golden.with_columns(pl.col("golden_expected") / 2).write_parquet(folder / "golden.parquet")
 
 
 @pytest.fixture
@@ -167,6 +185,44 @@ def test_golden_rows_that_differ_refuse_a_version(registry: Registry, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_version_that_was_repaired_in_its_place_serves_in_time(registry: Registry, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity())
+    sync_once(registry.uri, served)
+    registry.register(propensity(mix=1.0), spoil=True)
+    at_start: list[str | None] = []
+
+    def going() -> Iterator[bool]:
+        yield True
+        at_start.append(_serving(served))
+        registry.repair()
+        yield True
+        yield True
+
+    def turns(anew_s: float) -> None:
+        left = going()
+        sync_forever(registry.uri, served, 0.0, lambda: next(left, False), anew_s)
+
+    turns(300.0)
+    assert (at_start, _serving(served)) == (["1"], "1")  # not before its time
+    registry.spoil()
+    turns(0.0)
+    assert (at_start, _serving(served)) == (["1", "1"], "2")
+    assert json.loads((served / "sync.json").read_text())["refused"] == {}
+
+
+@pytest.mark.slow
+def test_a_start_tries_again_what_was_refused(registry: Registry, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity(mix=1.0), spoil=True)
+    for expected in (None, "1"):
+        left = iter([True])
+        sync_forever(registry.uri, served, 0.0, lambda left=left: next(left, False))  # type: ignore[misc]
+        assert _serving(served) == expected
+        registry.repair()
+
+
+@pytest.mark.slow
 def test_a_registry_out_of_reach_is_told_and_what_is_served_stays(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +276,13 @@ def test_serving_needs_no_mlflow_and_nothing_of_training(tmp_path: Path) -> None
         "assert models.refresh() and models.get('churn').version == '1', models.status()\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def _serving(served: Path) -> str | None:
+    models = ServedModels(served)
+    models.refresh()
+    found = models.get("churn")
+    return None if found is None else str(found.version)
 
 
 def _champions(served: Path) -> list[str]:

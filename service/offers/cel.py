@@ -53,6 +53,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(-?\d+): (.*)")
 _FEATURE = re.compile(r"\bcustomer\s*\.\s*features\s*\.\s*([A-Za-z_]\w*)")
+_PART_OF_NUMBER = re.compile(r"\b(customer\s*\.\s*(?:scores|features)\s*\.\s*[A-Za-z_]\w*)\s*\.\s*([A-Za-z_]\w*)")
 _FEATURES = re.compile(r"\bfeatures\b")
 
 
@@ -108,6 +109,20 @@ def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Ex
     expression = Expression(source, program, _features_read(bare), "scores" in bare, _reads(bare), inputs)
     _refuse_what_never_works(expression)
     return expression
+
+
+def refuse_parts_of_numbers(source: str) -> None:
+    """Refuses `customer.scores.churn.probability`, the way the API tells a score: in an expression it is a number.
+
+    Apart from `compile_expression`, which what was stored before must pass.
+    """
+    bare = TEXT.sub(lambda match: " " * len(match.group()), source)
+    found = _PART_OF_NUMBER.search(bare)
+    if found is not None:
+        number = re.sub(r"\s", "", found[1])
+        line = bare.count("\n", 0, found.start(2)) + 1
+        column = found.start(2) - bare.rfind("\n", 0, found.start(2))
+        raise ExpressionError(f"{number} is a number and has no '{found[2]}'; write {number} > 0.5", line, column)
 
 
 def prepare(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from service.offers.cel import ExpressionError, compile_expression
+from service.offers.cel import ExpressionError, compile_expression, refuse_parts_of_numbers
 from service.times import read_time
 from service.web.json_values import plain_text
 
@@ -181,6 +181,7 @@ class OfferIn(_Strict):
         if source is not None:
             try:
                 compile_expression(source)
+                refuse_parts_of_numbers(source)
             except ExpressionError as fault:
                 raise ValueError(str(fault)) from None
         return source

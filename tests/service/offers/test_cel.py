@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 
-from service.offers.cel import ExpressionError, ask, compile_expression, prepare
+from service.offers.cel import ExpressionError, ask, compile_expression, prepare, refuse_parts_of_numbers
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -77,6 +78,25 @@ def test_a_wrong_expression_is_refused_with_the_place(source: str, line: int, co
     with pytest.raises(ExpressionError, match=word) as fault:
         compile_expression(source)
     assert (fault.value.line, fault.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "named"),
+    [
+        ("customer.scores.churn.probability > 0.3", 23, "customer.scores.churn"),
+        ("has(customer.scores.lead) && customer . scores.lead.tier == 'A'", 53, "customer.scores.lead"),
+        ("customer.features.orders_90d.value > 1.0", 30, "customer.features.orders_90d"),
+    ],
+)
+def test_a_part_of_a_number_is_refused_with_what_to_write(source: str, column: int, named: str) -> None:
+    with pytest.raises(ExpressionError, match=f"{re.escape(named)} is a number") as fault:
+        refuse_parts_of_numbers(source)
+    assert fault.value.column == column
+
+
+def test_what_only_looks_like_a_part_of_a_number_is_none() -> None:
+    refuse_parts_of_numbers("customer.scores.churn > 0.3 && 'customer.scores.churn.probability' != 'x'")
+    refuse_parts_of_numbers("customer.traits.company.size > 3")
 
 
 def test_names_in_texts_and_of_macros_are_not_taken_for_variables() -> None:

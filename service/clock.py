@@ -71,11 +71,6 @@ def new_ids(times: Sequence[datetime]) -> list[str]:
     ]
 
 
-def first_id(milliseconds: int) -> str:
-    """What no identifier made earlier than so many milliseconds after 1970 sorts behind, and none made since before."""
-    return f"{milliseconds:012x}"
-
-
 def monotonic() -> float:
     """Seconds for measuring durations and time budgets; never for calendar time."""
     return time.monotonic()

@@ -12,21 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from service.clock import first_id
 from service.decisions.case import Case, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
 from service.decisions.gather import Sources, gather
-from service.decisions.ledger_store import (
-    FOREIGN,
-    FOREVER,
-    delivery_id,
-    lines_of,
-    lock,
-    release_all,
-    reserve,
-    settle,
-)
+from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
 from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.rank_actions import Contended
@@ -132,6 +122,7 @@ class Admission:
             microseconds(now + self._keep),
             one.placement,
             None if offer is None else offer.exclusion_group,
+            microseconds(now),
         )
 
 
@@ -191,10 +182,7 @@ def _holds(line: Any | None, now: int) -> bool:
 
 
 def _just_decided(line: Any | None, now: int) -> bool:
-    """Whether a decision of this moment reserved the line, or, of what no decision reserved, somebody just did."""
-    if line is None or not _holds(line, now) or not line.message:
+    """Whether the line was reserved at this moment, for whenever it is planned."""
+    if line is None or line.reserved_at is None or not _holds(line, now) or not line.message:
         return False
-    made: str = line.decision_id
-    if made.startswith(FOREIGN):
-        return 0 <= now - int(line.at) <= _FRESH_US
-    return first_id((now - _FRESH_US) // 1000) <= made < first_id(now // 1000 + 1)
+    return 0 <= now - int(line.reserved_at) <= _FRESH_US

@@ -37,7 +37,6 @@ from sqlalchemy import (
     update,
 )
 
-from service.clock import first_id
 from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
 from service.decisions.line import Line
 from service.decisions.pacing import SLICES
@@ -62,6 +61,7 @@ ledger = Table(
     Column("expires", BigInteger),
     Column("placement", String),
     Column("exclusion_group", String),
+    Column("reserved_at", BigInteger),
     Column("shared", Boolean, nullable=False, server_default=false()),
     Index("ix_ledger_customer_at", "customer_id", "at"),
     Index("ix_ledger_shared", "offer_id", "at", sqlite_where=text("shared"), postgresql_where=text("shared")),
@@ -73,14 +73,15 @@ FOREIGN = "event:"
 """Before the message's id, in place of a decision's id: a line that no decision reserved."""
 
 
-def _reserved_before(name: Any) -> ColumnElement[bool]:
-    """Lines of decisions whose identifiers, which begin with their time, sort before this one."""
-    return and_(ledger.c.expires.is_not(None), ledger.c.decision_id < name)
+def _been_by(until: Any) -> ColumnElement[bool]:
+    """Lines that there were at a time: those reserved by then for later, too."""
+    return or_(ledger.c.at <= until, and_(ledger.c.expires.is_not(None), ledger.c.reserved_at <= until))
 
 
 _ENTRIES = select(
     ledger.c.customer_id,
     ledger.c.decision_id,
+    ledger.c.reserved_at,
     ledger.c.at,
     ledger.c.expires,
     ledger.c.channel,
@@ -91,7 +92,7 @@ _ENTRIES = select(
     ledger.c.exclusion_group,
     ledger.c.rank,
 ).where(ledger.c.at > bindparam("since"))
-_IN_ORDER = itemgetter(1, 0, -1)
+_IN_ORDER = itemgetter(2, 0, -1)
 """Of lines without their customer: time, decision, rank. They come nearly so; SQLite's sorting costs as much again."""
 _OF_ONE = Prepared(_ENTRIES.where(ledger.c.customer_id == bindparam("customer")))
 _OF_MANY = Prepared(_ENTRIES.where(any_of(ledger.c.customer_id, texts("customers"))))
@@ -101,7 +102,7 @@ _SHARED = Prepared(
         ledger.c.offer_id == bindparam("offer"),
         ledger.c.at > bindparam("since"),
         ledger.c.at <= bindparam("planned"),
-        or_(ledger.c.at <= bindparam("until"), _reserved_before(bindparam("next"))),
+        _been_by(bindparam("until")),
         ledger.c.impression,
         or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
     )
@@ -109,7 +110,7 @@ _SHARED = Prepared(
 _BY_AGE = text(
     "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
     "WHERE shared AND offer_id = :offer AND at > :since AND impression AND cost > 0 "
-    "AND at <= :planned AND (at <= :until OR expires IS NOT NULL AND decision_id < :next) "
+    "AND at <= :planned AND (at <= :until OR expires IS NOT NULL AND reserved_at <= :until) "
     "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
 _HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
@@ -154,14 +155,15 @@ def read_entries(connection: Connection, customers: Sequence[str], since: int) -
 def entries_by(lines: Iterable[Sequence[Any]], until: int = FOREVER) -> tuple[Entry, ...]:
     """Of lines as `read_lines` tells them, those that there were at `until`."""
     if until == FOREVER:
-        return tuple([Entry._make(line[1:-1]) for line in lines])
-    before = _next_id(until)
-    entries = ((line[0], Entry._make(line[1:-1])) for line in lines)
-    return tuple(e for name, e in entries if e.at <= until or (e.expires is not None and name < before))
+        return tuple([Entry._make(line[2:-1]) for line in lines])
+    entries = ((line[1], Entry._make(line[2:-1])) for line in lines)
+    return tuple(
+        e for made, e in entries if e.at <= until or (e.expires is not None and made is not None and made <= until)
+    )
 
 
 def read_lines(connection: Connection, customers: Sequence[str], since: int) -> dict[str, list[Sequence[Any]]]:
-    """Each customer's lines after `since`, oldest first: the decision, what an `Entry` has, the rank."""
+    """Each customer's lines after `since`, oldest first: the decision, when reserved, what an `Entry` has, the rank."""
     if len(customers) == 1:
         rows = _OF_ONE.rows(connection, customer=customers[0], since=since)
     else:
@@ -175,16 +177,6 @@ def read_lines(connection: Connection, customers: Sequence[str], since: int) -> 
     for lines in found.values():
         lines.sort(key=_IN_ORDER)
     return found
-
-
-def _next_id(until: int) -> str:
-    """Identifiers made by `until` (microseconds) sort before it."""
-    return first_id(until // 1000 + 1)
-
-
-def _been_by(until: int) -> dict[str, Any]:
-    """Parameters that keep the lines which there were at `until`: those reserved by then for later, too."""
-    return {"until": until, "planned": until + PLANNED_US, "next": _next_id(until)}
 
 
 def read_shared(
@@ -212,7 +204,7 @@ def read_shared(
 
 
 def _used(connection: Connection, offer: str, since: int, now: int, until: int) -> tuple[int, float, int | None]:
-    told = {"offer": offer, "since": since, "now": now, **_been_by(until)}
+    told = {"offer": offer, "since": since, "now": now, "until": until, "planned": until + PLANNED_US}
     ((count, cost, oldest),) = _SHARED.rows(connection, **told)
     return int(count), float(cost), None if oldest is None else int(oldest)
 
@@ -221,7 +213,8 @@ def _by_age(connection: Connection, offer: str, within: Window, now: int, until:
     """Money spent in each 24th of a sliding window, the newest first."""
     width = max(1, -(-(within.length or 0) // SLICES))
     slices = [0.0] * SLICES
-    told = {"offer": offer, "since": within.since, "now": now, "width": width, **_been_by(until)}
+    times = {"since": within.since, "now": now, "until": until, "planned": until + PLANNED_US}
+    told = {"offer": offer, "width": width, **times}
     for age, cost in connection.execute(_BY_AGE, told):
         slices[min(max(int(age), 0), SLICES - 1)] += float(cost)
     return tuple(slices)
@@ -386,7 +379,7 @@ def offered_to(connection: Connection, customer_id: str, offer_id: str, since: i
     A reservation made by `until` is one of them, though it be planned for later.
     """
     where = (ledger.c.customer_id == customer_id) & (ledger.c.offer_id == offer_id) & (ledger.c.at >= since)
-    where &= or_(ledger.c.at <= until, _reserved_before(_next_id(until)))
+    where &= _been_by(until)
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 

@@ -8,7 +8,10 @@ from service.decisions.case import Entry
 
 
 class Line(NamedTuple):
-    """What a returned action, or a message, reserves: the ledger's columns in their order, without the last."""
+    """What a returned action, or a message, reserves: the ledger's columns in their order, without the last.
+
+    `at`: when it is planned to go out; `reserved_at`: when this was written (spooled lines of before have none).
+    """
 
     decision_id: str
     rank: int
@@ -22,6 +25,7 @@ class Line(NamedTuple):
     expires: int
     placement: str
     exclusion_group: str | None
+    reserved_at: int | None = None
 
     def entry(self) -> Entry:
         return Entry(

@@ -119,6 +119,7 @@ class DecisionWriter:
                 *times[when],
                 draft.case.placement,
                 offers[place[offer]].exclusion_group,
+                draft.case.now_us,
             )
 
     def _admit(

@@ -153,8 +153,8 @@ def test_every_rule_that_stops_a_decision_stops_its_message(desk: Desk) -> None:
     assert ask(desk, one) == {}
     fresh = decided(desk)
     desk.people.add("anna", consents={"email": {"marketing": False}})
-    assert ask(desk, fresh) == {}, "what was decided at this moment is not asked about again"
-    assert ask(desk, one) == {one.key: "consent"}
+    assert ask(desk, one) == {}, "a reservation of this moment is not asked about again"
+    assert ask(desk, fresh) == {}, "nor is what was decided at this moment"
     desk.clock.forward(minutes=1)
     assert ask(desk, fresh) == {fresh.key: "consent"}
     assert ask(desk, one) == {one.key: "consent"}

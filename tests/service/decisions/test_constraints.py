@@ -79,7 +79,7 @@ CAPS = (
 @example_settings(max_examples=30)
 @given(st.lists(st.integers(1, 16), min_size=2, max_size=24), st.sampled_from(CAPS), st.data())
 def test_what_is_planned_for_later_counts_where_it_is_planned(steps: list[int], cap: Cap, data: st.DataObject) -> None:
-    """Decisions around the quiet hours, told their time or not, delivered when planned or not at all."""
+    """Decisions around the quiet hours, told their time or a key or not, delivered when planned or not at all."""
     with TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/state.db")
         database.create_tables()
@@ -103,7 +103,9 @@ def _plan(desk: Desk, steps: list[int], cap: Cap, data: st.DataObject) -> None:
                     use(connection, decision_id, None, None, microseconds(when))
             else:
                 planned.remove(when)
-        told = ask(desk, at=desk.clock.time) if data.draw(st.booleans()) else ask(desk)
+        request = DecisionIn(customer_id="c1", at=desk.clock.time if data.draw(st.booleans()) else None)
+        keys = [f"of a journey, {desk.clock.time}"] if data.draw(st.booleans()) else None
+        (told,) = desk.decider.decide_many([request], keys)
         for action in told["actions"]:
             planned.append(action["send_at"])
             waiting.append((action["send_at"], told["decision_id"]))

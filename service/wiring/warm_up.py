@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from service.content.choose_content import ContentLibrary
 from service.content.shelf import MAX_COMPILED
@@ -49,12 +50,13 @@ def try_decisions(steady: SteadyDecider, customers: Sequence[str]) -> None:
 
 
 async def try_the_way_in(guard: Guard, together: Together) -> None:
-    """The rest of the first call's way: the look at a key (here none), the threads that decide."""
+    """The rest of the first call's way: the threads that decide, the look at a key (here none). Nothing keeps a start."""
     try:
         await together.decide(DecisionIn(customer_id="nobody", dry_run=True))
+    except Exception as failure:
+        log.warning("a decision that was tried at the start failed: %r", failure)
+    with suppress(Problem):
         await guard.identify("none")
-    except Problem as problem:
-        log.debug("of the try at the start: %s", problem)
 
 
 def get_words_ready(

@@ -25,7 +25,8 @@ from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
 from service.settings import Cap
 from service.storage.database import Connection, Database
-from service.wiring.warm_up import try_decisions
+from service.web.auth import Guard
+from service.wiring.warm_up import try_decisions, try_the_way_in
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 Make = Callable[..., SteadyDecider]
@@ -342,6 +343,19 @@ def test_many_at_once_while_the_line_is_cut_and_mended(desk: Desk, line: Line, t
     assert held(line, "SELECT count(*) FROM decisions") == 120
     assert held(line, "SELECT count(*) FROM ledger WHERE message") == 120
     assert len({answer["decision_id"] for answer in answers}) == 120
+
+
+async def test_nothing_that_fails_in_a_try_keeps_the_service_from_starting(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def decide_each(self, requests: Any) -> Any:
+            raise RuntimeError("no model, no catalogue")
+
+    together = Together(Broken())  # type: ignore[arg-type]
+    await try_the_way_in(Guard(line), together)
+    together.close()
+    assert "no model, no catalogue" in caplog.text
 
 
 def test_a_decision_tried_at_the_start_is_not_kept_and_may_fail(

@@ -50,7 +50,7 @@ def try_decisions(steady: SteadyDecider, customers: Sequence[str]) -> None:
 
 
 async def try_the_way_in(guard: Guard, together: Together) -> None:
-    """The rest of the first call's way: the threads that decide, the look at a key (here none). Nothing keeps a start."""
+    """The rest of the first call's way: the threads that decide, the look at a key. A failure is only told."""
     try:
         await together.decide(DecisionIn(customer_id="nobody", dry_run=True))
     except Exception as failure:

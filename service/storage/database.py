@@ -32,6 +32,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from service.storage.checkpoints import Checkpoints
 from service.storage.outage import telling_outages
 
 __all__ = ["Connection", "Database", "Json", "UtcTime", "any_of", "metadata", "texts", "upsert"]
@@ -161,6 +162,7 @@ class Database:
         self._watching = threading.Lock()
         self._watcher: Any = None
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+        self._checkpoints = Checkpoints(self._connected) if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -183,6 +185,7 @@ class Database:
                 if not (durable or self.is_sqlite):
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
+            self._wrote()
 
     @contextmanager
     def write_between(self, connection: Connection) -> Iterator[None]:
@@ -196,6 +199,7 @@ class Database:
                 connection.info[_WAITS] = True
             with connection.begin():
                 yield
+            self._wrote()
         connection.begin()
 
     @contextmanager
@@ -244,8 +248,21 @@ class Database:
         """Makes the tables that are missing. Used by tests; installations migrate (`migrate.py`)."""
         metadata.create_all(self.engine)
 
+    def _wrote(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.committed()
+
+    def _connected(self) -> Any:
+        """A connection to SQLite that the pool no longer knows."""
+        pooled = self.engine.raw_connection()
+        pooled.detach()
+        connection: Any = pooled.dbapi_connection
+        return connection
+
     def close(self) -> None:
         """Gives every connection back."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         while self._idle:
             self._idle.pop().close()
         with self._watching:
@@ -261,7 +278,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "page_size=8192",  # of a new file; a decision's record fills some pages, each of which is copied three times
         "journal_mode=WAL",
         "synchronous=FULL",
-        "wal_autocheckpoint=250",  # 2 MB: who commits then waits for half a batch's time, not for two
+        "wal_autocheckpoint=1000",  # 8 MB: where `Checkpoints` falls behind, and in processes that commit once
         "busy_timeout=30000",
         "foreign_keys=ON",
         "cache_size=-32768",

@@ -1,0 +1,68 @@
+"""What SQLite's write-ahead log has gathered goes into the file beside those who commit, not while they wait."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+log = logging.getLogger(__name__)
+EVERY_S = 0.1
+"""How often at most: what is written again within that time is copied once."""
+AFTER_S = 2.0
+"""How long a few commits may wait: two more waits for the disk after each would be many for little."""
+MANY = 16
+"""Commits that do not wait so long."""
+
+
+class Checkpoints:
+    """A thread that copies (https://sqlite.org/wal.html, "passive"): nobody waits for it, and it for nobody.
+
+    Where it falls behind, the committing connections still do it themselves (`wal_autocheckpoint`).
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """`connect` gives a connection of its own."""
+        self._connect = connect
+        self._commits = 0
+        self._some, self._many, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def committed(self) -> None:
+        """Something was written. Called behind the writers' lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+            self._thread.start()
+        self._commits += 1
+        self._some.set()
+        if self._commits >= MANY:
+            self._many.set()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+        self._some.set()
+        self._many.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while True:
+            self._some.wait()
+            self._many.wait(AFTER_S)
+            if self._closed.wait(EVERY_S):
+                break
+            self._some.clear()
+            self._many.clear()
+            self._commits = 0
+            try:
+                connection = connection or self._connect()
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except (sqlite3.Error, SQLAlchemyError):  # a full disk, say: who commits next is told
+                log.warning("the database's log could not be copied into its file", exc_info=True)
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, Table
+
+from service.storage import checkpoints
+from service.storage.database import Database, metadata
+
+numbers = Table("test_numbers", metadata, Column("number", Integer, primary_key=True))
+
+
+def in_the_file_alone(path: Path) -> int:
+    """How many rows are there for who does not read the log."""
+    connection = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    try:
+        found: int = connection.execute("SELECT count(*) FROM test_numbers").fetchone()[0]
+    except sqlite3.DatabaseError:  # half written: `immutable` promises that nobody writes
+        return 0
+    finally:
+        connection.close()
+    return found
+
+
+def wait_for(path: Path, rows: int) -> None:
+    end = time.monotonic() + 30
+    while in_the_file_alone(path) != rows:
+        assert time.monotonic() < end, f"{in_the_file_alone(path)} of {rows} rows are in the file"
+        time.sleep(0.05)
+
+
+def written(database: Database, first: int, last: int) -> None:
+    for number in range(first, last):
+        with database.write() as connection:
+            connection.execute(numbers.insert(), {"number": number})
+
+
+def test_what_was_committed_is_copied_into_the_file_beside_those_who_commit(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(f"sqlite:///{path}")
+    database.create_tables()
+    written(database, 0, 3 * checkpoints.MANY)
+    wait_for(path, 3 * checkpoints.MANY)
+    written(database, 3 * checkpoints.MANY, 3 * checkpoints.MANY + 1)
+    wait_for(path, 3 * checkpoints.MANY + 1)
+    database.close()
+
+
+def test_closing_ends_the_thread(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    before = threading.active_count()
+    written(database, 0, 1)
+    assert threading.active_count() == before + 1
+    database.close()
+    assert threading.active_count() == before
+
+
+def test_a_copy_that_fails_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "state.db"
+    closed = sqlite3.connect(path, check_same_thread=False)
+    closed.close()  # whatever is asked of it fails
+    copying = checkpoints.Checkpoints(lambda: closed)
+    for time_told in (1, 2):
+        copying.committed()
+        end = time.monotonic() + 30
+        while caplog.text.count("could not be copied") < time_told:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    copying.close()

@@ -2,7 +2,8 @@
 
 Policies: `uniform` (any eligible candidate alike, sending nothing included), `greedy` (always the highest expected
 value), `business-as-usual` (what that arm sends in each placement), `challenger` (greedy by the registered challenger
-of next-offer). Read from `tables/`: decisions of the arms model and random, matured by the attribution window.
+of next-offer). Read from `tables/`: decisions of the arms model and random, matured by the attribution window. In each
+placement an arm counts as far as it tried what the policy wants (`off_policy.counts_of`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from training.challenger import challenger_values
-from training.off_policy import Estimate, Floats, Ints, Weights, estimates, mean_of, weights_of
+from training.off_policy import Estimate, Floats, Ints, Weights, counts_of, estimates, mean_of, weights_of
 
 ARMS = ("model", "random")
 LEAST_EFFECTIVE = 30.0
@@ -199,7 +200,9 @@ def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
     """`aimed`: the log with `target`, the policy's probability of each candidate."""
     per = _per_decision(aimed)
     customers: Ints = per["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    w, weights = weights_of(_floats(per, "target"), _floats(per, "propensity"), customers)
+    strata, arms = (per[name].rank("dense").to_numpy().astype(np.int64) for name in ("placement", "arm"))
+    counts = counts_of(strata, arms, _floats(per, "squares"))
+    w, weights = weights_of(counts * _floats(per, "target"), _floats(per, "propensity"), customers)
     _refuse_without_support(per, weights)
     measures = tuple(
         Measure(
@@ -225,7 +228,8 @@ def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
         guess_net=pl.when(nothing).then(0.0).otherwise(pl.col("guess") * pl.col("value") - pl.col("cost"))
     )
     whole = aimed.group_by("decision_id", maintain_order=True).agg(
-        pl.col("customer_id").first(),
+        pl.col("customer_id", "placement", "arm").first(),
+        squares=(pl.col("target") ** 2 / pl.col("propensity")).filter(pl.col("propensity") > 0).sum(),
         outside=pl.col("target").filter(pl.col("propensity") <= 0).sum(),
         policy_guess=(pl.col("target") * pl.col("guess")).sum(),
         policy_net=(pl.col("target") * pl.col("guess_net")).sum(),

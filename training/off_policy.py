@@ -43,6 +43,26 @@ class Weights:
     mean_error: float
 
 
+def counts_of(strata: Ints, loggers: Ints, squares: Floats) -> Floats:
+    """How much each decision counts, (n,), so that those speak most who tried what the policy wants; 1 on average.
+
+    Several loggers drew the decisions of a stratum, each customer's by chance, so each alone would tell the policy's
+    worth, and any mean of them does. Here a logger counts as its decisions over its mean of E[w^2], which bounds the
+    variance and hangs on no outcome (Agarwal et al. 2017, "Effective Evaluation Using Logged Bandit Feedback from
+    Multiple Loggers", weighted IPS). strata, loggers: codes (n,); squares: E[w^2] of each decision over its candidates.
+    """
+    counts = np.zeros(len(squares))
+    for stratum in np.unique(strata).tolist():
+        here = strata == stratum
+        for logger in np.unique(loggers[here]).tolist():
+            mine = here & (loggers == logger)
+            usual = float(squares[mine].mean())
+            counts[mine] = 1 / usual if usual > 0 else 0.0
+        total = float(counts[here].sum())
+        counts[here] = counts[here] * here.sum() / total if total > 0 else 1.0
+    return counts
+
+
 def weights_of(target: Floats, propensity: Floats, customers: Ints) -> tuple[Floats, Weights]:
     """w (n,) and its diagnostics. Propensities are positive."""
     w = target / propensity

@@ -23,11 +23,11 @@ def write_log(home: Path, decisions: int = 6_000, **changes: Any) -> None:
     """Decisions by chance between three offers and nothing (propensities .4 .3 .2 .1), with their true responses."""
     random = np.random.default_rng(2)
     names: list[str | None] = ["a", "b", "c", None]
-    p = np.array(changes.get("propensities", [0.4, 0.3, 0.2, 0.1]))
     rows, outcomes = [], []
     for n in range(decisions):
-        chosen = int(random.choice(4, p=p))
         arm = changes.get("arms", ["model", "random"])[n % 2]
+        p = np.array(changes.get(arm, changes.get("propensities", [0.4, 0.3, 0.2, 0.1])))
+        chosen = int(random.choice(4, p=p))
         if arm == "business_as_usual":
             chosen = 1
         at = START + timedelta(minutes=n)
@@ -104,6 +104,16 @@ def test_known_policies_get_their_true_values(tmp_path: Path) -> None:
             assert value(report, 0, name).value == pytest.approx(rate, rel=0.12)
             assert value(report, 1, name).low <= net <= value(report, 1, name).high
     assert "effective sample size" in str(uniform)
+
+
+def test_the_arm_that_tried_what_the_policy_wants_counts_most(tmp_path: Path) -> None:
+    write_log(tmp_path, model=[0.002, 0.994, 0.002, 0.002], random=[0.25] * 4)
+    for policy, rate in (("uniform", sum(CHANCE.values()) / 4), ("greedy", CHANCE["b"])):
+        report = evaluate(policy, tmp_path, matured_days=0)
+        assert report.weights is not None
+        assert report.weights.effective > 2_500  # of 3,000 decisions of the arm that tells of it
+        assert report.weights.mean == pytest.approx(1, abs=0.02)
+        assert value(report, 0, "SNIPS").value == pytest.approx(rate, abs=0.02)
 
 
 def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:

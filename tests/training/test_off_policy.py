@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.off_policy import Estimate, clustered_error, estimates, mean_of, weights_of
+from training.off_policy import Estimate, clustered_error, counts_of, estimates, mean_of, weights_of
 
 # Four decisions between two actions, logged with probability 1/2 each; the policy in question always takes action 1.
 TARGET = np.array([1.0, 0.0, 1.0, 1.0])
@@ -64,3 +64,32 @@ def test_estimates_find_the_truth_and_their_intervals_hold_it() -> None:
     for name, hits in inside.items():
         assert hits / 400 > 0.92, name
         assert total[name] / 400 == pytest.approx(truth, abs=0.01), name
+
+
+def test_a_logger_counts_as_far_as_it_tried_what_the_policy_wants() -> None:
+    # stratum 0: E[w^2] of 1 and of 3 (the mean of 2 and 4), so one counts three times the other; stratum 1: one alone
+    strata, loggers = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 1])
+    counts = counts_of(strata, loggers, np.array([1.0, 1.0, 2.0, 4.0, 9.0]))
+    assert counts.tolist() == pytest.approx([1.5, 1.5, 0.5, 0.5, 1.0])
+    # who never tried anything of it says nothing; where nobody did, all count alike
+    assert counts_of(np.zeros(2, int), np.arange(2), np.array([0.0, 5.0])).tolist() == [0.0, 2.0]
+    assert counts_of(np.zeros(2, int), np.arange(2), np.zeros(2)).tolist() == [1.0, 1.0]
+
+
+def test_a_few_by_chance_beside_a_sure_logger_tell_of_uniform() -> None:
+    """300 logs of a fifth by chance and the rest nearly always alike: the truth is found, with a smaller error."""
+    random = np.random.default_rng(6)
+    means, sure, even = np.array([0.2, 0.5, 0.8]), np.array([0.98, 0.01, 0.01]), np.full(3, 1 / 3)
+    told: dict[str, list[float]] = {"weighed": [], "alike": []}
+    for _ in range(300):
+        by_chance = np.arange(500) < 100
+        drawn = np.where(by_chance, random.choice(3, 500, p=even), random.choice(3, 500, p=sure))
+        rewards = (random.random(500) < means[drawn]).astype(float)
+        propensity = np.where(by_chance, even[drawn], sure[drawn])
+        squares = np.where(by_chance, 1.0, float((even**2 / sure).sum()))
+        for name, counts in (("weighed", counts_of(np.zeros(500, int), by_chance.astype(int), squares)),
+                             ("alike", np.ones(500))):  # fmt: skip
+            w, _ = weights_of(counts / 3, propensity, np.arange(500))
+            told[name].append(next(e.value for e in estimates(w, rewards, 0 * w, 0 * w, np.arange(500)) if e.name == "IPS"))
+    assert np.mean(told["weighed"]) == pytest.approx(means.mean(), abs=0.02)
+    assert np.std(told["weighed"]) < 0.5 * np.std(told["alike"])

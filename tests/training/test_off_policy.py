@@ -87,9 +87,10 @@ def test_a_few_by_chance_beside_a_sure_logger_tell_of_uniform() -> None:
         rewards = (random.random(500) < means[drawn]).astype(float)
         propensity = np.where(by_chance, even[drawn], sure[drawn])
         squares = np.where(by_chance, 1.0, float((even**2 / sure).sum()))
-        for name, counts in (("weighed", counts_of(np.zeros(500, int), by_chance.astype(int), squares)),
-                             ("alike", np.ones(500))):  # fmt: skip
-            w, _ = weights_of(counts / 3, propensity, np.arange(500))
-            told[name].append(next(e.value for e in estimates(w, rewards, 0 * w, 0 * w, np.arange(500)) if e.name == "IPS"))
+        weighed = counts_of(np.zeros(500, int), by_chance.astype(int), squares)
+        for name, counts in (("weighed", weighed), ("alike", np.ones(500))):
+            customers = np.arange(500)
+            w, _ = weights_of(counts / 3, propensity, customers)
+            told[name].append(by_name(estimates(w, rewards, 0 * w, 0 * w, customers))["IPS"])
     assert np.mean(told["weighed"]) == pytest.approx(means.mean(), abs=0.02)
     assert np.std(told["weighed"]) < 0.5 * np.std(told["alike"])

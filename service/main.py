@@ -72,6 +72,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
             yield
         finally:
             await in_thread(writer.close)
+            await in_thread(deciding.close)
             for loop in loops:
                 await in_thread(loop.stop)
             await in_thread(parts.close)

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import sys
+from importlib.util import find_spec
 
 import uvicorn
 
@@ -17,6 +18,8 @@ from service.telemetry import set_up_logs
 
 OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
+PROTOCOL = "service.decisions.http_protocol:DecisionsProtocol"
+"""By its name: each worker imports it for itself."""
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
@@ -36,21 +39,27 @@ def serve(settings: Settings, workers: int = 1) -> None:
     fetcher = Child("model-fetcher", fetcher_command(settings))
     fetcher.start()
     try:
-        uvicorn.run(
-            "service.main:app_from_settings",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=workers,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-            timeout_keep_alive=65,
-            backlog=8192,
-        )
+        listen(settings, workers)
     finally:
         fetcher.stop()
+
+
+def listen(settings: Settings, workers: int = 1) -> None:
+    """The server alone, over a home that is ready; the app in it reads its settings for itself."""
+    uvicorn.run(
+        "service.main:app_from_settings",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        http=PROTOCOL if find_spec("httptools") else "auto",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=65,
+        backlog=8192,
+    )
 
 
 def fetcher_command(settings: Settings) -> list[str]:

@@ -2,19 +2,20 @@
 
 Plain ASGI in front of the whole app. A request that names a known key and parses is decided here, by the same parser
 and the same `Together` as in `routes.py`, and counted as the app counts it; any other is handed on untouched, so that
-every refusal comes from one place.
+every refusal comes from one place. `http_protocol.py` does the same a step earlier, by what is written here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
 from service.decisions.schemas import DecisionIn, parse
-from service.decisions.together import Together
+from service.decisions.together import Answered, Together, Told
 from service.errors import Problem
+from service.storage.key_store import ApiKey
 from service.telemetry import count_request
 from service.web.auth import Guard, bearer_of, require
 from service.web.middleware import MAX_BODY
@@ -52,38 +53,72 @@ class FastDecisions:
             await self._app(scope, _again(body, receive), send)
             return
         scope["route"] = _ROUTE
-        status, media_type = 200, b"application/json"
+        told: Told
         try:
-            answer = await self._together.decide(asked)
+            told = await self._together.decide(asked)
         except Exception as failure:
-            problem = as_problem(failure, "POST", PATH)
-            status, media_type, answer = problem.status, MEDIA_TYPE.encode(), problem_body(problem)
-        await _answer(send, status, media_type, answer)
-        count_request("POST", PATH, status, perf_counter() - started)
+            told = failure
+        status, headers, answer = answer_of(told)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        count(status, started)
 
     async def _asked(self, secret: str, body: bytes) -> DecisionIn | None:
         """The request, if its key may decide and it is right."""
         try:
-            require(self._guard.remembered(secret) or await self._guard.identify(secret), _DECIDE)
-            return parse(DecisionIn, body)
+            key = self._guard.remembered(secret) or await self._guard.identify(secret)
         except Problem:
             return None
+        return _right(key, body)
+
+    def asked_at_once(self, secret: str, body: bytes) -> DecisionIn | None:
+        """The same where the key was looked up in the last few seconds; None otherwise."""
+        key = self._guard.remembered(secret)
+        return None if key is None else _right(key, body)
+
+    def ask(self, asked: DecisionIn, answered: Answered) -> None:
+        """See `Together.ask`."""
+        self._together.ask(asked, answered)
 
 
-def _secret(scope: MutableMapping[str, Any]) -> str | None:
-    """The key of a plain POST; None for whatever takes more: another method, a query, a repeatable or long request."""
-    if scope["method"] != "POST" or scope["query_string"]:
-        return None
+def plain_secret(headers: Sequence[tuple[bytes, bytes]], longest: int = MAX_BODY) -> str | None:
+    """The key of a plain POST; None for what takes more: a repeatable, a long, an endless request, one without key."""
     secret: str | None = None
     announced = False
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"authorization" and secret is None:
             secret = bearer_of(value) or ""
         elif name == b"content-length":
-            announced = value.isdigit() and int(value) <= MAX_BODY
+            announced = value.isdigit() and int(value) <= longest
         elif name == b"idempotency-key":
             return None
     return secret or None if announced else None
+
+
+def answer_of(told: Told) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of what `Together` told."""
+    if isinstance(told, bytes):
+        return 200, [(b"content-length", b"%d" % len(told)), (b"content-type", b"application/json")], told
+    problem = as_problem(told, "POST", PATH)
+    body = problem_body(problem)
+    return problem.status, [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPE.encode())], body
+
+
+def count(status: int, started: float) -> None:
+    """Counts a request as the app does; `started` by `perf_counter`."""
+    count_request("POST", PATH, status, perf_counter() - started)
+
+
+def _secret(scope: MutableMapping[str, Any]) -> str | None:
+    return plain_secret(scope["headers"]) if scope["method"] == "POST" and not scope["query_string"] else None
+
+
+def _right(key: ApiKey, body: bytes) -> DecisionIn | None:
+    try:
+        require(key, _DECIDE)
+        return parse(DecisionIn, body)
+    except Problem:
+        return None
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -108,9 +143,3 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-async def _answer(send: Send, status: int, media_type: bytes, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode()), (b"content-type", media_type)]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

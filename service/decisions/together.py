@@ -9,6 +9,7 @@ fifteen.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
 from service.decisions.steady import SteadyDecider
 
+log = logging.getLogger(__name__)
 MOST = 32
 """Requests decided together: more save little, and each waits for all."""
 LANES = 1
@@ -33,8 +35,11 @@ PATIENCE, LONGEST_PATIENCE_S = 0.25, 0.005
 several decisions in it."""
 SPARE = 6
 """Threads beside the lanes, for batches whose database takes longer than the time budget."""
-Waiting = tuple[DecisionIn, "asyncio.Future[bytes]"]
-Told = list[bytes | Exception]
+Told = bytes | Exception
+"""An answer as JSON, or why there is none."""
+Answered = Callable[[Told], None]
+Waiting = tuple[DecisionIn, Answered]
+Decide = Callable[[Sequence[DecisionIn]], Sequence[dict[str, Any] | Exception]]
 
 
 @dataclass(slots=True)
@@ -69,15 +74,18 @@ class Together:
 
     async def decide(self, request: DecisionIn) -> bytes:
         """The answer to one request. Raises the `Problem` that names what is wrong with it."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes] = loop.create_future()
-        self._waiting.append((request, future))
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.ask(request, partial(_settle, future))
+        return await future
+
+    def ask(self, request: DecisionIn, answered: Answered) -> None:
+        """The same for a caller that is no coroutine: `answered` is called on the event loop."""
+        self._waiting.append((request, answered))
         if self._free:
             self._free -= 1
-            loop.call_soon(self._go)  # with those that came at the same moment
+            asyncio.get_running_loop().call_soon(self._go)  # with those that came at the same moment
         elif self._patience is not None and len(self._waiting) >= self._hoped_for:
             self._go_now()
-        return await future
 
     def close(self) -> None:
         """Waits for what is under way."""
@@ -107,45 +115,60 @@ class Together:
         loop = asyncio.get_running_loop()
         some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         batch = Batch(some, loop.time())
-        deciding = loop.run_in_executor(self._pool, _as_json, self._decider.decide_each, batch.requests)
         if self._steady is not None:
             batch.timer = loop.call_later(self._steady.time_budget_s, self._late, batch, self._steady)
-        deciding.add_done_callback(partial(self._done, batch))
+        self._pool.submit(_decide, self._decider.decide_each, batch.requests, loop, partial(self._done, batch))
 
-    def _done(self, batch: Batch, deciding: asyncio.Future[Told]) -> None:
+    def _done(self, batch: Batch, told: Sequence[Told]) -> None:
         if batch.late:  # its lane went on without it, and its askers have other answers
-            if self._steady is not None and deciding.exception() is None:
-                self._pool.submit(_give_back, self._steady, deciding.result())
+            if self._steady is not None:
+                self._pool.submit(_give_back, self._steady, told)
             return
         if batch.timer is not None:
             batch.timer.cancel()
-        _hand_out(batch, deciding)
+        _hand_out(batch, told)
         self._go_soon(batch)
 
     def _late(self, batch: Batch, steady: SteadyDecider) -> None:
         """The batch's time is over: another thread answers without the database, and its lane takes the next."""
         batch.late = True
         steady.too_slow()
-        instead = asyncio.get_running_loop().run_in_executor(self._pool, _as_json, steady.without, batch.requests)
-        instead.add_done_callback(partial(_hand_out, batch))
+        loop = asyncio.get_running_loop()
+        self._pool.submit(_decide, steady.without, batch.requests, loop, partial(_hand_out, batch))
         self._go()
 
 
-def _as_json(decide: Callable[[Sequence[DecisionIn]], Sequence[dict[str, Any] | Exception]], requests: Any) -> Told:
-    return [told if isinstance(told, Exception) else json_of(told) for told in decide(requests)]
+def _decide(
+    decide: Decide,
+    requests: Sequence[DecisionIn],
+    loop: asyncio.AbstractEventLoop,
+    done: Callable[[Sequence[Told]], None],
+) -> None:
+    """Decides in a thread and calls `done` on the loop: one wake-up a batch, where a chain of futures takes three."""
+    told: Sequence[Told]
+    try:
+        told = [one if isinstance(one, Exception) else json_of(one) for one in decide(requests)]
+    except Exception as failure:
+        told = [failure] * len(requests)
+    loop.call_soon_threadsafe(done, told)
 
 
-def _give_back(steady: SteadyDecider, told: Told) -> None:
+def _give_back(steady: SteadyDecider, told: Sequence[Told]) -> None:
     steady.came_late([orjson.loads(one)["decision_id"] for one in told if isinstance(one, bytes)])
 
 
-def _hand_out(batch: Batch, deciding: asyncio.Future[Told]) -> None:
-    failure = deciding.exception()
-    told = [failure] * len(batch.waiting) if failure is not None else deciding.result()
-    for (_, future), answer in zip(batch.waiting, told, strict=True):
-        if future.done():  # its client has gone
-            continue
-        if isinstance(answer, bytes):
-            future.set_result(answer)
-        else:
-            future.set_exception(answer)
+def _hand_out(batch: Batch, told: Sequence[Told]) -> None:
+    for (_, answered), answer in zip(batch.waiting, told, strict=True):
+        try:
+            answered(answer)
+        except Exception:  # the others have their answers all the same
+            log.exception("an answer could not be given")
+
+
+def _settle(future: asyncio.Future[bytes], told: Told) -> None:
+    if future.done():  # its client has gone
+        return
+    if isinstance(told, bytes):
+        future.set_result(told)
+    else:
+        future.set_exception(told)

@@ -22,11 +22,10 @@ from pathlib import Path
 from models.kernel import KERNEL
 from tests.bench import rivals, scores, steadiness
 from tests.bench.decision_home import CUSTOMERS, make_home
-from tests.bench.loads import Load, Server, serving, settings_of, uvicorn
+from tests.bench.loads import Load, Server, opportune, serving, settings_of, uvicorn
 from tests.fakes.postgres_server import free_port
 from training.offer_fit import ROUNDS
 
-APP = "service.main:app_from_settings"
 QUICKER = {"OPPORTUNE_DECISIONS__DURABLE": "false"}
 RATE_AIM, P99_AIM, WAITING_AIM = 0.55, 2.5, 0.5
 PARTS = ("decisions", "rivals", "scores", "first", "many")
@@ -104,8 +103,8 @@ def _opportune(home: Path, more: dict[str, str] | None = None) -> Iterator[Serve
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(home, Path(folder) / "home")
-        environment = settings_of(copy) | (more or {})
-        with serving(uvicorn(sys.executable, APP, port), port, "/health/live", environment) as server:
+        environment = settings_of(copy) | {"OPPORTUNE_PORT": str(port)} | (more or {})
+        with serving(opportune(sys.executable), port, "/health/live", environment) as server:
             yield server
 
 

@@ -109,10 +109,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def uvicorn(python: str, app: str, port: int) -> list[str]:
-    """The command of one worker, as `opportune serve` runs it."""
-    factory = ["--factory"] if app.endswith("app_from_settings") else []
-    return [python, "-m", "uvicorn", app, *factory, "--port", str(port),
+    """The command of one worker over any app."""
+    return [python, "-m", "uvicorn", app, "--port", str(port),
             "--no-access-log", "--no-server-header", "--log-level", "warning", "--backlog", "8192"]  # fmt: skip
+
+
+def opportune(python: str) -> list[str]:
+    """The command of the server of `opportune serve` without its fetcher of models; `OPPORTUNE_PORT` is its port."""
+    return [python, "-c", "from service.serve import listen; from service.settings import Settings; listen(Settings())"]
 
 
 def tree_cpu(process: int) -> float:

@@ -15,6 +15,7 @@ import uvicorn
 
 from service.clock import SystemClock
 from service.main import create_front
+from service.serve import PROTOCOL
 from service.settings import Placement, Settings
 from service.telemetry import App
 from service.web.auth import create_key
@@ -61,7 +62,10 @@ def api_home(home: Path, database_url: str | None = None) -> Iterator[ApiHome]:
 def serving(app: App) -> Iterator[str]:
     """The app's address, answering."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=5))
+    config = uvicorn.Config(
+        app, port=port, http=PROTOCOL, access_log=False, log_config=None, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

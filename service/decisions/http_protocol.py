@@ -1,0 +1,126 @@
+"""uvicorn's HTTP protocol, with plain `POST /v1/decisions` answered before there is ASGI.
+
+A task, a scope, events and two messages a request take longer than all that `fast_route.py` does. A request is held
+until its body is there; if it is plainly right it is decided, and its answer written to the transport in one piece. Any
+other is then handed to uvicorn as it came: every refusal comes from one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.decisions.fast_route import PATH, FastDecisions, answer_of, count, plain_secret
+from service.decisions.schemas import DecisionIn
+from service.decisions.together import Told
+
+_URL = PATH.encode()
+
+
+@dataclass(slots=True)
+class Held:
+    """A request that the app has not seen. To uvicorn it is a cycle as its own are: it queues behind it what the client
+    sends meanwhile, and tells it that the client has gone, or (`keep_alive`) that the server is about to end."""
+
+    secret: str
+    started: float
+    keep_alive: bool = True
+    disconnected: bool = False
+    response_complete: bool = False
+    body: bytearray = field(default_factory=bytearray)
+    message_event: ClassVar = asyncio.Event()
+    """Set by uvicorn when a part has come; nobody waits for it."""
+
+
+class DecisionsProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=…)`. Only uvicorn's own where anything stands before `FastDecisions` that must see all
+    requests: traces, a log of requests, a limit on connections."""
+
+    cycle: Any
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        app: Any = self.app
+        if isinstance(app, ProxyHeadersMiddleware):  # it tells of the client, who makes no difference here
+            app = app.app
+        sees_all = self.access_log or self.limit_concurrency is not None or self.root_path
+        self._decisions = app if isinstance(app, FastDecisions) and not sees_all else None
+        self._held: Held | None = None
+
+    def on_headers_complete(self) -> None:
+        secret = None if self._decisions is None else self._plain_secret()
+        if secret is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = self._held = Held(secret, perf_counter())
+
+    def on_message_complete(self) -> None:
+        held, self._held = self._held, None
+        if held is None or self._decisions is None:
+            super().on_message_complete()
+            return
+        asked = _asked(self._decisions, held)
+        if asked is None:
+            self._hand_over(held)
+        else:
+            self._decisions.ask(asked, partial(self._answer, held))
+
+    def _plain_secret(self) -> str | None:
+        """The key, where no other request is before this one, no answer waits for its reader, and it is plain."""
+        parser, before = self.parser, self.cycle
+        plain = (
+            self.url == _URL
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and (before is None or before.response_complete)
+        )
+        return plain_secret(self.headers, HIGH_WATER_LIMIT) if plain else None
+
+    def _hand_over(self, held: Held) -> None:
+        """To uvicorn, as if it came now."""
+        self.cycle = None
+        super().on_headers_complete()
+        self.cycle.keep_alive = held.keep_alive
+        super().on_body(bytes(held.body))
+        super().on_message_complete()
+
+    def _answer(self, held: Held, told: Told) -> None:
+        status, headers, body = answer_of(told)
+        count(status, held.started)
+        if held.disconnected:
+            return
+        held.response_complete = True
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines += (b"\r\n" if held.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(lines))
+        if not held.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+def _asked(decisions: FastDecisions, held: Held) -> DecisionIn | None:
+    try:
+        return decisions.asked_at_once(held.secret, bytes(held.body))
+    except Exception:  # to the parser that calls us it would be bad HTTP; the app tells it as it is
+        return None

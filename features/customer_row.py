@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as of_field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +72,6 @@ class StoredRow(CustomerRow):
         """Whether the stored bytes are here; not in a changed copy."""
         return hasattr(self, "vector")
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the features, in the order of `vector`."""
-        return self._serving.names
-
     def __getattr__(self, name: str) -> Any:
         """Called for a field that is not there yet."""
         if name == _VALUES:
@@ -103,16 +98,34 @@ def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
     return {name: row.values[name] for name in names if name in row.values}
 
 
-def busy_hours(row: CustomerRow) -> tuple[list[str], NDArray[np.float64], NDArray[np.uint32]]:
-    """Channels, and what is not zero of the hours of a row's weeks, with its places: weeks of orders, of visits, then
-    of sends, clicks and opens of each of these channels, one behind another.
+class Kept(NamedTuple):
+    """A row as bytes and plain values, to be written down. Of the weeks of orders, of visits, then of sends, clicks and
+    opens of each of the `channels`, one behind another, what is not zero: `counts` (numbers of `kind`) and its `places`
+    (32 bits).
     """
+
+    names: tuple[str, ...]
+    vector: bytes
+    affinity: Mapping[str, tuple[float, float, float]]
+    views: Mapping[str, int]
+    channels: list[str]
+    counts: bytes
+    places: bytes
+    kind: str = "<f8"
+
+
+def kept(row: CustomerRow) -> Kept:
+    """All of a row but its products."""
     if ROWS is not None and isinstance(row, StoredRow) and row.as_stored:
-        return row._serving.busy_hours(row._packed, row.as_of)
+        packed, at, by = row._packed, row.as_of, row._serving
+        affinity, views = by.liked(packed, at)
+        return Kept(by.names, row.vector.tobytes(), affinity, views, *by.busy_hours(packed, at))
     of_channels = (week for hours in row.response_hours.values() for week in hours)
     weeks = np.concatenate([row.order_hours, row.visit_hours, *of_channels])
-    places = weeks.nonzero()[0]
-    return list(row.response_hours), weeks[places], places.astype(np.uint32)
+    busy = weeks.nonzero()[0]
+    vector = np.fromiter(row.values.values(), np.float64, len(row.values)).tobytes()
+    told = weeks[busy].tobytes(), busy.astype("<u4").tobytes(), weeks.dtype.str
+    return Kept(tuple(row.values), vector, row.affinity, row.views, list(row.response_hours), *told)
 
 
 def feature_matrix(

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from features.channel_hours import HOURS
 from features.compiled import ROWS
 from features.customer_row import CustomerRow, StoredRow
-from features.facts import microseconds
-from features.forgetting import weight
 from features.plan import GRID_CHANNELS
 from features.products import ManyProducts
-from features.serving import Serving
+from features.serving import Serving, time_and_weight
 
 Floats = NDArray[np.float64]
 _PLACES = {channel: place for place, channel in enumerate(GRID_CHANNELS)}
@@ -103,15 +101,7 @@ def _packed(rows: Sequence[CustomerRow | None]) -> list[bytes | None]:
 
 def _times(rows: Sequence[CustomerRow | None]) -> list[tuple[int, int]]:
     """Microseconds of each row's time, and the weight of counts that forget then."""
-    last: Any = None
-    told, time, heavy = [], 0, 1
-    for row in rows:
-        if row is not None and row.as_of is not last:
-            last = row.as_of
-            time = microseconds(last)
-            heavy = weight(time)
-        told.append((time, heavy))
-    return told
+    return [(0, 1) if row is None else time_and_weight(row.as_of) for row in rows]
 
 
 @lru_cache(maxsize=64)

@@ -55,13 +55,13 @@ class Serving:
     """Packs and reads the serving rows of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
         self.names = plan.features.names
         self._finalizer, self._validity = Finalizer(plan), Validity(plan)
         text = repr((LAYOUT, plan.signature, plan.features.features))
         self._signature = int(np.array([xxh3_64_intdigest(text.encode())], dtype=np.uint64).view(np.int64)[0])
         self._words = _HEADER + len(self.names)
         self._size = 8 * self._words
+        self._cells = plan.day_hour_base - plan.hour_base
         self.columns = lru_cache(maxsize=64)(self._columns)
 
     def pack(self, reading: Reading) -> list[bytes]:
@@ -114,20 +114,19 @@ class Serving:
     def _whole(self, rows: Sequence[bytes | None]) -> NDArray[np.bool_]:
         """Which rows can be read to their end; what is damaged is made anew from the state, as what no longer holds."""
         if ROWS is not None:
-            cells = self._plan.day_hour_base - self._plan.hour_base
-            told: bytes = ROWS.whole(list(rows), 8 * _HEADER, self._size, cells)
+            told: bytes = ROWS.whole(list(rows), 8 * _HEADER, self._size, self._cells)
             return np.frombuffer(told, np.bool_)
         return np.array([row is not None and self._is_whole(row) for row in rows], np.bool_)
 
     def _is_whole(self, row: bytes) -> bool:
         try:
             categories, hours, products = self._counts(row)
-            names = self._names(row)
+            names = self._names(row, (categories, hours, products))
         except ValueError:
             return False
         at = self._size + 20 * categories + 8 * hours + 8 * products
         cells = np.frombuffer(row, np.uint16, hours, at)
-        beyond = hours and int(cells.max()) >= self._plan.day_hour_base - self._plan.hour_base
+        beyond = hours and int(cells.max()) >= self._cells
         listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
         return listed and len(names) == categories and not beyond
 
@@ -135,10 +134,11 @@ class Serving:
         """Category -> orders in 90 and 365 days, days since the last, of those ordered in CATEGORY_DAYS; and
         category -> views in 365 days, of those viewed.
         """
-        categories, _, _ = self._counts(row)
+        held, (time, _) = self._counts(row), time_and_weight(as_of)
+        categories = held[0]
         if not categories:
             return {}, {}
-        names, time = self._names(row), microseconds(as_of)
+        names = self._names(row, held)
         if ROWS is not None:
             both: tuple[dict[str, tuple[float, float, float]], dict[str, int]]
             both = ROWS.liked(row, 8 * _HEADER, self._size, time, CATEGORY_DAYS * DAY, names)
@@ -152,14 +152,14 @@ class Serving:
         affinity = {name: (a, b, since) for name, a, b, since, here in told if here}
         return affinity, {name: count for name, count in zip(names, counts[:, 2].tolist(), strict=True) if count}
 
-    def _names(self, row: bytes) -> list[str]:
-        categories, hours, products = self._counts(row)
+    def _names(self, row: bytes, held: tuple[int, int, int]) -> list[str]:
+        categories, hours, products = held
         names: list[str] = orjson.loads(row[self._size + 20 * categories + 10 * hours + 8 * products :])
         return names
 
     def hours(self, row: bytes, as_of: datetime) -> tuple[Floats, Floats, dict[str, ChannelHours]]:
         """Orders and visits by local hour of the week; what happened on each channel likewise."""
-        heavy, cells = weight(microseconds(as_of)), self._plan.day_hour_base - self._plan.hour_base
+        (_, heavy), cells = time_and_weight(as_of), self._cells
         if ROWS is not None:
             busy, told = ROWS.hours(row, 8 * _HEADER, self._size, heavy, cells)
             return _by_channel(np.frombuffer(told).reshape(-1, _WEEK), busy, range(len(busy)))
@@ -176,20 +176,19 @@ class Serving:
 
     def decode(self, rows: list[bytes | None], *told: Any) -> tuple[bytes, bytes, bytes]:
         """`ROWS.decode` of rows that this has packed."""
-        cells = self._plan.day_hour_base - self._plan.hour_base
         found: tuple[bytes, bytes, bytes]
-        found = ROWS.decode(rows, 8 * _HEADER, self._size, cells, CATEGORY_DAYS * DAY, *told)
+        found = ROWS.decode(rows, 8 * _HEADER, self._size, self._cells, CATEGORY_DAYS * DAY, *told)
         return found
 
     def weeks(self, rows: list[bytes | None], *told: Any) -> None:
         """`ROWS.weeks` of rows that this has packed."""
-        ROWS.weeks(rows, 8 * _HEADER, self._size, self._plan.day_hour_base - self._plan.hour_base, *told)
+        ROWS.weeks(rows, 8 * _HEADER, self._size, self._cells, *told)
 
-    def busy_hours(self, row: bytes, as_of: datetime) -> tuple[list[str], Floats, NDArray[np.uint32]]:
+    def busy_hours(self, row: bytes, as_of: datetime) -> tuple[list[str], bytes, bytes]:
         """`ROWS.busy_hours` of a row that this has packed, with the names of the channels."""
-        heavy, cells = weight(microseconds(as_of)), self._plan.day_hour_base - self._plan.hour_base
-        busy, counts, places = ROWS.busy_hours(row, 8 * _HEADER, self._size, heavy, cells)
-        return [GRID_CHANNELS[place] for place in busy], np.frombuffer(counts), np.frombuffer(places, np.uint32)
+        _, heavy = time_and_weight(as_of)
+        busy, counts, places = ROWS.busy_hours(row, 8 * _HEADER, self._size, heavy, self._cells)
+        return [GRID_CHANNELS[place] for place in busy], counts, places
 
     def products(self, row: bytes) -> ProductOrders:
         """Orders by product, over all time."""
@@ -211,6 +210,13 @@ class Serving:
         """The place of each name in a vector, -1 for a name that no feature has."""
         places = {name: place for place, name in enumerate(self.names)}
         return np.array([places.get(name, -1) for name in names], dtype=np.int64)
+
+
+@lru_cache(maxsize=256)
+def time_and_weight(as_of: datetime) -> tuple[int, int]:
+    """Microseconds of a time, and the weight of counts that forget then; many customers are read as of the same."""
+    time = microseconds(as_of)
+    return time, weight(time)
 
 
 def _by_channel(

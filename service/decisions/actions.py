@@ -74,10 +74,11 @@ def act(
 
     `times` by channel and end of the offer; `why` has the reasons of each action, or is empty.
     """
-    found, served = draft.candidates, draft.scored_by == NEXT_OFFER
-    probabilities, values, weights = found.probabilities, found.values, found.weights
-    for number, (rank, place, offer, channel) in enumerate(actions):
+    served = draft.scored_by == NEXT_OFFER
+    numbers = draft.candidates.columns.take([one.place for one in actions], axis=1).T.tolist()
+    for number, (rank, _, offer, channel) in enumerate(actions):
         at, share = times[channel, offer.ends_at]
+        probability, value, weight = numbers[number]
         action = {
             "rank": rank,
             "offer_id": offer.offer_id,
@@ -85,9 +86,9 @@ def act(
             "send_at": at,
             "send_at_probability": share,
             "content": None,
-            "probability": float(probabilities[place]),
-            "expected_value": float(values[place]),
-            "propensity": float(weights[place]),
+            "probability": probability,
+            "expected_value": value,
+            "propensity": weight,
         }
         if why:
             action["reasons"] = why[number]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from features.customer_row import feature_matrix, some_values
 from features.rows import CustomerRow
-from service.decisions.assortment import Remembered
 from service.decisions.case import Customer
+from service.decisions.remembered import Remembered
 from service.offers.catalogue import compiled, distinct_expressions
 from service.offers.cel import Answer, Expression, ask, prepare
 from service.offers.inputs import UNTOLD, Input, Limit, Limits, kind_of_number, merged, texts_in
@@ -169,5 +169,5 @@ def _sources(offers: Sequence[Offer]) -> tuple[str, ...]:
 
 
 _questions = lru_cache(maxsize=256)(Questions)
-questions_of = Remembered(lambda offers: _questions(_sources(offers)))
+questions_of = Remembered[tuple[Offer, ...], Questions](lambda offers: _questions(_sources(offers)))
 """What is asked of customers for these offers."""

@@ -5,32 +5,14 @@ Decisions mostly weigh the same tuple of offers, so this is made once for it and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from features.offers import OfferInfo
 from service.decisions.pairs import Pairs
+from service.decisions.remembered import Remembered
 from service.offers.offer import Offer
-
-_REMEMBERED = 256
-T = TypeVar("T")
-
-
-class Remembered(Generic[T]):
-    """What a function makes of a tuple of offers, made once for each tuple (the same object, not an equal one)."""
-
-    def __init__(self, make: Callable[[tuple[Offer, ...]], T]) -> None:
-        self._make = make
-        self._known: dict[int, tuple[tuple[Offer, ...], T]] = {}
-
-    def __call__(self, offers: tuple[Offer, ...]) -> T:
-        found = self._known.get(id(offers))
-        if found is None or found[0] is not offers:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            found = self._known[id(offers)] = (offers, self._make(offers))
-        return found[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,40 +45,30 @@ class Candidate(NamedTuple):
     rank: int | None
 
 
-def _none() -> Floats:
-    return np.zeros(0)
-
-
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Weighed candidates as columns, "send nothing" last; `ranks` by place (from 0). One alone is made when asked for.
 
-    `probabilities` has n, `values` and `weights` n + 1. Of some hundred few are looked at one by one, and a record
-    keeps columns. `names`: the columns of names as a record has them.
+    `columns` (3, n + 1): probabilities (NaN of sending nothing), expected values and propensities. Of some hundred few
+    are looked at one by one, and a record keeps columns. `names`: the columns of names as a record has them.
     """
 
     offers: Sequence[str | None] = ()
     channels: Sequence[str | None] = ()
-    probabilities: Floats = field(default_factory=_none)
-    values: Floats = field(default_factory=_none)
-    weights: Sequence[float] | Floats = ()
+    columns: Floats = field(default_factory=lambda: np.zeros((3, 0)))
     ranks: Mapping[int, int] = field(default_factory=dict)
     names: bytes = b""
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.columns[0])
 
     def __iter__(self) -> Iterator[Candidate]:
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, place: int) -> Candidate:
+        offer, (chance, value, weight) = self.offers[place], self.columns[:, place].tolist()
         return Candidate(
-            self.offers[place],
-            self.channels[place],
-            None if self.offers[place] is None else float(self.probabilities[place]),
-            float(self.values[place]),
-            float(self.weights[place]),
-            self.ranks.get(place),
+            offer, self.channels[place], None if offer is None else chance, value, weight, self.ranks.get(place)
         )
 
 
@@ -102,27 +92,27 @@ def choose(
     When nothing is sent, "send nothing" has rank 1. `goals` and `uplift`: see `arbitration.expected_values`.
     """
     eligible = asked if isinstance(asked, Pairs) else Pairs(asked)
-    chances = np.asarray(probabilities, np.float64)
-    at = draw(case.seed, 0)
+    columns = np.empty((3, len(eligible) + 1))
+    columns[0, :-1], columns[0, -1] = probabilities, np.nan
+    chances, at = columns[0, :-1], draw(case.seed, 0)
     steered: Steered | None = None
-    weights: Sequence[float] | Floats
     most = case.top_k - 1 if _free(case) else len(eligible)
-    drawn = None if goals else weigh_and_draw(case, eligible, chances if uplift is None else uplift, at, most)
+    worth = chances if uplift is None else uplift
+    drawn = None if goals else weigh_and_draw(case, eligible, worth, at, most, columns[1:])
     if drawn is not None:
-        values, weights, ranked = drawn
-        order, left_out = _listed(case, eligible, ranked, {})
+        order, left_out = _listed(case, eligible, drawn, {})
     else:
-        values = expected_values(case, eligible, chances, goals, uplift)
+        columns[1] = values = expected_values(case, eligible, chances, goals, uplift)
         steered = _steered(case, eligible, values)
-        weights = found = _weights(case, eligible, chances, values, steered)
-        order, left_out = _order(case, eligible, values, sample(found, at), steered)
+        columns[2] = weights = _weights(case, eligible, chances, values, steered)
+        order, left_out = _order(case, eligible, values, sample(weights, at), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     told = eligible.terms(case.offers)
-    chosen = Candidates(told.names, eligible.channels, chances, values, weights, ranks, told.as_json)
+    chosen = Candidates(told.names, eligible.channels, columns, ranks, told.as_json)
     if steered is None and case.rules.most_per_category is None and case.rules.most_per_tag is None:
         return Choice(chosen, left_out)
     barred = bars(case, steered) if steered is not None else []
-    return Choice(chosen, [*barred, *left_out], costs(case, eligible, values.tolist()))
+    return Choice(chosen, [*barred, *left_out], costs(case, eligible, columns[1].tolist()))
 
 
 def propensities(

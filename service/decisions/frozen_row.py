@@ -17,10 +17,10 @@ import numpy.typing as npt
 import orjson
 
 from features.channel_hours import NO_HOURS, ChannelHours
-from features.customer_row import StoredRow, busy_hours
+from features.customer_row import kept
 from features.products import ProductOrders, product_key
 from features.rows import CustomerRow
-from service.decisions.assortment import Remembered
+from service.decisions.remembered import Remembered
 from service.offers.offer import Offer
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
@@ -35,36 +35,30 @@ def _keys_of(offers: tuple[Offer, ...]) -> npt.NDArray[np.int64]:
 
 
 _PRODUCTS = Remembered(_keys_of)
+_NOTHING: list[list[int]] = [[], []]
+_LAYOUT = Remembered[tuple[str, ...], bytes](lru_cache(maxsize=8)(orjson.dumps))
 
 
 def freeze(row: CustomerRow, offers: tuple[Offer, ...]) -> tuple[bytes, bytes]:
     """Layout and row. Of products only those of the offers are kept: no other was looked at."""
-    channels, counts, places = busy_hours(row)
-    wanted = _PRODUCTS(offers)
-    bought = row.products.of(wanted) if len(wanted) else ProductOrders()
+    told, wanted, bought = kept(row), _PRODUCTS(offers), _NOTHING
+    if len(wanted):
+        products = row.products.of(wanted)
+        bought = [products.key.tolist(), products.orders.tolist()]
     head = [
         row.customer_id,
         row.as_of,
-        row.affinity,
-        [bought.key.tolist(), bought.orders.tolist()],
-        channels,
-        len(places),
-        counts.dtype.str,
-        row.views,
+        told.affinity,
+        bought,
+        told.channels,
+        len(told.places) // 4,
+        told.kind,
+        told.views,
         _KINDS,
     ]
-    if isinstance(row, StoredRow) and row.as_stored:
-        names, vector = row.names, row.vector
-    else:
-        names, vector = tuple(row.values), np.fromiter(row.values.values(), np.float64, len(row.values))
-    told = orjson.dumps(head, option=_OPTIONS)
-    parts = (len(told).to_bytes(4, "little"), told, vector.tobytes(), counts.tobytes(), places.astype("<u4").tobytes())
-    return _layout(names), b"".join(parts)
-
-
-@lru_cache(maxsize=8)
-def _layout(names: tuple[str, ...]) -> bytes:
-    return orjson.dumps(names)
+    first = orjson.dumps(head, option=_OPTIONS)
+    parts = (len(first).to_bytes(4, "little"), first, told.vector, told.counts, told.places)
+    return _LAYOUT(told.names), b"".join(parts)
 
 
 def thaw(layout: bytes, frozen: bytes) -> Plain:

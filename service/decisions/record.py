@@ -13,12 +13,13 @@ import numpy as np
 import orjson
 
 from models.candidates import MOST
-from service.decisions.assortment import Remembered, assortment
+from service.decisions.assortment import assortment
 from service.decisions.case import Case, Customer, Entry, Rules, Shared, Usage
 from service.decisions.choose import Candidate, Candidates
 from service.decisions.draft import Draft
 from service.decisions.frozen_row import freeze, thaw
 from service.decisions.parts_store import part_id
+from service.decisions.remembered import Remembered
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.decisions.verdicts import Failure, Verdicts
 from service.offers.cel import Answer
@@ -102,13 +103,10 @@ def pack_candidates(candidates: Candidates, times: Mapping[int | None, tuple[dat
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
     candidate's, and rank, time and the time's probability (`times`, by rank) of those that have them.
     """
-    n = len(candidates)
-    columns = np.empty((3, n))
-    columns[0, :-1], columns[0, -1] = candidates.probabilities, np.nan
-    columns[1], columns[2] = candidates.values, candidates.weights
+    numbers = candidates.columns.tobytes()
     ranked = [[place, rank, *times.get(rank, (None, None))] for place, rank in sorted(candidates.ranks.items())]
-    rest = b"[%b,%b]" % (candidates.names, orjson.dumps(ranked, option=OPTIONS))
-    return (24 * n).to_bytes(4, "little") + columns.tobytes() + rest
+    rest = b"[", candidates.names, b",", orjson.dumps(ranked, option=OPTIONS), b"]"
+    return b"".join((len(numbers).to_bytes(4, "little"), numbers, *rest))
 
 
 def unpack_candidates(packed: bytes) -> list[list[Any]]:
@@ -138,7 +136,7 @@ def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
     """A 2, the length of the JSON (4 bytes, little-endian), the JSON and the frozen row; and the parts it names."""
     case = draft.case
     rules, of_rules = _rules_part(case.rules)
-    sources, name, of_offers = _offers_part(case.offers)
+    name, of_offers = _offers_part(case.offers)
     parts = {rules: of_rules}
     shared = draft.request.offers is None and len(case.offers) < MOST  # else hardly two have the same
     if shared:
@@ -153,7 +151,7 @@ def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
         "request": draft.request.__dict__,
         "seed": case.seed,
         "rules": rules,
-        "customer": {name: getattr(case.customer, name) for name in Customer.__slots__},
+        "customer": case.customer,
         "locale": draft.customer.locale,
         "contextless": draft.contextless,
         "checked": case.checked,
@@ -161,9 +159,9 @@ def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
         "features": layout,
         "channels": case.channels,
         "weighed": name if shared else orjson.Fragment(of_offers),
-        "answers": [_answer(case.answers[source]) for source in sources],
+        "answers": _answers_told(case.answers),
         "usage": usage_to_json(case.usage),
-        "verdicts": verdicts_to_json(draft.verdicts),
+        "verdicts": _verdicts_told(draft.verdicts),
         "steered": case.steered,
         "left_out": left_out(draft),
         "costs": [list(cost) for cost in draft.costs],
@@ -179,25 +177,34 @@ def _record(draft: Draft) -> tuple[bytes, dict[str, bytes]]:
     return b"".join((b"\x02", len(told).to_bytes(4, "little"), told, row)), parts
 
 
+def _of_answers(answers: Mapping[str, Answer]) -> orjson.Fragment:
+    """In the order of the expressions' texts, which the offers' part has."""
+    return orjson.Fragment(orjson.dumps([_answer(answers[source]) for source in sorted(answers)]))
+
+
 def _answer(told: Answer) -> bool | list[Any]:
     plain = told.missing is None and told.problem is None
     return told.holds if plain else [told.holds, told.missing, told.problem]
 
 
-@lru_cache(maxsize=256)
-def _rules_part(rules: Rules) -> tuple[str, bytes]:
+def _of_rules(rules: Rules) -> tuple[str, bytes]:
     body = orjson.dumps(rules_to_json(rules), option=OPTIONS)
     return part_id(body), body
 
 
-def _told_of(offers: tuple[Offer, ...]) -> tuple[list[str], str, bytes]:
+def _of_offers(offers: tuple[Offer, ...]) -> tuple[str, bytes]:
     sources = sorted({offer.eligibility for offer in offers if offer.eligibility is not None})
     versions = [[offer.offer_id, offer.version] for offer in offers]
     body = orjson.dumps({"offers": versions, "untold": assortment(offers).untold, "rules": sources})
-    return sources, part_id(body), body
+    return part_id(body), body
 
 
-_offers_part = Remembered(_told_of)
+def _of_verdicts(verdicts: Verdicts) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(verdicts_to_json(verdicts), option=OPTIONS))
+
+
+_rules_part, _offers_part = Remembered(_of_rules), Remembered(_of_offers)
+_answers_told, _verdicts_told = Remembered(_of_answers), Remembered(_of_verdicts)
 _layout_id = lru_cache(maxsize=8)(part_id)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,28 +19,20 @@ from service.decisions.policy import calmed
 WEIGH = compiled("service.decisions._weigh", 1)
 
 
-class Drawn(NamedTuple):
-    """(n + 1,) values and propensities of n candidates and of sending nothing, and the candidates in their order."""
-
-    values: Floats
-    weights: Floats
-    ranked: list[int]
-
-
 def weigh_and_draw(
-    case: Case, eligible: Pairs, chances: Sequence[float] | Floats, at: float, most: int
-) -> Drawn | None:
+    case: Case, eligible: Pairs, chances: Sequence[float] | Floats, at: float, most: int, out: Floats
+) -> list[int] | None:
     """The candidate drawn at `at` in [0, 1), then the `most` best of the others that are worth more than nothing.
 
     None where this is not the way: another arm or exploration, rules of the ranker, numbers that are none, or where
-    it was not built. `chances`: what stands for the probability in the formula.
+    it was not built. `chances`: what stands for the probability in the formula. `out` (2, n + 1) takes values and
+    propensities of the candidates and of sending nothing.
     """
     rules = case.rules
     if WEIGH is None or case.steered or case.arm != "model" or rules.explore_by != "squarecb":
         return None
-    out = np.empty((2, len(eligible) + 1))
     bold = calmed(rules.exploration, case.learnt, rules.calms_after)
-    ranked = WEIGH.choose(
+    ranked: list[int] | None = WEIGH.choose(
         np.ascontiguousarray(chances, np.float64),
         eligible.terms(case.offers).columns,
         eligible.channel_numbers,
@@ -49,4 +40,4 @@ def weigh_and_draw(
         out,
         array("d", (rules.goal_conversion, rules.nothing, bold, rules.floor, at, most)),
     )
-    return None if ranked is None else Drawn(out[0], out[1], ranked)
+    return ranked

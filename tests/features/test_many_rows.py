@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from features.channel_hours import NO_HOURS, ChannelHours, week_totals
 from features.compiled import ROWS
-from features.customer_row import CustomerRow, StoredRow, busy_hours
+from features.customer_row import CustomerRow, StoredRow, kept
 from features.many_rows import decoded, weeks_together
 from features.products import NO_PRODUCTS
 from features.rows import OnlineFeatures
@@ -110,12 +110,9 @@ def test_each_is_the_same_without_the_compiled_part(seed: int) -> None:
             assert list(map(list, by.liked(packed, NOW))) == list(map(list, ours[0]))
             orders, visits, channels = by.hours(packed, NOW)
             patch.setattr("features.customer_row.ROWS", None)
-            plain = busy_hours(row)
+            plain = kept(row)
             assert decoded([row], CATEGORIES, CHANNELS) is None
-        quick = busy_hours(StoredRow.of(row.customer_id, row.as_of, row.vector, packed, by))
-        assert quick[0] == plain[0]
-        for mine, theirs in zip(quick[1:], plain[1:], strict=True):
-            assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())
+        assert kept(StoredRow.of(row.customer_id, row.as_of, row.vector, packed, by)) == plain
         assert (orders.tolist(), visits.tolist()) == (ours[1][0].tolist(), ours[1][1].tolist())
         assert {name: np.stack(weeks).tolist() for name, weeks in channels.items()} == {
             name: np.stack(weeks).tolist() for name, weeks in ours[1][2].items()
@@ -162,7 +159,7 @@ def test_a_byte_that_is_wrong_is_read_or_refused(place: int, byte: int, seed: in
         outcome(lambda: decoded([changed], CATEGORIES, CHANNELS)),
         outcome(lambda: row._serving.liked(bytes(packed), NOW)),
         outcome(lambda: row._serving.hours(bytes(packed), NOW)),
-        outcome(lambda: busy_hours(changed)),
+        outcome(lambda: kept(changed)),
         outcome(lambda: weeks_together([changed, row], CHANNELS, 0.3, 0.25)),
     ]
     assert set(told) <= {"read", "refused"}

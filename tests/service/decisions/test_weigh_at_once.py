@@ -75,8 +75,7 @@ def decisions(draw: st.DrawFn) -> tuple[Case, Pairs, list[float], list[float] | 
 
 def told(choice: Choice) -> list[Any]:
     found = choice.candidates
-    numbers = [found.probabilities.tobytes(), found.values.tobytes(), np.array(found.weights, np.float64).tobytes()]
-    return [*numbers, found.ranks, list(found), choice.left_out, choice.costs]
+    return [found.columns.tobytes(), found.ranks, list(found), choice.left_out, choice.costs]
 
 
 @built
@@ -89,7 +88,7 @@ def test_the_compiled_step_gives_numpys_bits(of: tuple[Case, Pairs, list[float],
         patch.setattr(weigh_at_once, "WEIGH", None)
         plain = choose(case, pairs, chances, None, uplift)
     assert told(quick) == told(plain)
-    assert abs(fsum(quick.candidates.weights) - 1.0) < 1e-12
+    assert abs(fsum(quick.candidates.columns[2]) - 1.0) < 1e-12
 
 
 @built
@@ -97,18 +96,19 @@ def test_the_compiled_step_gives_numpys_bits(of: tuple[Case, Pairs, list[float],
 def test_the_draw_is_that_of_the_weights(at: float) -> None:
     case = Case(Customer("c1"), "default", CHANNELS, OFFERS, NOON, "model", 1, 5, RULES, Usage(), {})
     pairs = Pairs((place, "email") for place in range(9))
-    drawn = weigh_at_once.weigh_and_draw(case, pairs, [0.1 * place for place in range(9)], at, 3)
+    values, weights = out = np.empty((2, len(pairs) + 1))
+    drawn = weigh_at_once.weigh_and_draw(case, pairs, [0.1 * place for place in range(9)], at, 3, out)
     assert drawn is not None
-    assert drawn.weights.tolist() == inverse_gap(drawn.values, RULES.exploration, RULES.floor)
-    sums = np.cumsum(drawn.weights)
-    first = drawn.ranked[0]
+    assert weights.tolist() == inverse_gap(values, RULES.exploration, RULES.floor)
+    sums, first = np.cumsum(weights), drawn[0]
     assert (sums[first - 1] if first else 0.0) <= at < sums[first] or first == len(sums) - 1
 
 
 @built
 def test_numbers_that_are_none_are_left_to_numpy() -> None:
     case = Case(Customer("c1"), "default", CHANNELS, OFFERS, NOON, "model", 1, 5, RULES, Usage(), {})
-    assert weigh_at_once.weigh_and_draw(case, Pairs([(0, "web")]), [float("nan")], 0.5, 3) is None
+    out = np.empty((2, 2))
+    assert weigh_at_once.weigh_and_draw(case, Pairs([(0, "web")]), [float("nan")], 0.5, 3, out) is None
 
 
 @built

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
-    LargeBinary,
     String,
     Table,
     delete,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
 from service.storage.prepared import insert_rows
 
@@ -35,8 +35,8 @@ decisions = Table(
     Column("policy_version", String, nullable=False),
     Column("offer_id", String),
     Column("channel", String),
-    Column("candidates", LargeBinary, nullable=False),
-    Column("record", LargeBinary, nullable=False),
+    Column("candidates", Compressed, nullable=False),
+    Column("record", Compressed, nullable=False),
     Index("ix_decisions_customer_decided", "customer_id", "decided_at"),
     Index("ix_decisions_decided_at", "decided_at"),
 )
@@ -67,8 +67,8 @@ offer_rates = Table(
     Column("first_at", BigInteger),
 )
 _FIRST = ("decision_id", "customer_id")
-_REST = tuple(column.name for column in decisions.c)[3:]
-"""Columns before and behind `decided_at`."""
+_NEXT = tuple(column.name for column in decisions.c)[3:-2]
+"""Columns before and behind `decided_at`; candidates and record are the last."""
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
 
 
@@ -92,8 +92,8 @@ def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def _stored(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    first, rest = map(row.__getitem__, _FIRST), map(row.__getitem__, _REST)
-    return (*first, stored_time(row["decided_at"]), *rest)
+    first, then = map(row.__getitem__, _FIRST), map(row.__getitem__, _NEXT)
+    return (*first, stored_time(row["decided_at"]), *then, compressed(row["candidates"]), compressed(row["record"]))
 
 
 def add_missing_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:

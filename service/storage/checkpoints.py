@@ -51,12 +51,11 @@ class Checkpoints:
 
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
-        while True:
+        while not self._closed.is_set():
             self._some.wait()
             self._many.wait(AFTER_S)
-            if self._closed.wait(EVERY_S):
-                break
-            self._some.clear()
+            self._closed.wait(EVERY_S)
+            self._some.clear()  # before the look at `_closed`, which is set first
             self._many.clear()
             self._commits = 0
             try:

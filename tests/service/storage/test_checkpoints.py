@@ -72,3 +72,27 @@ def test_a_copy_that_fails_is_tried_again(tmp_path: Path, caplog: pytest.LogCapt
             assert time.monotonic() < end
             time.sleep(0.05)
     copying.close()
+
+
+def test_closing_ends_a_thread_that_has_just_looked_whether_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying = checkpoints.Checkpoints(lambda: sqlite3.connect(tmp_path / "state.db", check_same_thread=False))
+    closing = threading.Thread(target=copying.close, daemon=True)
+    closed = copying._closed
+    look = closed.wait
+
+    def close_behind_the_look(seconds: float) -> bool:
+        told = look(0)
+        if not told:
+            closing.start()
+            while not copying._many.is_set():  # the last thing that closing does before it waits
+                time.sleep(0.01)
+        return told
+
+    monkeypatch.setattr(closed, "wait", close_behind_the_look)
+    copying.committed()
+    end = time.monotonic() + 30
+    while closing.ident is None or closing.is_alive():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -27,13 +27,15 @@ WEEK: Any = compiled("models._week", LAYOUT)
 
 class Asked(NamedTuple):
     """Which of these local hours of the week is the best on a channel, for the customer of this row (by its place);
-    or, with `nth`, the second (1), the third …
+    or, with `nth`, the second (1), the third … `weight` (len(hours),) is what the chance at each is multiplied by: the
+    same in all asked of a row that share their `hours`.
     """
 
     row: int
     channel: str
     hours: Ints
     nth: int = 0
+    weight: Floats | None = None
 
 
 def places(
@@ -71,7 +73,8 @@ def by_numpy(
     for one in asked:
         row, known, curve = rows[one.row], habits[one.row], curves[one.channel]
         level = 1.0 if row is None else float(levels(curve.engagement, prior, counts_on(row, one.channel)))
-        told = chances(curve.rate[one.hours], level, 1.0 if known is None else known.ratio[one.hours])
+        ratio = np.ones(len(one.hours)) if known is None else known.ratio[one.hours]
+        told = chances(curve.rate[one.hours], level, ratio if one.weight is None else ratio * one.weight)
         found.append(int(told.argmax() if one.nth == 0 else np.argsort(-told, kind="stable")[one.nth]))
     return found
 
@@ -89,6 +92,8 @@ def by_c(
     windows, weeks = windows_of(asked), weeks_of_all(rows, list(curves), presence.visits)
     known = np.array([row is not None for row in rows], np.bool_)
     ratio = met_more(presence, weeks, known, windows) ** sharpness
+    for place, weight in windows.weight.items():
+        ratio[windows.start[place] : windows.start[place + 1]] *= weight
     curve, nth = np.array([(numbers[one.channel], one.nth) for one in asked]).T.copy()
     rates = np.array([one.rate for one in curves.values()])
     engagement = np.array([one.engagement for one in curves.values()], np.float64)
@@ -100,13 +105,14 @@ def by_c(
 
 class Windows(NamedTuple):
     """Hours asked of rows, each once: the `row` of each such window, where its hours `start` (and where the last ends),
-    all their hours; and the window `of` each asked.
+    all their hours; the window `of` each asked; and the `weight` of the windows that have one.
     """
 
     row: Ints
     start: Ints
     hours: Ints
     of: Ints
+    weight: Mapping[int, Floats]
 
 
 def windows_of(asked: Sequence[Asked]) -> Windows:
@@ -115,14 +121,17 @@ def windows_of(asked: Sequence[Asked]) -> Windows:
     row: list[int] = []
     hours: list[Ints] = []
     of: list[int] = []
+    weight: dict[int, Floats] = {}
     for one in asked:
         place = seen.setdefault((one.row, id(one.hours)), len(row))
         if place == len(row):
             row.append(one.row)
             hours.append(one.hours)
+            if one.weight is not None:
+                weight[place] = one.weight
         of.append(place)
     start = np.cumsum([0, *map(len, hours)])
-    return Windows(np.array(row), start, np.concatenate(hours).astype(np.int64, copy=False), np.array(of))
+    return Windows(np.array(row), start, np.concatenate(hours).astype(np.int64, copy=False), np.array(of), weight)
 
 
 def weeks_of_all(rows: Sequence[CustomerRow | None], channels: Sequence[str], visits: float) -> ManyWeeks:

@@ -64,7 +64,8 @@ class Person:
 @dataclass(frozen=True, slots=True)
 class SendTimeModel:
     """The trained priors and pooled curves. `sharpness` is the exponent above, `level_prior` the deliveries' worth of
-    everyone's response that a person's own is shrunk with.
+    everyone's response that a person's own is shrunk with. `tiring`: what each message of the seven days before takes
+    off the logarithm of a response's chance; who plans asks with it (`Asked.weight`), knowing of every message.
     """
 
     channels: Mapping[str, ChannelCurve]
@@ -72,6 +73,7 @@ class SendTimeModel:
     sharpness: float
     level_prior: float
     default_zone: str = "UTC"
+    tiring: float = 0.0
     trained: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
 
@@ -226,6 +228,7 @@ class SendTimeModel:
             "sharpness": self.sharpness,
             "level_prior": self.level_prior,
             "default_zone": self.default_zone,
+            "tiring": self.tiring,
             "trained": dict(self.trained),
         }
         (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -256,6 +259,7 @@ class SendTimeModel:
             float(manifest["sharpness"]),
             float(manifest["level_prior"]),
             manifest["default_zone"],
+            float(manifest.get("tiring", 0.0)),
             manifest["trained"],
             version,
         )

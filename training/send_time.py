@@ -38,9 +38,10 @@ from training.week_fit import (
     fit_lag,
     fit_own_gain,
     fit_presence,
+    fit_tiring,
     people,
 )
-from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments, read_drawn
+from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,6 +62,8 @@ JUDGED = 60_000
 REFERENCE = 2_000
 """Customers whose hours the model's reference of its training set is made of."""
 BAND = 3
+TIRES = timedelta(days=7)
+"""How long a message makes the next one less welcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ def train_send_time(job: Job) -> TrainResult:
     twin = fit(week, last, numbers)
     job.progress(f"{NAME}: fitting", 0.7)
     model = fit(week, covered.end, numbers)
+    model = replace(model, tiring=tiring_of(week, model, covered.end))
     job.progress(f"{NAME}: fitting", 1.0)
     return conclude(job, week, model, twin, last)
 
@@ -230,7 +234,22 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
         "orders": round(float(grid.orders.sum()), 1),
         "visits": round(float(grid.visits.sum()), 1),
     }
-    return SendTimeModel(channels, presence, start.sharpness, start.level_prior, DEFAULT_ZONE, trained)
+    return SendTimeModel(channels, presence, start.sharpness, start.level_prior, DEFAULT_ZONE, trained=trained)
+
+
+def tiring_of(week: Week, model: SendTimeModel, until: datetime) -> float:
+    """What each message of the seven days before takes off the logarithm of a response's chance, by sends before
+    `until`; 0 where too few were answered.
+    """
+    before = week.moments.filter((pl.col("kind") == "send") & (pl.col("timestamp") < until))
+    if before["worth"].sum() < RESPONSES_NEEDED:
+        return 0.0
+    before = before.sort("customer_id", "timestamp")
+    recent = recent_sends(before, TIRES)
+    grid = week.as_of[until]
+    sends = _units("send", before, grid.place)
+    own = people(model.presence, *known(grid, model.presence))
+    return fit_tiring(sends.worth, probabilities(model, grid, sends, own), recent)
 
 
 def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
@@ -239,7 +258,10 @@ def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
     part = week.moments.filter(
         (pl.col("kind") == kind) & (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
     ).sample(fraction=1.0, shuffle=True, seed=11)
-    part = part.head(JUDGED).sort("timestamp", "customer_id")
+    return _units(kind, part.head(JUDGED).sort("timestamp", "customer_id"), place)
+
+
+def _units(kind: str, part: pl.DataFrame, place: Mapping[str, int]) -> Units:
     customer = np.array([place[name] for name in part["customer_id"]], np.int64)
     times = part["timestamp"].dt.replace_time_zone(None).to_numpy()
     hour, channel, worth = (part[name].to_numpy() for name in ("hour", "channel", "worth"))
@@ -443,6 +465,7 @@ def _register(
                 "own": model.presence.own,
                 "answers": model.presence.answers,
                 "visits": model.presence.visits,
+                "tiring": model.tiring,
                 "types": len(model.presence.shares),
                 "learnt_from": model.trained["on"],
                 "as_of": job.as_of.isoformat(),

@@ -25,6 +25,8 @@ CELL_PRIOR = 200.0
 """Sends of the channel's expected rate that each hour's is shrunk with."""
 HALF_LIFE_DAYS = 120.0
 SHAPE = 0.5
+TIRING, GIVE_OR_TAKE = 0.1, 0.1
+"""What a message is expected to take off the logarithm of the next one's chance, before anything is known."""
 OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 ACTIVE_FROM = 1.0
 """Events from which a customer helps to tell types."""
@@ -161,3 +163,24 @@ def fit_channel(hour: Ints, worth: Floats, age_days: Floats, presence: Presence,
     rate = (spread(gained) + CELL_PRIOR * usual * shape) / (spread(sent) + CELL_PRIOR)
     rate = np.clip(rate, 1e-6, 0.95)
     return ChannelCurve(rate, float(usual), engagement, best_hour(rate))
+
+
+def fit_tiring(worth: Floats, expected: Floats, recent: Floats) -> float:
+    """What each of `recent` messages takes off the logarithm of a response's chance; never below 0.
+
+    The slope of a Poisson regression of what came of sends, `worth` (n,), on how many messages (n,) went to the same
+    customer just before, given the response `expected` (n,) of that customer, channel and hour; shrunk to what is
+    expected. Who answers much and is sent much is expected to, and so tells nothing here.
+    """
+    level, slope = 0.0, TIRING
+    for _ in range(ROUNDS):
+        rate = expected * np.exp(level - slope * recent)
+        miss = worth - rate
+        gain = np.array([miss.sum(), -(recent * miss).sum() - (slope - TIRING) / GIVE_OR_TAKE**2])
+        cross = -(recent * rate).sum()
+        curve = np.array([[rate.sum(), cross], [cross, (recent**2 * rate).sum() + 1 / GIVE_OR_TAKE**2]])
+        step = np.clip(np.linalg.solve(curve, gain), -1.0, 1.0)
+        level, slope = level + float(step[0]), slope + float(step[1])
+        if np.abs(step).max() < 1e-8:
+            break
+    return max(slope, 0.0)

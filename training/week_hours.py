@@ -160,6 +160,14 @@ def moments(events: pl.DataFrame, customers: pl.Series, drawn: pl.DataFrame | No
     return pl.concat([part.with_columns(kind=pl.lit(kind)).select(list(MOMENTS)) for kind, part in kinds]).cast(MOMENTS)
 
 
+def recent_sends(sends: pl.DataFrame, within: timedelta) -> Floats:
+    """(n,): how many of these sends, sorted by customer and time, went to the same customer in `within` before each."""
+    customer = sends["customer_id"].rank("dense").to_numpy().astype(np.int64)
+    at, length = sends["timestamp"].dt.epoch("us").to_numpy(), within // timedelta(microseconds=1)
+    key = customer * (int(np.ptp(at)) + length + 1) + at - at.min()
+    return np.asarray(np.arange(len(key)) - np.searchsorted(key, key - length), np.float64)
+
+
 def _with_drawn(sends: pl.DataFrame, drawn: pl.DataFrame | None) -> pl.DataFrame:
     """Sends with `drawn`: told by the delivery, else by the decision, if it went out in the hour that was chosen."""
     log = (pl.DataFrame(schema=DRAWN) if drawn is None else drawn).sort("send_at")

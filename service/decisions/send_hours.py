@@ -6,13 +6,18 @@ Where that is missing or fails: now, or the next time that is not quiet, named `
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from models.asked_hours import Asked
 from models.local_hours import NO_HOURS, Hours
-from service.decisions.case import PLANNED_US, Rules
+from service.decisions.arbitration import FATIGUE_DAYS
+from service.decisions.case import DAY_US, PLANNED_US, PULLED, Entry, Rules, from_microseconds, microseconds
 from service.decisions.draft import Draft
 from service.decisions.hours import Planned, drawn
 from service.decisions.open_hours import open_hours
@@ -25,6 +30,7 @@ SEND_TIME = "send-time"
 SEND_WITHIN = timedelta(microseconds=PLANNED_US)
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
+_TIRES_US = round(FATIGUE_DAYS * DAY_US)
 _HOUR_DRAW = {channel: (1 << 40) + place for place, channel in enumerate(sorted(TIMED))}
 """Steps of a decision's draws that no other draw uses: one for each channel's hour."""
 
@@ -49,7 +55,8 @@ class SendHours:
     """Plans the hours of decisions that are made together, each hour once.
 
     An hour lies within `SEND_WITHIN`, is not quiet, and comes before the offer ends. A small share
-    (`rules.explore_hours`) goes to another such hour; the draw hangs on the decision's seed alone.
+    (`rules.explore_hours`) goes to another such hour; the draw hangs on the decision's seed alone. Hours count less
+    for each message of the seven days before them, as far as the model has learnt that these tire.
     """
 
     def __init__(self, models: Models) -> None:
@@ -97,7 +104,8 @@ class SendHours:
             place, probability = _drawn(message, len(window.open.times))
             if window.open.times:
                 row = rows.setdefault(message.draft.decision_id, len(rows))
-                asked.append(Asked(row, message.channel, window.open.hours, place))
+                fresh = freshness(message.draft.case.usage.entries, window.open.times, model.tiring)
+                asked.append(Asked(row, message.channel, window.open.hours, place, fresh))
             waiting.append((message, window, probability))
         drafts = {message.draft.decision_id: message.draft for message in messages}
         places = iter(model.places([drafts[name].row for name in rows], asked))
@@ -131,6 +139,24 @@ def window_of(
         return Window(earliest, NO_HOURS, wrong)
     latest = min(at + SEND_WITHIN, ends_at) if ends_at else at + SEND_WITHIN
     return Window(earliest, open_hours(earliest, latest, zone, hours), wrong)
+
+
+def freshness(entries: Sequence[Entry], times: Sequence[datetime], tiring: float) -> npt.NDArray[np.float64] | None:
+    """What a response's chance at each of `times` (ascending, at least one) is multiplied by for the messages of the
+    seven days before it; None where that is the same at all of them.
+    """
+    if not tiring:
+        return None
+    first, last, recent = microseconds(times[0]), microseconds(times[-1]), None
+    for entry in entries:
+        end = entry.at + _TIRES_US
+        if end <= first or entry.at >= last or (entry.at < first and end > last):
+            continue  # it counts at none of the times, or at all
+        if not entry.message or entry.channel in PULLED or not entry.holds(first):
+            continue
+        recent = np.zeros(len(times)) if recent is None else recent
+        recent[bisect_right(times, from_microseconds(entry.at)) : bisect_left(times, from_microseconds(end))] += 1
+    return None if recent is None else np.exp(-tiring * recent)
 
 
 def _drawn(message: Message, count: int) -> tuple[int, float]:

@@ -63,16 +63,17 @@ def plain(random: np.random.Generator) -> CustomerRow:
 
 
 def asks(random: np.random.Generator, rows: int) -> list[Asked]:
-    """Some share their window, as channels of one decision do; some want a later hour than the first."""
+    """Some share their window, as channels of one decision do; some want a later hour, or weigh them."""
     found = []
     for _ in range(2 * rows):
         start, long = random.integers(0, HOURS), random.choice([1, 2, 30, 72])
         window = (start + np.flatnonzero(random.random(long) < 0.7 if long > 2 else np.ones(long))) % HOURS
         row = int(random.integers(0, rows))
+        weight = random.choice([0.5, 0.8, 1.0], len(window)) if random.random() < 0.5 else None
         for channel in random.choice(CHANNELS, int(random.integers(1, 3)), replace=False):
             if len(window):
                 nth = int(random.choice([0, 0, random.integers(0, len(window))]))
-                found.append(Asked(row, str(channel), window, nth))
+                found.append(Asked(row, str(channel), window, nth, weight))
     return found
 
 
@@ -114,6 +115,19 @@ def test_places_are_those_that_ranking_gives(choose: Any) -> None:
         ranked = asked.rank(rows[one.row], one.channel, "UTC", times[0], times[-1] + timedelta(hours=1), 100)
         assert ranked[one.nth].start == times[place]
         assert choose(*told, [rows[one.row]], [one._replace(row=0)]) == [place]
+
+
+@pytest.mark.parametrize("choose", [by_numpy, pytest.param(by_c, marks=needs_compiled)])
+def test_hours_count_by_their_weight(choose: Any) -> None:
+    asked, hours = model(5), np.arange(20, 90)
+    curves = {"email": asked.curve("email")}
+    told = asked.presence, asked.sharpness, asked.level_prior, curves, [None]
+    (best,) = choose(*told, [Asked(0, "email", hours)])
+    weight = np.ones(len(hours))
+    weight[best] = 0.01
+    (second,) = choose(*told, [Asked(0, "email", hours, nth=1)])
+    assert choose(*told, [Asked(0, "email", hours, weight=weight)]) == [second]
+    assert choose(*told, [Asked(0, "email", hours, weight=np.full(len(hours), 0.3))]) == [best]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from features.tables import EVENTS
 from models.presence import Presence, type_weights
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.week_fit import fit_channel, fit_lag, fit_own, fit_presence, people
-from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn
+from training.week_fit import TIRING, fit_channel, fit_lag, fit_own, fit_presence, fit_tiring, people
+from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
 
@@ -198,3 +198,30 @@ def test_without_activity_types_are_made_of_response_rates() -> None:
     days = people(presence, none, sends, answers).reshape(300, 7, 24).sum(axis=1)
     early = days[:, 8:11].sum(axis=1) > days[:, 17:20].sum(axis=1)
     assert (early == (kinds == 0)).mean() > 0.9
+
+
+def test_how_much_messages_tire_is_told_by_what_came_of_sends() -> None:
+    random = np.random.default_rng(8)
+    expected, recent = random.uniform(0.05, 0.4, 60_000), random.integers(0, 4, 60_000).astype(np.float64)
+    for slope in (0.0, 0.3):
+        came = (random.random(60_000) < 0.8 * expected * np.exp(-slope * recent)).astype(np.float64)
+        assert fit_tiring(came, expected, recent) == pytest.approx(slope, abs=0.03)
+    grows = (random.random(60_000) < 0.3 * expected * np.exp(0.3 * recent)).astype(np.float64)
+    assert fit_tiring(grows, expected, recent) == 0.0
+    assert fit_tiring(came[:5], expected[:5], recent[:5]) == pytest.approx(TIRING, abs=0.02)
+    # who answers much and is sent much is expected to
+    eager = random.random(60_000) < 0.5
+    often, much = np.where(eager, 3.0, 1.0), np.where(eager, 0.4, 0.1)
+    often += random.integers(0, 2, 60_000)
+    assert fit_tiring((random.random(60_000) < much).astype(np.float64), much, often) == pytest.approx(0.0, abs=0.03)
+
+
+def test_messages_of_the_days_before_a_send() -> None:
+    day = timedelta(days=1)
+    sends = pl.DataFrame(
+        {
+            "customer_id": ["a", "a", "a", "a", "b", "b"],
+            "timestamp": [NOW, NOW + day, NOW + 6 * day, NOW + 20 * day, NOW + 7 * day, NOW + 7.5 * day],
+        }
+    )
+    assert recent_sends(sends, 7 * day).tolist() == [0, 1, 2, 0, 0, 1]

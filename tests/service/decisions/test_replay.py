@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ def desk(tmp_path: Any) -> Desk:
     made = Desk(database)
     made.people.add("c1", timezone="Europe/Paris", traits={"plan": "gold"}, segments=("new",))
     made.rows.rows["c1"] = row("c1", affinity={"shoes": (1.0, 2.0, float("nan"))}, orders_90d=2.0, gap=float("nan"))
-    made.served.models = {"next-offer": NextOffer({"a": 0.1, "b": 0.3}), "send-time": SendTimeModel.untrained()}
+    made.served.models = {
+        "next-offer": NextOffer({"a": 0.1, "b": 0.3}),
+        "send-time": replace(SendTimeModel.untrained(), tiring=0.3),
+    }
     made.put(
         a={"eligibility": "customer.features.orders_90d >= 1 && customer.traits.plan == 'gold'"},
         b={"caps": [{"max": 2, "per_days": 7, "per": "everyone"}]},

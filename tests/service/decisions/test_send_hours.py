@@ -20,13 +20,15 @@ from models.local_hours import hours_between
 from models.presence import Presence
 from models.send_time import SendTimeModel
 from models.week import HOURS
+from service.decisions.case import Entry, microseconds
 from service.decisions.draft import Draft
 from service.decisions.hours import Planned, plan_hour
+from service.decisions.ledger_store import add_foreign
 from service.decisions.open_hours import open_hours
 from service.decisions.policy import draw
 from service.decisions.quiet import is_quiet, next_allowed
 from service.decisions.schemas import DecisionIn
-from service.decisions.send_hours import Message, SendHours
+from service.decisions.send_hours import Message, SendHours, freshness
 from service.storage.database import Database
 from tests.fakes.decisions import Desk, NextOffer, row, settings
 
@@ -63,6 +65,34 @@ def model() -> SendTimeModel:
     presence = Presence(random.dirichlet(np.ones(HOURS), 3), np.full(3, 1 / 3), 30.0, lag / lag.sum(), 0.6, 0.2)
     curves = {"email": ChannelCurve(random.uniform(0.02, 0.2, HOURS), 0.1, 0.2, 10)}
     return SendTimeModel(curves, presence, 0.7, 20.0, version="7")
+
+
+def entry(at: datetime, channel: str = "email", message: bool = True, expires: datetime | None = None) -> Entry:
+    until = None if expires is None else microseconds(expires)
+    return Entry(microseconds(at), until, channel, "a", message, False)
+
+
+def test_hours_are_fresher_once_a_message_is_seven_days_old() -> None:
+    start, day = datetime(2026, 3, 9, 8, tzinfo=UTC), timedelta(days=1)
+    times = [start + timedelta(hours=n) for n in range(4)]
+    once, twice = np.exp(-0.5), np.exp(-1.0)
+    ends_at_second = start + timedelta(hours=1) - 7 * day
+    lately = [entry(start - day), entry(start - 8 * day), entry(start + 2 * day)]  # before all, too old, after all
+    assert freshness(lately, times, 0.5) is None
+    found = freshness([entry(ends_at_second), *lately], times, 0.5)
+    assert found is not None
+    assert found.tolist() == pytest.approx([once, 1.0, 1.0, 1.0])
+    planned = entry(start + timedelta(hours=1), expires=start + day)
+    found = freshness([planned, entry(ends_at_second)], times, 0.5)
+    assert found is not None
+    assert found.tolist() == pytest.approx([once, 1.0, once, once])
+    found = freshness([planned, planned], times, 0.5)
+    assert found is not None
+    assert found.tolist() == pytest.approx([1.0, 1.0, twice, twice])
+    for uncounted in (entry(ends_at_second, "web"), entry(ends_at_second, message=False),
+                      entry(ends_at_second, expires=start - day)):  # fmt: skip
+        assert freshness([uncounted], times, 0.5) is None
+    assert freshness([entry(ends_at_second)], times, 0.0) is None
 
 
 @pytest.fixture
@@ -161,3 +191,16 @@ def test_what_was_planned_is_not_planned_again(desk: Desk) -> None:
     hours.plan([message])
     desk.served.models = {}
     assert told(draft)[0][0][2:] == tuple(hours.at(message))
+
+
+def test_the_next_message_waits_until_the_last_one_tires_no_more(desk: Desk) -> None:
+    desk.put(a={"channels": ["email"]})
+    desk.settings = settings(floor=0.0, exploration=1e12)
+    now = desk.clock.now()
+    usual = drafts_of(desk, ["c1"])[0].actions[0]["send_at"]
+    with desk.database.write() as connection:
+        sent = usual + timedelta(hours=2) - timedelta(days=7)
+        add_foreign(connection, "m1", "c1", None, "sms", sent)
+    assert drafts_of(desk, ["c1"])[0].actions[0]["send_at"] == usual
+    desk.served.models["send-time"] = replace(model(), tiring=50.0)
+    assert sent + timedelta(days=7) <= drafts_of(desk, ["c1"])[0].actions[0]["send_at"] < now + timedelta(days=3)

@@ -69,7 +69,7 @@ def sigmoid(score: npt.ArrayLike) -> Floats:
     """1 / (1 + exp(-score)) without overflow."""
     z = np.asarray(score, np.float64)
     small = np.exp(-np.abs(z))
-    return np.asarray(np.where(z >= 0, 1, small) / (1 + small), np.float64)
+    return np.asarray(np.maximum(small, z >= 0) / (1.0 + small), np.float64)
 
 
 def fit_calibration(

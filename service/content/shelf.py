@@ -87,11 +87,13 @@ class Place:
         self._segments = frozenset(variant.segment for variant in self._variants if variant.segment is not None)
         self._dated = any(_names(variant, moment_names(offer)) for variant in self._variants)
         self._default_locale, self._default_zone, self._known = default_locale, default_zone, known
-        self._kinds: dict[tuple[Any, ...], tuple[Copy, ...]] = {}
+        self._kinds: dict[Any, tuple[Copy, ...]] = {}
 
     def copies(self, locale: str, zone: str, segments: frozenset[str]) -> tuple[Copy, ...]:
         """The best language's variants: those for the reader's segments where there are any, else those for all."""
-        key = (locale, zone if self._dated else "", self._segments & segments if self._segments else ())
+        key: Any = locale
+        if self._dated or self._segments:
+            key = (locale, zone if self._dated else "", self._segments & segments)
         found = self._kinds.get(key)
         if found is None:
             if len(self._kinds) >= MAX_KINDS:

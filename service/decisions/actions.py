@@ -50,17 +50,26 @@ class Stages:
     def __init__(self, rates: Callable[[], PooledRates]) -> None:
         self._read_rates = rates
         self._rates: PooledRates | None = None
-        self._told: dict[tuple[str, int, bool], dict[str, Any]] = {}
+        self._told: dict[tuple[int, bool], _StagesAt] = {}
 
-    def of(self, offer_id: str, case: Case, served: bool) -> dict[str, Any]:
-        """The stage at the time of a case; `served`: whether a model gave the probabilities."""
-        key = offer_id, case.now_us, served
-        found = self._told.get(key)
+    def at(self, case: Case, served: bool) -> Mapping[str, dict[str, Any]]:
+        """The stage of each offer at the time of a case; `served`: whether a model gave the probabilities."""
+        found = self._told.get((case.now_us, served))
         if found is None:
-            self._rates = rates = self._rates or self._read_rates()
-            stage = stage_of(rates.shown(offer_id), rates.first_at(offer_id), case.at, served)
-            found = self._told[key] = stage.as_json()
+            self._rates = self._rates or self._read_rates()
+            found = self._told[case.now_us, served] = _StagesAt(self._rates, case.at, served)
         return found
+
+
+class _StagesAt(dict[str, dict[str, Any]]):
+    def __init__(self, rates: PooledRates, at: datetime, served: bool) -> None:
+        super().__init__()
+        self._rates, self._at, self._served = rates, at, served
+
+    def __missing__(self, offer_id: str) -> dict[str, Any]:
+        shown, first_at = self._rates.shown(offer_id), self._rates.first_at(offer_id)
+        self[offer_id] = told = stage_of(shown, first_at, self._at, self._served).as_json()
+        return told
 
 
 def act(
@@ -74,7 +83,7 @@ def act(
 
     `times` by channel and end of the offer; `why` has the reasons of each action, or is empty.
     """
-    served = draft.scored_by == NEXT_OFFER
+    stage = stages.at(draft.case, draft.scored_by == NEXT_OFFER) if why else {}
     numbers = draft.candidates.columns.take([one.place for one in actions], axis=1).T.tolist()
     for number, (rank, _, offer, channel) in enumerate(actions):
         at, share = times[channel, offer.ends_at]
@@ -92,7 +101,7 @@ def act(
         }
         if why:
             action["reasons"] = why[number]
-            action["stage"] = stages.of(offer.offer_id, draft.case, served)
+            action["stage"] = stage[offer.offer_id]
         draft.actions.append(action)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -182,12 +183,16 @@ class Case:
     now_us: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "now_us", microseconds(self.at))
+        object.__setattr__(self, "now_us", instant(self.at))
 
 
 def microseconds(at: datetime) -> int:
     """Whole microseconds since 1970."""
     return int(at.timestamp()) * US + at.microsecond
+
+
+instant = lru_cache(maxsize=1024)(microseconds)
+"""The same of a time in UTC, remembered: decisions made together are made as of one."""
 
 
 def from_microseconds(at: int) -> datetime:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.assortment import assortment
-from service.decisions.case import DAY_US, Shared, Usage, microseconds
+from service.decisions.case import DAY_US, Shared, Usage, instant, microseconds
 from service.decisions.ledger_store import FOREVER, entries_by, read_lines, read_shared
 from service.decisions.moments_store import read_moments
 from service.decisions.rules import RuleBook
@@ -47,7 +47,7 @@ class LedgerView:
 
     def usage(self, customer_id: str, offers: tuple[Offer, ...], at: datetime, as_of: bool) -> Usage:
         """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
-        now = microseconds(at)
+        now = instant(at)
         until = now if as_of else FOREVER
         entries = entries_by(self._lines.get(customer_id, ()), until)
         shared: dict[tuple[str, int], Shared] = {}

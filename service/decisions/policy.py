@@ -19,6 +19,7 @@ import xxhash
 
 DRAWS = 512
 """Draws from the posterior that make Thompson sampling's table of frequencies."""
+_hash, _BIT = xxhash.xxh3_64_intdigest, 2.0**-53
 MOST_BY_FLOOR = 0.1
 """The floors of all candidates together take at most this share of the probability."""
 
@@ -105,7 +106,12 @@ def certain(count: int, position: int) -> list[float]:
 
 def draw(seed: int, step: int) -> float:
     """A number in [0, 1) with 53 random bits: a hash of the seed and the step."""
-    return (xxhash.xxh3_64_intdigest(step.to_bytes(8, "little"), seed) >> 11) * 2.0**-53
+    return (_hash(step.to_bytes(8, "little"), seed) >> 11) * _BIT
+
+
+def draws(seed: int, first: int, many: int) -> list[float]:
+    """`draw` of the steps from `first` on."""
+    return [(_hash(step.to_bytes(8, "little"), seed) >> 11) * _BIT for step in range(first, first + many)]
 
 
 def sample(weights: Sequence[float], at: float) -> int:
@@ -119,10 +125,10 @@ def sample(weights: Sequence[float], at: float) -> int:
 def shuffled(positions: Sequence[int], seed: int, step: int) -> list[int]:
     """A uniformly random order (Fisher and Yates), from the seed; `step` is the first draw it uses."""
     order = list(positions)
-    for index in range(len(order) - 1, 0, -1):
-        other = int(draw(seed, step) * (index + 1))
+    many = len(order) - 1
+    for index, number in zip(range(many, 0, -1), draws(seed, step, many), strict=True):
+        other = int(number * (index + 1))
         order[index], order[other] = order[other], order[index]
-        step += 1
     return order
 
 

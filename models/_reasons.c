@@ -166,8 +166,11 @@ static PyObject *reasons_explain(PyObject *module, PyObject *const *args, Py_ssi
 
 /* ---- reasons in words (seen_words.Teller) ---- */
 
+enum { FEATURE, TEXT, EFFECT, KEYS };
+static const char *const KEY[KEYS] = {"feature", "text", "effect"};
+
 typedef struct {
-    PyObject *pairs, *rates, *names, *write, *own;
+    PyObject *pairs, *rates, *names, *write, *own, *keys[KEYS];
     Py_ssize_t customer, pair, most;
 } Words;
 
@@ -187,14 +190,25 @@ static PyObject *text_of(const Words *words, PyObject *memories, int64_t of, int
     return text;
 }
 
-/* Whether a list of (name, text, effect) has this text; -1 after an error. */
-static int is_said(PyObject *said, PyObject *text) {
+/* Whether a list of reasons has this text; -1 after an error. */
+static int is_said(const Words *words, PyObject *said, PyObject *text) {
     for (Py_ssize_t i = 0; i < PyList_Size(said); i++) {
-        PyObject *one = PyTuple_GetItem(PyList_GetItem(said, i), 1);
-        const int same = one == text ? 1 : PyObject_RichCompareBool(one, text, Py_EQ);
+        PyObject *one = PyDict_GetItemWithError(PyList_GetItem(said, i), words->keys[TEXT]);
+        const int same = one == NULL ? -1 : one == text ? 1 : PyObject_RichCompareBool(one, text, Py_EQ);
         if (same) return same;
     }
     return 0;
+}
+
+/* {feature, text, effect}; takes over the text. */
+static PyObject *reason_of(const Words *words, PyObject *name, PyObject *text, double sum) {
+    PyObject *reason = PyDict_New(), *effect = PyFloat_FromDouble(rint(sum * 10000.0) / 10000.0);
+    if (!reason || !effect || PyDict_SetItem(reason, words->keys[FEATURE], name) < 0 ||
+        PyDict_SetItem(reason, words->keys[TEXT], text) < 0 || PyDict_SetItem(reason, words->keys[EFFECT], effect) < 0)
+        Py_CLEAR(reason);
+    Py_XDECREF(effect);
+    Py_DECREF(text);
+    return reason;
 }
 
 static PyObject *tell_one(const Words *words, const int64_t *at, const int64_t *first, const double *sums,
@@ -210,13 +224,13 @@ static PyObject *tell_one(const Words *words, const int64_t *at, const int64_t *
         else if (place < words->pair) text = text_of(words, words->pairs, at[1], place, numbers[g]);
         else text = text_of(words, words->rates, at[2], place, numbers[g]);
         if (!text) goto failed;
-        const int same = text == Py_None ? 1 : is_said(said, text);
+        const int same = text == Py_None ? 1 : is_said(words, said, text);
         if (same) {
             Py_DECREF(text);
             if (same < 0) goto failed;
             continue;
         }
-        reason = Py_BuildValue("ONd", name, text, rint(sums[g] * 10000.0) / 10000.0);
+        reason = reason_of(words, name, text, sums[g]);
         if (!reason || PyList_Append(said, reason) < 0) {
             Py_XDECREF(reason);
             goto failed;
@@ -230,7 +244,7 @@ failed:
 }
 
 /* tell(asked, first, sums, numbers, pairs, rates, names, customer, pair, most, write, own): of each asked (customer,
- * offer, channel) at most `most` (name, text, effect). `first`, `sums`, `numbers` as explain(...) writes them; `pairs`
+ * offer, channel) at most `most` {feature, text, effect}. `first`, `sums`, `numbers` as explain(...) writes them; `pairs`
  * and `rates`: by offer and by channel, by input, texts by number; write(texts, offer or channel, input, number) and
  * own(customer, input) give those that are not there. Inputs below `customer` are customers' own, below `pair` pairs'. */
 static PyObject *reasons_tell(PyObject *module, PyObject *args) {
@@ -249,11 +263,16 @@ static PyObject *reasons_tell(PyObject *module, PyObject *args) {
     if (items(&v[0]) != 3 * k || items(&v[1]) != k * groups || items(&v[2]) != k * groups || items(&v[3]) != k * groups)
         return refused(v, 4, "what is asked and what was found differ in length");
     told = PyList_New(k);
+    for (int i = 0; i < KEYS; i++) {
+        words.keys[i] = PyUnicode_InternFromString(KEY[i]);
+        if (!words.keys[i]) Py_CLEAR(told);
+    }
     for (Py_ssize_t r = 0; told && r < k; r++) {
         PyObject *one = tell_one(&words, (const int64_t *)v[0].buf + 3 * r, (const int64_t *)v[1].buf + r * groups,
                                  (const double *)v[2].buf + r * groups, (const double *)v[3].buf + r * groups, groups);
         if (!one || PyList_SetItem(told, r, one) < 0) Py_CLEAR(told);
     }
+    for (int i = 0; i < KEYS; i++) Py_XDECREF(words.keys[i]);
     release(v, 4);
     return told;
 }
@@ -266,7 +285,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int module_exec(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 1); }
+static int module_exec(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 2); }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_reasons", NULL, 0, methods, module_slots, NULL, NULL, NULL};

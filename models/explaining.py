@@ -19,7 +19,7 @@ from models.response import INPUTS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-REASONS: Any = compiled("models._reasons", 1)
+REASONS: Any = compiled("models._reasons", 2)
 _ALIKE = {**SENTENCES, **offer_words.SENTENCES}
 """Inputs with the same key tell the same sentence."""
 _KEYS = list(dict.fromkeys(_ALIKE.get(name, name) for name in INPUTS))

@@ -213,7 +213,7 @@ class LayeredWeighing:
 
     def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
         """As `Weighing.reasons_of`."""
-        return [tuple(map(Reason._make, some)) for some in self.told_of(asked, n)]
+        return [tuple(Reason(**one) for one in some) for some in self.told_of(asked, n)]
 
     def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]:
         """As `Weighing.told_of`."""
@@ -270,5 +270,5 @@ def _with_outcomes(reasons: list[Plain], residual: float, n: int) -> list[Plain]
     if abs(residual) <= NEGLIGIBLE:
         return reasons
     text = f"lately brings {'more' if residual > 0 else 'fewer'} orders than expected from people like this"
-    found = [*reasons, ("recent_outcomes", text, round(residual, 4))]
-    return sorted(found, key=lambda one: -abs(one[2]))[:n]
+    found: list[Plain] = [*reasons, {"feature": "recent_outcomes", "text": text, "effect": round(residual, 4)}]
+    return sorted(found, key=lambda one: -abs(one["effect"]))[:n]

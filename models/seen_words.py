@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,13 @@ from models.reasons import SENTENCES, named, sentence
 from models.response import INPUTS
 
 Ints = npt.NDArray[np.int64]
-assert {part for name in CUSTOMER for part in named(SENTENCES[name])} <= set(CUSTOMER)
-"""Sentences of CUSTOMER need nothing beside CUSTOMER."""
+_NEEDED = [[(part, CUSTOMER.index(part)) for part in {name, *named(SENTENCES[name])}] for name in CUSTOMER]
+"""What the sentence of each of CUSTOMER needs, which is nothing beside CUSTOMER."""
 _OF_CUSTOMER, _OF_PAIR = len(CUSTOMER), len(PAIR)
 Texts = list[dict[float, str | None]]
 """Sentences about one category (one channel): of each of INPUTS, by the number that it tells."""
-Plain = tuple[str, str, float]
-"""A reason: feature, text, effect."""
+Plain = dict[str, Any]
+"""A reason as answers have it: `feature`, `text`, `effect`."""
 
 
 class Remembered:
@@ -89,7 +90,7 @@ class Teller:
                 break
             text = None if number != number else self._text(at, place, number)
             if text is not None and text not in said:
-                said[text] = (INPUTS[place], text, strength)
+                said[text] = {"feature": INPUTS[place], "text": text, "effect": strength}
         return list(said.values())
 
     def _text(self, at: list[int], place: int, number: float) -> str | None:
@@ -109,7 +110,8 @@ class Teller:
     def _of_customer(self, customer: int, place: int) -> str | None:
         key = (customer, place)
         if key not in self._own:
-            values = dict(zip(CUSTOMER, self._customers.values[customer].tolist(), strict=True))
+            line = self._customers.values[customer]
+            values = {name: float(line[at]) for name, at in _NEEDED[place]}
             self._own[key] = sentence(CUSTOMER[place], values)
         return self._own[key]
 

@@ -217,10 +217,10 @@ class Weighing:
 
     def reasons_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[tuple[Reason, ...]]:
         """Those of many (customer, offer, channel)."""
-        return [tuple(map(Reason._make, some)) for some in self.told_of(asked, n)]
+        return [tuple(Reason(**one) for one in some) for some in self.told_of(asked, n)]
 
     def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]:
-        """`reasons_of` as plain (feature, text, effect): a batch of decisions makes hundreds."""
+        """`reasons_of` as answers have them: a batch of decisions makes hundreds."""
         if not asked:
             return []
         places = np.array(asked, np.int64)

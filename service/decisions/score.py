@@ -31,6 +31,8 @@ BY_RATES = "pooled_rates"
 REASONS = 3
 Wanted = Sequence[tuple[int, str]]
 """(position of the offer, channel) of candidates."""
+Told = list[list[dict[str, Any]]]
+"""The reasons of each candidate, as answers have them."""
 
 
 class Scorer:
@@ -143,19 +145,19 @@ class Scorer:
         draft.models[NEXT_OFFER] = str(model.version)
         self._used[draft.decision_id] = model
 
-    def reasons(self, asked: Sequence[tuple[Draft, Wanted]]) -> list[list[list[dict[str, Any]]]]:
+    def reasons(self, asked: Sequence[tuple[Draft, Wanted]]) -> list[Told]:
         """Why each of these (position of the offer, channel) of each draft, in the customer's terms."""
         together = self._together(asked)
         return [self._explain(draft, wanted, together.get(draft.decision_id)) for draft, wanted in asked]
 
-    def _together(self, asked: Sequence[tuple[Draft, Wanted]]) -> dict[str, Sequence[Sequence[Any]]]:
+    def _together(self, asked: Sequence[tuple[Draft, Wanted]]) -> dict[str, Told]:
         """Reasons of drafts that were weighed together, by decision; what fails here is asked again one by one."""
         alike: dict[int, list[tuple[Weighed, Draft, Wanted]]] = {}
         for draft, wanted in asked:
             weighed = self._weighings.get(draft.decision_id)
             if weighed is not None and self._stands(draft):
                 alike.setdefault(id(weighed.together), []).append((weighed, draft, wanted))
-        found: dict[str, Sequence[Sequence[Any]]] = {}
+        found: dict[str, Told] = {}
         for some in alike.values() if len(asked) > 1 else ():
             places = [place for weighed, _, wanted in some for place in weighed.places(wanted)]
             try:
@@ -166,33 +168,31 @@ class Scorer:
             found.update((draft.decision_id, list(islice(told, len(wanted)))) for _, draft, wanted in some)
         return found
 
-    def _explain(
-        self, draft: Draft, wanted: Wanted, found: Sequence[Sequence[Any]] | None
-    ) -> list[list[dict[str, Any]]]:
+    def _explain(self, draft: Draft, wanted: Wanted, found: Told | None) -> Told:
         if draft.scored_by == BY_RATES:
             offers = [draft.case.offers[position].offer_id for position, _ in wanted]
             return [[{"feature": "response_rate", "text": self.rates.sentence(o), "effect": 0.0}] for o in offers]
         try:
-            told = self._reasons(draft, wanted) if found is None else found
+            return self._reasons(draft, wanted) if found is None else found
         except Exception:  # a ranking without reasons is better than none
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
             return [[] for _ in wanted]
-        return [[{"feature": name, "text": text, "effect": effect} for name, text, effect in some] for some in told]
 
     def _stands(self, draft: Draft) -> bool:
         """Whether the draft's probabilities are those that it was weighed with."""
         return draft.scored_by == NEXT_OFFER and f"last_model:{NEXT_OFFER}" not in draft.degraded
 
-    def _reasons(self, draft: Draft, wanted: Wanted) -> Sequence[Sequence[Any]]:
+    def _reasons(self, draft: Draft, wanted: Wanted) -> Told:
         weighed = self._weighings.get(draft.decision_id)
         if weighed is not None and self._stands(draft):
-            told: Sequence[Sequence[Any]] = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
+            told: Told = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
             return told
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:
-            return [() for _ in wanted]
-        return [model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted]
+            return [[] for _ in wanted]
+        some = (model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted)
+        return [[one._asdict() for one in reasons] for reasons in some]
 
 
 class Together:

@@ -233,7 +233,7 @@ def test_reasons_have_the_same_words(seed: int, k: int, most: int) -> None:
     assert len(told[0]) == k
     for reasons in told[0]:
         assert len(reasons) <= most
-        assert len({text for _, text, _ in reasons}) == len(reasons)
+        assert len({one["text"] for one in reasons}) == len(reasons)
 
 
 def test_sentences_are_remembered_up_to_a_number() -> None:

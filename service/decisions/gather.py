@@ -141,7 +141,7 @@ def _people(connection: Connection, sources: Sources, requests: Sequence[Decisio
         )
         for asked, person in found.items()
     }
-    sources.last.people.keep(people.items())
+    sources.last.people.keep(people)
     return people
 
 
@@ -177,7 +177,7 @@ def _rows(
         sources.reading.failed()
         return _snapshots(sources, people, now), True
     sources.reading.succeeded()
-    sources.last.rows.keep((name, row) for (name, at), row in found.items() if at == now)
+    sources.last.rows.keep({name: row for (name, at), row in found.items() if at == now})
     return found, False
 
 

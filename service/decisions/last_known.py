@@ -6,8 +6,8 @@ Bounded in number and age, and never written anywhere: it is personal data in me
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from features.rows import CustomerRow
@@ -17,36 +17,39 @@ from service.decisions.rates import PooledRates
 
 PEOPLE, ROWS = 10_000, 2_000
 KEEP_S = 3_600.0
+LOT, LOT_S = 250, 60.0
 T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """The newest values by key, at most `most` and none older than `keep_s`. Safe for threads."""
+    """The newest values by key, at most `most` and none older than `keep_s`. Safe for threads.
+
+    They stand in lots of `LOT` at most, which go as a whole: what is kept is read seldom, and put at every decision.
+    """
 
     def __init__(self, most: int, keep_s: float = KEEP_S) -> None:
-        self._most, self._keep_s = most, keep_s
-        self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._keep_s = keep_s
+        self._lots: deque[tuple[float, dict[str, T]]] = deque(maxlen=most // LOT)
         self._lock = threading.Lock()
 
-    def keep(self, found: Iterable[tuple[str, T]]) -> None:
+    def keep(self, found: Mapping[str, T]) -> None:
         now = monotonic()
         with self._lock:
-            for key, value in found:
-                self._kept.pop(key, None)
-                self._kept[key] = (now, value)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            if not self._lots or now - self._lots[-1][0] > LOT_S or len(self._lots[-1][1]) + len(found) > LOT:
+                self._lots.append((now, {}))
+            self._lots[-1][1].update(found)
 
     def find(self, key: str) -> T | None:
-        kept = self._kept.get(key)
-        return kept[1] if kept is not None and monotonic() - kept[0] < self._keep_s else None
+        before = monotonic() - self._keep_s
+        with self._lock:
+            return next((lot[key] for at, lot in reversed(self._lots) if at > before and key in lot), None)
 
     def forget_old(self) -> None:
         """Drops what is too old."""
         before = monotonic() - self._keep_s
         with self._lock:
-            while self._kept and next(iter(self._kept.values()))[0] < before:
-                self._kept.popitem(last=False)
+            while self._lots and self._lots[0][0] <= before:
+                self._lots.popleft()
 
 
 class LastKnown:

@@ -50,7 +50,16 @@ def main() -> None:
 
 
 def _measure() -> None:
-    from service.decisions import gather, ledger_view, rank_actions, score, send_hours, together, write_decisions
+    from service.decisions import (
+        gather,
+        ledger_view,
+        rank_actions,
+        score,
+        send_hours,
+        steady,
+        together,
+        write_decisions,
+    )
     from service.decisions.schemas import DecisionIn, parse
     from service.memory import keep_freed_memory, leave_alone_what_stays
     from service.settings import Settings
@@ -68,7 +77,7 @@ def _measure() -> None:
         ("reasons", score.Scorer, "reasons"), ("hours", send_hours.SendHours, "plan"), ("actions", rank_actions, "act"),
         ("words", rank_actions, "word"), ("record", write_decisions, "pack"),
         ("writing", write_decisions.DecisionWriter, "write"), ("answer", rank_actions, "answer"),
-        ("JSON", together, "json_of"), ("the rest", together, "_as_json"),
+        ("JSON", together, "json_of"), ("the rest", steady.SteadyDecider, "decide_each"),
     ]  # fmt: skip
     for name, owner, function in timed:
         clocks.time(name, owner, function)
@@ -76,7 +85,8 @@ def _measure() -> None:
     def decide(first: int) -> float:
         asked = [parse(DecisionIn, request_body(first + n, False)) for n in range(BATCH)]
         started = time.process_time()
-        together._as_json(parts.steady.decide_each, asked)
+        for answer in parts.steady.decide_each(asked):
+            together.json_of(answer)
         return time.process_time() - started
 
     _repeat(decide, 0, WARM)

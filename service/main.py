@@ -65,7 +65,8 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        await in_thread(get_ready, parts.database, parts.catalogue, parts.library, parts.steady)
+        placements = parts.settings.placements
+        await in_thread(get_ready, parts.database, parts.catalogue, parts.library, parts.steady, placements)
         await try_the_way_in(parts.guard, deciding)
         loops = start_loops(parts)
         try:

@@ -54,6 +54,13 @@ def find_key(connection: Connection, hashed: str) -> ApiKey | None:
     return None if found is None else _key(found)
 
 
+def good_keys(connection: Connection, most: int) -> dict[str, ApiKey]:
+    """The newest keys that are not revoked, so many at most, by their hashes."""
+    good = select(api_keys).where(api_keys.c.revoked_at.is_(None))
+    found = connection.execute(good.order_by(api_keys.c.created_at.desc()).limit(most))
+    return {row.hash: _key(row) for row in found}
+
+
 def list_keys(connection: Connection) -> Sequence[ApiKey]:
     """Every key, oldest first."""
     return [_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.created_at))]

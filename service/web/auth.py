@@ -17,12 +17,13 @@ from fastapi.params import Depends
 from service.clock import new_id
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.storage.database import Database
-from service.storage.key_store import ApiKey, add_key, find_key
+from service.storage.key_store import ApiKey, add_key, find_key, good_keys
 from service.web.threads import in_thread
 
 SCOPES = ("ingest", "decide", "review", "admin")
 _REMEMBER_S = 5.0
 _REMEMBER_AWAY_S = 3_600.0
+_AT_START = 1_000
 
 
 def hash_key(secret: str) -> str:
@@ -62,7 +63,7 @@ def bearer_of(header: bytes) -> str | None:
 class Guard:
     """Checks keys. A key is remembered for a few seconds, so a revocation holds everywhere within that time.
 
-    While the database is away no key can be revoked: one seen within the last hour is still good.
+    While the database is away no key can be revoked: one seen within the last hour, or at the start, is still good.
     """
 
     def __init__(self, database: Database, may_ask: Callable[[], bool] = lambda: True) -> None:
@@ -82,6 +83,15 @@ class Guard:
 
         marked: Callable[[Request], Awaitable[ApiKey]] = check
         return Depends(marked)
+
+    def remember(self) -> None:
+        """Looks the newest keys up before anybody asks: the first call finds its own, should the database go away, too.
+
+        Raises `Unavailable`.
+        """
+        with self._database.read() as connection:
+            keys = good_keys(connection, _AT_START)
+        self._known.update((hashed, (time.monotonic(), key)) for hashed, key in keys.items())
 
     def remembered(self, secret: str) -> ApiKey | None:
         """The key behind a secret, where it was looked up in the last few seconds."""

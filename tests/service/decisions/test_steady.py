@@ -25,9 +25,10 @@ from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
 from service.settings import Cap
 from service.storage.database import Connection, Database
-from service.web.auth import Guard
+from service.storage.key_store import list_keys, revoke_key
+from service.web.auth import Guard, create_key
 from service.wiring.warm_up import try_decisions, try_the_way_in
-from tests.fakes.decisions import Desk, NextOffer, settings
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 Make = Callable[..., SteadyDecider]
 
@@ -375,3 +376,50 @@ def test_a_decision_tried_at_the_start_is_not_kept_and_may_fail(
     one.without = lambda requests, first=None: [Unavailable("full")] * len(requests)  # type: ignore[method-assign]
     try_decisions(one, ["nobody"])
     assert "tried at the start" in caplog.text
+
+
+def test_every_placement_is_tried_and_every_customer(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    tried: list[tuple[str, str]] = []
+
+    class Noting:
+        def decide_each(self, requests: Any) -> Any:
+            tried.extend((one.customer_id, one.placement) for one in requests if one.dry_run)
+            return []
+
+        def rehearse(self, requests: Any) -> None:
+            pass
+
+    one: Any = Noting()
+    try_decisions(one, ["a", "b", "c"], ["p", "q"])
+    try_decisions(one, ["a"], ["p", "q"])
+    assert tried == [("a", "p"), ("b", "q"), ("c", "p"), ("a", "p"), ("a", "q")]
+    try_decisions(one, ["a"], ["not a name"])
+    assert "could not be tried at the start" in caplog.text
+
+
+async def test_keys_are_known_before_anybody_asks_and_good_while_the_database_is_away(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys(guard: Guard) -> list[bool]:
+        return [guard.remembered(secret) is not None for secret in (good, ended)]
+
+    good, ended = (create_key(line, ("decide",), label, NOON) for label in ("good", "ended"))
+    with line.write() as connection:
+        key_id = next(key.key_id for key in list_keys(connection) if key.label == "ended")
+        revoke_key(connection, key_id, NOON)
+
+    class Quick:
+        def decide_each(self, requests: Any) -> list[Any]:
+            return [{} for _ in requests]
+
+    guard, together = Guard(line), Together(Quick())  # type: ignore[arg-type]
+    assert keys(guard) == [False, False]
+    await try_the_way_in(guard, together)
+    together.close()
+    assert keys(guard) == [True, False]
+    monkeypatch.setattr("service.web.auth._REMEMBER_S", 0.0)
+    line.cut = True
+    assert keys(guard) == [False, False]
+    assert (await guard.identify(good)).label == "good"
+    with pytest.raises(Unavailable):
+        await guard.identify(ended)

@@ -93,8 +93,8 @@ def some_values(row: CustomerRow, names: frozenset[str]) -> dict[str, float]:
     """These features of a row, those that it has; without making a mapping of all of a row as stored."""
     if isinstance(row, StoredRow) and row.as_stored:
         wanted = tuple(sorted(names))
-        columns = row._serving.columns(wanted).tolist()
-        return {name: float(row.vector[at]) for name, at in zip(wanted, columns, strict=True) if at >= 0}
+        columns, _ = row._serving.columns(wanted)
+        return {name: float(row.vector[at]) for name, at in zip(wanted, columns.tolist(), strict=True) if at >= 0}
     return {name: row.values[name] for name in names if name in row.values}
 
 
@@ -150,8 +150,7 @@ def feature_matrix(
 
 
 def _of_stored(rows: Sequence[StoredRow], names: Sequence[str], strict: bool) -> NDArray[np.float64]:
-    columns = rows[0]._serving.columns(tuple(names))
-    whole = bool((columns >= 0).all())
+    columns, whole = rows[0]._serving.columns(tuple(names))
     if strict and not whole:
         raise KeyError(names[int(np.argmin(columns))])
     vectors = np.concatenate([row.vector for row in rows]).reshape(len(rows), -1)

@@ -206,10 +206,11 @@ class Serving:
                 return categories, hours, products
         raise ValueError("a customer's stored row is cut short; make it anew (rebuild)")
 
-    def _columns(self, names: tuple[str, ...]) -> Ints:
-        """The place of each name in a vector, -1 for a name that no feature has."""
+    def _columns(self, names: tuple[str, ...]) -> tuple[Ints, bool]:
+        """The place of each name in a vector, -1 for a name that no feature has; and whether each has one."""
         places = {name: place for place, name in enumerate(self.names)}
-        return np.array([places.get(name, -1) for name in names], dtype=np.int64)
+        found = np.array([places.get(name, -1) for name in names], dtype=np.int64)
+        return found, bool((found >= 0).all())
 
 
 @lru_cache(maxsize=256)

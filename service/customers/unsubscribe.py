@@ -38,7 +38,7 @@ class Unsubscriber:
         self._database = database
         self._clock = clock
         self._wake = wake
-        self._key: bytes | None = None
+        self._signing: hmac.HMAC | None = None
 
     def make_token(self, customer_id: str, channel: str) -> str:
         """The token of `{public_url}/u/{token}`."""
@@ -77,10 +77,13 @@ class Unsubscriber:
         return f"{_encoded(payload)}.{_encoded(self._signature(payload))}"
 
     def _signature(self, payload: bytes) -> bytes:
-        if self._key is None:
+        if self._signing is None:
             with self._database.write() as connection:
-                self._key = secret(connection, _SECRET, secrets.token_hex(32)).encode()
-        return hmac.digest(self._key, payload, "sha256")[:_SIGNATURE_BYTES]
+                key = secret(connection, _SECRET, secrets.token_hex(32)).encode()
+            self._signing = hmac.new(key, digestmod="sha256")
+        signature = self._signing.copy()  # the key is taken in once, not at every link
+        signature.update(payload)
+        return signature.digest()[:_SIGNATURE_BYTES]
 
 
 def _encoded(raw: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -96,11 +97,12 @@ def choose(
     columns[0, :-1], columns[0, -1] = probabilities, np.nan
     chances, at = columns[0, :-1], draw(case.seed, 0)
     steered: Steered | None = None
-    most = case.top_k - 1 if _free(case) else len(eligible)
+    free = _free(case)
+    most = case.top_k - 1 if free else len(eligible)
     worth = chances if uplift is None else uplift
     drawn = None if goals else weigh_and_draw(case, eligible, worth, at, most, columns[1:])
     if drawn is not None:
-        order, left_out = _listed(case, eligible, drawn, {})
+        order, left_out = (drawn, []) if free else _listed(case, eligible, drawn, {})
     else:
         columns[1] = values = expected_values(case, eligible, chances, goals, uplift)
         steered = _steered(case, eligible, values)
@@ -209,9 +211,12 @@ def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:
 
     Where no offer is named: the eligible one of the highest priority, by the order of the catalogue.
     """
-    usual = case.rules.business_as_usual
-    fitting = [index for index, (position, _) in enumerate(eligible) if usual in {None, case.offers[position].offer_id}]
-    return max(fitting, key=lambda i: (case.offers[eligible[i][0]].priority, -i)) if fitting else len(eligible)
+    usual, found, highest = case.rules.business_as_usual, len(eligible), -inf
+    for index, (position, _) in enumerate(eligible):
+        offer = case.offers[position]
+        if offer.priority > highest and (usual is None or usual == offer.offer_id):
+            found, highest = index, offer.priority
+    return found
 
 
 def _order(
@@ -224,7 +229,7 @@ def _order(
     if case.arm == "random":
         rest = shuffled([position for position in range(len(values)) if position != first], case.seed, 1)
         rest = rest[: rest.index(nothing)]
-        rest = [index for index in rest if steered is None or index not in steered.barred]
+        rest = rest if steered is None else [index for index in rest if index not in steered.barred]
     elif steered is not None:
         rest = [index for index in steered.ranked(float(values[nothing])) if index != first]
     else:

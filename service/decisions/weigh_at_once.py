@@ -33,7 +33,7 @@ def weigh_and_draw(
         return None
     bold = calmed(rules.exploration, case.learnt, rules.calms_after)
     ranked: list[int] | None = WEIGH.choose(
-        np.ascontiguousarray(chances, np.float64),
+        np.asarray(chances, np.float64),
         eligible.terms(case.offers).columns,
         eligible.channel_numbers,
         array("d", tiredness(case, eligible.distinct_channels)),

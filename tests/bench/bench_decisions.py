@@ -73,7 +73,8 @@ def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -
             )
             rivals.show(told, found[0])
     if "first" in options.parts:
-        steadiness.show_first(steadiness.first_calls(lambda: _opportune(home), _body, key))
+        with _copied(home) as copy:
+            steadiness.show_first(steadiness.first_calls(lambda: _served(copy), _body, key))
     if "many" in options.parts:
         with _opportune(home) as server:
             _middling(server.port, key)
@@ -100,12 +101,22 @@ def _decisions(home: Path, key: str, scratch: Path, options: argparse.Namespace)
 @contextmanager
 def _opportune(home: Path, more: dict[str, str] | None = None) -> Iterator[Server]:
     """The app over a copy of the home: nobody finds what others reserved."""
-    port = free_port()
+    with _copied(home) as copy, _served(copy, more) as server:
+        yield server
+
+
+@contextmanager
+def _copied(home: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(home, Path(folder) / "home")
-        environment = settings_of(copy) | {"OPPORTUNE_PORT": str(port)} | (more or {})
-        with serving(opportune(sys.executable), port, "/health/live", environment) as server:
-            yield server
+        yield shutil.copytree(home, Path(folder) / "home")
+
+
+@contextmanager
+def _served(home: Path, more: dict[str, str] | None = None) -> Iterator[Server]:
+    port = free_port()
+    environment = settings_of(home) | {"OPPORTUNE_PORT": str(port)} | (more or {})
+    with serving(opportune(sys.executable), port, "/health/live", environment) as server:
+        yield server
 
 
 def _load(server: Server, name: str, key: str, path: str, options: argparse.Namespace) -> Load:

@@ -28,8 +28,11 @@ class FirstCall:
     p99: float
 
 
-def first_calls(start: Start, bodies: Callable[[int], bytes], key: str, starts: int = 3) -> list[FirstCall]:
-    """Starts a server several times and asks it one decision after another, each for another customer."""
+def first_calls(start: Start, bodies: Callable[[int], bytes], key: str, starts: int = 4) -> list[FirstCall]:
+    """Starts a server several times and asks it one decision after another, each for another customer.
+
+    Over one home: its first start looks through all rows for those of older features, beside the first callers.
+    """
     found = []
     for turn in range(starts):
         with start() as server:

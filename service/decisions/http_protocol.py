@@ -26,7 +26,7 @@ from service.decisions.together import Told
 _URL = PATH.encode()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)  # a secret has no place in a log
 class Held:
     """A request that the app has not seen. To uvicorn it is a cycle as its own are: it queues behind it what the client
     sends meanwhile, and tells it that the client has gone, or (`keep_alive`) that the server is about to end."""

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from service.serve import raise_open_files
+from service import serve
+from service.serve import PROTOCOL, listen, raise_open_files
+from service.settings import Settings
 
 
 @pytest.fixture
@@ -22,3 +25,15 @@ def test_room_for_many_connections_is_asked_for() -> None:
     assert raise_open_files(1_000) == 1_000
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1_000, hard)
     assert raise_open_files(600) == 1_000, "it is never lowered"
+
+
+def test_decisions_are_answered_before_asgi_where_uvicorns_parser_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(serve.uvicorn, "run", lambda _, **options: given.append(options))
+    listen(Settings())
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)
+    listen(Settings(), workers=2)
+    assert [(one["http"], one["workers"], one["access_log"]) for one in given] == [
+        (PROTOCOL, 1, False),
+        ("auto", 2, False),
+    ]

@@ -13,7 +13,7 @@ import xxhash
 
 from service.clock import monotonic
 from service.content.fields import FieldRule
-from service.content.fill import Filled, RenderError
+from service.content.fill import Filled, RenderError, Values
 from service.content.guardrails import Rules
 from service.content.shelf import MAX_COMPILED, CompiledCopies, Copy, Shelf
 from service.content.sms_segments import SURELY, sms_size
@@ -115,7 +115,7 @@ class Reader:
         unsubscribe_url: Callable[[str, str], str],
     ) -> None:
         """`kind` of reader: locale, zone ("": none) and segments."""
-        self._shelf, self._id, self._kind, self._traits = shelf, customer_id, kind, traits
+        self._shelf, self._id, self._kind, self._values = shelf, customer_id, kind, Values(traits)
         self._rules, self._unsubscribe_url = rules, unsubscribe_url
         self._filled: dict[str, Filled] = {}
 
@@ -146,7 +146,7 @@ class Reader:
             return None
         filled = self._filled.get(channel)
         if filled is None:
-            filled = self._filled[channel] = Filled(self._traits, partial(self._unsubscribe_url, self._id, channel))
+            filled = self._filled[channel] = Filled(self._values, partial(self._unsubscribe_url, self._id, channel))
         try:
             rendered = compiled.render(filled)
             if compiled.limited and not fits(channel, rendered, self._rules, compiled.limited):

@@ -42,15 +42,30 @@ def slot(path: str, filters: tuple[str, ...], default: str | None, escape: bool)
     return Slot(path, filters, default, escape)
 
 
+class Values(dict[str, str | None]):
+    """`customer_value` of one customer, by the tag's path, worked out when it is first asked for.
+
+    `traits`: what the customer's profile says.
+    """
+
+    def __init__(self, traits: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._traits = traits
+
+    def __missing__(self, path: str) -> str | None:
+        self[path] = value = customer_value(self._traits, path)
+        return value
+
+
 class Filled(dict[Slot, str]):
     """The text of each slot for one customer on one channel, worked out when it is first asked for.
 
-    `traits`: what the customer's profile says. `link`: makes the link to unsubscribe; None where there is none.
+    `link`: makes the link to unsubscribe; None where there is none.
     """
 
-    def __init__(self, traits: Mapping[str, Any], link: Callable[[], str | None]) -> None:
+    def __init__(self, values: Values, link: Callable[[], str | None]) -> None:
         super().__init__()
-        self._traits = traits
+        self._values = values
         self._make_link = link
         self._links: list[str | None] = []
 
@@ -64,15 +79,15 @@ class Filled(dict[Slot, str]):
     @property
     def names(self) -> dict[str, str]:
         """Every value of the customer by the last part of its tag, for copy that Liquid renders."""
-        found = {name: customer_value(self._traits, f"customer.{name}") for name in _NAMES}
+        found = {name: self._values[f"customer.{name}"] for name in _NAMES}
         return {name: value for name, value in found.items() if value}
 
     def nameless(self) -> Filled:
         """The same without any of the customer's values: for copy that a long name does not fit in."""
-        return Filled({}, lambda: self.link)
+        return Filled(Values({}), lambda: self.link)
 
     def __missing__(self, place: Slot) -> str:
-        text = (self.link if place.path == LINK else customer_value(self._traits, place.path)) or place.default
+        text = (self.link if place.path == LINK else self._values[place.path]) or place.default
         if text is None:
             if place.path == LINK:
                 raise RenderError("there is no unsubscribe link for this customer")

@@ -40,7 +40,7 @@ def listed(draft: Draft) -> list[Listed]:
 
 def messages(draft: Draft, actions: Sequence[Listed]) -> list[Message]:
     """What the actions need an hour for, each once."""
-    distinct = dict.fromkeys((one.channel, one.offer.ends_at) for one in actions)
+    distinct = dict.fromkeys([(one.channel, one.offer.ends_at) for one in actions])
     return [Message(draft, channel, ends_at) for channel, ends_at in distinct]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.content.content_desk import ContentDesk
 from service.content.email_layout import email_html
-from service.content.fill import Filled, RenderError
+from service.content.fill import Filled, RenderError, Values
 from service.content.locales import writing
 from service.content.merge_tags import CUSTOMER_TAGS, LINK_TAGS, known_paths
 from service.content.merge_values import look_up, offer_values
@@ -69,7 +69,7 @@ def _item(
 
 def _rendered(variant: Variant, offer: Mapping[str, Any], desk: ContentDesk) -> dict[str, str]:
     compiled = compile_copy(variant.channel, variant.locale, variant.fields, offer, desk.rules.zone)
-    return compiled.render(Filled(SAMPLE, lambda: SAMPLE_LINK))
+    return compiled.render(Filled(Values(SAMPLE), lambda: SAMPLE_LINK))
 
 
 def preview_document(desk: ContentDesk, variant_id: str) -> str:

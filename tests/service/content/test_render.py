@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.content.email_layout import email_html, email_text
-from service.content.fill import Filled, RenderError, clean_name
+from service.content.fill import Filled, RenderError, Values, clean_name
 from service.content.render import compile_copy
 
 LINK = "https://shop.example/u/abc?x=1&y=2"
-NOBODY = Filled({}, lambda: None)
+NOBODY = Filled(Values({}), lambda: None)
 OFFER = {
     "name": "Tea & <b>Cake</b>",
     "description": "",
@@ -33,7 +33,7 @@ OFFER = {
 def rendered(
     channel: str, locale: str, fields: dict[str, str], traits: dict | None = None, **more: object
 ) -> dict[str, str]:
-    return compile_copy(channel, locale, fields, OFFER, **more).render(Filled(traits or {}, lambda: LINK))
+    return compile_copy(channel, locale, fields, OFFER, **more).render(Filled(Values(traits or {}), lambda: LINK))
 
 
 @pytest.mark.parametrize(

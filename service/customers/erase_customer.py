@@ -26,22 +26,26 @@ from service.customers.erasure_store import begin_erasure, finish_erasure, open_
 from service.customers.join_histories import Rebuildable
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import erase_customers
+from service.events.quality_store import erase_names
 from service.events.rebuild_store import forget_rebuilds
 from service.storage.database import Connection, Database
 
 if TYPE_CHECKING:
     from features.event_log import EventLog
     from models.registry import ServedModels
+    from service.customers.profile import Profile
 
 Eraser = Callable[[Connection, Sequence[str]], int]
 """Removes what a slice holds of customers, given all their ids, in the caller's transaction; answers how many rows."""
 _WAIT_S = 20.0
+_ADDRESSES = ("email", "phone")
 _FOLDERS = ("tables", "features", "features.draft", "interests")
 
 
 class CustomerEraser:
     """`erasers` are the other slices' parts, by the name under which the answer counts them. `materialized` removes
-    what data scientists put into the online store through Feast, and says how many rows that were.
+    what data scientists put into the online store through Feast, and says how many rows that were. `bring_in` writes
+    into the state what waits elsewhere to come into it, or that would bring the customer back.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class CustomerEraser:
         models: ServedModels | None = None,
         erasers: Mapping[str, Eraser] | None = None,
         materialized: Callable[[Sequence[str]], int] | None = None,
+        bring_in: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._log = event_log
@@ -65,12 +70,14 @@ class CustomerEraser:
         self._models = models
         self._erasers = dict(erasers or {})
         self._materialized = materialized
+        self.bring_in = bring_in
 
     def erase(self, customer_id: str, exclusively: Callable[[Callable[[], bool]], bool]) -> dict[str, Any]:
         """Erases, and waits for the end of it; `complete` is false when another process has it still to do.
 
         `exclusively` is `EventsRunner.exclusively`.
         """
+        self.bring_in()
         erasure_id, first_seen = self._erase_state(customer_id)
         mine = exclusively(self.finish_open)
         end = monotonic() + (0 if mine else _WAIT_S)
@@ -110,6 +117,7 @@ class CustomerEraser:
             ids = list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
             profile = read_profiles(connection, [owner], lock=True).get(owner)
             erased = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
+            erased["names_of_counts"] = erase_names(connection, [*ids, *_addresses(profile)])
             erased["inbox"] = erase_customers(connection, ids)
             erased["profile"] = delete_profiles(connection, ids)
             erased["identities"] = forget_identities(connection, ids)
@@ -129,6 +137,11 @@ class CustomerEraser:
     def _result(self, erasure_id: str) -> tuple[bool, dict[str, Any]]:
         with self._database.read() as connection:
             return read_erasure(connection, erasure_id)
+
+
+def _addresses(profile: Profile | None) -> list[str]:
+    told = [profile.traits.get(name) for name in _ADDRESSES] if profile is not None else []
+    return [address for address in told if isinstance(address, str)]
 
 
 def learnt_from(models: ServedModels | None, first_seen: datetime) -> list[dict[str, Any]]:

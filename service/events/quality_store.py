@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, select
@@ -26,6 +27,8 @@ data_counts = Table(
 Index("ix_data_counts_day", data_counts.c.day)
 API = "api"
 """The source of events over HTTP; a file's is its content's hash."""
+_SHORTEST_NAME = 6
+"""Shorter ids may as well be a part of any event's name ("Step 1")."""
 
 
 def add_counts(connection: Connection, source: str, counts: Mapping[Key, int]) -> None:
@@ -48,6 +51,24 @@ def add_counts(connection: Connection, source: str, counts: Mapping[Key, int]) -
 def drop_counts(connection: Connection, source: str) -> None:
     """Forgets the counts of a file that is read again."""
     connection.execute(delete(data_counts).where(data_counts.c.source == source))
+
+
+def erase_names(connection: Connection, names: Collection[str]) -> int:
+    """Takes these ids and addresses out of the names of what is counted ("Called anna@example.org"), where they stand
+    as whole words; the counts stay. Returns how many rows were counted under them."""
+    told = sorted({name for name in names if len(name) >= _SHORTEST_NAME}, key=len, reverse=True)
+    if not told:
+        return 0
+    theirs = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, told))})(?!\w)", re.IGNORECASE)
+    listed = connection.execute(select(data_counts.c.name).distinct()).scalars()
+    found = {name: theirs.sub("…", name) for name in listed if theirs.search(name)}
+    gone = 0
+    for name, instead in found.items():
+        rows = connection.execute(delete(data_counts).where(data_counts.c.name == name).returning(data_counts)).all()
+        gone += len(rows)
+        for row in rows:
+            add_counts(connection, row.source, {Key(row.day, row.kind, instead): row.count})
+    return gone
 
 
 def read_counts(connection: Connection, first_day: str) -> dict[Key, int]:

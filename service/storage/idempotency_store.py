@@ -65,12 +65,16 @@ def finish(connection: Connection, key: str, status: int, media_type: str, answe
 
 
 def erase_answers(connection: Connection, customer_ids: Sequence[str]) -> int:
-    """Empties the answers that name these customers; their keys stay used, so that nothing is done a second time."""
+    """Empties the answers that name these customers; their keys stay used, so that nothing is done a second time.
+
+    Answers name them as a value, refusals in a sentence (`'c42' is in this journey now`).
+    """
     gone = 0
     for customer_id in customer_ids:
-        named = _CONTAINS[connection.dialect.name].bindparams(name=orjson.dumps(customer_id))
-        erased = update(idempotency_keys).where(named).values(status=ERASED, answer=None)
-        gone += connection.execute(erased).rowcount
+        for name in (orjson.dumps(customer_id), orjson.dumps(repr(customer_id))[1:-1]):
+            named = _CONTAINS[connection.dialect.name].bindparams(name=name)
+            erased = update(idempotency_keys).where(named).values(status=ERASED, answer=None)
+            gone += connection.execute(erased).rowcount
     return gone
 
 

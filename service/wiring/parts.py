@@ -193,6 +193,7 @@ def build(settings: Settings) -> Parts:
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
         },
         partial(erase_materialized, settings.online_url),
+        lambda: steady.bring_in(),
     )
     events = EventsRunner(
         Applier(database, clock, lease, handlers, feed, identities, _withdraw(event_log.buckets)),

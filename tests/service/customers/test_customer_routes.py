@@ -34,7 +34,9 @@ from service.events import inbox_store
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
+from service.events.quality_store import add_counts, read_counts
 from service.events.run_events import EventsRunner
+from service.events.tally import Key
 from service.settings import QuietHours
 from service.storage.database import Connection, Database
 from service.web.auth import Guard, create_key
@@ -77,6 +79,7 @@ class Stage:
     online: OnlineFeatures
     runner: EventsRunner
     unsubscriber: Unsubscriber
+    eraser: CustomerEraser
     api: httpx.AsyncClient
     home: Path
 
@@ -127,7 +130,7 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     async with httpx.AsyncClient(
         transport=transport, base_url="http://test", headers={"Authorization": f"Bearer {key}"}
     ) as api:
-        yield Stage(database, log, online, runner, unsubscriber, api, tmp_path)
+        yield Stage(database, log, online, runner, unsubscriber, eraser, api, tmp_path)
     online.close()
 
 
@@ -312,6 +315,33 @@ async def test_erasure_leaves_nothing(stage: Stage) -> None:
             assert "visitor" not in kept, table.name
     again = await stage.api.delete("/v1/customers/c1")
     assert again.json()["erased"]["profile"] == 0
+
+
+async def test_an_erasure_takes_the_person_out_of_the_names_of_counted_events(stage: Stage) -> None:
+    stage.put(row("i", "customer-7", type="identify", event=None, traits={"email": "anna@example.org"}))
+    named = ("Called Anna@Example.org", "Wrote to customer-7", "Wrote to customer-77", "Called ben@example.org")
+    with stage.database.write() as connection:
+        for source in ("api", "file"):
+            add_counts(connection, source, {Key("2026-03-01", "event", name): 2 for name in named})
+        add_counts(connection, "api", {Key("2026-03-01", "event", "Called …"): 1})
+    erased = (await stage.api.delete("/v1/customers/customer-7")).json()["erased"]
+    assert erased["names_of_counts"] == 4
+    with stage.database.read() as connection:
+        counts = read_counts(connection, "2026-03-01")
+    assert {key.name: count for key, count in counts.items() if key.kind == "event" and key.name != "identify"} == {
+        "Called …": 5, "Wrote to …": 4, "Wrote to customer-77": 4, "Called ben@example.org": 4,
+    }  # fmt: skip
+
+
+async def test_an_erasure_takes_what_waits_to_be_brought_in(stage: Stage) -> None:
+    stage.put(order("o1"))
+
+    def bring_in() -> None:
+        with stage.database.write() as connection:
+            inbox_store.add_events(connection, [order("o2")], CLOCK.now())
+
+    stage.eraser.bring_in = bring_in
+    assert (await stage.api.delete("/v1/customers/c1")).json()["erased"]["inbox"] == 2
 
 
 async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None:

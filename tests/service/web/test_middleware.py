@@ -90,6 +90,19 @@ async def test_an_answer_that_names_an_erased_customer_is_gone_and_nothing_is_do
     assert not any("anna ä".encode() in bytes(answer) for answer in answers if answer is not None)
 
 
+async def test_a_refusal_that_names_an_erased_customer_is_gone(client: httpx.AsyncClient, database: Database) -> None:
+    names = ("anna", 'o\'neil "x"', "annabel")
+    for name in names:
+        await client.post(
+            "/things", json={"detail": f"{name!r} is in this journey now"}, headers={"Idempotency-Key": name}
+        )
+    with database.write() as connection:
+        assert erase_answers(connection, names[:2]) == 2
+    with database.read() as connection:
+        answers = connection.execute(select(idempotency_keys.c.answer)).scalars().all()
+    assert [b"annabel" in bytes(answer) for answer in answers if answer is not None] == [True]
+
+
 async def test_another_body_under_the_same_key_is_refused(client: httpx.AsyncClient) -> None:
     await client.post("/things", json={"a": 1}, headers={"Idempotency-Key": "k"})
     other = await client.post("/things", json={"a": 2}, headers={"Idempotency-Key": "k"})

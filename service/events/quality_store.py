@@ -64,10 +64,11 @@ def erase_names(connection: Connection, names: Collection[str]) -> int:
     found = {name: theirs.sub("…", name) for name in listed if theirs.search(name)}
     gone = 0
     for name, instead in found.items():
-        rows = connection.execute(delete(data_counts).where(data_counts.c.name == name).returning(data_counts)).all()
+        theirs_now = delete(data_counts).where(data_counts.c.name == name).returning(data_counts)
+        rows = connection.execute(theirs_now).mappings().all()
         gone += len(rows)
         for row in rows:
-            add_counts(connection, row.source, {Key(row.day, row.kind, instead): row.count})
+            add_counts(connection, row["source"], {Key(row["day"], row["kind"], instead): row["count"]})
     return gone
 
 

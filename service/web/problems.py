@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from features.row_stores import StoreAway
 from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable
@@ -109,6 +110,10 @@ def install_problem_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    async def on_leaving(_: Request, __: Exception) -> Response:
+        return problem_response(BadRequest("the client went away before its body was whole"))  # nobody reads it
+
+    app.add_exception_handler(ClientDisconnect, on_leaving)
     app.add_exception_handler(Problem, on_failure)
     app.add_exception_handler(StoreAway, on_failure)
     app.add_exception_handler(RequestValidationError, on_validation)

@@ -170,6 +170,14 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
 
 
+async def test_a_machine_s_click_says_how_it_was_known(house: House, reader: httpx.AsyncClient) -> None:
+    click = {"userId": "c1", "event": "Email Link Clicked", "properties": {"method": "HEAD"}}
+    async with house.client("ingest") as sender:
+        assert (await sender.post("/v1/track", json=click)).status_code == 200
+    house.parts.events.run_pass()
+    assert '<span class="tag">machine: head request</span>' in (await reader.get("/customers/c1")).text
+
+
 async def test_a_customer_s_way_through_journeys_is_shown(house: House, reader: httpx.AsyncClient) -> None:
     await fill(house)
     steps = [{"id": "rest", "kind": "wait", "for": "9d"}, {"id": "end", "kind": "exit"}]

@@ -103,6 +103,27 @@ async def test_a_refusal_that_names_an_erased_customer_is_gone(client: httpx.Asy
     assert [b"annabel" in bytes(answer) for answer in answers if answer is not None] == [True]
 
 
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_failure_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.add_api_route("/things", Counter().post, methods=["POST"])
+    came = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/things", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert not caplog.records
+
+
 async def test_another_body_under_the_same_key_is_refused(client: httpx.AsyncClient) -> None:
     await client.post("/things", json={"a": 1}, headers={"Idempotency-Key": "k"})
     other = await client.post("/things", json={"a": 2}, headers={"Idempotency-Key": "k"})

@@ -225,13 +225,22 @@ class LayeredWeighing:
 
 def residuals(below: Weighed, weights: Weights, of_offers: Floats) -> Floats:
     """The layer's part of the log-odds, (customers, offers, channels); `of_offers`: their own weights, (offers, k)."""
-    # Products are summed along the last axis alone: a customer's numbers must not depend on who else is asked about.
     shared, own = customer_inputs(below.pairs[:, 0, : len(CUSTOMER)])
-    of_customer = (shared * weights.shared[:_CUSTOMER_WIDTH]).sum(axis=-1)
-    of_pair = (pair_inputs(below.pairs) * weights.shared[_OF_PAIR]).sum(axis=-1)
+    of_customer = _summed(shared * weights.shared[:_CUSTOMER_WIDTH])
+    of_pair = _summed(pair_inputs(below.pairs) * weights.shared[_OF_PAIR])
     of_pair += (own[:, None] * of_offers[None]).sum(axis=-1)
     of_channel = (channel_inputs(below.of_channels) * weights.shared[_OF_CHANNEL]).sum(axis=-1)
     return np.asarray(of_customer[:, None, None] + of_pair[:, :, None] + of_channel[:, None, :], np.float64)
+
+
+def _summed(numbers: Floats) -> Floats:
+    """(...) of (..., k): added one after another, so that nobody's numbers depend on who else is asked about.
+
+    numpy adds those that lie side by side in memory by eights; which do hangs on the shape. Fewer than eight need none
+    of this.
+    """
+    first = np.ascontiguousarray(np.moveaxis(numbers, -1, 0))
+    return np.asarray(first.cumsum(axis=0)[-1] if first[0].size == 1 else first.sum(axis=0), np.float64)
 
 
 def lesson_inputs(below: Weighed) -> tuple[Floats, Floats, Floats]:

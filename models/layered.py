@@ -255,15 +255,18 @@ def row_inputs(pairs: Floats, channels: Floats) -> tuple[Floats, Floats]:
     return np.concatenate([shared, pair_inputs(pairs), channel_inputs(channels)], axis=1), own
 
 
-def beginning(pairs: Floats, channels: Floats, offers: Sequence[str], probabilities: Floats) -> OnlineLayer:
+def beginning(
+    pairs: Floats, channels: Floats, offers: Sequence[str], probabilities: Floats, certainty: float
+) -> OnlineLayer:
     """The layer over a model that was fitted on these rows (as `row_inputs`) and gives them these probabilities (n,).
 
     Its weights are 0, and as sure as the rows make them (the Fisher information: as if every outcome had been what
-    the model promises). Without it a handful of outcomes would outweigh the thousands that the model has learnt from.
+    the model promises), each counting as `certainty` outcomes. Without it a handful of outcomes would outweigh the
+    thousands that the model has learnt from.
     """
     shared, own = row_inputs(pairs, channels)
     chance = np.clip(probabilities, SURE, 1 - SURE)
-    return new_layer().sure_of(Lessons(shared, own, offers, logit(chance), chance, np.ones(len(chance))))
+    return new_layer().sure_of(Lessons(shared, own, offers, logit(chance), chance, np.full(len(chance), certainty)))
 
 
 def begun(layer: bytes) -> OnlineLayer:

@@ -63,6 +63,14 @@ def slope(raw: Floats, later: Lessons) -> float:
     return 1.0 + (float(np.clip(found, NARROWEST, WIDEST)) - 1.0) * conversions / (conversions + FEW)
 
 
+def certainty(chances: Floats, lessons: Lessons) -> float:
+    """As how many outcomes a label counts, at least 1: the variance of outcomes with these `chances` (n,) over that of
+    the labels that were learnt from. Those that clicks soften have less luck in them.
+    """
+    spread = float(np.average((lessons.soft - chances) ** 2, weights=lessons.weights))
+    return max(float(np.average(chances * (1 - chances), weights=lessons.weights)) / spread, 1.0)
+
+
 def stretched(head: ResponseHead, times: float, lessons: Lessons) -> ResponseHead:
     """The linear or tree head with scores multiplied, and shifted so that as many convert as did in `lessons`."""
     raw = times * head.raw_score(lessons.inputs)

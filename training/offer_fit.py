@@ -13,6 +13,7 @@ import polars as pl
 from features.offers import OfferInfo
 from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
 from models.layered import beginning
+from models.linear import Linear
 from models.next_offer import NextOfferModel
 from models.offer_features import PAIR, OfferKnowledge, pair_features
 from models.response import (
@@ -28,7 +29,7 @@ from models.response import (
 )
 from models.trees import parse_trees
 from training.exposures import KEYS, Exposures
-from training.head_lessons import Lessons, slope, stretched
+from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
 from training.metrics import log_losses
 from training.offer_data import as_customers
@@ -63,14 +64,16 @@ RISING = (SCORE, *RATES)
 HEAD_PARAMETERS: Mapping[str, object] = {
     **PARAMETERS,
     "objective": "cross_entropy",
-    "learning_rate": 0.08,
+    "learning_rate": 0.16,
     "num_leaves": 3,
     "max_depth": 2,
     "min_data_in_leaf": 40,
     "feature_fraction": 0.5,
     "monotone_constraints": [int(name in RISING) for name in SEEN],
 }
-"""Trees of two splits: a log of some hundred conversions tells what matters and pairs of it, not more."""
+"""Trees of two splits: a log of some hundred conversions tells what matters and pairs of it, not more. Half of what
+they learn from is labels, half what a regression made of these (distillation: Hinton, Vinyals and Dean 2015), which
+errs otherwise than trees do; the trees serve alone."""
 HEAD_ROUNDS = 120
 LINEAR_FROM, TREES_FROM = 50, 300
 """Conversions in the log from which a linear head, and one of trees, is tried."""
@@ -190,7 +193,7 @@ def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[Offer
         return Head(response, channels, rows.height, conversions, losses)
     response = stretched(response, slope(tried[best].raw_score(late.inputs), late), every)
     chances = response.calibrated(response.raw_score(inputs))
-    layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], rows["offer_id"].to_list(), chances)
+    layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], rows["offer_id"].to_list(), chances, certainty(chances, every))
     return Head(response, channels, rows.height, conversions, losses, layer.to_bytes())
 
 
@@ -203,11 +206,12 @@ def _clearly(gains: Floats, weights: Floats) -> bool:
 
 def _fit_kind(kind: str, lessons: Lessons) -> ResponseHead:
     if kind == "linear":
-        return ResponseHead("linear", linear=fit_linear(lessons.inputs, lessons.soft, lessons.weights, (RIDGE,))[0])
+        return ResponseHead("linear", linear=_regression(lessons))
     if kind == "trees":
+        told = sigmoid(_regression(lessons).raw_score(lessons.inputs))
         data = lightgbm.Dataset(
             lessons.inputs,
-            lessons.soft,
+            (lessons.soft + told) / 2,
             weight=lessons.weights,
             feature_name=list(SEEN),
             params={"max_bin": 127, "verbose": -1},
@@ -217,6 +221,10 @@ def _fit_kind(kind: str, lessons: Lessons) -> ResponseHead:
     plain = ResponseHead()
     raw = sigmoid(plain.raw_score(lessons.inputs))
     return ResponseHead("purchase", fit_kind("platt", raw, lessons.labels, lessons.weights))
+
+
+def _regression(lessons: Lessons) -> Linear:
+    return fit_linear(lessons.inputs, lessons.soft, lessons.weights, (RIDGE,))[0]
 
 
 def _log_pairs(

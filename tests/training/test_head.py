@@ -13,9 +13,9 @@ from models.calibration import sigmoid
 from models.response import SEEN, ResponseHead
 from models.trees import parse_trees
 from training.clicks import Floats, Ints, softened
-from training.head_lessons import Lessons, slope, stretched
+from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
-from training.offer_fit import HEAD_PARAMETERS, RISING
+from training.offer_fit import HEAD_PARAMETERS, HEAD_ROUNDS, RISING, _fit_kind
 
 N = 6000
 
@@ -124,3 +124,29 @@ def test_the_head_rises_with_every_estimate_of_the_response() -> None:
         rows[1::2, SEEN.index(name)] = rows[::2, SEEN.index(name)] + 1.0
         scores = trees.raw_score(rows)
         assert (scores[1::2] >= scores[::2]).all()
+
+
+def test_trees_that_half_learn_from_a_regression_are_nearer_to_the_truth() -> None:
+    """Where many things count a little, of which trees see each only in steps."""
+    random = np.random.default_rng(5)
+    inputs = np.zeros((2 * N, len(SEEN)))
+    inputs[:, :12] = random.normal(size=(2 * N, 12))
+    truth = 0.2 * inputs[:, :12].sum(axis=1) - 2.5
+    labels = (random.random(N) < sigmoid(truth[:N])).astype(float)
+    told = Lessons(inputs[:N], labels, labels, np.ones(N))
+    data = lightgbm.Dataset(told.inputs, labels, feature_name=list(SEEN))
+    alone = parse_trees(lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string())
+    near, plain = (
+        np.corrcoef(head.raw_score(inputs[N:]), truth[N:])[0, 1] for head in (_fit_kind("trees", told), alone)
+    )
+    assert 1 - near < 0.9 * (1 - plain)
+
+
+def test_labels_with_less_luck_in_them_count_more() -> None:
+    labels, clicked, chance, offers, channels = answers()
+    told, ones = 0.4 * chance, np.ones(N)
+    rows = np.zeros((N, len(SEEN)))
+    assert certainty(told, Lessons(rows, labels, labels, ones)) == pytest.approx(1.0, abs=0.1)
+    soft = softened(labels, clicked, offers, channels)
+    assert 1.5 < certainty(told, Lessons(rows, labels, soft, ones)) < 3.5
+    assert certainty(np.full(N, 0.01), Lessons(rows, labels, labels, ones)) == 1.0

@@ -284,7 +284,9 @@ def test_a_model_that_learnt_from_many_showings_is_moved_less_by_one_outcome(lea
     model = learning.desk.served.models["next-offer"]
     random = np.random.default_rng(1)
     pairs, channels = random.normal(size=(2000, len(PAIR))), np.zeros((2000, len(INPUTS) - len(PAIR)))
-    sure = beginning(pairs, channels, ["a", "b"] * 1000, np.full(2000, 0.2)).to_bytes()
+    sure, surer = (
+        beginning(pairs, channels, ["a", "b"] * 1000, np.full(2000, 0.2), times).to_bytes() for times in (1.0, 3.0)
+    )
 
     def moved(version: str, layer: bytes) -> float:
         learning.desk.served.models["next-offer"] = replace(model, version=version, layer=layer)
@@ -295,14 +297,15 @@ def test_a_model_that_learnt_from_many_showings_is_moved_less_by_one_outcome(lea
     decision = learning.decide("c1")
     learning.happens("Email Delivered", decision, channel="email")
     learning.happens("Order Completed", decision, revenue_cents=900)
-    freely, carefully = moved("7", b""), moved("8", sure)
+    freely, carefully, most = moved("7", b""), moved("8", sure), moved("9", surer)
     assert 0 < carefully < 0.5 * freely
+    assert 0 < most < carefully
     with learning.desk.database.read() as connection:
         state = newest_layer(connection)
     assert state is not None
     assert state.seen == 1.0  # what the model learnt from is not counted as an outcome of decisions
     of_other_inputs = OnlineLayer.new(np.ones(3), np.ones(2)).to_bytes()
-    assert moved("9", of_other_inputs) == pytest.approx(freely)
+    assert moved("10", of_other_inputs) == pytest.approx(freely)
 
 
 def test_learning_is_the_same_in_every_run(learning: Learning) -> None:

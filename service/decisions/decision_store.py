@@ -212,6 +212,11 @@ def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:
         connection.execute(update(table).where(table.c.customer_id == from_id).values(customer_id=to_id))
 
 
+def forget_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """Takes decisions off the record that nobody was told of, so that nothing came of them."""
+    connection.execute(delete(decisions).where(decisions.c.decision_id.in_(decision_ids)))
+
+
 def erase_decisions(connection: Connection, customer_id: str) -> dict[str, int]:
     """Deletes a customer's decisions and outcomes; rates are aggregates and stay. Returns how many of each."""
     return {

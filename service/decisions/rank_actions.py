@@ -13,11 +13,11 @@ from service.decisions.actions import Stages, act, listed, messages, word
 from service.decisions.alike import Alike
 from service.decisions.answers import answer, answer_of
 from service.decisions.choose import choose
-from service.decisions.decision_store import read_decisions, read_rates
+from service.decisions.decision_store import forget_decisions, read_decisions, read_rates
 from service.decisions.draft import Draft
 from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
-from service.decisions.ledger_store import release
+from service.decisions.ledger_store import release_decisions
 from service.decisions.parts_store import Parts
 from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates
@@ -216,11 +216,12 @@ class Decider:
         """Makes decisions, writes them and takes them back: nothing of them is left, no rule counts them."""
         self._writer.rehearse(self.draft(requests, self._clock.now()))
 
-    def give_back(self, decision_ids: Sequence[str]) -> None:
-        """Gives back the reservations of decisions that came too late for their askers."""
+    def forget(self, decision_ids: Sequence[str]) -> None:
+        """Takes back decisions that came too late for their askers, with what they reserved: each request counts once
+        in the log, as what it was answered with."""
         with self.sources.database.write() as connection:
-            for decision_id in decision_ids:
-                release(connection, decision_id)
+            release_decisions(connection, decision_ids)
+            forget_decisions(connection, decision_ids)
 
     def look_around(self) -> None:
         """Reads what would be needed if the database went away now: the catalogue, and now and then the rates."""

@@ -84,7 +84,7 @@ class SteadyDecider:
         return answers
 
     def _in_time(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
-        """A part of a batch. `TimeoutError` after the time budget: what is decided later gives its places back."""
+        """A part of a batch. `TimeoutError` after the time budget: what is decided later is taken back."""
         if self._pool is None:
             return self._decider.decide_some(requests, first)
         deciding = self._pool.submit(self._decider.decide_some, requests, first)
@@ -92,10 +92,10 @@ class SteadyDecider:
             return deciding.result(self.time_budget_s)
         except TimeoutError:
             deciding.cancel()
-            deciding.add_done_callback(self._give_back_late)
+            deciding.add_done_callback(self._take_back_late)
             raise
 
-    def _give_back_late(self, deciding: Future[list[dict[str, Any]]]) -> None:
+    def _take_back_late(self, deciding: Future[list[dict[str, Any]]]) -> None:
         if not deciding.cancelled() and deciding.exception() is None:
             self.came_late([one["decision_id"] for one in deciding.result()])
 
@@ -114,11 +114,13 @@ class SteadyDecider:
         self.circuit.failed(at_once=True)
 
     def came_late(self, decision_ids: Sequence[str]) -> None:
-        """Gives back what decisions reserved whose askers were answered otherwise by then."""
+        """Takes back decisions whose askers were answered otherwise by then."""
         try:
-            self._decider.give_back(decision_ids)
+            self._decider.forget(decision_ids)
         except Unavailable:
-            log.warning("%d reservations of late decisions end by time", len(decision_ids))
+            log.warning(
+                "%d decisions that came too late stay on record; what they reserved ends by time", len(decision_ids)
+            )
 
     def run_pass(self) -> bool:
         """Tries the database: remembers what would be needed without it, and brings in what was decided without it."""

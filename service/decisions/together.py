@@ -122,7 +122,7 @@ class Together:
     def _done(self, batch: Batch, told: Sequence[Told]) -> None:
         if batch.late:  # its lane went on without it, and its askers have other answers
             if self._steady is not None:
-                self._pool.submit(_give_back, self._steady, told)
+                self._pool.submit(_take_back, self._steady, told)
             return
         if batch.timer is not None:
             batch.timer.cancel()
@@ -153,7 +153,7 @@ def _decide(
     loop.call_soon_threadsafe(done, told)
 
 
-def _give_back(steady: SteadyDecider, told: Sequence[Told]) -> None:
+def _take_back(steady: SteadyDecider, told: Sequence[Told]) -> None:
     steady.came_late([orjson.loads(one)["decision_id"] for one in told if isinstance(one, bytes)])
 
 

@@ -3,6 +3,9 @@
 A task, a scope, events and two messages a request take longer than all that `fast_route.py` does. A request is held
 until its body is there; if it is plainly right it is decided, and its answer written to the transport in one piece. Any
 other is then handed to uvicorn as it came: every refusal comes from one place.
+
+An offer to go on in another protocol is passed over (RFC 9110, 7.8). Java's client makes one with every request that is
+not encrypted, and httptools would take the request's body for the other protocol's.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -24,6 +28,7 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.together import Told
 
 _URL = PATH.encode()
+_BAD = "Invalid HTTP request received."
 
 
 @dataclass(slots=True, eq=False, repr=False)  # a secret has no place in a log
@@ -62,7 +67,22 @@ class DecisionsProtocol(HttpToolsProtocol):
         self._decisions = app if isinstance(app, FastDecisions) and not sees_all else None
         self._held: Held | None = None
 
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer() + data[offer.args[0] :] if self._offers_another() else b""
+            except httptools.HttpParserError:
+                self.logger.warning(_BAD)
+                self.send_400_response(_BAD)
+                return
+
     def on_headers_complete(self) -> None:
+        if self._offers_another():
+            return
         secret = None if self._decisions is None else self._plain_secret()
         if secret is None:
             super().on_headers_complete()
@@ -72,7 +92,8 @@ class DecisionsProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         held, self._held = self._held, None
         if held is None or self._decisions is None:
-            super().on_message_complete()
+            if not self._offers_another():
+                super().on_message_complete()
             return
         asked = _asked(self._decisions, held)
         if asked is None:
@@ -88,12 +109,22 @@ class DecisionsProtocol(HttpToolsProtocol):
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
             and not self.expect_100_continue
             and not self.flow.write_paused
             and (before is None or before.response_complete)
         )
         return plain_secret(self.headers, HIGH_WATER_LIMIT) if plain else None
+
+    def _offers_another(self) -> bool:
+        """Whether the request would go on in another protocol, so that it comes again, without that."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"  # which offers nothing
+
+    def _without_offer(self) -> bytes:
+        """The request so far, once more."""
+        parser = self.parser
+        lines = [b"%s %s HTTP/%s" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _hand_over(self, held: Held) -> None:
         """To uvicorn, as if it came now."""

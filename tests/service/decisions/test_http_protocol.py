@@ -172,7 +172,7 @@ def cases(server: Server) -> dict[str, tuple[bytes, int, list[str]]]:
         "another method": (plain(start=b"PUT /v1/decisions HTTP/1.1"), 1, ["PUT"]),
         "another path": (plain(start=b"POST /v1/decision HTTP/1.1"), 1, ["POST"]),
         "to be repeated": (plain(more=b"Idempotency-Key: k\r\n"), 1, ["POST"]),
-        "an upgrade": (plain(more=b"Connection: upgrade\r\nUpgrade: h2c\r\n"), 1, ["POST"]),
+        "a connection to elsewhere": (b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n", 1, []),
         "without its length": (chunked.replace(BODY, b"14\r\n" + BODY + b"\r\n0\r\n\r\n"), 1, ["POST"]),
         "waits to be asked on": (plain(more=b"Expect: 100-continue\r\n"), 2, ["POST"]),
         "long": (plain(b'{"customer_id":"c1"}' + b" " * 70_000), 1, ["POST"]),
@@ -214,6 +214,22 @@ def test_failures_are_told_and_counted_alike(database: Database, failure: Except
         assert ours.told(ours.plain()) == theirs.told(theirs.plain())
         assert ours.front.seen == []
         assert counted(status) == before + 2
+
+
+@pytest.mark.parametrize("piece", [0, 7])
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_an_offer_of_another_protocol_is_passed_over(database: Database, protocol: bytes, piece: int) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n" % protocol
+    with serving(database) as server:
+        offered, wrong = server.plain(more=offer), server.plain(b"{", offer)
+        chunked = offered.replace(b"Content-Length: 20\r\n", b"Transfer-Encoding: chunked\r\n")
+        chunked = chunked.replace(BODY, b"14\r\n" + BODY + b"\r\n0\r\n\r\n")
+        get = b"GET /nowhere HTTP/1.1\r\nHost: here\r\n" + offer + b"\r\n"
+        told = server.told(offered + wrong + chunked + get + offered, 5, piece)
+        assert [answer[9:12] for answer in told] == [b"200", b"400", b"200", b"404", b"200"]
+        assert b'"c1"' in told[0]
+        if not piece:  # as many as one packet may hold
+            assert len(server.told(get * 1_500, 1_500)) == 1_500
 
 
 def test_a_connection_serves_many(database: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +62,14 @@ class NextOfferModel:
     @property
     def columns(self) -> tuple[str, ...]:
         return INPUTS
+
+    @property
+    def learnt_until(self) -> datetime | None:
+        """From decisions before this the response head, and with it `layer`, has learnt. None where from none."""
+        until = self.trained.get("until")
+        if not self.layer or until is None:
+            return None
+        return datetime.fromisoformat(until) - timedelta(days=self.horizon_days)
 
     def predict(self, frame: pl.DataFrame) -> Floats:
         """Probabilities, shape (n,), for rows of pair and channel features (`columns`). Raises MissingColumns."""

@@ -2,7 +2,8 @@
 
 Every state of the layer has a number, which stands in each decision's `models` ("next-offer": "7+123") and brings the
 same state back when the decision is replayed. Machine opens and scanner clicks are no lessons: only orders and
-redemptions that a person made are. When another model version serves, its layer learns anew from the last lessons.
+redemptions that a person made are. When another model version serves, its layer learns anew from
+the last lessons, without those of decisions that the model itself has learnt from.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class LearnOutcomes:
             if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
                 return False
             state = newest_layer(connection)
-            if state is not None and state.model_version != str(model.version):
-                give_back_lessons(connection, now - MEMORY)
+            if state is None or state.model_version != str(model.version):
+                give_back_lessons(connection, now - MEMORY, getattr(model, "learnt_until", None))
             rows = due_lessons(connection, now, AT_ONCE)
             layer = _layer(state, model)
             lessons = _lessons(connection, model, rows)

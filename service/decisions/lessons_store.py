@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.decision_store import outcomes
+from service.decisions.decision_store import decisions, outcomes
 from service.storage.database import Connection, UtcTime, metadata, upsert
 
 lessons = Table(
@@ -125,9 +125,12 @@ def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tup
     return {(row.decision_id, row.offer_id) for row in rows}
 
 
-def give_back_lessons(connection: Connection, since: datetime) -> None:
-    """A new model learns them again."""
+def give_back_lessons(connection: Connection, since: datetime, learnt_until: datetime | None) -> None:
+    """For a new model: it learns again what is due after `since`, but nothing of decisions before `learnt_until`."""
     connection.execute(update(lessons).where(lessons.c.due_at >= since).values(taken=False))
+    if learnt_until is not None:
+        known = select(decisions.c.decision_id).where(decisions.c.decided_at < learnt_until)
+        connection.execute(update(lessons).where(lessons.c.decision_id.in_(known)).values(taken=True))
 
 
 def forget_lessons(connection: Connection, before: datetime) -> None:

@@ -308,6 +308,31 @@ def test_a_model_that_learnt_from_many_showings_is_moved_less_by_one_outcome(lea
     assert moved("10", of_other_inputs) == pytest.approx(freely)
 
 
+@pytest.mark.parametrize("another_before", [True, False])
+def test_what_a_model_has_learnt_itself_is_not_learnt_on_top_of_it(learning: Learning, another_before: bool) -> None:
+    model = learning.desk.served.models["next-offer"]
+    random = np.random.default_rng(1)
+    pairs, channels = random.normal(size=(2000, len(PAIR))), np.zeros((2000, len(INPUTS) - len(PAIR)))
+    layer = beginning(pairs, channels, ["a", "b"] * 1000, np.full(2000, 0.2), 1.0).to_bytes()
+    old = learning.decide("c1")
+    learning.happens("Email Delivered", old, channel="email")
+    learning.happens("Order Completed", old, revenue_cents=900)
+    if another_before:
+        learning.learn()
+    learning.desk.clock.time = old["decided_at"] + timedelta(days=20)
+    until = learning.desk.clock.now() - timedelta(days=1)  # decisions of more than 15 days ago are in the model
+    new = learning.decide("c2")
+    learning.happens("Email Delivered", new, channel="email")
+    learning.happens("Order Completed", new, revenue_cents=900)
+    known = {"until": until.isoformat()}
+    learning.desk.served.models["next-offer"] = replace(model, version="8", layer=layer, trained=known)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+    assert state is not None
+    assert (state.model_version, state.seen) == ("8", 1.0)
+
+
 def test_learning_is_the_same_in_every_run(learning: Learning) -> None:
     for number in range(12):
         decision = learning.decide(f"c{number}")

@@ -101,6 +101,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         answers=lambda: not parts.steady.circuit.is_open,
         patience_s=budget_s or None,
         too_slow=parts.steady.too_slow,
+        here=parts.kept_here,
     )
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from service.storage.idempotency_store import Earlier
+from service.clock import SystemClock
+from service.storage.database import Database
+from service.storage.idempotency_store import Earlier, bring_in
 
 MOST = 10_000
 
@@ -54,6 +56,14 @@ class KeptHere:
         """Those that are answered, for the database."""
         with self._lock:
             return [(key, earlier) for key, earlier in self._known.items() if earlier.status is not None]
+
+    def bring_in(self, database: Database) -> None:
+        """Gives the database what is answered, so that an erasure finds it there. `Unavailable` when it is away."""
+        waiting = self.answers()
+        if waiting:
+            with database.write() as connection:
+                bring_in(connection, waiting, SystemClock().now())
+            self.brought_in(waiting)
 
     def brought_in(self, answers: Sequence[tuple[str, Earlier]]) -> None:
         """The database has these now."""

@@ -98,8 +98,11 @@ class Idempotent:
         answers: Callable[[], bool] = lambda: True,
         patience_s: float | None = None,
         too_slow: Callable[[], object] = lambda: None,
+        here: KeptHere | None = None,
     ) -> None:
-        """`answers`: whether the database did when it was asked last; `too_slow` is told when it does not now."""
+        """`answers`: whether the database did when it was asked last; `too_slow` is told when it does not now. `here`
+        keeps answers meanwhile.
+        """
         self.app = app
         self.database = database
         self.clock = SystemClock()
@@ -107,7 +110,7 @@ class Idempotent:
         self._answers = answers
         self._patience_s = patience_s
         self._too_slow = too_slow
-        self._here = KeptHere()
+        self._here = here or KeptHere()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent = _header(scope, b"idempotency-key") if scope["type"] == "http" and scope["method"] == "POST" else None

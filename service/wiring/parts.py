@@ -70,6 +70,7 @@ from service.storage.heartbeats import beat
 from service.storage.idempotency_store import erase_answers
 from service.storage.migrate import migrate
 from service.web.auth import Guard
+from service.web.kept_here import KeptHere
 from service.wiring.data_watch import DataWatch
 from service.wiring.model_watch import ModelWatch
 from service.wiring.offer_features import FeatureFeed
@@ -127,6 +128,7 @@ class Parts:
     learner: LearnOutcomes
     customers: CustomerReader
     eraser: CustomerEraser
+    kept_here: KeptHere
 
     def close(self) -> None:
         """Gives back what is held; call it after the loops have stopped."""
@@ -176,6 +178,12 @@ def build(settings: Settings) -> Parts:
     join_histories = JoinHistories(database, event_log, lease, online, clock)
     rebuild_features = RebuildFeatures(database, event_log, clock, lease, online)
     store_name = xxhash.xxh3_64_hexdigest(settings.online_url.encode())
+    kept_here = KeptHere()
+
+    def bring_in() -> None:
+        steady.bring_in()
+        kept_here.bring_in(database)
+
     eraser = CustomerEraser(
         database,
         event_log,
@@ -193,7 +201,7 @@ def build(settings: Settings) -> Parts:
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
         },
         partial(erase_materialized, settings.online_url),
-        lambda: steady.bring_in(),
+        bring_in,
     )
     events = EventsRunner(
         Applier(database, clock, lease, handlers, feed, identities, _withdraw(event_log.buckets)),
@@ -209,7 +217,7 @@ def build(settings: Settings) -> Parts:
     )
 
     def apply_events() -> bool:
-        steady.bring_in()  # first, so that events find the decisions that they belong to
+        bring_in()  # first, so that events find the decisions that they belong to
         return events.run_pass()
 
     events_loop = Loop("events", _beating(database, clock, apply_events), _EVENTS_EVERY_S)
@@ -284,6 +292,7 @@ def build(settings: Settings) -> Parts:
             {"decisions": export_of, "experiments": _export_experiments, "journeys": _export_journeys},
         ),
         eraser=eraser,
+        kept_here=kept_here,
     )
 
 

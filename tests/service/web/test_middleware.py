@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from service.clock import SystemClock
 from service.errors import NotFound, Unavailable
+from service.settings import Settings
 from service.storage.database import Database
 from service.storage.idempotency_store import erase_answers, idempotency_keys
 from service.storage.migrate import migrate
@@ -20,6 +21,7 @@ from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody
 from service.web.problems import install_problem_handlers
 from service.web.threads import within
+from service.wiring import build
 from tests.conftest import free_port
 
 
@@ -204,6 +206,16 @@ async def test_what_goes_on_without_the_database_is_still_answered_once(database
     await post(one, {}, "another key")  # the database takes what waits
     assert (await post(other, {"a": 1})).content == first.content
     assert counter.runs == 2
+
+
+async def test_an_erasure_takes_answers_that_wait_for_the_database(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path))
+    body = b'{"customer_id":"c1"}'
+    parts.kept_here.begin("k", "hash")
+    parts.kept_here.finish("k", 200, "application/json", body)
+    assert parts.eraser.erase("c1", parts.events.exclusively)["erased"]["idempotency_answers"] == 1
+    assert parts.kept_here.find("k") is None
+    parts.close()
 
 
 async def test_an_answer_that_the_database_cannot_keep_comes_again(counter: Counter, tmp_path: Path) -> None:

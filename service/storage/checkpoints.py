@@ -10,12 +10,13 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 log = logging.getLogger(__name__)
-EVERY_S = 0.1
-"""How often at most: what is written again within that time is copied once."""
+EVERY_S = 0.01
+"""A moment between two copies."""
 AFTER_S = 2.0
 """How long a few commits may wait: two more waits for the disk after each would be many for little."""
-MANY = 16
-"""Commits that do not wait so long."""
+MANY = 4
+"""Commits that do not wait so long. Of more there is more to copy at once, and decisions share the processor with it
+for longer: with 16 and a tenth of a second their p99 was 17 to 19 ms, 12.5 to 13 so, 13 to 14 without the thread."""
 
 
 class Checkpoints:

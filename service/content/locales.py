@@ -20,6 +20,7 @@ PERCENT_WORDS = (
     "אחוז", "אחוזים",
 )  # fmt: skip
 PERCENT_SIGNS = "%٪％﹪"
+_DIGIT = regex.compile(r"\d")
 SPACES = " \u00a0\u202f\u2009"
 GROUPS = ",.'’٬" + SPACES
 DECIMALS = ".,٫"
@@ -66,9 +67,19 @@ def fallbacks(tag: str, default: str = "en") -> tuple[str, ...]:
 
 def digits_to_ascii(text: str) -> str:
     """Every decimal digit of any script (Thai, Arabic-Indic, full width …) as 0-9; one character stays one."""
-    if text.isascii():
-        return text
-    return "".join(str(unicodedata.decimal(c)) if unicodedata.category(c) == "Nd" else c for c in text)
+    return text if text.isascii() else _DIGIT.sub(lambda found: _ascii_digit(found.group()), text)
+
+
+@lru_cache(maxsize=1024)
+def _ascii_digit(digit: str) -> str:
+    """Of a script newer than Python's tables (`regex` has its own), too: all ten stand in a row, zero first."""
+    known = unicodedata.decimal(digit, None)
+    if known is not None:
+        return str(known)
+    first = ord(digit)
+    while _DIGIT.match(chr(first - 1)):
+        first -= 1
+    return str((ord(digit) - first) % 10)
 
 
 @dataclass(frozen=True)

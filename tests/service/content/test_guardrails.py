@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.content.guardrails import Check, Rules, check_copy
-from service.content.locales import writing
+from service.content.locales import digits_to_ascii, writing
 from service.content.merge_values import format_money
 
 OFFER = {
@@ -257,6 +257,13 @@ def test_any_text_gets_a_verdict_with_spans_inside_it(text: str, locale: str, ch
         if check.span is not None:
             start, end = check.span
             assert 0 <= start <= end <= len(fields[check.field or ""])
+
+
+@pytest.mark.parametrize("zero", [0x0660, 0x116D0, 0x116DA, 0x1CCF0, 0x1D7CE])
+def test_digits_of_scripts_newer_than_pythons_tables_are_digits(zero: int) -> None:
+    assert digits_to_ascii("".join(chr(zero + number) for number in range(10))) == "0123456789"
+    wrong = f"Save {chr(zero + 3)}{chr(zero + 5)}% on tea"
+    assert "percents" in {c.name for c in failed("email", "en", subject="x", body=wrong)}
 
 
 @settings(max_examples=60, deadline=None)

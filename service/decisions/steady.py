@@ -7,6 +7,7 @@ The last rung of the ladder: a circuit notices that the database does not answer
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -34,6 +35,8 @@ class SteadyDecider:
         self._decider = decider
         self._pool = ThreadPoolExecutor(_BATCHES, "batch") if time_budget_s > 0 else None
         self._spool = spool
+        self._late: list[str] = []
+        self._taking_back = threading.Lock()
         self.circuit = Circuit("database", failures=1)
         self.time_budget_s = time_budget_s
 
@@ -115,12 +118,12 @@ class SteadyDecider:
 
     def came_late(self, decision_ids: Sequence[str]) -> None:
         """Takes back decisions whose askers were answered otherwise by then."""
+        with self._taking_back:
+            self._late += decision_ids  # for `bring_in`: some may wait on the disk
         try:
             self._decider.forget(decision_ids)
         except Unavailable:
-            log.warning(
-                "%d decisions that came too late stay on record; what they reserved ends by time", len(decision_ids)
-            )
+            log.warning("%d decisions that came too late are taken back when the database answers", len(decision_ids))
 
     def run_pass(self) -> bool:
         """Tries the database: remembers what would be needed without it, and brings in what was decided without it."""
@@ -134,9 +137,15 @@ class SteadyDecider:
         return False
 
     def bring_in(self) -> None:
-        """Writes decisions that wait on the disk into the database, so that events find what they belong to."""
+        """Writes decisions that wait on the disk into the database, so that events find what they belong to; takes back
+        those of them that came too late for their askers.
+        """
         if self._spool.waits():
             self._spool.bring_in(self._decider.sources.database)
+        with self._taking_back:
+            if self._late:
+                self._decider.forget(self._late)
+                self._late = []
 
     def close(self) -> None:
         """Call it when nothing is decided any more; what waits on the disk is brought in by the next process."""

@@ -290,6 +290,39 @@ def test_an_answer_comes_within_its_time(desk: Desk, line: Line, steady: Make, m
     assert {answer["decision_id"] for answer in answers}.isdisjoint(late)
 
 
+def test_what_came_too_late_and_went_to_the_disk_is_taken_back(
+    desk: Desk, line: Line, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that hangs, then fails: its batch goes to the disk after its askers were answered."""
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk, time_budget_s=0.1)
+    together = Together(decider)
+    late: list[str] = []
+    take_back = decider.came_late
+
+    def came_late(decision_ids: Sequence[str]) -> None:
+        take_back(decision_ids)
+        late.extend(decision_ids)
+
+    monkeypatch.setattr(decider, "came_late", came_late)
+
+    async def ask() -> dict[str, Any]:
+        told: dict[str, Any] = orjson.loads(await together.decide(DecisionIn(customer_id="c1")))
+        while not late:
+            await asyncio.sleep(0.01)
+        return told
+
+    line.slow_s, line.cut = 0.4, True
+    answer = asyncio.run(ask())
+    line.slow_s, line.cut = 0.0, False
+    together.close()
+    decider.run_pass()
+    assert late != [answer["decision_id"]]
+    assert DecisionReader(line, desk.served).read(answer["decision_id"])["customer_id"] == "c1"
+    assert held(line, "SELECT count(*) FROM decisions") == 1
+    assert held(line, "SELECT count(*) FROM ledger") == 1
+
+
 def test_the_last_model_then_rates_then_the_catalogues_order(
     desk: Desk, line: Line, tmp_path: Path, steady: Make
 ) -> None:

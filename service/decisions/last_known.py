@@ -28,8 +28,8 @@ class Recent(Generic[T]):
     """
 
     def __init__(self, most: int, keep_s: float = KEEP_S) -> None:
-        self._keep_s = keep_s
-        self._lots: deque[tuple[float, dict[str, T]]] = deque(maxlen=most // LOT)
+        self._most, self._keep_s = most, keep_s
+        self._lots: deque[tuple[float, dict[str, T]]] = deque()
         self._lock = threading.Lock()
 
     def keep(self, found: Mapping[str, T]) -> None:
@@ -38,6 +38,8 @@ class Recent(Generic[T]):
             if not self._lots or now - self._lots[-1][0] > LOT_S or len(self._lots[-1][1]) + len(found) > LOT:
                 self._lots.append((now, {}))
             self._lots[-1][1].update(found)
+            while len(self._lots) > 1 and sum(len(lot) for _, lot in self._lots) > self._most:
+                self._lots.popleft()
 
     def find(self, key: str) -> T | None:
         before = monotonic() - self._keep_s

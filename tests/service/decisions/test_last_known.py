@@ -42,3 +42,11 @@ def test_what_is_too_old_is_neither_found_nor_kept(monkeypatch: pytest.MonkeyPat
     recent.forget_old()
     time.now -= 50.0
     assert (recent.find("a"), recent.find("b")) == (None, 2)
+
+
+def test_a_quiet_service_remembers_as_long_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, recent = Time(monkeypatch), Recent[int](2 * LOT, keep_s=3_600.0)
+    for minute in range(50):
+        recent.keep({str(minute): minute})
+        time.now += LOT_S + 1
+    assert [recent.find(str(minute)) for minute in range(50)] == list(range(50))

@@ -135,11 +135,8 @@ def feature_matrix(
 
     `strict` raises KeyError where a row lacks one of the features.
     """
-    if rows and names:
-        try:
-            return _of_stored(rows, names, strict)  # type: ignore[arg-type]
-        except AttributeError:  # somebody unknown, or a row that is not as stored
-            pass
+    if rows and names and all(type(row) is StoredRow and row.as_stored for row in rows):
+        return _of_stored(rows, names, strict)  # type: ignore[arg-type]
     stored = [(place, row) for place, row in enumerate(rows) if isinstance(row, StoredRow) and row.as_stored]
     out = np.full((len(rows), len(names)), np.nan)
     if stored and names:

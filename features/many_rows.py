@@ -88,11 +88,11 @@ def weeks_together(
 
 def _serving_of(rows: Sequence[CustomerRow | None]) -> Serving | None:
     """What packed all the rows that there are; None where that is not one, or nothing is compiled."""
-    try:
-        found = {row._serving for row in rows if row is not None}  # type: ignore[attr-defined]
-    except AttributeError:  # a row that is not as stored
+    stored = [row for row in rows if isinstance(row, StoredRow) and row.as_stored]
+    if ROWS is None or not stored or len(stored) + sum(row is None for row in rows) < len(rows):
         return None
-    return found.pop() if ROWS is not None and len(found) == 1 else None
+    serving = stored[0]._serving
+    return serving if all(row._serving is serving for row in stored) else None
 
 
 def _packed(rows: Sequence[CustomerRow | None]) -> list[bytes | None]:

@@ -20,7 +20,6 @@ from service.storage.database import Database
 
 _SECRET = "unsubscribe"
 _SIGNATURE_BYTES = 16
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class Unsubscriber:
 
 
 def _encoded(raw: bytes) -> str:
-    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _decoded(text: str) -> bytes:

@@ -2,8 +2,8 @@
 
 Every state of the layer has a number, which stands in each decision's `models` ("next-offer": "7+123") and brings the
 same state back when the decision is replayed. Machine opens and scanner clicks are no lessons: only orders and
-redemptions that a person made are. When another model version serves, its layer learns anew from
-the last lessons, without those of decisions that the model itself has learnt from.
+redemptions that a person made are. When another model version serves, its layer learns anew from the last lessons,
+without those of decisions that the model itself has learnt from.
 """
 
 from __future__ import annotations

@@ -186,6 +186,7 @@ def test_a_customer_whose_row_cannot_be_read_spoils_no_other(desk: Desk) -> None
 
 def test_what_was_planned_is_not_planned_again(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
+    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which has no hour
     draft = drafts_of(desk, ["c1"])[0]
     hours, message = SendHours(desk.served), Message(draft, "email", None)
     hours.plan([message])

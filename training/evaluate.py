@@ -204,6 +204,7 @@ def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
     counts = counts_of(strata, arms, _floats(per, "squares"))
     w, weights = weights_of(counts * _floats(per, "target"), _floats(per, "propensity"), customers)
     _refuse_without_support(per, weights)
+    _refuse_without_outcomes(per, w)
     measures = tuple(
         Measure(
             name,
@@ -261,6 +262,21 @@ def _refuse_without_support(per: pl.DataFrame, weights: Weights) -> None:
     if abs(weights.mean - 1) > 0.05 + 4 * weights.mean_error:
         raise NoEstimate(
             f"The mean weight is {weights.mean:.2f} and should be 1: the logged propensities do not fit the choices."
+        )
+
+
+def _refuse_without_outcomes(per: pl.DataFrame, w: Floats) -> None:
+    """Without one outcome every estimate is 0 with an interval from 0 to 0: certainty about nothing."""
+    earned = _floats(per, "earned")
+    if not earned.any():
+        raise NoEstimate(
+            f"None of the {per.height:,} decisions has led to an order or a redemption yet, so nothing can be told of "
+            "what a policy would earn; send those events, or wait for the first."
+        )
+    if not (w * earned).any():
+        raise NoEstimate(
+            f"None of the {int((w > 0).sum()):,} decisions in which the log chose as this policy would has led to an "
+            "order or a redemption yet. More time helps."
         )
 
 

@@ -52,7 +52,7 @@ def write_log(home: Path, decisions: int = 6_000, **changes: Any) -> None:
                 }
             )
         name = names[chosen]
-        if name and random.random() < CHANCE[name]:
+        if name and random.random() < changes.get("chance", CHANCE)[name]:
             outcomes.append(("converted", n, name, at, False))
         if random.random() < 0.2:
             outcomes.append(("converted", n, name, at, True))  # machines earn nothing
@@ -131,6 +131,8 @@ def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:
         ("business-as-usual", {"decisions": 100}, 0, "no decision of the business_as_usual arm"),
         ("uniform", {"decisions": 100}, 14, "older than 14 days"),
         ("challenger", {"decisions": 100}, 0, "no challenger"),
+        ("uniform", {"chance": dict.fromkeys("abc", 0.0)}, 0, "None of the 6,000 decisions has led to an order"),
+        ("greedy", {"chance": {"a": 0.3, "b": 0.0, "c": 0.05}}, 0, "decisions in which the log chose as this policy"),
     ],
 )
 def test_what_the_log_cannot_tell_is_refused(

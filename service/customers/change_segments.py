@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.customers.customer_store import owners_of, read_profiles, write_profiles
+from service.customers.customer_store import present_id, read_profiles, write_profiles
 from service.customers.profile import Profile
 from service.storage.database import Connection
 
@@ -18,7 +18,7 @@ def change_segments(
     source: str = "journey",
 ) -> bool:
     """Adds and removes segments; False when the customer was already so. Call it in a `write()` transaction."""
-    owner = owners_of(connection, [customer_id]).get(customer_id, customer_id)
+    owner = present_id(connection, customer_id)
     profile = read_profiles(connection, [owner], lock=True).get(owner) or Profile(owner, now, now)
     segments = {name: by for name, by in profile.segments.items() if name not in remove}
     segments = {**dict.fromkeys(add, source), **segments}

@@ -144,6 +144,24 @@ def owners_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def present_id(connection: Connection, customer_id: str) -> str:
+    """The customer that an id means now: another one since they were joined, else itself."""
+    return owners_of(connection, [customer_id]).get(customer_id, customer_id)
+
+
+def joined_by(connection: Connection, events: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Former id -> customer, of the `identify` and `alias` events that led from one to the other.
+
+    An `identify` whose anonymous id is a user's own leads nowhere: see `LinkedIdentities`.
+    """
+    claimed = {
+        former
+        for event in events
+        if event["type"] in {"identify", "alias"} and (former := event.get("anonymous_id")) != event["customer_id"]
+    }
+    return dict(sorted(owners_of(connection, sorted(filter(None, claimed))).items())) if claimed else {}
+
+
 def aliases_of(connection: Connection, customer_id: str) -> list[str]:
     """Every other id of a customer."""
     rows = select(identities.c.alias_id).where(identities.c.customer_id == customer_id)

@@ -19,7 +19,7 @@ from service.customers.customer_store import (
     delete_profiles,
     forget_consents,
     forget_identities,
-    owners_of,
+    present_id,
     read_profiles,
 )
 from service.customers.erasure_store import begin_erasure, finish_erasure, open_erasures, read_erasure
@@ -113,7 +113,7 @@ class CustomerEraser:
     def _erase_state(self, customer_id: str) -> tuple[str, datetime | None]:
         now = self._clock.now()
         with self._database.write() as connection:
-            owner = owners_of(connection, [customer_id]).get(customer_id, customer_id)
+            owner = present_id(connection, customer_id)
             ids = list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
             profile = read_profiles(connection, [owner], lock=True).get(owner)
             erased = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from service.customers.customer_store import add_consents, owners_of, read_profiles, write_profiles
+from service.customers.customer_store import add_consents, present_id, read_profiles, write_profiles
 from service.customers.profile import ConsentChange, Profile, apply_consent
 from service.storage.database import Connection
 
@@ -23,7 +23,7 @@ def set_consents(
 
     Makes the customer where the id is new. Returns the profile, and whether anything changed.
     """
-    owner = owners_of(connection, [customer_id]).get(customer_id, customer_id)
+    owner = present_id(connection, customer_id)
     stored = read_profiles(connection, [owner], lock=True).get(owner)
     profile = stored or Profile(owner, now, now)
     changes = [

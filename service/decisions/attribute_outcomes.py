@@ -17,7 +17,7 @@ import orjson
 
 from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
-from service.customers.customer_store import owners_of, read_customers
+from service.customers.customer_store import joined_by, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
 from service.decisions.ledger_store import (
@@ -208,12 +208,7 @@ class AttributeOutcomes:
 
     def _join_people(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         """One person has one count: what was decided for an anonymous id follows it to its customer."""
-        claimed = {
-            event["anonymous_id"]
-            for event in events
-            if event["type"] in {"identify", "alias"} and event["anonymous_id"] not in {None, event["customer_id"]}
-        }
-        for alias, owner in sorted(owners_of(connection, sorted(claimed)).items()) if claimed else ():
+        for alias, owner in joined_by(connection, events).items():
             lock(connection, [alias, owner], ())  # a decision about either ends first, or sees who they are now
             move_ledger(connection, alias, owner)
             move_decisions(connection, alias, owner)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import xxhash
 
+from service.customers.customer_store import present_id
 from service.errors import NotFound
 from service.events.values import unsafe_text
 from service.experiments.assign_customer import Covariate, Verdict, expose, judge, load
@@ -67,6 +68,7 @@ def evaluate_flag(
         return Answer(400, {"key": key, "errorCode": subject.code, "errorDetails": subject.details})
     try:
         with database.read() as connection:
+            subject = present_id(connection, subject)
             verdict = judge(connection, load(connection, key), subject, now)
     except NotFound as missing:
         return Answer(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": missing.detail})
@@ -84,6 +86,7 @@ def evaluate_flags(database: Database, raw: bytes, now: datetime, covariate: Cov
     if isinstance(subject, Refusal):
         return Answer(400, {"errorCode": subject.code, "errorDetails": subject.details})
     with database.read() as connection:
+        subject = present_id(connection, subject)
         verdicts = [judge(connection, each, subject, now) for each in all_experiments(connection)]
     uses = {each.experiment.id for each in verdicts if each.new and each.experiment.exposed_by == "any_evaluation"}
     if uses:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from features.currencies import CURRENCIES
+from service.customers.customer_store import joined_by
 from service.experiments.assign_customer import Covariate, expose, judge
 from service.experiments.definition import Experiment, Metric
 from service.experiments.experiment_store import (
@@ -40,7 +41,7 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
     clicks of machines never count. Segment's "Experiment Viewed" (`experiment_id`) is an exposure. Call it in a
     `write()` transaction.
     """
-    for former, customer_id in _merges(events):
+    for former, customer_id in joined_by(connection, events).items():
         merge_subject(connection, former, customer_id)
     experiments = {experiment.id: experiment for experiment in all_experiments(connection)}
     if not experiments:
@@ -60,15 +61,6 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
                 if _counts(event, exposure.at, metric):
                     _add(added, (exposure.experiment_id, exposure.customer_id, name), _amount(event, metric))
     add_values(connection, added)
-
-
-def _merges(events: Iterable[Event]) -> list[tuple[str, str]]:
-    pairs = (
-        (event.get("anonymous_id"), event["customer_id"])
-        for event in events
-        if event.get("type") in ("identify", "alias")
-    )
-    return list(dict.fromkeys((former, now) for former, now in pairs if former and former != now))
 
 
 def _waiting(experiments: Iterable[Experiment]) -> dict[str, dict[str, list[tuple[Metric, str]]]]:

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.clock import Clock
+from service.customers.customer_store import present_id
 from service.errors import Conflict, NotFound
 from service.journeys.close_task import close
 from service.journeys.collaborators import RecordEvents
@@ -160,7 +161,8 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
         with database.write() as connection:
             row = must_find(connection, journey_id, lock=True)
             journey = definitions.get(connection, journey_id, row.version)
-            result = enrol(connection, row, journey, customer_id, clock.now(), {"api": True})
+            customer = present_id(connection, customer_id)
+            result = enrol(connection, row, journey, customer, clock.now(), {"api": True})
         if isinstance(result, Refused):
             raise Conflict(result.detail, reason=result.reason, enrollment_id=result.enrolment_id, until=result.until)
         return show_enrolment(result, [])
@@ -173,7 +175,7 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
     def read(journey_id: str, customer_id: str) -> list[dict[str, Any]]:
         with database.read() as connection:
             must_find(connection, journey_id)
-            return show_enrolments(connection, journey_id, customer_id)
+            return show_enrolments(connection, journey_id, present_id(connection, customer_id))
 
     @router.get("", dependencies=[guard.needs(*_READ)], responses={404: {}})
     async def get_enrolments(

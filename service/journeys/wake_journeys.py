@@ -16,6 +16,7 @@ import orjson
 
 from features.vocabulary import NAMES
 from service.clock import Clock
+from service.customers.customer_store import joined_by
 from service.journeys import conditions
 from service.journeys.definition import Journey, UntilEvent, Wait
 from service.journeys.definitions import Definitions
@@ -205,9 +206,8 @@ class _Messages:
 
 def _join(connection: Connection, events: Sequence[Event]) -> None:
     """A visitor who turns out to be a customer takes their journeys along."""
-    for event in events:
-        old, new = event.get("anonymous_id"), event["customer_id"]
-        if event["type"] in {"identify", "alias"} and old and old != new and move_customer(connection, old, new):
+    for old, new in joined_by(connection, events).items():
+        if move_customer(connection, old, new):
             move_intents(connection, old, new)
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
+from service.customers.customer_store import set_owner
 from service.errors import Conflict, NotFound
 from service.experiments.assign_customer import assign
 from service.experiments.assignment import Plan, assign_variant
@@ -247,7 +248,13 @@ def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> Non
     with database.write() as connection:
         assign(connection, "x", "known-1", NOW + timedelta(minutes=5))
     apply(database, event("anonymous-1"))
-    apply(database, {"type": "identify", "anonymous_id": "anonymous-1", "customer_id": "known-1", "timestamp": NOW})
+    known = {"type": "identify", "anonymous_id": "anonymous-1", "customer_id": "known-1", "timestamp": NOW}
+    apply(database, known)  # which joined nobody: the id is a user's own
+    with database.read() as connection:
+        assert len(find_exposures(connection, ["anonymous-1"])) == 1
+    with database.write() as connection:
+        set_owner(connection, "anonymous-1", "known-1", NOW)
+    apply(database, known)
     with database.read() as connection:
         assert find_exposures(connection, ["anonymous-1"]) == []
         kept = find_exposures(connection, ["known-1"])

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.customers.customer_store import set_owner
 from service.experiments.routes import routes
 from service.storage.database import Database
 from service.web.auth import Guard, create_key
@@ -55,6 +56,23 @@ async def test_put_get_and_results(client: httpx.AsyncClient) -> None:
 
 def context(key: Any = "c1", **attributes: Any) -> dict[str, Any]:
     return {"context": {"targetingKey": key, **attributes}}
+
+
+async def test_a_former_id_gets_the_variant_of_its_customer(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    await client.put("/v1/experiments/checkout", json=BODY)
+    former = [f"visitor-{n}" for n in range(20)]  # by chance alike: one in a million
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.write() as connection:
+        for name in former:
+            set_owner(connection, name, "anna", FixedClock().now())
+    got = set()
+    for name in (*former, "anna"):
+        got.add((await client.post("/ofrep/v1/evaluate/flags/checkout", json=context(name))).json()["variant"])
+        flags = (await client.post("/ofrep/v1/evaluate/flags", json=context(name))).json()["flags"]
+        got |= {flag["variant"] for flag in flags}
+    assert len(got) == 1
+    assert (await client.get("/v1/experiments/checkout/results")).json()["exposures"] == 1
+    database.close()
 
 
 async def test_one_flag(client: httpx.AsyncClient) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.customers.customer_store import set_owner
 from service.journeys.routes import routes
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
@@ -69,6 +70,19 @@ async def test_a_wrong_definition_is_a_problem_that_names_the_step(client: httpx
     assert broken.status_code == 400
     assert (await client.put("/v1/journeys/x", content=b"")).status_code == 400
     assert (await client.get("/v1/journeys/x")).status_code == 404
+
+
+async def test_a_former_id_enrols_its_customer_once(client: httpx.AsyncClient, stage: Stage) -> None:
+    await put(client)
+    await client.post("/v1/journeys/winback/activate")
+    with stage.database.write() as connection:
+        set_owner(connection, "visitor", "anna", T0)
+    door = "/v1/journeys/winback/enrollments"
+    entered = await client.post(door, json={"customer_id": "visitor"})
+    assert (entered.status_code, entered.json()["customer_id"]) == (201, "anna")
+    assert (await client.post(door, json={"customer_id": "anna"})).json()["reason"] == "already_enrolled"
+    shown = (await client.get(door, params={"customer_id": "visitor"})).json()["enrollments"]
+    assert [one["id"] for one in shown] == [entered.json()["id"]]
 
 
 async def test_enrolment_follows_the_journeys_state_and_rule(client: httpx.AsyncClient) -> None:

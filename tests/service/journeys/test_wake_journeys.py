@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from service.customers.customer_store import set_owner
 from service.journeys.arrival_store import read_inbox
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, earlier
@@ -139,6 +140,10 @@ def test_a_visitor_takes_the_journey_along(stage: Stage) -> None:
     stage.enrol("visitor")
     stage.runner().run_due()
     known = stage.event("", "anna", type="identify", event=None, anonymous_id="visitor")
+    stage.happens(known)  # which joined nobody: the id is a user's own
+    assert entered(stage, "visitor") == 1
+    with stage.database.write() as connection:
+        set_owner(connection, "visitor", "anna", T0)
     stage.happens(known)
     assert entered(stage, "visitor") == 0
     assert stage.standing("anna").status == "active"

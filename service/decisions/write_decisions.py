@@ -56,7 +56,7 @@ class DecisionWriter:
         database = self._sources.database
         with database.write(self._durable) as connection:
             unchanged = before is not None and database.mark() == before and _apart(reserving)
-            refused = set() if unchanged else self._admit(connection, reserving, lines, now)
+            refused = set() if unchanged else self._admit(connection, lasting, lines, now)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
             parts = self._store(connection, admitted, packed, lines)
         self._parts.update(dict.fromkeys(parts, monotonic()))
@@ -125,24 +125,27 @@ class DecisionWriter:
     def _admit(
         self, connection: Connection, drafts: Sequence[Draft], lines: dict[str, list[Line]], now: datetime
     ) -> set[str]:
-        """Counts again behind the locks, decision by decision, each seeing what the one before it took."""
-        if not drafts:
-            return set()
-        returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in drafts}
+        """Counts again behind the locks, decision by decision, each seeing what the one before it took.
+
+        Those that reserve nothing are refused, too, where their customer is another one by now: nobody moves a record
+        that comes after the merge.
+        """
+        reserving = [draft for draft in drafts if lines[draft.decision_id]]
+        returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in reserving}
         shared = {offer.offer_id for case in returned.values() for offer in case.offers if offer.shared_limits}
         names = sorted({draft.customer.customer_id for draft in drafts})
         lock(connection, names, shared)
         moved = self._sources.owners(connection, names) if self._sources.owners is not None else {}
-        wanted = [(draft.customer.customer_id, draft.request) for draft in drafts]
+        refused = {draft.decision_id for draft in drafts if draft.customer.customer_id in moved}
+        reserving = [draft for draft in reserving if draft.decision_id not in refused]
+        if not reserving:
+            return refused
+        wanted = [(draft.customer.customer_id, draft.request) for draft in reserving]
         days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
         moments = any(offer.requires for case in returned.values() for offer in case.offers)
         view = LedgerView(connection, wanted, days, self._sources.rules, now, moments)
         taken: list[Line] = []
-        refused: set[str] = set()
-        for draft in drafts:
-            if draft.customer.customer_id in moved:  # joined to another id meanwhile, whose counts it now has
-                refused.add(draft.decision_id)
-                continue
+        for draft in reserving:
             case = returned[draft.decision_id]
             usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
             usage = with_lines(usage, case, draft.customer.customer_id, taken)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.customers.customer_store import identities, owners_of
 from service.decisions.case import Customer, microseconds
+from service.decisions.decision_store import read_decisions
 from service.decisions.explain import explain
 from service.decisions.ledger_store import read_entries, use
 from service.decisions.moments_store import move_moments, note_moments, read_moments
@@ -374,3 +375,27 @@ def test_a_person_joined_in_the_middle_of_a_decision_has_one_count(database: Dat
     assert decider.decide(DecisionIn(customer_id="c1"))["actions"] == []
     with database.read() as connection:
         assert set(read_entries(connection, ["c1", "cookie"], 0)) == {"c1"}
+
+
+def test_a_decision_for_nothing_follows_a_person_joined_in_the_middle_of_it(database: Database) -> None:
+    desk = Desk(database, settings(**SURE))  # without an offer nothing can be reserved
+    joined: list[str] = []
+
+    def read(_: Any, ids: Any) -> Any:
+        found = {name: Customer("c1" if joined and name == "cookie" else name) for name in ids}
+        if not joined:
+            joined.append("just after")
+            with database.write() as connection:
+                connection.execute(
+                    identities.insert(), [{"alias_id": "cookie", "customer_id": "c1", "linked_at": NOON}]
+                )
+        return found
+
+    decider = Decider(
+        database, desk.clock, desk.settings, CatalogueCache(), read, desk.rows, desk.served, desk.content, owners_of
+    )
+    made = decider.decide(DecisionIn(customer_id="cookie"))
+    assert made["actions"] == []
+    with database.read() as connection:
+        [stored] = read_decisions(connection, [made["decision_id"]])
+    assert stored.customer_id == "c1"

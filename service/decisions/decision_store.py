@@ -128,6 +128,12 @@ def latest_decisions(connection: Connection, customer_id: str, limit: int) -> li
     )
 
 
+def newest_heads(connection: Connection, limit: int) -> list[Any]:
+    """The newest decisions of all, without their candidates and records."""
+    query = select(*_HEAD).order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc())
+    return list(connection.execute(query.limit(limit)))
+
+
 def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
     """All decisions with their candidates but without their records, in chunks, in the order of their ids."""
     after = ""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from service.decisions.money import money
+from service.decisions.quiet import zone_of
 from service.decisions.rule_words import RuleWords
 from service.decisions.stages import IN_WORDS
 from service.decisions.standing import standing
@@ -87,7 +88,8 @@ def _limits(record: Mapping[str, Any]) -> Iterator[str]:
 def _headline(record: Mapping[str, Any], first: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
     if first is None:
         return "Nothing is sent."
-    return f"{named(first['offer_id'], names)} by {first['channel']}, {_when(first['send_at'], record['decided_at'])}."
+    when = _when(first["send_at"], record["decided_at"], record["customer"].get("timezone"))
+    return f"{named(first['offer_id'], names)} by {first['channel']}, {when}."
 
 
 def _why(
@@ -269,8 +271,17 @@ def _until(verdict: Mapping[str, Any]) -> str:
     return f", until {until}" if until and until not in verdict["detail"] else ""
 
 
-def _when(send_at: Any, decided_at: Any) -> str:
-    return "now" if _time(send_at) <= _time(decided_at) else f"at {_text(send_at)}"
+def _when(send_at: Any, decided_at: Any, zone: str | None) -> str:
+    """The time of sending by the customer's own clock, where their zone is known, and in UTC."""
+    at = _time(send_at).astimezone(UTC)
+    if at <= _time(decided_at):
+        return "now"
+    home, unknown = zone_of(zone, "UTC")
+    if unknown or home.key == "UTC":
+        return f"at {_text(at)}"
+    local = at.astimezone(home)
+    utc = f"{at:%H:%M} UTC" if local.date() == at.date() else _text(at)
+    return f"at {local:%Y-%m-%d %H:%M} in {home.key} ({utc})"
 
 
 def _time(value: Any) -> datetime:

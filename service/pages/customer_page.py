@@ -7,6 +7,7 @@ from typing import Any
 
 from models.declared import PROPENSITIES
 from service.customers.look_up import CustomerReader
+from service.decisions.decision_store import newest_heads
 from service.decisions.explain import Explanation
 from service.decisions.read_decision import DecisionReader
 from service.errors import NotFound
@@ -14,6 +15,9 @@ from service.journeys.read_enrolments import show_customer
 from service.storage.database import Database
 
 DECISIONS = 5
+LATELY = 20
+LOOKED_AT = 200
+"""How many of the newest decisions are looked at for `LATELY` different customers."""
 JOURNEYS = 10
 TIMELINE = 40
 QUESTIONS = {
@@ -69,6 +73,14 @@ def customer_view(
         "timeline": (overview or {}).get("timeline", [])[:TIMELINE],
         "features": shown_features((overview or {}).get("features") or {}),
     }
+
+
+def decided_lately(database: Database) -> dict[str, Any]:
+    """Whom decisions were made for lately, each with their newest one: somewhere to begin without an id."""
+    with database.read() as connection:
+        heads = newest_heads(connection, LOOKED_AT)
+    newest = {head.customer_id: head for head in reversed(heads) if head.customer_id}
+    return {"lately": sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]}
 
 
 def shown_features(features: dict[str, Any]) -> list[tuple[str, Any]]:

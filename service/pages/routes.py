@@ -23,7 +23,7 @@ from service.customers.look_up import CustomerReader
 from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
 from service.journeys.definitions import Definitions
-from service.pages.customer_page import customer_view
+from service.pages.customer_page import customer_view, decided_lately
 from service.pages.data_page import data_view
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
@@ -332,6 +332,7 @@ def _add_reading(router: APIRouter, pages: _Pages) -> None:
         async def act(_: Request, reader: Reader) -> Response:
             if id.strip():
                 return RedirectResponse(f"/customers/{quote(id.strip(), safe='')}", 303, HEADERS)
-            return pages.page("customers.html", reader, here="/customers")
+            lately = await in_thread(decided_lately, sources.database)
+            return pages.page("customers.html", reader, here="/customers", **lately)
 
         return await pages.for_reader(request, act)

@@ -10,6 +10,7 @@ import pytest
 
 from models.send_time import SendTimeModel
 from service.decisions.decision_store import decisions, move_decisions
+from service.decisions.explain import _headline
 from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
 from service.decisions.record import unsqueeze
@@ -133,6 +134,23 @@ def test_words_for_something_and_for_nothing(desk: Desk) -> None:
     assert nothing.would_flip[0].startswith(
         "From 2026-03-07 09:00 UTC on 2 more offers by email or sms can be sent, and"
     )
+
+
+@pytest.mark.parametrize(
+    ("timezone", "told"),
+    [
+        ("Europe/Paris", "at 2026-03-05 01:30 in Europe/Paris (00:30 UTC)."),
+        ("America/New_York", "at 2026-03-04 19:30 in America/New_York (2026-03-05 00:30 UTC)."),
+        ("Mars/Base", "at 2026-03-05 00:30 UTC."),
+        ("UTC", "at 2026-03-05 00:30 UTC."),
+        (None, "at 2026-03-05 00:30 UTC."),
+    ],
+)
+def test_the_hour_is_told_by_the_customer_s_own_clock(timezone: str | None, told: str) -> None:
+    record = {"customer": {"timezone": timezone}, "decided_at": NOON.isoformat()}
+    first = {"offer_id": "a", "channel": "sms", "send_at": "2026-03-05T00:30:00Z"}
+    assert _headline(record, first, {}) == f"Offer a by sms, {told}"
+    assert _headline(record, {**first, "send_at": NOON.isoformat()}, {}) == "Offer a by sms, now."
 
 
 def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:

@@ -170,6 +170,18 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
 
 
+async def test_customers_decided_for_lately_are_listed_once(house: House, reader: httpx.AsyncClient) -> None:
+    assert "Decided lately" not in (await reader.get("/customers")).text
+    await fill(house)  # two decisions for c1
+    async with house.client("decide") as asker:
+        for customer in ("a/b?c", "<i>"):
+            await asker.post("/v1/decisions", json={"customer_id": customer, "channels": ["email"]})
+    page = (await reader.get("/customers")).text
+    links = re.findall(r'<a href="(/customers/[^"]+)">([^<]+)</a>', page)
+    assert links == [("/customers/%3Ci%3E", "&lt;i&gt;"), ("/customers/a/b%3Fc", "a/b?c"), ("/customers/c1", "c1")]
+    assert (await reader.get("/customers/a/b%3Fc")).status_code == 200
+
+
 async def test_a_machine_s_click_says_how_it_was_known(house: House, reader: httpx.AsyncClient) -> None:
     click = {"userId": "c1", "event": "Email Link Clicked", "properties": {"method": "HEAD"}}
     async with house.client("ingest") as sender:

@@ -59,7 +59,9 @@ def _sentence(error: Exception) -> str:
     errors = getattr(error, "errors", None)
     if callable(errors):  # pydantic's: settings or a file
         first = errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'settings'}: {first['msg'].removeprefix('Value error, ')}"
+        unknown = first["type"] == "extra_forbidden"
+        told = "there is no such setting; check its spelling" if unknown else first["msg"].removeprefix("Value error, ")
+        return f"{'.'.join(map(str, first['loc'])) or 'settings'}: {told}"
     return str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
 
 
@@ -288,6 +290,8 @@ def rollback(model: str) -> None:
 @app.command()
 def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scores.parquet")) -> None:
     """Write every customer's scores and ranked actions to Parquet."""
+    if out.is_dir():
+        raise typer.BadParameter(f"{out} is a folder; name a file in it")
     settings = _settings()
     from service.commands import score_command
 

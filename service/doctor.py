@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
+_OTHER_VARIABLES = ("CONFIG", "DEBUG", "PURE", "EMBEDDING_MODEL")
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 
 
@@ -67,7 +68,9 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     if path.exists():
         yield Finding("ok", "configuration", f"read from {path}")
     else:
-        yield Finding("note", "configuration", "no opportune.toml here: defaults; 'opportune init DIR' writes one")
+        yield Finding("note", "configuration", f"there is no {path}: defaults; 'opportune init DIR' writes one")
+    for name in sorted(unknown_variables(os.environ)):
+        yield Finding("note", "configuration", f"{name} is no setting, so it does nothing; check its spelling")
     home = settings.home.absolute()
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if os.access(nearest, os.W_OK):
@@ -78,6 +81,13 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
     if not settings.smtp.host:
         yield Finding("note", "e-mail", "messages go to files in outbox/; set smtp.host to send")
+
+
+def unknown_variables(names: Iterable[str]) -> set[str]:
+    """Those that are meant for us, but that nothing reads."""
+    known = {*(name.upper() for name in Settings.model_fields), *_OTHER_VARIABLES}
+    ours = {name: name.upper().removeprefix("OPPORTUNE_") for name in names if name.upper().startswith("OPPORTUNE_")}
+    return {name for name, rest in ours.items() if rest.partition("__")[0] not in known}
 
 
 def _rules(settings: Settings) -> Iterator[Finding]:

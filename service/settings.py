@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,7 +28,10 @@ from pydantic_settings import (
 
 from features import default_zone
 from features.currencies import Currencies
+from service.clock import clock_from
 
+_DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
+_REDIS = ("redis", "rediss", "unix")
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 
 
@@ -261,7 +274,33 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+        try:
+            written = TomlConfigSettingsSource(settings_cls, config_file())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+            raise ValueError(f"{config_file()} cannot be read as TOML: {fault}") from fault
+        return init_settings, env_settings, written
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_a_folder(cls, home: Path) -> Path:
+        if home.exists() and not home.is_dir():
+            raise ValueError(f"{home} is a file; name a folder, which is made where there is none")
+        return home
+
+    @field_validator("database_url", "online_store")
+    @classmethod
+    def _of_a_kind_that_there_is(cls, url: str | None, info: ValidationInfo) -> str | None:
+        kinds = _DATABASES if info.field_name == "database_url" else (*_DATABASES, *_REDIS)
+        if url is not None and (kind := url.partition("://")[0]) not in kinds:
+            known = "postgresql://" if kinds is _DATABASES else "postgresql:// or redis://"
+            raise ValueError(f"begins with {kind!r}; use {known}, or leave it out for SQLite in the home folder")
+        return url
+
+    @field_validator("clock")
+    @classmethod
+    def _there_is_such_a_clock(cls, clock: str) -> str:
+        clock_from(clock)
+        return clock
 
     @field_validator("default_timezone")
     @classmethod

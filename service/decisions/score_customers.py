@@ -2,13 +2,14 @@
 
 Restartable: finished parts and what they were made with lie in `OUT.parts/`; a run that finds the same catalogue,
 models, rules, arms and seed goes on behind them, as of the same time, and gives the same file as an undisturbed run.
+What lies there for half a day is of another run: yesterday's scores are not half of today's.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 PER_PART = 20_000
+_RESUMABLE = timedelta(hours=12)
 _MODELS = (*SCORES, "next-offer", "send-time")
 
 
@@ -114,7 +116,7 @@ def _resume(decider: Decider, out: Path, now: datetime, placement: str, top_k: i
     if manifest.exists():
         before = orjson.loads(manifest.read_bytes())
         as_of = datetime.fromisoformat(before.pop("as_of"))
-        if before == made_with:
+        if before == made_with and abs(now - as_of) < _RESUMABLE:
             return parts, as_of
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)

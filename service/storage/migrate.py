@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DatabaseError
 
 from service.storage.database import Connection, Database
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
+_DAMAGED = (11, 26)  # SQLite's CORRUPT and NOTADB
 _LOCK = 7_067_267_823  # any number of our own, for Postgres' advisory lock
 
 
@@ -26,9 +28,18 @@ def newest() -> str:
 
 
 def migrate(database: Database) -> None:
-    """Applies what is missing, in one transaction; Alembic is imported only then."""
-    if _current(database) == newest():
+    """Applies what is missing, in one transaction; Alembic is imported only then.
+
+    ValueError where the state is of a newer version of the service, or where its file is damaged.
+    """
+    current = _current(database)
+    if current == newest():
         return
+    if current is not None and current > newest():
+        raise ValueError(
+            f"the state is of a newer version of opportune (its revision is {current}, this version knows {newest()}): "
+            "use that version, or bring back the state from a backup of before"
+        )
     from alembic import command
 
     with database.write() as connection:
@@ -38,10 +49,17 @@ def migrate(database: Database) -> None:
 
 
 def _current(database: Database) -> str | None:
-    with database.read() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    try:
+        with database.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    except DatabaseError as fault:
+        if getattr(fault.orig, "sqlite_errorcode", None) in _DAMAGED:
+            raise ValueError(
+                f"{database.engine.url.database} is damaged ({fault.orig}); bring it back from a backup"
+            ) from fault
+        raise
 
 
 def _config(connection: Connection) -> Any:

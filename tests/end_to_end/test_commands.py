@@ -18,3 +18,15 @@ def test_a_policy_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
     wrong = Service(tmp_path).run("evaluate", "nosuch")
     assert wrong.returncode == 2
     assert "'nosuch' is no policy" in wrong.stderr
+
+
+def test_what_cannot_be_done_is_refused_before_the_work(tmp_path: Path) -> None:
+    folder = Service(tmp_path).run("score", "--out", str(tmp_path))
+    assert folder.returncode == 2
+    assert "is a folder; name a file in it" in folder.stderr
+
+
+def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> None:
+    unknown = Service(tmp_path, OPPORTUNE_DECISIONS__FLOORR="1").run("keys", "list")
+    assert unknown.returncode == 1
+    assert unknown.stderr == "opportune: decisions.floorr: there is no such setting; check its spelling\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.doctor import examine
+from service.doctor import examine, unknown_variables
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
@@ -57,3 +57,8 @@ def test_a_wrong_expression_is_a_fault_of_the_configuration(tmp_path: Path, caps
     assert fault.split()[1] == "configuration"
     assert "placements.x.rules 'a': when:" in fault
     assert "OPPORTUNE_HOME" not in fault
+
+
+def test_variables_that_nothing_reads_are_named() -> None:
+    names = ["OPPORTUNE_DECISONS__FLOOR", "OPPORTUNE_DECISIONS__FLOOR", "opportune_home", "OPPORTUNE_CONFIG", "PATH"]
+    assert unknown_variables(names) == {"OPPORTUNE_DECISONS__FLOOR"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +39,31 @@ def test_a_placement_without_channels_could_show_nothing() -> None:
 
 def test_no_channel_need_have_quiet_hours() -> None:
     assert Settings(quiet_hours={"channels": []}).quiet_hours.channels == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"database_url": "mysql://shop"}, "begins with 'mysql'; use postgresql://"),
+        ({"online_store": "memcached://shop"}, "use postgresql:// or redis://"),
+        ({"clock": "moon"}, "use 'system' or 'file:PATH'"),
+    ],
+)
+def test_what_there_is_not_is_refused_with_what_there_is(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        Settings(**settings)
+
+
+def test_a_home_that_is_a_file_and_a_config_that_is_no_toml_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "opportune.toml"
+    file.write_bytes(b"[decisions\n")
+    with pytest.raises(ValidationError, match="is a file; name a folder"):
+        Settings(home=file)
+    monkeypatch.setenv("OPPORTUNE_CONFIG", str(file))
+    with pytest.raises(ValueError, match=r"opportune\.toml cannot be read as TOML"):
+        Settings()
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"opportune\.toml cannot be read as TOML"):
+        Settings()

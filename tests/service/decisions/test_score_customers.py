@@ -117,6 +117,10 @@ def no_model(desk: Desk) -> None:
     del desk.served.models["next-offer"]
 
 
+def the_next_day(desk: Desk) -> None:
+    desk.clock.forward(hours=24)
+
+
 class Uplift:
     version, serves = "1", True
 
@@ -134,7 +138,17 @@ def test_parts_made_with_the_same_are_used(desk: Desk, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize(
     "change",
-    [other_arms, other_seed, other_exploration, other_zone, other_catalogue, other_model, no_model, an_uplift_model],
+    [
+        other_arms,
+        other_seed,
+        other_exploration,
+        other_zone,
+        other_catalogue,
+        other_model,
+        no_model,
+        an_uplift_model,
+        the_next_day,
+    ],
 )
 def test_parts_made_with_anything_else_are_not_used(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Desk], None]

@@ -37,6 +37,25 @@ def test_migrations_make_the_declared_tables(empty_url: str) -> None:
     assert [d for d in differences if "test_" not in str(d)] == []
 
 
+def test_the_state_of_a_newer_version_is_refused_by_name(empty_url: str) -> None:
+    database = Database(empty_url)
+    migrate(database)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ValueError, match="of a newer version of opportune"):
+        migrate(database)
+    database.close()
+
+
+def test_a_damaged_file_is_told_by_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    file.write_bytes(b"no database" * 1_000)
+    with pytest.raises(
+        ValueError, match=r"state\.db is damaged \(file is not a database\); bring it back from a backup"
+    ):
+        migrate(Database(f"sqlite:///{file}"))
+
+
 def test_many_processes_may_migrate_at_once(empty_url: str) -> None:
     code = (
         "import sys; from service.storage.database import Database; from service.storage.migrate import migrate;"

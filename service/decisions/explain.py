@@ -171,29 +171,35 @@ def _not_first(
     names: Mapping[str, str],
     rules: RuleWords,
 ) -> Sequence[str]:
-    said = []
+    """A sentence for each offer, and one more for each channel of which something else is said."""
+    channels: dict[tuple[str, str], list[str]] = {}
     key = (first["offer_id"], first["channel"]) if first else None
     nothing = weighed[-1]["expected_value"]
     for candidate in sorted(weighed, key=lambda c: -c["expected_value"]):
-        if candidate["offer_id"] is None or (candidate["offer_id"], candidate["channel"]) == key:
-            continue
-        worth = money(candidate["expected_value"])
-        what = _called(candidate, names)
-        by_rule = rules.place(first, candidate) if first else ""
-        if first and not by_rule and candidate["expected_value"] > first["expected_value"]:
-            by_rule = rules.before(first, candidate)
-        because = f": {by_rule}" if by_rule else ""
-        if candidate["verdicts"] and (held := _held_back(candidate)):
-            said.append(f"{what} was expected to earn {worth}, but {held}.")
-        elif candidate["rank"]:
-            said.append(f"{what} is number {candidate['rank']} ({worth}){because}.")
-        elif candidate["expected_value"] <= min(nothing, 0.0):
-            said.append(f"{what} would cost more than it is expected to earn ({worth}).")
-        elif candidate["expected_value"] <= nothing:
-            said.append(f"{what} is expected to earn less than sending nothing is worth ({worth}).")
-        else:
-            said.append(f"{what} was expected to earn {worth}{because}.")
-    return said
+        offer_id, channel = candidate["offer_id"], candidate["channel"]
+        if offer_id is not None and (offer_id, channel) != key:
+            said = _held_or_outdone(candidate, first, nothing, rules)
+            channels.setdefault((offer_id, said), []).append(channel)
+    return [f"{named(offer, names)} by {one_of(those)} {said}." for (offer, said), those in channels.items()]
+
+
+def _held_or_outdone(
+    candidate: Mapping[str, Any], first: Mapping[str, Any] | None, nothing: float, rules: RuleWords
+) -> str:
+    worth = money(candidate["expected_value"])
+    by_rule = rules.place(first, candidate) if first else ""
+    if first and not by_rule and candidate["expected_value"] > first["expected_value"]:
+        by_rule = rules.before(first, candidate)
+    because = f": {by_rule}" if by_rule else ""
+    if candidate["verdicts"] and (held := _held_back(candidate)):
+        return f"was expected to earn {worth}, but {held}"
+    if candidate["rank"]:
+        return f"is number {candidate['rank']} ({worth}){because}"
+    if candidate["expected_value"] <= min(nothing, 0.0):
+        return f"would cost more than it is expected to earn ({worth})"
+    if candidate["expected_value"] <= nothing:
+        return f"is expected to earn less than sending nothing is worth ({worth})"
+    return f"was expected to earn {worth}{because}"
 
 
 def _excluded(candidate: Mapping[str, Any]) -> bool:
@@ -264,6 +270,11 @@ def named(offer_id: str, names: Mapping[str, str]) -> str:
     """What an offer is called."""
     name = names.get(offer_id)
     return f"“{name}”" if name and name != offer_id else f"Offer {offer_id}"
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Example: email, push or sms."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _until(verdict: Mapping[str, Any]) -> str:

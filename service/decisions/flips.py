@@ -14,6 +14,7 @@ from typing import NamedTuple
 from service.decisions.case import Case
 from service.decisions.decide_again import Again
 from service.decisions.eligibility import candidates, judge
+from service.decisions.explain import one_of
 from service.decisions.first_place import First, Pair, Weighed, decisive, without
 from service.decisions.money import money
 from service.decisions.pairs import Pairs
@@ -162,7 +163,7 @@ def in_words(opening: Opening, names: Sequence[str], sent: bool, modelled: bool)
     """
     offers = list(dict.fromkeys(position for position, _ in opening.pairs))
     channels = list(dict.fromkeys(channel for _, channel in opening.pairs))
-    what = f"{names[offers[0]] if len(offers) == 1 else f'{len(offers)} more offers'} by {_or(channels)}"
+    what = f"{names[offers[0]] if len(offers) == 1 else f'{len(offers)} more offers'} by {one_of(channels)}"
     conditions, since = opening.change.conditions, opening.change.since
     when = f"from {since:%Y-%m-%d %H:%M} UTC on" if since is not None else ""
     held = " and ".join(condition.words for condition in conditions)
@@ -194,7 +195,3 @@ def _outcome(one: Opening, name: str, several: bool, supposed: bool) -> str:
 
 def _by(rules: Sequence[str], words: str) -> str:
     return f"{words} the rule{'s' if len(rules) > 1 else ''} {' and '.join(rules)}" if rules else ""
-
-
-def _or(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -153,6 +153,13 @@ def test_the_hour_is_told_by_the_customer_s_own_clock(timezone: str | None, told
     assert _headline(record, {**first, "send_at": NOON.isoformat()}, {}) == "Offer a by sms, now."
 
 
+def test_channels_of_which_the_same_is_said_are_told_at_once(desk: Desk) -> None:
+    desk.settings = settings(exploration=1e9, floor=0.0)
+    told = reader(desk).explain(decide(desk, top_k=1)["decision_id"])
+    assert "Offer a by email or sms was expected to earn 1.99." in told.why_not
+    assert sum(line.startswith("Offer b by") for line in told.why_not) == 1  # the other channel went
+
+
 def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
     desk.people.add("c1", consents={"email": {"marketing": False}})
     told = reader(desk).explain(decide(desk, channels=["email"])["decision_id"])

@@ -41,6 +41,8 @@ _TOGETHER = 200
 _MARK = "\x1f"
 """Begins the key of a serving row; the state's key is the customer's id, with this doubled where the id has it."""
 _SERVING = f"{_MARK}s"
+_WHOLE = f"{_MARK}w"
+"""A key of its own that says that nothing was lost since it was written."""
 
 
 class OnlineFeatures:
@@ -230,8 +232,21 @@ class OnlineFeatures:
             rows = self._store.read([_state_key(name) for name in some])
             yield from (name for name, row in zip(some, rows, strict=True) if row and not self._current(row))
 
+    def is_marked(self) -> bool:
+        """Whether `mark` was called since the store was new: one that was emptied has lost the mark, too."""
+        return self._store.read([_WHOLE])[0] is not None
+
+    def mark(self) -> None:
+        """Notes that the store holds what it should."""
+        self._store.change([_WHOLE], lambda _: [b"1"])
+
+    def is_empty(self) -> bool:
+        """Whether there is no row at all."""
+        return next(iter(self._store.keys()), None) is None
+
     def _batches_of_ids(self) -> Iterator[list[str]]:
-        return _batches([_id_of(key) for key in self._store.keys() if not key.startswith(_SERVING)])  # noqa: SIM118
+        keys = (key for key in self._store.keys() if key != _WHOLE)  # noqa: SIM118
+        return _batches([_id_of(key) for key in keys if not key.startswith(_SERVING)])
 
     def close(self) -> None:
         self._store.close()

@@ -26,7 +26,7 @@ from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
-from service.customers.customer_store import owners_of, read_customers
+from service.customers.customer_store import customer_ids, owners_of, read_customers
 from service.customers.erase_customer import CustomerEraser
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
@@ -53,6 +53,7 @@ from service.events.normalize import Rules
 from service.events.ports import Handler
 from service.events.rebuild_features import QueueOutdated, RebuildFeatures
 from service.events.rebuild_store import ask_rebuild
+from service.events.refill_store import RefillStore
 from service.events.refresh_vectors import RefreshVectors
 from service.events.run_events import EventsRunner
 from service.experiments.assign_customer import Covariate
@@ -211,6 +212,7 @@ def build(settings: Settings) -> Parts:
             feed.take_up_catalogue,
             join_histories,
             eraser.finish_open,
+            RefillStore(database, clock, lease, online, customer_ids, store_name, event_log.buckets),
             QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
             rebuild_features,
         ],

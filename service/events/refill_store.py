@@ -1,0 +1,100 @@
+"""Notices an online store that lacks its rows, and asks for everybody's features.
+
+A cache was emptied or started anew, a file was not brought back, or the settings name another store. An event that
+comes after the loss would make its customer a newcomer, with wrong features and without a word.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from features.row_stores import StoreAway
+from service.clock import Clock, monotonic
+from service.events.events_lease import EventsLease
+from service.events.rebuild_store import ask_rebuild, layout_of, note_layout
+from service.storage.database import Connection, Database
+
+log = logging.getLogger(__name__)
+AT_ONCE = 1_000
+_EVERY_S = 5.0
+Page = Callable[[Connection, str, int], list[str]]
+"""(connection, after, limit): ids of customers in order."""
+
+
+class Marked(Protocol):
+    """The part of the online features that tells whether they were lost."""
+
+    def is_marked(self) -> bool: ...
+
+    def mark(self) -> None: ...
+
+    def is_empty(self) -> bool: ...
+
+
+class RefillStore:
+    """A chore of the events loop: a mark stands in the store, and the state knows that it does."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        lease: EventsLease,
+        features: Marked,
+        page: Page,
+        store: str,
+        buckets: int,
+    ) -> None:
+        """`store` names the online store; `page` reads the customers."""
+        self._database = database
+        self._clock = clock
+        self._lease = lease
+        self._features = features
+        self._page = page
+        self._name = f"{store} is marked"
+        self._buckets = buckets
+        self._after: str | None = None
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        if self._after is None and (monotonic() < self._next or not self._is_lost()):
+            return False
+        after, self._after = self._after or "", None  # from the beginning, if this portion fails
+        return self._ask(after)
+
+    def _is_lost(self) -> bool:
+        self._next = monotonic() + _EVERY_S
+        try:
+            if self._features.is_marked():
+                return False
+            with self._database.read() as connection:
+                known = layout_of(connection, self._name) is not None
+            if known or self._features.is_empty():
+                return True
+            self._finish()  # rows from before there was a mark
+        except StoreAway:
+            pass  # the next look tells
+        return False
+
+    def _ask(self, after: str) -> bool:
+        with self._database.write() as connection:
+            self._lease.hold(connection)
+            some = self._page(connection, after, AT_ONCE)
+            ask_rebuild(connection, some, self._buckets)
+        if not some:
+            self._finish()
+            return False
+        if not after:
+            log.warning(
+                "the online store lacks its rows (it was emptied, or is another one): the features of all customers "
+                "are made anew, those of offers by 'opportune features'"
+            )
+        self._after = some[-1]
+        return True
+
+    def _finish(self) -> None:
+        self._features.mark()
+        with self._database.write() as connection:
+            self._lease.hold(connection)
+            note_layout(connection, self._name, "", self._clock.now())

@@ -56,10 +56,14 @@ _SOFT = frozenset({"soft", "transient", "temporary", "block", "deferred"})
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The decision that an event belongs to, the offer and channel that the event tells, and those decided first."""
+    """The decision that an event belongs to, the offer and channel that the event tells, and those decided first.
+
+    `at`: when it happened, or when it was decided where the sender's clock says that it happened before.
+    """
 
     decision_id: str
     customer_id: str
+    at: datetime
     offer_id: str | None
     channel: str | None
     first_offer: str | None
@@ -106,6 +110,7 @@ class AttributeOutcomes:
                 group = None if offer is None else offer.exclusion_group
                 add_foreign(connection, event["message_id"], event["customer_id"], told, channel, at, group)
             return told
+        at = link.at
         offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
         line = None
         if kind in _PROVE_DELIVERY:
@@ -148,7 +153,10 @@ class AttributeOutcomes:
             head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
             if head is not None:
                 told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
-                return Link(head.decision_id, head.customer_id, event["offer_id"], told, head.offer_id, head.channel)
+                at = max(event["timestamp"], head.decided_at)
+                return Link(
+                    head.decision_id, head.customer_id, at, event["offer_id"], told, head.offer_id, head.channel
+                )
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         if customer not in decided:
             return None
@@ -173,7 +181,7 @@ class AttributeOutcomes:
         if not own:
             return None
         offer_id, sent_by = own[0].offer_id, own[0].channel
-        return Link(own[0].decision_id, customer, offer_id, sent_by, offer_id, sent_by)
+        return Link(own[0].decision_id, customer, event["timestamp"], offer_id, sent_by, offer_id, sent_by)
 
     def _offer(self, connection: Connection, offer_id: str, known: dict[str, Offer | None]) -> Offer | None:
         if offer_id not in known:

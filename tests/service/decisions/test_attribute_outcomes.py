@@ -9,9 +9,11 @@ import pytest
 from features.tables import DECISIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import set_owner
 from service.decisions.attribute_outcomes import AttributeOutcomes
+from service.decisions.case import microseconds
 from service.decisions.decision_store import every_outcome, read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.ledger_store import read_entries
+from service.decisions.lessons_store import due_lessons
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
@@ -70,6 +72,19 @@ def test_by_the_id_of_the_decision(desk: Desk) -> None:
     with desk.database.read() as connection:
         rates = read_rates(connection)
     assert {key: (rate.shown, rate.converted) for key, rate in rates.items()} == {("a", "email"): (1, 1)}
+
+
+def test_what_a_decision_led_to_did_not_happen_before_it(desk: Desk) -> None:
+    """A sender's clock that is years behind frees no place of a cap, and teaches nothing before its time."""
+    decision, long_ago = decide(desk), NOON - timedelta(days=3_000)
+    handle(desk, event("Email Delivered", at=long_ago, channel="email", decision_id=decision))
+    handle(desk, event("Order Completed", at=long_ago, decision_id=decision))
+    with desk.database.read() as connection:
+        [line] = [entry for entry in read_entries(connection, ["c1"], 0)["c1"] if entry.message]
+        assert line.at == microseconds(NOON)
+        assert {row.at for rows in every_outcome(connection) for row in rows} == {NOON}
+        assert read_rates(connection)["a", "email"].first_at == microseconds(NOON)
+        assert not due_lessons(connection, NOON - timedelta(seconds=1), 10)
 
 
 def test_an_order_belongs_to_the_newest_delivered_offer_it_fits(desk: Desk) -> None:

@@ -84,7 +84,7 @@ class Facts(_Strict):
 
     discount: Discount | None = None
     price: Price | None = None
-    code: Annotated[Word, Field(max_length=100)] | None = None
+    code: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(identifier)] | None = None
     url: Annotated[str, Field(max_length=2_000, pattern=r"^https?://[^\s<>\"]+$")] | None = None
     ends_at: UtcInstant | None = None
 
@@ -150,7 +150,7 @@ class OfferIn(_Strict):
     """An offer as it is put. What is left out takes the default written here."""
 
     offer_id: Word | None = Field(None, description="As in the path; may be left out")
-    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)]
     description: Text = ""
     category: Word | None = None
     product_ids: Annotated[list[Word], Field(max_length=50_000)] = []

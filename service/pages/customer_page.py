@@ -64,7 +64,7 @@ def customer_view(
     with database.read() as connection:
         journeys = show_customer(connection, owner)[:JOURNEYS]
     return {
-        "customer_id": customer_id,
+        "customer_id": owner,
         "known": overview,
         "told": told,
         "journeys": journeys,
@@ -86,4 +86,6 @@ def decided_lately(database: Database) -> dict[str, Any]:
 def shown_features(features: dict[str, Any]) -> list[tuple[str, Any]]:
     """Scalar features that have a value, by name."""
     values = features.get("values", features)
-    return [(name, value) for name, value in sorted(values.items()) if isinstance(value, (int, float))]
+    return [
+        (name, value) for name, value in sorted(values.items()) if isinstance(value, (int, float)) and value == value
+    ]

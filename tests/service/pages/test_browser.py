@@ -17,14 +17,18 @@ import uvicorn
 
 from tests.conftest import free_port
 from tests.fakes.demo_report import DEMO_REPORT
-from tests.service.pages.conftest import fill, make_house
+from tests.service.pages.conftest import House, fill, make_house
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATHS = ["/", "/review", "/customers", "/customers/c1", "/offers", "/journeys", "/experiments", "/models", "/data"]
+LONG = "l" * 250
+PATHS = [
+    "/", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys", "/experiments",
+    "/models", "/data", "/docs",
+]  # fmt: skip
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,6 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
     with ThreadPoolExecutor(1) as aside:  # the browser's own loop may be running in this thread
         aside.submit(asyncio.run, fill(house)).result()
+        aside.submit(asyncio.run, know_somebody_of_long_words(house)).result()
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(house.app, port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
@@ -51,6 +56,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.should_exit = True
     thread.join()
     house.parts.close()
+
+
+async def know_somebody_of_long_words(house: House) -> None:
+    words = {"type": "identify", "userId": LONG, "messageId": "long-words", "traits": {"name": "w" * 500}}
+    async with house.client("ingest") as sender:
+        assert (await sender.post("/v1/batch", json={"batch": [words]})).status_code == 200
+    house.parts.events.run_pass()
 
 
 @pytest.fixture(scope="module")

@@ -165,9 +165,19 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert "Coffee Gold" in page
     assert "Order Completed" in page
     assert "&lt;b&gt;x" in page
+    assert ">nan<" not in page
     assert (await reader.get("/customers/nobody")).status_code == 404
     found = await reader.get("/customers", params={"id": " a/b?c "})
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
+
+
+async def test_a_former_id_shows_its_customer(house: House, reader: httpx.AsyncClient) -> None:
+    async with house.client("ingest") as sender:
+        await sender.post("/v1/alias", json={"previousId": "visitor", "userId": "c1"})
+    house.parts.events.run_pass()
+    page = (await reader.get("/customers/visitor")).text
+    assert "<h1>Customer c1</h1>" in page
+    assert "Also: visitor" in page
 
 
 async def test_customers_decided_for_lately_are_listed_once(house: House, reader: httpx.AsyncClient) -> None:

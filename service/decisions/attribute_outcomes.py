@@ -218,8 +218,8 @@ class AttributeOutcomes:
         """One person has one count: what was decided for an anonymous id follows it to its customer."""
         for alias, owner in joined_by(connection, events).items():
             lock(connection, [alias, owner], ())  # a decision about either ends first, or sees who they are now
-            move_ledger(connection, alias, owner)
             move_decisions(connection, alias, owner)
+            move_ledger(connection, alias, owner)
             move_suppressions(connection, alias, owner)
             move_moments(connection, alias, owner)
 

@@ -1,4 +1,8 @@
-"""Records of decisions, their outcomes, and each offer's response rates. SQL only."""
+"""Records of decisions, their outcomes, and each offer's response rates. SQL only.
+
+A customer's decisions are found by their lines of the ledger, and by an index only where no line tells of them
+(`in_ledger`): the decisions of a batch are of many customers, and each would be written to another page of it.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,20 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Index,
     String,
     Table,
     delete,
+    false,
     func,
     select,
+    text,
+    union,
     update,
 )
 
+from service.decisions.ledger_store import ledger
 from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
 from service.storage.prepared import insert_rows
@@ -37,7 +46,13 @@ decisions = Table(
     Column("channel", String),
     Column("candidates", Compressed, nullable=False),
     Column("record", Compressed, nullable=False),
-    Index("ix_decisions_customer_decided", "customer_id", "decided_at"),
+    Column("in_ledger", Boolean, nullable=False, server_default=false()),
+    Index(
+        "ix_decisions_not_in_ledger",
+        "customer_id",
+        sqlite_where=text("NOT in_ledger"),
+        postgresql_where=text("NOT in_ledger"),
+    ),
     Index("ix_decisions_decided_at", "decided_at"),
 )
 outcomes = Table(
@@ -67,9 +82,10 @@ offer_rates = Table(
     Column("first_at", BigInteger),
 )
 _FIRST = ("decision_id", "customer_id")
-_NEXT = tuple(column.name for column in decisions.c)[3:-2]
-"""Columns before and behind `decided_at`; candidates and record are the last."""
-_HEAD = [column for column in decisions.c if column.name not in {"record", "candidates"}]
+_NEXT = tuple(column.name for column in decisions.c)[3:-3]
+"""Columns before and behind `decided_at`; candidates, record and `in_ledger` are the last."""
+_HEAD = [column for column in decisions.c if column.name not in {"record", "candidates", "in_ledger"}]
+_UNTOLD = decisions.alias("untold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +103,14 @@ class Rate:
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes records; each row has every column."""
+    """Writes records; each row has every column. `in_ledger` must be false where no line is reserved with it."""
     insert_rows(connection, decisions, [_stored(row) for row in rows])
 
 
 def _stored(row: Mapping[str, Any]) -> tuple[Any, ...]:
     first, then = map(row.__getitem__, _FIRST), map(row.__getitem__, _NEXT)
-    return (*first, stored_time(row["decided_at"]), *then, compressed(row["candidates"]), compressed(row["record"]))
+    packed = compressed(row["candidates"]), compressed(row["record"])
+    return (*first, stored_time(row["decided_at"]), *then, *packed, row.get("in_ledger", False))
 
 
 def add_missing_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -120,9 +137,15 @@ def read_heads(connection: Connection, decision_ids: Sequence[str]) -> dict[str,
     return {row.decision_id: row for row in rows}
 
 
+def _of(customer_id: str) -> ColumnElement[bool]:
+    told = select(ledger.c.decision_id).where(ledger.c.customer_id == customer_id)
+    untold = select(_UNTOLD.c.decision_id).where(_UNTOLD.c.customer_id == customer_id, text("NOT untold.in_ledger"))
+    return decisions.c.decision_id.in_(union(told, untold)) & (decisions.c.customer_id == customer_id)
+
+
 def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[Any]:
     """A customer's decisions, newest first."""
-    query = select(decisions).where(decisions.c.customer_id == customer_id)
+    query = select(decisions).where(_of(customer_id))
     return list(
         connection.execute(query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc()).limit(limit))
     )
@@ -213,9 +236,12 @@ def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
 
 
 def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:
-    """Gives the decisions and outcomes of one id of a person to another. Records keep the id they were made for."""
-    for table in (decisions, outcomes):
-        connection.execute(update(table).where(table.c.customer_id == from_id).values(customer_id=to_id))
+    """Gives the decisions and outcomes of one id of a person to another. Records keep the id they were made for.
+
+    Before `move_ledger`, by whose lines they are found.
+    """
+    for table, mine in ((decisions, _of(from_id)), (outcomes, outcomes.c.customer_id == from_id)):
+        connection.execute(update(table).where(mine).values(customer_id=to_id))
 
 
 def forget_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
@@ -224,18 +250,19 @@ def forget_decisions(connection: Connection, decision_ids: Sequence[str]) -> Non
 
 
 def erase_decisions(connection: Connection, customer_id: str) -> dict[str, int]:
-    """Deletes a customer's decisions and outcomes; rates are aggregates and stay. Returns how many of each."""
+    """Deletes a customer's decisions and outcomes; rates are aggregates and stay. Returns how many of each.
+
+    Before `erase_ledger`, by whose lines decisions are found.
+    """
     return {
-        table.name: connection.execute(delete(table).where(table.c.customer_id == customer_id)).rowcount
-        for table in (decisions, outcomes)
+        table.name: connection.execute(delete(table).where(mine)).rowcount
+        for table, mine in ((decisions, _of(customer_id)), (outcomes, outcomes.c.customer_id == customer_id))
     }
 
 
 def held_of(connection: Connection, customer_id: str) -> tuple[Iterable[Any], Iterable[Any]]:
     """Every decision and outcome of a customer, for their export."""
-    mine = connection.execute(
-        select(decisions).where(decisions.c.customer_id == customer_id).order_by(decisions.c.decided_at)
-    ).all()
+    mine = connection.execute(select(decisions).where(_of(customer_id)).order_by(decisions.c.decided_at)).all()
     theirs = connection.execute(
         select(outcomes).where(outcomes.c.customer_id == customer_id).order_by(outcomes.c.at)
     ).all()

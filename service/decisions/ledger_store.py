@@ -5,11 +5,14 @@ customers share (SQLite has one writer; Postgres takes advisory locks in one ord
 
 Only lines of `counted_offers` are found by their offer (`shared`): the lines of a batch name many offers, and each
 would be written to another page of that index. See `count_by_offer`.
+
+A decision that loses its last line is marked (`decisions.in_ledger`), since a customer's lines tell which decisions
+are theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -28,11 +31,14 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    column,
     delete,
+    exists,
     false,
     func,
     or_,
     select,
+    table,
     text,
     update,
 )
@@ -115,6 +121,12 @@ _BY_AGE = text(
 )
 _HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
+_DECISIONS = table("decisions", column("decision_id"), column("customer_id"), column("in_ledger", Boolean))
+"""Declared in `decision_store`, which reads this table."""
+_MARKED = any_of(_DECISIONS.c.decision_id, texts("ids")) & _DECISIONS.c.in_ledger
+_LISTED = select(_DECISIONS.c.decision_id).where(_MARKED).order_by(_DECISIONS.c.decision_id).with_for_update()
+_OWN = (ledger.c.decision_id == _DECISIONS.c.decision_id) & (ledger.c.customer_id == _DECISIONS.c.customer_id)
+_MARK_BARE = update(_DECISIONS).where(_MARKED, ~exists().where(_OWN)).values(in_ledger=False)
 _LEDGER = 7_067_267_824  # any number of our own, for Postgres' advisory locks
 _LOCK = (
     f"SELECT pg_advisory_xact_lock_shared({_LEDGER})::text "
@@ -314,15 +326,31 @@ def use(
 
 def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
-    unused = (ledger.c.decision_id == decision_id) & (ledger.c.expires < FOREVER)
-    return connection.execute(delete(ledger).where(unused)).rowcount
+    return _release(connection, [decision_id], ledger.c.decision_id == decision_id)
 
 
 def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
     """Gives back what any of these decisions reserved and nobody delivered."""
     for start in range(0, len(decision_ids), _IDS_AT_ONCE):
-        some = ledger.c.decision_id.in_(decision_ids[start : start + _IDS_AT_ONCE])
-        connection.execute(delete(ledger).where(some, ledger.c.expires < FOREVER))
+        some = decision_ids[start : start + _IDS_AT_ONCE]
+        _release(connection, some, ledger.c.decision_id.in_(some))
+
+
+def _release(
+    connection: Connection,
+    decision_ids: Iterable[str],
+    lines: ColumnElement[bool],
+    each: Sequence[Mapping[str, Any]] | None = None,
+) -> int:
+    """Deletes the lines that are not used, and marks those of these decisions that keep none.
+
+    Others who take lines of the same decisions wait, else each might see the other's line and mark nothing.
+    """
+    held = connection.execute(_LISTED, {"ids": sorted(set(decision_ids))}).scalars().all()
+    gone = connection.execute(delete(ledger).where(lines, ledger.c.expires < FOREVER), each).rowcount
+    if held:
+        connection.execute(_MARK_BARE, {"ids": held})
+    return gone
 
 
 def delivery_id(key: str) -> str:
@@ -346,7 +374,7 @@ def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> Non
     """Gives back those of these lines (decision, rank) that were not used."""
     if lines:
         rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
-        connection.execute(delete(ledger).where(_HERE, ledger.c.expires < FOREVER), rows)
+        _release(connection, [name for name, _ in lines], _HERE, rows)
 
 
 def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:

@@ -220,8 +220,8 @@ class Decider:
         """Takes back decisions that came too late for their askers, with what they reserved: each request counts once
         in the log, as what it was answered with."""
         with self.sources.database.write() as connection:
-            release_decisions(connection, decision_ids)
             forget_decisions(connection, decision_ids)
+            release_decisions(connection, decision_ids)
 
     def look_around(self) -> None:
         """Reads what would be needed if the database went away now: the catalogue, and now and then the rates."""

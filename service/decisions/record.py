@@ -75,6 +75,7 @@ def pack(draft: Draft) -> Packed:
             draft.candidates, {a["rank"]: (a["send_at"], a["send_at_probability"]) for a in draft.actions}
         ),
         "record": record,
+        "in_ledger": bool(draft.actions),
     }
     return Packed(row, parts)
 

@@ -41,7 +41,7 @@ def batches(size: int, candidates: bytes, record: bytes) -> Iterator[Batch]:
             name, customer, now = new_id(at), f"customer-{number:05d}", microseconds(at)
             row = {"decision_id": name, "customer_id": customer, "decided_at": at, "placement": "email", "arm": "model"}
             row |= {"policy": "ranked", "policy_version": "0123456789abcdef", "offer_id": "offer-1", "channel": "email"}
-            rows.append(row | {"candidates": candidates, "record": record})
+            rows.append(row | {"candidates": candidates, "record": record, "in_ledger": True})
             for rank, offer in enumerate(chance.sample(range(100), 5), 1):
                 counts, until = (rank == 1, True, 0.01, now), now + 10**11
                 lines.append(Line(name, rank, customer, f"offer-{offer:02d}", "email", *counts, until, "email", None))

@@ -111,3 +111,27 @@ def test_lines_from_before_the_index_by_offer_count_where_they_must(empty_url: s
         command.downgrade(_config(connection), "0007")
         assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == 7
     database.close()
+
+
+def test_decisions_from_before_they_were_found_by_their_lines_are_found(empty_url: str) -> None:
+    """Revision 0010 on a filled database, and back."""
+    from alembic import command
+
+    from service.decisions.decision_store import latest_decisions
+    from service.storage.migrate import _config
+
+    database = Database(empty_url)
+    row = text(
+        "INSERT INTO decisions (decision_id, customer_id, decided_at, placement, arm, policy, policy_version, "
+        "candidates, record) VALUES (:name, :customer, 5, 'p', 'model', 'default', '1', :body, :body)"
+    )
+    with database.write() as connection:
+        command.upgrade(_config(connection), "0009")
+        for name, customer in (("d1", "anna"), ("d2", "bob")):
+            connection.execute(row, {"name": name, "customer": customer, "body": b"x"})
+    migrate(database)
+    with database.write() as connection:
+        assert [found.decision_id for found in latest_decisions(connection, "anna", 9)] == ["d1"]
+        command.downgrade(_config(connection), "0009")
+        assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 2
+    database.close()

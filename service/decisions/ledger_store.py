@@ -6,6 +6,8 @@ customers share (SQLite has one writer; Postgres takes advisory locks in one ord
 Only lines of `counted_offers` are found by their offer (`shared`): the lines of a batch name many offers, and each
 would be written to another page of that index. See `count_by_offer`.
 
+Of a decision's lines only that of its message is a row, as a rule; those that only show are folded into it (`folded`).
+
 A decision that loses its last line is marked (`decisions.in_ledger`), since a customer's lines tell which decisions
 are theirs.
 """
@@ -29,6 +31,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    TextClause,
     and_,
     bindparam,
     column,
@@ -44,6 +47,7 @@ from sqlalchemy import (
 )
 
 from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
+from service.decisions.folded import Held, entries_in, rows_of, unfolded
 from service.decisions.line import Line
 from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
@@ -69,6 +73,7 @@ ledger = Table(
     Column("exclusion_group", String),
     Column("reserved_at", BigInteger),
     Column("shared", Boolean, nullable=False, server_default=false()),
+    Column("folded", String),
     Index("ix_ledger_customer_at", "customer_id", "at"),
     Index("ix_ledger_shared", "offer_id", "at", sqlite_where=text("shared"), postgresql_where=text("shared")),
 )
@@ -97,6 +102,7 @@ _ENTRIES = select(
     ledger.c.placement,
     ledger.c.exclusion_group,
     ledger.c.rank,
+    ledger.c.folded,
 ).where(ledger.c.at > bindparam("since"))
 _IN_ORDER = itemgetter(2, 0, -1)
 """Of lines without their customer: time, decision, rank. They come nearly so; SQLite's sorting costs as much again."""
@@ -121,6 +127,13 @@ _BY_AGE = text(
 )
 _HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
+_FOLDS_ONE_OF = {
+    "sqlite": "EXISTS (SELECT 1 FROM json_each(folded) AS one "
+    "WHERE json_extract(one.value, '$[3]') IN (SELECT value FROM json_each(:offers)))",
+    "postgresql": "EXISTS (SELECT 1 FROM jsonb_array_elements(CAST(folded AS jsonb)) AS one "
+    "WHERE one ->> 3 = ANY(:offers))",
+}
+"""Rows with a line folded into them that is of one of these offers: the fourth of what `folded.rows_of` writes."""
 _DECISIONS = table("decisions", column("decision_id"), column("customer_id"), column("in_ledger", Boolean))
 """Declared in `decision_store`, which reads this table."""
 _MARKED = any_of(_DECISIONS.c.decision_id, texts("ids")) & _DECISIONS.c.in_ledger
@@ -176,16 +189,19 @@ def entries_by(lines: Iterable[Sequence[Any]], until: int = FOREVER) -> tuple[En
 
 def read_lines(connection: Connection, customers: Sequence[str], since: int) -> dict[str, list[Sequence[Any]]]:
     """Each customer's lines after `since`, oldest first: the decision, when reserved, what an `Entry` has, the rank."""
+    reach = since - PLANNED_US  # a line may be folded into one that is planned for as much earlier
     if len(customers) == 1:
-        rows = _OF_ONE.rows(connection, customer=customers[0], since=since)
+        rows = _OF_ONE.rows(connection, customer=customers[0], since=reach)
     else:
-        rows = _OF_MANY.rows(connection, customers=customers, since=since)
+        rows = _OF_MANY.rows(connection, customers=customers, since=reach)
     found: dict[str, list[Sequence[Any]]] = {}
     for row in rows:
-        if row[0] in found:
-            found[row[0]].append(row[1:])
-        else:
-            found[row[0]] = [row[1:]]
+        lines = found.setdefault(row[0], [])
+        if row[3] > since:
+            lines.append(row[1:-1])
+        if row[-1] is not None:
+            made = row[1:3]
+            lines += [(*made, *entry) for entry in entries_in(row[-1]) if entry[0] > since]
     for lines in found.values():
         lines.sort(key=_IN_ORDER)
     return found
@@ -236,7 +252,7 @@ def reserve(connection: Connection, lines: Sequence[Line]) -> None:
     """Writes reservations; behind `lock`."""
     if lines:
         counted = counted_of(connection, {line.offer_id for line in lines})
-        insert_rows(connection, ledger, [(*line, line.offer_id in counted) for line in lines])
+        insert_rows(connection, ledger, rows_of(lines, counted))
 
 
 def counted_of(connection: Connection, offers: Iterable[str]) -> set[str]:
@@ -257,6 +273,7 @@ def count_by_offer(connection: Connection, offers: Sequence[str], used_before: S
     upsert(connection, counted_offers, [{"offer_id": offer} for offer in new], update=())
     used = sorted(set(used_before) - done)
     if used:
+        _unfold(connection, text(_FOLDS_ONE_OF[connection.dialect.name]).bindparams(texts("offers")), {"offers": used})
         lines = any_of(ledger.c.offer_id, texts("offers")) & ledger.c.shared.is_(False)
         connection.execute(update(ledger).where(lines).values(shared=True), {"offers": used})
 
@@ -300,7 +317,9 @@ def use(
     Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
     one. None when the decision has no line.
     """
-    rows = connection.execute(select(ledger).where(ledger.c.decision_id == decision_id)).all()
+    here = ledger.c.decision_id == decision_id
+    stored = connection.execute(select(ledger).where(here)).all()
+    rows = list(unfolded(stored))
     if not rows:
         return None
     row = min(
@@ -314,7 +333,8 @@ def use(
     )
     if row.expires is None:
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
-    here = ledger.c.decision_id == decision_id
+    if all(row.rank != one.rank for one in stored):
+        _unfold(connection, here)
     connection.execute(
         update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
     )
@@ -326,6 +346,7 @@ def use(
 
 def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
+    _unfold(connection, ledger.c.decision_id == decision_id)
     return _release(connection, [decision_id], ledger.c.decision_id == decision_id)
 
 
@@ -333,7 +354,9 @@ def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> No
     """Gives back what any of these decisions reserved and nobody delivered."""
     for start in range(0, len(decision_ids), _IDS_AT_ONCE):
         some = decision_ids[start : start + _IDS_AT_ONCE]
-        _release(connection, some, ledger.c.decision_id.in_(some))
+        these = ledger.c.decision_id.in_(some)
+        _unfold(connection, these)
+        _release(connection, some, these)
 
 
 def _release(
@@ -366,7 +389,7 @@ def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, in
     found: dict[tuple[str, int], Any] = {}
     for start in range(0, len(names), _IDS_AT_ONCE):
         wanted = select(ledger).where(ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
-        found.update(((row.decision_id, row.rank), row) for row in connection.execute(wanted))
+        found.update(((line.decision_id, line.rank), line) for line in unfolded(connection.execute(wanted)))
     return found
 
 
@@ -374,6 +397,7 @@ def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> Non
     """Gives back those of these lines (decision, rank) that were not used."""
     if lines:
         rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        _unfold_all(connection, lines)
         _release(connection, [name for name, _ in lines], _HERE, rows)
 
 
@@ -381,6 +405,7 @@ def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
     """Those of these lines (decision, rank) that are reserved count for good: their messages went out."""
     if lines:
         rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        _unfold_all(connection, lines)
         here = update(ledger).where(_HERE, ledger.c.expires < FOREVER)
         connection.execute(here.values(expires=FOREVER, message=True, impression=ledger.c.offer_id != ""), rows)
 
@@ -401,14 +426,47 @@ def delivered_to(connection: Connection, customer_id: str, since: int, until: in
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 
-def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Any]:
+def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Held]:
     """Lines of one offer to a customer in [since, until], delivered or not, newest first.
 
     A reservation made by `until` is one of them, though it be planned for later.
     """
-    where = (ledger.c.customer_id == customer_id) & (ledger.c.offer_id == offer_id) & (ledger.c.at >= since)
-    where &= _been_by(until)
-    return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
+    where = (ledger.c.customer_id == customer_id) & (ledger.c.at >= since - PLANNED_US)
+    where &= (ledger.c.offer_id == offer_id) | ledger.c.folded.is_not(None)
+    lines = [
+        line
+        for line in unfolded(connection.execute(select(ledger).where(where)))
+        if line.offer_id == offer_id and line.at >= since and _was_by(line, until)
+    ]
+    return sorted(lines, key=lambda line: (-line.at, line.rank))
+
+
+def _was_by(line: Held, until: int) -> bool:
+    """As `_been_by` has it."""
+    return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
+
+
+def _unfold_all(connection: Connection, lines: Iterable[tuple[str, int]]) -> None:
+    """Makes every line of these decisions a row."""
+    names = sorted({name for name, _ in lines})
+    for start in range(0, len(names), _IDS_AT_ONCE):
+        _unfold(connection, ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
+
+
+def _unfold(
+    connection: Connection, where: ColumnElement[bool] | TextClause, told: Mapping[str, Any] | None = None
+) -> None:
+    """Makes every line that is folded into these rows a row of its own."""
+    query = select(ledger).where(where, ledger.c.folded.is_not(None)).with_for_update()
+    found = connection.execute(query, told).all()
+    if found:
+        heads = {(row.decision_id, row.rank) for row in found}
+        rows = [(*line, False, None) for line in unfolded(found) if (line.decision_id, line.rank) not in heads]
+        connection.execute(
+            update(ledger).where(_HERE).values(folded=None),
+            [{"b_decision": name, "b_rank": rank} for name, rank in sorted(heads)],
+        )
+        insert_rows(connection, ledger, rows)
 
 
 def move_ledger(connection: Connection, from_id: str, to_id: str) -> None:
@@ -418,5 +476,6 @@ def move_ledger(connection: Connection, from_id: str, to_id: str) -> None:
 
 def erase_ledger(connection: Connection, customer_id: str) -> int:
     """Forgets whom the lines were for; shared limits keep their counts. Returns how many lines."""
+    _unfold(connection, ledger.c.customer_id == customer_id)
     anonymous = update(ledger).where(ledger.c.customer_id == customer_id).values(customer_id="")
     return connection.execute(anonymous).rowcount

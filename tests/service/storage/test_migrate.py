@@ -113,6 +113,26 @@ def test_lines_from_before_the_index_by_offer_count_where_they_must(empty_url: s
     database.close()
 
 
+def test_folded_lines_are_rows_again_for_an_older_version(empty_url: str) -> None:
+    from alembic import command
+
+    from service.decisions.ledger_store import lines_of, reserve
+    from service.decisions.line import Line
+    from service.storage.migrate import _config
+
+    database = Database(empty_url)
+    migrate(database)
+    lines = [Line("d", n, "c", f"o{n}", "sms", n == 1, True, 0.5, 5, 9, "p", None, 4) for n in (1, 2, 3)]
+    with database.write() as connection:
+        reserve(connection, lines)
+        assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == 1
+        command.downgrade(_config(connection), "0010")
+        assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == 3
+        command.upgrade(_config(connection), "head")
+        assert list(map(tuple, lines_of(connection, ["d"]).values())) == list(map(tuple, lines))
+    database.close()
+
+
 def test_decisions_from_before_they_were_found_by_their_lines_are_found(empty_url: str) -> None:
     """Revision 0010 on a filled database, and back."""
     from alembic import command

@@ -59,11 +59,16 @@ class ServedModels:
     """Where models that compare texts find the vectors of offers that came after their training."""
     _models: Mapping[tuple[str, str], Any] = field(default_factory=lambda: MappingProxyType({}))
     _refused: dict[str, str] = field(default_factory=dict)
+    _asked: Mapping[str, Any] = field(default_factory=dict)
     _stamp: tuple[int, ...] | None = None
+    _asked_stamp: tuple[int, ...] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def refresh(self) -> bool:
-        """Takes up moved aliases; True when what is served changed. Cheap when nothing did: one `stat`."""
+        """Takes up moved aliases; True when what is served changed. Cheap when nothing did: two `stat`s."""
+        asked = _stamp(self.folder / SYNC_FILE)
+        if asked != self._asked_stamp:
+            self._asked, self._asked_stamp = _read_json(self.folder / SYNC_FILE).get("refused", {}), asked
         stamp = _stamp(self.folder / ALIAS_FILE)
         if stamp == self._stamp:
             return False
@@ -80,6 +85,11 @@ class ServedModels:
     def get(self, name: str, alias: str = "champion") -> Any | None:
         """The model that serves under `alias`; None when there is none."""
         return self._models.get((name, alias))
+
+    def stands_in(self, name: str, alias: str = "champion") -> bool:
+        """Whether what serves is the version before one that was refused."""
+        key = f"{name}/{alias}"
+        return (name, alias) in self._models and (key in self._refused or key in self._asked)
 
     def status(self) -> list[dict[str, Any]]:
         """One entry a model and alias: `name`, `alias`, `version` served, `wanted`, `problem` (None when all is well).

@@ -27,7 +27,7 @@ DEGRADED = {
     "features": "The customer's features could not be read, so what works for everyone was used.",
     "database": "The database was away: nothing could be checked, so only what needs no check was weighed.",
     "features:snapshot": "The customer's features could not be read; those read last were used.",
-    "last_model:next-offer": "The newest model of offers failed, so the one before it was used.",
+    "last_model:next-offer": "The newest model of offers failed or was refused, so the one before it was used.",
     "rates": "The response rates could not be read, so every offer was taken to do alike.",
     "model:next-offer": "No model of offers serves, so the response rates of the offers were used.",
     "model:send-time": "No model of good hours serves, so the first allowed time was used.",

@@ -183,6 +183,10 @@ class LearningModels:
                 made = self._made = LayeredModel(model, weights, state.version, state.seen)
             return made
 
+    def stands_in(self, name: str) -> bool:
+        """See `Models`."""
+        return self._models.stands_in(name)
+
     def at(self, name: str, version: str | None) -> Any | None:
         """The model as a record names it, if that can still be made: the present one, under the layer of then."""
         present = self._models.get(name)

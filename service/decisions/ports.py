@@ -54,6 +54,10 @@ class Models(Protocol):
 
     def get(self, name: str) -> Any | None: ...
 
+    def stands_in(self, name: str) -> bool:
+        """Whether what serves is the version before one that was refused."""
+        ...
+
 
 class NoFeatures:
     """Nothing is known of anyone."""
@@ -67,3 +71,6 @@ class NoModels:
 
     def get(self, name: str) -> Any | None:
         return None
+
+    def stands_in(self, name: str) -> bool:
+        return False

@@ -1,6 +1,7 @@
 """What the models say of a draft: probabilities and reasons. Each has its documented fallback, by name.
 
 - next-offer failing: the last version that worked in this process, named `last_model:next-offer`
+- a champion that was refused: the version that served before it, named so, too
 - next-offer missing, or that failing too: pooled response rates (`rates.py`), named `model:next-offer`
 - those not to be read: the last read, or the same rate for all, which is the catalogue's order of worth, named `rates`
 - uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
@@ -57,6 +58,9 @@ class Scorer:
         """Sets the probability of each eligible candidate, in (0, 1): where the model can, of many drafts at once."""
         waiting = [draft for draft in drafts if draft.eligible]
         model = self._models.get(NEXT_OFFER)
+        if self._models.stands_in(NEXT_OFFER):
+            for draft in waiting:
+                draft.degrade(f"last_model:{NEXT_OFFER}")
         if hasattr(model, "weigh"):
             alike: dict[tuple[int, tuple[str, ...]], list[Draft]] = {}
             for draft in waiting:
@@ -132,6 +136,7 @@ class Scorer:
         scores = None if other is None else by_model(other, draft.row, draft.case, draft.eligible)
         if scores is not None and other is not None:
             draft.degrade(f"last_model:{NEXT_OFFER}")
+            self._weighings.pop(draft.decision_id, None)
             self._take(draft, other, scores)
             return
         draft.degrade(f"model:{NEXT_OFFER}")
@@ -155,7 +160,7 @@ class Scorer:
         alike: dict[int, list[tuple[Weighed, Draft, Wanted]]] = {}
         for draft, wanted in asked:
             weighed = self._weighings.get(draft.decision_id)
-            if weighed is not None and self._stands(draft):
+            if weighed is not None and draft.scored_by == NEXT_OFFER:
                 alike.setdefault(id(weighed.together), []).append((weighed, draft, wanted))
         found: dict[str, Told] = {}
         for some in alike.values() if len(asked) > 1 else ():
@@ -179,13 +184,9 @@ class Scorer:
             draft.degrade("reasons")
             return [[] for _ in wanted]
 
-    def _stands(self, draft: Draft) -> bool:
-        """Whether the draft's probabilities are those that it was weighed with."""
-        return draft.scored_by == NEXT_OFFER and f"last_model:{NEXT_OFFER}" not in draft.degraded
-
     def _reasons(self, draft: Draft, wanted: Wanted) -> Told:
         weighed = self._weighings.get(draft.decision_id)
-        if weighed is not None and self._stands(draft):
+        if weighed is not None:
             told: Told = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
             return told
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at

@@ -104,12 +104,16 @@ class NextOffer:
 
 @dataclass
 class Served:
-    """Models by name."""
+    """Models by name; `refused` are those before whose newest version the one that serves stands in."""
 
     models: dict[str, Any] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
 
     def get(self, name: str, alias: str = "champion") -> Any | None:
         return self.models.get(name)
+
+    def stands_in(self, name: str) -> bool:
+        return name in self.refused
 
 
 def words(customer: Customer, locale: str) -> ChooseContent:

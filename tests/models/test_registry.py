@@ -108,6 +108,7 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(tmp_path: Path)
     models = ServedModels(tmp_path)
     _aim(tmp_path, champion="1")
     models.refresh()
+    assert not models.stands_in("churn")
     broken = _write(tmp_path / "churn" / "2", propensity())
     (broken / "model.txt").write_text("tree\n")
     _aim(tmp_path, champion="2")
@@ -116,6 +117,10 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(tmp_path: Path)
     (entry,) = models.status()
     assert (entry["version"], entry["wanted"]) == ("1", "2")
     assert "version 2 is refused" in entry["problem"]
+    assert models.stands_in("churn")
+    _aim(tmp_path, champion="1")
+    models.refresh()
+    assert not models.stands_in("churn")
 
 
 def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
@@ -178,6 +183,11 @@ def test_golden_rows_that_differ_refuse_a_version(registry: Registry, tmp_path: 
     (entry,) = models.status()
     assert (entry["version"], entry["wanted"]) == ("1", "2")
     assert "golden rows" in entry["problem"]
+    assert models.stands_in("churn")
+    registry.repair()
+    sync_once(registry.uri, served)
+    models.refresh()
+    assert (models.get("churn").version, models.stands_in("churn")) == ("2", False)  # type: ignore[union-attr]
     promote(registry.uri, "churn", "1")
     sync_once(registry.uri, served)
     models.refresh()

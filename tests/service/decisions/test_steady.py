@@ -335,6 +335,11 @@ def test_the_last_model_then_rates_then_the_catalogues_order(
     assert (last["models"]["next-offer"], last["degraded"][0]) == ("3", "last_model:next-offer")
     assert last["actions"][0]["probability"] == good["actions"][0]["probability"]
     assert DecisionReader(line, desk.served).replay(last["decision_id"])["equal"]
+    desk.served.models["next-offer"], desk.served.refused = NextOffer({"a": 0.9, "b": 0.1}), {"next-offer"}
+    before = made.decide(DecisionIn(customer_id="c1"))  # the champion was refused: what served before serves on
+    assert (before["models"]["next-offer"], before["degraded"][0]) == ("3", "last_model:next-offer")
+    assert before["actions"][0]["reasons"]
+    desk.served.models["next-offer"], desk.served.refused = NextOffer({}, version="4", broken=True), set()
     broken = desk.decider.decide(DecisionIn(customer_id="c1"))  # a process in which no model ever worked
     assert "model:next-offer" in broken["degraded"]
     desk.served.models["next-offer"] = NextOffer({"a": 0.3})

@@ -15,8 +15,8 @@ from features.compiled import compiled
 from features.customer_row import CustomerRow
 from features.many_rows import ManyWeeks, weeks_together
 from models.channel_curves import ChannelCurve, chances, levels
-from models.presence import OPEN_WORTH, Presence, counts_on, habits_of, weeks_of
-from models.week import HOURS
+from models.presence import OPEN_WORTH, Presence, answered_by_day, counts_on, habits_of, weeks_of
+from models.week import HOURS, WEEKEND
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ def by_c(
     numbers = {channel: number for number, channel in enumerate(curves)}
     windows, weeks = windows_of(asked), weeks_of_all(rows, list(curves), presence.visits)
     known = np.array([row is not None for row in rows], np.bool_)
-    ratio = met_more(presence, weeks, known, windows) ** sharpness
+    ratio = ratios(presence, sharpness, weeks, known, windows)
     for place, weight in windows.weight.items():
         ratio[windows.start[place] : windows.start[place + 1]] *= weight
     curve, nth = np.array([(numbers[one.channel], one.nth) for one in asked]).T.copy()
@@ -147,8 +147,10 @@ def weeks_of_all(rows: Sequence[CustomerRow | None], channels: Sequence[str], vi
     return told
 
 
-def met_more(presence: Presence, weeks: ManyWeeks, known: npt.NDArray[np.bool_], windows: Windows) -> Floats:
-    """How much more of a person than of everyone a message meets at the hours of the windows; 1 for rows not known."""
+def ratios(
+    presence: Presence, sharpness: float, weeks: ManyWeeks, known: npt.NDArray[np.bool_], windows: Windows
+) -> Floats:
+    """`presence.ratio_of` rows at the hours of their windows; 1 for rows not known."""
     n, types = len(known), len(presence.shares)
     exposed, mix = np.empty((2, n, HOURS))
     possible, told, score = np.empty((3, n, types))
@@ -156,7 +158,14 @@ def met_more(presence: Presence, weeks: ManyWeeks, known: npt.NDArray[np.bool_],
     WEEK.meet(weeks.activity, weeks.sends, weeks.responses, presence.lag, presence.answering, presence.log_profiles,
               presence.numbers, exposed, possible, told, answered)  # fmt: skip
     WEEK.weigh(told, answered, np.log(possible), presence.log_shares, score)
-    WEEK.mix(np.exp(score), presence.profiles, mix)
+    weights = np.exp(score)
+    WEEK.mix(weights, presence.profiles, mix)
     WEEK.own(mix, mix**presence.answers, exposed, weeks.activity, weeks.responses, presence.numbers, presence.lag,
              presence.met, known, windows.row, windows.start, windows.hours, met)  # fmt: skip
-    return met
+    ratio = met**sharpness
+    if presence.days is not None:
+        by_day = answered_by_day(presence.days, weights / np.add.reduce(weights, axis=-1, keepdims=True))
+        by_day[~known] = 1.0
+        kinds = 2 * windows.row.repeat(windows.start[1:] - windows.start[:-1]) + WEEKEND.take(windows.hours)
+        ratio *= by_day.take(kinds)
+    return np.asarray(ratio, np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.rows import CustomerRow
-from models.week import FEW, HOURS, TINY, after, exposure, mixture, products, spread
+from models.week import FEW, HOURS, TINY, WEEKEND, after, exposure, mixture, products, spread
 
 Floats = npt.NDArray[np.float64]
 OPEN_WORTH = 0.25
@@ -27,7 +27,8 @@ class Presence:
 
     `own` is the Dirichlet prior's weight in observations; `lag` (24,) the distribution of hours until a response.
     Responses follow presence only so far, by presence ^ `answers`: an open takes a glance, an order takes time.
-    A visit tells as much of presence as `visits` orders.
+    A visit tells as much of presence as `visits` orders. `days` (types, 2): by how much a type answers on working days
+    and at weekends beyond what its presence and everyone's answers tell; None: by nothing.
     Made of these: `met`, what a message meets of everyone's presence, and `answers` and `own` as `numbers`.
     """
 
@@ -37,6 +38,7 @@ class Presence:
     lag: Floats
     answers: float = 1.0
     visits: float = 0.0
+    days: Floats | None = None
     everyone: Floats = field(init=False, repr=False)
     met: Floats = field(init=False, repr=False)
     log_profiles: Floats = field(init=False, repr=False)
@@ -58,7 +60,7 @@ class Presence:
 @dataclass(frozen=True, slots=True)
 class Habits:
     """A customer on any channel: own `presence` (168,), `ratio` (168,): how much more of it a message meets than of
-    everyone's, sharpened; evidence in events; weights of the types.
+    everyone's, sharpened, and what its types answer by kind of day; evidence in events; weights of the types.
     """
 
     presence: Floats
@@ -84,9 +86,22 @@ def _some(known: Presence, sharpness: float, rows: Sequence[CustomerRow]) -> lis
     exposed = exposure(sends, known.lag)
     types = type_weights(known, activity, responses, exposed)
     own = own_presence(known, types, activity, responses, exposed)
-    ratio = (after(own, known.lag) / known.met) ** sharpness
+    ratio = ratio_of(known, sharpness, own, types)
     events = (activity.sum(axis=-1) + responses.sum(axis=-1)).tolist()
     return [Habits(*told) for told in zip(own, ratio, events, types, strict=True)]
+
+
+def ratio_of(presence: Presence, sharpness: float, own: Floats, types: Floats) -> Floats:
+    """How much more of the own presence (…, 168) a message meets than of everyone's, sharpened, and what the types
+    (…, types) answer by kind of day.
+    """
+    met = (after(own, presence.lag) / presence.met) ** sharpness
+    return met if presence.days is None else met * answered_by_day(presence.days, types)[..., WEEKEND]
+
+
+def answered_by_day(days: Floats, types: Floats) -> Floats:
+    """`Presence.days` of a mix of types (…, types): (…, 2)."""
+    return np.asarray(np.add.reduce(types[..., None] * days, axis=-2), np.float64)
 
 
 def weeks_of(row: CustomerRow, visits: float) -> tuple[Floats, Floats, Floats]:

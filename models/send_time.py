@@ -2,7 +2,10 @@
 
 Presence (when somebody orders, looks around, clicks or opens) is learnt and told by `presence.py`. All counts forget.
 
-    P(respond | sent at h) = channel(h) * person * (presence after h of the person / of everyone) ^ sharpness
+    P(respond | sent at h) = channel(h) * person * (presence after h of the person / of everyone) ^ sharpness * days(h)
+
+`days` is what people of such weeks answer on working days and at weekends beyond that: who orders on any day may
+have time for messages on some.
 """
 
 from __future__ import annotations
@@ -225,6 +228,7 @@ class SendTimeModel:
             "lag": self.presence.lag.tolist(),
             "answers": self.presence.answers,
             "visits": self.presence.visits,
+            "days": None if self.presence.days is None else self.presence.days.tolist(),
             "sharpness": self.sharpness,
             "level_prior": self.level_prior,
             "default_zone": self.default_zone,
@@ -246,6 +250,7 @@ class SendTimeModel:
             np.array(manifest["lag"], np.float64),
             float(manifest.get("answers", 1.0)),
             float(manifest.get("visits", 0.0)),
+            None if manifest.get("days") is None else np.array(manifest["days"], np.float64),
         )
         channels = {
             channel: ChannelCurve(

@@ -9,6 +9,8 @@ Floats = npt.NDArray[np.float64]
 HOURS = 168
 TINY = 1e-9
 _NEAR = ((-2, 0.05), (-1, 0.2), (0, 0.5), (1, 0.2), (2, 0.05))
+WEEKEND = (np.arange(HOURS) >= 5 * 24).astype(np.int64)
+"""(168,): the kind of day of each hour: 0 a working day, 1 the weekend."""
 FEW = 64
 """Rows whose products are summed in order; more come from training alone, where speed is worth more than the bit."""
 

@@ -20,7 +20,7 @@ from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
 from models.presence import Presence
 from models.send_time import SendTimeModel
-from models.week import HOURS, TINY, after
+from models.week import HOURS, TINY, WEEKEND, after
 from training import tracking
 from training.consent_store import unprofiled
 from training.datasets import CUSTOMERS, Period, fingerprint, period
@@ -35,10 +35,12 @@ from training.week_fit import (
     VISITS,
     VISITS_GRID,
     fit_channel,
+    fit_days,
     fit_lag,
     fit_own_gain,
     fit_presence,
     fit_tiring,
+    met,
     people,
 )
 from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
@@ -124,10 +126,9 @@ def train_send_time(job: Job) -> TrainResult:
     job.progress(f"{NAME}: fitting", 0.0)
     numbers = choose(week, middle, last)
     job.progress(f"{NAME}: fitting", 0.4)
-    twin = fit(week, last, numbers)
+    twin = with_answers(week, fit(week, last, numbers), last)
     job.progress(f"{NAME}: fitting", 0.7)
-    model = fit(week, covered.end, numbers)
-    model = replace(model, tiring=tiring_of(week, model, covered.end))
+    model = with_answers(week, fit(week, covered.end, numbers), covered.end)
     job.progress(f"{NAME}: fitting", 1.0)
     return conclude(job, week, model, twin, last)
 
@@ -237,19 +238,23 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
     return SendTimeModel(channels, presence, start.sharpness, start.level_prior, DEFAULT_ZONE, trained=trained)
 
 
-def tiring_of(week: Week, model: SendTimeModel, until: datetime) -> float:
-    """What each message of the seven days before takes off the logarithm of a response's chance, by sends before
-    `until`; 0 where too few were answered.
+def with_answers(week: Week, model: SendTimeModel, until: datetime) -> SendTimeModel:
+    """The model with what answers to sends before `until` tell beyond presence: on which kind of day everyone, and each
+    type, answers more, and how each message of the seven days before tires. As it is where too few were answered.
     """
     before = week.moments.filter((pl.col("kind") == "send") & (pl.col("timestamp") < until))
     if before["worth"].sum() < RESPONSES_NEEDED:
-        return 0.0
+        return model
     before = before.sort("customer_id", "timestamp")
     recent = recent_sends(before, TIRES)
     grid = week.as_of[until]
     sends = _units("send", before, grid.place)
-    own = people(model.presence, *known(grid, model.presence))
-    return fit_tiring(sends.worth, probabilities(model, grid, sends, own), recent)
+    ratio, types = met(model.presence, model.sharpness, *known(grid, model.presence))
+    everyone, days = fit_days(sends.worth, probabilities(model, grid, sends, ratio), sends.hour, types[sends.customer])
+    curves = {name: replace(curve, rate=curve.rate * everyone[WEEKEND]) for name, curve in model.channels.items()}
+    model = replace(model, channels=curves, presence=replace(model.presence, days=days))
+    ratio, _ = met(model.presence, model.sharpness, *known(grid, model.presence))
+    return replace(model, tiring=fit_tiring(sends.worth, probabilities(model, grid, sends, ratio), recent))
 
 
 def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
@@ -273,21 +278,19 @@ def gains(model: SendTimeModel, grid: Grids, judged: Units, personal: bool = Tru
 
     `personal` False is the plain baseline: everyone's best hours, with the person's own level of response.
     """
-    own = people(model.presence, *known(grid, model.presence)) if personal else None
-    everyone = model.presence.everyone
+    held = known(grid, model.presence)
     if judged.kind != "send":
-        chance = own[judged.customer, judged.hour] if own is not None else everyone[judged.hour]
+        everyone = model.presence.everyone[judged.hour]
+        chance = people(model.presence, *held)[judged.customer, judged.hour] if personal else everyone
         return np.asarray(np.log(np.maximum(chance, TINY)), np.float64)
-    return -_fractional_loss(judged.worth, probabilities(model, grid, judged, own))
+    ratio = met(model.presence, model.sharpness, *held)[0] if personal else None
+    return -_fractional_loss(judged.worth, probabilities(model, grid, judged, ratio))
 
 
-def probabilities(model: SendTimeModel, grid: Grids, judged: Units, own: Floats | None) -> Floats:
-    """P(response) of each send, (n,), as the model would give it; `own` None: without the person's hours."""
-    ratio = np.ones(len(judged.hour))
-    if own is not None:
-        lag = model.presence.lag
-        everyone = np.maximum(after(model.presence.everyone, lag), TINY)
-        ratio = after(own, lag)[judged.customer, judged.hour] / everyone[judged.hour]
+def probabilities(model: SendTimeModel, grid: Grids, judged: Units, ratio: Floats | None) -> Floats:
+    """P(response) of each send, (n,), as the model would give it; `ratio` None: without the person's hours, else how
+    much more is met of everybody (customers, 168).
+    """
     result = np.zeros(len(judged.hour))
     for channel in np.unique(judged.channel):
         here = judged.channel == channel
@@ -298,7 +301,8 @@ def probabilities(model: SendTimeModel, grid: Grids, judged: Units, own: Floats 
             prior = model.level_prior * curve.engagement
             level = (prior + answered.sum(axis=1)) / (prior + curve.engagement * sent.sum(axis=1))
         result[here] = curve.rate[judged.hour[here]] * level[judged.customer[here]]
-    return np.clip(result * ratio**model.sharpness, 1e-6, 0.999)
+    more = 1.0 if ratio is None else ratio[judged.customer, judged.hour]
+    return np.clip(result * more, 1e-6, 0.999)
 
 
 def _fractional_loss(worth: Floats, chance: Floats) -> Floats:

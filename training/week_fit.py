@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.channel_curves import ChannelCurve, best_hour
-from models.presence import Presence, own_presence, type_weights
-from models.week import HOURS, TINY, after, exposure, spread
+from models.presence import Presence, own_presence, ratio_of, type_weights
+from models.week import HOURS, TINY, WEEKEND, after, exposure, spread
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,6 +27,8 @@ HALF_LIFE_DAYS = 120.0
 SHAPE = 0.5
 TIRING, GIVE_OR_TAKE = 0.1, 0.1
 """What a message is expected to take off the logarithm of the next one's chance, before anything is known."""
+DAYS_PRIOR = 80.0
+"""Expected responses that what everyone, and then each type, answers by kind of day is shrunk with."""
 OWN_GRID = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 ACTIVE_FROM = 1.0
 """Events from which a customer helps to tell types."""
@@ -131,6 +133,35 @@ def people(presence: Presence, activity: Floats, sends: Floats, responses: Float
     """Everybody's own presence (customers, 168)."""
     exposed = exposure(sends, presence.lag)
     return own_presence(presence, type_weights(presence, activity, responses, exposed), activity, responses, exposed)
+
+
+def met(
+    presence: Presence, sharpness: float, activity: Floats, sends: Floats, responses: Floats
+) -> tuple[Floats, Floats]:
+    """`presence.ratio_of` everybody (customers, 168), and the weights of their types (customers, types)."""
+    exposed = exposure(sends, presence.lag)
+    types = type_weights(presence, activity, responses, exposed)
+    return ratio_of(presence, sharpness, own_presence(presence, types, activity, responses, exposed), types), types
+
+
+def fit_days(worth: Floats, expected: Floats, hour: Ints, types: Floats) -> tuple[Floats, Floats]:
+    """By how much everyone answers more on working days and at weekends than expected, (2,), and by how much each type
+    more than everyone, (types, 2).
+
+    Of sends: what came of them, `worth` (n,), over the `expected` response, by the local `hour` of the week and the
+    weights of the customer's `types` (n, types). A gamma prior of mean 1 holds back what few responses tell. How much
+    a type answers in all is the customer's own level's to say.
+    """
+    kinds = np.eye(2)[WEEKEND[hour]]
+    came, due = (types * worth[:, None]).T @ kinds, (types * expected[:, None]).T @ kinds
+    everyone = _over(came.sum(axis=0), due.sum(axis=0))
+    return everyone, _over(came, due * everyone)
+
+
+def _over(came: Floats, due: Floats) -> Floats:
+    """What came over what was due (…, 2), with as much due as came in all; shrunk to 1."""
+    due = due * (came.sum(axis=-1, keepdims=True) / np.maximum(due.sum(axis=-1, keepdims=True), TINY))
+    return np.asarray((DAYS_PRIOR + came) / (DAYS_PRIOR + due), np.float64)
 
 
 def fit_own(presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints) -> float:

@@ -190,8 +190,9 @@ def test_presence_is_a_distribution_whatever_was_counted(
     assert ((chances > 0) & (chances < 1)).all()
 
 
-def test_reloading_gives_the_same(tmp_path: Path) -> None:
-    made = model()
+@pytest.mark.parametrize("days", [None, np.array([[0.9, 1.3], [1.05, 0.9]])])
+def test_reloading_gives_the_same(tmp_path: Path, days: np.ndarray | None) -> None:
+    made = replace(model(), presence=replace(model().presence, days=days))
     made.save(tmp_path)
     frame = pl.DataFrame({"channel": ["email", "push", "fax"], "hour_of_week": [0, 19, 167]})
     write_golden(made, tmp_path, frame)
@@ -206,11 +207,29 @@ def test_reloading_gives_the_same(tmp_path: Path) -> None:
         made.predict(frame.select("channel"))
 
 
+def test_types_that_answer_at_weekends_are_sent_to_then() -> None:
+    """Early risers answer more at weekends, the others less; who is not known tells nothing of it."""
+    early, late, asked = row(orders={MORNING: 20}), row(orders={EVENING: 20}), model(own=1e5)
+    told = replace(asked, presence=replace(asked.presence, days=np.array([[0.9, 1.3], [1.05, 0.9]])))
+
+    def first(model: SendTimeModel, customer: CustomerRow | None) -> tuple[bool, int]:
+        start = model.rank(customer, "email", "UTC", NOW, NOW + timedelta(days=7), 1)[0].start
+        return start.weekday() >= 5, start.hour
+
+    assert first(asked, early) == (False, MORNING)
+    assert first(told, early) == (True, MORNING)
+    assert first(told, late) == (False, EVENING)
+    assert first(told, None) == first(asked, None)
+    more = told.probabilities(early, "email")[0] / asked.probabilities(early, "email")[0]
+    assert more[[MORNING, 5 * 24 + MORNING]] == pytest.approx([0.9, 1.3], rel=1e-3)
+
+
 @given(st.lists(st.tuples(st.integers(0, 167), st.integers(0, 167), st.integers(0, 167)), min_size=1, max_size=70))
 @settings(max_examples=15)
 def test_many_customers_at_once_are_as_each_alone_to_the_bit(told: list[tuple[int, int, int]]) -> None:
     lag = np.linspace(1, 0.1, 24)
-    priors = replace(model().presence, lag=lag / lag.sum(), answers=0.6, visits=0.3)
+    days = np.array([[0.9, 1.3], [1.05, 0.9]])
+    priors = replace(model().presence, lag=lag / lag.sum(), answers=0.6, visits=0.3, days=days)
     asked = replace(model(), presence=priors)
     rows = [row({a % 24: 3, b % 24: 1}, {b % 24: 7, c % 24: 2}, {(b + 1) % 24: 2, c % 24: 1}) for a, b, c in told]
     for one, habits in zip(rows, asked.habits_of([*rows, None]), strict=False):

@@ -13,7 +13,7 @@ from features.tables import EVENTS
 from models.presence import Presence, type_weights
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.week_fit import TIRING, fit_channel, fit_lag, fit_own, fit_presence, fit_tiring, people
+from training.week_fit import TIRING, fit_channel, fit_days, fit_lag, fit_own, fit_presence, fit_tiring, people
 from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
@@ -198,6 +198,23 @@ def test_without_activity_types_are_made_of_response_rates() -> None:
     days = people(presence, none, sends, answers).reshape(300, 7, 24).sum(axis=1)
     early = days[:, 8:11].sum(axis=1) > days[:, 17:20].sum(axis=1)
     assert (early == (kinds == 0)).mean() > 0.9
+
+
+def test_on_which_days_types_answer_is_told_by_what_came_of_sends() -> None:
+    """The second type answers twice as often at weekends as its presence says, and half as often in all."""
+    random, n = np.random.default_rng(9), 40_000
+    hour, kind = random.integers(0, HOURS, n), random.integers(0, 2, n)
+    types, expected, weekend = np.eye(3)[kind], random.uniform(0.1, 0.3, n), hour >= 5 * 24
+    true = expected * np.where(kind == 1, np.where(weekend, 0.8, 0.4), 1.0)
+    came = (random.random(n) < true).astype(np.float64)
+    everyone, days = fit_days(came, expected, hour, types)
+    both = np.array([came[weekend == part].sum() / expected[weekend == part].sum() for part in (False, True)])
+    assert everyone[1] / everyone[0] == pytest.approx(both[1] / both[0], abs=0.05)
+    assert everyone[1] * days[0, 1] / (everyone[0] * days[0, 0]) == pytest.approx(1.0, abs=0.1)
+    assert everyone[1] * days[1, 1] / (everyone[0] * days[1, 0]) == pytest.approx(2.0, abs=0.2)
+    assert days[2].tolist() == [1.0, 1.0]  # nobody is of that type: everyone's answers hold
+    few = fit_days(came[:100], expected[:100], hour[:100], types[:100])
+    assert max(np.abs(one - 1.0).max() for one in few) < 0.1
 
 
 def test_how_much_messages_tire_is_told_by_what_came_of_sends() -> None:

@@ -173,11 +173,12 @@ def choose(week: Week, middle: datetime, last: datetime) -> SendTimeModel:
     model = best
     if sends.worth.sum() < RESPONSES_NEEDED:
         return model
-    losses = {
-        (sharp, prior): float(-gains(replace(model, sharpness=sharp, level_prior=prior), grid, sends).mean())
-        for sharp in SHARPNESS
-        for prior in LEVEL_PRIOR
-    }
+    losses = {}
+    for sharp in SHARPNESS:
+        ratio, _ = met(model.presence, sharp, *known(grid, model.presence))
+        for prior in LEVEL_PRIOR:
+            told = probabilities(replace(model, level_prior=prior), grid, sends, ratio)
+            losses[sharp, prior] = float(_fractional_loss(sends.worth, told).mean())
     sharp, prior = min(losses, key=lambda pair: losses[pair])
     return replace(model, sharpness=sharp, level_prior=prior)
 

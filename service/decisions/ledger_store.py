@@ -346,7 +346,6 @@ def use(
 
 def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
-    _unfold(connection, ledger.c.decision_id == decision_id)
     return _release(connection, [decision_id], ledger.c.decision_id == decision_id)
 
 
@@ -354,22 +353,22 @@ def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> No
     """Gives back what any of these decisions reserved and nobody delivered."""
     for start in range(0, len(decision_ids), _IDS_AT_ONCE):
         some = decision_ids[start : start + _IDS_AT_ONCE]
-        these = ledger.c.decision_id.in_(some)
-        _unfold(connection, these)
-        _release(connection, some, these)
+        _release(connection, some, ledger.c.decision_id.in_(some))
 
 
 def _release(
     connection: Connection,
-    decision_ids: Iterable[str],
+    decision_ids: Collection[str],
     lines: ColumnElement[bool],
     each: Sequence[Mapping[str, Any]] | None = None,
 ) -> int:
     """Deletes the lines that are not used, and marks those of these decisions that keep none.
 
-    Others who take lines of the same decisions wait, else each might see the other's line and mark nothing.
+    Others who take lines of the same decisions wait, else each might see the other's line and mark nothing. They wait
+    for the decisions before the lines, as whoever joins two customers does: in two orders they could block each other.
     """
     held = connection.execute(_LISTED, {"ids": sorted(set(decision_ids))}).scalars().all()
+    _unfold_all(connection, decision_ids)
     gone = connection.execute(delete(ledger).where(lines, ledger.c.expires < FOREVER), each).rowcount
     if held:
         connection.execute(_MARK_BARE, {"ids": held})
@@ -397,7 +396,6 @@ def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> Non
     """Gives back those of these lines (decision, rank) that were not used."""
     if lines:
         rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
-        _unfold_all(connection, lines)
         _release(connection, [name for name, _ in lines], _HERE, rows)
 
 
@@ -405,7 +403,7 @@ def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
     """Those of these lines (decision, rank) that are reserved count for good: their messages went out."""
     if lines:
         rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
-        _unfold_all(connection, lines)
+        _unfold_all(connection, [name for name, _ in lines])
         here = update(ledger).where(_HERE, ledger.c.expires < FOREVER)
         connection.execute(here.values(expires=FOREVER, message=True, impression=ledger.c.offer_id != ""), rows)
 
@@ -446,9 +444,9 @@ def _was_by(line: Held, until: int) -> bool:
     return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
 
 
-def _unfold_all(connection: Connection, lines: Iterable[tuple[str, int]]) -> None:
+def _unfold_all(connection: Connection, decision_ids: Iterable[str]) -> None:
     """Makes every line of these decisions a row."""
-    names = sorted({name for name, _ in lines})
+    names = sorted(set(decision_ids))
     for start in range(0, len(names), _IDS_AT_ONCE):
         _unfold(connection, ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
 

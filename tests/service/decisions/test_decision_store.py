@@ -136,3 +136,24 @@ def test_two_who_give_back_lines_of_one_decision_at_once_lose_it_for_nobody(data
     other.join()
     with database.read() as connection:
         assert lineless(connection) == {ids[0]}
+
+
+def test_whoever_gives_back_and_whoever_joins_customers_at_once_both_come_through(database: Database) -> None:
+    """Both take the decisions before the lines, so neither waits for the other for ever."""
+    ids = made(database)
+    released: list[int] = []
+
+    def second() -> None:
+        with database.write() as connection:
+            released.append(release(connection, ids[0]))
+
+    other = threading.Thread(target=second)
+    with database.write() as connection:
+        move_decisions(connection, "anna", "bob")
+        other.start()
+        other.join(0.5)
+        move_ledger(connection, "anna", "bob")
+    other.join()
+    with database.read() as connection:
+        assert released == [2]
+        assert found(connection, "bob") == ids

@@ -85,13 +85,17 @@ def _time(text: str | None, settings: Settings) -> datetime:
     from service.clock import clock_from
     from service.times import read_time
 
+    now = clock_from(settings.clock).now()
     if text is None:
-        return clock_from(settings.clock).now()
+        return now
     try:
         moment = read_time(text)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong)) from wrong
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not datetime(1970, 1, 1, tzinfo=UTC) <= moment <= now:  # tables of a year mistyped would be the newest for ever
+        raise typer.BadParameter(f"{text} does not lie between 1970 and now, {now:%Y-%m-%dT%H:%M:%SZ}")
+    return moment
 
 
 @app.command()
@@ -160,7 +164,7 @@ def drift(sample: Annotated[int, typer.Option(min=1, help="how many customers")]
 @app.command()
 def features(
     as_of: AsOf = None,
-    backfill: Annotated[int, typer.Option(help="also build so many days before", min=0)] = 0,
+    backfill: Annotated[int, typer.Option(help="also build so many days before", min=0, max=3_660)] = 0,
     engine: Annotated[Engine, typer.Option(help="where buckets are computed")] = Engine.LOCAL,
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; without one Ray runs here")] = None,
     explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,

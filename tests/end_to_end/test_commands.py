@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.conftest import Service
 
 
@@ -24,6 +26,15 @@ def test_what_cannot_be_done_is_refused_before_the_work(tmp_path: Path) -> None:
     folder = Service(tmp_path).run("score", "--out", str(tmp_path))
     assert folder.returncode == 2
     assert "is a folder; name a file in it" in folder.stderr
+
+
+@pytest.mark.parametrize("wrong", ["2099-01-01T00:00:00Z", "1969-12-31T00:00:00Z"])
+def test_tables_are_not_built_of_days_to_come_or_before_1970(tmp_path: Path, wrong: str) -> None:
+    for command in (["features"], ["train", "churn"]):
+        refused = Service(tmp_path).run(*command, "--as-of", wrong)
+        assert refused.returncode == 2
+        assert f"{wrong} does not lie between 1970 and now" in refused.stderr.replace("\n", " ")
+    assert not (tmp_path / "state" / "features").exists()
 
 
 def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,7 +46,7 @@ class Spool:
         self._folder = folder
         self._owners = owners
         self._lock = threading.Lock()
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def append(self, decisions: Sequence[Spooled]) -> None:
         """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
@@ -54,9 +55,15 @@ class Spool:
         lines = b"".join(_line(packed, reserved) for packed, reserved in decisions)
         with self._lock:
             file = self._file or self._open()
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+            before = os.fstat(file.fileno()).st_size
+            try:
+                _write_whole(file, lines)
+                os.fsync(file.fileno())
+            except OSError:  # nobody is answered by these, and nothing shall be written behind a torn line
+                self._file = None
+                with file:
+                    file.truncate(before)
+                raise
         SPOOLED.inc(len(decisions))
         SPOOL_WAITING.inc(len(decisions))
 
@@ -87,8 +94,8 @@ class Spool:
         """Lets go of the file that is being written; what is in it stays."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
-                self._file = None
+                file, self._file = self._file, None
+                file.close()
 
     def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
         brought = 0
@@ -110,10 +117,10 @@ class Spool:
         reserve(connection, [Line(**_of_owner(line, owners)) for lines in kept for line in lines])
         return len(new)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> FileIO:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{os.getpid()}-{os.urandom(8).hex()}.jsonl"
-        file = open(path, "ab")  # noqa: SIM115 - held open, and locked, until it is brought in
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open, and locked, until it is brought in
         fcntl.flock(file, fcntl.LOCK_EX)
         _sync_folder(self._folder)
         self._file = file
@@ -144,6 +151,12 @@ def _read(file: BinaryIO, path: Path) -> Iterator[Spooled]:
         row["decided_at"] = datetime.fromisoformat(row["decided_at"])
         parts = {name: body.encode() for name, body in told.get("parts", {}).items()}
         yield Packed(row, parts), told["ledger"]
+
+
+def _write_whole(file: FileIO, lines: bytes) -> None:
+    rest = memoryview(lines)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _sync_folder(folder: Path) -> None:

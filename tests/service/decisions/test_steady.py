@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -197,6 +198,29 @@ def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, 
     path.unlink()
     line.cut = False
     assert Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line) == 1
+
+
+def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make
+) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    kept = [decide(decider)["decision_id"]]
+    size = next((tmp_path / "spool").iterdir()).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))  # a line begins to be written, and no more
+    try:
+        with pytest.raises(Unavailable, match="neither the database nor the disk"):
+            decide(decider)
+        decider.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept.append(decide(decider)["decision_id"])
+    line.cut = False
+    decider.run_pass()
+    with line.read() as connection:
+        assert set(connection.execute(text("SELECT decision_id FROM decisions")).scalars()) == set(kept)
 
 
 def test_a_file_that_another_process_writes_is_left_alone(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

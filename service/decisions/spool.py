@@ -71,6 +71,18 @@ class Spool:
         """Whether this process may write there."""
         return os.access(self._folder if self._folder.is_dir() else self._folder.parent, os.W_OK)
 
+    def takes(self) -> bool:
+        """Whether the disk takes something now, by a try."""
+        path = self._folder / f".{os.getpid()}.try"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(8_192))
+        except OSError:
+            return False
+        finally:
+            path.unlink(missing_ok=True)
+        return True
+
     def waits(self) -> bool:
         """Whether something is there to be brought in."""
         return self._folder.is_dir() and any(self._folder.glob("*.jsonl"))

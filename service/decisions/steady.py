@@ -37,6 +37,7 @@ class SteadyDecider:
         self._spool = spool
         self._late: list[str] = []
         self._taking_back = threading.Lock()
+        self._nowhere = False
         self.circuit = Circuit("database", failures=1)
         self.time_budget_s = time_budget_s
 
@@ -47,7 +48,7 @@ class SteadyDecider:
         told = self._decider.decide_each(requests)
         away = [index for index, one in enumerate(told) if _is_away(one)]
         if not away:
-            self.circuit.succeeded()
+            self._kept()
             return told
         self.circuit.failed()
         instead = self.without([requests[index] for index in away])
@@ -77,7 +78,7 @@ class SteadyDecider:
             except Unavailable:
                 self.circuit.failed()
             else:
-                self.circuit.succeeded()
+                self._kept()
                 return told
         answers = []
         for one in self.without(requests, first):
@@ -105,12 +106,19 @@ class SteadyDecider:
     def without(self, requests: Sequence[DecisionIn], first: int | None = None) -> list[Told]:
         """Decisions from memory, kept on the disk. `Unavailable` when the disk cannot take them."""
         try:
-            return self._decider.decide_away(requests, self._spool, first)
+            told = self._decider.decide_away(requests, self._spool, first)
+            self._nowhere = False
+            return told
         except OSError as full:
             log.exception("decisions cannot be kept on the disk either")
+            self._nowhere = True
             away = Unavailable("neither the database nor the disk takes decisions now; try again in a few seconds")
             away.__cause__ = full
             return [away] * len(requests)
+
+    def _kept(self) -> None:
+        self.circuit.succeeded()
+        self._nowhere = False
 
     def too_slow(self) -> None:
         """The database took longer than the time budget."""
@@ -134,6 +142,7 @@ class SteadyDecider:
             self.circuit.failed()
         else:
             self.circuit.succeeded()
+        self._nowhere = self._nowhere and not self._spool.takes()
         return False
 
     def bring_in(self) -> None:
@@ -158,9 +167,10 @@ class SteadyDecider:
         return self._spool.writable() and self._decider.sources.last.rates is not None
 
     def status(self) -> dict[str, Any]:
-        """For `/health/ready`: open circuits by part, and whether decisions wait on the disk."""
+        """For `/health/ready`: open circuits by part, whether decisions wait on the disk, and whether it takes none."""
         circuits = (self.circuit, self._decider.sources.reading)
-        return {"open": [one.part for one in circuits if one.is_open], "spool_waits": self._spool.waits()}
+        open_now = [one.part for one in circuits if one.is_open]
+        return {"open": open_now, "spool_waits": self._spool.waits(), "nowhere": self._nowhere}
 
 
 def _is_away(told: Told) -> bool:

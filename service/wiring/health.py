@@ -34,6 +34,9 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     except Exception as away:
         problems.append(f"online store: {type(away).__name__}; decisions do without features")
     report["decisions"] = parts.steady.status()
+    if report["decisions"]["nowhere"]:
+        ready = False
+        problems.append("decisions: neither the database nor the disk takes them; free space on the disk of the home")
     if report["decisions"]["spool_waits"]:
         problems.append("decisions: some wait on the disk, to be brought into the database")
     report["texts"] = parts.text_watch.status()

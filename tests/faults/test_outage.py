@@ -120,7 +120,7 @@ def test_postgres_away_and_back(service: Service, api: httpx.Client, stoppable: 
     ready = api.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert "database" in ready.json()["problems"][0]
-    assert ready.json()["decisions"] == {"open": ["database"], "spool_waits": True}
+    assert ready.json()["decisions"] == {"open": ["database"], "spool_waits": True, "nowhere": False}
     metrics = api.get("/metrics").text
     assert 'opportune_circuit_open{part="database"} 1.0' in metrics
     assert 'opportune_degraded_total{part="database"} 6.0' in metrics

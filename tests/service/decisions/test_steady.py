@@ -154,7 +154,7 @@ def test_without_the_database_only_what_needs_no_check_is_shown(
         decide(decider, offers=["nosuch"])
     line.cut = False
     decider.run_pass()
-    assert decider.status() == {"open": [], "spool_waits": False}
+    assert decider.status() == {"open": [], "spool_waits": False, "nowhere": False}
     reader = DecisionReader(line, desk.served)
     told = reader.replay(away["decision_id"])
     assert told["equal"], told["differences"]
@@ -213,9 +213,12 @@ def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(
     try:
         with pytest.raises(Unavailable, match="neither the database nor the disk"):
             decide(decider)
+        assert decider.status()["nowhere"]
         decider.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    decider.run_pass()  # the disk takes something again
+    assert not decider.status()["nowhere"]
     kept.append(decide(decider)["decision_id"])
     line.cut = False
     decider.run_pass()

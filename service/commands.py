@@ -295,7 +295,7 @@ class Progress:
 
 @contextmanager
 def _state(settings: Settings) -> Iterator[Database]:
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     database = Database(settings.state_url)
     try:
         migrate(database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
+_LEAST_FREE = 200_000_000
 _OTHER_VARIABLES = ("CONFIG", "DEBUG", "PURE", "EMBEDDING_MODEL")
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 
@@ -77,6 +79,9 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
     else:
         yield Finding("fail", "home", f"{home} cannot be written; set OPPORTUNE_HOME to a folder that can")
+    free = shutil.disk_usage(nearest).free
+    if free < _LEAST_FREE:
+        yield Finding("fail", "disk", f"only {free / 1e6:,.0f} MB are free for {home}; make room")
     if not (settings.text_model.base_url or settings.text_model.api_key):
         yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
     if not settings.smtp.host:

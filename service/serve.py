@@ -31,7 +31,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
     set_up_logs()
     raise_open_files()
     _claim_port(settings.host, settings.port)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     database = Database(settings.state_url)
     migrate(database)
     database.close()

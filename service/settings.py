@@ -31,6 +31,7 @@ from features.currencies import Currencies
 from service.clock import clock_from
 
 _DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
+_ELSEWHERE = "set OPPORTUNE_HOME to a folder that can"
 _REDIS = ("redis", "rediss", "unix")
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 
@@ -314,6 +315,17 @@ class Settings(BaseSettings):
         if self.pages.open and self.host not in {"127.0.0.1", "localhost", "::1"}:
             raise ValueError("pages.open is for loopback only; bind host to 127.0.0.1 or set pages.open = false")
         return self
+
+    def make_home(self) -> Path:
+        """The home folder, made where there is none. ValueError where nothing can be written there."""
+        home = self.home.absolute()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ValueError(f"{home} cannot be made ({fault.strerror}); {_ELSEWHERE}") from fault
+        if not os.access(home, os.W_OK):
+            raise ValueError(f"{home} cannot be written; {_ELSEWHERE}")
+        return home
 
     def placement(self, name: str) -> Placement:
         """The placement's own settings, else those of `default`, else the defaults."""

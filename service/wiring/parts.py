@@ -153,8 +153,7 @@ def _withdraw(buckets: int) -> Handler:
 def build(settings: Settings) -> Parts:
     """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
     _check_declared(settings)
-    home = settings.home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    home = settings.make_home()
     clock = clock_from(settings.clock)
     database = Database(settings.state_url)
     migrate(database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,12 @@ def test_a_wrong_expression_is_a_fault_of_the_configuration(tmp_path: Path, caps
 def test_variables_that_nothing_reads_are_named() -> None:
     names = ["OPPORTUNE_DECISONS__FLOOR", "OPPORTUNE_DECISIONS__FLOOR", "opportune_home", "OPPORTUNE_CONFIG", "PATH"]
     assert unknown_variables(names) == {"OPPORTUNE_DECISONS__FLOOR"}
+
+
+def test_a_disk_that_is_nearly_full_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = type(shutil.disk_usage(tmp_path))(10**9, 10**9 - 3_000_000, 3_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: used)
+    assert examine(Settings(home=tmp_path / "home", text_vectors=False)) == 1
+    assert "fail  disk           only 3 MB are free for" in capsys.readouterr().out

@@ -67,3 +67,12 @@ def test_a_home_that_is_a_file_and_a_config_that_is_no_toml_are_named(
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"opportune\.toml cannot be read as TOML"):
         Settings()
+
+
+def test_a_home_that_cannot_be_made_or_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"home cannot be made \(Not a directory\); set OPPORTUNE_HOME"):
+        Settings(home=tmp_path / "file" / "home").make_home()
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere but on a disk that is read only
+    with pytest.raises(ValueError, match="cannot be written; set OPPORTUNE_HOME"):
+        Settings(home=tmp_path).make_home()

@@ -30,7 +30,7 @@ from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import App, CountRequests, exposition, silence_dependencies
 from service.web import docs
-from service.web.middleware import Idempotent, LimitBody, PlainAddress
+from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
@@ -106,6 +106,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)
+    app.add_middleware(AnswerHead)
     return app
 
 

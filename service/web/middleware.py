@@ -67,6 +67,23 @@ class LimitBody:
         return TooLarge(f"the body is larger than {self.max_body:,} bytes; send it in parts")
 
 
+class AnswerHead:
+    """Answers HEAD as GET without its body (RFC 9110, 9.3.2): health checks and `curl -I` ask so."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def bare(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, bare)
+
+
 class PlainAddress:
     """Refuses an address with U+0000, which no database can look up, with 400."""
 

@@ -96,7 +96,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         errors = field_errors(error.errors())
         return problem_response(Invalid(_summary(errors), errors))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 400 and "parsing the body" in str(error.detail):  # FastAPI's words for any such fault
             detail = "cannot be read; send JSON in UTF-8, nested less deeply than 1,000 levels"
@@ -108,6 +108,9 @@ def install_problem_handlers(app: FastAPI) -> None:
         )
         response = problem_response(problem)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of the first route with this path alone
+            documented = request.app.openapi()["paths"].get(_route(request), {})
+            response.headers["Allow"] = ", ".join(sorted(map(str.upper, documented))) or response.headers["Allow"]
         return response
 
     async def on_leaving(_: Request, __: Exception) -> Response:

@@ -325,11 +325,21 @@ def test_a_wrong_experiment_or_journey_names_its_fault(api: httpx.Client) -> Non
 
 def test_an_unknown_method_address_or_key_is_a_problem(api: httpx.Client) -> None:
     refused(api.get("/v1/nowhere"), 404)
-    refused(api.patch("/v1/offers/thanks"), 405)
+    wrong = api.patch("/v1/offers/thanks")
+    refused(wrong, 405)
+    assert wrong.headers["Allow"] == "DELETE, GET, PUT"
     refused(api.get("/v1/offers", headers={"Authorization": b"Bearer \xff\xfe"}), 401)
     refused(api.get("/v1/offers", headers={"Authorization": "Basic " + "A" * 5000}), 401)
     refused(api.post("/v1/decisions", json=DECISION, headers={"Idempotency-Key": "x" * 300}), 400)
     refused(api.post("/v1/content/check", content=b"a=b", headers={"Content-Type": "text/plain"}), 400, 415, 422)
+
+
+def test_head_is_answered_as_get_without_the_body(api: httpx.Client) -> None:
+    for path in ("/health/live", "/health/ready", "/v1/offers/thanks", "/v1/offers/none", "/docs"):
+        got, head = api.get(path), api.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    assert api.head("/v1/decisions").headers["Allow"] == "POST"
 
 
 def test_no_offer_at_all_still_gives_a_decision(tmp_path: Path) -> None:

@@ -98,12 +98,17 @@ def apply_consent(profile: Profile, change: ConsentChange) -> bool:
 
 def merge(into: Profile, other: Profile) -> None:
     """One person's two profiles become one: newer values win, a refusal stays a refusal."""
-    for key, value in other.traits.items():
-        time = other.trait_times.get(key, 0)
-        if key not in into.traits or time > into.trait_times.get(key, 0):
-            into.traits[key], into.trait_times[key] = value, time
-    for name in ("timezone", "locale", "country"):
-        setattr(into, name, getattr(into, name) or getattr(other, name))
+    slots = {_ZONE: "timezone", _LANGUAGE: "locale", _COUNTRY: "country"}
+    for key, time in other.trait_times.items():
+        if time <= into.trait_times.get(key, -1):
+            continue
+        into.trait_times[key] = time
+        if key in slots:
+            setattr(into, slots[key], getattr(other, slots[key]))
+        elif key in other.traits:
+            into.traits[key] = other.traits[key]
+        else:  # taken back since, or what is no trait
+            into.traits.pop(key, None)
     into.segments = {**other.segments, **into.segments}
     for channel, purposes in other.consents.items():
         mine = into.consents.setdefault(channel, {})

@@ -15,7 +15,7 @@ from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain, told_by
 from service.customers.customer_store import Customer, consents_told, read_customer, read_customers, read_merges
 from service.customers.link_identities import LinkedIdentities
-from service.customers.profile import Profile, absorb
+from service.customers.profile import Profile, absorb, merge
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.update_customers import update_customers
 from service.storage.database import Database
@@ -203,6 +203,36 @@ def test_a_users_id_given_as_anonymous_takes_nothing_over(database: Database) ->
     owners(database, [claim("other", "victim", 2)])
     assert read(database, "victim").traits == {"name": "V"}
     assert read(database, "other").traits == {}
+
+
+TOLD = st.fixed_dictionaries(
+    {},
+    optional={
+        "plan": st.sampled_from(["gold", "tin", None]),
+        "locale": st.sampled_from(["ja", "it"]),
+        "country": st.sampled_from(["JP", "IT"]),
+    },
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), TOLD), max_size=6))
+def test_joined_profiles_know_what_one_would_that_had_heard_everything(told: list[tuple[bool, dict[str, Any]]]) -> None:
+    one, known, visitor = (Profile(name, NOW, NOW) for name in ("u", "u", "a"))
+    for day, (anonymous, traits) in enumerate(told, start=1):
+        absorb(one, identify("u", day, traits))
+        absorb(visitor if anonymous else known, identify("u", day, traits))
+    merge(known, visitor)
+    assert (known.traits, known.trait_times) == (one.traits, one.trait_times)
+    assert (known.locale, known.country) == (one.locale, one.country)
+
+
+@pytest.mark.parametrize(("mine", "theirs", "newer"), [(1, 2, "Asia/Tokyo"), (2, 1, "Europe/Rome")])
+def test_the_newer_zone_of_two_profiles_counts(mine: int, theirs: int, newer: str) -> None:
+    known, visitor = Profile("u", NOW, NOW), Profile("a", NOW, NOW)
+    absorb(known, identify("u", mine, {"timezone": "Europe/Rome"}))
+    absorb(visitor, identify("a", theirs, {"timezone": "Asia/Tokyo"}))
+    merge(known, visitor)
+    assert known.timezone == newer
 
 
 def test_aliases_join_chains_and_never_circles(database: Database) -> None:

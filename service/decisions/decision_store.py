@@ -145,10 +145,9 @@ def _of(customer_id: str) -> ColumnElement[bool]:
 
 def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[Any]:
     """A customer's decisions, newest first."""
-    query = select(decisions).where(_of(customer_id))
-    return list(
-        connection.execute(query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc()).limit(limit))
-    )
+    newest = decisions.c.decided_at.desc(), decisions.c.decision_id.desc()
+    wanted = select(decisions.c.decision_id).where(_of(customer_id)).order_by(*newest).limit(limit)  # sorts no records
+    return list(connection.execute(select(decisions).where(decisions.c.decision_id.in_(wanted)).order_by(*newest)))
 
 
 def newest_heads(connection: Connection, limit: int) -> list[Any]:

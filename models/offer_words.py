@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from models.reasons import one_of_many
+
 SENTENCES: Mapping[str, str] = {
     "category_orders_90d": "bought {category} {category_orders_90d} in 90 days",
     "category_orders_365d": "bought {category} {category_orders_365d} in a year",
@@ -64,7 +66,7 @@ def _written(template: str, told: str | None, number: float, category: str | Non
     words = {"category": _lower(category or "its products")}
     if told is not None:
         words[told] = _worded(told, number)
-    text = " ".join(template.format_map(words).split())
+    text = one_of_many(" ".join(template.format_map(words).split()))
     if told not in _COUNTED or number:
         return text
     return text.replace("bought", "has not bought", 1).replace("looked", "has not looked", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
@@ -15,6 +16,13 @@ from features.catalogue import FEATURES
 from features.feature_set import spoken
 
 Floats = npt.NDArray[np.float64]
+_SINGULAR = {"categories": "category", "children": "child", "people": "person"} | {
+    noun: noun[:-1]
+    for noun in ("answers", "checkouts", "clicks", "complaints", "coupons", "days", "forms", "hours", "items", "looks",
+                 "messages", "opens", "orders", "products", "refunds", "times", "unsubscribes")
+}  # fmt: skip
+_KINDS = "email|human|push|sms|spam|web|weekend"
+_ONE = re.compile(rf"((?<![\w.,])1 (?:(?:{_KINDS}) )?)({'|'.join(_SINGULAR)})\b(?! and )")
 SENTENCES: Mapping[str, str] = {one.name: one.sentence for one in FEATURES}
 NEGLIGIBLE = 1e-3  # log-odds; a weaker effect is no reason
 
@@ -88,7 +96,12 @@ def fill(template: str, values: Mapping[str, Any]) -> str | None:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return None
         used[name] = spoken(name, value)
-    return template.format_map(used)
+    return one_of_many(template.format_map(used))
+
+
+def one_of_many(text: str) -> str:
+    """Nouns behind a 1 in the singular: "1 days ago" as "1 day ago"."""
+    return _ONE.sub(lambda found: found[1] + _SINGULAR[found[2]], text) if "1 " in text else text
 
 
 @lru_cache(maxsize=1024)

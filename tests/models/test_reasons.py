@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from features.catalogue import FEATURES
-from models.reasons import sentence, strongest
+from models.reasons import one_of_many, sentence, strongest
 
 NAN = float("nan")
 VALUES = {"days_since_last_order": 41.0, "order_gap_mean_days": 20.0, "orders_90d": 3.0, "orders_30d": NAN}
@@ -33,6 +33,22 @@ def test_one_sentence_is_said_once_with_both_effects() -> None:
 def test_a_sentence_keeps_the_part_that_is_known() -> None:
     assert sentence("days_since_last_order", VALUES | {"order_gap_mean_days": NAN}) == "last order 41 days ago"
     assert sentence("days_since_last_order", VALUES | {"days_since_last_order": NAN}) is None
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        ("last order 1 days ago, usually every 1", "last order 1 day ago, usually every 1"),
+        ("covers 1 categories", "covers 1 category"),
+        ("1 sms clicks in the last 90 days", "1 sms click in the last 90 days"),
+        ("redeemed 1 coupons after 1 messages", "redeemed 1 coupon after 1 message"),
+        ("21 days and 0.1 times their pace", "21 days and 0.1 times their pace"),
+        ("1 opens and clicks of any kind", "1 opens and clicks of any kind"),
+        ("around 1 o'clock", "around 1 o'clock"),
+    ],
+)
+def test_one_is_told_in_the_singular(many: str, one: str) -> None:
+    assert one_of_many(many) == one
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)

@@ -6,29 +6,14 @@ Whatever happens to one of them alone (it is delivered, its offer gets a limit t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from service.decisions.line import Line
 
-
-class Held(NamedTuple):
-    """A line of the ledger as it is stored, without its mark and what is folded into it."""
-
-    decision_id: str
-    rank: int
-    customer_id: str
-    offer_id: str
-    channel: str
-    message: bool
-    impression: bool
-    cost: float
-    at: int
-    expires: int | None
-    placement: str | None
-    exclusion_group: str | None
-    reserved_at: int | None
+_ENTRY = ("at", "expires", "channel", "offer_id", "message", "impression", "placement", "exclusion_group")
+"""The columns of what an `Entry` has, in its order."""
 
 
 def rows_of(lines: Sequence[Line], counted: Collection[str]) -> list[tuple[Any, ...]]:
@@ -66,25 +51,11 @@ def entries_in(folded: str) -> list[list[Any]]:
     return [one[:-1] for one in orjson.loads(folded)]
 
 
-def unfolded(rows: Iterable[Any]) -> Iterator[Held]:
+def unfolded(rows: Iterable[Any]) -> Iterator[Line]:
     """Every line that rows of the ledger hold, the folded ones after their row."""
     for row in rows:
-        yield Held(*row[: len(Held._fields)])
-        for at, expires, channel, offer, message, impression, placement, group, rank, cost in orjson.loads(
-            row.folded or "[]"
-        ):
-            yield Held(
-                row.decision_id,
-                rank,
-                row.customer_id,
-                offer,
-                channel,
-                message,
-                impression,
-                cost,
-                at,
-                expires,
-                placement,
-                group,
-                row.reserved_at,
-            )
+        head = Line(*row[: len(Line._fields)])
+        yield head
+        for *entry, rank, cost in orjson.loads(row.folded or "[]"):
+            told = dict(zip(_ENTRY, entry, strict=True))
+            yield head._replace(**told, rank=rank, cost=cost)

@@ -47,7 +47,7 @@ from sqlalchemy import (
 )
 
 from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
-from service.decisions.folded import Held, entries_in, rows_of, unfolded
+from service.decisions.folded import entries_in, rows_of, unfolded
 from service.decisions.line import Line
 from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
@@ -383,9 +383,9 @@ def delivery_id(key: str) -> str:
     return f"{FOREIGN}delivered-{key}"
 
 
-def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, int], Any]:
+def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, int], Line]:
     """The lines of some decisions, by decision and rank."""
-    found: dict[tuple[str, int], Any] = {}
+    found: dict[tuple[str, int], Line] = {}
     for start in range(0, len(names), _IDS_AT_ONCE):
         wanted = select(ledger).where(ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
         found.update(((line.decision_id, line.rank), line) for line in unfolded(connection.execute(wanted)))
@@ -424,7 +424,7 @@ def delivered_to(connection: Connection, customer_id: str, since: int, until: in
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 
-def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Held]:
+def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Line]:
     """Lines of one offer to a customer in [since, until], delivered or not, newest first.
 
     A reservation made by `until` is one of them, though it be planned for later.
@@ -439,7 +439,7 @@ def offered_to(connection: Connection, customer_id: str, offer_id: str, since: i
     return sorted(lines, key=lambda line: (-line.at, line.rank))
 
 
-def _was_by(line: Held, until: int) -> bool:
+def _was_by(line: Line, until: int) -> bool:
     """As `_been_by` has it."""
     return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
 

@@ -1,4 +1,4 @@
-"""A line of the ledger as it is written."""
+"""A line of the ledger."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from service.decisions.case import Entry
 
 
 class Line(NamedTuple):
-    """What a returned action, or a message, reserves: the ledger's columns in their order, without the last.
+    """What a returned action, or a message, reserves: the ledger's columns in their order, without the last two.
 
-    `at`: when it is planned to go out; `reserved_at`: when this was written (spooled lines of before have none).
+    `at`: when it is planned to go out, or when it was delivered, and then it does not expire; `reserved_at`: when this
+    was written (spooled lines of before have none).
     """
 
     decision_id: str
@@ -22,8 +23,8 @@ class Line(NamedTuple):
     impression: bool
     cost: float
     at: int
-    expires: int
-    placement: str
+    expires: int | None
+    placement: str | None
     exclusion_group: str | None
     reserved_at: int | None = None
 

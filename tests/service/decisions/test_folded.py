@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.decisions.case import DAY_US, microseconds
-from service.decisions.folded import Held, rows_of, unfolded
+from service.decisions.folded import rows_of, unfolded
 from service.decisions.ledger_store import (
     count_by_offer,
     counted_of,
@@ -80,7 +80,7 @@ def stored(database: Database) -> Database:
     return database
 
 
-def held(database: Database) -> list[Held]:
+def held(database: Database) -> list[Line]:
     with database.read() as connection:
         return sorted(lines_of(connection, ["d1"]).values(), key=lambda one: one.rank)
 

@@ -16,7 +16,8 @@ from service.decisions.case import Case, microseconds
 from service.decisions.draft import Draft
 from service.decisions.eligibility import judge
 from service.decisions.gather import Sources, gather
-from service.decisions.ledger_store import FOREVER, delivery_id, lines_of, lock, release_all, reserve, settle
+from service.decisions.ledger_lines_store import delivery_id, lines_of, release_all, settle
+from service.decisions.ledger_store import FOREVER, lock, reserve
 from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.rank_actions import Contended

@@ -20,17 +20,17 @@ from features.vocabulary import NAMES
 from service.customers.customer_store import joined_by, read_customers
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
-from service.decisions.ledger_store import (
+from service.decisions.ledger_lines_store import (
     FOREIGN,
     add_foreign,
     decided_for,
     delivered_to,
-    lock,
     move_ledger,
     offered_to,
     release,
     use,
 )
+from service.decisions.ledger_store import lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress

@@ -7,15 +7,12 @@ Only lines of `counted_offers` are found by their offer (`shared`): the lines of
 would be written to another page of that index. See `count_by_offer`.
 
 Of a decision's lines only that of its message is a row, as a rule; those that only show are folded into it (`folded`).
-
-A decision that loses its last line is marked (`decisions.in_ledger`), since a customer's lines tell which decisions
-are theirs.
+What becomes of lines then: see `ledger_lines_store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -34,14 +31,10 @@ from sqlalchemy import (
     TextClause,
     and_,
     bindparam,
-    column,
-    delete,
-    exists,
     false,
     func,
     or_,
     select,
-    table,
     text,
     update,
 )
@@ -79,9 +72,7 @@ ledger = Table(
 )
 counted_offers = Table("counted_offers", metadata, Column("offer_id", String, primary_key=True))
 """Offers that have, or once had, limits that customers share."""
-_IDS_AT_ONCE = 500
-FOREIGN = "event:"
-"""Before the message's id, in place of a decision's id: a line that no decision reserved."""
+IDS_AT_ONCE = 500
 
 
 def _been_by(until: Any) -> ColumnElement[bool]:
@@ -125,7 +116,7 @@ _BY_AGE = text(
     "AND at <= :planned AND (at <= :until OR expires IS NOT NULL AND reserved_at <= :until) "
     "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
 )
-_HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
+LINE_HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
 _FOLDS_ONE_OF = {
     "sqlite": "EXISTS (SELECT 1 FROM json_each(folded) AS one "
@@ -134,12 +125,6 @@ _FOLDS_ONE_OF = {
     "WHERE one ->> 3 = ANY(:offers))",
 }
 """Rows with a line folded into them that is of one of these offers: the fourth of what `folded.rows_of` writes."""
-_DECISIONS = table("decisions", column("decision_id"), column("customer_id"), column("in_ledger", Boolean))
-"""Declared in `decision_store`, which reads this table."""
-_MARKED = any_of(_DECISIONS.c.decision_id, texts("ids")) & _DECISIONS.c.in_ledger
-_LISTED = select(_DECISIONS.c.decision_id).where(_MARKED).order_by(_DECISIONS.c.decision_id).with_for_update()
-_OWN = (ledger.c.decision_id == _DECISIONS.c.decision_id) & (ledger.c.customer_id == _DECISIONS.c.customer_id)
-_MARK_BARE = update(_DECISIONS).where(_MARKED, ~exists().where(_OWN)).values(in_ledger=False)
 _LEDGER = 7_067_267_824  # any number of our own, for Postgres' advisory locks
 _LOCK = (
     f"SELECT pg_advisory_xact_lock_shared({_LEDGER})::text "
@@ -147,17 +132,6 @@ _LOCK = (
 )
 FOREVER = 2**62
 """`expires` of a line whose message went out, while the event of its delivery is on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """A line of the ledger that a delivery has used, or had used before (`first` is false)."""
-
-    decision_id: str
-    rank: int
-    offer_id: str
-    channel: str
-    first: bool
 
 
 def lock(connection: Connection, customers: Iterable[str], offers: Iterable[str]) -> None:
@@ -273,185 +247,19 @@ def count_by_offer(connection: Connection, offers: Sequence[str], used_before: S
     upsert(connection, counted_offers, [{"offer_id": offer} for offer in new], update=())
     used = sorted(set(used_before) - done)
     if used:
-        _unfold(connection, text(_FOLDS_ONE_OF[connection.dialect.name]).bindparams(texts("offers")), {"offers": used})
+        unfold(connection, text(_FOLDS_ONE_OF[connection.dialect.name]).bindparams(texts("offers")), {"offers": used})
         lines = any_of(ledger.c.offer_id, texts("offers")) & ledger.c.shared.is_(False)
         connection.execute(update(ledger).where(lines).values(shared=True), {"offers": used})
 
 
-def add_foreign(
-    connection: Connection,
-    message_id: str,
-    customer_id: str,
-    offer_id: str | None,
-    channel: str | None,
-    at: datetime,
-    group: str | None = None,
-) -> None:
-    """Counts a message that was delivered without a decision of ours. The same message counts once.
-
-    `group` is the offer's exclusion group.
-    """
-    row = {
-        "decision_id": f"{FOREIGN}{message_id}",
-        "rank": 1,
-        "customer_id": customer_id,
-        "offer_id": offer_id or "",
-        "channel": channel or "",
-        "message": True,
-        "impression": offer_id is not None,
-        "cost": 0.0,
-        "at": microseconds(at),
-        "expires": None,
-        "placement": None,
-        "exclusion_group": group,
-        "shared": offer_id is not None,
-    }
-    upsert(connection, ledger, [row], update=())
-
-
-def use(
-    connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
-) -> Delivered | None:
-    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told.
-
-    Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
-    one. None when the decision has no line.
-    """
-    here = ledger.c.decision_id == decision_id
-    stored = connection.execute(select(ledger).where(here)).all()
-    rows = list(unfolded(stored))
-    if not rows:
-        return None
-    row = min(
-        rows,
-        key=lambda r: (
-            offer_id not in {None, r.offer_id},
-            channel not in {None, r.channel},
-            r.expires is not None,
-            r.rank,
-        ),
-    )
-    if row.expires is None:
-        return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
-    if all(row.rank != one.rank for one in stored):
-        _unfold(connection, here)
-    connection.execute(
-        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
-    )
-    connection.execute(
-        update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
-    )
-    return Delivered(decision_id, row.rank, row.offer_id, row.channel, True)
-
-
-def release(connection: Connection, decision_id: str) -> int:
-    """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
-    return _release(connection, [decision_id], ledger.c.decision_id == decision_id)
-
-
-def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
-    """Gives back what any of these decisions reserved and nobody delivered."""
-    for start in range(0, len(decision_ids), _IDS_AT_ONCE):
-        some = decision_ids[start : start + _IDS_AT_ONCE]
-        _release(connection, some, ledger.c.decision_id.in_(some))
-
-
-def _release(
-    connection: Connection,
-    decision_ids: Collection[str],
-    lines: ColumnElement[bool],
-    each: Sequence[Mapping[str, Any]] | None = None,
-) -> int:
-    """Deletes the lines that are not used, and marks those of these decisions that keep none.
-
-    Others who take lines of the same decisions wait, else each might see the other's line and mark nothing. They wait
-    for the decisions before the lines, as whoever joins two customers does: in two orders they could block each other.
-    """
-    held = connection.execute(_LISTED, {"ids": sorted(set(decision_ids))}).scalars().all()
-    _unfold_all(connection, decision_ids)
-    gone = connection.execute(delete(ledger).where(lines, ledger.c.expires < FOREVER), each).rowcount
-    if held:
-        connection.execute(_MARK_BARE, {"ids": held})
-    return gone
-
-
-def delivery_id(key: str) -> str:
-    """What stands for the decision in the line of a message `key` of our own that no decision reserved.
-
-    The event of its delivery counts as the same line.
-    """
-    return f"{FOREIGN}delivered-{key}"
-
-
-def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, int], Line]:
-    """The lines of some decisions, by decision and rank."""
-    found: dict[tuple[str, int], Line] = {}
-    for start in range(0, len(names), _IDS_AT_ONCE):
-        wanted = select(ledger).where(ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
-        found.update(((line.decision_id, line.rank), line) for line in unfolded(connection.execute(wanted)))
-    return found
-
-
-def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
-    """Gives back those of these lines (decision, rank) that were not used."""
-    if lines:
-        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
-        _release(connection, [name for name, _ in lines], _HERE, rows)
-
-
-def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
-    """Those of these lines (decision, rank) that are reserved count for good: their messages went out."""
-    if lines:
-        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
-        _unfold_all(connection, [name for name, _ in lines])
-        here = update(ledger).where(_HERE, ledger.c.expires < FOREVER)
-        connection.execute(here.values(expires=FOREVER, message=True, impression=ledger.c.offer_id != ""), rows)
-
-
-def decided_for(connection: Connection, customer_ids: Collection[str]) -> set[str]:
-    """Those of the customers for whom something was decided: nobody else's events can belong to a decision."""
-    asked, found = sorted(set(customer_ids)), set[str]()
-    for start in range(0, len(asked), _IDS_AT_ONCE):
-        some = ledger.c.customer_id.in_(asked[start : start + _IDS_AT_ONCE])
-        own = ledger.c.decision_id.not_like(f"{FOREIGN}%")
-        found.update(connection.execute(select(ledger.c.customer_id).where(some, own).distinct()).scalars())
-    return found
-
-
-def delivered_to(connection: Connection, customer_id: str, since: int, until: int) -> list[Any]:
-    """Delivered lines of a customer in [since, until], newest first."""
-    where = (ledger.c.customer_id == customer_id) & ledger.c.at.between(since, until) & ledger.c.expires.is_(None)
-    return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
-
-
-def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Line]:
-    """Lines of one offer to a customer in [since, until], delivered or not, newest first.
-
-    A reservation made by `until` is one of them, though it be planned for later.
-    """
-    where = (ledger.c.customer_id == customer_id) & (ledger.c.at >= since - PLANNED_US)
-    where &= (ledger.c.offer_id == offer_id) | ledger.c.folded.is_not(None)
-    lines = [
-        line
-        for line in unfolded(connection.execute(select(ledger).where(where)))
-        if line.offer_id == offer_id and line.at >= since and _was_by(line, until)
-    ]
-    return sorted(lines, key=lambda line: (-line.at, line.rank))
-
-
-def _was_by(line: Line, until: int) -> bool:
-    """As `_been_by` has it."""
-    return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
-
-
-def _unfold_all(connection: Connection, decision_ids: Iterable[str]) -> None:
+def unfold_all(connection: Connection, decision_ids: Iterable[str]) -> None:
     """Makes every line of these decisions a row."""
     names = sorted(set(decision_ids))
-    for start in range(0, len(names), _IDS_AT_ONCE):
-        _unfold(connection, ledger.c.decision_id.in_(names[start : start + _IDS_AT_ONCE]))
+    for start in range(0, len(names), IDS_AT_ONCE):
+        unfold(connection, ledger.c.decision_id.in_(names[start : start + IDS_AT_ONCE]))
 
 
-def _unfold(
+def unfold(
     connection: Connection, where: ColumnElement[bool] | TextClause, told: Mapping[str, Any] | None = None
 ) -> None:
     """Makes every line that is folded into these rows a row of its own."""
@@ -461,19 +269,7 @@ def _unfold(
         heads = {(row.decision_id, row.rank) for row in found}
         rows = [(*line, False, None) for line in unfolded(found) if (line.decision_id, line.rank) not in heads]
         connection.execute(
-            update(ledger).where(_HERE).values(folded=None),
+            update(ledger).where(LINE_HERE).values(folded=None),
             [{"b_decision": name, "b_rank": rank} for name, rank in sorted(heads)],
         )
         insert_rows(connection, ledger, rows)
-
-
-def move_ledger(connection: Connection, from_id: str, to_id: str) -> None:
-    """Joins the counts of two ids of one person."""
-    connection.execute(update(ledger).where(ledger.c.customer_id == from_id).values(customer_id=to_id))
-
-
-def erase_ledger(connection: Connection, customer_id: str) -> int:
-    """Forgets whom the lines were for; shared limits keep their counts. Returns how many lines."""
-    _unfold(connection, ledger.c.customer_id == customer_id)
-    anonymous = update(ledger).where(ledger.c.customer_id == customer_id).values(customer_id="")
-    return connection.execute(anonymous).rowcount

@@ -17,7 +17,7 @@ from service.decisions.decision_store import forget_decisions, read_decisions, r
 from service.decisions.draft import Draft
 from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
-from service.decisions.ledger_store import release_decisions
+from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.parts_store import Parts
 from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers
 from service.decisions.rates import PooledRates

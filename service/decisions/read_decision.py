@@ -16,7 +16,7 @@ from service.decisions.decision_store import (
 from service.decisions.describe import describe
 from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
-from service.decisions.ledger_store import erase_ledger, release
+from service.decisions.ledger_lines_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then

@@ -15,7 +15,7 @@ from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
 from service.decisions.admit_messages import Admission, Outgoing, settled
 from service.decisions.hours import Planned, plan_hour
-from service.decisions.ledger_store import release_decisions
+from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.policy import draw, seed_of
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.schemas import DecisionIn

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from service.decisions.admit_messages import Admission, Outgoing, settled
-from service.decisions.ledger_store import use
+from service.decisions.ledger_lines_store import use
 from service.decisions.moments_store import note_moments
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import suppress

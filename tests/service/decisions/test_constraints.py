@@ -16,7 +16,8 @@ from service.customers.customer_store import identities, owners_of
 from service.decisions.case import Customer, microseconds
 from service.decisions.decision_store import read_decisions
 from service.decisions.explain import explain
-from service.decisions.ledger_store import read_entries, use
+from service.decisions.ledger_lines_store import use
+from service.decisions.ledger_store import read_entries
 from service.decisions.moments_store import move_moments, note_moments, read_moments
 from service.decisions.pacing import SLICES, ahead
 from service.decisions.rank_actions import Decider

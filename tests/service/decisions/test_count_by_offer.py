@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from service.decisions import ledger_store
-from service.decisions.ledger_store import add_foreign, count_by_offer, counted_of, lock, reserve
+from service.decisions.ledger_lines_store import add_foreign
+from service.decisions.ledger_store import count_by_offer, counted_of, lock, reserve
 from service.decisions.schemas import DecisionIn
 from service.offers.offers_store import delete_offer
 from service.storage.database import Database, driver_of

@@ -9,14 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from service.decisions.decision_store import held_of, latest_decisions, move_decisions
-from service.decisions.ledger_store import (
-    lines_of,
-    move_ledger,
-    release,
-    release_all,
-    release_decisions,
-    reserve,
-)
+from service.decisions.ledger_lines_store import lines_of, move_ledger, release, release_all, release_decisions
+from service.decisions.ledger_store import reserve
 from service.decisions.line import Line
 from service.decisions.read_decision import erase_of
 from service.decisions.schemas import DecisionIn

@@ -9,21 +9,17 @@ from hypothesis import strategies as st
 
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.folded import rows_of, unfolded
-from service.decisions.ledger_store import (
-    count_by_offer,
-    counted_of,
+from service.decisions.ledger_lines_store import (
     erase_ledger,
-    ledger,
     lines_of,
     move_ledger,
     offered_to,
-    read_entries,
     release,
     release_all,
-    reserve,
     settle,
     use,
 )
+from service.decisions.ledger_store import count_by_offer, counted_of, ledger, read_entries, reserve
 from service.decisions.line import Line
 from service.storage.database import Database
 from tests.fakes.decisions import NOON

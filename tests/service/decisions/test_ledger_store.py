@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.decisions.case import DAY_US, microseconds
-from service.decisions.ledger_store import move_ledger, read_entries, release, reserve, use
+from service.decisions.ledger_lines_store import move_ledger, release, use
+from service.decisions.ledger_store import read_entries, reserve
 from service.decisions.line import Line
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn

@@ -23,7 +23,7 @@ from models.week import HOURS
 from service.decisions.case import Entry, microseconds
 from service.decisions.draft import Draft
 from service.decisions.hours import Planned, plan_hour
-from service.decisions.ledger_store import add_foreign
+from service.decisions.ledger_lines_store import add_foreign
 from service.decisions.open_hours import open_hours
 from service.decisions.policy import draw
 from service.decisions.quiet import is_quiet, next_allowed

@@ -116,7 +116,8 @@ def test_lines_from_before_the_index_by_offer_count_where_they_must(empty_url: s
 def test_folded_lines_are_rows_again_for_an_older_version(empty_url: str) -> None:
     from alembic import command
 
-    from service.decisions.ledger_store import lines_of, reserve
+    from service.decisions.ledger_lines_store import lines_of
+    from service.decisions.ledger_store import reserve
     from service.decisions.line import Line
     from service.storage.migrate import _config
 

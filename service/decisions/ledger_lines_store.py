@@ -1,0 +1,218 @@
+"""What becomes of lines of the ledger: delivered, settled, given back, moved, forgotten; whose events belong to which.
+
+A decision that loses its last line is marked (`decisions.in_ledger`), since a customer's lines tell which decisions
+are theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, column, delete, exists, select, table, update
+
+from service.decisions.case import PLANNED_US, microseconds
+from service.decisions.folded import unfolded
+from service.decisions.ledger_store import FOREVER, IDS_AT_ONCE, LINE_HERE, ledger, unfold, unfold_all
+from service.decisions.line import Line
+from service.storage.database import Connection, any_of, texts, upsert
+
+FOREIGN = "event:"
+"""Before the message's id, in place of a decision's id: a line that no decision reserved."""
+_DECISIONS = table("decisions", column("decision_id"), column("customer_id"), column("in_ledger", Boolean))
+"""Declared in `decision_store`, which reads this table."""
+_MARKED = any_of(_DECISIONS.c.decision_id, texts("ids")) & _DECISIONS.c.in_ledger
+_LISTED = select(_DECISIONS.c.decision_id).where(_MARKED).order_by(_DECISIONS.c.decision_id).with_for_update()
+_OWN = (ledger.c.decision_id == _DECISIONS.c.decision_id) & (ledger.c.customer_id == _DECISIONS.c.customer_id)
+_MARK_BARE = update(_DECISIONS).where(_MARKED, ~exists().where(_OWN)).values(in_ledger=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A line of the ledger that a delivery has used, or had used before (`first` is false)."""
+
+    decision_id: str
+    rank: int
+    offer_id: str
+    channel: str
+    first: bool
+
+
+def add_foreign(
+    connection: Connection,
+    message_id: str,
+    customer_id: str,
+    offer_id: str | None,
+    channel: str | None,
+    at: datetime,
+    group: str | None = None,
+) -> None:
+    """Counts a message that was delivered without a decision of ours. The same message counts once.
+
+    `group` is the offer's exclusion group.
+    """
+    row = {
+        "decision_id": f"{FOREIGN}{message_id}",
+        "rank": 1,
+        "customer_id": customer_id,
+        "offer_id": offer_id or "",
+        "channel": channel or "",
+        "message": True,
+        "impression": offer_id is not None,
+        "cost": 0.0,
+        "at": microseconds(at),
+        "expires": None,
+        "placement": None,
+        "exclusion_group": group,
+        "shared": offer_id is not None,
+    }
+    upsert(connection, ledger, [row], update=())
+
+
+def use(
+    connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
+) -> Delivered | None:
+    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told.
+
+    Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
+    one. None when the decision has no line.
+    """
+    here = ledger.c.decision_id == decision_id
+    stored = connection.execute(select(ledger).where(here)).all()
+    rows = list(unfolded(stored))
+    if not rows:
+        return None
+    row = min(
+        rows,
+        key=lambda r: (
+            offer_id not in {None, r.offer_id},
+            channel not in {None, r.channel},
+            r.expires is not None,
+            r.rank,
+        ),
+    )
+    if row.expires is None:
+        return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
+    if all(row.rank != one.rank for one in stored):
+        unfold(connection, here)
+    connection.execute(
+        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
+    )
+    connection.execute(
+        update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
+    )
+    return Delivered(decision_id, row.rank, row.offer_id, row.channel, True)
+
+
+def release(connection: Connection, decision_id: str) -> int:
+    """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
+    return _release(connection, [decision_id], ledger.c.decision_id == decision_id)
+
+
+def release_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """Gives back what any of these decisions reserved and nobody delivered."""
+    for start in range(0, len(decision_ids), IDS_AT_ONCE):
+        some = decision_ids[start : start + IDS_AT_ONCE]
+        _release(connection, some, ledger.c.decision_id.in_(some))
+
+
+def _release(
+    connection: Connection,
+    decision_ids: Collection[str],
+    lines: ColumnElement[bool],
+    each: Sequence[Mapping[str, Any]] | None = None,
+) -> int:
+    """Deletes the lines that are not used, and marks those of these decisions that keep none.
+
+    Others who take lines of the same decisions wait, else each might see the other's line and mark nothing. They wait
+    for the decisions before the lines, as whoever joins two customers does: in two orders they could block each other.
+    """
+    held = connection.execute(_LISTED, {"ids": sorted(set(decision_ids))}).scalars().all()
+    unfold_all(connection, decision_ids)
+    gone = connection.execute(delete(ledger).where(lines, ledger.c.expires < FOREVER), each).rowcount
+    if held:
+        connection.execute(_MARK_BARE, {"ids": held})
+    return gone
+
+
+def delivery_id(key: str) -> str:
+    """What stands for the decision in the line of a message `key` of our own that no decision reserved.
+
+    The event of its delivery counts as the same line.
+    """
+    return f"{FOREIGN}delivered-{key}"
+
+
+def lines_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, int], Line]:
+    """The lines of some decisions, by decision and rank."""
+    found: dict[tuple[str, int], Line] = {}
+    for start in range(0, len(names), IDS_AT_ONCE):
+        wanted = select(ledger).where(ledger.c.decision_id.in_(names[start : start + IDS_AT_ONCE]))
+        found.update(((line.decision_id, line.rank), line) for line in unfolded(connection.execute(wanted)))
+    return found
+
+
+def release_all(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
+    """Gives back those of these lines (decision, rank) that were not used."""
+    if lines:
+        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        _release(connection, [name for name, _ in lines], LINE_HERE, rows)
+
+
+def settle(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
+    """Those of these lines (decision, rank) that are reserved count for good: their messages went out."""
+    if lines:
+        rows = [{"b_decision": name, "b_rank": rank} for name, rank in lines]
+        unfold_all(connection, [name for name, _ in lines])
+        here = update(ledger).where(LINE_HERE, ledger.c.expires < FOREVER)
+        connection.execute(here.values(expires=FOREVER, message=True, impression=ledger.c.offer_id != ""), rows)
+
+
+def decided_for(connection: Connection, customer_ids: Collection[str]) -> set[str]:
+    """Those of the customers for whom something was decided: nobody else's events can belong to a decision."""
+    asked, found = sorted(set(customer_ids)), set[str]()
+    for start in range(0, len(asked), IDS_AT_ONCE):
+        some = ledger.c.customer_id.in_(asked[start : start + IDS_AT_ONCE])
+        own = ledger.c.decision_id.not_like(f"{FOREIGN}%")
+        found.update(connection.execute(select(ledger.c.customer_id).where(some, own).distinct()).scalars())
+    return found
+
+
+def delivered_to(connection: Connection, customer_id: str, since: int, until: int) -> list[Any]:
+    """Delivered lines of a customer in [since, until], newest first."""
+    where = (ledger.c.customer_id == customer_id) & ledger.c.at.between(since, until) & ledger.c.expires.is_(None)
+    return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
+
+
+def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Line]:
+    """Lines of one offer to a customer in [since, until], delivered or not, newest first.
+
+    A reservation made by `until` is one of them, though it be planned for later.
+    """
+    where = (ledger.c.customer_id == customer_id) & (ledger.c.at >= since - PLANNED_US)
+    where &= (ledger.c.offer_id == offer_id) | ledger.c.folded.is_not(None)
+    lines = [
+        line
+        for line in unfolded(connection.execute(select(ledger).where(where)))
+        if line.offer_id == offer_id and line.at >= since and _was_by(line, until)
+    ]
+    return sorted(lines, key=lambda line: (-line.at, line.rank))
+
+
+def _was_by(line: Line, until: int) -> bool:
+    """As `_been_by` has it."""
+    return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
+
+
+def move_ledger(connection: Connection, from_id: str, to_id: str) -> None:
+    """Joins the counts of two ids of one person."""
+    connection.execute(update(ledger).where(ledger.c.customer_id == from_id).values(customer_id=to_id))
+
+
+def erase_ledger(connection: Connection, customer_id: str) -> int:
+    """Forgets whom the lines were for; shared limits keep their counts. Returns how many lines."""
+    unfold(connection, ledger.c.customer_id == customer_id)
+    anonymous = update(ledger).where(ledger.c.customer_id == customer_id).values(customer_id="")
+    return connection.execute(anonymous).rowcount

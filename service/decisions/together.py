@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from service.clock import monotonic
 from service.decisions.answers import json_of
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
@@ -33,6 +34,8 @@ which costs more than it brings."""
 PATIENCE, LONGEST_PATIENCE_S = 0.25, 0.005
 """How long those who wait are kept for those just answered, as a share of the batch's time: a batch costs as much as
 several decisions in it."""
+TICK_S = 0.001
+"""uvloop's timers count in these: what is due in one may come at any moment before."""
 SPARE = 6
 """Threads beside the lanes, for batches whose database takes longer than the time budget."""
 Told = bytes | Exception
@@ -97,9 +100,16 @@ class Together:
         if self._patience is not None or self._hoped_for < 2 or self._hoped_for <= len(self._waiting):
             self._go()
         else:
-            loop = asyncio.get_running_loop()
-            patience_s = min(LONGEST_PATIENCE_S, PATIENCE * (loop.time() - done.started))
-            self._patience = loop.call_later(patience_s, self._go_now)
+            now = monotonic()
+            self._wait_until(now + min(LONGEST_PATIENCE_S, PATIENCE * (now - done.started)))
+
+    def _wait_until(self, deadline: float) -> None:
+        """Looks again when the time is over, as timers come too early by up to a tick."""
+        left_s = deadline - monotonic()
+        if left_s <= 0:
+            self._go_now()
+        else:
+            self._patience = asyncio.get_running_loop().call_later(max(left_s, TICK_S), self._wait_until, deadline)
 
     def _go_now(self) -> None:
         if self._patience is not None:
@@ -114,7 +124,7 @@ class Together:
             return
         loop = asyncio.get_running_loop()
         some = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-        batch = Batch(some, loop.time())
+        batch = Batch(some, monotonic())
         if self._steady is not None:
             batch.timer = loop.call_later(self._steady.time_budget_s, self._late, batch, self._steady)
         self._pool.submit(_decide, self._decider.decide_each, batch.requests, loop, partial(self._done, batch))

@@ -105,6 +105,38 @@ async def test_askers_in_turn_make_whole_batches(desk: Desk) -> None:
     together.close()
 
 
+async def test_whoever_waits_is_kept_for_the_others_though_timers_come_too_early(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    clock = [100.0]
+    monkeypatch.setattr("service.decisions.together.monotonic", lambda: clock[0])
+
+    class Counted:
+        def decide_each(self, requests: Sequence[DecisionIn]) -> list[Any]:
+            sizes.append(len(requests))
+            clock[0] += 0.004  # so that the next batch waits for 1 ms of this clock
+            return desk.decider.decide_each(requests)
+
+    together = Together(Counted())  # type: ignore[arg-type]
+
+    async def ask(name: str) -> None:
+        await together.decide(DecisionIn(customer_id=name, dry_run=True))
+
+    await asyncio.gather(ask("a"), ask("b"))
+    early = asyncio.create_task(ask("a"))
+    await asyncio.sleep(0.02)  # timers go off, the clock stands still
+    assert sizes == [2]
+    await asyncio.gather(early, ask("b"))
+    assert sizes == [2, 2]
+    alone = asyncio.create_task(ask("a"))
+    await asyncio.sleep(0.02)
+    clock[0] += 0.002
+    await alone
+    assert sizes == [2, 2, 1]
+    together.close()
+
+
 BODIES: list[Any] = [
     b'{"customer_id":"c1"}',
     b'{"customer_id":"c1","offers":["gone"]}',

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -183,6 +184,12 @@ def responded(connection: Connection, decision_id: str, offer_id: str | None, ki
     where = (outcomes.c.decision_id == decision_id) & outcomes.c.kind.in_(kinds) & outcomes.c.machine.is_(False)
     where &= outcomes.c.offer_id.is_(None) if offer_id is None else outcomes.c.offer_id == offer_id
     return int(connection.execute(select(func.count()).select_from(outcomes).where(where)).scalar_one())
+
+
+def times_of(connection: Connection, customer_id: str, offer_id: str, kind: str) -> list[datetime]:
+    """When outcomes of a kind, none of a machine, were put down to decisions of an offer for a customer."""
+    where = (outcomes.c.customer_id == customer_id) & (outcomes.c.offer_id == offer_id) & (outcomes.c.kind == kind)
+    return list(connection.execute(select(outcomes.c.at).where(where, outcomes.c.machine.is_(False))).scalars())
 
 
 def withdraw_outcomes(connection: Connection, message_ids: Sequence[str]) -> list[Any]:

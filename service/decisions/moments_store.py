@@ -6,9 +6,9 @@ Kinds: `delivered`, `clicked`, `converted` of an offer (people only, no machines
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import BigInteger, Column, String, Table, delete, select, text
+from sqlalchemy import BigInteger, Column, String, Table, delete, select, text, update
 
 from service.storage.database import Connection, any_of, metadata, texts
 from service.storage.prepared import Prepared
@@ -60,6 +60,18 @@ def read_moments(connection: Connection, customers: Sequence[str]) -> dict[str, 
     for customer, kind, offer, first, last in _READ.rows(connection, customers=customers):
         found.setdefault(customer, {})[kind, offer] = (first, last)
     return found
+
+
+def take_back(connection: Connection, moment: Moment, others: Collection[int]) -> None:
+    """What happened at this time is known not to have: the span ends at what else is known, of which `others` are."""
+    customer, kind, offer, at = moment
+    span = read_moments(connection, [customer]).get(customer, {}).get((kind, offer), ())
+    left = {*others, *span} if at in others else {*others, *span} - {at}
+    here = (moments.c.customer_id == customer) & (moments.c.kind == kind) & (moments.c.offer_id == offer)
+    if left:
+        connection.execute(update(moments).where(here).values(first_at=min(left), last_at=max(left)))
+    else:
+        connection.execute(delete(moments).where(here))
 
 
 def move_moments(connection: Connection, from_id: str, to_id: str) -> None:

@@ -1,4 +1,6 @@
-"""Takes back what clicks did that turned out to be a machine's: their outcomes' flag, and the offer's count."""
+"""Takes back what clicks did that turned out to be a machine's: their outcomes' flag, the offer's count, what
+prerequisites ask for.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.decisions.case import microseconds
-from service.decisions.decision_store import count_response, responded, withdraw_outcomes
+from service.decisions.decision_store import count_response, responded, times_of, withdraw_outcomes
+from service.decisions.moments_store import take_back
 from service.storage.database import Connection
 
 
@@ -17,3 +20,9 @@ def withdraw_clicks(connection: Connection, events: Sequence[Mapping[str, Any]])
     for (decision, offer, channel), row in clicks.items():
         if offer is not None and channel is not None and responded(connection, decision, offer, ["clicked"]) == 0:
             count_response(connection, offer, channel, ["clicked"], microseconds(row.at), by=-1)
+    offer_of = {row.message_id: row.offer_id for row in taken}
+    for event in events:
+        customer, offer = event["customer_id"], offer_of.get(event["message_id"], event["offer_id"])
+        if offer is not None:
+            others = [microseconds(at) for at in times_of(connection, customer, offer, "clicked")]
+            take_back(connection, (customer, "clicked", offer, microseconds(event["timestamp"])), others)

@@ -110,6 +110,6 @@ def _engagement(event: str) -> tuple[bool, bool]:
 
 def _seconds_since_delivery(properties: Mapping[str, Any], at: datetime, delivered_at: datetime | None) -> float | None:
     told = properties.get("seconds_since_delivery")
-    if isinstance(told, int | float):
+    if isinstance(told, int | float) and not isinstance(told, bool):
         return float(told)
     return None if delivered_at is None else (at - delivered_at).total_seconds()

@@ -30,7 +30,7 @@ def judge_together(events: Iterable[Event]) -> dict[str, str]:
     for event in events:
         if is_delivery(event):
             delivered[_message(event)].append(event["timestamp"])
-        elif event["type"] == "track" and event["channel"] and is_click(event["event"] or ""):
+        elif _is_click(event) and not _declared_a_persons(event):
             clicks[_message(event)].append(event)
     for message, those in clicks.items():
         ordered = sorted(those, key=lambda click: click["timestamp"])
@@ -42,6 +42,16 @@ def judge_together(events: Iterable[Event]) -> dict[str, str]:
 def is_delivery(event: Event) -> bool:
     """Whether the event tells that a message was delivered."""
     return event["type"] == "track" and bool(event["channel"]) and (event["event"] or "").endswith("Delivered")
+
+
+def _is_click(event: Event) -> bool:
+    return event["type"] == "track" and bool(event["channel"]) and is_click(event["event"] or "")
+
+
+def _declared_a_persons(click: Event) -> bool:
+    """Whether the sender says so (`properties.machine` false): what it knows wins, as in `machine.judge`."""
+    told: str = click["properties"] or "{}"
+    return '"machine"' in told and orjson.loads(told).get("machine") is False
 
 
 def _message(event: Event) -> tuple[Any, ...]:

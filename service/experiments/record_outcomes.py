@@ -47,10 +47,22 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
     if not experiments:
         return
     _record_seen(connection, experiments, events, covariate)
-    waiting = _waiting(experiments.values())
-    goals = [event for event in events if event.get("event") in waiting and not event.get("machine")]
-    if not goals:
-        return
+    human = [event for event in events if not event.get("machine")]
+    add_values(connection, _counted(connection, experiments.values(), human))
+
+
+def withdraw_outcomes(connection: Connection, events: Sequence[Event]) -> None:
+    """Takes back what these events counted for when they came: clicks that turned out to be a machine's."""
+    counted = _counted(connection, all_experiments(connection), events)
+    add_values(connection, {key: (-count, -total) for key, (count, total) in counted.items()})
+
+
+def _counted(
+    connection: Connection, experiments: Iterable[Experiment], events: Iterable[Event]
+) -> dict[ValueKey, tuple[int, float]]:
+    """What events count for, by exposure and metric: how many, and their sum."""
+    waiting = _waiting(experiments)
+    goals = [event for event in events if event.get("event") in waiting]
     by_customer: dict[str, list[Exposure]] = defaultdict(list)
     for exposure in find_exposures(connection, (event["customer_id"] for event in goals)):
         by_customer[exposure.customer_id].append(exposure)
@@ -60,7 +72,7 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
             for metric, name in waiting[event["event"]].get(exposure.experiment_id, ()):
                 if _counts(event, exposure.at, metric):
                     _add(added, (exposure.experiment_id, exposure.customer_id, name), _amount(event, metric))
-    add_values(connection, added)
+    return added
 
 
 def _waiting(experiments: Iterable[Experiment]) -> dict[str, dict[str, list[tuple[Metric, str]]]]:

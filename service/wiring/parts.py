@@ -57,7 +57,7 @@ from service.events.refill_store import RefillStore
 from service.events.refresh_vectors import RefreshVectors
 from service.events.run_events import EventsRunner
 from service.experiments.assign_customer import Covariate
-from service.experiments.record_outcomes import apply_outcomes, erase_subject
+from service.experiments.record_outcomes import apply_outcomes, erase_subject, withdraw_outcomes
 from service.experiments.record_outcomes import exported as experiments_of
 from service.journeys.channels.file import FileChannel
 from service.journeys.read_enrolments import erase_customer as erase_journeys
@@ -141,10 +141,14 @@ class Parts:
 
 
 def _withdraw(buckets: int) -> Handler:
-    """What is done about clicks that turned out to be a machine's: outcomes, counts, and the customers' features."""
+    """What is done about clicks that turned out to be a machine's: outcomes, counts, and the customers' features.
+
+    Journeys that such a click moved on stay where they are.
+    """
 
     def withdraw(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         withdraw_clicks(connection, events)
+        withdraw_outcomes(connection, events)
         ask_rebuild(connection, (event["customer_id"] for event in events), buckets)
 
     return withdraw

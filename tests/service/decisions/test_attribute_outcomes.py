@@ -133,6 +133,24 @@ def test_a_click_that_turns_out_to_be_a_machines_is_taken_back(desk: Desk) -> No
     assert [machine for _, _, _, _, machine in outcomes(desk)] == [True, True]
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_machine_s_click_that_was_taken_back_meets_no_prerequisite(desk: Desk, linked: bool) -> None:
+    desk.put(b={"requires": [{"offer_id": "a", "event": "clicked"}]})
+    decision = decide(desk, offers=["a"], channels=["email"]) if linked else None
+    minutes = [NOON + timedelta(minutes=minute) for minute in range(3)]
+    clicks = [
+        event("Email Link Clicked", at=at, channel="email", decision_id=decision, offer_id=None if linked else "a")
+        for at in minutes
+    ]
+    handle(desk, *clicks)
+    desk.clock.forward(hours=1)
+    for taken, met in ((clicks[:1], True), (clicks[2:], linked), (clicks, False), (clicks, False)):
+        with desk.database.write() as connection:
+            withdraw_clicks(connection, taken)
+        told = desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], dry_run=True))
+        assert bool(told["actions"]) is met, taken
+
+
 def test_the_message_of_another_sender_counts_for_the_caps(desk: Desk) -> None:
     handle(desk, *[event("Email Delivered", channel="email") for _ in range(2)])
     decision = desk.decider.decide(DecisionIn(customer_id="c1"))

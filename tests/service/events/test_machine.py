@@ -39,6 +39,7 @@ def test_a_machine_is_known_by_a_rule(agent: str, properties: dict[str, Any], re
         ("Email Opened", None, {}),
         ("Email Opened", IPHONE, {"seconds_since_delivery": 2}),
         ("Email Link Clicked", IPHONE, {"seconds_since_delivery": 60}),
+        ("Email Link Clicked", IPHONE, {"seconds_since_delivery": True}),
         ("Email Opened", "Mozilla/5.0", {"machine": False}),
     ],
 )

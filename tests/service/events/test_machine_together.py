@@ -69,6 +69,12 @@ def test_how_many_links_there_are_may_be_told() -> None:
     assert reasons(click(60, "/a", links=1)) == [None]
 
 
+def test_what_the_sender_declares_wins_here_too() -> None:
+    links = [click(2, "/a", machine=False), click(3, "/b", machine=False), click(4, "/c", machine=False)]
+    assert reasons(event("Email Delivered", 0), *links) == [None] * 3
+    assert reasons(event("Email Delivered", 0), click(2, "/machine", machine=None)) == ["click_within_5s"]
+
+
 def test_people_and_messages_are_apart() -> None:
     two = [click(60, "/a"), click(61, "/b"), event("Email Link Clicked", 61, "/c", customer="c2")]
     assert reasons(*two) == [None] * 3

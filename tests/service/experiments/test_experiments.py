@@ -17,7 +17,13 @@ from service.experiments.assignment import Plan, assign_variant
 from service.experiments.define_experiment import define_experiment, get_experiment
 from service.experiments.experiment_store import find_exposures
 from service.experiments.read_results import read_results
-from service.experiments.record_outcomes import apply_outcomes, erase_subject, exported, merge_subject
+from service.experiments.record_outcomes import (
+    apply_outcomes,
+    erase_subject,
+    exported,
+    merge_subject,
+    withdraw_outcomes,
+)
 from service.experiments.schemas import ExperimentIn
 from service.storage.database import Database
 
@@ -135,6 +141,22 @@ def test_only_human_events_in_the_window_after_exposure_count(database: Database
     apply(database, event(someone, timestamp=NOW), event(someone), event(arms["B"][0]))
     apply(database, event(someone))
     assert [arm["total"] for arm in results(database)["arms"]] == [1, 1]
+
+
+def test_clicks_that_turned_out_to_be_a_machine_s_count_no_more(database: Database) -> None:
+    click, order = "Email Link Clicked", event("c1")
+    declare(database, metric={"event": click})
+    declare(database, "y", metric={"event": "Order Completed", "kind": "ratio", "denominator": click})
+    for name in ("x", "y"):
+        expose_many(database, 2, name)
+    before = NOW - timedelta(hours=1)
+    clicks = [event("c1", name=click), event("c1", name=click), event("c1", name=click, timestamp=before)]
+    apply(database, order, *clicks)
+    for taken, left, ratio in ((clicks[1:], 1, 1.0), (clicks[:1], 0, 0.0)):
+        with database.write() as connection:
+            withdraw_outcomes(connection, taken)
+        assert sum(arm["total"] for arm in results(database)["arms"]) == left
+        assert max(arm["value"] or 0.0 for arm in results(database, "y")["arms"]) == ratio
 
 
 def test_sums_counts_and_ratios(database: Database) -> None:

@@ -33,10 +33,10 @@ from service.content.number_words import pattern_of, value_of
 BLANK = "\x00"
 _CODE_WORD = (
     r"(?:(?:promo|discount|coupon|voucher|gutschein|rabatt|aktions|promotion)?[-\s]?(?:code|codes|kode|kod)|gutschein|"
-    r"c[óo]digo(?:\s+promocional|\s+de\s+descuento)?|cup[óo]n|code\s+promo|kod\s+promo(?:si)?|โค้ด(?:ส่วนลด)?|รหัส(?:ส่วนลด)?)"
+    r"c[óo]digo(?:\s+promocional\b|\s+de\s+descuento\b)?|cup[óo]n|code\s+promo|kod\s+promo(?:si)?|โค้ด(?:ส่วนลด)?|รหัส(?:ส่วนลด)?)"
 )
 _KEYWORD_CODE = regex.compile(
-    rf"(?<!\p{{L}})(?i:{_CODE_WORD})\s*(?:[:：=]|(?i:is|ist|es|est|ialah|คือ))?\s*"
+    rf"(?<!\p{{L}})(?i:{_CODE_WORD})\s*(?:[:：=]|(?i:is|ist|es|est|ialah)(?![\p{{L}}\p{{N}}_-])|คือ)?\s*"
     r"(?:[\"'“”‘’«»„`]\s?(?P<quoted>[\p{L}\p{N}][\p{L}\p{N}_-]{2,})|(?P<code>[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{2,})(?!\p{Ll}))"
 )
 _LOOSE_CODE = regex.compile(

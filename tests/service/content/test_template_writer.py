@@ -44,6 +44,14 @@ def test_the_same_order_gives_the_same_different_texts(channel: str) -> None:
     assert [draft.angle for draft in first] == list(ANGLES)
 
 
+@pytest.mark.parametrize("code", ["ISOTDRIN40", "ISTRIA", "ESTATE10", "ES-2026", "CODE5OFF", "PROMOCIONAL2026"])
+@pytest.mark.parametrize("language", sorted(languages()))
+def test_a_code_that_begins_like_a_word_is_read_whole(language: str, code: str) -> None:
+    offer = {**FULL, "facts": {**FULL["facts"], "code": code}}  # type: ignore[dict-item]
+    for draft in write_templates("sms", language, offer, 20):
+        assert [check for check in check_copy("sms", draft.locale, draft.fields, offer) if not check.passed] == []
+
+
 def test_figures_stand_only_in_merge_tags() -> None:
     for language in languages():
         for draft in write_templates("email", language, FULL, 20):

@@ -7,8 +7,11 @@ What lies there for half a day is of another run: yesterday's scores are not hal
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +50,44 @@ def score_customers(
     """Writes one row a customer to `out` (Parquet) and returns how many. Nothing is recorded or reserved.
 
     Columns: customer_id, as_of, arm, `{lead,churn,winback, …}_{probability,tier}`, degraded, and `actions`, a list of
-    rank, offer_id, channel, send_at, send_at_probability, probability, expected_value, propensity.
+    rank, offer_id, channel, send_at, send_at_probability, probability, expected_value, propensity. `ValueError` while
+    another run writes to `out`.
     """
+    parts = out.with_name(f"{out.name}.parts")
+    with _alone(parts, out):
+        return _score(decider, models, out, parts, now, progress, placement, top_k)
+
+
+@contextmanager
+def _alone(parts: Path, out: Path) -> Iterator[None]:
+    """Two runs would each take the other's parts for their own. Freed by the system when a run ends in any way."""
+    parts.mkdir(parents=True, exist_ok=True)
+    folder = os.open(parts, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{out} is being written by another run; wait for it, or name another file") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _score(
+    decider: Decider,
+    models: ServedModels | None,
+    out: Path,
+    parts: Path,
+    now: datetime,
+    progress: Callable[[int], None],
+    placement: str,
+    top_k: int,
+) -> int:
     import polars as pl
 
     from features.files import write_whole
 
-    parts, as_of = _resume(decider, out, now, placement, top_k)
+    as_of = _resume(decider, parts, now, placement, top_k)
     done, after = _done(parts)
     progress(done)
     rows: list[dict[str, Any]] = []
@@ -96,9 +130,8 @@ def steady_id(request: DecisionIn, at: datetime) -> str:
     return xxhash.xxh3_128_hexdigest(f"{request.customer_id}\0{request.placement}\0{at.isoformat()}".encode())
 
 
-def _resume(decider: Decider, out: Path, now: datetime, placement: str, top_k: int) -> tuple[Path, datetime]:
-    """The folder of parts, and as of when: those of an earlier run that was made with the same, else new ones."""
-    parts = out.with_name(f"{out.name}.parts")
+def _resume(decider: Decider, parts: Path, now: datetime, placement: str, top_k: int) -> datetime:
+    """As of when the parts are: those of an earlier run that was made with the same stay, others go."""
     manifest = parts / "made_with.json"
     sources = decider.sources
     with sources.database.read() as connection:
@@ -117,13 +150,13 @@ def _resume(decider: Decider, out: Path, now: datetime, placement: str, top_k: i
         before = orjson.loads(manifest.read_bytes())
         as_of = datetime.fromisoformat(before.pop("as_of"))
         if before == made_with and abs(now - as_of) < _RESUMABLE:
-            return parts, as_of
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
+            return as_of
+    for path in parts.iterdir():
+        path.unlink()
     draft = parts / ".made_with"
     draft.write_bytes(orjson.dumps({**made_with, "as_of": now}))
     draft.replace(manifest)
-    return parts, now
+    return now
 
 
 def _done(parts: Path) -> tuple[int, str]:

@@ -89,6 +89,26 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     assert pl.read_parquet(torn).equals(pl.read_parquet(whole))
 
 
+def test_a_second_run_leaves_the_first_one_s_file_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 20)
+    monkeypatch.setattr(module, "PER_PART", 40)
+    out, refused = tmp_path / "scores.parquet", []
+
+    def meanwhile(done: int) -> None:
+        if done == 60:
+            with pytest.raises(ValueError, match="written by another run") as told:
+                score(desk, out)
+            refused.append(str(told.value))
+            score(desk, tmp_path / "other.parquet")
+
+    assert score(desk, out, progress=meanwhile) == 130
+    assert refused
+    assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "other.parquet"))
+    assert sorted(path.name for path in tmp_path.iterdir() if "scores" in path.name) == ["scores.parquet"]
+
+
 def other_arms(desk: Desk) -> None:
     desk.settings = settings(arms={"model": 0, "random": 1, "business_as_usual": 0, "holdout": 0})
 

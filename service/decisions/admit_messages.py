@@ -25,6 +25,7 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.verdicts import Failure
 from service.decisions.write_decisions import with_lines
 from service.errors import Problem
+from service.offers.offer import past_of
 from service.storage.database import Connection
 
 _FRESH_US = 5_000_000
@@ -88,9 +89,8 @@ class Admission:
         known = lines_of(connection, _names([one for one, _ in pairs]))
         release_all(connection, [place for one, _ in pairs for place in _places(one)])
         wanted = [(draft.customer.customer_id, draft.request) for _, draft in pairs]
-        days = max((offer.longest_cap_days for case in cases for offer in case.offers), default=0.0)
-        moments = any(offer.requires for case in cases for offer in case.offers)
-        view = LedgerView(connection, wanted, days, self._sources.rules, now, moments)
+        past = past_of(offer for case in cases for offer in case.offers)
+        view = LedgerView(connection, wanted, past, self._sources.rules, now)
         held = microseconds(now)
         taken: list[Line] = []
         stopped: dict[str, Failure] = {}

@@ -88,9 +88,7 @@ def gather(
         sources.counting.see_to(sources.database, connection, catalogue)
         people = _people(connection, sources, requests)
         wanted = [(people[request.customer_id].customer_id, request) for request in requests]
-        ledger = LedgerView(
-            connection, wanted, catalogue.longest_cap_days, sources.rules, now, catalogue.asks_for_moments
-        )
+        ledger = LedgerView(connection, wanted, catalogue.past, sources.rules, now)
         rows, unread = _rows(sources, requests, people, now)
         asking: list[Asking] = []
         for index, request in enumerate(requests):

@@ -45,7 +45,7 @@ from service.decisions.line import Line
 from service.decisions.pacing import SLICES
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
-from service.offers.offer import Offer
+from service.offers.offer import Offer, Past
 from service.storage.database import Connection, any_of, driver_of, metadata, texts, upsert
 from service.storage.prepared import Prepared, insert_rows
 
@@ -161,21 +161,31 @@ def entries_by(lines: Iterable[Sequence[Any]], until: int = FOREVER) -> tuple[En
     )
 
 
-def read_lines(connection: Connection, customers: Sequence[str], since: int) -> dict[str, list[Sequence[Any]]]:
-    """Each customer's lines after `since`, oldest first: the decision, when reserved, what an `Entry` has, the rank."""
+def read_lines(
+    connection: Connection, customers: Sequence[str], since: int, past: Past | None = None
+) -> dict[str, list[Sequence[Any]]]:
+    """Each customer's lines after `since`, oldest first: the decision, when reserved, what an `Entry` has, the rank.
+
+    With `past`, only messages and what else counts for it: customers who are shown something all day have many others.
+    """
     reach = since - PLANNED_US  # a line may be folded into one that is planned for as much earlier
     if len(customers) == 1:
         rows = _OF_ONE.rows(connection, customer=customers[0], since=reach)
     else:
         rows = _OF_MANY.rows(connection, customers=customers, since=reach)
     found: dict[str, list[Sequence[Any]]] = {}
+    unfolds = past is None or past.counted or past.grouped
     for row in rows:
         lines = found.setdefault(row[0], [])
-        if row[3] > since:
+        if row[3] > since and (past is None or row[7] or past.counts(row[6], row[10])):
             lines.append(row[1:-1])
-        if row[-1] is not None:
+        if row[-1] is not None and unfolds:
             made = row[1:3]
-            lines += [(*made, *entry) for entry in entries_in(row[-1]) if entry[0] > since]
+            lines += [
+                (*made, *entry)
+                for entry in entries_in(row[-1])
+                if entry[0] > since and (past is None or past.counts(entry[3], entry[7]))
+            ]
     for lines in found.values():
         lines.sort(key=_IN_ORDER)
     return found

@@ -13,7 +13,7 @@ from service.decisions.moments_store import read_moments
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.windows import reach
-from service.offers.offer import Offer
+from service.offers.offer import Offer, Past
 from service.storage.database import Connection
 
 
@@ -24,29 +24,27 @@ class LedgerView:
         self,
         connection: Connection,
         wanted: Sequence[tuple[str, DecisionIn]],
-        offer_days: float,
+        past: Past,
         rules: RuleBook,
         now: datetime,
-        moments: bool,
     ) -> None:
-        """`wanted`: customers with what is asked for them; `offer_days`: how far back a rule of an offer looks.
-
-        `moments`: whether some offer asks for what happened before.
-        """
+        """`wanted`: customers with what is asked for them; `past`: what the offers' rules ask for."""
         books = {request.placement: rules.rules(request.placement) for _, request in wanted}
         caps = [reach(cap.per_days, cap.calendar) for book in books.values() for cap in book.caps]
-        days = max([*caps, offer_days, FATIGUE_DAYS])
+        days = max([*caps, past.days, FATIGUE_DAYS])
         first = min(microseconds(request.at or now) for _, request in wanted)
         names = sorted({name for name, _ in wanted})
-        self._lines = read_lines(connection, names, first - round(days * DAY_US))
-        asked = moments or any(book.cool_downs for book in books.values())
+        self._lines = read_lines(connection, names, first - round(days * DAY_US), past)
+        asked = past.moments or any(book.cool_downs for book in books.values())
         self._moments = read_moments(connection, names) if asked else {}
         self._default_zone = rules.default_zone
         self._connection = connection
         self._shared: dict[tuple[int, int, str], dict[tuple[str, int], Shared]] = {}
 
     def usage(self, customer_id: str, offers: tuple[Offer, ...], at: datetime, as_of: bool) -> Usage:
-        """The customer's entries and the offers' shared limits; with `as_of`, only what had been by then."""
+        """The customer's messages, what else the offers' rules count, and the offers' shared limits; with `as_of`, only
+        what had been by then.
+        """
         now = instant(at)
         until = now if as_of else FOREVER
         entries = entries_by(self._lines.get(customer_id, ()), until)

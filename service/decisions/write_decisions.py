@@ -20,6 +20,7 @@ from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
 from service.decisions.record import Packed, pack
+from service.offers.offer import past_of
 from service.storage.database import Connection
 from service.telemetry import DECISIONS, DEGRADED
 
@@ -141,9 +142,9 @@ class DecisionWriter:
         if not reserving:
             return refused
         wanted = [(draft.customer.customer_id, draft.request) for draft in reserving]
-        days = max((offer.longest_cap_days for case in returned.values() for offer in case.offers), default=0.0)
-        moments = any(offer.requires for case in returned.values() for offer in case.offers)
-        view = LedgerView(connection, wanted, days, self._sources.rules, now, moments)
+        past = past_of(offer for case in returned.values() for offer in case.offers)
+        past = past.and_of(self._sources.catalogue.last.past)  # so that what nobody changed is found equal
+        view = LedgerView(connection, wanted, past, self._sources.rules, now)
         taken: list[Line] = []
         for draft in reserving:
             case = returned[draft.decision_id]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from features.texts import Texts, TextVectors
 from models.candidates import Worth
 from service.offers.cel import Expression, compile_expression
-from service.offers.offer import Offer, offer_from_document
+from service.offers.offer import Offer, offer_from_document, past_of
 from service.offers.offers_store import change_number, changed_since
 from service.storage.database import Connection
 
@@ -27,8 +27,7 @@ class Catalogue:
         self.change = change
         self.offers: tuple[Offer, ...] = tuple(sorted(offers, key=lambda offer: offer.offer_id))
         self.by_id: Mapping[str, Offer] = {offer.offer_id: offer for offer in self.offers}
-        self.longest_cap_days = max((offer.longest_cap_days for offer in self.offers), default=0.0)
-        self.asks_for_moments = any(offer.requires for offer in self.offers)
+        self.past = past_of(self.offers)
         self._starts = np.array([_seconds(offer.starts_at, -np.inf) for offer in self.offers])
         self._ends = np.array([_seconds(offer.ends_at, np.inf) for offer in self.offers])
         sources = dict.fromkeys(offer.eligibility for offer in self.offers if offer.eligibility is not None)

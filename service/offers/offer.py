@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import xxhash
@@ -94,6 +94,39 @@ class Offer:
     def shared_limits(self) -> bool:
         """Whether customers compete for this offer: a cap over everyone, or a budget that its cost uses up."""
         return any(cap.per == "everyone" for cap in self.caps) or (self.budget is not None and self.cost > 0)
+
+
+class Past(NamedTuple):
+    """What of a customer's past the rules of some offers ask for.
+
+    How many `days` back; whether `moments` (what happened before); the offers whose impressions are `counted` against
+    a cap of one customer; whether impressions of others of a group count (`grouped`).
+    """
+
+    days: float = 0.0
+    moments: bool = False
+    counted: frozenset[str] = frozenset()
+    grouped: bool = False
+
+    def and_of(self, other: Past) -> Past:
+        """What both ask for."""
+        days, counted = max(self.days, other.days), self.counted | other.counted
+        return Past(days, self.moments or other.moments, counted, self.grouped or other.grouped)
+
+    def counts(self, offer_id: str, group: str | None) -> bool:
+        """Whether an impression that is no message counts for any of them."""
+        return offer_id in self.counted or (self.grouped and group is not None)
+
+
+def past_of(offers: Iterable[Offer]) -> Past:
+    """What of a customer's past the rules of these offers ask for."""
+    some = list(offers)
+    return Past(
+        max((offer.longest_cap_days for offer in some), default=0.0),
+        any(offer.requires for offer in some),
+        frozenset(offer.offer_id for offer in some if any(cap.per == "customer" for cap in offer.caps)),
+        any(offer.exclusion_days is not None for offer in some),
+    )
 
 
 def content_hash(document: Mapping[str, Any]) -> str:

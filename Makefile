@@ -9,7 +9,7 @@ EXTRA_DEMO := train,demo
 EXTRA_TEST := train,demo,dev
 
 # What an installation is made of, beside plain Python.
-DECLARED := pyproject.toml constraints.txt setup.sh setup.py features/_rows.c models/_kernel.c models/_reasons.c \
+DECLARED := pyproject.toml constraints.txt setup.sh setup.py quiet.pth features/_rows.c models/_kernel.c models/_reasons.c \
 	models/_week.c models/_buffers.h service/decisions/_weigh.c
 
 # Not the benchmarks: make looks for no pattern rule of what is phony.

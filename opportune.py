@@ -31,6 +31,11 @@ Model = Annotated[
 ]
 
 
+OneModel = Annotated[
+    str, typer.Argument(metavar="MODEL", help="as in 'opportune train', or uplift-PLACEMENT", show_default=False)
+]
+
+
 class Engine(StrEnum):
     """Where the buckets of feature tables are computed."""
 
@@ -103,7 +108,7 @@ def demo(
     port: Annotated[int, typer.Option(help="where the service will answer; taken: the next free one")] = 8000,
     exit_: Annotated[bool, typer.Option("--exit", help="end after the report")] = False,
 ) -> None:
-    """Load real data, train every model, serve, run a journey in a simulated world, and report."""
+    """Load real data, train, serve, simulate a month, and report."""
     settings = _settings()
     from training.demo.run import run_demo
 
@@ -112,7 +117,7 @@ def demo(
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
-    """Write a commented opportune.toml, an example catalogue and an example journey."""
+    """Write a commented opportune.toml and example files."""
     from service.starter import write_starter
 
     for path in write_starter(folder):
@@ -125,7 +130,10 @@ def ingest(
     offers: Annotated[Path | None, typer.Option(help="an offer catalogue, JSON or JSONL")] = None,
     mapping: Annotated[Path | None, typer.Option(help="column mapping (TOML) for CSV and Parquet")] = None,
 ) -> None:
-    """Read Segment-shaped JSONL, or CSV and Parquet through a column mapping, and offers."""
+    """Read events and offers from files.
+
+    Events as Segment's JSONL, or CSV and Parquet through a column mapping; offers as JSON or JSONL.
+    """
     if not paths and offers is None:
         raise typer.BadParameter("name at least one PATH, or --offers FILE")
     from service.commands import ingest_command
@@ -135,7 +143,7 @@ def ingest(
 
 @app.command()
 def requeue() -> None:
-    """Give events that were set aside another try (after what failed is mended)."""
+    """Try events again that were set aside (mend the cause first)."""
     from service.commands import requeue_command
 
     requeue_command(_settings())
@@ -143,7 +151,10 @@ def requeue() -> None:
 
 @app.command()
 def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] = 200) -> None:
-    """Check the features that decisions were served against the event log; status 1 when one differs."""
+    """Check served features against the event log.
+
+    Exit status 1 when one differs.
+    """
     settings = _settings()
     from service.commands import skew_command
 
@@ -153,7 +164,10 @@ def skew(sample: Annotated[int, typer.Option(min=1, help="how many decisions")] 
 
 @app.command()
 def drift(sample: Annotated[int, typer.Option(min=1, help="how many customers")] = 500) -> None:
-    """Compare what the models see, say and promise with their training; status 1 when something has moved."""
+    """Compare what models see, say and promise with training.
+
+    Exit status 1 when something has moved.
+    """
     settings = _settings()
     from service.commands import drift_command
 
@@ -234,7 +248,9 @@ def uplift(
     cost: Annotated[float | None, typer.Option(min=0, help="what one contact costs [the offers' mean]")] = None,
     as_of: AsOf = None,
 ) -> None:
-    """Learn whom contact changes, from a placement's random and holdout arms or from your own randomized test.
+    """Learn whom contact changes, from a randomized test.
+
+    The test is a placement's random and holdout arms, or your own file.
 
     Registers opportune-uplift-PLACEMENT and writes reports/uplift/PLACEMENT.json and .png. Where customers do not
     differ beyond chance it says so, and nothing is promoted. A file with the columns customer_id and as_of is joined
@@ -274,8 +290,13 @@ def uplift(
 
 
 @app.command()
-def promote(model: str, version: Annotated[str, typer.Argument(show_default=False)]) -> None:
-    """Make a registered version the champion, which serves within 10 s."""
+def promote(
+    model: OneModel,
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="as MLflow and /models name it", show_default=False)
+    ],
+) -> None:
+    """Make a version the champion: it serves within 10 s."""
     settings = _settings()
     from training.tracking import promote as move
 
@@ -283,7 +304,7 @@ def promote(model: str, version: Annotated[str, typer.Argument(show_default=Fals
 
 
 @app.command()
-def rollback(model: str) -> None:
+def rollback(model: OneModel) -> None:
     """Make the champion before this one the champion again."""
     settings = _settings()
     from training.tracking import rollback as move
@@ -303,8 +324,16 @@ def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scor
 
 
 @app.command()
-def evaluate(policy: str) -> None:
-    """Estimate from the decision log what another policy would have earned."""
+def evaluate(
+    policy: Annotated[
+        str,
+        typer.Argument(metavar="POLICY", help="uniform, greedy, business-as-usual or challenger", show_default=False),
+    ],
+) -> None:
+    """Estimate what another policy would have earned.
+
+    It is told by the decision log.
+    """
     settings = _settings()
     from service.commands import export_command
     from training.evaluate import evaluate as estimate
@@ -321,8 +350,8 @@ def evaluate(policy: str) -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option()] = None,
-    port: Annotated[int | None, typer.Option()] = None,
+    host: Annotated[str | None, typer.Option(help="the address to answer at [the setting `host`]")] = None,
+    port: Annotated[int | None, typer.Option(help="and its port [the setting `port`]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; shared state is safe with any number")] = 1,
 ) -> None:
     """Answer the API and the pages."""
@@ -343,7 +372,7 @@ def worker() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check configuration, stores, models and freshness; say what to do."""
+    """Check every part, and say what to do."""
     settings = _settings()
     from service.doctor import examine
 

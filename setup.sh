@@ -35,4 +35,6 @@ else
     install "torch==2.13.0" -c constraints.txt
 fi
 install -c constraints.txt -e ".[$extras]"
+# Commands of dependencies (mlflow, feast, ray) started from this environment call home no more than ours do.
+cp quiet.pth "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/opportune-quiet.pth"
 say "installed"

@@ -170,7 +170,9 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
     try:
         at.client.get_model_version(PREFIX + name, version)
     except MlflowException as missing:
-        raise TrackingError(f"opportune-{name} has no version {version}; MLflow lists those it has") from missing
+        known = sorted(int(one.version) for one in at.client.search_model_versions(f"name = '{PREFIX}{name}'"))
+        told = f"it has {', '.join(map(str, known))}" if known else "it has none yet; 'opportune train' registers them"
+        raise TrackingError(f"opportune-{name} has no version {version}; {told}") from missing
     before = aliases(at, name)
     history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else []), version]
     kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]

@@ -93,7 +93,7 @@ def from_log(home: Path, log: EventLog, placement: str, outcome: str, horizon: t
     if decided.is_empty():
         raise TooFew(
             f"no matured decision at {placement} in the arms random and holdout; give both a share in "
-            f"[placements.{placement}.arms] and wait {horizon.days} days"
+            f'[placements."{placement}".arms] and wait {horizon.days} days'
         )
     hidden = unprofiled(home)
     allowed = decided.filter(~pl.col("customer_id").is_in(list(hidden)))

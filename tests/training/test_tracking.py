@@ -100,8 +100,10 @@ def test_aliases_move_forth_and_back(tracking: Tracking, folder: Path) -> None:
     assert aliases(tracking, "churn") == {"champion": "1"}
     with pytest.raises(TrackingError, match="nothing to go back to"):
         rollback(tracking, "churn")
-    with pytest.raises(TrackingError, match="no version 9"):
+    with pytest.raises(TrackingError, match="no version 9; it has 1, 2"):
         promote(tracking, "churn", "9")
+    with pytest.raises(TrackingError, match="it has none yet"):
+        promote(tracking, "chrn", "1")
 
 
 @pytest.mark.slow

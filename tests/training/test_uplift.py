@@ -221,7 +221,10 @@ def test_the_decision_logs_random_and_holdout_arms_are_a_test(tmp_path: Path) ->
     loyal = study.frame["orders_30d"] == 1
     found = model.predict(study.frame)
     assert found[loyal].mean() > found[~loyal].mean() + 0.2
-    for placement, message in (("nowhere", "no matured decision at nowhere"), ("weekly", "name of an event")):
+    for placement, message in (
+        ("a.b", r'no matured decision at a\.b .* \[placements\."a\.b"\.arms\]'),
+        ("weekly", "name of an event"),
+    ):
         with pytest.raises(TooFew, match=message):
             from_log(tmp_path, log, placement, "Ordred" if placement == "weekly" else "ordered", timedelta(14), now)
     result, told = train_uplift(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "nowhere", as_of=now)

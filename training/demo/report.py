@@ -189,9 +189,11 @@ def now_text() -> str:
 PAGES = {
     "report": "/",
     "review": "/review",
+    "customers": "/customers",
     "models": "/models",
     "journeys": "/journeys",
     "experiments": "/experiments",
     "offers": "/offers",
+    "data": "/data",
     "docs": "/docs",
 }

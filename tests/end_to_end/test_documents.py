@@ -1,0 +1,113 @@
+"""What the documents tell is there: commands and their options, variables, settings, metrics, files, code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from opportune import app
+from service.doctor import _OTHER_VARIABLES, unknown_variables
+from service.settings import Settings
+from service.telemetry import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "mlflow/*.md", "training/**/*.md", "service/starter/*.md", "service/starter/*.toml")
+    for path in ROOT.glob(pattern)
+)
+COMMANDS: Any = typer.main.get_command(app)
+everywhere = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words after `opportune`: of lines in code blocks, and of what stands between backticks."""
+    lines = [line for block in blocks(text, "(?:sh)?") for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", text)
+    for line in lines:
+        found = re.search(r"(?:^|\$\()(?:\.venv/bin/)?opportune ([a-z][^;&)|]*)", line)
+        if found:
+            yield shlex.split(found[1], comments=True)
+
+
+@everywhere
+def test_commands_and_their_options_are_there(document: Path) -> None:
+    for words in commands(document.read_text()):
+        command = COMMANDS
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, f"there is no command {words[0]}"
+            command = command.commands[words.pop(0)]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+@everywhere
+def test_variables_are_there(document: Path) -> None:
+    named = set(re.findall(r"OPPORTUNE_(?!BENCH)[A-Z_]+", document.read_text()))
+    assert unknown_variables(named) == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])  # others name columns of tables in the same way
+def test_settings_are_there(name: str) -> None:
+    for told in re.findall(r"`([a-z_]+\.[a-z_]+)`", (ROOT / name).read_text()):
+        table, _, name = told.partition(".")
+        fields = getattr(getattr(Settings.model_fields.get(table), "annotation", None), "model_fields", None)
+        assert fields is None or name in fields, told
+
+
+def test_every_variable_that_is_no_setting_is_told_in_the_settings_file() -> None:
+    told = (ROOT / "service" / "starter" / "opportune.toml").read_text()
+    assert [name for name in _OTHER_VARIABLES if f"OPPORTUNE_{name}" not in told] == []
+
+
+@everywhere
+def test_metrics_and_files_are_there(document: Path) -> None:
+    text = document.read_text()
+    metrics = {metric.name for metric in registry.collect()}
+    for told in re.findall(r"`(opportune_[a-z_]+)\*?`", text):
+        assert any(name.startswith(told) for name in metrics), told
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (document.parent / link).exists(), link
+
+
+@everywhere
+def test_python_in_documents_compiles_and_imports_what_is_there(document: Path) -> None:
+    for block in blocks(document.read_text(), "python"):
+        compile(block, str(document), "exec")
+        exec("\n".join(re.findall(r"^from training.*", block, re.MULTILINE)), {})
+
+
+def test_no_line_of_the_help_is_cut_off() -> None:
+    shown = subprocess.run(
+        [sys.executable, "opportune.py", "--help"], cwd=ROOT, env={**os.environ, "COLUMNS": "80"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert [line for line in shown.splitlines() if line.endswith("...") and not line.startswith("Usage")] == []
+
+
+def test_what_make_installs_keeps_dependencies_from_calling_home(tmp_path: Path) -> None:
+    """Also of commands that are not ours, such as `mlflow server`."""
+    (tmp_path / "quiet.pth").write_text((ROOT / "quiet.pth").read_text())
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}
+    told = "import os, site, sys; site.addsitedir(sys.argv[1]); print(*map(os.environ.get, sys.argv[2:]))"
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", told, str(tmp_path), *quiet],
+        env={name: value for name, value in os.environ.items() if name not in quiet},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == list(quiet.values())

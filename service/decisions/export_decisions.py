@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.currencies import CURRENCIES
-from service.decisions.decision_store import every_decision, every_outcome
-from service.decisions.record import unpack_candidates
+from service.decisions.decision_store import every_decision, every_outcome, read_decisions
+from service.decisions.parts_store import Parts
+from service.decisions.record import unpack_candidates, unsqueeze
 from service.offers.offer import offer_from_document
 from service.offers.offers_store import StoredOffer, all_offers
 from service.storage.database import Connection
@@ -25,22 +26,46 @@ _PART = 200_000
 def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
     """Writes decisions.parquet, outcomes.parquet and offers.parquet into `folder`; returns their row counts.
 
-    Decisions have a row for each eligible candidate, "send nothing" (no offer) included. An offer that was taken out
-    of the catalogue stays in its table, ended.
+    Decisions have a row for each eligible candidate that no business rule excluded, "send nothing" (no offer) included.
+    An offer that was taken out of the catalogue stays in its table, ended.
     """
     from features.tables import DECISIONS, OFFERS, OUTCOMES
 
     folder.mkdir(parents=True, exist_ok=True)
     return {
         "decisions": _write(
-            DECISIONS, (_candidates(row) for rows in every_decision(connection) for row in rows), folder
+            DECISIONS, (some for rows in every_decision(connection) for some in _decisions(connection, rows)), folder
         ),
         "outcomes": _write(OUTCOMES, ([_outcome(row) for row in rows] for rows in every_outcome(connection)), folder),
         "offers": _write(OFFERS, ([_offer(offer)] for offer in all_offers(connection)), folder),
     }
 
 
-def _candidates(row: Any) -> list[dict[str, Any]]:
+def _decisions(connection: Connection, rows: Sequence[Any]) -> Iterator[list[dict[str, Any]]]:
+    told = {row.decision_id: unpack_candidates(row.candidates) for row in rows}
+    excluded = _excluded(connection, [name for name, lines in told.items() if any(line[4] == 0.0 for line in lines)])
+    for row in rows:
+        out = excluded.get(row.decision_id, ())
+        yield _candidates(row, [line for line in told[row.decision_id] if tuple(line[:2]) not in out])
+
+
+def _excluded(connection: Connection, decision_ids: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
+    """(offer, channel) of candidates that a business rule excluded: no policy may send them, so none is judged by them.
+
+    Only records tell, and only decisions with a propensity of 0 need to be asked.
+    """
+    parts = Parts(connection)
+    return {
+        row.decision_id: {
+            (offer, channel)
+            for offer, channel, rule, _ in unsqueeze(row.record, parts).get("left_out", ())
+            if rule == "business_rule"
+        }
+        for row in (read_decisions(connection, decision_ids) if decision_ids else ())
+    }
+
+
+def _candidates(row: Any, lines: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
     head = {
         "decision_id": row.decision_id,
         "customer_id": row.customer_id,
@@ -63,7 +88,7 @@ def _candidates(row: Any) -> list[dict[str, Any]]:
             "send_at": datetime.fromisoformat(send_at) if send_at else None,
             "send_at_probability": hour,
         }
-        for offer_id, channel, probability, value, propensity, rank, send_at, hour in unpack_candidates(row.candidates)
+        for offer_id, channel, probability, value, propensity, rank, send_at, hour in lines
     ]
 
 

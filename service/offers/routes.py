@@ -12,7 +12,7 @@ from service.clock import Clock
 from service.errors import FieldError, Invalid, NotFound
 from service.offers.offers_store import StoredOffer, delete_offer, list_offers, put_offers, read_offers
 from service.offers.put_offers import described
-from service.offers.schemas import BulkIn, OfferIn, Word, identifier
+from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifier
 from service.storage.database import Database
 from service.web.auth import Guard
 from service.web.threads import in_thread
@@ -34,6 +34,8 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         if offer.offer_id not in {None, offer_id}:
             detail = f"is {offer.offer_id!r}, but the path says {offer_id!r}; leave it out or make them equal"
             raise Invalid(f"offer_id {detail}", [FieldError("offer_id", detail)])
+        if offer.needs(offer_id):
+            raise Invalid(f"requires {NEEDS_ITSELF}", [FieldError("requires", NEEDS_ITSELF)])
         return _answer(described((await in_thread(put, {offer_id: offer.document()}))[0]))
 
     @router.put("", summary="Put many offers, all or none", dependencies=[may_write])

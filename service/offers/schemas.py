@@ -15,6 +15,7 @@ from service.web.json_values import plain_text
 
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 MAX_BULK = 10_000
+NEEDS_ITSELF = "names the offer itself, so it could never be sent"
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
 
 
@@ -196,9 +197,13 @@ class OfferIn(_Strict):
     def _rules_have_meaning(self) -> OfferIn:
         if self.exclusion_days is not None and self.exclusion_group is None:
             raise ValueError("exclusion_days goes with an exclusion_group; name the group")
-        if self.offer_id is not None and any(one.offer_id == self.offer_id for one in self.requires):
-            raise ValueError("requires names the offer itself, so it could never be sent")
+        if self.offer_id is not None and self.needs(self.offer_id):
+            raise ValueError(f"requires {NEEDS_ITSELF}")
         return self
+
+    def needs(self, offer_id: str) -> bool:
+        """Whether the offer of this id must have come before."""
+        return any(one.offer_id == offer_id for one in self.requires)
 
     def document(self) -> dict[str, Any]:
         """The stored form: every field, times as text; the id stands beside it."""

@@ -156,6 +156,7 @@ def test_limits_that_hold_are_taken(api: httpx.Client) -> None:
         ({"ends_at": "2500-01-01T00:00:00Z"}, "ends_at"),
         ({"eligibility": "customer.features.orders_90d >="}, "eligibility"),
         ({"eligibility": "((((((" * 300}, "eligibility"),
+        ({"requires": [{"offer_id": "o1"}]}, "requires"),
         ({"colour": "red"}, "colour"),
     ],
 )

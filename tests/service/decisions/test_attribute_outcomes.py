@@ -19,6 +19,7 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
 from service.decisions.withdraw_clicks import withdraw_clicks
 from service.offers.catalogue import CatalogueCache
+from service.settings import Settings
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
@@ -219,6 +220,22 @@ def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> 
     OUTCOMES.validate(pl.read_parquet(tmp_path / "outcomes.parquet"))
     OFFERS.validate(pl.read_parquet(tmp_path / "offers.parquet"))
     assert {path.name for path in tmp_path.iterdir()} == {"decisions.parquet", "offers.parquet", "outcomes.parquet"}
+
+
+@pytest.mark.parametrize("arm", ["model", "random"])
+def test_what_a_business_rule_excluded_is_no_candidate_of_the_log(desk: Desk, tmp_path: Any, arm: str) -> None:
+    """Else no policy could be evaluated that treats all candidates alike, or likes the excluded one best."""
+    import polars as pl
+
+    arms = {"model": 0.0, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.0, arm: 1.0}
+    rules = [{"name": "no a", "do": "exclude", "offers": ["a"]}, {"name": "b", "do": "pin", "offers": ["b"]}]
+    desk.settings = Settings.model_validate({"placements": {"default": {"arms": arms, "rules": rules}}})
+    decide(desk)
+    with desk.database.read() as connection:
+        export_decisions(connection, tmp_path)
+    log = pl.read_parquet(tmp_path / "decisions.parquet")
+    assert log["offer_id"].to_list() == ["b", None]
+    assert log["propensity"].sum() == 1.0
 
 
 def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None:

@@ -48,8 +48,8 @@ def _difference(goal: Metric, effect: Effect, confidence: float) -> str:
     low, high = (_signed(goal, bound) for bound in (effect.absolute.low, effect.absolute.high))
     share = f" ({effect.relative.estimate:+.0%} of control)" if effect.relative else ""
     return (
-        f"The difference is {_signed(goal, effect.absolute.estimate)}{share}, surely between {low} and {high} "
-        f"({confidence:.0%}, at every look)."
+        f"The difference is {_signed(goal, effect.absolute.estimate)}{share}; with {confidence:.0%} confidence, "
+        f"however often one looks, it lies between {low} and {high}."
     )
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 640
+from service.pages.words import figure
+
+BAR = 42
+"""Height of a bar with its label, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,38 +25,35 @@ class Bar:
     high: float | None = None
 
 
-def bar_chart(title: str, bars: Sequence[Bar], start: float = 0.0) -> Markup:
-    """Horizontal bars from `start`, longest label first in the margin."""
+def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
+    """Horizontal bars from 0, each below its label and figure: lengths are shares, so letters keep their size."""
     if not bars:
         return Markup("")
-    margin = min(260, 20 + 8 * max(len(bar.label) for bar in bars))
-    room = WIDTH - margin - 16 - 8 * max(len(bar.text) for bar in bars)
-    top = max(max(bar.value, bar.high if bar.high is not None else bar.value) for bar in bars)
-    span = (top - start) or 1.0
-    rows = [_bar(bar, 8 + 30 * place, margin, room, start, span) for place, bar in enumerate(bars)]
-    return _svg(title, 30 * len(bars) + 12, rows)
+    longest = max(max(bar.value, bar.high if bar.high is not None else bar.value) for bar in bars) or 1.0
+    rows = [_bar(bar, BAR * place, longest) for place, bar in enumerate(bars)]
+    told = f"{title}: {'; '.join(f'{bar.label} {bar.text}' for bar in bars)}"
+    return Markup('<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
+        told, BAR * len(bars), Markup("").join(rows)
+    )
 
 
-def _bar(bar: Bar, y: int, margin: int, room: int, start: float, span: float) -> Markup:
-    def x(value: float) -> float:
-        return margin + max(0.0, min(1.0, (value - start) / span)) * room
+def _bar(bar: Bar, y: int, longest: float) -> Markup:
+    def share(value: float) -> float:
+        return max(0.0, min(100.0, 100 * value / longest))
 
-    end = x(bar.value)
-    kind = "bar ours" if bar.ours else "bar"
     parts = [
-        Markup('<text class="label" x="{}" y="{}" text-anchor="end">{}</text>').format(margin - 8, y + 16, bar.label),
-        Markup('<rect class="{}" x="{}" y="{}" width="{:.1f}" height="20" rx="2"/>').format(
-            kind, margin, y, max(1.0, end - margin)
+        Markup('<text class="label" x="0" y="{}">{}</text>').format(y + 14, bar.label),
+        Markup('<text class="value" x="100%" y="{}" text-anchor="end">{}</text>').format(y + 14, bar.text),
+        Markup('<rect class="{}" x="0" y="{}" width="{:.2f}%" height="12" rx="2"/>').format(
+            "bar ours" if bar.ours else "bar", y + 19, max(0.3, share(bar.value))
         ),
     ]
     if bar.low is not None and bar.high is not None:
         parts.append(
-            Markup('<line class="whisker" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-                x(bar.low), x(bar.high), y + 10, y + 10
+            Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="{}" y2="{}"/>').format(
+                share(bar.low), share(bar.high), y + 34, y + 34
             )
         )
-        end = max(end, x(bar.high))
-    parts.append(Markup('<text class="value" x="{:.1f}" y="{}">{}</text>').format(end + 6, y + 16, bar.text))
     return Markup("").join(parts)
 
 
@@ -83,31 +83,35 @@ def calibration_chart(title: str, points: Sequence[tuple[float, float, int]]) ->
         ),
         Markup('<text class="label" x="{}" y="12">observed {:.0%}</text>').format(edge + 6, top),
     ]
-    return _svg(title, size, [*frame, *dots], width=size + 10, kind="chart square")
+    return Markup('<svg class="chart square" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
+        escape(title), size + 10, size, Markup("").join([*frame, *dots])
+    )
 
 
-def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], height: int = 200) -> Markup:
-    """Lines over equal steps, each named at its end."""
+def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], across: tuple[str, str]) -> Markup:
+    """Lines over equal steps, from the lowest value (or 0) to the highest; `across` names the first and last step."""
     values = [value for _, line in series for value in line]
     if not values:
         return Markup("")
-    low, high = min(0.0, min(values)), max(values)
-    span, room = (high - low) or 1.0, WIDTH - 140
-    lines: list[Markup] = []
-    for number, (name, line) in enumerate(series):
-        step = room / max(1, len(line) - 1)
-        points = [(10 + step * i, height - 12 - (value - low) / span * (height - 24)) for i, value in enumerate(line)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        lines.append(Markup('<polyline class="line line{}" points="{}"/>').format(number % 4, path))
-        lines.append(
-            Markup('<text class="label" x="{:.1f}" y="{:.1f}">{}</text>').format(
-                points[-1][0] + 6, points[-1][1] + 4, name
-            )
-        )
-    return _svg(title, height, lines)
+    low, high = min(0, min(values)), max(values)
+    span = (high - low) or 1.0
+    names = [
+        Markup('<span class="key line{}">{}</span>').format(number % 4, name) for number, (name, _) in enumerate(series)
+    ]
+    lines = [
+        Markup('<polyline class="line line{}" points="{}"/>').format(number % 4, _points(line, low, span))
+        for number, (_, line) in enumerate(series)
+    ]
+    return Markup(
+        '<div class="lines" role="img" aria-label="{}"><p class="keys">{}</p><span>{}</span><span class="low">{}</span>'
+        '<svg viewBox="0 0 100 100" preserveAspectRatio="none">{}</svg><span class="first">{}</span>'
+        '<span class="last">{}</span></div>'
+    ).format(
+        f"{title}: {figure(low)} to {figure(high)}, {across[0]} to {across[1]}",
+        Markup(" ").join(names), figure(high), figure(low), Markup("").join(lines), *across,
+    )  # fmt: skip
 
 
-def _svg(title: str, height: int, parts: Sequence[Markup], width: int = WIDTH, kind: str = "chart") -> Markup:
-    return Markup('<svg class="{}" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
-        kind, escape(title), width, height, Markup("").join(parts)
-    )
+def _points(line: Sequence[float], low: float, span: float) -> str:
+    step = 100 / max(1, len(line) - 1)
+    return " ".join(f"{step * i:.2f},{100 - (value - low) / span * 100:.2f}" for i, value in enumerate(line))

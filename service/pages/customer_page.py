@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from features.catalogue import CATALOGUE
 from models.declared import PROPENSITIES
 from service.customers.look_up import CustomerReader
 from service.decisions.decision_store import newest_heads
@@ -20,13 +21,6 @@ LOOKED_AT = 200
 """How many of the newest decisions are looked at for `LATELY` different customers."""
 JOURNEYS = 10
 TIMELINE = 40
-QUESTIONS = {
-    "lead": "Will become a first-time buyer",
-    "churn": "Will stop buying",
-    "winback": "Will come back",
-}
-
-
 MESSAGE_STATES = {
     "sent": "sent",
     "intended": "not yet sent",
@@ -69,7 +63,7 @@ def customer_view(
         "told": told,
         "journeys": journeys,
         "message_states": MESSAGE_STATES,
-        "questions": {name: one.title for name, one in PROPENSITIES.items()} | QUESTIONS,
+        "titles": {name: one.title for name, one in PROPENSITIES.items()},
         "timeline": (overview or {}).get("timeline", [])[:TIMELINE],
         "features": shown_features((overview or {}).get("features") or {}),
     }
@@ -83,9 +77,12 @@ def decided_lately(database: Database) -> dict[str, Any]:
     return {"lately": sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]}
 
 
-def shown_features(features: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Scalar features that have a value, by name."""
+def shown_features(features: dict[str, Any]) -> list[tuple[str, Any, str]]:
+    """Scalar features that have a value, by name, each with its unit."""
     values = features.get("values", features)
+    units = {one.name: one.unit for one in CATALOGUE.features}
     return [
-        (name, value) for name, value in sorted(values.items()) if isinstance(value, (int, float)) and value == value
+        (name, value, units.get(name, ""))
+        for name, value in sorted(values.items())
+        if isinstance(value, (int, float)) and value == value
     ]

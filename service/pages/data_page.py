@@ -26,5 +26,5 @@ def data_view(database: Database, now: datetime, asked: str) -> dict[str, Any]:
         "skew": skew,
         "unknown": [one for one in report["by_event"] if not one["known"]],
         "missing": [(name, share) for name, share in nulls if share > 0][:_MOST_NULLS],
-        "volume": [("events", [day["events"] for day in report["by_day"]])] if len(report["by_day"]) > 1 else [],
+        "volume": [("events a day", [day["events"] for day in report["by_day"]])] if len(report["by_day"]) > 1 else [],
     }

@@ -29,6 +29,21 @@ from service.pages.words import figure
 from service.storage.database import Database
 
 OFFERS = 50
+TITLES = {
+    "auc": "Area under the ROC curve: higher is better",
+    "average_precision": "Average precision: higher is better",
+    "log_loss": "Log loss: lower is better",
+    "brier": "Brier score: lower is better",
+    "ece": "Expected calibration error: lower is better",
+    "top_decile_lift": "Lift of the likeliest tenth: higher is better",
+    "ndcg_at_10": "NDCG@10: higher is better",
+    "recall_at_10": "Recall@10: higher is better",
+    "redemption_auc": "Area under the ROC curve, of redemptions: higher is better",
+    "order_log_likelihood": "Log-likelihood of the hours of orders, above chance: higher is better",
+    "order_in_best_band": "Orders in the three hours named best: higher is better",
+    "send_log_likelihood": "Log-likelihood of responses by hour, above chance: higher is better",
+    "sends_in_best_band": "Share of messages that went in the three hours named best",
+}
 MAY = {
     "lead": "Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
     "churn": "Scores active customers. Shown to people, used in journeys' branches; never for prices or credit.",
@@ -102,7 +117,12 @@ def models_view(models: ServedModels, home: Path, database: Database) -> dict[st
                 "uplift": uplift_of(home, name),
             }
         )
-    return {"models": shown, "trouble": [_trouble(entry) for entry in entries if entry["problem"]], **health}
+    return {
+        "models": shown,
+        "titles": TITLES,
+        "trouble": [_trouble(entry) for entry in entries if entry["problem"]],
+        **health,
+    }
 
 
 def _trouble(entry: Mapping[str, Any]) -> str:
@@ -131,16 +151,17 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
     rivals = {rival: _numbers(figures) for rival, figures in (result.get("rivals") or {}).items()}
     ends = result.get("intervals") or {}
 
-    def bar(label: str, who: str, name: str, value: float, ours: bool = False) -> Bar:
-        low, high = (ends.get(who) or {}).get(name) or (None, None)
-        return Bar(label, value, figure(value), ours, low, high)
+    def bar(label: str, who: str, name: str, figures: Mapping[str, float], ours: bool = False) -> Bar:
+        told = figures.get(f"{name}.low"), figures.get(f"{name}.high")
+        low, high = (ends.get(who) or {}).get(name) or told
+        return Bar(label, figures[name], figure(figures[name]), ours, low, high)
 
     own = str(result.get("name"))
-    shared = [name for name in metrics if any(name in figures for figures in rivals.values())]
+    shared = [name for name in metrics if "." not in name and any(name in figures for figures in rivals.values())]
     return {
         name: [
-            bar("opportune", own, name, metrics[name], ours=True),
-            *(bar(rival.replace("_", " "), rival, name, f[name]) for rival, f in rivals.items() if name in f),
+            bar("opportune", own, name, metrics, ours=True),
+            *(bar(rival.replace("_", " "), rival, name, f) for rival, f in rivals.items() if name in f),
         ]
         for name in shared[:6]
     }

@@ -10,9 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from features.currencies import CURRENCIES
 from service.content.variant import Variant
 from service.pages import charts, words
 from service.pages.sign_in import Reader
+from service.web.docs import code_marked
 
 FOLDER = Path(__file__).parent / "static"
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -66,11 +68,14 @@ class Site:
             "static": self.address,
             "pages": PAGES,
             "version": VERSION,
-            "moment": words.moment,
+            "moment": words.time_tag,
             "days": words.days,
             "figure": words.figure,
             "percent": words.percent,
             "sentence": words.sentence,
+            "verdict": words.verdict,
+            "code_marked": code_marked,
+            "currency": CURRENCIES.home,
             "marked": words.marked,
             "bar_chart": charts.bar_chart,
             "calibration_chart": charts.calibration_chart,

@@ -40,6 +40,17 @@ def moment(value: datetime | str | None) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "–"
 
 
+def time_tag(value: datetime | str | None) -> Markup | str:
+    """As `moment`, marked as a time: it is not broken over lines."""
+    text = moment(value)
+    return Markup("<time>{}</time>").format(text) if text.endswith(" UTC") else text
+
+
+def verdict(text: str) -> str:
+    """The gate's reasons, without the verdict itself, which a tag shows."""
+    return text.removeprefix("not ").removeprefix("promoted: ")
+
+
 def sentence(value: Any) -> str:
     """The first letter in capitals; `snake_case` in words."""
     text = str(value).replace("_", " ")

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, FastAPI, Response
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -17,6 +18,7 @@ def routes(app: FastAPI) -> APIRouter:
     """The page and its style sheet."""
     router = APIRouter(include_in_schema=False)
     environment = Environment(loader=PackageLoader("service.web"), autoescape=True, trim_blocks=True)
+    environment.filters["code_marked"] = code_marked
 
     @router.get("/docs")
     async def docs() -> Response:
@@ -28,6 +30,12 @@ def routes(app: FastAPI) -> APIRouter:
         return Response(environment.get_template("docs.css").render(), media_type="text/css")
 
     return router
+
+
+def code_marked(text: str) -> Markup:
+    """What stands between backticks as code, all escaped."""
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`")))
 
 
 def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -86,7 +94,9 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return " | ".join(str(value) for value in resolved["enum"])
     if resolved.get("type") == "array":
         return f"list of {_type(resolved.get('items', {}), document)}"
-    return name or str(resolved.get("format") or resolved.get("type") or "any")
+    kinds = resolved.get("type", "any")
+    plain = " or ".join(kinds) if isinstance(kinds, list) else kinds  # JSON Schema lets a type be several
+    return name or str(resolved.get("format") or plain)
 
 
 def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
-from service.pages.words import figure, marked, moment, percent, sentence
+from service.pages.words import figure, marked, moment, percent, sentence, time_tag, verdict
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -22,17 +22,21 @@ def test_any_bars_make_a_whole_picture(rows: list[tuple[str, float]]) -> None:
     assert bool(chart) == bool(rows)
     if rows:
         picture = ElementTree.fromstring(str(chart))
-        assert picture.attrib["aria-label"] == 'x "<y>"'
+        told = "; ".join(f"{label} {figure(value)}" for label, value in rows)
+        assert picture.attrib["aria-label"] == f'x "<y>": {told}'
+        assert "viewBox" not in picture.attrib  # letters keep their size in a narrow card
         assert len(picture.findall("rect")) == len(rows)
-        assert all(float(bar.attrib["width"]) > 0 for bar in picture.findall("rect"))
+        assert all(0 < float(bar.attrib["width"].removesuffix("%")) <= 100 for bar in picture.findall("rect"))
 
 
 def test_calibration_and_lines_are_whole_too() -> None:
     points = calibration_chart("c", [(0.1, 0.12, 50), (0.5, 0.45, 10)])
     assert len(ElementTree.fromstring(str(points)).findall("circle")) == 2
-    lines = line_chart("l", [("a", [1, 2, 3]), ("b", [0.5])])
-    assert len(ElementTree.fromstring(str(lines)).findall("polyline")) == 2
-    assert calibration_chart("c", []) == line_chart("l", []) == bar_chart("b", []) == ""
+    lines = ElementTree.fromstring(str(line_chart("l", [("a", [1, 2, 3]), ("b", [0.5])], ("Monday", "Sunday"))))
+    assert len(lines.findall(".//polyline")) == 2
+    assert [span.text for span in lines.iter("span")] == ["a", "b", "3", "0", "Monday", "Sunday"]
+    assert lines.attrib["aria-label"] == "l: 0 to 3, Monday to Sunday"
+    assert calibration_chart("c", []) == line_chart("l", [], ("", "")) == bar_chart("b", []) == ""
 
 
 def test_words() -> None:
@@ -41,6 +45,9 @@ def test_words() -> None:
     ]  # fmt: skip
     assert [percent(0.083), percent(None)] == ["8.3%", "–"]
     assert [moment("2026-07-01T12:00:00+02:00"), moment(None), moment("soon")] == ["2026-07-01 10:00 UTC", "–", "soon"]
+    assert time_tag("2026-07-01T12:00:00+02:00") == "<time>2026-07-01 10:00 UTC</time>"
+    assert [time_tag(None), time_tag("<soon>")] == ["–", "<soon>"]
+    assert [verdict("promoted: beats x"), verdict("not promoted: x"), verdict("x")] == ["beats x", "x", "x"]
     assert sentence("last order_x") == "Last order x"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.registry import ServedModels
-from service.pages.lists import models_view
+from service.pages.charts import Bar
+from service.pages.lists import models_view, result_charts
 from tests.service.pages.conftest import House
 
 
@@ -28,3 +29,13 @@ def test_a_refused_version_is_named_beside_the_one_that_serves(
     monkeypatch.setattr(ServedModels, "status", lambda _: [entry, sync])
     view = models_view(house.parts.models, house.parts.settings.home, house.parts.database)
     assert view["trouble"] == [said, "cannot read the registry"]
+
+
+def test_ends_of_intervals_are_whiskers_and_no_figures_of_their_own() -> None:
+    ours = {"ndcg": 0.5, "ndcg.low": 0.4, "ndcg.high": 0.6, "auc": 0.8}
+    rival = {"ndcg": 0.3, "ndcg.low": 0.2, "ndcg.high": 0.4, "auc": 0.7}
+    ends = {"mine": {"auc": (0.75, 0.85)}}
+    assert result_charts({"name": "mine", "metrics": ours, "rivals": {"most_bought": rival}, "intervals": ends}) == {
+        "ndcg": [Bar("opportune", 0.5, "0.500", True, 0.4, 0.6), Bar("most bought", 0.3, "0.300", False, 0.2, 0.4)],
+        "auc": [Bar("opportune", 0.8, "0.800", True, 0.75, 0.85), Bar("most bought", 0.7, "0.700")],
+    }

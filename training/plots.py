@@ -56,6 +56,7 @@ def lift_plot(curves: Curves) -> Figure:
     lift.axhline(1, color="grey", linewidth=0.8, linestyle="--")
     lift.set(xlabel="share contacted", ylabel="lift", title="Lift")
     gain.legend(fontsize=7)
+    lift.legend(fontsize=7)
     return drawing
 
 
@@ -72,6 +73,7 @@ def roc_pr_plot(curves: Curves) -> Figure:
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     pr.set(xlabel="recall", ylabel="precision", title="Precision and recall")
     roc.legend(fontsize=7)
+    pr.legend(fontsize=7)
     return drawing
 
 
@@ -81,7 +83,7 @@ def importance_plot(features: Sequence[str], importance: Floats, n: int = 15) ->
     order = np.argsort(importance)[-n:]
     axis.barh([features[place] for place in order], importance[order], height=0.7)
     axis.tick_params(axis="y", labelsize=6)
-    axis.set(xlabel="mean |effect| on the score", title="Importance")
+    axis.set(xlabel="mean |effect| on the score, log-odds", title="Importance")
     return drawing
 
 
@@ -97,6 +99,8 @@ def effects_plot(features: Sequence[str], values: Floats, effects: Floats, n: in
         axis.axhline(0, color="grey", linewidth=0.6)
         axis.set_title(features[place], fontsize=8)
         axis.tick_params(labelsize=6)
+        axis.set_xlabel("value of the feature", fontsize=7)
+        axis.set_ylabel("effect, log-odds", fontsize=7)
     for axis in axes[len(strongest) :]:
         axis.set_visible(False)
     return drawing

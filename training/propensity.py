@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from models.bgnbd import INPUTS
 from models.calibration import sigmoid
 from models.declaration import Declaration
 from models.load import ModelError, load, write_golden
@@ -299,6 +300,11 @@ def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet)
         )
     if short:
         notes.append(f"left out, until events cover their windows at the first cut: {', '.join(short)}")
+    read = [name for name in INPUTS if name not in learnt.features]
+    if read and BUYING[learnt.recipe.buying]:
+        notes.append(
+            f"BG/NBD, a part of {BUYING[learnt.recipe.buying]:.0%}, reads {', '.join(read)}, whatever else leaves out"
+        )
     if data.period.late:
         notes.append(f"{data.period.late} events lie after {data.period.as_of.isoformat()} and were left out")
     return notes

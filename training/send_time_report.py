@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,32 +13,38 @@ from models.send_time import SendTimeModel
 from models.week import HOURS
 from training.gate import Verdict
 
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
 
 def presence_plot(presence: Presence) -> Figure:
     """The types of weeks, each with its share of customers."""
-    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
-    FigureCanvasAgg(drawing)
-    axis = drawing.subplots()
+    drawing, axis = _week("Types of weeks", "presence, 1 is every hour alike")
     for profile, share in zip(presence.profiles, presence.shares, strict=True):
         axis.plot(profile * HOURS, linewidth=1, label=f"{share:.0%} of customers")
-    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="presence, 1 is even", title="Types of weeks")
-    axis.set_xticks(range(0, HOURS + 1, 24))
-    axis.legend(fontsize=7)
+    drawing.legend(fontsize=7, loc="outside lower center", ncols=len(presence.shares))
     return drawing
 
 
 def channels_plot(model: SendTimeModel) -> Figure:
     """Response by hour of sending, a line a channel."""
-    drawing = Figure(figsize=(9, 3.4), dpi=90, layout="constrained")
-    FigureCanvasAgg(drawing)
-    axis = drawing.subplots()
+    drawing, axis = _week("Response by hour of sending", "responses a message")
     for channel, curve in sorted(model.channels.items()):
         axis.plot(curve.rate, linewidth=1, label=channel)
-    axis.set(xlabel="local hour of the week, Monday 00 first", ylabel="response", title="Response by hour of sending")
-    axis.set_xticks(range(0, HOURS + 1, 24))
     if model.channels:
-        axis.legend(fontsize=7)
+        drawing.legend(fontsize=7, loc="outside lower center", ncols=len(model.channels))
     return drawing
+
+
+def _week(title: str, what: str) -> tuple[Figure, Any]:
+    """A plot over the hours of the week; its legend goes below, for lines reach everywhere."""
+    drawing = Figure(figsize=(9, 3.6), dpi=90, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axis = drawing.subplots()
+    axis.set(xlabel="local hour of the week; a day begins at its name, at 00:00", ylabel=what, title=title)
+    axis.set_xticks(range(0, HOURS, 24), DAYS, ha="left")
+    axis.set_xlim(0, HOURS)
+    axis.grid(axis="x", linewidth=0.4)
+    return drawing, axis
 
 
 def card(

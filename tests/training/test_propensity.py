@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +23,7 @@ from tests.fakes.shop_history import START, shop_history
 from training import datasets
 from training.assemble import tiers
 from training.learn import varying
-from training.propensity import differs, gather, train_propensity
+from training.propensity import _notes, differs, gather, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -262,3 +264,15 @@ def test_tiers_hold_their_shares_and_never_promise_more_below() -> None:
     expected = [tier.expected for tier in found]
     assert expected == sorted(expected, reverse=True)
     assert tiers(churn.DECLARATION, p, p) == ()
+
+
+@pytest.mark.parametrize(("buying", "told"), [(0, False), (1, True)])
+def test_the_card_tells_what_bg_nbd_reads_though_the_rest_may_not(buying: int, told: bool) -> None:
+    learnt: Any = SimpleNamespace(
+        features=["orders_7d", "days_since_last_order"], dated=[], recipe=SimpleNamespace(buying=buying)
+    )
+    data: Any = SimpleNamespace(features=learnt.features, period=SimpleNamespace(late=0))
+    left_out, *more = _notes(churn.DECLARATION, learnt, data)
+    assert "orders_total" in left_out
+    assert bool(more) == told
+    assert all("BG/NBD, a part of 25%, reads orders_total, orders_365d, order_days_365d" in note for note in more)

@@ -84,7 +84,7 @@ class InboxWriter:
         if failure is None:
             return
         # One request's failure is its own: the others are tried again without it, unless storing itself is broken.
-        in_a_row = 0
+        in_a_row = 1 if isinstance(failure, Unavailable) else 0
         for one in group:
             failure = self._commit([one]) if len(group) > 1 and in_a_row < 2 else failure
             in_a_row = in_a_row + 1 if failure else 0

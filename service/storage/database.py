@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from service.errors import Unavailable
 from service.storage.checkpoints import Checkpoints
 from service.storage.outage import telling_outages
 
@@ -48,6 +49,8 @@ metadata = MetaData(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+PATIENCE_S = 30
+"""How long a writer on SQLite waits for its turn in this process, and then for other processes."""
 _KEPT = 8
 """Connections to SQLite that are kept out of the pool."""
 _WAITS = "waits"
@@ -141,7 +144,7 @@ class Database:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(
                 url,
-                connect_args={"check_same_thread": False, "timeout": 30},
+                connect_args={"check_same_thread": False, "timeout": PATIENCE_S},
                 pool_size=16,
                 max_overflow=32,
                 hide_parameters=True,  # a person's data must not reach a log through an error
@@ -161,7 +164,7 @@ class Database:
         self._idle: list[Connection] = []
         self._watching = threading.Lock()
         self._watcher: Any = None
-        self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+        self._writer = threading.Lock() if self.is_sqlite else None
         self._checkpoints = Checkpoints(self._connected) if self.is_sqlite else None
 
     @contextmanager
@@ -178,7 +181,7 @@ class Database:
         Not `durable`: the commit does not wait for the disk. A crash of the process loses nothing, one of the machine
         the last moments; the database stays whole.
         """
-        with telling_outages(), self._writer, self._connection() as connection:
+        with telling_outages(), self._turn(), self._connection() as connection:
             if self.is_sqlite:
                 connection.info[_WAITS] = durable
             with connection.begin():
@@ -194,13 +197,26 @@ class Database:
         Who holds a connection must not ask for a second one: as many as the pool has would wait for each other.
         """
         connection.rollback()
-        with self._writer:
+        with self._turn():
             if self.is_sqlite:
                 connection.info[_WAITS] = True
             with connection.begin():
                 yield
             self._wrote()
         connection.begin()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A writer's turn. While another process holds the database each turn takes `PATIENCE_S`, so nobody waits for
+        more than one of them.
+        """
+        if self._writer is not None and not self._writer.acquire(timeout=PATIENCE_S):
+            raise Unavailable("the database is busy; try again in a few seconds")
+        try:
+            yield
+        finally:
+            if self._writer is not None:
+                self._writer.release()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -279,7 +295,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "wal_autocheckpoint=1000",  # 8 MB: where `Checkpoints` falls behind, and in processes that commit once
-        "busy_timeout=30000",
+        f"busy_timeout={1000 * PATIENCE_S}",
         "foreign_keys=ON",
         "cache_size=-32768",
     ):

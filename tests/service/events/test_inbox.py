@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -125,6 +125,30 @@ def test_a_request_that_cannot_be_stored_fails_alone(database: Database) -> None
         bad.result(30)
     writer.close()
     assert held(database) == (2, 2)
+
+
+def test_while_the_database_is_away_one_more_try_tells_it_to_all() -> None:
+    """Each try may take half a minute, and whoever sent events waits for it."""
+    under_way, go_on = threading.Event(), threading.Event()
+    tries: list[int] = []
+
+    class Away:
+        def write(self) -> Any:
+            under_way.set()
+            go_on.wait()
+            tries.append(1)
+            raise Unavailable("away")
+
+    writer = InboxWriter(cast(Database, Away()), CLOCK)
+    futures = [writer.submit([row("m0")])]
+    under_way.wait()
+    futures += [writer.submit([row(f"m{number}")]) for number in range(1, 9)]
+    go_on.set()
+    for future in futures:
+        with pytest.raises(Unavailable):
+            future.result(30)
+    writer.close()
+    assert len(tries) == 3  # the first alone, the others together, one of them once more
 
 
 def test_effects_are_made_once_and_in_order(

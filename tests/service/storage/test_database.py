@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, String, Table, select, text
 
+from service.errors import Unavailable
 from service.storage import heartbeats, lease
 from service.storage.database import Database, Json, UtcTime, metadata, upsert
 
@@ -45,6 +46,29 @@ def test_a_failed_block_writes_nothing(database: Database) -> None:
         fail_half_way()
     with database.read() as connection:
         assert connection.execute(select(things)).all() == []
+
+
+def test_a_writer_whose_turn_does_not_come_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process holds the file, each turn takes its time; those behind must not wait for all of them."""
+    monkeypatch.setattr("service.storage.database.PATIENCE_S", 0.01)
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    told: list[Exception] = []
+
+    def write() -> None:
+        try:
+            with database.write():
+                pass
+        except Unavailable as away:
+            told.append(away)
+
+    waiting = threading.Thread(target=write)
+    with database.write():
+        waiting.start()
+        waiting.join()
+    assert [str(one) for one in told] == ["the database is busy; try again in a few seconds"]
+    write()
+    assert len(told) == 1
+    database.close()
 
 
 def test_upsert_replaces_or_keeps(database: Database) -> None:

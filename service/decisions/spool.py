@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
@@ -45,7 +46,7 @@ class Spool:
         """`owners` tells the present id of each customer who has another one by now."""
         self._folder = folder
         self._owners = owners
-        self._lock = threading.Lock()
+        self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._file: FileIO | None = None
 
     def append(self, decisions: Sequence[Spooled]) -> None:
@@ -88,18 +89,22 @@ class Spool:
         return self._folder.is_dir() and any(self._folder.glob("*.jsonl"))
 
     def bring_in(self, database: Database) -> int:
-        """Writes all that waits into the database; returns how many decisions were new. Again is safe."""
-        self.close()
-        brought = 0
-        for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
-            with open(path, "rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:  # another process writes it, or brings it in
-                    continue
-                brought += self._bring_in(file, path, database)
-                path.unlink(missing_ok=True)
-        SPOOL_WAITING.set(0)
+        """Writes all that waits into the database; returns how many decisions were new. Again is safe.
+
+        Of several threads each returns when all is in: events that are applied next find what they belong to.
+        """
+        with self._bringing:
+            self.close()
+            brought = 0
+            for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
+                with suppress(FileNotFoundError), open(path, "rb") as file:  # else another process brought it in
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:  # another process writes it, or brings it in
+                        continue
+                    brought += self._bring_in(file, path, database)
+                    path.unlink(missing_ok=True)
+            SPOOL_WAITING.set(0)
         return brought
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -236,6 +237,32 @@ def test_a_file_that_another_process_writes_is_left_alone(desk: Desk, line: Line
     assert other.bring_in(line) == 0
     decider.run_pass()
     assert held(line, "SELECT count(*) FROM decisions") == 1
+
+
+def test_whoever_brings_in_meanwhile_returns_when_all_is_in(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make
+) -> None:
+    """Else events would be applied before the decisions that they belong to."""
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    decide(decider)
+    line.cut = False
+    found: list[int] = []
+
+    def bring_in() -> None:
+        decider.bring_in()
+        found.append(held(line, "SELECT count(*) FROM decisions"))
+
+    both = [threading.Thread(target=bring_in) for _ in range(2)]
+    with desk.database.write():  # holds up the first, while the second comes
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join(0.2)
+    for thread in both:
+        thread.join()
+    assert found == [1, 1]
 
 
 def test_neither_database_nor_disk_is_told(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

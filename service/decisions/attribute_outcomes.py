@@ -92,14 +92,14 @@ class AttributeOutcomes:
             elif meaning.verb in KINDS:
                 kind = KINDS[meaning.verb]
                 link = self._link(connection, event, kind, channel, decided)
-                offer_id = self._outcome(connection, event, kind, channel, link)
-                moments += _moments(event, meaning.verb, kind, offer_id)
+                offer_id, delivered = self._outcome(connection, event, kind, channel, link)
+                moments += _moments(event, meaning.verb, kind, offer_id, delivered)
         note_moments(connection, moments)
 
     def _outcome(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, link: Link | None
-    ) -> str | None:
-        """Records what happened; the offer that it was about, if that is known."""
+    ) -> tuple[str | None, bool]:
+        """Records what happened; the offer that it was about, if that is known, and whether this tells its delivery."""
         at: datetime = event["timestamp"]
         if kind == "delivered" and channel is not None:
             lift(connection, event["customer_id"], channel, at)
@@ -109,7 +109,7 @@ class AttributeOutcomes:
                 offer = self._offer(connection, told, {}) if told else None
                 group = None if offer is None else offer.exclusion_group
                 add_foreign(connection, event["message_id"], event["customer_id"], told, channel, at, group)
-            return told
+            return told, kind == "delivered"
         at = link.at
         offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
         line = None
@@ -144,7 +144,7 @@ class AttributeOutcomes:
             tied = kind == "redeemed" or _tied(connection, event, link.decision_id, offer_id)
             if tied or "converted" in counts:
                 add_conversion(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at, tied)
-        return offer_id
+        return offer_id, kind == "delivered" or (line is not None and line.first)
 
     def _link(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, decided: set[str]
@@ -224,17 +224,20 @@ class AttributeOutcomes:
             move_moments(connection, alias, owner)
 
 
-def _moments(event: Mapping[str, Any], verb: str, kind: str, offer_id: str | None) -> Iterator[Moment]:
-    """What rules may ask for later; machines' clicks are none."""
+def _moments(event: Mapping[str, Any], verb: str, kind: str, offer_id: str | None, delivered: bool) -> Iterator[Moment]:
+    """What rules may ask for later; machines' clicks are none, but prove that something was `delivered`."""
     customer, at = event["customer_id"], microseconds(event["timestamp"])
     if verb == "ordered":
         yield customer, "purchase", "", at
     if kind == "complained":
         yield customer, "complaint", "", at
-    if offer_id is not None and event["machine"] is not True:
-        name = "converted" if kind in RESPONSES else kind
-        if name in {"delivered", "clicked", "converted"}:
-            yield customer, name, offer_id, at
+    if offer_id is None:
+        return
+    if delivered:
+        yield customer, "delivered", offer_id, at
+    name = "converted" if kind in RESPONSES else kind
+    if name in {"clicked", "converted"} and event["machine"] is not True:
+        yield customer, name, offer_id, at
 
 
 def _first_of_its_kind(connection: Connection, decision_id: str, offer_id: str | None, kind: str) -> list[str]:

@@ -1,7 +1,7 @@
 """First and last time of what happened to a customer, by kind and offer: for cool-downs and prerequisites. SQL only.
 
-Kinds: `delivered`, `clicked`, `converted` of an offer (people only, no machines); `purchase` and `complaint` of any
-(the offer is "").
+Kinds: `delivered` (or what proves it), `clicked`, `converted` of an offer (people only, no machines); `purchase` and
+`complaint` of any (the offer is "").
 """
 
 from __future__ import annotations

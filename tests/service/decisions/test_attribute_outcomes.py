@@ -152,6 +152,19 @@ def test_a_machine_s_click_that_was_taken_back_meets_no_prerequisite(desk: Desk,
         assert bool(told["actions"]) is met, taken
 
 
+def test_what_proves_a_delivery_meets_a_prerequisite_that_asks_for_it(desk: Desk) -> None:
+    """As it counts for caps and rates; what comes later does not make the delivery newer."""
+    desk.put(b={"requires": [{"offer_id": "a", "event": "delivered", "within_days": 2}]})
+    decision = decide(desk, offers=["a"], channels=["email"])
+    proofs = [event("Email Opened", channel="email", decision_id=decision, machine=True)]
+    proofs.append(event("Email Opened", at=NOON + timedelta(days=1.5), channel="email", decision_id=decision))
+    for proof, hours, met in ((proofs[0], 36, True), (proofs[1], 24, False)):
+        handle(desk, proof)
+        desk.clock.forward(hours=hours)
+        told = desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], dry_run=True))
+        assert bool(told["actions"]) is met
+
+
 def test_the_message_of_another_sender_counts_for_the_caps(desk: Desk) -> None:
     handle(desk, *[event("Email Delivered", channel="email") for _ in range(2)])
     decision = desk.decider.decide(DecisionIn(customer_id="c1"))

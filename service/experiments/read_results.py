@@ -83,6 +83,7 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
             effect=goal.effects[main] if main else None,
             winner=winner,
             withheld=withheld,
+            harmed=[told for key in goal.effects if (told := _harms(key, verdicts))],
             confidence=1 - experiment.alpha,
             fewest=FEWEST,
         ),
@@ -143,8 +144,13 @@ def _withheld(split: SampleRatio, verdicts: list[dict[str, Any]], leader: str | 
             f"the split is not as planned (sample ratio mismatch, p = {p_value:.2g}); "
             "find out why before believing any difference"
         )
-    harmed = [verdict["name"] for verdict in verdicts if verdict["verdict"] == "harmed" and verdict["arm"] == leader]
-    return f"{leader} harms {' and '.join(harmed)}" if harmed else None
+    return _harms(leader, verdicts)
+
+
+def _harms(arm: str | None, verdicts: list[dict[str, Any]]) -> str | None:
+    """Which guardrails an arm harms, in words; None where it harms none."""
+    harmed = [verdict["name"] for verdict in verdicts if verdict["verdict"] == "harmed" and verdict["arm"] == arm]
+    return f"{arm} harms {' and '.join(harmed)}" if harmed else None
 
 
 def _guardrail(rail: Guardrail, outcome: Outcome, arm: str) -> dict[str, Any]:

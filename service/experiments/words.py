@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from service.experiments.definition import Metric
 from service.experiments.statistics import Effect, Moments
 
@@ -25,18 +27,22 @@ def result_sentence(
     effect: Effect | None,
     winner: str | None,
     withheld: str | None,
+    harmed: Sequence[str],
     confidence: float,
     fewest: int,
 ) -> str:
-    """What was seen, how sure it is, and what follows. Arms are (key, moments)."""
+    """What was seen, how sure it is, and what follows. Arms are (key, moments); `harmed` as "B harms Unsubscribed"."""
     if treatment is None or treatment[1].n + control[1].n == 0:
         return "Nobody was exposed yet."
     levels = f"{goal.name}: {_level(goal, treatment)} against {_level(goal, control)}"
     if withheld and winner is None and "split" in withheld:
         return f"{levels}. No winner is named: {withheld}."
+    told = [each for each in harmed if each != withheld]
+    warning = "".join(f" {each}: stop it, or find out why." for each in told)
     if effect is None or min(treatment[1].n, control[1].n) < fewest:
-        return f"{levels}. Too few to say; at least {fewest} in each arm are needed, and some that differ."
-    return f"{levels}. {_difference(goal, effect, confidence)} {_verdict(winner, withheld, control, treatment)}"
+        return f"{levels}. Too few to say; at least {fewest} in each arm are needed, and some that differ.{warning}"
+    verdict = _verdict(winner, withheld, control, treatment, calm=not told)
+    return f"{levels}. {_difference(goal, effect, confidence)} {verdict}{warning}"
 
 
 def _level(goal: Metric, arm: Arm) -> str:
@@ -60,11 +66,11 @@ def _signed(goal: Metric, value: float) -> str:
     return f"{'-' if value < 0 else '+'}{shown}"
 
 
-def _verdict(winner: str | None, withheld: str | None, control: Arm, treatment: Arm) -> str:
+def _verdict(winner: str | None, withheld: str | None, control: Arm, treatment: Arm, calm: bool) -> str:
     if withheld:
         return f"No winner is named: {withheld}."
     if winner is None:
-        return "No difference is proven yet; it may go on."
+        return "No difference is proven yet; it may go on." if calm else "No difference is proven yet."
     if winner == control[0]:
         return f"{control[0]} stays: {treatment[0]} is worse."
     return f"{winner} wins."

@@ -44,6 +44,10 @@ TITLES = {
     "send_log_likelihood": "Log-likelihood of responses by hour, above chance: higher is better",
     "sends_in_best_band": "Share of messages that went in the three hours named best",
 }
+FALLBACKS = {
+    "send-time": "messages go at the next allowed hour",
+    "next-offer": "offers are ranked by how they and offers like them were answered",
+}
 MAY = {
     "lead": "Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
     "churn": "Scores active customers. Shown to people, used in journeys' branches; never for prices or credit.",
@@ -107,6 +111,7 @@ def models_view(models: ServedModels, home: Path, database: Database) -> dict[st
                 "name": name,
                 "champion": served.get("champion"),
                 "challenger": served.get("challenger"),
+                "fallback": fallback(name),
                 "may": MAY.get(name) or purpose(name),
                 "trained": dict(getattr(model, "trained", None) or {}),
                 "tiers": list(getattr(model, "tiers", None) or ()),
@@ -133,6 +138,12 @@ def _trouble(entry: Mapping[str, Any]) -> str:
     refused = f"{entry['name']} {entry['alias']}: version {entry['wanted']} is refused"
     why = str(entry["problem"]).removeprefix(f"version {entry['wanted']} is refused: ")
     return f"{refused}, {serving}: {why}"
+
+
+def fallback(name: str) -> str:
+    """What stands in for a model that does not serve."""
+    unknown = "offers are weighed by their probability" if name.startswith(UPLIFT) else "nobody has this score"
+    return FALLBACKS.get(name, unknown)
 
 
 def purpose(name: str) -> str:

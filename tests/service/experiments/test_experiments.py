@@ -229,6 +229,17 @@ def test_a_harmed_guardrail_withholds_the_winner(database: Database) -> None:
     assert got["guardrails"][0]["verdict"] == "harmed"
     assert got["winner"] is None
     assert got["winner_withheld"] == "B harms Unsubscribed"
+    assert got["sentence"].count("harms") == 1
+
+
+def test_harm_is_said_while_no_difference_is_proven(database: Database) -> None:
+    declare(database, guardrails=[{"event": "Unsubscribed"}])
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer) for arm in "AB" for customer in arms[arm][:60]))
+    apply(database, *(event(customer, name="Unsubscribed") for customer in arms["B"][:150]))
+    got = results(database)
+    assert got["winner"] is None
+    assert got["sentence"].endswith("No difference is proven yet. B harms Unsubscribed: stop it, or find out why.")
 
 
 def test_a_worse_treatment_leaves_control(database: Database) -> None:

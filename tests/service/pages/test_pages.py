@@ -236,6 +236,16 @@ async def test_the_report_says_what_is_real_and_what_is_simulated(house: House, 
     assert (await reader.get("/")).status_code == 200
 
 
+async def test_nothing_is_praised_of_which_nothing_is_known(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    page = (await reader.get("/experiments")).text
+    assert "Nobody was exposed yet." in page
+    assert "split as planned" not in page
+    page = (await reader.get("/models")).text
+    assert "nothing serves: nobody has this score" in page
+    assert "nothing serves: messages go at the next allowed hour" in page
+
+
 async def test_models_show_the_gates_verdict_beside_rivals(house: House, reader: httpx.AsyncClient) -> None:
     folder = house.parts.settings.home / "reports" / "training"
     folder.mkdir(parents=True)

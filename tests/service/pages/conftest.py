@@ -26,7 +26,7 @@ OFFER = {
 }  # fmt: skip
 JOURNEY = {
     "name": "Welcome", "entry": {"event": "Signed Up"},
-    "steps": [{"id": "think", "wait": {"for": "1h"}}, {"id": "end", "exit": {}}],
+    "steps": [{"id": "think", "kind": "wait", "for": "1h"}, {"id": "end", "kind": "exit"}],
 }  # fmt: skip
 
 
@@ -78,6 +78,7 @@ async def fill(house: House) -> dict[str, Any]:
                 admin.post("/v1/decisions", json={"customer_id": "c1", "placement": "weekly", "channels": ["email"]})
             )
         arms = [{"key": "a", "value": False}, {"key": "b", "value": True}]
+        await _ok(admin.put("/v1/journeys/welcome", json=JOURNEY))
         await _ok(admin.put("/v1/experiments/test", json={"variants": arms, "metric": {"event": "Order Completed"}}))
     return {"variants": made}
 

@@ -15,8 +15,10 @@ import orjson
 import pytest
 import uvicorn
 
+from service.decisions.drift_store import add_drift_check
 from tests.conftest import free_port
 from tests.fakes.demo_report import DEMO_REPORT
+from tests.fakes.model_reports import drift_report, write_uplift
 from tests.service.pages.conftest import House, fill, make_house
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,6 +45,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     reports = house.parts.settings.home / "reports"
     reports.mkdir(parents=True)
     (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
+    write_uplift(house.parts.settings.home)
+    with house.parts.database.write() as connection:
+        add_drift_check(connection, house.parts.clock.now(), drift_report())
     with ThreadPoolExecutor(1) as aside:  # the browser's own loop may be running in this thread
         aside.submit(asyncio.run, fill(house)).result()
         aside.submit(asyncio.run, know_somebody_of_long_words(house)).result()

@@ -72,6 +72,7 @@ class Site:
             "days": words.days,
             "figure": words.figure,
             "percent": words.percent,
+            "points": words.points,
             "sentence": words.sentence,
             "verdict": words.verdict,
             "code_marked": code_marked,

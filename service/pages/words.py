@@ -25,6 +25,11 @@ def percent(value: Any, digits: int = 1) -> str:
     return f"{value:.{digits}%}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
 
 
+def points(value: float) -> str:
+    """A difference of shares in percentage points: 6 points are no 6%."""
+    return f"{value * 100:+.2f}"
+
+
 def days(count: float) -> str:
     """A length of time in days."""
     return "1 day" if count == 1 else f"{count:g} days"

@@ -72,5 +72,6 @@ async def test_uplift_in_money(house: House, reader: httpx.AsyncClient) -> None:
     page = (await reader.get("/models")).text
     assert "Do not disturb" in page
     assert "5,656" in page
+    assert "Contact adds +6.00 points to the share of “ordered” (+4.00 to +8.00)" in page
     assert "uplift-weekly: Qini curve" in page
     assert "customers differ" in page

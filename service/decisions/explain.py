@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from service.decisions.formula import formula
 from service.decisions.money import money
 from service.decisions.quiet import zone_of
 from service.decisions.rule_words import RuleWords
@@ -99,13 +100,10 @@ def _why(
     names: Mapping[str, str],
     rules: RuleWords,
 ) -> Sequence[str]:
-    worth, chance = money(first["expected_value"]), percent(first["probability"])
     drawn = percent(first["propensity"])
-    said = [
-        ARMS[record["arm"]],
-        f"It is expected to earn {worth}: a chance of {chance} that it leads to an order, times its value, less its "
-        "cost and what one more message costs in patience.",
-    ]
+    place = next(place for place, candidate in enumerate(weighed) if candidate["rank"] == 1)
+    worth = f"It is expected to earn {money(first['expected_value'])}: {formula(record, weighed, place)}."
+    said = [ARMS[record["arm"]], worth]
     open_to_all = [candidate for candidate in weighed if not _excluded(candidate)]
     best = max(open_to_all, key=lambda c: c["expected_value"])
     likeliest = max(open_to_all, key=lambda c: c["propensity"])

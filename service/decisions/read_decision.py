@@ -16,6 +16,7 @@ from service.decisions.decision_store import (
 from service.decisions.describe import describe
 from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
+from service.decisions.formula import terms_of
 from service.decisions.ledger_lines_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
@@ -23,7 +24,7 @@ from service.decisions.offers_then import offers_then
 from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
-from service.decisions.record import unsqueeze
+from service.decisions.record import case_from_record, unsqueeze
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
 from service.errors import NotFound
@@ -114,4 +115,5 @@ def _described(connection: Connection, row: Any) -> dict[str, Any]:
     ]
     channels = {offer.offer_id: offer.channels for offer in offers}
     names = {offer.offer_id: str(offer.document["name"]) for offer in offers}
-    return {**describe(row, record, channels), "offer_names": names, "outcomes": outcomes}
+    terms = terms_of(case_from_record(row, record, offers))
+    return {**describe(row, record, channels), "terms": terms, "offer_names": names, "outcomes": outcomes}

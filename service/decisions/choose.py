@@ -7,7 +7,7 @@ sending nothing would come. Business rules of the ranker and of the list: see `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -147,7 +147,8 @@ def _weights(
     if nothing not in among:  # something is pinned to the first place: sending nothing is no choice
         weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], [*told, min(told)], True)
     else:
-        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], told)
+        buried = [place for place, index in enumerate(some) if index in steered.buried]
+        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], told, buried=buried)
     spread = [0.0] * (nothing + 1)
     for index, weight in zip(among, weights, strict=True):
         spread[index] = weight
@@ -160,6 +161,7 @@ def _of_arm(
     probabilities: Sequence[float] | Floats,
     values: Sequence[float] | Floats,
     pinned: bool = False,
+    buried: Collection[int] = (),
 ) -> list[float]:
     """The arm's probabilities over candidates and (last) sending nothing; `pinned`: over the candidates alone."""
     nothing = len(eligible)
@@ -171,7 +173,7 @@ def _of_arm(
         case _ if pinned:
             return inverse_gap(values[:-1], _boldness(case), case.rules.floor)
         case _:
-            return _explored(case, eligible, probabilities, values)
+            return _explored(case, eligible, probabilities, values, buried)
 
 
 def _explored(
@@ -179,6 +181,7 @@ def _explored(
     eligible: Sequence[tuple[int, str]],
     probabilities: Sequence[float] | Floats,
     values: Sequence[float] | Floats,
+    buried: Collection[int],
 ) -> list[float]:
     """The exploration that the settings name, on the values as the formula has them."""
     rules = case.rules
@@ -188,7 +191,7 @@ def _explored(
     if rules.explore_by == "epsilon_greedy":
         return epsilon_greedy(values, rules.epsilon, rules.floor)
     if rules.explore_by == "thompson" and eligible:
-        lines = _lines(case, eligible, probabilities, values)
+        lines = _lines(case, eligible, probabilities, values, buried)
         return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing), rules.floor)
     return inverse_gap(values, _boldness(case), rules.floor)
 
@@ -198,11 +201,16 @@ def _boldness(case: Case) -> float:
 
 
 def _lines(
-    case: Case, eligible: Sequence[tuple[int, str]], probabilities: Sequence[float], values: Sequence[float]
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float],
+    values: Sequence[float],
+    buried: Collection[int],
 ) -> list[tuple[float, float]]:
-    """Each candidate's value as a line over its probability: (slope, offset)."""
+    """Each candidate's value as a line over its probability: (slope, offset). What is buried is never worth more."""
     weight = case.rules.goal_conversion
     slopes = [weight * case.offers[position].value * case.offers[position].priority for position, _ in eligible]
+    slopes = [0.0 if place in buried else slope for place, slope in enumerate(slopes)]
     return [(s, value - s * p) for s, value, p in zip(slopes, values, probabilities, strict=False)]
 
 

@@ -62,6 +62,14 @@ def test_without_rules_the_list_goes_by_value() -> None:
     assert listed(decide(case(FIVE, {}, **GREEDY))) == ["o0", "o1", "o2", "o3", "o4"]
 
 
+def test_what_is_buried_is_seldom_drawn_however_unsure_its_worth_is() -> None:
+    """By Thompson sampling, too: o0 would be drawn better than o1 every third time were its draws its own."""
+    rules: dict[str, Any] = {"explore_by": "thompson", "floor": 0.001}
+    chosen = decide(case(FIVE[:2], {Steer("b", "bury", ("o0",)): (0,)}, **rules), [0.5, 0.02])
+    assert chosen.candidates[0].propensity < 0.05
+    assert chosen.candidates[1].propensity > 0.9
+
+
 def test_a_pin_takes_the_first_place_and_says_what_it_costs() -> None:
     chosen = decide(case(FIVE, {Steer("spring", "pin", ("o4",)): (4,)}, top_k=2))
     assert listed(chosen) == ["o4", "o0"]

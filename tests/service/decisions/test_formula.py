@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.decisions.formula import formula
+from service.decisions.money import money
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.storage.database import Database
@@ -52,6 +53,11 @@ def test_every_figure_is_told(
     told = DecisionReader(desk.database, desk.served).explain(decision)
     assert told.why[1] == f"It is expected to earn {worth:.2f}: {said}."
     database.close()
+
+
+@pytest.mark.parametrize(("value", "told"), [(-0.0, "0.00"), (-0.00001, "0.0000"), (-0.0051, "-0.0051"), (-3, "-3.00")])
+def test_no_amount_is_minus_zero(value: float, told: str) -> None:
+    assert money(value) == told
 
 
 def test_uplift_stands_for_the_chance_and_an_offer_that_is_gone_has_no_figures() -> None:

@@ -80,6 +80,8 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         told = before if probabilities is None else probabilities
         now = choose(case, eligible, told, record.get("goals"), record.get("uplift"))
         differences += _differ("candidates", _named(was), _named(now.candidates))
+        chosen = _named(one for one in now.candidates if one.rank and one.offer_id)
+        differences += _differ("actions", _named(map(_candidate, record["actions"])), chosen)
         if record.get("v", 1) >= COST_OF_WHAT_GOES:
             costs = {name: cost for name, _, _, cost in record.get("costs", ())}
             differences += _differ("business_rules", costs, {cost.name: cost.cost for cost in now.costs})
@@ -140,11 +142,16 @@ def _times(
     found: dict[str, tuple[Any, Any]] = {}
     for action in actions:
         name = f"{action['offer_id']} {action['channel']}"
-        planned = hours.at(Message(draft, action["channel"], ends[action["offer_id"]]))
+        planned = hours.at(Message(draft, action["channel"], ends.get(action["offer_id"])))
         found[name] = datetime.fromisoformat(action["send_at"]).isoformat(), planned.at.isoformat()
         if "send_at_probability" in action:  # decisions made before hours were explored have none
             found[f"{name} probability"] = action["send_at_probability"], planned.probability
     return found
+
+
+def _candidate(action: Mapping[str, Any]) -> Candidate:
+    """What was answered, as the candidate that it says it was."""
+    return Candidate(*map(action.__getitem__, Candidate._fields))
 
 
 def _named(found: Iterable[Candidate]) -> dict[str, Any]:

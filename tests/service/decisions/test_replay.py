@@ -110,6 +110,23 @@ def test_a_record_that_was_touched_is_told(desk: Desk) -> None:
     assert "candidates.send nothing" in fields
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("rank", 7), ("expected_value", 99.0), ("propensity", 0.5), ("offer_id", "another")]
+)
+def test_an_answer_that_was_touched_is_told(desk: Desk, name: str, value: Any) -> None:
+    import zlib
+
+    desk.settings = settings(floor=0.0, exploration=1e12)
+    decide(desk)
+    with desk.database.write() as connection:
+        stored = connection.execute(decisions.select()).one()
+        record = unsqueeze(stored.record, Parts(connection))
+        record["actions"][0][name] = value
+        connection.execute(decisions.update().values(record=zlib.compress(orjson.dumps(record))))
+    told = reader(desk).replay(stored.decision_id)
+    assert any(one["field"].startswith("actions.") for one in told["differences"])
+
+
 def test_an_unknown_decision_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFound):
         reader(desk).replay("nosuch")

@@ -106,6 +106,11 @@ class _Weekday(float):
         return calendar.day_name[int(self) % 7]
 
 
+class _YesOrNo(float):
+    def __format__(self, spec: str) -> str:
+        return "yes" if self else "no"
+
+
 class _Spoken(dict[str, float]):
     """Values as people say them: unknown ones as a dash, cents as money."""
 
@@ -124,6 +129,8 @@ def spoken(name: str, value: float) -> float:
         return _Country(value) if name == "country_code" else _Area(value)
     if name.endswith("_weekday"):
         return _Weekday(value)
+    if name == "is_lead":
+        return _YesOrNo(value)
     return _Money(value) if "_cents" in name else value
 
 

@@ -72,7 +72,8 @@ class NextOfferModel:
         return datetime.fromisoformat(until) - timedelta(days=self.horizon_days)
 
     def predict(self, frame: pl.DataFrame) -> Floats:
-        """Probabilities, shape (n,), for rows of pair and channel features (`columns`). Raises MissingColumns."""
+        """Probabilities, shape (n,), for rows of pair and channel features (`columns`), which name no offer: without
+        what `ResponseHead.stages` says of one. Raises MissingColumns."""
         need(frame, INPUTS, self.name)
         rows = np.column_stack([frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in INPUTS])
         rows = rows.reshape(-1, len(INPUTS))

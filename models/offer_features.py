@@ -40,6 +40,9 @@ CUSTOMER = (
     "delivered_30d",
     "clicks_human_90d",
     "opens_human_90d",
+    "days_since_first_order",
+    "forms_365d",
+    "is_lead",
 )
 """The customer's features that the ranker uses, of features/catalogue.py."""
 OFFER = ("offer_discount_percent", "offer_price_cents", "offer_popularity", "offer_categories")

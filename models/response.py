@@ -13,6 +13,7 @@ import numpy.typing as npt
 from models.calibration import Calibration, logit, sigmoid
 from models.linear import Linear
 from models.offer_features import PAIR
+from models.offer_stages import OfferStages
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]
@@ -82,6 +83,7 @@ class ResponseHead:
     """Turns a purchase score (log-odds) and the pair's inputs into a calibrated probability.
 
     `kind`: purchase (no log: the purchase probability, tilted by channel), linear or trees (learnt from the log).
+    `stages`: which offers move whom, on top of `raw_score`, which does not know an offer by its name.
     """
 
     kind: str = "purchase"
@@ -89,6 +91,7 @@ class ResponseHead:
     linear: Linear | None = None
     trees: TreeModel | None = None
     tree_text: str = ""
+    stages: OfferStages | None = None
 
     def probability(self, score: Floats, inputs: Floats) -> Floats:
         """`score` (n,) and `inputs` (n, INPUTS) to probabilities (n,)."""
@@ -126,7 +129,8 @@ class ResponseHead:
 
     def to_dict(self) -> dict[str, Any]:
         linear = self.linear.to_dict() if self.linear else None
-        return {"kind": self.kind, "calibration": self.calibration.to_dict(), "linear": linear}
+        stages = self.stages.to_dict() if self.stages else None
+        return {"kind": self.kind, "calibration": self.calibration.to_dict(), "linear": linear, "stages": stages}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], tree_text: str) -> Self:
@@ -136,6 +140,7 @@ class ResponseHead:
             Linear.from_dict(raw["linear"]) if raw["linear"] else None,
             parse_trees(tree_text) if tree_text else None,
             tree_text,
+            OfferStages.from_dict(raw["stages"]) if raw["stages"] else None,
         )
 
 

@@ -32,6 +32,7 @@ from models.offer_features import (
     cross_features,
     joined,
 )
+from models.offer_stages import PLACES, moved
 from models.quick_trees import Masks, Trees
 from models.reasons import Reason
 from models.response import CHANNEL, CHANNELS, INPUTS, ChannelKnowledge, ResponseHead
@@ -45,6 +46,7 @@ _OF_OFFER = slice(len(CUSTOMER), len(CUSTOMER) + len(OFFER))
 _OF_BOTH = slice(len(CUSTOMER) + len(OFFER), len(PAIR))
 _OF_CHANNEL = slice(len(PAIR), len(INPUTS) - 1)
 _OFFER_RATE = INPUTS.index("offer_rate")
+_STAGES = PLACES + 1
 assert _OF_CHANNEL.stop == _OFFER_RATE
 _PURCHASE = np.array([-1, *range(_OF_BOTH.start, _OF_BOTH.stop)])
 _HEAD = np.array([0, *range(_OF_BOTH.start + 1, _OF_BOTH.stop + 1)])
@@ -82,7 +84,7 @@ class Ranker(Protocol):
 class Sides:
     """What hangs on the offers alone. `purchase`, `head`: masks of their static features (offers, trees); `rates`: log-
     odds of converting (offers,); `categories`: what each is mostly about, their numbers (-1: nothing), and
-    the sentences known of them.
+    the sentences known of them; `stages`: whom each moves (`OfferStages.of`), None where nothing tells.
     """
 
     offers: Sequence[OfferInfo]
@@ -93,6 +95,7 @@ class Sides:
     texts: list[Texts]
     purchase: Masks | None
     head: Masks | None
+    stages: Floats | None
 
     @classmethod
     def of(cls, model: Ranker, offers: Sequence[OfferInfo]) -> Sides:
@@ -103,6 +106,7 @@ class Sides:
         if head is not None:
             seen = head.masks(_columns(_OF_OFFER, 1), table.static) & head.masks([_OFFER_RATE + 1], rates[:, None])
         categories = [model.knowledge.main_category(offer) for offer in offers]
+        stages = model.response.stages
         return cls(
             list(offers),
             table,
@@ -112,6 +116,7 @@ class Sides:
             [texts_about(category) for category in categories],
             purchase.masks(_columns(_OF_OFFER), table.static) if purchase is not None else None,
             seen,
+            stages.of([offer.offer_id for offer in offers]) if stages is not None else None,
         )
 
 
@@ -145,6 +150,8 @@ class Weighing:
         cross_features(self._known, self._sides.table, model.knowledge, self._seen)
         self._seen[:, :, 0] = self._purchase_scores()
         raw = self._raw().reshape(len(rows), len(offers), len(channels))
+        if self._sides.stages is not None:
+            raw = raw + moved(self._stages, self._sides.stages)[:, :, None]
         self.probabilities: Floats = model.response.calibrated(raw)
 
     def _purchase_scores(self) -> Floats:
@@ -182,6 +189,12 @@ class Weighing:
         channels = self.of_channels[:, :, :wide].reshape(-1, wide)
         theirs = trees.masks(_HEAD_CUSTOMERS, self._known.values)
         return Masked(trees, (theirs, offers, trees.masks(_HEAD_CHANNELS, channels)))
+
+    @cached_property
+    def _stages(self) -> Floats:
+        """At which stage customers are, (customers, STAGE)."""
+        assert self._model.response.stages is not None
+        return self._model.response.stages.inputs(self._known.values, self._known.known)
 
     @cached_property
     def pairs(self) -> Floats:
@@ -237,8 +250,12 @@ class Weighing:
     def _head_effects(self, asked: Places) -> Floats:
         """Of SEEN on the log-odds, (k, SEEN)."""
         if self._head is None:
-            return self._model.response.effects(self._market.lines(*asked.T))
-        return self._head.trees.effects(_HEAD, self._seen, *self._head.masks, asked)
+            found = self._model.response.effects(self._market.lines(*asked.T))
+        else:
+            found = self._head.trees.effects(_HEAD, self._seen, *self._head.masks, asked)
+        if self._sides.stages is not None:
+            found[:, _STAGES] += self._stages[asked[:, 0]] * self._sides.stages[asked[:, 1]]
+        return found
 
 
 def customers_of(

@@ -71,10 +71,12 @@ def certainty(chances: Floats, lessons: Lessons) -> float:
     return max(float(np.average(chances * (1 - chances), weights=lessons.weights)) / spread, 1.0)
 
 
-def stretched(head: ResponseHead, times: float, lessons: Lessons) -> ResponseHead:
-    """The linear or tree head with scores multiplied, and shifted so that as many convert as did in `lessons`."""
+def stretched(head: ResponseHead, times: float, lessons: Lessons, more: Floats | float = 0.0) -> ResponseHead:
+    """The linear or tree head with scores multiplied, and shifted so that as many convert as did in `lessons`, where
+    `more` (n,) is to be added to the scores.
+    """
     raw = times * head.raw_score(lessons.inputs)
-    shift = _shift(raw, lessons)
+    shift = _shift(raw + more, lessons)
     if head.linear is not None:
         return replace(head, linear=_stretched_linear(head.linear, times, shift))
     text = _stretched_trees(head.tree_text, times, shift)

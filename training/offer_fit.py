@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import lightgbm
 import numpy as np
@@ -15,7 +15,7 @@ from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
 from models.layered import beginning
 from models.linear import Linear
 from models.next_offer import NextOfferModel
-from models.offer_features import PAIR, OfferKnowledge, pair_features
+from models.offer_features import CUSTOMER, PAIR, OfferKnowledge, pair_features
 from models.response import (
     CHANNEL,
     CHANNELS,
@@ -33,6 +33,7 @@ from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
 from training.metrics import log_losses
 from training.offer_data import as_customers
+from training.stage_fit import fit_stages
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -78,6 +79,8 @@ HEAD_ROUNDS = 120
 LINEAR_FROM, TREES_FROM = 50, 300
 """Conversions in the log from which a linear head, and one of trees, is tried."""
 RIDGE = 100.0
+UNSEEN = [PAIR.index(name) for name in ("days_since_first_order", "forms_365d", "is_lead")]
+"""What `fit_stages` learns from, but trees and regressions do not: they rank no better with it (`BENCHMARKS.md`)."""
 RATE_PRIOR = 50.0
 FOLDS = 5
 
@@ -137,6 +140,7 @@ def _pairs(blocks: Sequence[Block], random: np.random.Generator) -> tuple[Floats
         hidden = random.random(len(features)) < UNKNOWN_SHARE
         features[hidden, :, : PAIR.index("offer_discount_percent")] = np.nan
         features[hidden, :, PAIR.index("category_orders_90d") :] = np.nan
+        features[:, :, UNSEEN] = 0.0
         kept = block.bought | (random.random(block.bought.shape) < keep)
         rows.append(features[kept])
         labels.append(block.bought[kept].astype(np.float64))
@@ -173,7 +177,9 @@ def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[Offer
     pairs = _log_pairs(model.knowledge, exposures, rows, by_id)
     score = model.purchase_score(pairs)
     split = int(0.75 * rows.height)
-    inputs = np.column_stack([score, pairs, _channel_inputs(rows, exposures.answers, engagement, split)])
+    seen = pairs.copy()
+    seen[:, UNSEEN] = 0.0
+    inputs = np.column_stack([score, seen, _channel_inputs(rows, exposures.answers, engagement, split)])
     early, late = Lessons.of(rows[:split], inputs[:split]), Lessons.of(rows[split:], inputs[split:])
     kinds = ["purchase", "linear", *(["trees"] if conversions >= TREES_FROM else [])]
     tried = {kind: _fit_kind(kind, early) for kind in kinds}
@@ -186,15 +192,28 @@ def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[Offer
     base = log_losses(late.labels, np.full(len(late.labels), usual))
     losses["base rate"] = float(np.average(base, weights=late.weights))
     channels = ChannelKnowledge(engagement, _rates(rows, "channel"), _rates(rows, "offer_id"))
-    inputs = np.column_stack([score, pairs, _channel_inputs(rows, exposures.answers, engagement, rows.height)])
+    inputs = np.column_stack([score, seen, _channel_inputs(rows, exposures.answers, engagement, rows.height)])
     every = Lessons.of(rows, inputs)
     response = _fit_kind(best, every)
     if best == "purchase":
         return Head(response, channels, rows.height, conversions, losses)
     response = stretched(response, slope(tried[best].raw_score(late.inputs), late), every)
-    chances = response.calibrated(response.raw_score(inputs))
-    layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], rows["offer_id"].to_list(), chances, certainty(chances, every))
+    names = rows["offer_id"].to_list()
+    response, chances = _with_stages(response, pairs[:, : len(CUSTOMER)], names, every)
+    layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], names, chances, certainty(chances, every))
     return Head(response, channels, rows.height, conversions, losses, layer.to_bytes())
+
+
+def _with_stages(
+    head: ResponseHead, values: Floats, offers: Sequence[str], every: Lessons
+) -> tuple[ResponseHead, Floats]:
+    """The head that also knows which offers move whom, and what it promises the rows (n,)."""
+    raw = head.raw_score(every.inputs)
+    stages = fit_stages(values, offers, raw, every, certainty(sigmoid(raw), every))
+    inputs = stages.inputs(values, np.ones(len(values), np.bool_))
+    more = (inputs * stages.of(offers)).sum(axis=1)
+    head = replace(stretched(head, 1.0, every, more), stages=stages)
+    return head, head.calibrated(head.raw_score(every.inputs) + more)
 
 
 def _clearly(gains: Floats, weights: Floats) -> bool:

@@ -67,5 +67,13 @@ FEATURES: tuple[Feature, ...] = (
         also=("role", "title", "job_title", "jobTitle", "position"),
         reading="words",
     ),
+    _trait(
+        "is_lead",
+        "whether the profile lists a lead",
+        "yes or no",
+        ("false", "true"),
+        sentence="listed as a lead: {is_lead}",
+        also=("lead", "isLead"),
+    ),
     _trait("lead_score", "lead score that a sales system gave", "points"),
 )

@@ -27,6 +27,7 @@ from models.declaration import Declaration
 from models.load import write_golden
 from models.next_offer import NextOfferModel, responses_of
 from models.offer_features import PAIR, OfferKnowledge, pair_features
+from models.offer_stages import STAGE, OfferStages
 from models.presence import Presence
 from models.propensity import PropensityModel
 from models.response import SEEN, ChannelKnowledge, ResponseHead
@@ -245,7 +246,9 @@ def _next_offer(
     answered = (random.random(len(inputs)) < 1 / (1 + np.exp(1.5 - 0.5 * inputs[:, 0]))).astype(float)
     data = lightgbm.Dataset(inputs, answered, feature_name=list(SEEN), params={"verbose": -1, "max_bin": 127})
     head = lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string()
-    return model.with_response(ResponseHead("trees", Calibration(), None, parse_trees(head), head), channels)
+    weights = np.random.default_rng(4).normal(0, 0.02, (len(offers), len(STAGE)))
+    stages = OfferStages(np.ones(len(STAGE)), {offer.offer_id: one for offer, one in zip(offers, weights, strict=True)})
+    return model.with_response(ResponseHead("trees", Calibration(), None, parse_trees(head), head, stages), channels)
 
 
 def _send_time(random: np.random.Generator) -> SendTimeModel:

@@ -215,7 +215,7 @@ def test_place_and_company_come_from_segments_traits() -> None:
     base = {"customer_id": "ann", "properties": "{}"}
     winter, summer = START.replace(month=1), START.replace(month=7)
     place = '"address":{"country":"Germany","state":"Berlin","postalCode":"10115"}'
-    person = '"title":"Head of Sales","dob":"1990-07-04"'
+    person = '"title":"Head of Sales","dob":"1990-07-04","lead":true'
     events = [
         {**base, "message_id": "1", "type": "identify", "timestamp": winter, "timezone": None,
          "traits": f"{{{place},{person}}}"},
@@ -230,5 +230,6 @@ def test_place_and_company_come_from_segments_traits() -> None:
     assert CATALOGUE.sentence("postal_area", early) == "in the postal area 101"
     assert early["region_code"] == label_number("berlin")
     assert (early["company_size"], early["role_level"]) == (51, 4)
+    assert CATALOGUE.sentence("is_lead", late) == "listed as a lead: yes"
     assert (early["utc_offset_hours"], late["utc_offset_hours"]) == (1, 2)
     assert (early["days_until_birthday"], late["days_until_birthday"]) == (155, 339)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from models.offer_features import (
     product_orders,
     products_signature,
 )
+from models.offer_stages import STAGE, OfferStages
 from models.offer_words import describe
 from models.response import CHANNELS, INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
@@ -206,6 +208,22 @@ def test_a_head_learnt_from_the_log(model: NextOfferModel) -> None:
     assert found[0] > found[1]
     told = learnt.reasons(LOVES_COFFEE, COFFEE, "email", NOW, 10)
     assert any("email" in reason.text for reason in told)
+
+
+def test_an_offer_for_leads_is_likelier_for_them_and_says_why(model: NextOfferModel, tmp_path: Path) -> None:
+    stages = OfferStages(np.zeros(len(STAGE)), {"o-tea": np.eye(len(STAGE))[STAGE.index("is_lead")]})
+    learnt = model.with_response(replace(model.response, stages=stages), model.channels)
+    lead, other = customer({}), customer({})
+    lead.values["is_lead"], other.values["is_lead"] = 1.0, 0.0
+    for row, more in ((lead, True), (other, False), (None, False)):
+        before, after = (each.score(row, OFFERS, ["email"], NOW)[:, 0] for each in (model, learnt))
+        assert (after > before).tolist() == [False, more, False, False, False]
+        assert (np.delete(after, 1) == np.delete(before, 1)).all()
+    told = {reason.text: reason.effect for reason in learnt.reasons(lead, TEA, "email", NOW, 30)}
+    assert told["listed as a lead: yes"] == pytest.approx(np.log(2), abs=0.2)
+    learnt.save(tmp_path)
+    assert isinstance(again := load(tmp_path), NextOfferModel)
+    assert (again.score(lead, OFFERS, CHANNELS, NOW) == learnt.score(lead, OFFERS, CHANNELS, NOW)).all()
 
 
 def test_reasons_speak_of_the_customer(model: NextOfferModel) -> None:

@@ -16,6 +16,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from models.next_offer import NextOfferModel
 from models.offer_features import CUSTOMER
+from models.offer_stages import STAGE, OfferStages
 from models.quick_trees import ADDED_AT_ONCE, FEW_ROWS, quick_trees
 from models.response import SEEN, ResponseHead
 from models.trees import TreeModel, parse_trees
@@ -95,7 +96,15 @@ def _with_trees() -> NextOfferModel:
     return model.with_response(ResponseHead("trees", trees=parse_trees(text), tree_text=text), model.channels)
 
 
-@pytest.mark.parametrize("made", [_with_trees, lambda: next_offer_case().model])
+def _with_stages() -> NextOfferModel:
+    model = _with_trees()
+    random = np.random.default_rng(9)
+    weights = {offer.offer_id: random.normal(size=len(STAGE)) for offer in OFFERS[1:]}
+    stages = OfferStages(random.normal(size=len(STAGE)), weights)
+    return model.with_response(replace(model.response, stages=stages), model.channels)
+
+
+@pytest.mark.parametrize("made", [_with_trees, _with_stages, lambda: next_offer_case().model])
 def test_a_customers_numbers_do_not_hang_on_their_neighbours(made: object) -> None:
     model = made()  # type: ignore[operator]
     rows = [_customer(1), None, _customer(2), _customer(3)]

@@ -15,6 +15,7 @@ from models.next_offer import NextOfferModel
 from models.reference import Reference
 from tests.fakes.world_home import world_home
 from training.exposures import read_log
+from training.offer_fit import UNSEEN
 from training.send_time import FOLDS
 from training.tracking import Tracking, champion
 from training.train import train
@@ -53,6 +54,9 @@ def test_next_offer_beats_popularity_and_serves(home: Path) -> None:
     assert model.response.kind != "purchase"
     assert set(begun(model.layer).weights.offers) <= set(model.knowledge.popularity)
     assert len(begun(model.layer).weights.offers) > 1
+    assert model.response.stages is not None
+    assert set(model.response.stages.weights) == set(begun(model.layer).weights.offers)
+    assert not set(UNSEEN) & set(model.trees.feature.tolist())
     offers = offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").iter_rows(named=True))
     scores = model.score(None, offers, ["email", "sms"], None)
     assert scores.shape == (len(offers), 2)

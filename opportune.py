@@ -61,6 +61,8 @@ def main() -> None:
 
 def _sentence(error: Exception) -> str:
     """One line that says what is wrong; OPPORTUNE_DEBUG=1 shows the whole trace instead."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"{error.name} is not installed; install what commands need: pip install 'opportune[train,demo]'"
     errors = getattr(error, "errors", None)
     if callable(errors):  # pydantic's: settings or a file
         first = errors()[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Service
+from tests.end_to_end.conftest import ROOT, Service
 
 
 def test_an_estimate_that_is_refused_is_a_failure_with_its_reason(tmp_path: Path) -> None:
@@ -41,3 +41,11 @@ def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> N
     unknown = Service(tmp_path, OPPORTUNE_DECISIONS__FLOORR="1").run("keys", "list")
     assert unknown.returncode == 1
     assert unknown.stderr == "opportune: decisions.floorr: there is no such setting; check its spelling\n"
+
+
+def test_a_package_that_is_not_installed_is_told_with_what_installs_it(tmp_path: Path) -> None:
+    (tmp_path / "lightgbm.py").write_text("raise ModuleNotFoundError(name='lightgbm')")
+    lacking = Service(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").run("train", "lead")
+    assert lacking.returncode == 1
+    told = "opportune: lightgbm is not installed; install what commands need: pip install 'opportune[train,demo]'"
+    assert lacking.stderr.splitlines()[-1] == told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.decisions.case import DAY_US, PULLED, Entry, MessageCap
+from service.decisions.case import DAY_US, PLANNED_US, PULLED, Entry, MessageCap
 from service.decisions.windows import Window
 
 
@@ -23,7 +23,7 @@ def full(entries: Sequence[Entry], most: int, within: Window, now: int) -> Full 
     """Whether `most` of the entries, all of which count, lie in the window; None while there is a place."""
     if len(entries) < most:
         return None
-    held = [entry for entry in entries if entry.at > within.since and entry.holds(now)]
+    held = [entry for entry in entries if within.since < entry.at < within.horizon and entry.holds(now)]
     if len(held) < most:
         return None
     ends = sorted(
@@ -74,13 +74,13 @@ def excluded_until(
         if entry.impression
         and entry.group == group
         and entry.offer_id != offer_id
-        and entry.at > now - length
+        and now - length < entry.at < now + PLANNED_US + length
         and entry.holds(now)
     ]
     return None if not found else (max(found)[1], max(found)[0])
 
 
 def recent_messages(entries: Sequence[Entry], days: float, now: int) -> int:
-    """Messages that went to the customer, or are on their way, in the `days` before `now`."""
-    since = now - round(days * DAY_US)
-    return sum(1 for e in entries if e.message and e.channel not in PULLED and e.at > since and e.holds(now))
+    """Messages that went to the customer in the `days` before `now`, or are on their way."""
+    since, until = now - round(days * DAY_US), now + PLANNED_US
+    return sum(1 for e in entries if e.message and e.channel not in PULLED and since < e.at <= until and e.holds(now))

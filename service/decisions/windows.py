@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from service.decisions.case import DAY_US, Case, from_microseconds, microseconds
+from service.decisions.case import DAY_US, PLANNED_US, Case, from_microseconds, microseconds
 from service.decisions.quiet import local_instant, zone_of
 from service.offers.offer import CALENDAR_DAYS
 
@@ -16,12 +16,14 @@ _IN_WORDS = {"calendar_day": "this day", "calendar_week": "this week", "calendar
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What lies after `since` counts (microseconds), what is planned for later included.
+    """What lies after `since` counts (microseconds), what is planned for later included, before `horizon`: what was
+    decided for then, as of a later time, lies in no window with a message of now.
 
     It ends `length` after each entry, or with the entry's period of a `calendar` in `zone`; this one's is `end`.
     """
 
     since: int
+    horizon: int
     length: int | None
     end: int | None
     words: str
@@ -49,10 +51,13 @@ def window(now: int, at: datetime, per_days: float | None, calendar: str | None,
     """
     if calendar is not None:
         first, end = _period(calendar, at.astimezone(zone).date(), zone)
-        return Window(first - 1, None, end, _IN_WORDS[calendar], calendar, zone)
+        _, last = _period(calendar, (at + timedelta(microseconds=PLANNED_US)).astimezone(zone).date(), zone)
+        return Window(first - 1, last, None, end, _IN_WORDS[calendar], calendar, zone)
     days = per_days or 0.0
     length = round(days * DAY_US)
-    return Window(now - length, length, None, "in 1 day" if days == 1 else f"in {days:g} days")
+    return Window(
+        now - length, now + PLANNED_US + length, length, None, "in 1 day" if days == 1 else f"in {days:g} days"
+    )
 
 
 def reach(per_days: float | None, calendar: str | None) -> float:

@@ -129,6 +129,20 @@ def test_a_place_of_tomorrow_is_free_again_after_tomorrow(desk: Desk) -> None:
     assert (detail, until) == ("1 of 1 email messages this day", datetime(2026, 3, 6, 5, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("cap", [Cap(max=1, per_days=7), Cap(max=1, per="calendar_week")])
+def test_what_is_decided_for_next_month_takes_no_place_of_this_week(desk: Desk, cap: Cap) -> None:
+    """Nor does it tire anybody now, or exclude an offer of its group; what is planned for this week does."""
+    desk.settings = settings(caps=[cap], fatigue_cost=0.5, **SURE)
+    group = {"channels": ["email"], "exclusion_group": "g", "exclusion_days": 2.0}
+    desk.put(a=group, b=group)
+    worth = ask(desk, dry_run=True)["actions"][0]["expected_value"]
+    assert ask(desk, at=NOON + timedelta(days=30), offers=["b"])["actions"]
+    (action,) = ask(desk, dry_run=True)["actions"]
+    assert (action["offer_id"], action["expected_value"]) == ("a", worth)
+    assert ask(desk, at=NOON + timedelta(days=2), offers=["b"])["actions"]
+    assert {one["rule"] for one in ask(desk)["excluded"]} == {"frequency_cap"}
+
+
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:
     desk.put(
         a={"channels": ["email"], "caps": [{"max": 1, "per": "calendar_week"}]},

@@ -65,6 +65,7 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         if offers is not None:
             imported = import_offers(offers, parts.database, parts.clock.now())
             print(f"{offers}: {imported.put} offers" + _rejected(imported.rejected, imported.rejects))
+            _refuse_if_nothing_was_read(offers, imported.put, imported.rejected, imported.rejects)
             _make_text_vectors(settings, parts)
         if not paths:
             return
@@ -85,6 +86,14 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         for file in report.files:
             already = " (ingested before; nothing to do)" if file.already else ""
             print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
+        for file in report.files:
+            _refuse_if_nothing_was_read(file.path, file.accepted, file.rejected, file.rejects)
+
+
+def _refuse_if_nothing_was_read(path: Path, read: int, rejected: int, rejects: Path | None) -> None:
+    """ValueError: some wrong lines are told beside what was read, a file of nothing else is a wrong file."""
+    if rejected and not read:
+        raise ValueError(f"{path}: none of its {rejected:,} lines could be read; {rejects} says why of each")
 
 
 def _make_text_vectors(settings: Settings, parts: Parts) -> None:

@@ -49,3 +49,23 @@ def test_a_package_that_is_not_installed_is_told_with_what_installs_it(tmp_path:
     assert lacking.returncode == 1
     told = "opportune: lightgbm is not installed; install what commands need: pip install 'opportune[train,demo]'"
     assert lacking.stderr.splitlines()[-1] == told
+
+
+def test_a_file_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> None:
+    wrong, mixed = tmp_path / "wrong.jsonl", tmp_path / "mixed.jsonl"
+    wrong.write_text('{"event": "of nobody"}\nnot json\n')
+    mixed.write_text(
+        'not json\n{"type": "track", "event": "Seen", "userId": "c1", "messageId": "m1", '
+        '"timestamp": "2026-01-05T10:00:00Z"}\n'
+    )
+    offers = tmp_path / "offers.jsonl"
+    offers.write_text('{"offer_id": "o1"}\n')
+    service = Service(tmp_path)
+    for refused in (service.run("ingest", str(wrong)), service.run("ingest", str(wrong))):
+        assert refused.returncode == 1
+        why = f"{wrong}.rejects.jsonl"
+        told = f"opportune: {wrong}: none of its 2 lines could be read; {why} says why of each"
+        assert refused.stderr.splitlines()[-1] == told
+        assert len(Path(why).read_text().splitlines()) == 2
+    assert service.run("ingest", "--offers", str(offers)).returncode == 1
+    assert "1 events, 1 rejected" in service.done("ingest", str(mixed))

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
 from models.declared import PROPENSITIES
 from service.clock import SystemClock
+from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
 
 if TYPE_CHECKING:
@@ -52,7 +54,19 @@ def _parts(settings: Settings) -> list[Finding]:
     except Exception as away:
         told = f"cannot be opened ({_short(away)}); check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
         return [Finding("fail", "state", told)]
-    looks = (_keys, _online, _events, _features, _served_features, _models, _catalogue, _offers_named, _texts, _loops)
+    looks = (
+        _keys,
+        _online,
+        _events,
+        _features,
+        _served_features,
+        _models,
+        _catalogue,
+        _features_named,
+        _offers_named,
+        _texts,
+        _loops,
+    )
     findings = [finding for look in looks for finding in _safely(look, parts)]
     parts.close()
     return findings
@@ -209,6 +223,20 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
         yield Finding(
             "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"
         )
+
+
+def _features_named(parts: Parts) -> Iterator[Finding]:
+    """Features that an offer's eligibility asks for and that there are not: nobody would ever get the offer."""
+    with parts.database.read() as connection:
+        offers = parts.catalogue.current(connection).offers
+    for offer in offers:
+        asked = offer.document["eligibility"]
+        lacking = sorted((compile_expression(asked).features or frozenset()) - set(FEATURE_NAMES)) if asked else []
+        if lacking:
+            told = f"its eligibility asks for {', '.join(lacking)}, which is no feature, so nobody gets it"
+            yield Finding(
+                "note", "offers", f"{offer.offer_id}: {told}; see 'opportune features --explain {lacking[0]}'"
+            )
 
 
 def _offers_named(parts: Parts) -> Iterator[Finding]:

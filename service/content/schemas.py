@@ -44,39 +44,51 @@ class _Strict(BaseModel):
 class GenerateIn(_Strict):
     """`n` variants in all; `angles` from plain, benefit, curiosity, urgency (templates), or any word (text model)."""
 
-    offer_id: Annotated[Words, Field(min_length=1)]
-    channel: Channel
-    locale: Locale = "en"
-    segment: Annotated[Words, Field(min_length=1)] | None = None
-    n: Annotated[int, Field(strict=True, ge=1, le=20)] = 3
-    angles: Annotated[list[Annotated[Words, Field(min_length=1, max_length=60)]], Field(max_length=20)] = []
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"offer_id": "coffee-20", "channel": "email", "locale": "en", "n": 2}]}
+    )
+
+    offer_id: Annotated[Words, Field(min_length=1)] = Field(description="Which offer the copy is for")
+    channel: Channel = Field(description="For which channel")
+    locale: Locale = Field("en", description="In which language: a BCP 47 tag")
+    segment: Annotated[Words, Field(min_length=1)] | None = Field(
+        None, description="For whom, in words of your own, such as lapsed 90 days"
+    )
+    n: Annotated[int, Field(strict=True, ge=1, le=20)] = Field(3, description="How many variants")
+    angles: Annotated[list[Annotated[Words, Field(min_length=1, max_length=60)]], Field(max_length=20)] = Field(
+        [], description="How to say it; without it, what suits the offer"
+    )
 
 
 class CheckIn(_Strict):
     """Copy written elsewhere. Without `offer_id` no figure counts as a fact."""
 
-    channel: Channel
-    locale: Locale = "en"
-    offer_id: Annotated[Words, Field(min_length=1)] | None = None
-    fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText], Field(max_length=20)]
+    channel: Channel = Field(description="For which channel")
+    locale: Locale = Field("en", description="In which language: a BCP 47 tag")
+    offer_id: Annotated[Words, Field(min_length=1)] | None = Field(None, description="Whose facts it may state")
+    fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText], Field(max_length=20)] = Field(
+        description="The copy, by field of the channel: subject, preheader and body of an email; body of an sms"
+    )
 
 
 class RejectIn(_Strict):
     """Why; shown to whoever writes the next variant."""
 
-    reason: Note | None = None
+    reason: Note | None = Field(None, description="The reason")
 
 
 class EditIn(_Strict):
     """The fields to replace; null takes an optional field out."""
 
-    fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText | None], Field(min_length=1, max_length=20)]
+    fields: Annotated[
+        dict[Annotated[str, Field(max_length=60)], FieldText | None], Field(min_length=1, max_length=20)
+    ] = Field(description="New text by field")
 
 
 class CommentIn(_Strict):
     """A remark for the next reviewer."""
 
-    text: Annotated[Note, Field(min_length=1)]
+    text: Annotated[Note, Field(min_length=1)] = Field(description="The remark")
 
 
 __all__ = ["ANGLES", "CHANNEL_FIELDS", "CheckIn", "CommentIn", "EditIn", "GenerateIn", "RejectIn", "canonical_locale"]

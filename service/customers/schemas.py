@@ -14,16 +14,18 @@ class ConsentsIn(BaseModel):
     """Answers per channel and purpose (`marketing`, `transactional`, …); null goes back to saying nothing."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"email": {"marketing": True}, "profiling": True}}
+        extra="forbid", json_schema_extra={"examples": [{"email": {"marketing": True}, "profiling": True}]}
     )
 
-    email: Answers | None = None
-    sms: Answers | None = None
-    push: Answers | None = None
-    web: Answers | None = None
-    call: Answers | None = None
-    webhook: Answers | None = None
-    profiling: StrictBool | None = None
+    email: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    sms: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    push: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    web: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    call: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    webhook: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    profiling: StrictBool | None = Field(
+        None, description="false: no decision, score or training uses what is known of the person"
+    )
 
     def answers(self) -> dict[str, dict[str, bool | None]]:
         """The channels that were named."""

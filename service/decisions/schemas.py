@@ -32,17 +32,42 @@ def customer_id(text: str) -> str:
 class DecisionIn(BaseModel):
     """A decision asked for. Without `channels` or `offers`, all that the placement and the catalogue have."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"customer_id": "c42", "placement": "email.weekly", "channels": ["email", "sms"]}]
+        },
+    )
 
-    customer_id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_BYTES), AfterValidator(customer_id)]
-    placement: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)] = "default"
-    channels: Annotated[list[Channel], Field(min_length=1, max_length=20)] | None = None
-    offers: Annotated[list[Word], Field(max_length=1_000)] | None = None
-    context: Annotated[dict[str, Any], AfterValidator(plain_json)] = {}
-    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = 5
+    customer_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=_MAX_ID_BYTES,
+            description="Whose decision: the id that events name as userId, or an anonymousId",
+        ),
+        AfterValidator(customer_id),
+    ]
+    placement: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)] = Field(
+        "default",
+        description="Where it is shown or sent, such as email.weekly; the settings hold its arms, channels and rules",
+    )
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=20)] | None = Field(
+        None, description="Only these channels; without it, those of the placement"
+    )
+    offers: Annotated[list[Word], Field(max_length=1_000)] | None = Field(
+        None, description="Only these offers, by id; without it, the whole catalogue"
+    )
+    context: Annotated[dict[str, Any], AfterValidator(plain_json)] = Field(
+        {}, description="What is known of this moment; rules read it as context.NAME"
+    )
+    top_k: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP_K)] = Field(5, description="At most so many actions")
     at: UtcInstant | None = Field(None, description="Decide as of this time: for evaluation and simulation")
-    dry_run: Annotated[bool, Field(strict=True)] = False
-    explain: Annotated[bool, Field(strict=True)] = True
+    dry_run: Annotated[bool, Field(strict=True)] = Field(
+        False, description="true: nothing is recorded, reserved or counted"
+    )
+    explain: Annotated[bool, Field(strict=True)] = Field(True, description="false: without reasons and excluded")
 
     @field_validator("channels", "offers")
     @classmethod
@@ -55,7 +80,9 @@ class BatchIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    requests: Annotated[list[DecisionIn], Field(min_length=1, max_length=MAX_BATCH)]
+    requests: Annotated[list[DecisionIn], Field(min_length=1, max_length=MAX_BATCH)] = Field(
+        description="Each as in POST /v1/decisions"
+    )
 
 
 def parse(model: type[Model], body: bytes) -> Model:

@@ -32,8 +32,42 @@ _COMMON: dict[str, Any] = {
     "groupId": _ID,
     "previousId": _ID,
 }
+_MEANINGS = {
+    "userId": "Who it is, by your own id",
+    "anonymousId": "Who it is while no userId is known",
+    "messageId": "Sent again under the same id, it counts once",
+    "timestamp": "When it happened; by default when it came",
+    "originalTimestamp": "The sender's clock when it happened",
+    "sentAt": "The sender's clock when it was sent: corrects a wrong clock",
+    "receivedAt": "Ignored: the service's own clock tells",
+    "context": "As Segment's: timezone, locale, location, decision_id …",
+    "integrations": "Accepted, without meaning here",
+    "properties": "Of track, page and screen: products, revenue, currency, offer_id, decision_id …",
+    "traits": "Of identify and group: what is known of the person or company",
+    "name": "Of page and screen: which one",
+    "category": "Of page and screen: of which kind",
+    "channel": "Accepted, without meaning here",
+    "version": "Accepted, without meaning here",
+    "writeKey": "Ignored: the key of the request counts",
+    "projectId": "Accepted, without meaning here",
+    "_metadata": "Accepted, without meaning here",
+    "event": "Of track: what happened, such as Order Completed",
+    "groupId": "Of group: the company",
+    "previousId": "Of alias: the id until now",
+    "type": "What kind of message it is",
+    "batch": "Messages, each with its type; 500 KB together at most",
+}
 _NEEDS = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
+_ORDER = {"order_id": "o1", "revenue": 19.9, "currency": "EUR", "products": [{"product_id": "p1", "category": "tea"}]}
+_EXAMPLES = {
+    "identify": {"userId": "c42", "messageId": "m1", "traits": {"email": "ada@example.org"}},
+    "track": {"userId": "c42", "messageId": "m2", "event": "Order Completed", "properties": _ORDER},
+}
 _TEXT = {"type": "string", "minLength": 1}
+
+
+def _told(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**schema, "description": _MEANINGS[name]} for name, schema in properties.items()}
 
 
 def _message(kind: str | None) -> dict[str, Any]:
@@ -42,9 +76,13 @@ def _message(kind: str | None) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {**_COMMON, "type": types, **{name: {**_COMMON[name], "type": "string"} for name in needed}},
+        "properties": _told(
+            {**_COMMON, "type": types, **{name: {**_COMMON[name], "type": "string"} for name in needed}}
+        ),
         "required": needed if kind else ["type"],
     }
+    if kind in _EXAMPLES:
+        schema["examples"] = [_EXAMPLES[kind]]
     if kind != "alias":
         schema["anyOf"] = [{"required": [name], "properties": {name: _TEXT}} for name in ("userId", "anonymousId")]
     return schema
@@ -64,16 +102,19 @@ BATCH_BODY: dict[str, Any] = {
                     "type": "object",
                     "additionalProperties": False,
                     "required": ["batch"],
-                    "properties": {
-                        "batch": {"type": "array", "items": _message(None)},
-                        "context": _OBJECT,
-                        "integrations": _OBJECT,
-                        "sentAt": _TIME,
-                        "timestamp": _TIME,
-                        "writeKey": {},
-                        "messageId": {},
-                        "type": {},
-                    },
+                    "examples": [{"batch": [{"type": kind, **example} for kind, example in _EXAMPLES.items()]}],
+                    "properties": _told(
+                        {
+                            "batch": {"type": "array", "items": _message(None)},
+                            "context": _OBJECT,
+                            "integrations": _OBJECT,
+                            "sentAt": _TIME,
+                            "timestamp": _TIME,
+                            "writeKey": {},
+                            "messageId": {},
+                            "type": {},
+                        }
+                    ),
                 }
             }
         },

@@ -30,6 +30,7 @@ _FLAG_BODY = {
                     "properties": {
                         "context": {
                             "type": "object",
+                            "description": "As OpenFeature's: targetingKey is the customer's id",
                             "required": ["targetingKey"],
                             "properties": {"targetingKey": {"type": "string", "minLength": 1, "maxLength": 512}},
                         }

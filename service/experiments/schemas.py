@@ -81,18 +81,34 @@ class NamespaceIn(Shape):
 class ExperimentIn(Shape):
     """`PUT /v1/experiments/{id}`. Guardrails default to unsubscribing and spam complaints."""
 
-    name: str = Field("", max_length=200)
-    description: str = Field("", max_length=4000)
-    hypothesis: str = Field("", max_length=4000)
-    status: Literal["draft", "running", "stopped"] = "running"
-    variants: list[VariantIn] = Field(min_length=2, max_length=20, validation_alias=AliasChoices("variants", "arms"))
-    control: Key | None = None
-    coverage: float = Field(1.0, ge=0, le=1)
-    seed: str | None = Field(None, min_length=1, max_length=200)
-    namespace: NamespaceIn | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Own hour", "variants": ["ten-oclock", "good-hour"], "metric": "Order Completed"}]
+        }
+    )
+
+    name: str = Field("", max_length=200, description="What people call it")
+    description: str = Field("", max_length=4000, description="What is tried")
+    hypothesis: str = Field("", max_length=4000, description="What is expected, and why")
+    status: Literal["draft", "running", "stopped"] = Field(
+        "running", description="Only running assigns; stopped gives everybody `ship`, else the control"
+    )
+    variants: list[VariantIn] = Field(
+        min_length=2,
+        max_length=20,
+        validation_alias=AliasChoices("variants", "arms"),
+        description="At least two, with their weights: objects, plain keys, or {key: weight}",
+    )
+    control: Key | None = Field(None, description="What the others are compared with; by default the first")
+    coverage: float = Field(1.0, ge=0, le=1, description="The share of customers who take part")
+    seed: str | None = Field(
+        None, min_length=1, max_length=200, description="Assigns anew; by default the experiment's id"
+    )
+    namespace: NamespaceIn | None = Field(None, description="For experiments that must not overlap")
     metric: MetricIn = Field(
         default_factory=lambda: MetricIn(event="Order Completed"),
         validation_alias=AliasChoices("metric", "goal"),
+        description="What is to get better; the name of an event will do",
     )
     guardrails: list[GuardrailIn] = Field(
         default_factory=lambda: [
@@ -100,14 +116,18 @@ class ExperimentIn(Shape):
             GuardrailIn(event="Email Marked as Spam"),
         ],
         max_length=20,
+        description="What must not get worse; a harmed one withholds the winner",
     )
     cuped: Name | None = Field(None, description="a customer feature known before exposure, as orders_90d")
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="1 less the confidence")
     tuning: float = Field(5000, ge=10, le=1e9, description="subjects at which the interval is tightest")
-    exposed_by: Literal["use", "any_evaluation", "event"] = "use"
-    ship: Key | None = None
-    starts_at: UtcInstant | None = None
-    ends_at: UtcInstant | None = None
+    exposed_by: Literal["use", "any_evaluation", "event"] = Field(
+        "use",
+        description="What counts as seen: use (of a flag, or at a split), any_evaluation (of all flags), event",
+    )
+    ship: Key | None = Field(None, description="Of a stopped experiment: the variant that everybody gets")
+    starts_at: UtcInstant | None = Field(None, description="Nobody before")
+    ends_at: UtcInstant | None = Field(None, description="Nobody from then on")
 
     @model_validator(mode="before")
     @classmethod

@@ -57,7 +57,8 @@ def _inline(part: Any, parts: dict[str, Any]) -> Any:
     if not isinstance(part, dict):
         return part
     if "$ref" in part:
-        return _inline(parts[part["$ref"].rpartition("/")[2]], parts)
+        beside = {name: value for name, value in part.items() if name != "$ref"}  # such as a description of its own
+        return _inline(parts[part["$ref"].rpartition("/")[2]], parts) | beside
     return {name: _inline(value, parts) for name, value in part.items() if name != "discriminator"}
 
 

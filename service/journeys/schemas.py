@@ -235,14 +235,36 @@ class CapsBody(Body):
 class JourneyBody(Body):
     """A journey: how customers come in, what it is for, and its steps in the order of the usual way through."""
 
-    id: str | None = None
-    name: Name
-    description: str = Field("", max_length=2000)
-    entry: EntryBody = Field(default_factory=EntryBody)
-    reentry: ReentryBody = Field(default_factory=ReentryBody)
-    caps: CapsBody = Field(default_factory=CapsBody)
-    goal: GoalBody | None = None
-    steps: list[AnyStep] = Field(min_length=1, max_length=200)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Welcome",
+                    "entry": {"event": "Signed Up"},
+                    "steps": [
+                        {"id": "think", "kind": "wait", "for": "1h"},
+                        {"id": "choose", "kind": "decide", "placement": "journey.welcome", "channels": ["email"]},
+                        {"id": "write", "kind": "send"},
+                        {"id": "end", "kind": "exit"},
+                    ],
+                }
+            ]
+        }
+    )
+
+    id: str | None = Field(None, description="As in the path; may be left out")
+    name: Name = Field(description="What people call it")
+    description: str = Field("", max_length=2000, description="What it is for")
+    entry: EntryBody = Field(
+        default_factory=EntryBody,
+        description="Who comes in by himself: by an event or by being in a segment; without either, by the API alone",
+    )
+    reentry: ReentryBody = Field(default_factory=ReentryBody, description="Whether and when one may come in again")
+    caps: CapsBody = Field(
+        default_factory=CapsBody, description="At most so many messages and customers, and for how long"
+    )
+    goal: GoalBody | None = Field(None, description="The event that is success")
+    steps: list[AnyStep] = Field(min_length=1, max_length=200, description="In the order of the usual way through")
 
     @model_validator(mode="after")
     def _a_segment_lets_in_again_only_after_exit(self) -> Self:
@@ -254,11 +276,13 @@ class JourneyBody(Body):
 class EnrollmentBody(Body):
     """Who is to enter."""
 
-    customer_id: CustomerId
+    customer_id: CustomerId = Field(description="The id that events name as userId")
 
 
 class TaskBody(Body):
     """How a call ended, in the caller's words."""
 
-    outcome: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)]
-    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$")
+    outcome: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)] = Field(
+        description="How it ended, such as reached"
+    )
+    note: str = Field("", max_length=4000, pattern=r"^[^\x00]*$", description="What else is to be known")

@@ -147,29 +147,61 @@ class Required(_Strict):
         return self
 
 
+_EXAMPLE: dict[str, Any] = {
+    "name": "20% off coffee",
+    "category": "coffee",
+    "product_ids": ["coffee-espresso", "coffee-filter"],
+    "channels": ["email", "sms"],
+    "facts": {"discount": {"percent": 20}, "code": "COFFEE20", "url": "https://shop.example.org/coffee"},
+    "value": 6.0,
+    "cost": 0.05,
+    "eligibility": "customer.features.orders_90d >= 1",
+    "caps": [{"max": 1, "per_days": 30}],
+}
+
+
 class OfferIn(_Strict):
     """An offer as it is put. What is left out takes the default written here."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     offer_id: Word | None = Field(None, description="As in the path; may be left out")
-    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)]
-    description: Text = ""
-    category: Word | None = None
-    product_ids: Annotated[list[Word], Field(max_length=50_000)] = []
-    channels: Annotated[list[Channel], Field(min_length=1)] = ["email", "sms", "push", "web", "call", "webhook"]
-    facts: Facts = Facts()
-    value: Money = 1.0
-    cost: Money = 0.0
-    starts_at: UtcInstant | None = None
-    ends_at: UtcInstant | None = None
-    eligibility: Annotated[str, Field(max_length=4_000)] | None = None
-    caps: Annotated[list[Cap], Field(max_length=20)] = []
-    budget: Spend | None = None
-    priority: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1_000)] = 1.0
-    tags: Annotated[list[Word], Field(max_length=200)] = []
-    requires_approval: Annotated[bool, Field(strict=True)] = True
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain_text)] = Field(
+        description="What people call it; copy may say it"
+    )
+    description: Text = Field("", description="A sentence or two; copy may say it, and new offers are placed by it")
+    category: Word | None = Field(None, description="What it is about, as the events' products say it")
+    product_ids: Annotated[list[Word], Field(max_length=50_000)] = Field(
+        [], description="The products that it is about, as events name them"
+    )
+    channels: Annotated[list[Channel], Field(min_length=1)] = Field(
+        ["email", "sms", "push", "web", "call", "webhook"], description="By which it may go"
+    )
+    facts: Facts = Field(Facts(), description="What copy may state: figures, code, address and end")
+    value: Money = Field(1.0, description="What one sale earns, in the currency of the settings")
+    cost: Money = Field(0.0, description="What one message costs, in the same currency")
+    starts_at: UtcInstant | None = Field(None, description="Not before")
+    ends_at: UtcInstant | None = Field(None, description="Not from then on")
+    eligibility: Annotated[str, Field(max_length=4_000)] | None = Field(
+        None,
+        description="A CEL expression over customer (traits, features, segments, scores), context, now; it must hold",
+    )
+    caps: Annotated[list[Cap], Field(max_length=20)] = Field([], description="At most so many impressions")
+    budget: Spend | None = Field(None, description="At most so much cost")
+    priority: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1_000)] = Field(
+        1.0, description="Multiplies the expected value"
+    )
+    tags: Annotated[list[Word], Field(max_length=200)] = Field(
+        [], description="Words of your own; business rules and cool-downs name them"
+    )
+    requires_approval: Annotated[bool, Field(strict=True)] = Field(
+        True, description="false: copy that passes every check is approved as it is generated"
+    )
     exclusion_group: Word | None = Field(None, description="Never in one answer with another offer of this group")
     exclusion_days: Days | None = Field(None, description="Nor within so many days after one")
-    requires: Annotated[list[Required], Field(max_length=20)] = []
+    requires: Annotated[list[Required], Field(max_length=20)] = Field(
+        [], description="What must have happened with other offers first"
+    )
 
     @field_validator("channels", "product_ids", "tags")
     @classmethod
@@ -213,13 +245,17 @@ class OfferIn(_Strict):
 class BulkOffer(OfferIn):
     """An offer of a list: here its id is needed."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"offer_id": "coffee-20", **_EXAMPLE}]})
+
     offer_id: Word
 
 
 class BulkIn(_Strict):
     """Offers put together: all of them, or none when one is wrong."""
 
-    offers: Annotated[list[BulkOffer], Field(min_length=1, max_length=MAX_BULK)]
+    offers: Annotated[list[BulkOffer], Field(min_length=1, max_length=MAX_BULK)] = Field(
+        description="Offers with their ids; a bare list is taken, too"
+    )
 
     @model_validator(mode="before")
     @classmethod

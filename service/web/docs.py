@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -22,7 +22,9 @@ def routes(app: FastAPI) -> APIRouter:
 
     @router.get("/docs")
     async def docs() -> Response:
-        page = environment.get_template("docs.html").render(api=app.openapi()["info"], groups=grouped(app.openapi()))
+        page = environment.get_template("docs.html").render(
+            api=app.openapi()["info"], groups=grouped(app.openapi()), shapes=shapes(app.openapi())
+        )
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": _CSP})
 
     @router.get("/docs/docs.css")
@@ -48,6 +50,24 @@ def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
                 tag = (operation.get("tags") or ["service"])[0]
                 groups.setdefault(tag, []).append(_operation(method, path, operation, document))
     return groups
+
+
+def shapes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What bodies are made of: every named schema, by name, whether it stands in the components or within a body."""
+    named = dict(_objects([document.get("components", {}).get("schemas", {}), document["paths"]]))
+    return [
+        {"name": name, "description": schema.get("description", ""), "fields": _fields(schema, document)}
+        for name, schema in sorted(named.items())
+    ]
+
+
+def _objects(part: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(part, Mapping):
+        if isinstance(part.get("title"), str) and "properties" in part:
+            yield part["title"], part
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        yield from _objects(inner)
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,10 +110,14 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_type(choice, document) for choice in choices))
     name = str(schema.get("$ref", "")).rsplit("/", 1)[-1]
     resolved = _resolve(schema, document)
+    if "const" in resolved:
+        return str(resolved["const"])
     if "enum" in resolved:
         return " | ".join(str(value) for value in resolved["enum"])
     if resolved.get("type") == "array":
         return f"list of {_type(resolved.get('items', {}), document)}"
+    if "properties" in resolved:
+        name = name or str(resolved.get("title", ""))
     kinds = resolved.get("type", "any")
     plain = " or ".join(kinds) if isinstance(kinds, list) else kinds  # JSON Schema lets a type be several
     return name or str(resolved.get("format") or plain)

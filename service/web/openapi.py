@@ -56,6 +56,26 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 }
 
 
+_PARAMETERS = {
+    "after": "Go on behind this id: the answer before tells it",
+    "limit": "At most so many",
+    "state": "Only those in this state",
+    "status": "Only those with this status",
+    "channel": "By which channel",
+    "locale": "In which language: a BCP 47 tag",
+    "offer_id": "Of which offer",
+    "version": "Of which version; by default the newest",
+    "variant_id": "The variant's id",
+    "decision_id": "The decision's id",
+    "token": "What stands in the link of a message",
+    "key": "Its key",
+    "days": "How many days to look back",
+    "n": "How many hours",
+    "if-none-match": "The ETag of the answer before; 304 where nothing has changed",
+}
+"""What a parameter means wherever its slice does not say it."""
+
+
 def install_openapi(app: FastAPI) -> None:
     """Makes `app.openapi()` give the completed document."""
     plain: Callable[[], dict[str, Any]] = app.openapi
@@ -92,6 +112,9 @@ def _complete(path: str, method: str, operation: Operation) -> None:
         operation["security"] = [{"key": []}, {"keyAsUser": []}]
     if guarded and method == "post":
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in _PARAMETERS:
+            parameter.setdefault("description", _PARAMETERS[parameter["name"]])
     answers = operation["responses"]
     for status in _statuses(path, method, operation) if guarded else ():
         answers.setdefault(str(status), {})

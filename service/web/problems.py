@@ -101,7 +101,9 @@ def install_problem_handlers(app: FastAPI) -> None:
         if error.status_code == 400 and "parsing the body" in str(error.detail):  # FastAPI's words for any such fault
             detail = "cannot be read; send JSON in UTF-8, nested less deeply than 1,000 levels"
             return problem_response(BadRequest(f"the body {detail}", [FieldError("body", detail)]))
-        problem = Problem(str(error.detail))
+        nowhere = error.status_code == 404  # nobody of ours raises it: no route was found
+        told = "there is nothing at this address; /docs tells what there is" if nowhere else str(error.detail)
+        problem = Problem(told)
         problem.status, problem.title = error.status_code, str(error.detail)
         problem.type = {400: BadRequest.type, 404: NotFound.type, 405: "urn:opportune:method-not-allowed"}.get(
             error.status_code, "about:blank"

@@ -72,3 +72,19 @@ def test_a_disk_that_is_nearly_full_is_named(
     monkeypatch.setattr("shutil.disk_usage", lambda _: used)
     assert examine(Settings(home=tmp_path / "home", text_vectors=False)) == 1
     assert "fail  disk           only 3 MB are free for" in capsys.readouterr().out
+
+
+def test_an_eligibility_that_asks_for_no_feature_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(home=tmp_path, text_vectors=False)
+    parts = build(settings)
+    rules = {"typo": "customer.features.ordrs_90d >= 1.0", "right": "customer.features.orders_90d >= 1.0"}
+    documents = {
+        name: OfferIn.model_validate({"name": name, "eligibility": rule}).document() for name, rule in rules.items()
+    }
+    with parts.database.write() as connection:
+        put_offers(connection, documents, parts.clock.now())
+    parts.close()
+    examine(settings)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "its eligibility" in line]
+    assert len(lines) == 1
+    assert "typo: its eligibility asks for ordrs_90d, which is no feature" in lines[0]

@@ -13,6 +13,7 @@ from service.web.docs import code_marked, grouped
         ({"type": ["string", "null"]}, "string or null"),
         ({"type": "array", "items": {"type": "integer"}}, "list of integer"),
         ({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}, "date-time or null"),
+        ({"type": "string", "const": "wait"}, "wait"),
         ({}, "any"),
     ],
 )

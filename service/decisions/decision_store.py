@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     String,
     Table,
+    case,
     delete,
     false,
     func,
@@ -224,12 +225,14 @@ def count_response(
 ) -> None:
     """Adds one (or `by`) to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel.
 
-    `at`, in microseconds, is when the first was, where this is the first.
+    `at`, in microseconds, is when it was: events come late, so one that comes later may be the first.
     """
     key = {"offer_id": offer_id, "channel": channel, "first_at": at}
     upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
     here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
-    connection.execute(update(offer_rates).where(here).values({name: offer_rates.c[name] + by for name in more}))
+    counts = {name: offer_rates.c[name] + by for name in more}
+    first = case((offer_rates.c.first_at > at, at), else_=offer_rates.c.first_at)
+    connection.execute(update(offer_rates).where(here).values(first_at=first, **counts))
 
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:

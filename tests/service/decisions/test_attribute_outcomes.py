@@ -88,6 +88,16 @@ def test_what_a_decision_led_to_did_not_happen_before_it(desk: Desk) -> None:
         assert not due_lessons(connection, NOON - timedelta(seconds=1), 10)
 
 
+def test_a_delivery_told_late_may_be_the_first(desk: Desk) -> None:
+    """From it the pace is told at which an offer reaches the full model."""
+    days = [NOON + timedelta(days=day) for day in (3, 1, 2)]
+    for customer, at in zip(("c1", "c2", "c3"), days, strict=True):
+        decision = decide(desk, customer, offers=["a"], channels=["email"])
+        handle(desk, event("Email Delivered", customer, at, channel="email", decision_id=decision))
+    with desk.database.read() as connection:
+        assert read_rates(connection)["a", "email"].first_at == microseconds(min(days))
+
+
 def test_an_order_belongs_to_the_newest_delivered_offer_it_fits(desk: Desk) -> None:
     first = decide(desk, offers=["a"], channels=["email"])
     second = decide(desk, offers=["b"])

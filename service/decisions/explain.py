@@ -193,10 +193,11 @@ def _held_or_outdone(
         return f"was expected to earn {worth}, but {held}"
     if candidate["rank"]:
         return f"is number {candidate['rank']} ({worth}){because}"
-    if candidate["expected_value"] <= min(nothing, 0.0):
+    if candidate["expected_value"] <= nothing and candidate["expected_value"] < 0.0:
         return f"would cost more than it is expected to earn ({worth})"
     if candidate["expected_value"] <= nothing:
-        return f"is expected to earn less than sending nothing is worth ({worth})"
+        than = "less" if candidate["expected_value"] < nothing else "no more"
+        return f"is expected to earn {than} than sending nothing is worth ({worth})"
     return f"was expected to earn {worth}{because}"
 
 
@@ -245,7 +246,7 @@ def _why_nothing(
     if best["expected_value"] <= nothing["expected_value"] and nothing["expected_value"] > 0:
         told = f"the best: {money(best['expected_value'])} against {money(nothing['expected_value'])}"
         return [f"Every message that may be sent is expected to earn less than sending nothing is worth ({told})."]
-    if best["expected_value"] <= 0:
+    if best["expected_value"] < 0:
         worth = money(best["expected_value"])
         return [f"Every message that may be sent is expected to cost more than it earns (the best: {worth})."]
     drawn = percent(nothing["propensity"])

@@ -177,6 +177,13 @@ def test_channels_of_which_the_same_is_said_are_told_at_once(desk: Desk) -> None
     assert sum(line.startswith("Offer b by") for line in told.why_not) == 1  # the other channel went
 
 
+def test_what_earns_and_costs_nothing_is_not_said_to_cost(desk: Desk) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.put(a={"channels": ["web"], "value": 1.0}, b={"channels": ["web"], "value": 0.0})
+    told = reader(desk).explain(decide(desk, channels=["web"])["decision_id"])
+    assert "Offer b by web is expected to earn no more than sending nothing is worth (0.00)." in told.why_not
+
+
 def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
     desk.people.add("c1", consents={"email": {"marketing": False}})
     told = reader(desk).explain(decide(desk, channels=["email"])["decision_id"])

@@ -79,7 +79,8 @@ class _Pages:
             return await act(request, reader)
         except Unauthorized as problem:
             back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return self.sign_in_form(back if request.method == "GET" else "/", problem)
+            first_visit = request.method == "GET" and not {"authorization", "cookie"} & set(request.headers)
+            return self.sign_in_form(back if request.method == "GET" else "/", None if first_visit else problem)
         except Problem as problem:
             return self.page(
                 "message.html", reader, problem.status, heading=problem.title, detail=problem.detail, back="/"

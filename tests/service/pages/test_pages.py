@@ -65,6 +65,12 @@ async def test_signing_in_by_form_lasts_until_signing_out(house: House) -> None:
         assert (await client.get("/offers")).status_code == 401
 
 
+async def test_who_comes_for_the_first_time_has_done_nothing_wrong(house: House) -> None:
+    async with house.client() as client:
+        assert 'role="alert"' not in (await client.get("/offers")).text
+        assert 'role="alert"' in (await client.get("/offers", headers={"Authorization": "Bearer op_wrong"})).text
+
+
 async def test_a_forged_cookie_is_nobody(house: House) -> None:
     async with house.client() as client:
         client.cookies.set(COOKIE, "0" * 64 + ".aaaa.bbbb")

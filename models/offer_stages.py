@@ -31,9 +31,10 @@ class OfferStages:
     weights: Mapping[str, Floats]
 
     def of(self, offers: Sequence[str]) -> Floats:
-        """Weights (offers, STAGE); zeros for offers that nothing is known of."""
+        """Weights (STAGE, offers); zeros for offers that nothing is known of."""
         nothing = np.zeros(len(STAGE))
-        return np.array([self.weights.get(offer, nothing) for offer in offers], np.float64).reshape(-1, len(STAGE))
+        found = np.array([self.weights.get(offer, nothing) for offer in offers], np.float64).reshape(-1, len(STAGE))
+        return np.ascontiguousarray(found.T)
 
     def inputs(self, values: Floats, known: Bools) -> Floats:
         """How customers' numbers (n, CUSTOMER) differ from usual, (n, STAGE); of whom nothing is known, nothing."""
@@ -53,5 +54,7 @@ def stage(values: Floats) -> Floats:
 
 
 def moved(inputs: Floats, weights: Floats) -> Floats:
-    """What to add to the log-odds, (n, m), of `inputs` (n, STAGE) and weights (m, STAGE)."""
-    return np.asarray((inputs[:, None] * weights[None]).sum(axis=-1), np.float64)
+    """What to add to the log-odds, (n, m), of `inputs` (n, STAGE) and weights (STAGE, m), added in STAGE's order: fewer
+    than eight numbers are, whatever the shape.
+    """
+    return np.asarray((inputs[:, :, None] * weights[None]).sum(axis=1), np.float64)

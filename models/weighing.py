@@ -254,7 +254,7 @@ class Weighing:
         else:
             found = self._head.trees.effects(_HEAD, self._seen, *self._head.masks, asked)
         if self._sides.stages is not None:
-            found[:, _STAGES] += self._stages[asked[:, 0]] * self._sides.stages[asked[:, 1]]
+            found[:, _STAGES] += self._stages[asked[:, 0]] * self._sides.stages[:, asked[:, 1]].T
         return found
 
 

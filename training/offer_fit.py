@@ -211,7 +211,7 @@ def _with_stages(
     raw = head.raw_score(every.inputs)
     stages = fit_stages(values, offers, raw, every, certainty(sigmoid(raw), every))
     inputs = stages.inputs(values, np.ones(len(values), np.bool_))
-    more = (inputs * stages.of(offers)).sum(axis=1)
+    more = (inputs * stages.of(offers).T).sum(axis=1)
     head = replace(stretched(head, 1.0, every, more), stages=stages)
     return head, head.calibrated(head.raw_score(every.inputs) + more)
 

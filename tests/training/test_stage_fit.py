@@ -33,14 +33,14 @@ def fitted(moves: float, seed: int = 4) -> tuple[OfferStages, Floats]:
 def test_an_offer_that_moves_leads_is_found() -> None:
     found, told = fitted(2.0)
     assert found.usual == pytest.approx(told.mean(axis=0))
-    apart = (found.of(OFFERS) * np.log(2))[:, LEAD]
+    apart = (found.of(OFFERS).T * np.log(2))[:, LEAD]
     assert apart[0] - apart[1:] == pytest.approx(np.full(len(OFFERS) - 1, 2.0), abs=0.5)
-    assert np.abs(np.delete(found.of(OFFERS) * told.std(axis=0), LEAD, axis=1)).max() < 0.1
+    assert np.abs(np.delete(found.of(OFFERS).T * told.std(axis=0), LEAD, axis=1)).max() < 0.1
 
 
 def test_where_all_move_alike_next_to_nothing_is_found() -> None:
     found, told = fitted(0.0)
-    assert np.abs(found.of(OFFERS) * told.std(axis=0)).max() < 0.1
+    assert np.abs(found.of(OFFERS).T * told.std(axis=0)).max() < 0.1
 
 
 def test_what_all_offers_share_is_the_heads() -> None:
@@ -52,4 +52,4 @@ def test_what_all_offers_share_is_the_heads() -> None:
     names = [OFFERS[place] for place in random.integers(len(OFFERS), size=N)]
     lessons = Lessons(np.zeros((N, len(SEEN))), labels, labels, np.ones(N))
     found = fit_stages(values, names, np.full(N, -2.0), lessons, 1.0)
-    assert np.abs(found.of(OFFERS)[:, LEAD]).max() * lead.std() < 0.1
+    assert np.abs(found.of(OFFERS).T[:, LEAD]).max() * lead.std() < 0.1

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, BaseModel
 
+from service.decisions.answer_schemas import BatchOut, DecisionOut, ReplayOut
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import BatchIn, DecisionIn, parse
@@ -30,12 +31,20 @@ def routes(
     deciding = together or Together(decider)
     may_decide, may_read = guard.needs("decide"), guard.needs("decide", "review")
 
-    @router.post("", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn))
+    @router.post(
+        "", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn), responses=_gives(DecisionOut)
+    )
     async def decide(request: Request) -> Response:
         asked = parse(DecisionIn, await request.body())
         return Response(await deciding.decide(asked), media_type="application/json")
 
-    @router.post("/batch", summary="Decide for many", dependencies=[may_decide], openapi_extra=_takes(BatchIn))
+    @router.post(
+        "/batch",
+        summary="Decide for many",
+        dependencies=[may_decide],
+        openapi_extra=_takes(BatchIn),
+        responses=_gives(BatchOut),
+    )
     async def decide_batch(request: Request) -> Response:
         asked = parse(BatchIn, await request.body())
         return _answer({"decisions": await in_thread(decider.decide_many, asked.requests)})
@@ -44,7 +53,12 @@ def routes(
     async def read(decision_id: DecisionId) -> Response:
         return _answer(await in_thread(reader.read, decision_id))
 
-    @router.post("/{decision_id}/replay", summary="Decide again from the record", dependencies=[may_read])
+    @router.post(
+        "/{decision_id}/replay",
+        summary="Decide again from the record",
+        dependencies=[may_read],
+        responses=_gives(ReplayOut),
+    )
     async def decide_again(decision_id: DecisionId) -> Response:
         return _answer(await in_thread(reader.replay, decision_id))
 
@@ -53,6 +67,11 @@ def routes(
 
 def _answer(body: Any) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+def _gives(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answer in OpenAPI."""
+    return {200: {"model": model, "description": model.__doc__ or ""}}
 
 
 def _takes(model: type[BaseModel]) -> dict[str, Any]:

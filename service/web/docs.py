@@ -91,8 +91,15 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], document: M
         ],
         "fields": list(_fields(body, document)) if body else [],
         "example": _example(body, document),
-        "answers": {status: answer.get("description", "") for status, answer in operation.get("responses", {}).items()},
+        "answers": [_told(status, answer) for status, answer in operation.get("responses", {}).items()],
     }
+
+
+def _told(status: str, answer: Mapping[str, Any]) -> dict[str, str]:
+    """`shape` names the schema of a body that is not a problem's."""
+    named = [str(part.get("schema", {}).get("$ref", "")) for part in answer.get("content", {}).values()]
+    shape = named[0].rsplit("/", 1)[-1] if named and status < "400" else ""
+    return {"status": status, "text": answer.get("description", ""), "shape": shape}
 
 
 def _resolve(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -131,7 +138,7 @@ def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict
             "name": name,
             "type": _type(field, document),
             "required": name in required,
-            "default": "" if name in required else orjson.dumps(field.get("default")).decode(),
+            "default": orjson.dumps(field["default"]).decode() if "default" in field and name not in required else "",
             "description": field.get("description", ""),
         }
         for name, field in resolved.get("properties", {}).items()

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.decisions.answer_schemas import BatchOut, DecisionOut, ReplayOut
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes
@@ -51,6 +52,28 @@ async def test_an_offer_put_is_decided_read_and_replayed(client: httpx.AsyncClie
     assert (await client.get("/v1/offers/a")).status_code == 404
     after = (await client.post("/v1/decisions", json={"customer_id": "c"})).json()
     assert after["actions"] == []
+
+
+async def test_answers_have_the_shape_that_openapi_tells(client: httpx.AsyncClient) -> None:
+    await client.put("/v1/offers/a", json={"name": "A", "value": 10, "channels": ["email", "web"]})
+    await client.put("/v1/offers/b", json={"name": "B", "channels": ["sms"], "starts_at": "2027-01-01T00:00:00Z"})
+    asked: list[dict[str, Any]] = [
+        {"customer_id": "c1"},
+        {"customer_id": "c1", "explain": False},
+        {"customer_id": "c2", "channels": ["push"], "dry_run": True},
+    ]
+    answers = [(await client.post("/v1/decisions", json=one)).json() for one in asked]
+    told = [DecisionOut.model_validate(one) for one in answers]
+    assert [bool(one.actions) for one in told] == [True, True, False]
+    assert told[0].actions[0].reasons
+    assert told[0].actions[0].stage is not None
+    assert {(one.offer_id, one.until is None) for one in told[0].excluded} == {("b", False)}
+    assert {(one.channel, one.until is None) for one in told[2].excluded} == {(None, True)}
+    assert told[1].model_fields_set.isdisjoint({"excluded"})
+    batch = BatchOut.model_validate((await client.post("/v1/decisions/batch", json={"requests": asked})).json())
+    assert len(batch.decisions) == 3
+    replayed = (await client.post(f"/v1/decisions/{told[0].decision_id}/replay")).json()
+    assert ReplayOut.model_validate(replayed).equal
 
 
 async def test_bulk_puts_all_or_none(client: httpx.AsyncClient) -> None:

@@ -94,6 +94,64 @@ class BatchOut(_Told):
     decisions: list[DecisionOut]
 
 
+class CandidateOut(_Told):
+    """An offer on a channel that was considered; without either: sending nothing."""
+
+    offer_id: str | None
+    channel: str | None
+    eligible: bool
+    verdicts: dict[str, Any] = Field(description="By rule: `pass`, or the detail, and until when")
+    probability: float | None
+    expected_value: float | None
+    propensity: float = Field(description="0 where it may not be")
+    rank: int | None
+    send_at: datetime | None
+    send_at_probability: float | None
+
+
+class OutcomeOut(_Told):
+    """What came of a decision."""
+
+    kind: str
+    at: datetime
+    offer_id: str
+    value_cents: int | None
+    machine: bool = Field(description="Of a scanner or a proxy: it teaches nothing")
+
+
+class RecordOut(_Told):
+    """All that a decision used, and what came of it."""
+
+    decision_id: str
+    customer_id: str
+    decided_at: datetime
+    placement: str
+    arm: str
+    policy: dict[str, Any] = Field(
+        description="Name, version, the `rules` as they stood, and the outcomes `learnt` from"
+    )
+    seed: int = Field(description="What its draws come from")
+    request: dict[str, Any]
+    customer: dict[str, Any] = Field(description="What it knew of the customer: consents, traits, segments, zone")
+    contextless: str | None = Field(description="Why nothing of the customer was used; null: it was")
+    features: dict[str, Any] | None = Field(description="As of `decided_at`; null: of nobody known")
+    scores: dict[str, float]
+    answers: dict[str, dict[str, Any]] = Field(description="What each eligibility expression said")
+    ledger: dict[str, Any] = Field(description="Messages, and impressions that some rule counts, as they stood")
+    candidates: list[CandidateOut] = Field(description="Each with every rule's verdict; the last is sending nothing")
+    business_rules: list[dict[str, Any]] = Field(description="Those that moved an offer, with their cost in value")
+    goals: dict[str, Any] = Field(description="Chances of clicks and redemptions, of the candidates in order")
+    uplift: list[float] | None = Field(description="What sending adds to the chance, of the candidates in order")
+    actions: list[dict[str, Any]] = Field(description="As they were answered")
+    scored_by: str | None
+    models: dict[str, str]
+    offers: dict[str, int] = Field(description="The offers that were weighed, at their versions then")
+    degraded: list[str]
+    terms: dict[str, Any] = Field(description="What the formula takes from offers and the customer's last messages")
+    offer_names: dict[str, str]
+    outcomes: list[OutcomeOut]
+
+
 class DifferenceOut(_Told):
     """What is no longer as it was decided."""
 

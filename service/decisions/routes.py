@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, BaseModel
 
-from service.decisions.answer_schemas import BatchOut, DecisionOut, ReplayOut
+from service.decisions.answer_schemas import BatchOut, DecisionOut, RecordOut, ReplayOut
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import BatchIn, DecisionIn, parse
@@ -49,7 +49,12 @@ def routes(
         asked = parse(BatchIn, await request.body())
         return _answer({"decisions": await in_thread(decider.decide_many, asked.requests)})
 
-    @router.get("/{decision_id}", summary="The full record of a decision", dependencies=[may_read])
+    @router.get(
+        "/{decision_id}",
+        summary="The full record of a decision",
+        dependencies=[may_read],
+        responses=_gives(RecordOut),
+    )
     async def read(decision_id: DecisionId) -> Response:
         return _answer(await in_thread(reader.read, decision_id))
 

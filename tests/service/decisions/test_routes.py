@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.decisions.answer_schemas import BatchOut, DecisionOut, ReplayOut
+from service.decisions.answer_schemas import BatchOut, DecisionOut, RecordOut, ReplayOut
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes
@@ -72,6 +72,8 @@ async def test_answers_have_the_shape_that_openapi_tells(client: httpx.AsyncClie
     assert told[1].model_fields_set.isdisjoint({"excluded"})
     batch = BatchOut.model_validate((await client.post("/v1/decisions/batch", json={"requests": asked})).json())
     assert len(batch.decisions) == 3
+    record = RecordOut.model_validate((await client.get(f"/v1/decisions/{told[0].decision_id}")).json())
+    assert [one.offer_id for one in record.candidates] == ["a", "a", "b", None]
     replayed = (await client.post(f"/v1/decisions/{told[0].decision_id}/replay")).json()
     assert ReplayOut.model_validate(replayed).equal
 

@@ -55,12 +55,12 @@ def test_a_wrong_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_child_process_gives_texts_their_vectors(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "models.embedding", str(tmp_path)]
-    done = subprocess.run(command, input=b'["green tea", "tea"]', capture_output=True, timeout=120)
+    done = subprocess.run(command, input=b'["green tea", "tea"]', capture_output=True, timeout=250)
     assert done.returncode == 0, done.stderr.decode()
     held = Texts(tmp_path).read()
     assert likeness(held.vector("green tea"), held.vector("tea")) > 0.5
     known = {**os.environ, "OPPORTUNE_EMBEDDING_MODEL": "/nowhere"}
-    refused = subprocess.run(command, input=b'["water"]', capture_output=True, timeout=120, env=known)
+    refused = subprocess.run(command, input=b'["water"]', capture_output=True, timeout=250, env=known)
     assert (refused.returncode, "/nowhere" in refused.stderr.decode()) == (embedding.MISSING, True)
 
 

@@ -28,6 +28,8 @@ from training.offer_fit import ROUNDS
 
 QUICKER = {"OPPORTUNE_DECISIONS__DURABLE": "false"}
 RATE_AIM, P99_AIM, WAITING_AIM = 0.55, 2.5, 0.5
+TOP_K = 3
+"""Actions asked for: of so many with their words and reasons an answer has the 3 kB that the aims are for."""
 PARTS = ("decisions", "rivals", "scores", "first", "many")
 
 
@@ -54,6 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trees", type=int, default=ROUNDS, help="of the ranker of a home that is made now")
     parser.add_argument("--leaves", type=int, help="of each of them; by default those that training gives")
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--top-k", type=int, default=TOP_K, help="actions asked for; 3 make answers of 3 kB, 5 of 4.7")
     parser.add_argument("--calls", type=int, default=50_000, help="on end, looking for growth")
     parser.add_argument("--customers", type=int, default=CUSTOMERS, help="scored beside LightGBM; 1000000 for all")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
@@ -77,8 +80,8 @@ def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -
             steadiness.show_first(steadiness.first_calls(lambda: _served(copy), _body, key))
     if "many" in options.parts:
         with _opportune(home) as server:
-            _middling(server.port, key)
-            asked = _asked(key, "/v1/decisions")
+            _middling(server.port, key, options.top_k)
+            asked = _asked(key, "/v1/decisions", options.top_k)
             steadiness.show_many(steadiness.many_calls(server, asked, options.connections, options.calls))
 
 
@@ -88,7 +91,7 @@ def _decisions(home: Path, key: str, scratch: Path, options: argparse.Namespace)
     for name, more in (("waits for the disk (default)", {}), ("durable = false", QUICKER)):
         with _opportune(home, more) as server:
             found.append(_load(server, f"decisions, {name}", key, "/v1/decisions", options))
-            answer = _middling(server.port, key)
+            answer = _middling(server.port, key, options.top_k)
     (scratch / "answer.json").write_bytes(answer)
     port = free_port()
     noop = uvicorn(sys.executable, "tests.bench.noop_server:app", port)
@@ -120,27 +123,26 @@ def _served(home: Path, more: dict[str, str] | None = None) -> Iterator[Server]:
 
 
 def _load(server: Server, name: str, key: str, path: str, options: argparse.Namespace) -> Load:
-    asked = _asked(key, path)
+    asked = _asked(key, path, options.top_k)
     server.load(name, "decisions.lua", asked, options.connections, 3)
     return server.load(name, "decisions.lua", asked | {"BENCH_FIRST": "4001"}, options.connections, options.seconds)
 
 
-def _asked(key: str, path: str) -> dict[str, str]:
-    return {"BENCH_KEY": key, "BENCH_PATH": path, "BENCH_CUSTOMERS": str(CUSTOMERS)}
+def _asked(key: str, path: str, top_k: int = TOP_K) -> dict[str, str]:
+    return {"BENCH_KEY": key, "BENCH_PATH": path, "BENCH_CUSTOMERS": str(CUSTOMERS), "BENCH_TOP_K": str(top_k)}
 
 
-def _body(number: int, dry_run: bool = False) -> bytes:
-    return json.dumps(
-        {"customer_id": f"customer-{number:05}", "placement": "email.weekly", "dry_run": dry_run}
-    ).encode()
+def _body(number: int, dry_run: bool = False, top_k: int = TOP_K) -> bytes:
+    asked = {"customer_id": f"customer-{number:05}", "placement": "email.weekly", "top_k": top_k, "dry_run": dry_run}
+    return json.dumps(asked).encode()
 
 
-def _middling(port: int, key: str) -> bytes:
+def _middling(port: int, key: str, top_k: int) -> bytes:
     """An answer of middling size, for the no-op to give. RuntimeError where something else would be measured."""
     answers = []
     for number in range(31):
         asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/decisions", _body(number, True), {"Authorization": f"Bearer {key}"}
+            f"http://127.0.0.1:{port}/v1/decisions", _body(number, True, top_k), {"Authorization": f"Bearer {key}"}
         )
         with urllib.request.urlopen(asked, timeout=30) as response:
             answers.append(response.read())

@@ -2,6 +2,7 @@
 local key = os.getenv("BENCH_KEY")
 local path = os.getenv("BENCH_PATH")
 local customers = tonumber(os.getenv("BENCH_CUSTOMERS"))
+local top_k = os.getenv("BENCH_TOP_K")
 local stride = 7919
 local at = tonumber(os.getenv("BENCH_FIRST") or "0")
 local head = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key }
@@ -12,7 +13,7 @@ function request()
   at = (at + stride) % customers
   local id = string.format("customer-%05d", at)
   local body = '{"customer_id":"' .. id .. '","placement":"email.weekly","channels":["email","sms"],"offers":null,'
-    .. '"context":' .. context .. ',"top_k":5,"at":null,"dry_run":false,"explain":true}'
+    .. '"context":' .. context .. ',"top_k":' .. top_k .. ',"at":null,"dry_run":false,"explain":true}'
   return wrk.format("POST", path, head, body)
 end
 

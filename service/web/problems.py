@@ -66,10 +66,19 @@ def _path(parts: Sequence[Any]) -> str:
     return path or "body"
 
 
+_OBJECT = "should be an object, {…}"
+_WORDS = {
+    "extra_forbidden": "unknown field; remove it or check its spelling",
+    "dict_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "list_type": "should be a list, […]",
+}
+"""What is told in the words of JSON, by Pydantic's name of the error; else in Pydantic's, who speaks of Python."""
+
+
 def _sentence(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown field; remove it or check its spelling"
-    return str(error["msg"]).removeprefix("Value error, ")
+    return _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
 
 
 def invalid_from(error: ValidationError, at: str = "") -> Invalid:

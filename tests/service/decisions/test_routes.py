@@ -173,3 +173,12 @@ async def test_the_schema_describes_the_body(client: httpx.AsyncClient) -> None:
     assert "top_k" in content["schema"]["properties"]
     batch = schema["paths"]["/v1/decisions/batch"]["post"]["requestBody"]["content"]["application/json"]
     assert "customer_id" in batch["schema"]["properties"]["requests"]["items"]["properties"]
+
+
+async def test_what_is_wrong_is_told_in_the_words_of_json(client: httpx.AsyncClient) -> None:
+    for wrong, detail in (
+        ({"context": []}, "should be an object, {…}"),
+        ({"channels": "email"}, "should be a list, […]"),
+    ):
+        answer = await client.post("/v1/decisions", json={"customer_id": "c", **wrong})
+        assert [error["detail"] for error in answer.json()["errors"]] == [detail]

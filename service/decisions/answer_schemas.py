@@ -114,7 +114,7 @@ class OutcomeOut(_Told):
 
     kind: str
     at: datetime
-    offer_id: str
+    offer_id: str | None = Field(description="null where nothing tells which, as of a decision that sent nothing")
     value_cents: int | None
     machine: bool = Field(description="Of a scanner or a proxy: it teaches nothing")
 

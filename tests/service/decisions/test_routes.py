@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.decisions.answer_schemas import BatchOut, DecisionOut, RecordOut, ReplayOut
+from service.decisions.answer_schemas import BatchOut, DecisionOut, OutcomeOut, RecordOut, ReplayOut
+from service.decisions.decision_store import outcomes
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes
@@ -76,6 +78,11 @@ async def test_answers_have_the_shape_that_openapi_tells(client: httpx.AsyncClie
     assert [one.offer_id for one in record.candidates] == ["a", "a", "b", None]
     replayed = (await client.post(f"/v1/decisions/{told[0].decision_id}/replay")).json()
     assert ReplayOut.model_validate(replayed).equal
+
+
+def test_an_outcome_may_lack_what_its_table_lets_it_lack() -> None:
+    lacking = {name for name, field in OutcomeOut.model_fields.items() if NoneType in get_args(field.annotation)}
+    assert lacking == {name for name in OutcomeOut.model_fields if outcomes.c[name].nullable}
 
 
 async def test_bulk_puts_all_or_none(client: httpx.AsyncClient) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 Answers = Annotated[dict[Purpose, StrictBool | None], Field(max_length=50)]
+Told = Annotated[Answers | None, Field(description='Answers by purpose, such as {"marketing": true}')]
 
 
 class ConsentsIn(BaseModel):
@@ -17,12 +18,12 @@ class ConsentsIn(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"email": {"marketing": True}, "profiling": True}]}
     )
 
-    email: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
-    sms: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
-    push: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
-    web: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
-    call: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
-    webhook: Answers | None = Field(None, description='Answers by purpose, such as {"marketing": true}')
+    email: Told = None
+    sms: Told = None
+    push: Told = None
+    web: Told = None
+    call: Told = None
+    webhook: Told = None
     profiling: StrictBool | None = Field(
         None, description="false: no decision, score or training uses what is known of the person"
     )

@@ -202,7 +202,7 @@ def offered_to(connection: Connection, customer_id: str, offer_id: str, since: i
 
 
 def _was_by(line: Line, until: int) -> bool:
-    """As `_been_by` has it."""
+    """As `ledger_store` asks of those that it reads as of a time."""
     return line.at <= until or (line.expires is not None and line.reserved_at is not None and line.reserved_at <= until)
 
 

@@ -14,6 +14,8 @@ from service.customers.consent import MARKETING, told_by
 
 MOST_SEGMENTS = 1000
 _LOCALE = re.compile(r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$")
+_SAME_ZONE_US = 3_600_000_000
+"""The same zone, told with every page view, is noted again after so long."""
 _ZONE, _LANGUAGE, _COUNTRY, _SEGMENTS, _COMPANY = "@timezone", "@locale", "@country", "@segments", "@company"
 
 
@@ -70,27 +72,32 @@ def absorb(profile: Profile, event: Mapping[str, Any]) -> tuple[bool, ConsentCha
     elif kind == "track":
         answer = told_by(event["event"], event["channel"])
         if answer is not None:
+            heard = dict(profile.consent_times)
             told = ConsentChange(profile.customer_id, at, answer[0], MARKETING, answer[1], str(event["event"]))
             told = told if apply_consent(profile, told) else None
-            changed = told is not None or changed
+            changed = heard != profile.consent_times or told is not None or changed
     if changed:
         profile.updated_at = max(profile.updated_at, event["received_at"])
     return changed, told
 
 
 def apply_consent(profile: Profile, change: ConsentChange) -> bool:
-    """Notes an answer, unless a newer one stands; False then, or when it is no news."""
+    """Notes an answer, unless a newer one stands; False then, or when it is no news.
+
+    An answer given again is no news, but its time is: what comes late from before it counts no more.
+    """
     key, time = f"{change.channel}.{change.purpose}", microseconds(change.at)
     if time < profile.consent_times.get(key, -1):
         return False
     profile.consent_times[key] = time
-    purposes = profile.consents.setdefault(change.channel, {})
+    purposes = dict(profile.consents.get(change.channel, {}))
     if purposes.get(change.purpose) == change.answer:
         return False
     if change.answer is None:
-        purposes.pop(change.purpose)
+        del purposes[change.purpose]
     else:
         purposes[change.purpose] = change.answer
+    profile.consents[change.channel] = purposes
     if not purposes:
         del profile.consents[change.channel]
     return True
@@ -135,8 +142,8 @@ def _meet(profile: Profile, event: Mapping[str, Any], at: datetime) -> bool:
         profile.first_seen, changed = at, True
     if not profile.identified and event["customer_id"] != event["anonymous_id"]:
         profile.identified = changed = True
-    zone = event["timezone"]
-    if zone is not None and zone != profile.timezone and microseconds(at) >= profile.trait_times.get(_ZONE, -1):
+    zone, told = event["timezone"], profile.trait_times.get(_ZONE, -1)
+    if zone is not None and microseconds(at) >= told + (_SAME_ZONE_US if zone == profile.timezone else 0):
         profile.timezone, profile.trait_times[_ZONE], changed = zone, microseconds(at), True
     return changed
 
@@ -150,15 +157,15 @@ def _identify(profile: Profile, event: Mapping[str, Any], time: int) -> bool:
     place = traits.get("country") or (address.get("country") if type(address) is dict else None)
     language = locale_of(traits.get("locale") or traits.get("language") or _parsed(event["context"]).get("locale"))
     for name, slot, value in (("country", _COUNTRY, place), ("locale", _LANGUAGE, language)):
-        if type(value) is str and 0 < len(value) <= 64 and _newer(profile, slot, time):
-            changed = changed or getattr(profile, name) != value
+        if type(value) is str and 0 < len(value) <= 64 and not _older(profile, slot, time):
+            changed = _tell(profile, slot, time) or getattr(profile, name) != value or changed
             setattr(profile, name, value)
     declared = traits.get("segments")
-    if type(declared) is list and _newer(profile, _SEGMENTS, time):
+    if type(declared) is list and not _older(profile, _SEGMENTS, time):
         names = [name for name in declared if type(name) is str and 0 < len(name) <= 255][:MOST_SEGMENTS]
         kept = {name: source for name, source in profile.segments.items() if source != "traits"}
         segments = {**dict.fromkeys(names, "traits"), **kept}
-        changed = changed or segments != profile.segments
+        changed = _tell(profile, _SEGMENTS, time) or segments != profile.segments or changed
         profile.segments = segments
     return changed
 
@@ -169,31 +176,35 @@ def _group(profile: Profile, event: Mapping[str, Any], time: int) -> bool:
         return False
     changed = group not in profile.segments
     profile.segments.setdefault(group, "group")
-    if _newer(profile, _COMPANY, time):
+    if not _older(profile, _COMPANY, time):
         known = profile.traits.get("company")
         company = {**(known if type(known) is dict else {}), **_parsed(event["traits"]), "id": group}
-        changed = changed or company != known
+        changed = _tell(profile, _COMPANY, time) or company != known or changed
         profile.traits["company"], profile.trait_times["company"] = company, time
     return changed
 
 
 def _set_trait(profile: Profile, key: str, value: Any, time: int) -> bool:
-    if time < profile.trait_times.get(key, -1):
+    if _older(profile, key, time):
         return False
-    profile.trait_times[key] = time
+    newer = _tell(profile, key, time)
     if value is None:
-        return profile.traits.pop(key, None) is not None
+        return profile.traits.pop(key, None) is not None or newer
     if profile.traits.get(key) == value:
-        return False
+        return newer
     profile.traits[key] = value
     return True
 
 
-def _newer(profile: Profile, slot: str, time: int) -> bool:
-    if time < profile.trait_times.get(slot, -1):
-        return False
+def _older(profile: Profile, slot: str, time: int) -> bool:
+    return time < profile.trait_times.get(slot, -1)
+
+
+def _tell(profile: Profile, slot: str, time: int) -> bool:
+    """Notes when something was told last; False where that is known. To be kept even where the value is the same."""
+    newer = time != profile.trait_times.get(slot)
     profile.trait_times[slot] = time
-    return True
+    return newer
 
 
 def _parsed(packed: Any) -> dict[str, Any]:

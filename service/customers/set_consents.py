@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from service.customers.customer_store import add_consents, present_id, read_profiles, write_profiles
-from service.customers.profile import ConsentChange, Profile, apply_consent
+from service.customers.profile import ConsentChange, Profile, apply_consent, microseconds
 from service.storage.database import Connection
 
 
@@ -26,6 +26,10 @@ def set_consents(
     owner = present_id(connection, customer_id)
     stored = read_profiles(connection, [owner], lock=True).get(owner)
     profile = stored or Profile(owner, now, now)
+    heard = dict(profile.consent_times)
+    for key in [f"{channel}.{purpose}" for channel, purposes in answers.items() for purpose in purposes]:
+        # an event's clock may have been ahead; what is said here is said last
+        profile.consent_times[key] = min(heard.get(key, -1), microseconds(now))
     changes = [
         change
         for channel, purposes in answers.items()
@@ -35,7 +39,7 @@ def set_consents(
     if profiling is not None and profiling != profile.profiling:
         profile.profiling = profiling
         changes.append(ConsentChange(owner, now, "all", "profiling", profiling, source))
-    if changes or stored is None:
+    if changes or stored is None or heard != profile.consent_times:
         profile.updated_at = max(profile.updated_at, now)
         write_profiles(connection, [profile])
         add_consents(connection, changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -79,6 +79,47 @@ def test_the_newest_word_counts_in_any_order(database: Database) -> None:
         assert found.traits == {"plan": "paid", "segments": ["b"]}
         assert found.segments == ("b",)
         assert found.consents == {"email": {"marketing": True}, "sms": {"marketing": False}}
+
+
+def test_a_word_said_again_is_as_new_as_it_was_said_last(database: Database) -> None:
+    """What is told twice changes nothing by itself, but a word from between that comes late is an old one."""
+    said, between = (
+        {"plan": "paid", "country": "DE", "segments": ["a"]},
+        {"plan": "free", "country": "FR", "segments": []},
+    )
+    for event in (
+        identify("c", 1, said),
+        row("u1", "c", "Unsubscribed", timestamp=at(1), context={"timezone": "Europe/Rome"}),
+        identify("c", 5, said),
+        row("u5", "c", "Unsubscribed", timestamp=at(5), context={"timezone": "Europe/Rome"}),
+        identify("c", 3, between),
+        row("r3", "c", "Resubscribed", timestamp=at(3), context={"timezone": "Asia/Tokyo"}),
+    ):
+        apply(database, event)
+    found = read(database, "c")
+    assert found.consents == {"email": {"marketing": False}}
+    assert (found.traits["plan"], found.country, found.segments, found.timezone) == (
+        "paid",
+        "DE",
+        ("a",),
+        "Europe/Rome",
+    )
+
+
+def test_a_refusal_repeated_through_the_api_holds_against_what_comes_late(database: Database) -> None:
+    refusal = {"email": {"marketing": False}}
+    for now in (NOW, NOW + timedelta(days=2)):
+        with database.write() as connection:
+            set_consents(connection, "c", refusal, None, now, "api")
+    apply(database, row("r", "c", "Resubscribed", timestamp=(NOW + timedelta(days=1)).isoformat()))
+    assert read(database, "c").consents == refusal
+
+
+def test_what_the_api_is_told_counts_though_an_events_clock_was_ahead(database: Database) -> None:
+    apply(database, row("r", "c", "Resubscribed", timestamp=(NOW + timedelta(hours=8)).isoformat()))
+    with database.write() as connection:
+        set_consents(connection, "c", {"email": {"marketing": False}}, None, NOW, "link")
+    assert read(database, "c").consents == {"email": {"marketing": False}}
 
 
 def test_repeating_changes_nothing(database: Database) -> None:

@@ -380,32 +380,100 @@ typedef struct {
     Py_ssize_t n, m, c, wide, count;
 } Market;
 
-static void weigh(const Forest *self, const Market *all, const unsigned char **found, unsigned char *pair,
-                  unsigned char *waiting, double *out) {
+/* A mixing step of a hash. */
+static inline uint64_t mixed(uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+    return hash ^ hash >> 29;
+}
+
+/* Into first (m,), for each row of masks the first that is the same. Returns -1 where memory is short. */
+static int first_alike(const unsigned char *masks, Py_ssize_t m, Py_ssize_t stride, int64_t *first) {
+    Py_ssize_t slots = 2;
+    while (slots < 2 * m) slots *= 2;
+    int64_t *held = malloc(slots * sizeof(int64_t));
+    if (!held) return -1;
+    memset(held, 0xff, slots * sizeof(int64_t));
+    for (Py_ssize_t j = 0; j < m; j++) {
+        const unsigned char *row = masks + j * stride;
+        uint64_t hash = 0, word;
+        for (Py_ssize_t at = 0; at < stride; at += sizeof(word)) {
+            memcpy(&word, row + at, sizeof(word));
+            hash = mixed(hash, word);
+        }
+        Py_ssize_t slot = (Py_ssize_t)(hash & (uint64_t)(slots - 1));
+        while (held[slot] >= 0 && memcmp(masks + held[slot] * stride, row, stride)) slot = (slot + 1) & (slots - 1);
+        if (held[slot] < 0) held[slot] = j;
+        first[j] = held[slot];
+    }
+    free(held);
+    return 0;
+}
+
+/* For each of some (at most ROWS) offers the first whose masks are the same for one customer: what the offers say and
+ * what both say is the same. */
+static void same_masks(const int64_t *first_alike, const unsigned char *const *found, Py_ssize_t count, Py_ssize_t some,
+                       int16_t *same) {
+    unsigned char held[2 * ROWS];
+    memset(held, 0xff, sizeof(held));
+    for (Py_ssize_t j = 0; j < some; j++) {
+        const unsigned char *const *mine = found + j * count;
+        uint64_t hash = mixed(0, (uint64_t)first_alike[j]);
+        for (Py_ssize_t k = 0; k < count; k++) hash = mixed(hash, (uint64_t)(uintptr_t)mine[k]);
+        int slot = (int)(hash % (2 * ROWS));
+        while (held[slot] != 0xff && (first_alike[held[slot]] != first_alike[j] ||
+                                      memcmp(found + held[slot] * count, mine, count * sizeof(*mine))))
+            slot = (slot + 1) % (2 * ROWS);
+        if (held[slot] == 0xff) held[slot] = (unsigned char)j;
+        same[j] = held[slot];
+    }
+}
+
+/* Masks that wait until leaves can be added side by side, and where their scores go. */
+typedef struct {
+    const Forest *forest;
+    unsigned char *masks; /* (AT_ONCE, stride) */
+    double *into[AT_ONCE];
+    int count;
+} Waiting;
+
+static void add_waiting(Waiting *self) {
+    double sums[AT_ONCE];
+    add_leaves(self->forest, self->masks, self->count, sums);
+    for (int r = 0; r < self->count; r++) *self->into[r] = sums[r];
+    self->count = 0;
+}
+
+/* `room`: (AT_ONCE + 1) rows of masks. Offers whose masks are the same for a customer are scored once: mostly those
+ * that are about the same, of which the customer did nothing. */
+static void weigh(const Forest *self, const Market *all, const int64_t *alike, const unsigned char **found,
+                  unsigned char *room, double *out) {
     const Py_ssize_t stride = self->stride;
-    Py_ssize_t queued = 0;
+    unsigned char *pair = room + AT_ONCE * stride;
+    Waiting waiting = {self, room, {NULL}, 0};
+    int16_t same[ROWS];
     for (Py_ssize_t i = 0; i < all->n; i++)
         for (Py_ssize_t first = 0; first < all->m; first += ROWS) {
             const Py_ssize_t some = all->m - first < ROWS ? all->m - first : ROWS;
             const double *rows = all->cross + (i * all->m + first) * all->wide;
+            double *into = out + (i * all->m + first) * all->c;
             for (Py_ssize_t k = 0; k < all->count; k++)
                 rows_for(self, all->features[k], rows + all->places[k], some, all->wide, found + k, all->count);
+            same_masks(alike + first, found, all->count, some, same);
             for (Py_ssize_t j = 0; j < some; j++) {
-                unsigned char *into = all->channels ? pair : waiting + queued * stride;
-                meet(into, all->customers + i * stride, all->offers + (first + j) * stride, found + j * all->count,
+                if (same[j] != j) continue;
+                meet(pair, all->customers + i * stride, all->offers + (first + j) * stride, found + j * all->count,
                      all->count, stride);
                 for (Py_ssize_t c = 0; c < all->c; c++) {
-                    if (all->channels)
-                        meet(waiting + queued * stride, pair, all->channels + (i * all->c + c) * stride, NULL, 0, stride);
-                    if (++queued == AT_ONCE) {
-                        add_leaves(self, waiting, queued, out);
-                        out += queued;
-                        queued = 0;
-                    }
+                    const unsigned char *channel = all->channels ? all->channels + (i * all->c + c) * stride : NULL;
+                    meet(waiting.masks + waiting.count * stride, pair, channel, NULL, 0, stride);
+                    waiting.into[waiting.count] = into + j * all->c + c;
+                    if (++waiting.count == AT_ONCE) add_waiting(&waiting);
                 }
             }
+            add_waiting(&waiting);
+            for (Py_ssize_t j = 0; j < some; j++)
+                if (same[j] != j) memcpy(into + j * all->c, into + same[j] * all->c, all->c * sizeof(double));
         }
-    add_leaves(self, waiting, queued, out);
 }
 
 /* The market that five arguments from v[0] on tell: columns, cross, customers, offers, channels; NULL, or what is wrong. */
@@ -436,18 +504,20 @@ static PyObject *forest_weigh(PyObject *of, PyObject *const *args, Py_ssize_t gi
     int64_t *features = malloc((2 * all.wide + 1) * sizeof(int64_t));
     const unsigned char **found = malloc((ROWS * all.wide + 1) * sizeof(*found));
     unsigned char *masks = malloc((AT_ONCE + 1) * self->stride);
-    if (features && found && masks) {
+    int64_t *alike = malloc((all.m + 1) * sizeof(int64_t));
+    int failed = !features || !found || !masks || !alike;
+    if (!failed) {
         all.count = kept(self, v[0].buf, all.wide, features, features + all.wide);
         all.features = features;
         all.places = features + all.wide;
         if (all.count >= 0) {
             Py_BEGIN_ALLOW_THREADS
-            weigh(self, &all, found, masks + AT_ONCE * self->stride, masks, v[5].buf);
+            failed = first_alike(all.offers, all.m, self->stride, alike) < 0;
+            if (!failed) weigh(self, &all, alike, found, masks, v[5].buf);
             Py_END_ALLOW_THREADS
         }
     }
-    const int failed = !features || !found || !masks;
-    free(features); free(found); free(masks);
+    free(features); free(found); free(masks); free(alike);
     release(v, 6);
     if (failed) return PyErr_NoMemory();
     if (all.count < 0) return PyErr_Format(PyExc_ValueError, "a column is no feature of the trees");

@@ -80,7 +80,7 @@ def test_rows_are_equal_to_the_bit(seed: int, leaves: int, count: int, options: 
     seed=st.integers(0, 10_000),
     leaves=st.sampled_from([4, 8, 31, 64]),
     n=st.integers(1, 3),
-    m=st.integers(1, 70),
+    m=st.integers(1, 140),
     c=st.integers(0, 3),
 )
 def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c: int) -> None:
@@ -90,6 +90,8 @@ def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c:
     cross, channels = rows_of(seed + 3, n, m, 3), rows_of(seed + 4, n * max(c, 1), 1)
     told, effects = [], []
     random = np.random.default_rng(seed)
+    twins = np.where(random.random(m) < 0.5, random.integers(m, size=m), np.arange(m))  # they are scored once
+    offers, cross = offers[twins], np.where(random.random((n, m, 1)) < 0.8, cross[:, twins], cross)
     asked = np.stack([random.integers(most, size=9) for most in (n, m, max(c, 1))], axis=1).astype(np.int64)
     for trees, wide in ((tables, True), (KernelTrees(tables), True), (KernelTrees(tables), False)):
         KERNEL.wide(wide)

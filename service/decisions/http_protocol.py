@@ -4,6 +4,9 @@ A task, a scope, events and two messages a request take longer than all that `fa
 until its body is there; if it is plainly right it is decided, and its answer written to the transport in one piece. Any
 other is then handed to uvicorn as it came: every refusal comes from one place.
 
+A client says the same before each of its requests. What was found plain once is known by its bytes on that connection,
+and the parser is not asked again: with its callbacks it takes as long as all else here.
+
 An offer to go on in another protocol is passed over (RFC 9110, 7.8). Java's client makes one with every request that is
 not encrypted, and httptools would take the request's body for the other protocol's.
 """
@@ -29,6 +32,10 @@ from service.decisions.together import Told
 
 _URL = PATH.encode()
 _BAD = "Invalid HTTP request received."
+_END_OF_HEAD = b"\r\n\r\n"
+_HEADS = 64
+"""Heads of plain requests that a connection remembers; they differ in the length of what follows."""
+_UNKNOWN = "", -1
 
 
 @dataclass(slots=True, eq=False, repr=False)  # a secret has no place in a log
@@ -41,7 +48,7 @@ class Held:
     keep_alive: bool = True
     disconnected: bool = False
     response_complete: bool = False
-    body: bytearray = field(default_factory=bytearray)
+    body: bytes | bytearray = field(default_factory=bytearray)
     message_event: ClassVar = asyncio.Event()
     """Set by uvicorn when a part has come; nobody waits for it."""
 
@@ -66,9 +73,42 @@ class DecisionsProtocol(HttpToolsProtocol):
         sees_all = self.access_log or self.limit_concurrency is not None or self.root_path
         self._decisions = app if isinstance(app, FastDecisions) and not sees_all else None
         self._held: Held | None = None
+        self._between = True
+        """Whether the parser has seen the last request's end and nothing of the next."""
+        self._plain: dict[bytes, tuple[str, int]] = {}
+        """Heads of requests that were plain: the key, and the length of the body."""
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._decisions is None or not self._between:
+            self._parse(data)
+        elif not self._is_known(data, self._decisions):
+            self._parse(data)
+            self._remember(data)
+
+    def _is_known(self, data: bytes, decisions: FastDecisions) -> bool:
+        """Asks for a decision if this is a whole request that begins as a plain one did before."""
+        head, _, body = data.partition(_END_OF_HEAD)
+        secret, length = self._plain.get(head, _UNKNOWN)
+        if len(body) != length or self.flow.write_paused or not self._is_first():
+            return False
+        held = Held(secret, perf_counter(), body=body)
+        asked = _asked(decisions, held)
+        if asked is None:
+            return False
+        self.cycle = held
+        decisions.ask(asked, partial(self._answer, held))
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """The head of a request that came whole, was plain and is alone."""
+        held, (head, _, body) = self.cycle, data.partition(_END_OF_HEAD)
+        if self._between and isinstance(held, Held) and held.body == body:
+            if len(self._plain) >= _HEADS:
+                self._plain.clear()
+            self._plain[head] = held.secret, len(body)
+
+    def _parse(self, data: bytes) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
@@ -79,6 +119,10 @@ class DecisionsProtocol(HttpToolsProtocol):
                 self.logger.warning(_BAD)
                 self.send_400_response(_BAD)
                 return
+
+    def on_message_begin(self) -> None:
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self._offers_another():
@@ -91,6 +135,7 @@ class DecisionsProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         held, self._held = self._held, None
+        self._between = True
         if held is None or self._decisions is None:
             if not self._offers_another():
                 super().on_message_complete()
@@ -103,7 +148,7 @@ class DecisionsProtocol(HttpToolsProtocol):
 
     def _plain_secret(self) -> str | None:
         """The key, where no other request is before this one, no answer waits for its reader, and it is plain."""
-        parser, before = self.parser, self.cycle
+        parser = self.parser
         plain = (
             self.url == _URL
             and parser.get_method() == b"POST"
@@ -111,9 +156,13 @@ class DecisionsProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not self.expect_100_continue
             and not self.flow.write_paused
-            and (before is None or before.response_complete)
+            and self._is_first()
         )
         return plain_secret(self.headers, HIGH_WATER_LIMIT) if plain else None
+
+    def _is_first(self) -> bool:
+        """Whether no other request is before this one."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _offers_another(self) -> bool:
         """Whether the request would go on in another protocol, so that it comes again, without that."""

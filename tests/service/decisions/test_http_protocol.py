@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.decisions import fast_route
 from service.decisions.fast_route import FastDecisions
+from service.decisions.http_protocol import _HEADS, DecisionsProtocol
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.decisions.schemas import DecisionIn
@@ -203,6 +205,51 @@ def test_every_answer_has_the_bytes_that_uvicorns_own_protocol_gives(database: D
             assert between - before == counted() - between, name
             assert piece or ours.front.seen == by_asgi, name  # in pieces it depends on the moment what is under way
             ours.front.seen.clear()
+
+
+@pytest.mark.parametrize("piece", [0, 97, 217])
+def test_what_comes_behind_requests_that_are_known_has_the_same_bytes(database: Database, piece: int) -> None:
+    def told(server: Server, sent: bytes, answers: int) -> list[bytes]:
+        with server.connect() as connection:
+            for _ in range(2):
+                connection.sendall(server.plain())
+                read(connection, 1)
+            for at in range(0, len(sent), piece or len(sent)):
+                connection.sendall(sent[at : at + (piece or len(sent))])
+                time.sleep(0.005 if piece else 0)
+            return read(connection, answers)
+
+    with serving(database) as ours, serving(database, http="httptools") as theirs:
+        theirs.key = ours.key
+        plain = ours.plain()
+        more = {
+            "one and a half": (plain + plain, 2, ["POST"]),
+            "half a head, then a whole request": (plain[:60] + plain, 1, []),
+            "empty lines before it": (b"\r\n\r\n" + plain, 1, []),
+            "empty lines behind it": (plain + b"\r\n\r\n" + plain, 2, ["POST"]),
+            "the same head, another body": (ours.plain(b'{"customer_id":"c2"}') + plain, 2, ["POST"]),
+            "the same head, a wrong body": (ours.plain(b'{"customer_id":7777}'), 1, ["POST"]),
+        }
+        for name, (sent, answers, by_asgi) in (cases(ours) | more).items():
+            if piece and len(sent) > 10_000:
+                continue
+            assert told(ours, sent, answers) == told(theirs, sent, answers), name
+            assert piece or ours.front.seen == by_asgi, name
+            ours.front.seen.clear()
+
+
+def test_a_head_that_is_known_is_not_parsed_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    on_url = HttpToolsProtocol.on_url
+    monkeypatch.setattr(DecisionsProtocol, "on_url", lambda self, url: (parsed.append(url), on_url(self, url)))
+    with serving(database) as server, server.connect() as connection:
+        parsed.clear()
+        for number in range(_HEADS + 3):
+            for _ in range(2):
+                connection.sendall(server.plain(b'{"customer_id":"%s"}' % (b"c" * number or b"x")))
+                assert read(connection, 1)[0].startswith(b"HTTP/1.1 200")
+        assert len(parsed) == len({max(number, 1) for number in range(_HEADS + 3)})
+        assert all(len(one._plain) <= _HEADS for one in _connections(server))
 
 
 @pytest.mark.parametrize("failure", [Unavailable("later"), ValueError("a fault of ours")])

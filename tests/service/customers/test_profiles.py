@@ -116,7 +116,7 @@ def test_a_refusal_repeated_through_the_api_holds_against_what_comes_late(databa
 
 
 def test_what_the_api_is_told_counts_though_an_events_clock_was_ahead(database: Database) -> None:
-    apply(database, row("r", "c", "Resubscribed", timestamp=(NOW + timedelta(hours=8)).isoformat()))
+    apply(database, {**row("r", "c", "Resubscribed"), "timestamp": NOW + timedelta(hours=8)})
     with database.write() as connection:
         set_consents(connection, "c", {"email": {"marketing": False}}, None, NOW, "link")
     assert read(database, "c").consents == {"email": {"marketing": False}}

@@ -22,4 +22,5 @@ def record_events(
     rows = [normalize(dict(message), rules or Rules(), now) for message in messages]
     for row in rows:
         row["message_id"] = row["message_id"] or f"made-{new_id(now)}"
+        row["anonymous_id"] = row["customer_id"]  # of a visitor, too: naming one makes no user of them
     return add_events(connection, rows, now)

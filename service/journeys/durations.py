@@ -24,9 +24,9 @@ def parse_duration(text: str) -> timedelta:
         seconds = sum(float(number) * _SECONDS[unit] for unit, number in iso.groupdict().items() if number)
     else:
         raise ValueError(f"{text!r} is not a duration; write 45m, 6h, 3d, 1d12h, 2w or ISO 8601 such as P3D")
-    if not 0 < seconds <= LONGEST.total_seconds():
+    if seconds > LONGEST.total_seconds() or not (length := timedelta(seconds=seconds)):
         raise ValueError(f"{text!r} is out of range; a duration is longer than nothing and at most ten years")
-    return timedelta(seconds=seconds)
+    return length
 
 
 def format_duration(length: timedelta) -> str:

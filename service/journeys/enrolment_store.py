@@ -347,10 +347,10 @@ def problems(connection: Connection, journey_id: str, limit: int) -> list[Enrolm
     return [_enrolment(row) for row in rows]
 
 
-def move_customer(connection: Connection, old: str, new: str) -> int:
+def move_customer(connection: Connection, old: str, new: str, now: datetime) -> int:
     """Gives an anonymous visitor's enrolments to the customer they turned out to be.
 
-    Where that customer runs through the same journey already, the visitor's enrolment ends.
+    Where that customer runs through the same journey already, the visitor's enrolment ends now.
     """
     theirs = connection.execute(
         select(enrolments.c.id, enrolments.c.journey_id, enrolments.c.guard, enrolments.c.status).where(
@@ -364,7 +364,9 @@ def move_customer(connection: Connection, old: str, new: str) -> int:
         )
         values: dict[str, Any] = {"customer_id": new, "guard": None if taken else guard}
         if taken and row.status != "ended":
-            values |= {"status": "ended", "reason": "merged", "due_at": None, "seq": enrolments.c.seq + 1}
+            values |= {"status": "ended", "reason": "merged", "ended_at": now, "due_at": None}
+            values["seq"] = enrolments.c.seq + 1
+            forget_events(connection, [row.id])
         connection.execute(update(enrolments).where(enrolments.c.id == row.id).values(values))
     return len(theirs)
 

@@ -15,6 +15,7 @@ from sqlalchemy import Column, Index, Integer, String, Table, bindparam, delete,
 
 from service.journeys.arrival_store import chunks, plain
 from service.journeys.enrolment_store import enrolments
+from service.journeys.journey_store import journeys
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
 send_intents = Table(
@@ -295,16 +296,18 @@ def erase_intents(connection: Connection, customer_id: str) -> tuple[int, int]:
 
 
 def sendable(connection: Connection, keys: Sequence[str]) -> set[str]:
-    """Which intents may still be sent: not erased, not finished, their enrolment still running."""
+    """Which intents may still be sent: not erased, not finished, their enrolment and its journey still running."""
     found: set[str] = set()
     for chunk in chunks(sorted(keys)):
         wanted = (
             select(send_intents.c.key)
             .join(enrolments, enrolments.c.id == send_intents.c.enrolment_id)
+            .join(journeys, journeys.c.journey_id == enrolments.c.journey_id)
             .where(
                 send_intents.c.key.in_(chunk),
                 send_intents.c.state == "intended",
                 enrolments.c.status == "active",
+                journeys.c.status == "active",
             )
         )
         found |= set(connection.execute(wanted).scalars())

@@ -73,7 +73,7 @@ class _Arrivals:
 
     def take(self, events: Sequence[Event]) -> None:
         """Joins visitors to customers, lets in, wakes, counts."""
-        _join(self.connection, events)
+        _join(self.connection, events, self.now)
         customers = {event["customer_id"] for event in events}
         since = self.now - self._memory()
         for enrolment in of_customers(self.connection, customers, since):
@@ -204,10 +204,10 @@ class _Messages:
         return next((one for one in theirs if one.enrolment_id == enrolment.id and one.created_at <= at), None)
 
 
-def _join(connection: Connection, events: Sequence[Event]) -> None:
+def _join(connection: Connection, events: Sequence[Event], now: datetime) -> None:
     """A visitor who turns out to be a customer takes their journeys along."""
     for old, new in joined_by(connection, events).items():
-        if move_customer(connection, old, new):
+        if move_customer(connection, old, new, now):
             move_intents(connection, old, new)
 
 

@@ -18,6 +18,8 @@ from service.customers.link_identities import LinkedIdentities
 from service.customers.profile import Profile, absorb, merge
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.update_customers import update_customers
+from service.events.inbox_store import waiting
+from service.events.record_events import record_events
 from service.storage.database import Database
 from tests.fakes.events import row
 
@@ -237,6 +239,17 @@ def test_a_shared_device_moves_nobodys_history(database: Database) -> None:
     assert owners(database, [visit("v1", "a"), claim("u2", "a", 2), visit("v2", "a")]) == ["u1", "u2", "u2"]
     with database.read() as connection:
         assert read_merges(connection, 10) == {}
+
+
+def test_what_the_service_itself_records_of_a_visitor_makes_no_user_of_them(database: Database) -> None:
+    apply(database, visit("v1", "visitor"))
+    stopped = {"type": "track", "event": "Unsubscribed", "userId": "visitor", "messageId": "u"}
+    with database.write() as connection:
+        record_events(connection, [stopped], NOW)
+        recorded = waiting(connection, 1)
+    apply(database, *recorded)
+    assert owners(database, [claim("user", "visitor"), visit("v2", "visitor")]) == ["user", "user"]
+    assert read(database, "user").consents == {"email": {"marketing": False}}
 
 
 def test_a_users_id_given_as_anonymous_takes_nothing_over(database: Database) -> None:

@@ -258,6 +258,26 @@ def test_a_paused_journey_moves_nobody_and_goes_on_where_it_was(stage: Stage) ->
     assert stage.runner().run_due().sent == 1
 
 
+def test_pausing_stops_messages_that_are_being_worked_on(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    decide = stage.service.decide
+
+    def meanwhile(requests):  # type: ignore[no-untyped-def]
+        with stage.database.write() as connection:
+            change_status(connection, "j", "pause", T0)
+        return decide(requests)
+
+    stage.service.decide = meanwhile  # type: ignore[method-assign]
+    stage.options = RunnerOptions(lease_s=0.0)
+    assert stage.runner().run_due().sent == 0
+    assert stage.email.tried == []
+    with stage.database.write() as connection:
+        change_status(connection, "j", "activate", T0)
+    stage.service.decide = decide  # type: ignore[method-assign]
+    assert stage.runner().run_due().sent == 1
+
+
 def test_a_collaborator_that_fails_is_asked_again_with_growing_pauses_then_it_is_stuck_and_can_be_freed(
     stage: Stage,
 ) -> None:

@@ -150,6 +150,20 @@ def test_a_visitor_takes_the_journey_along(stage: Stage) -> None:
     assert stage.enrol("anna").reason == "already_enrolled"
 
 
+def test_who_was_joined_may_enter_again_as_soon_as_the_rule_says(stage: Stage) -> None:
+    stage.journey(REST, reentry={"rule": "after_exit", "after": "30d"})
+    stage.enrol("visitor")
+    stage.enrol("anna")
+    stage.runner().run_due()
+    with stage.database.write() as connection:
+        set_owner(connection, "visitor", "anna", T0)
+    stage.happens(stage.event("", "anna", type="identify", event=None, anonymous_id="visitor"))
+    stage.later(days=10)
+    stage.runner().run_due()
+    stage.later(days=30)
+    assert isinstance(stage.enrol("anna"), Enrolment)
+
+
 def test_once_is_once(stage: Stage) -> None:
     stage.journey({"id": "bye", "kind": "exit"})
     stage.enrol("anna")

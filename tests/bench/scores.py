@@ -20,11 +20,13 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from features.customer_row import feature_matrix
 from features.offers import OfferInfo
 from features.rows import CustomerRow, open_online
 from models.load import load
 from models.next_offer import NextOfferModel, responses_of
-from models.offer_features import PAIR
+from models.offer_features import CUSTOMER, PAIR
+from models.offer_stages import moved
 from models.response import ResponseHead
 from models.trees import parse_trees
 from service.decisions.assortment import assortment
@@ -162,6 +164,11 @@ def _by_lightgbm(
         return spent, model.response.probability(score, inputs)
     seen = np.column_stack([score, inputs])
     more, raw = _timed(lambda: _booster(model.response.tree_text).predict(seen, raw_score=True, num_threads=1))
+    if model.response.stages is not None:  # on top of what trees tell
+        stages = model.response.stages
+        known = np.ones(len(rows), np.bool_)
+        by_offer = moved(stages.inputs(feature_matrix(rows, CUSTOMER), known), stages.of(ids))
+        raw = raw + np.repeat(by_offer.ravel(), len(channels))
     return spent + more, model.response.calibrated(raw)
 
 

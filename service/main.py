@@ -30,14 +30,15 @@ from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import App, CountRequests, exposition, silence_dependencies
 from service.web import docs
+from service.web.answers import gives
 from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread
 from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
+from service.wiring.health_schemas import LiveOut, ReadyOut
 
 THREADS = 64
-_NOT_READY = {"description": "Not ready; the same report.", "content": {"application/json": {}}}
 
 
 def app_from_settings() -> App:
@@ -82,6 +83,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         title="Opportune",
         version="0.1.0",
         description="The right offer, at the opportune moment, in words that a person approved.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -149,11 +151,11 @@ def _pages(parts: Parts) -> APIRouter:
 def _health(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["running"])
 
-    @router.get("/health/live", summary="The process answers")
+    @router.get("/health/live", summary="The process answers", responses=gives(LiveOut))
     async def live() -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
 
-    @router.get("/health/ready", summary="What is ready, and what is not", responses={503: _NOT_READY})
+    @router.get("/health/ready", summary="What is ready, and what is not", responses=gives(ReadyOut, 200, 503))
     async def ready() -> Response:
         """200 when decisions can be made and kept (without the database: on the disk), 503 otherwise.
 

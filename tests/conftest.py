@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.fakes.answer_shapes import _answers_have_their_shapes
 from tests.fakes.postgres_server import PostgresServer, free_port, postgres_binaries
 
-__all__ = ["free_port", "make_postgres", "new_database"]
+__all__ = ["_answers_have_their_shapes", "free_port", "make_postgres", "new_database"]
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")

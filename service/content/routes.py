@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import AfterValidator
 
+from service.content.answer_schemas import CopyCheckedOut, MadeOut, TrailOut, VariantOut, VariantsOut
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import check_copy
 from service.content.review_variant import Review
@@ -23,6 +24,7 @@ from service.content.schemas import (
     canonical_locale,
 )
 from service.content.variant import Variant
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -43,13 +45,22 @@ def routes(desk: ContentDesk, guard: Guard) -> APIRouter:
 
 def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
     @router.post(
-        "/generate", status_code=201, summary="Make variants of copy", dependencies=[reviewing], responses={404: {}}
+        "/generate",
+        status_code=201,
+        summary="Make variants of copy",
+        dependencies=[reviewing],
+        responses=gives(MadeOut, 201) | {404: {}},
     )
     async def generate(request: Request, order: GenerateIn) -> Response:
         made = await desk.generate(order, request.state.key.label)
         return _answer({"variants": [variant.as_dict() for variant in made]}, 201)
 
-    @router.post("/check", summary="Check copy written elsewhere", dependencies=[reviewing], responses={404: {}})
+    @router.post(
+        "/check",
+        summary="Check copy written elsewhere",
+        dependencies=[reviewing],
+        responses=gives(CopyCheckedOut) | {404: {}},
+    )
     async def check(copy: CheckIn) -> Response:
         offer = await in_thread(desk.offer, copy.offer_id) if copy.offer_id is not None else None
         checks = await in_thread(check_copy, copy.channel, copy.locale, copy.fields, offer, desk.rules)
@@ -58,7 +69,9 @@ def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> Non
 
 
 def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
-    @router.get("/variants", summary="List variants, oldest first", dependencies=[reviewing])
+    @router.get(
+        "/variants", summary="List variants, oldest first", dependencies=[reviewing], responses=gives(VariantsOut)
+    )
     async def variants(
         state: StateName | None = None,
         channel: Channel | None = None,
@@ -72,31 +85,47 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
         more = found[limit - 1].variant_id if len(found) > limit else None
         return _answer({"variants": [variant.as_dict() for variant in found[:limit]], "next": more})
 
-    @router.get("/variants/{variant_id}", summary="A variant with its trail", dependencies=[reviewing])
+    @router.get(
+        "/variants/{variant_id}",
+        summary="A variant with its trail",
+        dependencies=[reviewing],
+        responses=gives(TrailOut),
+    )
     async def variant(variant_id: VariantId) -> Response:
         found, trail = await in_thread(desk.variant, variant_id)
         return _answer(found.as_dict() | {"trail": trail}, etag=found.etag)
 
 
 def _add_reviewing(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
-    @router.post("/variants/{variant_id}/approve", summary="Approve", dependencies=[reviewing])
+    @router.post(
+        "/variants/{variant_id}/approve", summary="Approve", dependencies=[reviewing], responses=gives(VariantOut)
+    )
     async def approve(request: Request, variant_id: VariantId, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.approve, review))
 
-    @router.post("/variants/{variant_id}/reject", summary="Reject", dependencies=[reviewing])
+    @router.post(
+        "/variants/{variant_id}/reject", summary="Reject", dependencies=[reviewing], responses=gives(VariantOut)
+    )
     async def reject(
         request: Request, variant_id: VariantId, body: RejectIn | None = None, if_match: IfMatch = None
     ) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.reject, review, body.reason if body else None))
 
-    @router.post("/variants/{variant_id}/edit", summary="Edit; checks run again", dependencies=[reviewing])
+    @router.post(
+        "/variants/{variant_id}/edit",
+        summary="Edit; checks run again",
+        dependencies=[reviewing],
+        responses=gives(VariantOut),
+    )
     async def edit(request: Request, variant_id: VariantId, body: EditIn, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.edit, review, body.fields))
 
-    @router.post("/variants/{variant_id}/comment", summary="Comment", dependencies=[reviewing])
+    @router.post(
+        "/variants/{variant_id}/comment", summary="Comment", dependencies=[reviewing], responses=gives(VariantOut)
+    )
     async def comment(request: Request, variant_id: VariantId, body: CommentIn, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.comment, review, body.text))

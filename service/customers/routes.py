@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from service.clock import Clock
+from service.customers.answer_schemas import ConsentsOut, CustomerOut, ErasedOut, ExportOut, ScoresOut, SendTimesOut
 from service.customers.erase_customer import CustomerEraser
 from service.customers.look_up import CustomerReader, Rivals
 from service.customers.schemas import ConsentsIn
@@ -23,6 +24,7 @@ from service.errors import FieldError, Invalid
 from service.events.normalize import CHANNELS
 from service.events.values import Errors, identifier
 from service.storage.database import Database
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -91,12 +93,20 @@ def _customers(
     may_read, may_tell, may_all = guard.needs("decide", "review"), guard.needs("ingest"), guard.needs("admin")
 
     @router.get(
-        "/{customer_id:path}/scores", summary="Lead, churn, winback and declared scores", dependencies=[may_read]
+        "/{customer_id:path}/scores",
+        summary="Lead, churn, winback and declared scores",
+        dependencies=[may_read],
+        responses=gives(ScoresOut) | {404: {}},
     )
     async def get_scores(customer_id: CustomerId) -> Response:
         return _json(await in_thread(reader.scores, customer_id))
 
-    @router.get("/{customer_id:path}/send-times", summary="The best allowed hours", dependencies=[may_read])
+    @router.get(
+        "/{customer_id:path}/send-times",
+        summary="The best allowed hours",
+        dependencies=[may_read],
+        responses=gives(SendTimesOut),
+    )
     async def get_send_times(
         customer_id: CustomerId,
         channel: Annotated[str, Query(), AfterValidator(_channel)],
@@ -119,7 +129,12 @@ def _customers(
         rivals = Rivals(tuple(compare or ()), value, costs)
         return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n, rivals))
 
-    @router.put("/{customer_id:path}/consents", summary="Tell a customer's answers", dependencies=[may_tell])
+    @router.put(
+        "/{customer_id:path}/consents",
+        summary="Tell a customer's answers",
+        dependencies=[may_tell],
+        responses=gives(ConsentsOut),
+    )
     async def put_consents(customer_id: CustomerId, body: ConsentsIn) -> Response:
         def put() -> dict[str, Any]:
             with database.write() as connection:
@@ -129,15 +144,27 @@ def _customers(
 
         return _json(await in_thread(put))
 
-    @router.get("/{customer_id:path}/export", summary="Everything held of a customer", dependencies=[may_all])
+    @router.get(
+        "/{customer_id:path}/export",
+        summary="Everything held of a customer",
+        dependencies=[may_all],
+        responses=gives(ExportOut) | {404: {}},
+    )
     async def get_export(customer_id: CustomerId) -> Response:
         return _json(await in_thread(reader.export, customer_id))
 
-    @router.get("/{customer_id:path}", summary="A customer", dependencies=[may_read])
+    @router.get(
+        "/{customer_id:path}", summary="A customer", dependencies=[may_read], responses=gives(CustomerOut) | {404: {}}
+    )
     async def get_customer(customer_id: CustomerId) -> Response:
         return _json(await in_thread(reader.overview, customer_id))
 
-    @router.delete("/{customer_id:path}", summary="Erase a customer everywhere", dependencies=[may_all])
+    @router.delete(
+        "/{customer_id:path}",
+        summary="Erase a customer everywhere",
+        dependencies=[may_all],
+        responses=gives(ErasedOut),
+    )
     async def delete_customer(customer_id: CustomerId) -> Response:
         return _json(await in_thread(eraser.erase, customer_id, exclusively))
 

@@ -1,25 +1,23 @@
-"""The shape of an answer, for the OpenAPI document alone: answers are written without it, tests hold them to it."""
+"""The shapes of the answers to decisions."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from service.web.answers import Told
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class PolicyOut(_Told):
+class PolicyOut(Told):
     """What decided."""
 
     name: str
     version: str = Field(description="Names the rules in the settings, as they stood")
 
 
-class ReasonOut(_Told):
+class ReasonOut(Told):
     """Why an action is probable, or is not."""
 
     feature: str
@@ -27,7 +25,7 @@ class ReasonOut(_Told):
     effect: float = Field(description="What it adds to the log-odds of converting")
 
 
-class StageOut(_Told):
+class StageOut(Told):
     """How much is known of an offer."""
 
     name: Literal["rules", "pooled", "model"] = Field(description="What its probability comes from mostly")
@@ -37,7 +35,7 @@ class StageOut(_Told):
     text: str = Field(description="The same in words")
 
 
-class ContentOut(BaseModel):
+class ContentOut(Told):
     """Approved words, filled in for the customer: beside these two the channel's fields, such as `subject`."""
 
     model_config = ConfigDict(extra="allow")
@@ -46,7 +44,7 @@ class ContentOut(BaseModel):
     locale: str
 
 
-class ActionOut(_Told):
+class ActionOut(Told):
     """An offer on a channel at an hour, in words that a person approved."""
 
     rank: int = Field(description="1 is the message; the others are for a list")
@@ -62,7 +60,7 @@ class ActionOut(_Told):
     stage: StageOut | None = Field(None, description="Absent with `explain: false`")
 
 
-class ExcludedOut(_Told):
+class ExcludedOut(Told):
     """A candidate that may not be."""
 
     offer_id: str
@@ -72,7 +70,7 @@ class ExcludedOut(_Told):
     until: datetime | None = Field(description="From when on the rule may let it through; null: not by itself")
 
 
-class DecisionOut(_Told):
+class DecisionOut(Told):
     """A decision. No `actions`: nothing is sent, which is worth more, or all that there is."""
 
     decision_id: str
@@ -88,13 +86,13 @@ class DecisionOut(_Told):
     excluded: list[ExcludedOut] = Field([], description="What may not be, and why; absent with `explain: false`")
 
 
-class BatchOut(_Told):
+class BatchOut(Told):
     """Decisions in the order of their requests."""
 
     decisions: list[DecisionOut]
 
 
-class CandidateOut(_Told):
+class CandidateOut(Told):
     """An offer on a channel that was considered; without either: sending nothing."""
 
     offer_id: str | None
@@ -109,7 +107,7 @@ class CandidateOut(_Told):
     send_at_probability: float | None
 
 
-class OutcomeOut(_Told):
+class OutcomeOut(Told):
     """What came of a decision."""
 
     kind: str
@@ -119,7 +117,7 @@ class OutcomeOut(_Told):
     machine: bool = Field(description="Of a scanner or a proxy: it teaches nothing")
 
 
-class RecordOut(_Told):
+class RecordOut(Told):
     """All that a decision used, and what came of it."""
 
     decision_id: str
@@ -152,7 +150,7 @@ class RecordOut(_Told):
     outcomes: list[OutcomeOut]
 
 
-class DifferenceOut(_Told):
+class DifferenceOut(Told):
     """What is no longer as it was decided."""
 
     field: str
@@ -160,7 +158,7 @@ class DifferenceOut(_Told):
     is_: Any = Field(None, alias="is")
 
 
-class ReplayOut(_Told):
+class ReplayOut(Told):
     """A decision made again from its record."""
 
     decision_id: str

@@ -15,6 +15,7 @@ from service.decisions.schemas import BatchIn, DecisionIn, parse
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -32,7 +33,7 @@ def routes(
     may_decide, may_read = guard.needs("decide"), guard.needs("decide", "review")
 
     @router.post(
-        "", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn), responses=_gives(DecisionOut)
+        "", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn), responses=gives(DecisionOut)
     )
     async def decide(request: Request) -> Response:
         asked = parse(DecisionIn, await request.body())
@@ -43,7 +44,7 @@ def routes(
         summary="Decide for many",
         dependencies=[may_decide],
         openapi_extra=_takes(BatchIn),
-        responses=_gives(BatchOut),
+        responses=gives(BatchOut),
     )
     async def decide_batch(request: Request) -> Response:
         asked = parse(BatchIn, await request.body())
@@ -53,7 +54,7 @@ def routes(
         "/{decision_id}",
         summary="The full record of a decision",
         dependencies=[may_read],
-        responses=_gives(RecordOut),
+        responses=gives(RecordOut),
     )
     async def read(decision_id: DecisionId) -> Response:
         return _answer(await in_thread(reader.read, decision_id))
@@ -62,7 +63,7 @@ def routes(
         "/{decision_id}/replay",
         summary="Decide again from the record",
         dependencies=[may_read],
-        responses=_gives(ReplayOut),
+        responses=gives(ReplayOut),
     )
     async def decide_again(decision_id: DecisionId) -> Response:
         return _answer(await in_thread(reader.replay, decision_id))
@@ -72,11 +73,6 @@ def routes(
 
 def _answer(body: Any) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")
-
-
-def _gives(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The answer in OpenAPI."""
-    return {200: {"model": model, "description": model.__doc__ or ""}}
 
 
 def _takes(model: type[BaseModel]) -> dict[str, Any]:

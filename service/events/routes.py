@@ -11,12 +11,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.clock import Clock
 from service.errors import TooLarge
+from service.events.answer_schemas import DataReportOut, TakenOut
 from service.events.inbox_writer import InboxWriter
 from service.events.normalize import TYPES, Row, Rules
 from service.events.read_report import MOST_DAYS, read_report
 from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, read_batch, read_single
 from service.events.schemas import ANSWERS, BATCH_BODY, message_body
 from service.storage.database import Connection, Database
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -55,7 +57,7 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
             summary=f"One {kind} message",
             dependencies=may_ingest,
             openapi_extra=message_body(kind),
-            responses=ANSWERS,
+            responses=gives(TakenOut) | ANSWERS,
         )
 
     for kind in TYPES:
@@ -66,7 +68,7 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
         summary="Many messages, all or none",
         dependencies=may_ingest,
         openapi_extra=BATCH_BODY,
-        responses=ANSWERS,
+        responses=gives(TakenOut) | ANSWERS,
     )
     async def post_batch(request: Request) -> Response:
         return await take(request, MAX_BATCH, lambda body: read_batch(body, rules, clock.now()))
@@ -84,7 +86,12 @@ def report_routes(database: Database, clock: Clock, guard: Guard, sections: Mapp
             told |= {name: section(connection) for name, section in sections.items()}
         return orjson.dumps(told, option=orjson.OPT_UTC_Z)
 
-    @router.get("/data-report", summary="What came in, and of what quality", dependencies=[guard.needs("review")])
+    @router.get(
+        "/data-report",
+        summary="What came in, and of what quality",
+        dependencies=[guard.needs("review")],
+        responses=gives(DataReportOut),
+    )
     async def get_report(days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = 30) -> Response:
         """Counts by event and day, late and repeated ones, nulls, machines' share, contacts, quarantine, files."""
         return Response(await in_thread(report, days), media_type="application/json")

@@ -121,7 +121,6 @@ BATCH_BODY: dict[str, Any] = {
     }
 }
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": {"success": True}}}, "description": "The events are durable."},
     400: {"description": "A message is not valid; `errors` names the field, in a batch with its index."},
     413: {"description": "A message of more than 32 KB, or a batch of more than 500 KB."},
     415: {"description": "A content encoding other than gzip."},

@@ -8,12 +8,21 @@ import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from service.clock import Clock
+from service.experiments.answer_schemas import (
+    ExperimentOut,
+    ExperimentsOut,
+    FlagFaultOut,
+    FlagOut,
+    FlagsOut,
+    ResultsOut,
+)
 from service.experiments.assign_customer import Covariate
 from service.experiments.define_experiment import define_experiment, get_experiment, get_experiments
 from service.experiments.evaluate_flags import Answer, entity_tag, evaluate_flag, evaluate_flags, matches
 from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn, Key
 from service.storage.database import Database
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -40,8 +49,7 @@ _FLAG_BODY = {
         },
     }
 }
-_FAULT = {"description": "errorCode and errorDetails (OpenFeature)", "content": {"application/json": {}}}
-_FLAG_ANSWERS: dict[int | str, dict[str, Any]] = {400: _FAULT, 404: _FAULT}
+_FLAG_FAULTS = gives(FlagFaultOut, 400, 404)
 
 
 def routes(database: Database, clock: Clock, guard: Guard, covariate: Covariate | None = None) -> APIRouter:
@@ -55,23 +63,31 @@ def routes(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
 def _experiments(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
-    @router.put("/{experiment_id}", dependencies=[guard.needs("admin")], responses={201: {}, 409: {}})
+    @router.put(
+        "/{experiment_id}", dependencies=[guard.needs("admin")], responses=gives(ExperimentOut, 200, 201) | {409: {}}
+    )
     async def put_experiment(experiment_id: ExperimentId, body: ExperimentIn) -> Response:
         """Declares an experiment; 201 when it is new. What is fixed by exposures answers 409."""
         stored, new = await in_thread(_define, database, experiment_id, body, clock)
         return _json(stored, 201 if new else 200)
 
-    @router.get("", dependencies=[guard.needs("decide", "review")])
+    @router.get("", dependencies=[guard.needs("decide", "review")], responses=gives(ExperimentsOut))
     async def get_all() -> Response:
         """Every experiment, by id."""
         return _json({"experiments": await in_thread(_read, database, get_experiments)})
 
-    @router.get("/{experiment_id}", dependencies=[guard.needs("decide", "review")], responses={404: {}})
+    @router.get(
+        "/{experiment_id}", dependencies=[guard.needs("decide", "review")], responses=gives(ExperimentOut) | {404: {}}
+    )
     async def get_one(experiment_id: ExperimentId) -> Response:
         """One experiment."""
         return _json(await in_thread(_read, database, get_experiment, experiment_id))
 
-    @router.get("/{experiment_id}/results", dependencies=[guard.needs("decide", "review")], responses={404: {}})
+    @router.get(
+        "/{experiment_id}/results",
+        dependencies=[guard.needs("decide", "review")],
+        responses=gives(ResultsOut) | {404: {}},
+    )
     async def get_results(experiment_id: ExperimentId) -> Response:
         """Arms, exposures, effect with an anytime-valid interval, the split's health, guardrails, a sentence."""
         return _json(await in_thread(_read, database, read_results, experiment_id, clock.now()))
@@ -83,7 +99,7 @@ def _flags(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
     router = APIRouter(prefix="/ofrep/v1/evaluate/flags", tags=["flags"])
     needs = [guard.needs("decide")]
 
-    @router.post("", dependencies=needs, openapi_extra=_FLAG_BODY, responses={304: {}, **_FLAG_ANSWERS})
+    @router.post("", dependencies=needs, openapi_extra=_FLAG_BODY, responses=gives(FlagsOut) | {304: {}} | _FLAG_FAULTS)
     async def post_flags(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """All flags for one customer (OFREP bulk evaluation), with an ETag."""
         raw = await request.body()
@@ -95,7 +111,7 @@ def _flags(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
             return Response(status_code=304, headers={"ETag": tag})
         return _answer(answer, {"ETag": tag})
 
-    @router.post("/{key}", dependencies=needs, openapi_extra=_FLAG_BODY, responses=_FLAG_ANSWERS)
+    @router.post("/{key}", dependencies=needs, openapi_extra=_FLAG_BODY, responses=gives(FlagOut) | _FLAG_FAULTS)
     async def post_flag(key: Annotated[str, Path(min_length=1, max_length=512)], request: Request) -> Response:
         """One flag for one customer (OFREP); the first evaluation is the customer's exposure."""
         raw = await request.body()

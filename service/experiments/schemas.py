@@ -78,14 +78,8 @@ class NamespaceIn(Shape):
         return self
 
 
-class ExperimentIn(Shape):
-    """`PUT /v1/experiments/{id}`. Guardrails default to unsubscribing and spam complaints."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "Own hour", "variants": ["ten-oclock", "good-hour"], "metric": "Order Completed"}]
-        }
-    )
+class Declared(Shape):
+    """What an experiment consists of."""
 
     name: str = Field("", max_length=200, description="What people call it")
     description: str = Field("", max_length=4000, description="What is tried")
@@ -128,6 +122,16 @@ class ExperimentIn(Shape):
     ship: Key | None = Field(None, description="Of a stopped experiment: the variant that everybody gets")
     starts_at: UtcInstant | None = Field(None, description="Nobody before")
     ends_at: UtcInstant | None = Field(None, description="Nobody from then on")
+
+
+class ExperimentIn(Declared):
+    """`PUT /v1/experiments/{id}`. Guardrails default to unsubscribing and spam complaints."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Own hour", "variants": ["ten-oclock", "good-hour"], "metric": "Order Completed"}]
+        }
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,18 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.clock import Clock
 from service.customers.customer_store import present_id
 from service.errors import Conflict, NotFound
+from service.journeys.answer_schemas import (
+    EnrollmentOut,
+    EnrollmentsOut,
+    JourneyOut,
+    JourneysOut,
+    RetriedOut,
+    StatsOut,
+    StoredOut,
+    TaskOut,
+    TasksOut,
+    TemplatesOut,
+)
 from service.journeys.close_task import close
 from service.journeys.collaborators import RecordEvents
 from service.journeys.definitions import Definitions
@@ -29,6 +41,7 @@ from service.journeys.read_stats import read_stats
 from service.journeys.read_templates import read_templates
 from service.journeys.schemas import CustomerId, EnrollmentBody, JourneyBody, TaskBody
 from service.storage.database import Database
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -83,7 +96,7 @@ def routes(
 def _templates(guard: Guard) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/v1/journey-templates", dependencies=[guard.needs(*_READ)])
+    @router.get("/v1/journey-templates", dependencies=[guard.needs(*_READ)], responses=gives(TemplatesOut))
     async def get_templates() -> Response:
         """Journeys to begin with: welcome, winback, abandoned cart, post-purchase."""
         return _json({"templates": await in_thread(read_templates)})
@@ -102,7 +115,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     @router.put(
         "/{journey_id}",
         dependencies=[guard.needs("admin")],
-        responses={201: {}, 400: {}, 409: {}, 422: {}},
+        responses=gives(StoredOut, 200, 201) | {400: {}, 409: {}, 422: {}},
         openapi_extra=_definition_body(),
     )
     async def put_one(journey_id: JourneyId, request: Request) -> Response:
@@ -113,13 +126,13 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         stored, new = await in_thread(put, journey_id, body, kind, getattr(key, "key_id", None))
         return _json(stored, 201 if new else 200)
 
-    @router.get("", dependencies=[guard.needs(*_READ)])
+    @router.get("", dependencies=[guard.needs(*_READ)], responses=gives(JourneysOut))
     async def get_all(status: Literal["draft", "active", "paused", "archived"] | None = None) -> Response:
         """Every journey, by id."""
         with_status = await in_thread(_read, database, get_journeys, status)
         return _json({"journeys": with_status})
 
-    @router.get("/{journey_id}", dependencies=[guard.needs(*_READ)], responses={404: {}})
+    @router.get("/{journey_id}", dependencies=[guard.needs(*_READ)], responses=gives(JourneyOut) | {404: {}})
     async def get_one(journey_id: JourneyId, version: Version = None) -> Response:
         """One journey: its newest version, or the one asked for."""
         return _json(await in_thread(_read, database, get_journey, journey_id, version))
@@ -134,7 +147,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             name=f"{verb}_journey",
             summary=summary,
             dependencies=[guard.needs("admin")],
-            responses={404: {}, 409: {}},
+            responses=gives(JourneyOut) | {404: {}, 409: {}},
         )
         async def change(journey_id: JourneyId) -> Response:
             return _json(await in_thread(move, journey_id, verb))
@@ -147,7 +160,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         with database.write() as connection:
             return retry_stuck(connection, journey_id, clock.now())
 
-    @router.post("/{journey_id}/retry", dependencies=[guard.needs("admin")], responses={404: {}})
+    @router.post("/{journey_id}/retry", dependencies=[guard.needs("admin")], responses=gives(RetriedOut) | {404: {}})
     async def retry_journey(journey_id: JourneyId) -> Response:
         """Lets stuck enrolments try again, once the cause is mended."""
         return _json(await in_thread(retry, journey_id))
@@ -168,7 +181,12 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
             raise Conflict(result.detail, reason=result.reason, enrollment_id=result.enrolment_id, until=result.until)
         return show_enrolment(result, [])
 
-    @router.post("", dependencies=[guard.needs("decide")], status_code=201, responses={404: {}, 409: {}})
+    @router.post(
+        "",
+        dependencies=[guard.needs("decide")],
+        status_code=201,
+        responses=gives(EnrollmentOut, 201) | {404: {}, 409: {}},
+    )
     async def enrol_one(journey_id: JourneyId, body: EnrollmentBody) -> Response:
         """Lets a customer in; 409 with a `reason` where the journey's state, re-entry rule or cap forbids it."""
         return _json(await in_thread(enter, journey_id, body.customer_id), 201)
@@ -178,7 +196,7 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
             must_find(connection, journey_id)
             return show_enrolments(connection, journey_id, present_id(connection, customer_id))
 
-    @router.get("", dependencies=[guard.needs(*_READ)], responses={404: {}})
+    @router.get("", dependencies=[guard.needs(*_READ)], responses=gives(EnrollmentsOut) | {404: {}})
     async def get_enrolments(
         journey_id: JourneyId, customer_id: Annotated[CustomerId, Query(description="Whose enrolments")]
     ) -> Response:
@@ -199,7 +217,7 @@ def _figures(database: Database, guard: Guard, definitions: Definitions) -> APIR
             journey = definitions.get(connection, journey_id, version or row.version)
             return read_stats(connection, row, journey, version)
 
-    @router.get("/stats", dependencies=[guard.needs(*_READ)], responses={404: {}})
+    @router.get("/stats", dependencies=[guard.needs(*_READ)], responses=gives(StatsOut) | {404: {}})
     async def get_stats(journey_id: JourneyId, version: Version = None) -> Response:
         """Per step: entered, waiting, sent, opened, clicked, converted, failed, stuck, first and last run."""
         return _json(await in_thread(read, journey_id, version))
@@ -215,7 +233,7 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
             must_find(connection, journey_id)
             return list_tasks(connection, journey_id, state, limit)
 
-    @router.get("", dependencies=[guard.needs("review")], responses={404: {}})
+    @router.get("", dependencies=[guard.needs("review")], responses=gives(TasksOut) | {404: {}})
     async def get_tasks(
         journey_id: JourneyId,
         state: Literal["open", "done"] | None = None,
@@ -228,7 +246,7 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
         with database.write() as connection:
             return close(connection, journey_id, key, body.outcome, body.note, clock.now(), record_events)
 
-    @router.post("/{key}/close", dependencies=[guard.needs("review")], responses={404: {}})
+    @router.post("/{key}/close", dependencies=[guard.needs("review")], responses=gives(TaskOut) | {404: {}})
     async def close_one(journey_id: JourneyId, key: TaskKey, body: TaskBody) -> Response:
         """Closes a task; its outcome becomes the event `Call Completed` of the customer."""
         return _json(await in_thread(finish, journey_id, key, body))

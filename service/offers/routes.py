@@ -10,10 +10,12 @@ from pydantic import AfterValidator
 
 from service.clock import Clock
 from service.errors import FieldError, Invalid, NotFound
+from service.offers.answer_schemas import BulkOut, OfferOut, OffersOut
 from service.offers.offers_store import StoredOffer, delete_offer, list_offers, put_offers, read_offers
 from service.offers.put_offers import described
 from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifier
 from service.storage.database import Database
+from service.web.answers import gives
 from service.web.auth import Guard
 from service.web.threads import in_thread
 
@@ -29,7 +31,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         with database.write() as connection:
             return put_offers(connection, documents, clock.now())
 
-    @router.put("/{offer_id}", summary="Put an offer", dependencies=[may_write])
+    @router.put("/{offer_id}", summary="Put an offer", dependencies=[may_write], responses=gives(OfferOut))
     async def put_one(offer_id: OfferId, offer: OfferIn) -> Response:
         if offer.offer_id not in {None, offer_id}:
             detail = f"is {offer.offer_id!r}, but the path says {offer_id!r}; leave it out or make them equal"
@@ -38,7 +40,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             raise Invalid(f"requires {NEEDS_ITSELF}", [FieldError("requires", NEEDS_ITSELF)])
         return _answer(described((await in_thread(put, {offer_id: offer.document()}))[0]))
 
-    @router.put("", summary="Put many offers, all or none", dependencies=[may_write])
+    @router.put("", summary="Put many offers, all or none", dependencies=[may_write], responses=gives(BulkOut))
     async def put_many(bulk: BulkIn) -> Response:
         documents = {offer.offer_id: offer.document() for offer in bulk.offers}
         if len(documents) != len(bulk.offers):
@@ -48,7 +50,9 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         stored = await in_thread(put, documents)
         return _answer({"put": len(stored), "offers": [{"offer_id": o.offer_id, "version": o.version} for o in stored]})
 
-    @router.get("", summary="List offers in the order of their ids", dependencies=[may_read])
+    @router.get(
+        "", summary="List offers in the order of their ids", dependencies=[may_read], responses=gives(OffersOut)
+    )
     async def list_all(
         after: Annotated[str, Query(max_length=200), AfterValidator(identifier)] = "",
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
@@ -61,7 +65,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         more = found[limit - 1].offer_id if len(found) > limit else None
         return _answer({"offers": [described(offer) for offer in found[:limit]], "next": more})
 
-    @router.get("/{offer_id}", summary="Get an offer", dependencies=[may_read])
+    @router.get("/{offer_id}", summary="Get an offer", dependencies=[may_read], responses=gives(OfferOut))
     async def get_one(offer_id: OfferId) -> Response:
         def read() -> list[StoredOffer]:
             with database.read() as connection:

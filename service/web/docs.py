@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import orjson
@@ -10,22 +11,35 @@ from fastapi import APIRouter, FastAPI, Response
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
+from service.web.threads import in_thread
+
 _METHODS = ("get", "put", "post", "delete", "patch")
 _CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def routes(app: FastAPI) -> APIRouter:
-    """The page and its style sheet."""
+    """The document, the page and its style sheet: each made once, in a thread, for it takes a while."""
     router = APIRouter(include_in_schema=False)
     environment = Environment(loader=PackageLoader("service.web"), autoescape=True, trim_blocks=True)
     environment.filters["code_marked"] = code_marked
 
+    @cache
+    def document() -> bytes:
+        return orjson.dumps(app.openapi())
+
+    @cache
+    def page() -> str:
+        told = app.openapi()
+        return environment.get_template("docs.html").render(api=told["info"], groups=grouped(told), shapes=shapes(told))
+
+    @router.get("/openapi.json")
+    async def openapi() -> Response:
+        return Response(await in_thread(document), media_type="application/json")
+
     @router.get("/docs")
     async def docs() -> Response:
-        page = environment.get_template("docs.html").render(
-            api=app.openapi()["info"], groups=grouped(app.openapi()), shapes=shapes(app.openapi())
-        )
-        return Response(page, media_type="text/html", headers={"Content-Security-Policy": _CSP})
+        headers = {"Content-Security-Policy": _CSP}
+        return Response(await in_thread(page), media_type="text/html", headers=headers)
 
     @router.get("/docs/docs.css")
     async def style() -> Response:
@@ -54,7 +68,9 @@ def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 def shapes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What bodies are made of: every named schema, by name, whether it stands in the components or within a body."""
-    named = dict(_objects([document.get("components", {}).get("schemas", {}), document["paths"]]))
+    components = document.get("components", {}).get("schemas", {})
+    objects = {name: schema for name, schema in components.items() if schema.get("type") == "object"}
+    named = {**dict(_objects(document["paths"])), **objects}
     return [
         {"name": name, "description": schema.get("description", ""), "fields": _fields(schema, document)}
         for name, schema in sorted(named.items())
@@ -98,8 +114,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], document: M
 def _told(status: str, answer: Mapping[str, Any]) -> dict[str, str]:
     """`shape` names the schema of a body that is not a problem's."""
     named = [str(part.get("schema", {}).get("$ref", "")) for part in answer.get("content", {}).values()]
-    shape = named[0].rsplit("/", 1)[-1] if named and status < "400" else ""
-    return {"status": status, "text": answer.get("description", ""), "shape": shape}
+    shape = named[0].rsplit("/", 1)[-1] if named else ""
+    return {"status": status, "text": answer.get("description", ""), "shape": shape if shape != "Problem" else ""}
 
 
 def _resolve(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -133,7 +149,8 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
     resolved = _resolve(schema, document)
     required = resolved.get("required", [])
-    return [
+    others = resolved.get("additionalProperties")
+    told = [
         {
             "name": name,
             "type": _type(field, document),
@@ -143,6 +160,10 @@ def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict
         }
         for name, field in resolved.get("properties", {}).items()
     ]
+    if others and "title" in resolved:
+        kind = _type({} if others is True else others, document)
+        told.append({"name": "…", "type": kind, "required": False, "default": "", "description": "Any other name"})
+    return told
 
 
 def _example(schema: Mapping[str, Any] | None, document: Mapping[str, Any]) -> str:

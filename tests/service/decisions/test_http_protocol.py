@@ -38,6 +38,11 @@ LABELS = {"method": "POST", "route": "/v1/decisions"}
 BODY = b'{"customer_id":"c1"}'
 
 
+@pytest.fixture(autouse=True)
+def _answers_have_their_shapes() -> None:
+    """Not here: answers are made up."""
+
+
 class Canned:
     """A decider that waits for its gate and says what it is told to say: bytes that can be compared."""
 

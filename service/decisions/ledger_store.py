@@ -42,7 +42,7 @@ from sqlalchemy import (
 from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
 from service.decisions.folded import entries_in, rows_of, unfolded
 from service.decisions.line import Line
-from service.decisions.pacing import SLICES
+from service.decisions.pacing import SLICES, exceeds
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer, Past
@@ -110,11 +110,19 @@ _SHARED = Prepared(
         or_(ledger.c.expires.is_(None), ledger.c.expires > bindparam("now")),
     )
 )
-_BY_AGE = text(
-    "SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) FROM ledger "
-    "WHERE shared AND offer_id = :offer AND at > :since AND impression AND cost > 0 "
+_HELD = (
+    "FROM ledger WHERE shared AND offer_id = :offer AND at > :since AND impression "
     "AND at <= :planned AND (at <= :until OR expires IS NOT NULL AND reserved_at <= :until) "
-    "AND (expires IS NULL OR expires > :now) GROUP BY age ORDER BY age"
+    "AND (expires IS NULL OR expires > :now)"
+)
+_BY_AGE = text(
+    f"SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) {_HELD} AND cost > 0 "
+    "GROUP BY age ORDER BY age"
+)
+_NTH_OLDEST = text(f"SELECT at {_HELD} ORDER BY at LIMIT 1 OFFSET :more")
+_BY_COST = text(
+    f"SELECT min(at) FROM (SELECT at, sum(cost) OVER (ORDER BY at, decision_id, rank) AS gone {_HELD}) AS oldest "
+    "WHERE gone >= :excess"
 )
 LINE_HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
@@ -196,38 +204,48 @@ def read_shared(
 ) -> dict[tuple[str, int], Shared]:
     """What all customers have used of each shared limit: by (offer, index of its cap; -1 is the budget).
 
-    Periods of a calendar are those of the `default_zone`.
+    Periods of a calendar are those of the `default_zone`. Where a limit was lowered below what is used, `oldest` is
+    the one with whose end a place comes free (None: with none of them).
     """
     found: dict[tuple[str, int], Shared] = {}
     zone, at = zone_of(None, default_zone)[0], microseconds(now)
     for offer in offers:
         for index, cap in enumerate(offer.caps):
             if cap.per == "everyone":
-                within = window(at, now, cap.per_days, cap.calendar, zone)
-                count, _, oldest = _used(connection, offer.offer_id, within.since, at, until)
+                held = _held(offer.offer_id, window(at, now, cap.per_days, cap.calendar, zone), at, until)
+                count, _, oldest = _used(connection, held)
+                if count > cap.max:
+                    oldest = connection.execute(_NTH_OLDEST, {**held, "more": count - cap.max}).scalar()
                 found[offer.offer_id, index] = Shared(float(count), oldest)
         if offer.budget is not None and offer.cost > 0:
             within = window(at, now, offer.budget.per_days, offer.budget.calendar, zone)
-            _, cost, oldest = _used(connection, offer.offer_id, within.since, at, until)
+            held = _held(offer.offer_id, within, at, until)
+            _, cost, oldest = _used(connection, held)
+            if exceeds(cost, offer.budget.amount):
+                excess = cost + offer.cost - offer.budget.amount - 1e-9 * (1 + offer.budget.amount)
+                oldest = connection.execute(_BY_COST, {**held, "excess": excess}).scalar()
             paced = offer.budget.even and within.length is not None
-            slices = _by_age(connection, offer.offer_id, within, at, until) if paced else ()
+            slices = _by_age(connection, held, within) if paced else ()
             found[offer.offer_id, -1] = Shared(float(cost), oldest, slices)
     return found
 
 
-def _used(connection: Connection, offer: str, since: int, now: int, until: int) -> tuple[int, float, int | None]:
-    told = {"offer": offer, "since": since, "now": now, "until": until, "planned": until + PLANNED_US}
-    ((count, cost, oldest),) = _SHARED.rows(connection, **told)
+def _held(offer: str, within: Window, now: int, until: int) -> dict[str, Any]:
+    """Parameters of what is told of an offer's lines in a window."""
+    planned = min(until + PLANNED_US, within.horizon - 1)
+    return {"offer": offer, "since": within.since, "now": now, "until": until, "planned": planned}
+
+
+def _used(connection: Connection, held: Mapping[str, Any]) -> tuple[int, float, int | None]:
+    ((count, cost, oldest),) = _SHARED.rows(connection, **held)
     return int(count), float(cost), None if oldest is None else int(oldest)
 
 
-def _by_age(connection: Connection, offer: str, within: Window, now: int, until: int) -> tuple[float, ...]:
+def _by_age(connection: Connection, held: Mapping[str, Any], within: Window) -> tuple[float, ...]:
     """Money spent in each 24th of a sliding window, the newest first."""
     width = max(1, -(-(within.length or 0) // SLICES))
     slices = [0.0] * SLICES
-    times = {"since": within.since, "now": now, "until": until, "planned": until + PLANNED_US}
-    told = {"offer": offer, "width": width, **times}
-    for age, cost in connection.execute(_BY_AGE, told):
+    for age, cost in connection.execute(_BY_AGE, {**held, "width": width}):
         slices[min(max(int(age), 0), SLICES - 1)] += float(cost)
     return tuple(slices)
 

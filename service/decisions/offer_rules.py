@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from service.decisions.caps import excluded_until, full
 from service.decisions.case import DAY_US, Case, Entry
-from service.decisions.pacing import ahead, wait
+from service.decisions.pacing import ahead, exceeds, wait
 from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
 from service.decisions.windows import Window, window_of
 from service.offers.offer import Offer, Requirement
@@ -128,8 +128,3 @@ def _budget(case: Case, offer: Offer) -> Iterator[Failure]:
             until = case.now_us + wait(excess, amount, period)
             detail = f"{used:.2f} of {amount:.2f} spent {within.words}, which is ahead of an even pace"
             yield Failure("pacing", detail, moment(until))
-
-
-def exceeds(spent: float, amount: float) -> bool:
-    """Whether money spent is over a budget, beyond what adding many floats may err."""
-    return spent > amount * (1 + 1e-9) + 1e-9

@@ -16,6 +16,11 @@ from itertools import accumulate
 SLICES = 24
 
 
+def exceeds(spent: float, amount: float) -> bool:
+    """Whether money spent is over a budget, beyond what adding many floats may err."""
+    return spent > amount * (1 + 1e-9) + 1e-9
+
+
 def ahead(amount: float, cost: float, used: float, slices: Sequence[float], share: float) -> float:
     """By how much one more `cost` would pass even spending; not above 0 while it may be spent.
 

@@ -143,6 +143,54 @@ def test_what_is_decided_for_next_month_takes_no_place_of_this_week(desk: Desk, 
     assert {one["rule"] for one in ask(desk)["excluded"]} == {"frequency_cap"}
 
 
+SHARED: dict[str, dict[str, Any]] = {
+    "sliding": {"caps": [{"max": 1, "per_days": 7, "per": "everyone"}]},
+    "calendar": {"caps": [{"max": 1, "per": "calendar_week", "of": "everyone"}]},
+    "budget": {"budget": {"amount": 1.0, "per_days": 7}, "cost": 0.6},
+    "paced": {"budget": {"amount": 1.0, "per_days": 7, "pacing": "even"}, "cost": 0.6},
+}
+
+
+@pytest.mark.parametrize("limit", SHARED)
+def test_what_is_decided_for_next_month_takes_no_place_that_customers_share_this_week(desk: Desk, limit: str) -> None:
+    desk.put(a={"channels": ["email"], **SHARED[limit]})
+    assert desk.decider.decide(DecisionIn(customer_id="c2", at=NOON + timedelta(days=30)))["actions"]
+    assert ask(desk)["actions"]
+    assert not desk.decider.decide(DecisionIn(customer_id="c3"))["actions"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "lower"),
+    [
+        (
+            {"caps": [{"max": 3, "per_days": 1, "per": "everyone"}]},
+            {"caps": [{"max": 1, "per_days": 1, "per": "everyone"}]},
+        ),
+        (
+            {"budget": {"amount": 1.2, "per_days": 1}, "cost": 0.4},
+            {"budget": {"amount": 0.4, "per_days": 1}, "cost": 0.4},
+        ),
+    ],
+)
+def test_a_limit_that_was_lowered_leaves_no_place_before_enough_has_ended(
+    database: Database, limit: dict[str, Any], lower: dict[str, Any]
+) -> None:
+    desk = Desk(database, settings(caps=[], **SURE))
+    desk.people.add("c1")
+    desk.served.models["next-offer"] = NextOffer({"a": 0.9})
+    desk.put(a={"channels": ["web"], **limit})
+    for name in ("c2", "c3", "c4"):
+        assert desk.decider.decide(DecisionIn(customer_id=name, channels=["web"]))["actions"]
+        desk.clock.forward(hours=1)
+    desk.put(a={"channels": ["web"], **lower})
+    (one,) = ask(desk)["excluded"]
+    assert one["until"] == NOON + timedelta(days=1, hours=2)
+    desk.clock.time = one["until"] - timedelta(microseconds=1)
+    assert not ask(desk, dry_run=True)["actions"]
+    desk.clock.time = one["until"]
+    assert ask(desk)["actions"]
+
+
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:
     desk.put(
         a={"channels": ["email"], "caps": [{"max": 1, "per": "calendar_week"}]},

@@ -125,8 +125,9 @@ class Spool:
         return brought
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
-        lock(connection, (), ())
-        owners = self._owners(connection, sorted({str(one.row["customer_id"]) for one, _ in some}))
+        names = sorted({str(one.row["customer_id"]) for one, _ in some})
+        lock(connection, names, ())  # whoever joins two of them waits, or is seen
+        owners = self._owners(connection, names)
         parts = {name: body for one, _ in some for name, body in one.parts.items()}
         add_parts(connection, dict(sorted(parts.items())))
         new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _ in some])
@@ -139,6 +140,9 @@ class Spool:
         path = self._folder / f"{os.getpid()}-{os.urandom(8).hex()}.jsonl"
         file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open, and locked, until it is brought in
         fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink == 0:  # brought in, empty, before it was locked: nobody would find it
+            file.close()
+            return self._open()
         _sync_folder(self._folder)
         self._file = file
         return file

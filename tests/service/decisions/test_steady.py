@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
 import threading
 import time
@@ -235,6 +236,28 @@ def test_a_file_that_another_process_writes_is_left_alone(desk: Desk, line: Line
     line.cut = False
     other = Spool(tmp_path / "spool", lambda _, ids: {})
     assert other.bring_in(line) == 0
+    decider.run_pass()
+    assert held(line, "SELECT count(*) FROM decisions") == 1
+
+
+def test_a_file_that_is_brought_in_before_it_is_locked_takes_no_decision_along(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    other, lock = Spool(tmp_path / "spool", lambda _, ids: {}), fcntl.flock
+
+    def late(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        line.cut = False
+        assert other.bring_in(line) == 0
+        line.cut = True
+        lock(file, how)
+
+    line.cut = True
+    monkeypatch.setattr(fcntl, "flock", late)
+    decide(decider)
+    line.cut = False
     decider.run_pass()
     assert held(line, "SELECT count(*) FROM decisions") == 1
 

@@ -114,9 +114,9 @@ def unpack_candidates(packed: bytes) -> list[list[Any]]:
     """[offer, channel, probability, expected value, propensity, rank, send_at, its probability] of each candidate;
     "send nothing" is the last. Decisions made before hours were explored have no probability of their time.
     """
-    if packed[:2] == _WRITTEN_WHOLE:
-        return [[*line, None] for line in orjson.loads(zlib.decompress(packed))]
     end = 4 + int.from_bytes(packed[:4], "little")
+    if packed[:2] == _WRITTEN_WHOLE and packed[end : end + 1] != b"[":  # the length of 5,477 columns looks like it
+        return [[*line, None] for line in orjson.loads(zlib.decompress(packed))]
     chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
     offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
     lines = [

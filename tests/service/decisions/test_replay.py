@@ -5,15 +5,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from models.send_time import SendTimeModel
+from service.decisions.choose import Candidates
 from service.decisions.decision_store import decisions, move_decisions
 from service.decisions.explain import _headline
+from service.decisions.pairs import columns_json
 from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
-from service.decisions.record import unsqueeze
+from service.decisions.record import pack_candidates, unpack_candidates, unsqueeze
 from service.decisions.schemas import DecisionIn
 from service.errors import NotFound
 from service.offers.offers_store import delete_offer
@@ -219,3 +222,13 @@ def test_every_way_to_explore_is_drawn_by_what_is_logged_and_replayed(tmp_path: 
         assert sum(candidate["propensity"] for candidate in record["candidates"]) == pytest.approx(1.0)
         assert record["policy"]["rules"]["explore_by"] == explore_by
         assert reader.replay(decided["decision_id"])["equal"]
+
+
+@pytest.mark.parametrize("many", [1, 5_476, 5_477])
+def test_candidates_are_read_back_however_many(many: int) -> None:
+    """The length of 5,477 begins as what was compressed in earlier versions."""
+    offers: list[str | None] = [*(f"o{number}" for number in range(many - 1)), None]
+    channels: list[str | None] = [*["email"] * (many - 1), None]
+    columns = np.arange(3.0 * many).reshape(3, many)
+    packed = pack_candidates(Candidates(offers, channels, columns, {}, columns_json(offers, channels)), {})
+    assert [line[:2] for line in unpack_candidates(packed)] == [list(one) for one in zip(offers, channels, strict=True)]

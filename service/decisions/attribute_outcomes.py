@@ -1,6 +1,7 @@
 """Puts what happened down to the decision that led to it: by its id, else by customer, offer and window.
 
-A delivery turns the reservation into use (so do an open, a click, an order that name their decision). Orders without
+A delivery turns the reservation into use (so do an open, a click, an order that name their decision). What names a
+decision and another offer than it has is the decision's, but no response to its own offers. Orders without
 an id belong to the newest delivered offer that has one of their products, else their category, else is for anything.
 Machine opens and clicks are kept with their flag; nothing rewards them. A message of another sender counts for the
 caps. A hard bounce suppresses the channel until a delivery, or a new address.
@@ -106,9 +107,7 @@ class AttributeOutcomes:
         if link is None:
             told: str | None = event["offer_id"]
             if kind == "delivered":
-                offer = self._offer(connection, told, {}) if told else None
-                group = None if offer is None else offer.exclusion_group
-                add_foreign(connection, event["message_id"], event["customer_id"], told, channel, at, group)
+                self._foreign(connection, event["message_id"], event["customer_id"], told, channel, at)
             return told, kind == "delivered"
         at = link.at
         offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
@@ -120,6 +119,8 @@ class AttributeOutcomes:
             if line.first:
                 count_response(connection, line.offer_id, line.channel, ["shown"], microseconds(at))
                 add_delivery(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at)
+        elif kind == "delivered":
+            self._foreign(connection, event["message_id"], link.customer_id, offer_id, sent_by, at)
         machine = event["machine"] is True
         counts = [] if machine or line is None else _first_of_its_kind(connection, link.decision_id, offer_id, kind)
         added = add_outcome(
@@ -153,10 +154,10 @@ class AttributeOutcomes:
             head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
             if head is not None:
                 told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
-                at = max(event["timestamp"], head.decided_at)
-                return Link(
-                    head.decision_id, head.customer_id, at, event["offer_id"], told, head.offer_id, head.channel
-                )
+                at, offer = max(event["timestamp"], head.decided_at), event["offer_id"]
+                if offer and self._offer(connection, offer, {}) is None:
+                    offer = None  # none of ours: it says nothing of which of the decision's it was
+                return Link(head.decision_id, head.customer_id, at, offer, told, head.offer_id, head.channel)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         if customer not in decided:
             return None
@@ -182,6 +183,20 @@ class AttributeOutcomes:
             return None
         offer_id, sent_by = own[0].offer_id, own[0].channel
         return Link(own[0].decision_id, customer, event["timestamp"], offer_id, sent_by, offer_id, sent_by)
+
+    def _foreign(
+        self,
+        connection: Connection,
+        message_id: str,
+        customer: str,
+        offer_id: str | None,
+        channel: str | None,
+        at: datetime,
+    ) -> None:
+        """Counts a message that no decision reserved."""
+        offer = self._offer(connection, offer_id, {}) if offer_id else None
+        group = None if offer is None else offer.exclusion_group
+        add_foreign(connection, message_id, customer, offer_id, channel, at, group)
 
     def _offer(self, connection: Connection, offer_id: str, known: dict[str, Offer | None]) -> Offer | None:
         if offer_id not in known:

@@ -74,25 +74,17 @@ def add_foreign(
 def use(
     connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
 ) -> Delivered | None:
-    """Marks what was delivered: the decision's line of this offer and channel, as far as they are told.
+    """Marks what was delivered: the decision's line of this offer, as far as it is told, on this channel, if it has it.
 
     Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
-    one. None when the decision has no line.
+    one. None when the decision has no such line.
     """
     here = ledger.c.decision_id == decision_id
     stored = connection.execute(select(ledger).where(here)).all()
-    rows = list(unfolded(stored))
+    rows = [row for row in unfolded(stored) if offer_id in {None, row.offer_id}]
     if not rows:
         return None
-    row = min(
-        rows,
-        key=lambda r: (
-            offer_id not in {None, r.offer_id},
-            channel not in {None, r.channel},
-            r.expires is not None,
-            r.rank,
-        ),
-    )
+    row = min(rows, key=lambda r: (channel not in {None, r.channel}, r.expires is not None, r.rank))
     if row.expires is None:
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
     if all(row.rank != one.rank for one in stored):

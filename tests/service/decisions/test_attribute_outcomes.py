@@ -75,6 +75,23 @@ def test_by_the_id_of_the_decision(desk: Desk) -> None:
     assert {key: (rate.shown, rate.converted) for key, rate in rates.items()} == {("a", "email"): (1, 1)}
 
 
+def test_another_offer_under_the_id_of_a_decision_is_no_response_to_its_own(desk: Desk) -> None:
+    """It counts for the caps as the message that it is. An offer that is none of ours says nothing."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    for number, name in enumerate(("Email Delivered", "Email Link Clicked", "Coupon Redeemed")):
+        at = NOON + timedelta(minutes=number)
+        handle(desk, event(name, at=at, channel="email", decision_id=decision, offer_id="b", machine=False))
+    assert outcomes(desk) == [(kind, decision, "b", None, False) for kind in ("delivered", "clicked", "redeemed")]
+    with desk.database.read() as connection:
+        assert read_rates(connection) == {}
+        assert not due_lessons(connection, NOON + timedelta(days=30), 10)
+        mine = {(one.offer_id, one.expires is None) for one in read_entries(connection, ["c1"], 0)["c1"] if one.message}
+    assert mine == {("a", False), ("b", True)}
+    handle(desk, event("Order Completed", decision_id=decision, offer_id="summer-sale"))
+    with desk.database.read() as connection:
+        assert read_rates(connection)["a", "email"].converted == 1
+
+
 def test_what_a_decision_led_to_did_not_happen_before_it(desk: Desk) -> None:
     """A sender's clock that is years behind frees no place of a cap, and teaches nothing before its time."""
     decision, long_ago = decide(desk), NOON - timedelta(days=3_000)

@@ -107,6 +107,8 @@ class CustomerEraser:
             counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)
             with self._database.write() as connection:
                 self._lease.hold(connection)
+                for eraser in self._erasers.values():
+                    eraser(connection, ids)  # what was under way while the state went, such as a decision
                 finish_erasure(connection, erasure_id, counts, self._clock.now())
         return bool(waiting)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,7 +36,7 @@ class Refusal:
 
 
 def targeting_key(raw: bytes) -> str | Refusal:
-    """The subject of a request `{"context": {"targetingKey": …}}`, or why there is none."""
+    """The subject of a request `{"context": {"targetingKey": …}}` as events write ids (NFC), or why there is none."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -56,7 +57,7 @@ def targeting_key(raw: bytes) -> str | Refusal:
     unsafe = unsafe_text(key)
     if unsafe is not None:
         return Refusal("INVALID_CONTEXT", f"`context.targetingKey` {unsafe}")
-    return key
+    return unicodedata.normalize("NFC", key)
 
 
 def evaluate_flag(

@@ -30,6 +30,7 @@ from service.customers.look_up import CustomerReader
 from service.customers.routes import routes
 from service.customers.unsubscribe import Unsubscriber
 from service.customers.update_customers import update_customers
+from service.decisions.drift_store import add_shadow_scores, erase_shadow, read_shadow
 from service.events import inbox_store
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
@@ -113,7 +114,8 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     log, online = EventLog(tmp_path / "events"), open_online(str(tmp_path / "online.db"))
     lease, models = EventsLease(database), Models()
     eraser = CustomerEraser(
-        database, log, CLOCK, lease, online, tmp_path, models, {"decisions": decisions_erased},  # type: ignore[arg-type]
+        database, log, CLOCK, lease, online, tmp_path, models,  # type: ignore[arg-type]
+        {"decisions": decisions_erased, "shadow_scores": erase_shadow},
         partial(erase_materialized, str(tmp_path / "online.db")),
     )  # fmt: skip
     applier = Applier(database, CLOCK, lease, [update_customers], online, LinkedIdentities())
@@ -342,6 +344,21 @@ async def test_an_erasure_takes_what_waits_to_be_brought_in(stage: Stage) -> Non
 
     stage.eraser.bring_in = bring_in
     assert (await stage.api.delete("/v1/customers/c1")).json()["erased"]["inbox"] == 2
+
+
+async def test_an_erasure_takes_what_was_under_way(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.put(order("o1"), flush=True)
+    erase, score = stage.log.erase, {"model": "churn", "version": "1", "decision_id": "d", "customer_id": "c1"}
+
+    def meanwhile(ids: Any) -> int:
+        with stage.database.write() as connection:
+            add_shadow_scores(connection, [{**score, "decided_at": CLOCK.now(), "score": 0.5}])
+        return erase(ids)
+
+    monkeypatch.setattr(stage.log, "erase", meanwhile)
+    assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
+    with stage.database.read() as connection:
+        assert read_shadow(connection, "churn", "1", CLOCK.now() + timedelta(days=1), 10) == []
 
 
 async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.customers.customer_store import set_owner
+from service.experiments.experiment_store import find_exposures
 from service.experiments.routes import routes
 from service.storage.database import Database
 from service.web.auth import Guard, create_key
@@ -72,6 +73,18 @@ async def test_a_former_id_gets_the_variant_of_its_customer(client: httpx.AsyncC
         got |= {flag["variant"] for flag in flags}
     assert len(got) == 1
     assert (await client.get("/v1/experiments/checkout/results")).json()["exposures"] == 1
+    database.close()
+
+
+async def test_an_id_in_either_unicode_form_is_the_customer_that_events_name(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await client.put("/v1/experiments/checkout", json=BODY)
+    for name in ("Zoe\u0301", "Zo\u00e9"):
+        assert (await client.post("/ofrep/v1/evaluate/flags/checkout", json=context(name))).status_code == 200
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.read() as connection:
+        assert [one.customer_id for one in find_exposures(connection, ["Zoe\u0301", "Zo\u00e9"])] == ["Zo\u00e9"]
     database.close()
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from models.kernel import KERNEL
@@ -76,8 +77,11 @@ def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -
             )
             rivals.show(told, found[0])
     if "first" in options.parts:
+        with _copied(home) as copy, _served(copy) as server:
+            (scratch / "answer.json").write_bytes(_middling(server.port, key, options.top_k))
         with _copied(home) as copy:
-            steadiness.show_first(steadiness.first_calls(lambda: _served(copy), _body, key))
+            ours = steadiness.first_calls(lambda: _served(copy), _body, key)
+        steadiness.show_first(ours, steadiness.first_calls(lambda: _noop(scratch), _body, key))
     if "many" in options.parts:
         with _opportune(home) as server:
             _middling(server.port, key, options.top_k)
@@ -93,12 +97,17 @@ def _decisions(home: Path, key: str, scratch: Path, options: argparse.Namespace)
             found.append(_load(server, f"decisions, {name}", key, "/v1/decisions", options))
             answer = _middling(server.port, key, options.top_k)
     (scratch / "answer.json").write_bytes(answer)
-    port = free_port()
-    noop = uvicorn(sys.executable, "tests.bench.noop_server:app", port)
-    with serving(noop, port, "/openapi.json", {"NOOP_ANSWER": str(scratch / "answer.json")}) as server:
+    with _noop(scratch) as server:
         found.append(_load(server, "no-op, dict out", key, "/v1/decisions", options))
         found.append(_load(server, "no-op, bytes out", key, "/bytes", options))
     return found
+
+
+def _noop(scratch: Path) -> AbstractContextManager[Server]:
+    """FastAPI that gives the answer in `scratch`."""
+    port = free_port()
+    noop = uvicorn(sys.executable, "tests.bench.noop_server:app", port)
+    return serving(noop, port, "/openapi.json", {"NOOP_ANSWER": str(scratch / "answer.json")})
 
 
 @contextmanager
@@ -111,7 +120,9 @@ def _opportune(home: Path, more: dict[str, str] | None = None) -> Iterator[Serve
 @contextmanager
 def _copied(home: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        yield shutil.copytree(home, Path(folder) / "home")
+        copy = shutil.copytree(home, Path(folder) / "home")
+        os.sync()  # else the first commit waits for all of it
+        yield copy
 
 
 @contextmanager

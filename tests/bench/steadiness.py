@@ -57,13 +57,16 @@ def many_calls(server: Server, environment: dict[str, str], connections: int, ca
     return found
 
 
-def show_first(found: Sequence[FirstCall]) -> None:
-    """A table, a line a start."""
-    print(f"\n| start | first call ms | second | median of {LATER} later | their p99 | first / median | aim |")
+def show_first(found: Sequence[FirstCall], noop: Sequence[FirstCall]) -> None:
+    """A table, a line a start: the service's, then a no-op's, whose first call is slow by what any server does once."""
+    print(
+        f"\n| start | first call ms | second | median of {LATER} later | their p99 | above the median | first / p99 |"
+    )
     print("|---|---|---|---|---|---|---|")
-    for place, one in enumerate(found):
-        times = f"{one.first:.1f} | {one.second:.1f} | {one.median:.1f} | {one.p99:.1f}"
-        print(f"| {place + 1} | {times} | {one.first / one.median:.1f} | not slow: about 1 |")
+    for name, some in (("", found), ("no-op, ", noop)):
+        for place, one in enumerate(some):
+            times = f"{one.first:.1f} | {one.second:.1f} | {one.median:.1f} | {one.p99:.1f}"
+            print(f"| {name}{place + 1} | {times} | {one.first - one.median:.1f} | {one.first / one.p99:.1f} |")
 
 
 def show_many(found: Sequence[Load]) -> None:

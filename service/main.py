@@ -88,10 +88,11 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    install_problem_handlers(app)
+    pages = _pages(parts)
+    install_problem_handlers(app, pages.problem)
     for router in _slices(parts, writer, deciding):
         app.include_router(router)
-    app.include_router(_pages(parts))
+    app.include_router(page_routes.routes(pages))
     app.include_router(_health(parts))
     app.include_router(docs.routes(app))
     install_openapi(app)
@@ -134,7 +135,7 @@ def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRo
     ]
 
 
-def _pages(parts: Parts) -> APIRouter:
+def _pages(parts: Parts) -> page_routes.Pages:
     sources = page_routes.Sources(
         database=parts.database,
         clock=parts.clock,
@@ -145,7 +146,7 @@ def _pages(parts: Parts) -> APIRouter:
         home=parts.settings.home.absolute(),
         secure_cookies=parts.settings.base_url.startswith("https:"),
     )
-    return page_routes.routes(sources, Sessions(parts.database, open_to_all=parts.settings.pages.open))
+    return page_routes.Pages(sources, Sessions(parts.database, open_to_all=parts.settings.pages.open))
 
 
 def _health(parts: Parts) -> APIRouter:

@@ -20,7 +20,7 @@ from service.customers.look_up import CustomerReader, Rivals
 from service.customers.schemas import ConsentsIn
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.unsubscribe import Link, Unsubscriber
-from service.errors import FieldError, Invalid
+from service.errors import FieldError, Invalid, Unavailable
 from service.events.normalize import CHANNELS
 from service.events.values import Errors, identifier
 from service.storage.database import Database
@@ -29,8 +29,9 @@ from service.web.auth import Guard
 from service.web.threads import in_thread
 
 Exclusively = Callable[[Callable[[], bool]], bool]
-_UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"description": "The link is not ours; a page says so.", "content": {"text/html": {}}}
+_LINK_FAULTS: dict[int | str, dict[str, Any]] = {
+    404: {"description": "The link is not ours; a page says so.", "content": {"text/html": {}}},
+    503: {"description": "The database is away; a page says so.", "content": {"text/html": {}}},
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
@@ -174,23 +175,37 @@ def _customers(
 def _links(unsubscriber: Unsubscriber) -> APIRouter:
     router = APIRouter(tags=["links"])
 
-    @router.get("/u/{token}", summary="Asks before it unsubscribes", response_class=HTMLResponse, responses=_UNKNOWN)
+    async def link_of(token: str, act: Callable[[Link], object] = lambda _: None) -> Link | Response:
+        """The link, acted on; or the page for who cannot be helped now."""
+        try:
+            link = await in_thread(unsubscriber.read_token, token)
+            if link is None:
+                return _page(
+                    "This link does not work", "<p>It is incomplete or not ours. Copy the whole link.</p>", 404
+                )
+            await in_thread(act, link)
+        except Unavailable:
+            return _page("Not just now", "<p>Nothing was changed. Please try again in a few minutes.</p>", 503)
+        return link
+
+    @router.get(
+        "/u/{token}", summary="Asks before it unsubscribes", response_class=HTMLResponse, responses=_LINK_FAULTS
+    )
     async def ask(token: str) -> Response:
-        link = await in_thread(unsubscriber.read_token, token)
-        if link is None:
-            return _unknown_link()
+        link = await link_of(token)
+        if isinstance(link, Response):
+            return link
         return _page(
             "Unsubscribe",
             f"<p>Stop marketing messages by {_word(link)}?</p>"
             '<form method="post"><button type="submit">Unsubscribe</button></form>',
         )
 
-    @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", response_class=HTMLResponse, responses=_UNKNOWN)
+    @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", response_class=HTMLResponse, responses=_LINK_FAULTS)
     async def unsubscribe(token: str) -> Response:
-        link = await in_thread(unsubscriber.read_token, token)
-        if link is None:
-            return _unknown_link()
-        await in_thread(unsubscriber.unsubscribe, link)
+        link = await link_of(token, unsubscriber.unsubscribe)
+        if isinstance(link, Response):
+            return link
         return _page("Unsubscribed", f"<p>You will get no more marketing messages by {_word(link)}.</p>")
 
     return router
@@ -200,10 +215,6 @@ def _word(link: Link) -> str:
     return {"email": "e-mail", "sms": "SMS", "push": "push notification", "call": "phone"}.get(
         link.channel, escape(link.channel)
     )
-
-
-def _unknown_link() -> Response:
-    return _page("This link does not work", "<p>It is incomplete or not ours. Copy the whole link.</p>", 404)
 
 
 def _page(title: str, body: str, status: int = 200) -> Response:

@@ -52,39 +52,52 @@ class Sources:
     secure_cookies: bool = False
 
 
-def routes(sources: Sources, sessions: Sessions) -> APIRouter:
+def routes(pages: Pages) -> APIRouter:
     """All pages. Not in the OpenAPI document: they are for people."""
     router = APIRouter(include_in_schema=False)
-    pages = _Pages(sources, sessions, Site())
     _add_signing_in(router, pages)
     _add_review(router, pages)
     _add_reading(router, pages)
     return router
 
 
-class _Pages:
+class Pages:
     """What every page does: find out who reads, answer problems as pages."""
 
-    def __init__(self, sources: Sources, sessions: Sessions, site: Site) -> None:
+    def __init__(self, sources: Sources, sessions: Sessions) -> None:
         self.sources = sources
         self.sessions = sessions
-        self.site = site
+        self.site = Site()
 
     async def for_reader(self, request: Request, act: Handle) -> Response:
         """Answers for who is signed in; else with the sign-in form (401) or what is wrong, as a page."""
         reader: Reader | None = None
         try:
-            client = request.client.host if request.client else None
-            reader = await in_thread(self.sessions.read, request.headers, request.cookies, client)
+            reader = await self._reader(request)
             return await act(request, reader)
         except Unauthorized as problem:
             back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             first_visit = request.method == "GET" and not {"authorization", "cookie"} & set(request.headers)
             return self.sign_in_form(back if request.method == "GET" else "/", None if first_visit else problem)
         except Problem as problem:
-            return self.page(
-                "message.html", reader, problem.status, heading=problem.title, detail=problem.detail, back="/"
-            )
+            return self._message(reader, problem)
+
+    async def problem(self, request: Request, problem: Problem) -> Response:
+        """A problem that was met outside of `for_reader`: no page at the address, or something failed."""
+        try:
+            reader: Reader | None = await self._reader(request)
+        except Exception:  # nobody is signed in, or what failed was the database
+            reader = None
+        if problem.status == 404:
+            problem = NotFound(f"there is no page at {request.url.path[:200]}")
+        return self._message(reader, problem)
+
+    async def _reader(self, request: Request) -> Reader:
+        client = request.client.host if request.client else None
+        return await in_thread(self.sessions.read, request.headers, request.cookies, client)
+
+    def _message(self, reader: Reader | None, problem: Problem) -> HTMLResponse:
+        return self.page("message.html", reader, problem.status, heading=problem.title, detail=problem.detail)
 
     def page(self, template: str, reader: Reader | None, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(self.site.render(template, reader, **values), status, HEADERS)
@@ -95,7 +108,7 @@ class _Pages:
         return response
 
 
-def _add_signing_in(router: APIRouter, pages: _Pages) -> None:
+def _add_signing_in(router: APIRouter, pages: Pages) -> None:
     @router.get("/sign-in")
     async def form(next: Annotated[str, Query(max_length=2_000)] = "/") -> Response:
         return pages.page("sign_in.html", None, next=local_path(next))
@@ -137,7 +150,7 @@ def _add_signing_in(router: APIRouter, pages: _Pages) -> None:
         return Response(found.body, 200, kept, found.kind)
 
 
-def _add_review(router: APIRouter, pages: _Pages) -> None:
+def _add_review(router: APIRouter, pages: Pages) -> None:
     desk = pages.sources.desk
 
     async def shown(
@@ -223,7 +236,7 @@ def _act(desk: ContentDesk, review: Review, verb: str, form: FormData) -> None:
 
 
 async def _edit_page(
-    pages: _Pages,
+    pages: Pages,
     reader: Reader,
     variant_id: str,
     back: str,
@@ -282,7 +295,7 @@ def _back(query: Mapping[str, str]) -> str:
     return urlencode({name: value or "" for name, value in _filters(query).items()})
 
 
-def _add_reading(router: APIRouter, pages: _Pages) -> None:
+def _add_reading(router: APIRouter, pages: Pages) -> None:
     sources, definitions = pages.sources, Definitions()
 
     def reading(path: str, template: str, here: str, view: Callable[[Request], dict[str, Any]]) -> None:

@@ -12,7 +12,6 @@ from service.web.problems import MEDIA_TYPE
 Operation = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "patch")
 _GUARDED = ("/v1/", "/ofrep/")
-_LINKS = "/u/"
 _ANY_ID = "/v1/customers/"
 """Here an id may hold slashes; elsewhere one that does leads nowhere."""
 _REF = {"$ref": "#/components/schemas/Problem"}
@@ -120,8 +119,6 @@ def _complete(path: str, method: str, operation: Operation) -> None:
     answers = operation["responses"]
     for status in _statuses(path, method, operation) if guarded else ():
         answers.setdefault(str(status), {})
-    if path.startswith(_LINKS):
-        answers.setdefault("503", {})
     for status, answer in answers.items():
         _describe(status, answer, guarded)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +18,8 @@ from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, U
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+ProblemPage = Callable[[Request, Problem], Awaitable[Response]]
+_FOR_PROGRAMS = ("/v1/", "/ofrep/", "/health/", "/metrics", "/openapi.json", "/u/")
 
 
 def problem_body(problem: Problem) -> bytes:
@@ -94,22 +96,30 @@ def _summary(errors: Sequence[FieldError]) -> str:
     return f"{first.field}: {first.detail}{more}"
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Turns every kind of failure into a problem; unexpected ones are logged and answered without detail."""
+def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> None:
+    """Turns every kind of failure into a problem; unexpected ones are logged and answered without detail.
+
+    `page` shows a problem to who reads pages: a browser, at an address that is not the API's.
+    """
+
+    async def answer(request: Request, problem: Problem) -> Response:
+        if page is not None and _reads_pages(request):
+            return await page(request, problem)
+        return problem_response(problem)
 
     async def on_failure(request: Request, error: Exception) -> Response:
-        return problem_response(as_problem(error, request.method, _route(request)))
+        return await answer(request, as_problem(error, request.method, _route(request)))
 
-    async def on_validation(_: Request, error: Exception) -> Response:
+    async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = field_errors(error.errors())
-        return problem_response(Invalid(_summary(errors), errors))
+        return await answer(request, Invalid(_summary(errors), errors))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 400 and "parsing the body" in str(error.detail):  # FastAPI's words for any such fault
             detail = "cannot be read; send JSON in UTF-8, nested less deeply than 1,000 levels"
-            return problem_response(BadRequest(f"the body {detail}", [FieldError("body", detail)]))
+            return await answer(request, BadRequest(f"the body {detail}", [FieldError("body", detail)]))
         nowhere = error.status_code == 404  # nobody of ours raises it: no route was found
         told = "there is nothing at this address; /docs tells what there is" if nowhere else str(error.detail)
         problem = Problem(told)
@@ -117,7 +127,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         problem.type = {400: BadRequest.type, 404: NotFound.type, 405: "urn:opportune:method-not-allowed"}.get(
             error.status_code, "about:blank"
         )
-        response = problem_response(problem)
+        response = await answer(request, problem)
         response.headers.update(error.headers or {})
         if error.status_code == 405:  # the framework names the methods of the first route with this path alone
             documented = request.app.openapi()["paths"].get(_route(request), {})
@@ -133,6 +143,11 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_failure)
+
+
+def _reads_pages(request: Request) -> bool:
+    """Whether a person looks: browsers ask for HTML, programs for JSON or anything."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(_FOR_PROGRAMS)
 
 
 def _route(request: Request) -> str:

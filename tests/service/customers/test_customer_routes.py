@@ -31,6 +31,7 @@ from service.customers.routes import routes
 from service.customers.unsubscribe import Unsubscriber
 from service.customers.update_customers import update_customers
 from service.decisions.drift_store import add_shadow_scores, erase_shadow, read_shadow
+from service.errors import Unavailable
 from service.events import inbox_store
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
@@ -254,6 +255,19 @@ async def test_unsubscribing_by_link(stage: Stage, monkeypatch: pytest.MonkeyPat
     for wrong in ("x", token[:-1] + ("A" if token[-1] != "A" else "B"), token.replace(".", ""), "é", "a.b"):
         assert (await stage.api.get(f"/u/{wrong}")).status_code == 404
         assert (await stage.api.post(f"/u/{wrong}")).status_code == 404
+
+
+async def test_who_unsubscribes_while_the_database_is_away_reads_a_page(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object, __: object) -> None:
+        raise Unavailable("the database is away")
+
+    token = stage.unsubscriber.make_token("c1", "email")
+    monkeypatch.setattr(Unsubscriber, "unsubscribe", away)
+    answer = await stage.api.post(f"/u/{token}")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert "Nothing was changed" in answer.text
 
 
 async def test_a_token_holds_over_restarts(stage: Stage) -> None:

@@ -12,8 +12,6 @@ import pytest
 from fastapi import FastAPI
 
 from service.main import create_app
-from service.pages.routes import Sources, routes
-from service.pages.sign_in import Sessions
 from service.settings import Pages, Settings
 from service.web.auth import create_key
 from service.wiring import Parts, build
@@ -48,10 +46,6 @@ def make_house(home: Path, open_pages: bool = False) -> House:
     """Nothing runs in the background: what events do is applied when a test asks."""
     parts = build(Settings(home=home, pages=Pages(open=open_pages)))
     app = create_app(parts)
-    sources = Sources(
-        parts.database, parts.clock, parts.desk, parts.customers, parts.decisions, parts.models, parts.settings.home
-    )
-    app.include_router(routes(sources, Sessions(parts.database, open_pages)))
     scopes = ("ingest", "decide", "review", "admin")
     keys = {scope: create_key(parts.database, (scope,), f"{scope} key", parts.clock.now()) for scope in scopes}
     return House(parts, app, keys)

@@ -71,6 +71,36 @@ async def test_who_comes_for_the_first_time_has_done_nothing_wrong(house: House)
         assert 'role="alert"' in (await client.get("/offers", headers={"Authorization": "Bearer op_wrong"})).text
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_a_browser_at_an_unknown_address_gets_a_page_and_a_program_a_problem(house: House) -> None:
+    async with house.client("review") as client:
+        page = await client.get("/<nowhere>", headers=BROWSER)
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "There is no page at /&lt;nowhere&gt;" in page.text
+        assert 'href="/journeys"' in page.text
+        for address, headers in (("/nowhere", {"Accept": "*/*"}), ("/v1/nowhere", BROWSER)):
+            answer = await client.get(address, headers=headers)
+            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        long = await client.get("/customers", params={"id": "x" * 2_000}, headers=BROWSER)
+        assert (long.status_code, "<h1>A field is not valid</h1>" in long.text) == (422, True)
+        assert (await client.get("/sign-out", headers=BROWSER)).headers["Allow"] == "POST"
+    async with house.client() as nobody:
+        page = await nobody.get("/nowhere", headers=BROWSER)
+        assert (page.status_code, 'href="/journeys"' in page.text) == (404, False)
+
+
+async def test_what_fails_on_a_page_is_told_on_a_page(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, __: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr("service.pages.routes.journeys_view", fail)
+    async with house.client("review") as client:
+        page = await client.get("/journeys", headers=BROWSER)
+    assert (page.status_code, "<h1>Internal error</h1>" in page.text, "secret" in page.text) == (500, True, False)
+
+
 async def test_a_forged_cookie_is_nobody(house: House) -> None:
     async with house.client() as client:
         client.cookies.set(COOKIE, "0" * 64 + ".aaaa.bbbb")

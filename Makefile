@@ -9,8 +9,8 @@ EXTRA_DEMO := train,demo
 EXTRA_TEST := train,demo,dev
 
 # What an installation is made of, beside plain Python.
-DECLARED := pyproject.toml constraints.txt setup.sh setup.py quiet.pth features/_rows.c models/_kernel.c models/_reasons.c \
-	models/_week.c models/_buffers.h service/decisions/_weigh.c
+DECLARED := pyproject.toml constraints.txt setup.sh setup.py quiet.pth \
+	$(wildcard features/*.c models/*.c models/*.h service/decisions/*.c)
 
 # Not the benchmarks: make looks for no pattern rule of what is phony.
 .PHONY: demo test check lint types contracts clean

@@ -12,18 +12,18 @@ setup(
     ext_modules=[
         Extension(
             name,
-            [source],
-            depends=["models/_buffers.h"],
+            sources,
+            depends=["models/_buffers.h", "models/_kernel.h"],
             extra_compile_args=FLAGS,
             py_limited_api=True,
             optional=True,
         )
-        for name, source in (
-            ("features._rows", "features/_rows.c"),
-            ("models._kernel", "models/_kernel.c"),
-            ("models._reasons", "models/_reasons.c"),
-            ("models._week", "models/_week.c"),
-            ("service.decisions._weigh", "service/decisions/_weigh.c"),
+        for name, sources in (
+            ("features._rows", ["features/_rows.c"]),
+            ("models._kernel", ["models/_kernel.c", "models/_cross.c", "models/_linear.c"]),
+            ("models._reasons", ["models/_reasons.c"]),
+            ("models._week", ["models/_week.c"]),
+            ("service.decisions._weigh", ["service/decisions/_weigh.c"]),
         )
     ],
 )

@@ -33,8 +33,9 @@ from service.decisions.together import Told
 _URL = PATH.encode()
 _BAD = "Invalid HTTP request received."
 _END_OF_HEAD = b"\r\n\r\n"
-_HEADS = 64
-"""Heads of plain requests that a connection remembers; they differ in the length of what follows."""
+_HEADS, _HEAD_BYTES = 64, 2_048
+"""Heads of plain requests that a connection remembers, and how long they may be; they differ in the length of what
+follows."""
 _UNKNOWN = "", -1
 
 
@@ -103,7 +104,7 @@ class DecisionsProtocol(HttpToolsProtocol):
     def _remember(self, data: bytes) -> None:
         """The head of a request that came whole, was plain and is alone."""
         held, (head, _, body) = self.cycle, data.partition(_END_OF_HEAD)
-        if self._between and isinstance(held, Held) and held.body == body:
+        if self._between and isinstance(held, Held) and held.body == body and len(head) <= _HEAD_BYTES:
             if len(self._plain) >= _HEADS:
                 self._plain.clear()
             self._plain[head] = held.secret, len(body)

@@ -255,6 +255,10 @@ def test_a_head_that_is_known_is_not_parsed_again(database: Database, monkeypatc
                 assert read(connection, 1)[0].startswith(b"HTTP/1.1 200")
         assert len(parsed) == len({max(number, 1) for number in range(_HEADS + 3)})
         assert all(len(one._plain) <= _HEADS for one in _connections(server))
+        for _ in range(2):
+            connection.sendall(server.plain(more=b"X-Long: %s\r\n" % (b"x" * 3_000)))
+            assert read(connection, 1)[0].startswith(b"HTTP/1.1 200")
+        assert all(len(head) < 3_000 for one in _connections(server) for head in one._plain)
 
 
 @pytest.mark.parametrize("failure", [Unavailable("later"), ValueError("a fault of ours")])

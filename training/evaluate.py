@@ -3,12 +3,13 @@
 Policies: `uniform` (any eligible candidate alike, sending nothing included), `greedy` (always the highest expected
 value), `business-as-usual` (what that arm sends in each placement), `challenger` (greedy by the registered challenger
 of next-offer). Read from `tables/`: decisions of the arms model and random, matured by the attribution window. In each
-placement an arm counts as far as it tried what the policy wants (`off_policy.counts_of`).
+placement an arm counts as far as it tried what the policy wants (`off_policy.counts_of`); one that never tries it, say
+because a rule pins an offer, says nothing, and the other arm speaks alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,7 +42,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The answer. `refused` says why there are no measures."""
+    """The answer. `silent`: arms that do not count, as text. `refused` says why there are no measures."""
 
     policy: str
     decisions: int
@@ -50,6 +51,7 @@ class Report:
     weights: Weights | None
     measures: tuple[Measure, ...]
     refused: str | None
+    silent: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The report as text."""
@@ -62,6 +64,7 @@ class Report:
             f"{self.period[0]:%Y-%m-%d} to {self.period[1]:%Y-%m-%d}",
             f"effective sample size {self.weights.effective:,.0f}, largest weight {self.weights.largest:.1f}, "
             f"mean weight {self.weights.mean:.3f} (should be 1)",
+            *self.silent,
         ]
         for measure in self.measures:
             told.append(f"{measure.name} ({measure.unit})")
@@ -201,9 +204,10 @@ def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
     per = _per_decision(aimed)
     customers: Ints = per["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
     strata, arms = (per[name].rank("dense").to_numpy().astype(np.int64) for name in ("placement", "arm"))
-    counts = counts_of(strata, arms, _floats(per, "squares"))
+    lacks = _floats(per, "lacks")
+    counts = counts_of(strata, arms, np.where(lacks > MOST_UNSUPPORTED, np.inf, _floats(per, "squares")))
     w, weights = weights_of(counts * _floats(per, "target"), _floats(per, "propensity"), customers)
-    _refuse_without_support(per, weights)
+    _refuse_without_support(per, counts, weights)
     _refuse_without_outcomes(per, w)
     measures = tuple(
         Measure(
@@ -218,7 +222,18 @@ def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
         )
     )
     period: Any = (times.min(), times.max())
-    return Report(policy, per.height, int(customers.max()) + 1, period, weights, measures, None)
+    silent = tuple(_silent(per.filter(counts == 0.0)))
+    return Report(policy, per.height, int(customers.max()) + 1, period, weights, measures, None, silent)
+
+
+def _silent(per: pl.DataFrame) -> Iterator[str]:
+    """The arms that do not count, and why; `per` has their decisions."""
+    lacking = per.group_by("placement", "arm").agg(pl.col("lacks").first()).sort("placement", "arm")
+    for placement, arm, lacks in lacking.iter_rows():
+        yield (
+            f"the arm {arm} of {placement} says nothing: in {lacks:.0%} of its decisions "
+            "the policy wants what it never tries"
+        )
 
 
 def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
@@ -244,11 +259,12 @@ def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
         earned=pl.col("responded"),
         earned_net=pl.when(nothing).then(0.0).otherwise(pl.col("responded") * pl.col("value") - pl.col("cost")),
     )
-    return whole.join(chosen, on="decision_id", how="inner", maintain_order="left")
+    per = whole.join(chosen, on="decision_id", how="inner", maintain_order="left")
+    return per.with_columns(lacks=pl.col("outside").mean().over("placement", "arm"))
 
 
-def _refuse_without_support(per: pl.DataFrame, weights: Weights) -> None:
-    outside = float(_floats(per, "outside").mean())
+def _refuse_without_support(per: pl.DataFrame, counts: Floats, weights: Weights) -> None:
+    outside = float((counts * _floats(per, "outside")).mean())
     if outside > MOST_UNSUPPORTED:
         raise NoEstimate(
             f"In {outside:.0%} of the decisions the policy wants what the log can never have tried (propensity 0); "

@@ -116,6 +116,19 @@ def test_the_arm_that_tried_what_the_policy_wants_counts_most(tmp_path: Path) ->
         assert value(report, 0, "SNIPS").value == pytest.approx(rate, abs=0.02)
 
 
+def test_where_a_rule_pins_an_offer_the_arm_by_chance_speaks_alone(tmp_path: Path) -> None:
+    write_log(tmp_path, model=[0.0, 1.0, 0.0, 0.0], random=[0.25] * 4)
+    report = evaluate("uniform", tmp_path, matured_days=0)
+    assert report.weights is not None
+    assert report.weights.effective == pytest.approx(3_000)
+    assert value(report, 0, "SNIPS").value == pytest.approx(sum(CHANCE.values()) / 4, abs=0.02)
+    assert [line for line in report.lines() if "the arm model of email says nothing: in 75%" in line]
+    greedy = evaluate("greedy", tmp_path, matured_days=0)  # which the pinned offer is: both arms speak
+    assert greedy.weights is not None
+    assert greedy.weights.effective > 3_000
+    assert not [line for line in greedy.lines() if "says nothing" in line]
+
+
 def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:
     write_log(tmp_path, arms=["random", "business_as_usual"])
     report = evaluate("business-as-usual", tmp_path, matured_days=0)

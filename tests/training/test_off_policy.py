@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.off_policy import Estimate, clustered_error, counts_of, estimates, mean_of, weights_of
+from training.off_policy import (
+    Estimate,
+    clustered_error,
+    counts_of,
+    estimates,
+    mean_of,
+    skewness,
+    unskewed,
+    weights_of,
+)
 
 # Four decisions between two actions, logged with probability 1/2 each; the policy in question always takes action 1.
 TARGET = np.array([1.0, 0.0, 1.0, 1.0])
@@ -38,6 +47,19 @@ def test_the_error_by_hand() -> None:
     assert clustered_error(influence, np.zeros(4, int)) == float("inf")
 
 
+def test_skewness_is_taken_out_by_hand() -> None:
+    # sums -1, -1, 2: mean of squares 2, of cubes 2; two decisions of one customer count as one
+    assert skewness(np.array([-1.0, -1.0, 2.0]), EACH[:3]) == pytest.approx(2 / 2**1.5)
+    assert skewness(np.array([-1.0, -1.0, 1.5, 0.5]), np.array([0, 1, 2, 2])) == pytest.approx(2 / 2**1.5)
+    assert skewness(np.zeros(3), EACH[:3]) == 0.0
+    a = 0.6 / (3 * np.sqrt(25))
+    for quantile in (-1.96, 0.0, 1.96):
+        t = unskewed(quantile, 0.6, 25)
+        assert t + a * t**2 + a**2 * t**3 / 3 + a / 2 == pytest.approx(quantile)
+        assert unskewed(quantile, 0.0, 25) == quantile
+        assert unskewed(quantile, 1e-7, 25) == pytest.approx(quantile, abs=1e-6)
+
+
 def test_the_policy_of_the_log_gets_what_the_log_earned() -> None:
     found = estimates(np.ones(4), REWARD, np.full(4, 0.3), np.full(4, 0.3), EACH)
     logged = mean_of(REWARD, EACH)
@@ -64,6 +86,25 @@ def test_estimates_find_the_truth_and_their_intervals_hold_it() -> None:
     for name, hits in inside.items():
         assert hits / 400 > 0.92, name
         assert total[name] / 400 == pytest.approx(truth, abs=0.01), name
+
+
+def test_intervals_of_few_responses_and_uneven_weights_hold_the_truth() -> None:
+    """400 logs of 1,000 decisions, nine in ten drawn nearly always alike, with responses of 1 to 4%; of uniform."""
+    means, sure = np.array([0.04, 0.02, 0.02, 0.01]), np.array([0.88, 0.04, 0.04, 0.04])
+    random, each = np.random.default_rng(8), np.arange(1_000)
+    outside = {name: [0, 0] for name in ("IPS", "SNIPS", "DR", "SNDR")}
+    for _ in range(400):
+        drawn = np.where(each < 100, random.choice(4, 1_000), random.choice(4, 1_000, p=sure))
+        squares = np.where(each < 100, 1.0, float((0.0625 / sure).sum()))
+        counts = counts_of(np.zeros(1_000, int), (each < 100).astype(int), squares)
+        w, _ = weights_of(counts / 4, np.where(each < 100, 0.25, sure[drawn]), each)
+        rewards = (random.random(1_000) < means[drawn]).astype(float)
+        for e in estimates(w, rewards, np.full(1_000, 0.02), np.full(1_000, 0.02), each):
+            outside[e.name][0] += means.mean() < e.low
+            outside[e.name][1] += means.mean() > e.high
+    for name, (below, above) in outside.items():
+        assert below + above <= 0.05 * 400, name
+        assert above <= 0.03 * 400, name
 
 
 def test_a_logger_counts_as_far_as_it_tried_what_the_policy_wants() -> None:

@@ -20,8 +20,8 @@ class Assortment:
     """`free` offers have no rule but `eligibility`; `capped` ones have caps of one customer beside it.
 
     `grouped`: some offer has an exclusion group. `untold`: offers whose text has no vector yet; None: no text has one.
-    Both map an offer to its eligibility; all others (`special`) have dates, budgets, limits that customers share, or
-    rules about other offers. `judged` and `pairs` are remembered: see `eligibility`.
+    Both map an offer to its eligibility; all others (`special`) have dates, budgets, limits that customers share, rules
+    about other offers, or are off. `judged` and `pairs` are remembered: see `eligibility`.
     """
 
     infos: tuple[OfferInfo, ...]
@@ -42,6 +42,7 @@ def _made(offers: tuple[Offer, ...]) -> Assortment:
         o
         for o in offers
         if o.starts_at is None and o.ends_at is None and o.budget is None and not o.requires and not o.exclusion_days
+        if o.priority > 0
     ]
     free = {offer.offer_id: offer.eligibility for offer in plain if not offer.caps}
     capped = {

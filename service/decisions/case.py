@@ -68,7 +68,10 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The installation's rules, as they stood when the decision was made. `version` names their content."""
+    """The installation's rules, as they stood when the decision was made. `version` names their content.
+
+    `off_at_zero`: whether an offer of priority 0 is off; until then it was weighed, as worth what sending nothing is.
+    """
 
     version: str
     exploration: float
@@ -96,6 +99,7 @@ class Rules:
     nothing: float = 0.0
     calms_after: float = 0.0
     explore_hours: float = 0.0
+    off_at_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)

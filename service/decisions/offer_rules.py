@@ -22,6 +22,8 @@ def offer_failures(case: Case, offer: Offer, seen: Sequence[Entry]) -> Iterator[
         yield Failure("not_started", f"starts at {in_words(offer.starts_at)}", offer.starts_at)
     if offer.ends_at is not None and case.at >= offer.ends_at:
         yield Failure("ended", f"ended at {in_words(offer.ends_at)}")
+    if offer.priority == 0 and case.rules.off_at_zero:
+        yield Failure("priority", "its priority is 0, by which it is off")
     if offer.eligibility is not None:
         yield from not_eligible(case, offer.eligibility)
     if not case.checked and _counted(case, offer):

@@ -82,6 +82,7 @@ class RuleBook:
             "epsilon": decisions.epsilon,
             "evidence": decisions.evidence,
             "explore_hours": decisions.explore_hours,
+            "off_at_zero": True,
         }
         return Rules(version=_version(content), **content)
 

@@ -131,12 +131,13 @@ def _conditions(case: Case, failure: Failure, pair: Pair) -> Iterator[Condition]
         "placement_channel": f"{channel} were a channel of this placement",
         "frequency_cap": f"a cap let any message by {channel} go",
         "ended": "it had not ended",
+        "priority": "its priority were above 0",
         "offer_cap": "its cap let it be shown at all",
         "budget": "its budget were larger than its cost",
         "unchecked": "the database answered",
         "prerequisite": f"what it asks for had happened ({failure.detail})",
     }.get(failure.rule, f"this were not so: {failure.detail}")
-    yield Condition(words, told=failure.rule != "unchecked")
+    yield Condition(words, told=failure.rule not in {"unchecked", "priority"})
 
 
 def _rule_held(detail: str) -> str:

@@ -20,6 +20,7 @@ RULES = (
     "frequency_cap",
     "not_started",
     "ended",
+    "priority",
     "eligibility",
     "prerequisite",
     "offer_cap",

@@ -189,7 +189,7 @@ class OfferIn(_Strict):
     caps: Annotated[list[Cap], Field(max_length=20)] = Field([], description="At most so many impressions")
     budget: Spend | None = Field(None, description="At most so much cost")
     priority: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1_000)] = Field(
-        1.0, description="Multiplies the expected value"
+        1.0, description="Multiplies the expected value; 0: it is off"
     )
     tags: Annotated[list[Word], Field(max_length=200)] = Field(
         [], description="Words of your own; business rules and cool-downs name them"

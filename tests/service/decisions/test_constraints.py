@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ from service.decisions.moments_store import move_moments, note_moments, read_mom
 from service.decisions.pacing import SLICES, ahead
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
+from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.windows import window
 from service.offers.catalogue import CatalogueCache
@@ -189,6 +191,27 @@ def test_a_limit_that_was_lowered_leaves_no_place_before_enough_has_ended(
     assert not ask(desk, dry_run=True)["actions"]
     desk.clock.time = one["until"]
     assert ask(desk)["actions"]
+
+
+@pytest.mark.parametrize("arm", ["model", "random", "business_as_usual"])
+def test_an_offer_of_priority_0_is_off_whatever_else_there_is(desk: Desk, arm: str) -> None:
+    arms = {name: float(name == arm) for name in ("model", "random", "business_as_usual", "holdout")}
+    desk.settings = settings(arms=arms, business_as_usual="a", caps=[], **SURE)
+    desk.put(a={"channels": ["web"], "priority": 0.0}, b={"channels": ["web"], "cost": 20.0})
+    decision = ask(desk)
+    assert "a" not in {action["offer_id"] for action in decision["actions"]}
+    assert verdicts(desk, decision)["priority"] == ("its priority is 0, by which it is off", None)
+
+
+def test_records_of_before_an_offer_could_be_off_replay_as_they_were(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(a={"channels": ["web"], "priority": 0.0})
+    make = RuleBook._make
+    monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), off_at_zero=False))
+    decision = ask(desk)
+    assert [action["offer_id"] for action in decision["actions"]] == ["a"]
+    assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:

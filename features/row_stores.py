@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ _T = TypeVar("_T")
 _MANY = 500
 _CONNECT_S = 5
 _TRIES = 3
+_LOOK_S = 5.0
+"""How long a file's place is trusted."""
 
 
 class StoreAway(Exception):
@@ -63,7 +66,11 @@ def open_store(url_or_path: str, table: str) -> RowStore:
 
 
 class SqliteRows:
-    """One file in WAL mode; a connection for each thread; writers wait for one another."""
+    """One file in WAL mode; a connection for each thread; writers wait for one another.
+
+    A file that was deleted, or that another one took the place of, is opened anew within seconds: rows of the old one
+    would be gone with the process.
+    """
 
     def __init__(self, path: Path, table: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +78,18 @@ class SqliteRows:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self._file: tuple[int, int] | None = None
+        self._look()
+
+    def _look(self) -> None:
+        """Makes the file if it is not there; connections to another one are used no more."""
+        self._look_at = monotonic() + _LOOK_S
         with self._lock:
+            if self._file is not None and _identity(self._path) == self._file:
+                return
+            self._local = threading.local()
             self._connection().execute(f"CREATE TABLE IF NOT EXISTS {self._table} (key TEXT PRIMARY KEY, row BLOB)")
+            self._file = _identity(self._path)
 
     def _connection(self) -> sqlite3.Connection:
         held: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -87,30 +104,34 @@ class SqliteRows:
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         try:  # not `_telling`: a context manager costs as much here as a third of the query
-            return self._read(keys)
+            if monotonic() >= self._look_at:
+                self._look()
+            return self._read(self._connection(), keys)
         except sqlite3.OperationalError as failure:
             raise _away(failure) from failure
 
-    def _read(self, keys: Sequence[str]) -> list[bytes | None]:
+    def _read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
         if len(keys) == 1:
-            found = self._connection().execute(f"SELECT row FROM {self._table} WHERE key = ?", tuple(keys)).fetchone()
+            found = connection.execute(f"SELECT row FROM {self._table} WHERE key = ?", tuple(keys)).fetchone()
             return [found[0] if found else None]
         rows: dict[str, bytes] = {}
         for start in range(0, len(keys), _MANY):
             some = tuple(keys[start : start + _MANY])
             marks = ",".join("?" * len(some))
-            rows.update(self._connection().execute(f"SELECT key, row FROM {self._table} WHERE key IN ({marks})", some))
+            rows.update(connection.execute(f"SELECT key, row FROM {self._table} WHERE key IN ({marks})", some))
         return [rows.get(key) for key in keys]
 
     def change(self, keys: Sequence[str], edit: Edit) -> None:
         with _telling(sqlite3.OperationalError):
+            if monotonic() >= self._look_at:
+                self._look()
             self._change(keys, edit)
 
     def _change(self, keys: Sequence[str], edit: Edit) -> None:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            before = self._read(keys)
+            before = self._read(connection, keys)
             after = _changed(keys, before, edit(list(before)))
             connection.executemany(
                 f"INSERT INTO {self._table} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET row = excluded.row",
@@ -278,6 +299,15 @@ def _changed(
     """What is to be written: an edit hands back the very row that it got for one that stays."""
     told = zip(keys, before, after, strict=True)
     return [(key, new) for key, old, new in told if new is not old]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there; None: there is none."""
+    try:
+        told = path.stat()
+    except FileNotFoundError:
+        return None
+    return told.st_dev, told.st_ino
 
 
 def _checked(table: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from features import row_stores
 from features.row_stores import RowStore, open_store
 from service.events import refill_store
 from service.events.rebuild_store import feature_layouts, how_many_wait
@@ -17,6 +18,7 @@ MARK = "\x1fw"
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setattr(refill_store, "_EVERY_S", 0.0)
+    monkeypatch.setattr(row_stores, "_LOOK_S", 0.0)
     made = House(tmp_path / "home")
     made.send(1, "c1")
     made.send(2, "c1")
@@ -46,6 +48,17 @@ def test_a_store_that_was_emptied_is_filled_anew(house: House) -> None:
     assert orders(house) == [3, 1]
     with house.parts.database.read() as connection:
         assert how_many_wait(connection) == (0, 0)
+
+
+def test_a_file_that_is_deleted_under_the_process_is_made_and_filled_anew(house: House) -> None:
+    house.settle()
+    path = Path(house.settings.online_url.removeprefix("sqlite:///"))
+    path.unlink()
+    house.send(4, "c1")
+    house.settle()
+    assert orders(house) == [3, 1]
+    assert path.exists()
+    assert [row for row in rows_of(house).read(["c1", "c2"]) if row is None] == []
 
 
 def test_another_store_is_filled_and_one_from_before_the_mark_stays(house: House) -> None:

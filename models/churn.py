@@ -12,4 +12,5 @@ DECLARATION = Declaration(
     goal=Goal("ordered", happens=False, noun="churned customers"),
     horizon_days=56,
     baseline="days_since_last_order",
+    purpose="Scores active customers. Shown to people, used in journeys' branches.",
 )

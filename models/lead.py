@@ -12,5 +12,6 @@ DECLARATION = Declaration(
     goal=Goal("redeemed", noun="first redemptions"),
     horizon_days=28,
     baseline="days_since_last_order",
+    purpose="Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
     tiers=(("A", 0.1), ("B", 0.2), ("C", 0.3), ("D", 0.4)),
 )

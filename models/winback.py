@@ -12,6 +12,7 @@ DECLARATION = Declaration(
     goal=Goal("ordered", noun="returns"),
     horizon_days=56,
     baseline="days_since_last_order",
+    purpose="Scores lapsed customers. Shown to people, used in journeys' branches.",
     # The lapsed are few; those on the way there teach too.
     learns_from=(Rule("orders_total >= 1", ""), Rule("days_since_last_order >= 14", "")),
 )

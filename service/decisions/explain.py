@@ -217,13 +217,15 @@ def _stopped(
 ) -> Sequence[str]:
     """One sentence a rule and offer; what stops a whole channel is said once."""
     said: dict[str, None] = {}
+    zone = record["customer"].get("timezone")
     for candidate in stopped:
         rule, verdict = _first_failure(candidate)
+        until = _until(verdict, zone)
         if rule in _CHANNEL_WIDE:
-            said[f"Nothing may go by {candidate['channel']}: {verdict['detail']}{_until(verdict)}."] = None
+            said[f"Nothing may go by {candidate['channel']}: {verdict['detail']}{until}."] = None
         else:
             now = standing(verdict["detail"], record) if rule == "eligibility" else ""
-            said[f"{named(candidate['offer_id'], names)}: {verdict['detail']}{now}{_until(verdict)}."] = None
+            said[f"{named(candidate['offer_id'], names)}: {verdict['detail']}{now}{until}."] = None
     return list(said)
 
 
@@ -276,30 +278,32 @@ def one_of(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _until(verdict: Mapping[str, Any]) -> str:
-    until = _text(verdict["until"])
-    return f", until {until}" if until and until not in verdict["detail"] else ""
+def _until(verdict: Mapping[str, Any], zone: str | None) -> str:
+    until = verdict["until"]
+    return "" if until is None or _utc(until) in verdict["detail"] else f", until {_local(until, zone)}"
 
 
 def _when(send_at: Any, decided_at: Any, zone: str | None) -> str:
-    """The time of sending by the customer's own clock, where their zone is known, and in UTC."""
-    at = _time(send_at).astimezone(UTC)
-    if at <= _time(decided_at):
-        return "now"
+    return "now" if _time(send_at) <= _time(decided_at) else f"at {_local(send_at, zone)}"
+
+
+def _local(value: Any, zone: str | None) -> str:
+    """A time by the customer's own clock, where their zone is known, and in UTC."""
+    at = _time(value).astimezone(UTC)
     home, unknown = zone_of(zone, "UTC")
     if unknown or home.key == "UTC":
-        return f"at {_text(at)}"
+        return _utc(at)
     local = at.astimezone(home)
-    utc = f"{at:%H:%M} UTC" if local.date() == at.date() else _text(at)
-    return f"at {local:%Y-%m-%d %H:%M} in {home.key} ({utc})"
+    utc = f"{at:%H:%M} UTC" if local.date() == at.date() else _utc(at)
+    return f"{local:%Y-%m-%d %H:%M} in {home.key} ({utc})"
 
 
 def _time(value: Any) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else f"{_time(value):%Y-%m-%d %H:%M} UTC"
+def _utc(value: Any) -> str:
+    return f"{_time(value):%Y-%m-%d %H:%M} UTC"
 
 
 def percent(share: float) -> str:

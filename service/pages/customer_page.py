@@ -7,9 +7,11 @@ from typing import Any
 
 from features.catalogue import CATALOGUE
 from models.declared import PROPENSITIES
+from service.customers.customer_store import read_profiles
 from service.customers.look_up import CustomerReader
 from service.decisions.decision_store import newest_heads
 from service.decisions.explain import Explanation
+from service.decisions.quiet import zone_of
 from service.decisions.read_decision import DecisionReader
 from service.errors import NotFound
 from service.journeys.read_enrolments import show_customer
@@ -60,6 +62,7 @@ def customer_view(
     return {
         "customer_id": owner,
         "known": overview,
+        "zone": own_clock((overview or {}).get("timezone")),
         "told": told,
         "journeys": journeys,
         "message_states": MESSAGE_STATES,
@@ -69,12 +72,20 @@ def customer_view(
     }
 
 
+def own_clock(zone: str | None) -> str | None:
+    """A customer's zone, where it is known and another than UTC."""
+    found, unknown = zone_of(zone, "UTC")
+    return None if unknown or found.key == "UTC" else zone
+
+
 def decided_lately(database: Database) -> dict[str, Any]:
     """Whom decisions were made for lately, each with their newest one: somewhere to begin without an id."""
     with database.read() as connection:
         heads = newest_heads(connection, LOOKED_AT)
-    newest = {head.customer_id: head for head in reversed(heads) if head.customer_id}
-    return {"lately": sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]}
+        newest = {head.customer_id: head for head in reversed(heads) if head.customer_id}
+        lately = sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]
+        profiles = read_profiles(connection, [head.customer_id for head in lately])
+    return {"lately": lately, "zones": {name: profile.timezone for name, profile in profiles.items()}}
 
 
 def shown_features(features: dict[str, Any]) -> list[tuple[str, Any, str]]:

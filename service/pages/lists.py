@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from models.declaration import Declaration
 from models.declared import PROPENSITIES
 from models.registry import ServedModels
 from service.content.variant import said_hash
@@ -44,14 +45,12 @@ TITLES = {
     "send_log_likelihood": "Log-likelihood of responses by hour, above chance: higher is better",
     "sends_in_best_band": "Share of messages that went in the three hours named best",
 }
+NEVER = "Never for prices or credit."
 FALLBACKS = {
     "send-time": "messages go at the next allowed hour",
     "next-offer": "offers are ranked by how they and offers like them were answered",
 }
 MAY = {
-    "lead": "Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
-    "churn": "Scores active customers. Shown to people, used in journeys' branches; never for prices or credit.",
-    "winback": "Scores lapsed customers. Shown to people, used in journeys' branches.",
     "send-time": "Orders the allowed hours of a message. It cannot send more messages, nor at hours that rules forbid.",
     "next-offer": "Weighs offers and channels that every rule has let through. It cannot open what a rule has closed.",
 }
@@ -101,7 +100,7 @@ def models_view(models: ServedModels, home: Path, database: Database) -> dict[st
     """Each model: what serves, the last training's verdict and figures beside its rivals', drift, what it may do."""
     entries, health = models.status(), health_of(database)
     results = {path.stem: read_json(path) for path in sorted((home / "reports" / "training").glob("*.json"))}
-    names = dict.fromkeys([*MAY, *PROPENSITIES, *results, *(entry["name"] for entry in entries if entry["alias"])])
+    names = dict.fromkeys([*PROPENSITIES, *MAY, *results, *(entry["name"] for entry in entries if entry["alias"])])
     shown = []
     for name in names:
         served = {entry["alias"]: entry for entry in entries if entry["name"] == name}
@@ -112,7 +111,7 @@ def models_view(models: ServedModels, home: Path, database: Database) -> dict[st
                 "champion": served.get("champion"),
                 "challenger": served.get("challenger"),
                 "fallback": fallback(name),
-                "may": MAY.get(name) or purpose(name),
+                "may": MAY.get(name) or purpose(name, getattr(model, "declaration", None)),
                 "trained": dict(getattr(model, "trained", None) or {}),
                 "tiers": list(getattr(model, "tiers", None) or ()),
                 "features": len(getattr(model, "features", None) or ()),
@@ -146,14 +145,14 @@ def fallback(name: str) -> str:
     return FALLBACKS.get(name, unknown)
 
 
-def purpose(name: str) -> str:
-    """What a model that does not come with the product may do, as its declaration says."""
+def purpose(name: str, serves: Declaration | None) -> str:
+    """What a model may do: as the declaration says with which the version that serves was trained, else today's."""
     if name.startswith(UPLIFT):
         return "Says whom contact changes. It cannot open what a rule has closed; never for prices or credit."
-    declared = PROPENSITIES.get(name)
+    declared = serves or PROPENSITIES.get(name)
     if declared is None:
         return "What its card in MLflow says."
-    return f"{declared.title}. {declared.purpose}".strip()
+    return " ".join([f"{declared.title}.", *([declared.purpose] if declared.purpose else []), NEVER])
 
 
 def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:

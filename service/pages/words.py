@@ -8,6 +8,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from service.decisions.quiet import zone_of
+
 
 def figure(value: Any, digits: int = 3) -> str:
     """A number as people read it; a dash for none."""
@@ -35,20 +37,28 @@ def days(count: float) -> str:
     return "1 day" if count == 1 else f"{count:g} days"
 
 
-def moment(value: datetime | str | None) -> str:
-    """A time to the minute, in UTC; a dash for none."""
+def moment(value: datetime | str | None, zone: str | None = None) -> str:
+    """A time to the minute, in UTC; a dash for none. With a customer's zone by their clock, and then in UTC."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
             return str(value)
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "–"
+    if value is None:
+        return "–"
+    utc = value.astimezone(UTC)
+    home = zone_of(zone, "UTC")[0]
+    if home.key == "UTC":
+        return f"{utc:%Y-%m-%d %H:%M} UTC"
+    local = value.astimezone(home)
+    told = f"{utc:%H:%M} UTC" if local.date() == utc.date() else f"{utc:%Y-%m-%d %H:%M} UTC"
+    return f"{local:%Y-%m-%d %H:%M} local ({told})"
 
 
-def time_tag(value: datetime | str | None) -> Markup | str:
+def time_tag(value: datetime | str | None, zone: str | None = None) -> Markup | str:
     """As `moment`, marked as a time: it is not broken over lines."""
-    text = moment(value)
-    return Markup("<time>{}</time>").format(text) if text.endswith(" UTC") else text
+    text = moment(value, zone)
+    return Markup("<time>{}</time>").format(text) if " UTC" in text else text
 
 
 def verdict(text: str) -> str:

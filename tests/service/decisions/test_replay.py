@@ -12,7 +12,7 @@ import pytest
 from models.send_time import SendTimeModel
 from service.decisions.choose import Candidates
 from service.decisions.decision_store import decisions, move_decisions
-from service.decisions.explain import _headline
+from service.decisions.explain import _headline, _stopped
 from service.decisions.pairs import columns_json
 from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
@@ -171,6 +171,15 @@ def test_the_hour_is_told_by_the_customer_s_own_clock(timezone: str | None, told
     first = {"offer_id": "a", "channel": "sms", "send_at": "2026-03-05T00:30:00Z"}
     assert _headline(record, first, {}) == f"Offer a by sms, {told}"
     assert _headline(record, {**first, "send_at": NOON.isoformat()}, {}) == "Offer a by sms, now."
+
+
+def test_until_when_a_rule_holds_is_told_by_the_customer_s_own_clock() -> None:
+    verdict = {"detail": "1 of 1 in 7 days", "until": "2026-03-05T00:30:00Z"}
+    stopped = [{"offer_id": "a", "channel": "sms", "verdicts": {"offer_cap": verdict}}]
+    record = {"customer": {"timezone": "Europe/Paris"}}
+    assert _stopped(record, stopped, {}) == [
+        "Offer a: 1 of 1 in 7 days, until 2026-03-05 01:30 in Europe/Paris (00:30 UTC)."
+    ]
 
 
 def test_channels_of_which_the_same_is_said_are_told_at_once(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
+from service.pages.customer_page import own_clock
 from service.pages.words import figure, marked, moment, percent, sentence, time_tag, verdict
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -47,6 +48,12 @@ def test_words() -> None:
     assert [moment("2026-07-01T12:00:00+02:00"), moment(None), moment("soon")] == ["2026-07-01 10:00 UTC", "–", "soon"]
     assert time_tag("2026-07-01T12:00:00+02:00") == "<time>2026-07-01 10:00 UTC</time>"
     assert [time_tag(None), time_tag("<soon>")] == ["–", "<soon>"]
+    assert moment("2026-07-01T10:00:00Z", "Asia/Bangkok") == "2026-07-01 17:00 local (10:00 UTC)"
+    assert moment("2026-07-01T20:00:00Z", "Asia/Bangkok") == "2026-07-02 03:00 local (2026-07-01 20:00 UTC)"
+    assert moment("2026-07-01T10:00:00Z", "Nowhere") == "2026-07-01 10:00 UTC"
+    assert [own_clock("Asia/Bangkok"), own_clock("UTC"), own_clock("Nowhere"), own_clock(None)] == [
+        "Asia/Bangkok", None, None, None,
+    ]  # fmt: skip
     assert [verdict("promoted: beats x"), verdict("not promoted: x"), verdict("x")] == ["beats x", "x", "x"]
     assert sentence("last order_x") == "Last order x"
 

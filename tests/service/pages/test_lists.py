@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from models import lead
 from models.registry import ServedModels
 from service.pages.charts import Bar
-from service.pages.lists import models_view, result_charts
+from service.pages.lists import models_view, purpose, result_charts
 from tests.service.pages.conftest import House
 
 
@@ -29,6 +32,15 @@ def test_a_refused_version_is_named_beside_the_one_that_serves(
     monkeypatch.setattr(ServedModels, "status", lambda _: [entry, sync])
     view = models_view(house.parts.models, house.parts.settings.home, house.parts.database)
     assert view["trouble"] == [said, "cannot read the registry"]
+
+
+def test_what_a_model_may_is_what_the_version_that_serves_was_trained_for(house: House) -> None:
+    view = models_view(house.parts.models, house.parts.settings.home, house.parts.database)
+    may = {model["name"]: model["may"] for model in view["models"]}
+    assert may["lead"].startswith("First redemption within 28 days. Scores customers whom a campaign reached")
+    own = replace(lead.DECLARATION, title="Books a visit within 14 days", purpose="")
+    assert purpose("lead", own) == "Books a visit within 14 days. Never for prices or credit."
+    assert purpose("of-somebody-else", None) == "What its card in MLflow says."
 
 
 def test_ends_of_intervals_are_whiskers_and_no_figures_of_their_own() -> None:

@@ -207,6 +207,19 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
 
 
+async def test_times_of_a_customer_are_by_their_clock_too(house: House, reader: httpx.AsyncClient) -> None:
+    async with house.client("admin") as admin:
+        event = {"type": "track", "event": "Signed Up", "userId": "c1", "timestamp": "2026-07-01T20:00:00Z"}
+        await admin.post("/v1/batch", json={"batch": [{**event, "context": {"timezone": "Asia/Bangkok"}}]})
+        house.parts.events.run_pass()
+        await admin.post("/v1/decisions", json={"customer_id": "c1"})
+    page = (await reader.get("/customers/c1")).text
+    assert "by the customer's clock in Asia/Bangkok" in page
+    assert "<time>2026-07-02 03:00 local (2026-07-01 20:00 UTC)</time>" in page
+    assert page.count("<time>") == page.count(" local (")
+    assert " local (" in (await reader.get("/customers")).text
+
+
 async def test_a_former_id_shows_its_customer(house: House, reader: httpx.AsyncClient) -> None:
     async with house.client("ingest") as sender:
         await sender.post("/v1/alias", json={"previousId": "visitor", "userId": "c1"})

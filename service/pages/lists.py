@@ -43,8 +43,11 @@ TITLES = {
     "order_log_likelihood": "Log-likelihood of the hours of orders, above chance: higher is better",
     "order_in_best_band": "Orders in the three hours named best: higher is better",
     "send_log_likelihood": "Log-likelihood of responses by hour, above chance: higher is better",
+    "response_in_best_band": "Responses in the three hours named best: higher is better",
     "sends_in_best_band": "Share of messages that went in the three hours named best",
 }
+COUNTS = ("redemptions", "explored_sends")
+"""Figures that say how much was judged, not how well: the same for every rival."""
 NEVER = "Never for prices or credit."
 FALLBACKS = {
     "send-time": "messages go at the next allowed hour",
@@ -173,7 +176,7 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
             bar("opportune", own, name, metrics, ours=True),
             *(bar(rival.replace("_", " "), rival, name, f) for rival, f in rivals.items() if name in f),
         ]
-        for name in shared[:6]
+        for name in [one for one in shared if one not in COUNTS][:6]
     }
 
 

@@ -8,19 +8,25 @@ from typing import Any
 
 import orjson
 
+from service.customers.customer_store import read_profiles
 from service.pages.charts import Bar
 from service.pages.words import figure, percent
+from service.storage.database import Database
 
 ARM_NAMES = {"model": "model", "random": "random", "business_as_usual": "business as usual", "holdout": "holdout"}
 
 
-def report_view(home: Path) -> dict[str, Any]:
-    """`report` (None when no demo ran here), and the bars of its charts."""
+def report_view(home: Path, database: Database) -> dict[str, Any]:
+    """`report` (None when no demo ran here), the zones of its customers, and the bars of its charts."""
     report = read_json(home / "reports" / "demo.json")
     if report is None:
         return {"report": None}
+    customers = [decision["customer"] for decision in report.get("decisions") or []]
+    with database.read() as connection:
+        zones = {name: profile.timezone for name, profile in read_profiles(connection, customers).items()}
     return {
         "report": report,
+        "zones": zones,
         "model_charts": {model["name"]: model_bars(model) for model in report.get("models") or []},
         "arm_bars": arm_bars(report["world"]) if report.get("world") else [],
         "experiment_bars": experiment_bars(report.get("experiment") or {}),

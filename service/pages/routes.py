@@ -306,7 +306,7 @@ def _add_reading(router: APIRouter, pages: Pages) -> None:
 
             return await pages.for_reader(request, act)
 
-    reading("/", "report.html", "/", lambda _: report_view(sources.home))
+    reading("/", "report.html", "/", lambda _: report_view(sources.home, sources.database))
     reading(
         "/offers",
         "offers.html",

@@ -19,7 +19,7 @@ def figure(value: Any, digits: int = 3) -> str:
         return str(value)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no zero is minus zero
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -56,9 +56,12 @@ def moment(value: datetime | str | None, zone: str | None = None) -> str:
 
 
 def time_tag(value: datetime | str | None, zone: str | None = None) -> Markup | str:
-    """As `moment`, marked as a time: it is not broken over lines."""
+    """As `moment`, marked as a time, or as two: lines break between them alone."""
     text = moment(value, zone)
-    return Markup("<time>{}</time>").format(text) if " UTC" in text else text
+    if " UTC" not in text:
+        return text
+    parts = text.replace(" local (", " local\n(").split("\n")
+    return Markup(" ").join(Markup("<time>{}</time>").format(part) for part in parts)
 
 
 def verdict(text: str) -> str:

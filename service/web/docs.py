@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -30,7 +30,11 @@ def routes(app: FastAPI) -> APIRouter:
     @cache
     def page() -> str:
         told = app.openapi()
-        return environment.get_template("docs.html").render(api=told["info"], groups=grouped(told), shapes=shapes(told))
+        made = shapes(told)
+        linked = partial(linked_to, {one["name"] for one in made})
+        return environment.get_template("docs.html").render(
+            api=told["info"], groups=grouped(told), shapes=made, linked=linked
+        )
 
     @router.get("/openapi.json")
     async def openapi() -> Response:
@@ -52,6 +56,13 @@ def code_marked(text: str) -> Markup:
     """What stands between backticks as code, all escaped."""
     code = Markup("<code>{}</code>")
     return Markup("").join(code.format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`")))
+
+
+def linked_to(names: Collection[str], kind: str) -> Markup:
+    """A type in words, each name of a shape a link to it."""
+    link = Markup('<a href="#shape-{}">{}</a>')
+    words = kind.split(" ")
+    return Markup(" ").join(link.format(word, word) if word in names else escape(word) for word in words)
 
 
 def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -101,6 +112,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], document: M
                 "in": parameter["in"],
                 "required": parameter.get("required", False),
                 "type": _type(parameter.get("schema", {}), document),
+                "default": _default(parameter.get("schema", {})),
                 "description": parameter.get("description", ""),
             }
             for parameter in operation.get("parameters", [])
@@ -155,15 +167,20 @@ def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict
             "name": name,
             "type": _type(field, document),
             "required": name in required,
-            "default": orjson.dumps(field["default"]).decode() if "default" in field and name not in required else "",
+            "default": _default(field) if name not in required else "",
             "description": field.get("description", ""),
         }
         for name, field in resolved.get("properties", {}).items()
     ]
     if others and "title" in resolved:
         kind = _type({} if others is True else others, document)
-        told.append({"name": "…", "type": kind, "required": False, "default": "", "description": "Any other name"})
+        meaning = "Under any other name" if told else "Under any name"
+        told.append({"name": "…", "type": kind, "required": False, "default": "", "description": meaning})
     return told
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    return orjson.dumps(schema["default"]).decode() if "default" in schema else ""
 
 
 def _example(schema: Mapping[str, Any] | None, document: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,13 +41,17 @@ _MEANINGS = {
     401: "No key, or one that is not known or was revoked.",
     403: "The key has not the scope.",
     404: "There is none such.",
-    409: "In conflict with the current state; or the first request with this Idempotency-Key is still running.",
+    409: "In conflict with the current state.",
     410: "The answer under this Idempotency-Key was erased with a customer whom it named.",
     412: "Somebody else changed it first.",
     413: "The body is too large.",
-    422: "A field is not valid; `errors` names it. Or the Idempotency-Key was used with another body.",
+    422: "A field is not valid; `errors` names it.",
     428: "The version that is meant must be named by If-Match.",
     503: "A part is away; try again.",
+}
+_OF_POST = {
+    409: " Or the first request with this Idempotency-Key is still running.",
+    422: " Or this Idempotency-Key was used with another body.",
 }
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
@@ -120,7 +125,8 @@ def _complete(path: str, method: str, operation: Operation) -> None:
     for status in _statuses(path, method, operation) if guarded else ():
         answers.setdefault(str(status), {})
     for status, answer in answers.items():
-        _describe(status, answer, guarded)
+        _describe(status, answer, guarded, method)
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
@@ -142,14 +148,14 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
         yield 422
 
 
-def _describe(status: str, answer: dict[str, Any], guarded: bool) -> None:
+def _describe(status: str, answer: dict[str, Any], guarded: bool, method: str) -> None:
     number = int(status) if status.isdigit() else 0
     if number < 400:
         answer.setdefault("description", "Done")
         return
     if "HTTPValidationError" in str(answer.get("content")):
         answer.clear()
-    if not answer.get("description"):
-        answer["description"] = _MEANINGS.get(number, "A problem")
+    if answer.get("description") in {None, HTTPStatus(number).phrase}:  # nothing, or FastAPI's word for nothing
+        answer["description"] = _MEANINGS[number] + (_OF_POST.get(number, "") if guarded and method == "post" else "")
     if guarded or "content" not in answer:
         answer.setdefault("content", {}).setdefault(MEDIA_TYPE, {"schema": _REF})

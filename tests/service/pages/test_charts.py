@@ -41,12 +41,16 @@ def test_calibration_and_lines_are_whole_too() -> None:
 
 
 def test_words() -> None:
+    assert [figure(-0.0001), figure(-0.5)] == ["0.000", "-0.500"]
     assert [figure(None), figure(0.12345), figure(1469307), figure(True), figure("x")] == [
         "–", "0.123", "1,469,307", "True", "x",
     ]  # fmt: skip
     assert [percent(0.083), percent(None)] == ["8.3%", "–"]
     assert [moment("2026-07-01T12:00:00+02:00"), moment(None), moment("soon")] == ["2026-07-01 10:00 UTC", "–", "soon"]
     assert time_tag("2026-07-01T12:00:00+02:00") == "<time>2026-07-01 10:00 UTC</time>"
+    assert time_tag("2026-07-01T10:00:00Z", "Asia/Bangkok") == (
+        "<time>2026-07-01 17:00 local</time> <time>(10:00 UTC)</time>"
+    )
     assert [time_tag(None), time_tag("<soon>")] == ["–", "<soon>"]
     assert moment("2026-07-01T10:00:00Z", "Asia/Bangkok") == "2026-07-01 17:00 local (10:00 UTC)"
     assert moment("2026-07-01T20:00:00Z", "Asia/Bangkok") == "2026-07-02 03:00 local (2026-07-01 20:00 UTC)"

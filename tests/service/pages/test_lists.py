@@ -43,9 +43,9 @@ def test_what_a_model_may_is_what_the_version_that_serves_was_trained_for(house:
     assert purpose("of-somebody-else", None) == "What its card in MLflow says."
 
 
-def test_ends_of_intervals_are_whiskers_and_no_figures_of_their_own() -> None:
-    ours = {"ndcg": 0.5, "ndcg.low": 0.4, "ndcg.high": 0.6, "auc": 0.8}
-    rival = {"ndcg": 0.3, "ndcg.low": 0.2, "ndcg.high": 0.4, "auc": 0.7}
+def test_ends_of_intervals_are_whiskers_and_counts_are_no_rivalry() -> None:
+    ours = {"ndcg": 0.5, "ndcg.low": 0.4, "ndcg.high": 0.6, "auc": 0.8, "redemptions": 140.0}
+    rival = {"ndcg": 0.3, "ndcg.low": 0.2, "ndcg.high": 0.4, "auc": 0.7, "redemptions": 140.0}
     ends = {"mine": {"auc": (0.75, 0.85)}}
     assert result_charts({"name": "mine", "metrics": ours, "rivals": {"most_bought": rival}, "intervals": ends}) == {
         "ndcg": [Bar("opportune", 0.5, "0.500", True, 0.4, 0.6), Bar("most bought", 0.3, "0.300", False, 0.2, 0.4)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.web.docs import code_marked, grouped
+from service.web.docs import code_marked, grouped, linked_to, shapes
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,16 @@ def test_types_are_told_in_words(schema: dict[str, object], said: str) -> None:
 
 def test_what_stands_between_backticks_is_code() -> None:
     assert code_marked("a `<b>` c") == "a <code>&lt;b&gt;</code> c"
+
+
+def test_names_of_shapes_in_a_type_are_links() -> None:
+    told = linked_to({"OfferOut"}, "list of OfferOut or <null>")
+    assert told == 'list of <a href="#shape-OfferOut">OfferOut</a> or &lt;null&gt;'
+
+
+def test_a_shape_of_any_names_says_what_stands_under_them() -> None:
+    scores = {"title": "Scores", "type": "object", "additionalProperties": {"type": "number"}}
+    [shape] = shapes({"paths": {}, "components": {"schemas": {"Scores": scores}}})
+    assert shape["fields"] == [
+        {"name": "…", "type": "number", "required": False, "default": "", "description": "Under any name"}
+    ]

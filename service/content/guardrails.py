@@ -375,7 +375,7 @@ def _unsubscribe(copy: Copy) -> Iterator[Finding]:
         and copy.rules.unsubscribe_in_body
         and not uses(copy.fields.get("body", ""), "unsubscribe_url")
     ):
-        yield "the body has no {{ unsubscribe_url }}", "body", None
+        yield "the body has no {{ unsubscribe_url }} that every reader sees", "body", None
 
 
 def _opt_out(copy: Copy) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ TAGS = ("if", "unless", "comment")
 
 _SEGMENT = regex.compile(r"\{\{-?(?P<output>.*?)-?\}\}|\{%-?(?P<tag>.*?)-?%\}", regex.DOTALL)
 _COMMENT = regex.compile(r"\{%-?\s*comment\s*-?%\}.*?\{%-?\s*endcomment\s*-?%\}", regex.DOTALL)
+_HTML_COMMENT = regex.compile(r"<!--.*?(?:-->|$)", regex.DOTALL)
 _OUTPUT = regex.compile(
     r"\s*(?P<path>[A-Za-z_][\w-]*(?:\.[\w-]+)*)\s*(?P<filters>(?:\|\s*[a-z_]+(?:\s*:\s*(?:\"[^\"]*\"|'[^']*'))?\s*)*)"
 )
@@ -237,5 +238,11 @@ def _hint(path: str, known: frozenset[str]) -> str:
 
 
 def uses(source: str, path: str) -> bool:
-    """Whether the source outputs the tag."""
-    return any(piece.kind == "output" and piece.path == path for piece in pieces(source))
+    """Whether the source outputs the tag to every reader: in no condition, and in no comment of HTML."""
+    depth = 0
+    for piece in pieces(_HTML_COMMENT.sub("", source)):
+        if piece.kind == "output" and piece.path == path and depth == 0:
+            return True
+        word = piece.inner.partition(" ")[0] if piece.kind == "tag" else ""
+        depth += (word in {"if", "unless"}) - (word in {"endif", "endunless"})
+    return False

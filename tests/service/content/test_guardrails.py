@@ -218,6 +218,8 @@ def test_ways_out_are_asked_for_by_setting() -> None:
     assert failed("sms", "en", None, strict, body="Coffee. Reply STOP to end.") == []
     assert [c.name for c in failed("email", "en", None, strict, subject="x", body="y")] == ["unsubscribe"]
     assert failed("email", "en", None, strict, subject="x", body="{{ unsubscribe_url }}") == []
+    hidden = "{% if customer.city %}{{ unsubscribe_url }}{% endif %}"
+    assert [c.name for c in failed("email", "en", None, strict, subject="x", body=hidden)] == ["unsubscribe"]
     assert failed("email", "en", None, subject="x", body="y") == []
 
 

@@ -135,6 +135,20 @@ def test_conditions_choose() -> None:
     assert rendered("push", "en", {"title": "x", "body": body})["body"] == "Big €1,234.50"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<p>Hi</p>{% if customer.city %}<a href='{{ unsubscribe_url }}'>Stop</a>{% endif %}",
+        "<p>Hi</p><!-- <a href='{{ unsubscribe_url }}'>Stop</a> -->",
+        "Hi{% comment %}{{ unsubscribe_url }}{% endcomment %}",
+        "Hi {{ unsubscribe_url }}",
+    ],
+)
+def test_every_reader_of_an_email_is_shown_a_way_out(body: str) -> None:
+    for traits in ({}, {"city": "Rome"}):
+        assert html.escape(LINK) in rendered("email", "en", {"subject": "x", "body": body}, traits)["body"]
+
+
 def test_an_email_without_a_link_to_unsubscribe_is_not_sent() -> None:
     compiled = compile_copy("email", "en", {"subject": "x", "body": "y"}, OFFER)
     with pytest.raises(RenderError, match="unsubscribe"):

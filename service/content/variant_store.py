@@ -142,6 +142,13 @@ def trail_of(connection: Connection, variant_ids: Sequence[str]) -> dict[str, li
     return trails
 
 
+def edited_at(connection: Connection, variant_ids: Sequence[str]) -> dict[str, datetime]:
+    """When each of these variants was edited last; those that never were are left out."""
+    mine = content_trail.c.variant_id.in_(list(variant_ids)) & (content_trail.c.action == "edit")
+    last = select(content_trail.c.variant_id, func.max(content_trail.c.at).label("at")).where(mine)
+    return {row.variant_id: row.at for row in connection.execute(last.group_by(content_trail.c.variant_id))}
+
+
 def change_number(connection: Connection) -> int:
     """Grows with every change of any variant: one row read tells whether a cache is fresh."""
     found = connection.execute(select(content_changes.c.number).where(content_changes.c.name == "content"))

@@ -16,6 +16,10 @@ RecordEvents = Callable[[Connection, Sequence[Mapping[str, Any]], datetime], obj
 """(connection, Segment messages, now): into the inbox, in the caller's transaction, each once by its `messageId`."""
 
 
+Copy = tuple[str, str, str | None]
+"""Words about to be sent: of which variant and offer, chosen in which decision."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
     """One decision asked for. `key` names the visit of the step that asks; after a crash it may come again."""
@@ -69,8 +73,8 @@ class Collaborators(Protocol):
         """Frees what decisions reserved that are needed no more."""
         ...
 
-    def copy_against(self, copies: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-        """(variant, offer) -> for each variant that must not be sent any more, why."""
+    def copy_against(self, copies: Sequence[Copy]) -> Mapping[Copy, str]:
+        """For each copy that must not be sent any more, why."""
         ...
 
     def zones(self, customer_ids: Sequence[str]) -> Mapping[str, str | None]:

@@ -14,10 +14,11 @@ from service.decisions.case import WORDED
 from service.decisions.verdicts import Failure
 from service.journeys.carry_out import Run, counts_of, forget_counts
 from service.journeys.channels.message import Channel, Message, SendResult
-from service.journeys.collaborators import Clearance, Collaborators
+from service.journeys.collaborators import Clearance, Collaborators, Copy
 from service.journeys.commands import Answer, CallWebhook, Delivered, OpenTask, Postponed, SendMessage
 from service.journeys.enrolment_store import save
 from service.journeys.intent_store import (
+    Intent,
     Mark,
     begin_attempt,
     mark_intents,
@@ -234,7 +235,8 @@ class Delivering:
             there = sendable(connection, [parcel.intent.key for parcel in parcels])
         parcels = [parcel for parcel in parcels if parcel.intent.key in there]
         clearances = self._clearances(parcels[0].intent.channel, parcels, now) if parcels else {}
-        stale = self._ask.copy_against(_copies(parcels))
+        copies = [copy for parcel in parcels if (copy := _copy(parcel.intent)) is not None]
+        stale = self._ask.copy_against(list(dict.fromkeys(copies)))
         clear, answers, refused, marks = [], Results(), [], []
         for parcel in parcels:
             clearance = clearances[parcel.id]
@@ -345,12 +347,12 @@ class Delivering:
             mark_intents(connection, marks)
 
 
-def _copies(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
-    pairs = {(parcel.intent.variant_id, parcel.intent.offer_id) for parcel in parcels}
-    return sorted((variant, offer) for variant, offer in pairs if variant and offer)
+def _copy(intent: Intent) -> Copy | None:
+    variant, offer = intent.variant_id, intent.offer_id
+    return (variant, offer, intent.decision_id) if variant and offer else None
 
 
-def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> Delivered | None:
+def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[Copy, str]) -> Delivered | None:
     """Why a message must not go out."""
     command, intent = parcel.command, parcel.intent
     if isinstance(command, CallWebhook):
@@ -363,8 +365,9 @@ def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[str, str]) -> 
         if any(intent.decision_id == message.decision_id for message in parcel.run.state.sent.values()):
             return Delivered("blocked", "the message of this decision was sent already; decide again before this step")
         return Delivered("blocked", f"no approved copy for offer {intent.offer_id} by {intent.channel}")
-    if intent.variant_id in stale:
-        return Delivered("blocked", stale[intent.variant_id or ""])
+    copy = _copy(intent)
+    if copy is not None and copy in stale:
+        return Delivered("blocked", stale[copy])
     if intent.channel in _ADDRESSED and not clearance.to:
         return Delivered("failed", f"the customer has no address for {intent.channel}")
     return None

@@ -8,12 +8,14 @@ from typing import Any
 
 from features.rows import CustomerRow
 from service.clock import SystemClock
+from service.content.variant_store import edited_at
 from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain
 from service.customers.customer_store import Customer, all_profiles, read_customer, read_customers
 from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
 from service.decisions.admit_messages import Admission, Outgoing, settled
+from service.decisions.decision_store import read_heads
 from service.decisions.hours import Planned, plan_hour
 from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.policy import draw, seed_of
@@ -27,7 +29,7 @@ from service.journeys.channels.file import FileChannel
 from service.journeys.channels.message import Channel
 from service.journeys.channels.smtp import SmtpChannel, SmtpServer
 from service.journeys.channels.webhook import WebhookChannel
-from service.journeys.collaborators import Clearance, DecisionRequest
+from service.journeys.collaborators import Clearance, Copy, DecisionRequest
 from service.journeys.runner import Runner
 from service.settings import Settings
 from service.storage.database import Connection
@@ -123,16 +125,22 @@ class JourneyCollaborators:
         free = next_allowed(at, zone, quiet.start, quiet.end)
         return free if free > at else None
 
-    def copy_against(self, copies: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    def copy_against(self, copies: Sequence[Copy]) -> Mapping[Copy, str]:
+        """The words in hand are those of the decision: what was edited since and approved again is another text."""
         with self.parts.database.read() as connection:
             offers = self.parts.catalogue.current(connection).by_id
-        against: dict[str, str] = {}
-        for variant_id, offer_id in copies:
-            offer = offers.get(offer_id)
+            decided = read_heads(connection, [decision for *_, decision in copies if decision is not None])
+            edited = edited_at(connection, [variant_id for variant_id, *_ in copies])
+        against: dict[Copy, str] = {}
+        for copy in copies:
+            variant_id, offer_id, decision_id = copy
+            offer, head, at = offers.get(offer_id), decided.get(decision_id or ""), edited.get(variant_id)
             if offer is None:
-                against[variant_id] = "the offer has left the catalogue"
+                against[copy] = "the offer has left the catalogue"
             elif not self.parts.library.is_approved(variant_id, offer_id, offer.document):
-                against[variant_id] = "the copy is no longer approved, or the offer has changed since"
+                against[copy] = "the copy is no longer approved, or the offer has changed since"
+            elif at is not None and head is not None and at > head.decided_at:
+                against[copy] = "the copy was edited since; decide again before this step"
         return against
 
     def zones(self, customer_ids: Sequence[str]) -> Mapping[str, str | None]:

@@ -11,7 +11,7 @@ from service.decisions.admit_messages import Outgoing
 from service.decisions.hours import Planned
 from service.decisions.verdicts import Failure
 from service.journeys.channels.message import Message, SendResult
-from service.journeys.collaborators import Clearance, DecisionRequest
+from service.journeys.collaborators import Clearance, Copy, DecisionRequest
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
@@ -88,8 +88,8 @@ class FakeService:
     def give_back(self, connection: Connection, decision_ids: Sequence[str]) -> None:
         self.given_back += decision_ids
 
-    def copy_against(self, copies: Sequence[tuple[str, str]]) -> dict[str, str]:
-        return {variant: "the copy is no longer approved" for variant, _ in copies if variant in self.withdrawn}
+    def copy_against(self, copies: Sequence[Copy]) -> dict[Copy, str]:
+        return {copy: "the copy is no longer approved" for copy in copies if copy[0] in self.withdrawn}
 
     def zones(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
         return dict.fromkeys(customer_ids, self.zone)

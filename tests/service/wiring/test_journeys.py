@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.content.review_variant import Review
+from service.content.variant import Variant, said_hash
+from service.content.variant_store import add_variants
 from service.customers.set_consents import set_consents
+from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.schemas import DecisionIn
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
@@ -84,3 +88,32 @@ def test_consent_is_that_of_the_placements_purpose(tmp_path: Path) -> None:
     assert ask.clear(["anna"], "email", "p", now)["anna"].rule == "consent"
     assert ask.clear(["anna"], "email", "receipt", now)["anna"].against is None
     parts.close()
+
+
+def test_words_that_were_edited_since_the_decision_are_not_sent_though_approved_again(parts: Parts) -> None:
+    now = parts.clock.now()
+    offer = OfferIn.model_validate({"name": "Coffee", "channels": ["email"], "value": 100.0}).document()
+    fields = {"subject": "Coffee", "body": "Coffee for you."}
+    variant = Variant(
+        "v1", "o1", said_hash(offer), "email", "en", None, "plain", "approved", fields, (), {}, 1, now, now
+    )
+    with parts.database.write() as connection:
+        put_offers(connection, {"o1": offer}, now)
+        add_variants(connection, [variant])
+        set_consents(connection, "anna", {"email": {"marketing": True}}, None, now, "test")
+    ask, request = JourneyCollaborators(parts), DecisionIn(customer_id="anna", placement="p", channels=["email"])
+    before = parts.decider.decide(request)
+    copy = ("v1", "o1", before["decision_id"])
+    assert before["actions"][0]["content"]["variant_id"] == "v1"
+    assert ask.copy_against([copy]) == {}
+    review, edits = parts.desk.reviewer, {"body": "Coffee, and only for you."}
+    review.comment(Review("v1", "*", "tester"), "fine")
+    assert ask.copy_against([copy]) == {}
+    review.edit(Review("v1", "*", "tester"), edits)
+    assert "no longer approved" in ask.copy_against([copy])[copy]
+    review.approve(Review("v1", "*", "tester"))
+    assert "edited since" in ask.copy_against([copy])[copy]
+    with parts.database.write() as connection:
+        release_decisions(connection, [before["decision_id"]])
+    again = ("v1", "o1", parts.decider.decide(request)["decision_id"])
+    assert ask.copy_against([again]) == {}

@@ -55,7 +55,8 @@ class Exposures:
 
 
 def read_log(home: Path, matured: datetime) -> pl.DataFrame:
-    """SHOWN from the decision log: what was put first before `matured`, and what came of it, by people alone.
+    """SHOWN from the decision log: what was put first before `matured`, and what came of that very offer, by people
+    alone: who answers another offer of the same decision does not answer the first.
 
     The weight is 1/propensity (at most 10), so that the rows stand for all candidates and not for the policy's taste.
     """
@@ -70,12 +71,12 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
         .collect()
     )
     human = pl.scan_parquet(outcomes).filter(~pl.col("machine"))
-    first = human.group_by("decision_id").agg(
+    first = human.group_by("decision_id", "offer_id").agg(
         converted=pl.col("at").filter(pl.col("kind").is_in(["converted", "redeemed"])).min(),
         clicked=pl.col("at").filter(pl.col("kind") == "clicked").min(),
     )
     until = pl.col("as_of") + timedelta(days=14)
-    marked = shown.join(first.collect(), on="decision_id", how="left").with_columns(
+    marked = shown.join(first.collect(), on=["decision_id", "offer_id"], how="left").with_columns(
         label=(pl.col("converted") < until).fill_null(False).cast(pl.Float64),
         clicked=(pl.col("clicked") < until).fill_null(False).cast(pl.Float64),
         weight=(1 / pl.col("propensity")).clip(upper_bound=HEAVIEST),

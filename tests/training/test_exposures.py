@@ -1,12 +1,15 @@
-"""What came of offers shown outside of decisions."""
+"""What came of offers shown, outside of decisions and by them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from training.exposures import delivered
+from features.tables import DECISIONS, OUTCOMES
+from training.exposures import delivered, read_log
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HORIZON = timedelta(days=14)
@@ -61,3 +64,29 @@ def test_an_answer_counts_for_the_last_showing_alone() -> None:
 
 def test_what_was_decided_or_is_too_new_is_left_out() -> None:
     assert came((0, "Email Delivered", {"decision_id": "d"}), (101, "Email Delivered", {})) == []
+
+
+def decided(home: Path, *outcomes: tuple[str, str]) -> list[tuple[str, float, float]]:
+    """One decision that put `tea` first: what `read_log` makes of these outcomes (offer, kind)."""
+    (home / "tables").mkdir(parents=True)
+    decision: dict[str, Any] = {
+        "decision_id": "d", "customer_id": "c", "decided_at": START, "placement": "p", "arm": "model",
+        "policy": "default", "policy_version": "1", "channel": "email",
+    }  # fmt: skip
+    ranks = [{"offer_id": "tea", "rank": 1, "chosen": True, "propensity": 0.5},
+             {"offer_id": "coffee", "rank": 2, "chosen": False, "propensity": 0.5}]  # fmt: skip
+    outcome: dict[str, Any] = {"decision_id": "d", "customer_id": "c", "channel": "email", "machine": False}
+    told = [
+        {**outcome, "offer_id": offer, "kind": kind, "at": START + timedelta(hours=1), "message_id": f"m{number}"}
+        for number, (offer, kind) in enumerate(outcomes)
+    ]
+    candidates = DECISIONS.conform(pl.DataFrame([{**decision, **rank} for rank in ranks]))
+    candidates.write_parquet(home / "tables" / "decisions.parquet")
+    OUTCOMES.conform(pl.DataFrame(told, schema=OUTCOMES.schema)).write_parquet(home / "tables" / "outcomes.parquet")
+    rows = read_log(home, START + timedelta(days=100))
+    return list(zip(rows["offer_id"], rows["clicked"], rows["label"], strict=True))
+
+
+def test_what_came_of_another_offer_of_the_decision_is_no_answer_to_the_first(tmp_path: Path) -> None:
+    assert decided(tmp_path / "own", ("tea", "clicked"), ("tea", "converted")) == [("tea", 1.0, 1.0)]
+    assert decided(tmp_path / "other", ("coffee", "clicked"), ("coffee", "converted")) == [("tea", 0.0, 0.0)]

@@ -174,10 +174,10 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
         told = f"it has {', '.join(map(str, known))}" if known else "it has none yet; 'opportune train' registers them"
         raise TrackingError(f"opportune-{name} has no version {version}; {told}") from missing
     before = aliases(at, name)
-    history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else []), version]
-    kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]
-    at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
+    history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else [])]
+    _remember(at, name, history)  # never ahead of the alias: killed in between, `rollback` must not lead to `version`
     at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
+    _remember(at, name, [*history, version])
     if before.get(CHALLENGER) == version:
         at.client.delete_registered_model_alias(PREFIX + name, CHALLENGER)
     return f"{name}: version {version} is champion; before it was {before.get(CHAMPION, 'none')}"
@@ -192,8 +192,8 @@ def rollback(tracking: Tracking | str, name: str) -> str:
     if not history:
         raise TrackingError(f"opportune-{name} had no champion before {present or 'now'}; nothing to go back to")
     version = history[-1]
+    _remember(at, name, history)  # before the alias: killed in between, it goes to the same version when run again
     at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
-    at.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(history))
     return f"{name}: version {version} is champion again, in place of {present or 'none'}"
 
 
@@ -216,6 +216,11 @@ def training_lock(home: Path, name: str) -> Iterator[None]:
 def _history(tracking: Tracking, name: str) -> list[str]:
     found = tracking.client.search_registered_models(f"name = '{PREFIX}{name}'")
     return list(json.loads(found[0].tags.get(HISTORY, "[]"))) if found else []
+
+
+def _remember(tracking: Tracking, name: str, history: Sequence[str]) -> None:
+    kept = [entry for index, entry in enumerate(history) if index == 0 or entry != history[index - 1]]
+    tracking.client.set_registered_model_tag(PREFIX + name, HISTORY, json.dumps(kept[-50:]))
 
 
 def _run_tags(tracking: Tracking, name: str, tags: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -126,6 +127,31 @@ def test_going_back_knows_champions_that_were_moved_in_mlflow(tracking: Tracking
     assert rollback(tracking, "churn") == "churn: version 4 is champion again, in place of 2"
     tracking.client.delete_registered_model_alias("opportune-churn", "champion")
     assert rollback(tracking, "churn") == "churn: version 4 is champion again, in place of none"
+
+
+def _killed_at(tracking: Tracking, step: str, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tracking.client, step, kill)
+        act()
+
+
+@pytest.mark.slow
+def test_going_back_is_right_after_a_move_that_was_killed_half_way(
+    tracking: Tracking, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alias, tag = "set_registered_model_alias", "set_registered_model_tag"
+    _register(tracking, folder, champion=True)
+    _register(tracking, folder)
+    _killed_at(tracking, alias, monkeypatch, lambda: promote(tracking, "churn", "2"))
+    with pytest.raises(TrackingError, match="nothing to go back to"):
+        rollback(tracking, "churn")
+    promote(tracking, "churn", "2")
+    for step in (alias, tag):
+        _killed_at(tracking, step, monkeypatch, lambda: rollback(tracking, "churn"))
+    assert rollback(tracking, "churn") == "churn: version 1 is champion again, in place of 2"
 
 
 @pytest.mark.slow

@@ -233,11 +233,12 @@ class PostgresRows:
             connection.execute(f"DELETE FROM {self._table} WHERE key = ANY(%s)", (gone,))
 
     def keys(self, containing: str = "") -> Iterator[str]:
-        with self._connection() as connection:
+        yield from self._steadily(partial(self._keys, containing))
+
+    def _keys(self, containing: str) -> list[str]:
+        with self._connection(one_statement=True) as connection:
             query = f"SELECT key FROM {self._table} WHERE row <> '' AND strpos(key, %s) > 0"
-            found = connection.execute(query, (containing,)).fetchall()
-        for (key,) in found:
-            yield key
+            return [key for (key,) in connection.execute(query, (containing,))]
 
     def close(self) -> None:
         with self._lock:
@@ -286,7 +287,12 @@ class RedisRows:
                     continue
 
     def keys(self, containing: str = "") -> Iterator[str]:
-        for name in self._client.scan_iter(match=f"{self._prefix}*{containing}*", count=1000):
+        found = self._client.scan_iter(match=f"{self._prefix}*{containing}*", count=1000)
+        while True:
+            with _telling(*self._away):  # around each look alone: what the caller raises meanwhile is its own
+                name = next(found, None)
+            if name is None:
+                return
             yield name.decode().removeprefix(self._prefix)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-STATE = "state.db"
+STATE, SQLITE = "state.db", "sqlite:///"
 REFUSED = "SELECT customer_id FROM customers WHERE NOT profiling"
 
 
@@ -30,7 +30,7 @@ def unprofiled(home: Path) -> frozenset[str]:
     url, file, table = _database_url(), home / STATE, home / "tables" / "customers.parquet"
     if url or file.exists():
         try:
-            return _of_postgres(url) if url else _of_sqlite(file)
+            return _of_sqlite(file) if url is None else _of_url(url)
         except Exception as trouble:  # whatever it is, they are not known
             place = "the database at database_url" if url else str(file)
             raise UnknownConsents(
@@ -46,6 +46,10 @@ def unprofiled(home: Path) -> frozenset[str]:
 def _of_sqlite(file: Path) -> frozenset[str]:
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
         return frozenset(name for (name,) in connection.execute(REFUSED))
+
+
+def _of_url(url: str) -> frozenset[str]:
+    return _of_sqlite(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else _of_postgres(url)
 
 
 def _of_postgres(url: str) -> frozenset[str]:

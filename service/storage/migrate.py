@@ -44,6 +44,8 @@ def migrate(database: Database) -> None:
 
     with database.write() as connection:
         if not database.is_sqlite:
+            # A look through a large table, or waiting for who does it now, may take longer than any other statement.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         command.upgrade(_config(connection), "head")
 

@@ -132,6 +132,8 @@ def test_a_store_that_is_away_is_told_as_such(kind: str, request: pytest.Fixture
         store.read(["a"])
     with pytest.raises(StoreAway):
         put(store, a=b"1")
+    with pytest.raises(StoreAway):
+        list(store.keys())
     store.close()
 
 

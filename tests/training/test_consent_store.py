@@ -51,6 +51,19 @@ def test_settings_tell_where_the_state_is(home: Path, monkeypatch: pytest.Monkey
         unprofiled(home)
 
 
+def test_the_state_may_be_a_file_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "elsewhere" / "of.db"
+    monkeypatch.setenv("OPPORTUNE_DATABASE_URL", f"sqlite:///{state}")
+    with pytest.raises(UnknownConsents, match="database_url"):
+        unprofiled(home)
+    database = Database(f"sqlite:///{state}")
+    database.create_tables()
+    with database.write() as connection:
+        set_consents(connection, "c2", {}, False, NOW, "api")
+    database.close()
+    assert unprofiled(home) == {"c2"}
+
+
 def test_nothing_is_trained_where_it_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPPORTUNE_DATABASE_URL", raising=False)
     EventLog(tmp_path / "events").append(shop_history(40, 260), "history")

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
@@ -35,6 +37,20 @@ def test_migrations_make_the_declared_tables(empty_url: str) -> None:
     database.close()
     assert len(declared) > 20
     assert [d for d in differences if "test_" not in str(d)] == []
+
+
+def test_a_migration_may_take_as_long_as_it_needs(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[str] = []
+
+    def upgrade(config: Config, _: str) -> None:
+        asked = config.attributes["connection"].execute(text("SHOW statement_timeout"))
+        limits.append(asked.scalar_one())
+
+    database = Database(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    monkeypatch.setattr(command, "upgrade", upgrade)
+    migrate(database)
+    database.close()
+    assert limits == ["0"]
 
 
 def test_the_state_of_a_newer_version_is_refused_by_name(empty_url: str) -> None:

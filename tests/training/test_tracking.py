@@ -133,9 +133,10 @@ def _killed_at(tracking: Tracking, step: str, monkeypatch: pytest.MonkeyPatch, a
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(tracking.client, step, kill)
-        act()
+        with pytest.raises(KeyboardInterrupt):
+            act()
 
 
 @pytest.mark.slow

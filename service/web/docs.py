@@ -151,6 +151,9 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return " | ".join(str(value) for value in resolved["enum"])
     if resolved.get("type") == "array":
         return f"list of {_type(resolved.get('items', {}), document)}"
+    within = resolved.get("additionalProperties")
+    if not name and isinstance(within, dict) and within:
+        return f"object of {_type(within, document)}"
     if "properties" in resolved:
         name = name or str(resolved.get("title", ""))
     kinds = resolved.get("type", "any")

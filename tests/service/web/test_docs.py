@@ -14,6 +14,7 @@ from service.web.docs import code_marked, grouped, linked_to, shapes
         ({"type": "array", "items": {"type": "integer"}}, "list of integer"),
         ({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}, "date-time or null"),
         ({"type": "string", "const": "wait"}, "wait"),
+        ({"type": "object", "additionalProperties": {"type": "number"}}, "object of number"),
         ({}, "any"),
     ],
 )

@@ -106,10 +106,10 @@ class Events:
 class Feature:
     """A number known of a customer as of a time; NaN where there is nothing to know it from.
 
-    `sentence` is a format string over all features, for reasons in words. `also` are further names of the trait in
-    `column` (`address.country` is inside `address`); the first that can be read counts. A level may have several
-    words, `intern|trainee`. `place` is which number of a text's vector it is. `located` is what of an event's
-    `context.location` (country, region, city) counts where no profile says the trait.
+    `sentence` is a format string over all features, for reasons in words; empty, it is never a reason. `also` are
+    further names of the trait in `column` (`address.country` is inside `address`); the first that can be read counts.
+    A level may have several words, `intern|trainee`. `place` is which number of a text's vector it is. `located` is
+    what of an event's `context.location` (country, region, city) counts where no profile says the trait.
     """
 
     name: str

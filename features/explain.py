@@ -24,7 +24,8 @@ def explain(home: Path, name: str) -> Iterator[str]:
     """Lines on a feature, with its distribution in the newest table of `home`. KeyError names near misses."""
     feature = EVERY.feature(name)
     yield f"{feature.name}: {feature.description}"
-    yield f"  unit: {feature.unit}; aggregate: {feature.aggregate}; says: {feature.sentence}"
+    says = feature.sentence or "nothing: it is never a reason"
+    yield f"  unit: {feature.unit}; aggregate: {feature.aggregate}; says: {says}"
     yield f"  from: {origin(feature)}"
     folder, owners = _PLACES.get(name, ("features", "customers"))
     tables = sorted((home / folder).glob("as_of=*"))

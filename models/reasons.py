@@ -79,9 +79,11 @@ def is_known(value: float | None) -> bool:
 
 
 def sentence(name: str, values: Mapping[str, float]) -> str | None:
-    """The catalogue's sentence for feature `name`, filled with `values`; None when the row lacks what it needs."""
+    """The catalogue's sentence for feature `name`, filled with `values`; None when the row lacks what it needs, or the
+    feature has no sentence.
+    """
     template = SENTENCES.get(name)
-    if template is None or not is_known(values.get(name)):
+    if not template or not is_known(values.get(name)):
         return None
     said = fill(template, values)
     # Another feature in the sentence may be missing, e.g. the usual gap of a first-time buyer.

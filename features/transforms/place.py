@@ -2,7 +2,8 @@
 no profile says it, country and region are those of the newest event that named them (`context.location`).
 
 A country, region or postal code is a number that a tree can split on (codes.py says how, and back). The offset from
-UTC is that of the zone (`context.timezone`, else the trait) in which the newest event that told one happened.
+UTC is that of the zone (`context.timezone`, else the trait) in which the newest event that told one happened. It is
+never told as a reason: of those who live in one zone it says only whether that was in summer.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ FEATURES: tuple[Feature, ...] = (
         "utc_offset_hours",
         "last",
         "Hours that local time was ahead of UTC at the newest event that told its time zone.",
-        "{utc_offset_hours:+.1f} hours from UTC",
+        "",
         "hours",
         column="timezone",
         reading="utc_offset",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from features.catalogue import FEATURES
-from models.reasons import one_of_many, sentence, strongest
+from models.reasons import SENTENCES, one_of_many, sentence, strongest
 
 NAN = float("nan")
 VALUES = {"days_since_last_order": 41.0, "order_gap_mean_days": 20.0, "orders_90d": 3.0, "orders_30d": NAN}
@@ -23,6 +23,13 @@ def test_strongest_come_first() -> None:
 
 def test_what_has_no_effect_or_no_value_is_no_reason() -> None:
     assert strongest(("orders_90d", "orders_30d", "unheard_of"), [0.0, 1.0, 1.0], VALUES) == ()
+
+
+def test_what_has_no_sentence_is_no_reason() -> None:
+    """In one zone the offset from UTC says only whether it was summer then."""
+    values = {**VALUES, "utc_offset_hours": -4.0}
+    found = strongest(("utc_offset_hours", "orders_90d"), [-2.0, 0.1], values, alike=SENTENCES)
+    assert [reason.feature for reason in found] == ["orders_90d"]
 
 
 def test_one_sentence_is_said_once_with_both_effects() -> None:
@@ -51,7 +58,16 @@ def test_one_is_told_in_the_singular(many: str, one: str) -> None:
     assert one_of_many(many) == one
 
 
-@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
+SILENT = ["utc_offset_hours"]
+
+
+def test_only_these_features_are_never_reasons() -> None:
+    assert [one.name for one in FEATURES if not one.sentence] == SILENT
+
+
+@pytest.mark.parametrize(
+    "feature", [one for one in FEATURES if one.name not in SILENT], ids=lambda feature: feature.name
+)
 def test_every_feature_of_the_catalogue_can_be_said(feature: object) -> None:
     values = {one.name: 3.0 for one in FEATURES}
     text = sentence(feature.name, values)  # type: ignore[attr-defined]

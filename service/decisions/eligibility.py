@@ -96,6 +96,8 @@ def _offers(case: Case) -> Judged:
         offer.offer_id: tuple(offer_failures(case, offer, seen.get(offer.offer_id, ())))
         for offer in map(case.offers.__getitem__, places)
     }
+    if all(failures == plain.failures[name] for name, failures in own.items()):
+        return plain
     others = set(places)
     failing = [place for place in places if own[case.offers[place].offer_id]]
     closed = sorted([*failing, *(place for place in plain.closed if place not in others)])

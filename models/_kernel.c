@@ -513,23 +513,32 @@ static PyObject *forest_weigh(PyObject *of, PyObject *const *args, Py_ssize_t gi
     Py_RETURN_NONE;
 }
 
-/* Path contributions of some (customer, offer, channel) of a market, each `width` numbers of out. */
+/* Path contributions of some (customer, offer, channel) of a market, each `width` numbers of out. Those of one customer
+ * whose masks are the same are added up once. */
 static void effects_in(const Forest *self, const Market *all, const int64_t *asked, Py_ssize_t k,
                        const unsigned char **found, unsigned char *masks, double *out) {
     for (Py_ssize_t from = 0; from < k; from += ROWS) {
         const Py_ssize_t some = k - from < ROWS ? k - from : ROWS;
+        Py_ssize_t place[ROWS], distinct = 0;
+        double *told = out + from * self->width;
         for (Py_ssize_t r = 0; r < some; r++) {
             const int64_t *at = asked + 3 * (from + r);
             const double *row = all->cross + (at[0] * all->m + at[1]) * all->wide;
-            unsigned char *into = masks + r * self->stride;
+            unsigned char *into = masks + distinct * self->stride;
             for (Py_ssize_t f = 0; f < all->count; f++)
                 found[f] = row_for(self, all->features[f], row[all->places[f]]);
             meet(into, all->customers + at[0] * self->stride, all->offers + at[1] * self->stride, found, all->count,
                  self->stride);
             if (all->channels)
                 meet(into, into, all->channels + (at[0] * all->c + at[2]) * self->stride, NULL, 0, self->stride);
+            place[r] = distinct;
+            for (Py_ssize_t b = r - 1; b >= 0 && asked[3 * (from + b)] == at[0] && place[r] == distinct; b--)
+                if (!memcmp(masks + place[b] * self->stride, into, self->stride)) place[r] = place[b];
+            distinct += place[r] == distinct;
         }
-        add_effects(self, masks, some, out + from * self->width, self->width);
+        add_effects(self, masks, distinct, told, self->width);
+        for (Py_ssize_t r = some - 1; r >= 0; r--) /* the last first: no place is behind its row */
+            if (place[r] != r) memcpy(told + r * self->width, told + place[r] * self->width, self->width * sizeof(double));
     }
 }
 

@@ -92,7 +92,8 @@ def test_markets_are_equal_to_the_bit(seed: int, leaves: int, n: int, m: int, c:
     random = np.random.default_rng(seed)
     twins = np.where(random.random(m) < 0.5, random.integers(m, size=m), np.arange(m))  # they are scored once
     offers, cross = offers[twins], np.where(random.random((n, m, 1)) < 0.8, cross[:, twins], cross)
-    asked = np.stack([random.integers(most, size=9) for most in (n, m, max(c, 1))], axis=1).astype(np.int64)
+    asked = np.stack([random.integers(most, size=90) for most in (n, m, max(c, 1))], axis=1).astype(np.int64)
+    asked = np.concatenate([asked, asked[:9]])[np.argsort(np.append(asked[:, 0], asked[:9, 0]), kind="stable")]
     for trees, wide in ((tables, True), (KernelTrees(tables), True), (KernelTrees(tables), False)):
         KERNEL.wide(wide)
         masks = trees.masks([0, 1], customers), trees.masks([2], offers), trees.masks([5], channels) if c else None

@@ -282,7 +282,6 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
     if (place / MANIFEST).exists():
         return
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
 
     draft = folder / f".{name}-{version}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -296,7 +295,9 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         _verified(manifests[0].parent, version)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(manifests[0].parent, place)
-    except (OSError, MlflowException) as problem:
+    except ModelError:
+        raise
+    except Exception as problem:  # each kind of store fails in its own way; other models must not wait for this one
         raise NotFetched(f"its files cannot be fetched: {problem}") from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)

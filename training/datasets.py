@@ -39,7 +39,7 @@ BUYERS = 8_000  # of whom BG/NBD is fitted
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What the event log covers, as known at `as_of`. `late` events carry a later time and are left out.
+    """What the event log covers, as known at `as_of`. `late` events happened or arrived later and are left out.
 
     `first` is where the events begin to be many: a lone early one does not make history.
     """
@@ -91,8 +91,11 @@ class TrainingSet:
 
 
 def period(log: EventLog, as_of: datetime) -> Period | None:
-    """What the log covers; None where it holds nothing up to `as_of`."""
-    past = pl.col("timestamp") < as_of
+    """What the log covers; None where it holds nothing up to `as_of`.
+
+    It ends where what had arrived by then ends: a horizon beyond would take what came late for what did not happen.
+    """
+    past = (pl.col("timestamp") < as_of) & (pl.col("received_at") <= as_of)
     row = (
         log.scan()
         .select(

@@ -137,9 +137,11 @@ def log_and_register(
 
 
 def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str, Path] | None:
-    """The version that `alias` names and the local folder of its model; None without one, or if its files are gone."""
+    """The version that `alias` names and the local folder of its model; None without one, or if its files are gone.
+
+    Raises TrackingError where another machine has the files and does not give them: they may well be there.
+    """
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
 
     version = aliases(tracking, name).get(alias)
     if version is None:
@@ -147,8 +149,13 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
     found = tracking.client.get_model_version(PREFIX + name, version)
     try:
         place = Path(download_artifacts(artifact_uri=found.source, tracking_uri=tracking.uri))
-    except (OSError, MlflowException):
-        return None
+    except Exception as trouble:  # each kind of store fails in its own way
+        if str(found.source).partition(":")[0] == "file":
+            return None
+        raise TrackingError(
+            f"the files of {alias} {version} of opportune-{name} cannot be fetched ({trouble!r}); try again, or make "
+            f"another version {alias}: nothing is judged without them"
+        ) from trouble
     manifests = sorted(place.rglob(MANIFEST), key=lambda path: len(path.parts))
     return (version, manifests[0].parent) if manifests else None
 

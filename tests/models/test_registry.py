@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mlflow.artifacts
 import numpy as np
 import polars as pl
 import pytest
@@ -46,12 +48,12 @@ class Registry:
         self.tracking = Tracking.at(self.uri)
         self.scratch = home / "scratch"
 
-    def register(self, model: PropensityModel, champion: bool = True, spoil: bool = False) -> str:
+    def register(self, model: PropensityModel, champion: bool = True, spoil: bool = False, name: str = "churn") -> str:
         folder = _write(self.scratch, model)
         if spoil:
             _spoil(folder)
         version = log_and_register(
-            self.tracking, "churn", folder, metrics={}, rivals={}, example=ROWS.head(2), promote_it=champion
+            self.tracking, name, folder, metrics={}, rivals={}, example=ROWS.head(2), promote_it=champion
         )
         shutil.rmtree(folder)
         return version
@@ -251,6 +253,29 @@ def test_a_registry_out_of_reach_is_told_and_what_is_served_stays(
     assert "secret" not in trouble["problem"]
     sync_once(registry.uri, served)
     assert all(entry["problem"] is None for entry in models.status())
+
+
+@pytest.mark.slow
+def test_files_out_of_reach_hold_no_other_model_back(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = mlflow.artifacts.download_artifacts
+
+    def away(artifact_uri: str, **more: Any) -> str:
+        asked_for.append(artifact_uri)
+        if len(asked_for) == 1:
+            raise LookupError("no such bucket")
+        return fetch(artifact_uri=artifact_uri, **more)
+
+    asked_for: list[str] = []
+    registry.register(propensity())
+    registry.register(propensity(), name="winback")
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", away)
+    served = tmp_path / "served"
+    assert sync_once(registry.uri, served)[0].startswith("churn champion: version 1 is refused: its files cannot be")
+    assert json.loads((served / "aliases.json").read_text()) == {"winback": {"champion": "1"}}
+    sync_once(registry.uri, served)
+    assert json.loads((served / "aliases.json").read_text()).keys() == {"churn", "winback"}
 
 
 @pytest.mark.slow

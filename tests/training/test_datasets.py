@@ -79,6 +79,20 @@ def test_a_planted_leak_is_found(log: EventLog, tmp_path: Path, monkeypatch: pyt
     assert {"days_since_last_order", "orders_30d", "revenue_cents_30d"} <= set(differ)
 
 
+def test_outcomes_that_had_not_arrived_yet_are_not_taken_for_none(tmp_path: Path) -> None:
+    stop, as_of = START + 190 * DAY, START + 250 * DAY
+    past, rest = HISTORY.filter(pl.col("timestamp") < stop), HISTORY.filter(pl.col("timestamp") >= stop)
+    known, late = EventLog(tmp_path / "known"), EventLog(tmp_path / "late")
+    known.append(past, "history")
+    arrived = pl.lit(START + 255 * DAY, pl.Datetime("us", "UTC"))
+    late.append(pl.concat([past, rest.with_columns(received_at=arrived)]), "history")
+    covered, expected = period(late, as_of), period(known, as_of)
+    assert covered is not None
+    assert expected is not None
+    assert (covered.first, covered.end) == (expected.first, expected.end)
+    assert covered.late == rest.height
+
+
 def test_what_arrived_late_was_not_known(tmp_path: Path) -> None:
     cut = CUTS[0]
     arrived = pl.when(pl.col("timestamp") < cut).then(pl.lit(cut + DAY)).otherwise("timestamp")

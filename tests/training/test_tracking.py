@@ -81,6 +81,21 @@ def test_a_run_holds_what_was_logged_and_files_stay_at_home(tracking: Tracking, 
 
 
 @pytest.mark.slow
+def test_a_champion_that_cannot_be_fetched_now_is_not_taken_for_none(
+    tracking: Tracking, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(**_: object) -> None:
+        raise ConnectionError("the store is away")
+
+    _register(tracking, folder, champion=True)
+    tracking.client.create_model_version("opportune-churn", "mlflow-artifacts:/models/m-1")
+    promote(tracking, "churn", "2")
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", away)
+    with pytest.raises(TrackingError, match="champion 2 of opportune-churn cannot be fetched"):
+        champion(tracking, "churn")
+
+
+@pytest.mark.slow
 def test_a_placement_with_a_dot_has_a_model(tracking: Tracking, folder: Path) -> None:
     assert _register(tracking, folder, champion=True, name="uplift-email.weekly") == "1"
     assert aliases(tracking, "uplift-email.weekly") == {"champion": "1"}

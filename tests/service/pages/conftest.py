@@ -42,9 +42,9 @@ class House:
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 
-def make_house(home: Path, open_pages: bool = False) -> House:
+def make_house(home: Path, open_pages: bool = False, **settings: Any) -> House:
     """Nothing runs in the background: what events do is applied when a test asks."""
-    parts = build(Settings(home=home, pages=Pages(open=open_pages)))
+    parts = build(Settings(home=home, pages=Pages(open=open_pages), **settings))
     app = create_app(parts)
     scopes = ("ingest", "decide", "review", "admin")
     keys = {scope: create_key(parts.database, (scope,), f"{scope} key", parts.clock.now()) for scope in scopes}

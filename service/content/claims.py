@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import regex
 
+from service.content.plain_text import one_form
+
 # Promises about price, superiority, gifts and scarcity. Regular expressions, matched without case.
 CLAIMS: dict[str, tuple[str, ...]] = {
     "en": (
@@ -112,10 +114,10 @@ OPT_OUT = (
 
 @lru_cache(maxsize=128)
 def pattern(table: str, language: str) -> regex.Pattern[str]:
-    """The expressions of `CLAIMS`, `URGENCY` or `FLOATING_DAYS` for a language, with the English ones."""
+    """Finds `CLAIMS`, `URGENCY` or `FLOATING_DAYS` of a language, with the English ones, in `plain` text."""
     lists = {"claims": CLAIMS, "urgency": URGENCY, "floating": FLOATING_DAYS}[table]
     parts = dict.fromkeys((*lists["en"], *lists.get(language, ())))
-    return regex.compile("|".join(_bounded(part) for part in parts), regex.IGNORECASE)
+    return regex.compile("|".join(_bounded(one_form(part)) for part in parts), regex.IGNORECASE)
 
 
 def _bounded(part: str) -> str:

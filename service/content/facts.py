@@ -68,7 +68,7 @@ def facts_of(offer: Mapping[str, Any], writing: Writing, zone: tzinfo = UTC) -> 
         times=frozenset(times),
         codes=frozenset(gathered.codes),
         links=frozenset(plain_link(link) for link in gathered.links),
-        text=digits_to_ascii(" \n ".join(gathered.texts)).casefold(),
+        text=digits_to_ascii("\n\n".join(gathered.texts)).casefold(),
         ends=bool(offer.get("ends_at") or offer.get("facts", {}).get("ends_at")),
     )
 

@@ -23,6 +23,7 @@ from service.content.markup import hidden_characters, hidden_elements, link_faul
 from service.content.mentions import Mention, find_mentions
 from service.content.merge_tags import tag_faults, uses
 from service.content.merge_values import offer_values
+from service.content.plain_text import plain
 from service.content.sms_segments import first_unusual, sms_size
 from service.content.visible import Mapped, Seen, see
 
@@ -288,9 +289,15 @@ def _links(copy: Copy) -> Iterator[Finding]:
 
 
 def _claims(copy: Copy) -> Iterator[Finding]:
+    own = [match.group() for match in claims.pattern("claims", copy.language).finditer(plain(copy.facts.text))]
     for field, start, end, text in _matches(copy, "claims"):
-        if text.casefold() not in copy.facts.text and not _half_is_a_fact(copy, text):
+        if not any(_begins_word(text, claim) for claim in own) and not _half_is_a_fact(copy, text):
             yield f"'{text}' is a claim that no fact of the offer supports", field, (start, end)
+
+
+def _begins_word(text: str, claim: str) -> bool:
+    """'guarantee' supports itself in 'guaranteed'; 'free' does not in 'risk-free'."""
+    return regex.search(rf"(?<![\p{{Latin}}-]){regex.escape(text)}", claim, regex.IGNORECASE) is not None
 
 
 def _half_is_a_fact(copy: Copy, text: str) -> bool:
@@ -309,8 +316,9 @@ def _urgency(copy: Copy) -> Iterator[Finding]:
 def _matches(copy: Copy, table: str) -> Iterator[tuple[str, int, int, str]]:
     pattern = claims.pattern(table, copy.language)
     for field, mapped in copy.texts():
-        for match in pattern.finditer(mapped.text):
-            yield (field, *mapped.span(match.start(), match.end()), match.group())
+        read = mapped.plain()
+        for match in pattern.finditer(read.text):
+            yield (field, *read.span(match.start(), match.end()), match.group())
 
 
 # --- safety -------------------------------------------------------------------------------------------------------

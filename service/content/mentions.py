@@ -60,7 +60,7 @@ _SHORT_DATE = regex.compile(
 _TIME = regex.compile(
     r"(?<![\d.,:])(?P<h>\d{1,2})(?:(?:[:h](?P<m>\d{2})|\.(?P<m2>\d{2})(?=\s?(?:[ap]\.?m\b|uhr|น\.)))(?::\d{2})?"
     r"(?:\s?(?P<half>[ap])\.?m\b\.?)?(?:\s?(?:uhr|น\.))?"
-    r"|\s?(?P<half2>[ap])\.?m\b\.?|\s?(?:uhr|o'clock|นาฬิกา)|h\b)(?!\d)",
+    r"|\s?(?P<half2>[ap])\.?m\b\.?|\s?(?:uhr|o['’]clock|นาฬิกา)|h\b)(?!\d)",
     regex.IGNORECASE,
 )
 _DURATION = regex.compile(
@@ -312,7 +312,7 @@ def _deadline_pattern(tag: str) -> regex.Pattern[str]:
     local = writing(tag)
     names = sorted({*local.weekdays, *(n for n in local.months if len(n) > 3)}, key=len, reverse=True)
     words = sorted(DEADLINE_WORDS, key=len, reverse=True)
-    inner = "|".join(regex.escape(word) for word in words)
+    inner = "|".join(regex.escape(word).replace("'", "['’]") for word in words)
     return regex.compile(
         rf"(?<!\p{{L}})(?:{inner})\s*(?:the\s+end\s+of\s+|end\s+of\s+|this\s+|next\s+|le\s+|el\s+|zum\s+|hari\s+)?"
         rf"(?P<name>{'|'.join(regex.escape(name) for name in names)})(?![a-z])",

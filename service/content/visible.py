@@ -11,6 +11,7 @@ import regex
 
 from service.content.merge_tags import pieces
 from service.content.merge_values import look_up
+from service.content.plain_text import PIECE, plain_piece
 
 BLOCKS = frozenset(
     [
@@ -27,6 +28,8 @@ _MARKUP = regex.compile(
     r"|<[!?][^>]*>|&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);?",
     regex.DOTALL,
 )
+_BLANKS = " \t\r\n\f"
+_FLOW = regex.compile(rf"[{_BLANKS}]+|[^{_BLANKS}]+")
 _ATTRIBUTE = regex.compile(
     r"(?P<name>[^\s=/\"'<>]+)(?:\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s\"'>]+)))?"
 )
@@ -51,6 +54,13 @@ class Mapped:
 
     def cut(self, start: int, end: int) -> Mapped:
         return Mapped(self.text[start:end], self.starts[start:end], self.ends[start:end])
+
+    def plain(self) -> Mapped:
+        """The text in plain form; each character remembers its source place."""
+        writer = _Writer()
+        for match in PIECE.finditer(self.text):
+            writer.put(plain_piece(match.group()), *self.span(*match.span()))
+        return writer.done()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +104,16 @@ class _Writer:
         self.starts += range(start, start + len(text))
         self.ends += range(start + 1, start + len(text) + 1)
 
-    def take(self, mapped: Mapped) -> None:
-        self.parts.append(mapped.text)
-        self.starts += mapped.starts
-        self.ends += mapped.ends
+    def flow(self, mapped: Mapped) -> None:
+        """Text of HTML: a line break or a run of spaces is one space to the reader."""
+        for match in _FLOW.finditer(mapped.text):
+            start, end = match.span()
+            if match.group()[0] in _BLANKS:
+                self.put(" ", *mapped.span(start, end))
+            else:
+                self.parts.append(match.group())
+                self.starts += mapped.starts[start:end]
+                self.ends += mapped.ends[start:end]
 
     def done(self) -> Mapped:
         return Mapped("".join(self.parts), self.starts, self.ends)
@@ -141,7 +157,7 @@ def _see_html(resolved: Mapped, literals: list[Mapped]) -> Seen:
     seen, writer, place, unseen = Seen(Mapped(), literals), _Writer(), 0, ""
     for match in _MARKUP.finditer(resolved.text):
         if not unseen:
-            writer.take(resolved.cut(place, match.start()))
+            writer.flow(resolved.cut(place, match.start()))
         place = match.end()
         span = resolved.span(match.start(), match.end())
         if match["comment"] is not None:
@@ -158,7 +174,7 @@ def _see_html(resolved: Mapped, literals: list[Mapped]) -> Seen:
         elif match.group().startswith("&") and not unseen:
             writer.put(html.unescape(match.group()), *span)
     if not unseen:
-        writer.take(resolved.cut(place, len(resolved.text)))
+        writer.flow(resolved.cut(place, len(resolved.text)))
     seen.text = writer.done()
     return seen
 

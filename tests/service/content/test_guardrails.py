@@ -105,6 +105,16 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
         ("es", "precio más bajo", "claims", "precio más bajo"),
         ("ms", "percuma untuk anda", "claims", "percuma"),
         ("th", "แถมฟรี", "claims", "แถม"),
+        ("en", "for half\u00a0price", "claims", "half\u00a0price"),
+        ("en", "at the best\nprice", "claims", "best\nprice"),
+        ("en", "at the best  price", "claims", "best  price"),
+        ("en", "you’ve won", "claims", "you’ve won"),
+        ("en", "risk‑free", "claims", "risk‑free"),
+        ("en", "all 𝗙𝗥𝗘𝗘", "claims", "𝗙𝗥𝗘𝗘"),
+        ("fr", "moitie\u0301 prix", "claims", "moitie\u0301 prix"),
+        ("th", "ราคาต่ำที่สุด", "claims", "ราคาต่ำที่สุด"),
+        ("fr", "aujourd’hui seulement", "urgency", "aujourd’hui seulement"),
+        ("fr", "jusqu’à vendredi", "dates", "vendredi"),
         ("en", "ends today", "urgency", "ends today"),
         ("en", "visit https://shоp.example/x", "lookalikes", "https://shоp.example/x"),
         ("en", "https://shop.example@evil.com/x", "lookalikes", "https://shop.example@evil.com/x"),
@@ -135,6 +145,10 @@ def test_false_copy_is_caught_where_it_stands(locale: str, body: str, name: str,
     [
         ("<p>Save <b>5</b>0%</p>", "percents", "5</b>0%"),
         ("<p>Save &#53;0%</p>", "percents", "&#53;0%"),
+        ("<p>Save fifty\n  percent</p>", "percents", "fifty\n  percent"),
+        ("<p>Save 5\n\t€</p>", "prices", "5\n\t€"),
+        ("<p>For half\n  price</p>", "claims", "half\n  price"),
+        ("<p>For half<br>price</p>", "claims", "half<br>price"),
         ('<p><img src="https://shop.example/x" alt="70% off"></p>', "percents", "70%"),
         ('<p><a href="https://evil.com">https://shop.example/x</a></p>', "links", "https://evil.com"),
         ('<p><a href="javascript:alert(1)">x</a></p>', "lookalikes", "javascript:alert(1)"),
@@ -173,6 +187,20 @@ def test_urgency_needs_an_end() -> None:
 def test_a_claim_that_the_offer_makes_itself_is_a_fact() -> None:
     shipping = {**OFFER, "description": "Free shipping from 2 packs"}
     assert failed("push", "en", shipping, title="Free shipping", body="from 2 packs") == []
+
+
+@pytest.mark.parametrize("claim", ["free", "cure", "guarantee"])
+def test_a_claim_in_the_middle_of_the_offers_words_is_none_of_the_offer(claim: str) -> None:
+    named = {**OFFER, "description": "Freeze-dried, sugar-free, secured, guaranteed"}
+    caught = [check.name for check in failed("push", "en", named, title="Coffee", body=f"It is {claim}!")]
+    assert caught == ([] if claim == "guarantee" else ["claims"])
+
+
+@pytest.mark.parametrize(
+    "body", ["<h2>Our best</h2>\n<p>Price it yourself</p>", "<p>sugar&nbsp;free</p>", "sugar‑free"]
+)
+def test_what_does_not_stand_together_is_no_claim(body: str) -> None:
+    assert failed("email", "en", subject="Coffee", body=body) == []
 
 
 def test_the_price_without_a_currency_sign_is_still_the_price() -> None:

@@ -38,6 +38,13 @@ def stamp_of(root: Path, part: Path) -> str:
     return f"{part.relative_to(root)} {told.st_size} {told.st_mtime_ns}"
 
 
+def check_still(root: Path, part: Path, stamp: str) -> None:
+    """Raises FileNotFoundError where a part is no longer what bore this stamp. Ask once all that was made of it is
+    written: who was erased meanwhile must not come back with it."""
+    if stamp_of(root, part) != stamp:
+        raise FileNotFoundError(f"{part} was written anew while it was read; run it again")
+
+
 def scan_files(paths: Sequence[Path]) -> pl.LazyFrame:
     """EVENTS of these files. What a version of another time wrote may lack columns, or have some more."""
     return pl.scan_parquet(
@@ -214,6 +221,7 @@ class EventLog:
         if rows.height:
             _forget(path)
             _write(rows, path)
+            _forget(path)  # what a reader of the old content has put there since
             return
         _drop(path)
         fsync_folder(path.parent)
@@ -246,6 +254,7 @@ def _write(rows: pl.DataFrame, path: Path) -> None:
 def _drop(part: Path) -> None:
     _forget(part)
     part.unlink()
+    _forget(part)  # as above
 
 
 def _forget(part: Path) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from xxhash import xxh3_64_intdigest
 
 from features.currencies import CURRENCIES
-from features.event_log import EventLog, columns_of, empty_columns, numbers_path, scan_files, stamp_of
+from features.event_log import EventLog, check_still, columns_of, empty_columns, numbers_path, scan_files, stamp_of
 from features.files import write_parquet
 from features.numbers import NEEDED, NUMBERS, REQUIRED, joined, numbers_of
 from features.plan import Plan
@@ -56,6 +56,11 @@ class EventNumbers:
         """The numbers of these files, those of small ones together."""
         return [_numbers(paths) for paths in _batches([numbers_path(file.path) for file in files])]
 
+    def check_still(self, files: Sequence[EventFile]) -> None:
+        """`event_log.check_still` of all of these."""
+        for file in files:
+            check_still(self._log.root, file.path, file.stamp)
+
     def read(self, bucket: int) -> list[pl.DataFrame]:
         """The numbers of a bucket, from beside the files or made from them and not kept."""
         paths = self._log.files(bucket)
@@ -82,7 +87,13 @@ class EventNumbers:
         about = {"stamp": stamp, "layout": self._layout, "first": "" if first is None else str(first)}
         about |= empty_columns(numbers)
         write_parquet(numbers.cast(NUMBERS), numbers_path(path), about)
-        return EventFile(path, stamp, first)
+        found = EventFile(path, stamp, first)
+        try:
+            self.check_still([found])
+        except FileNotFoundError:
+            numbers_path(path).unlink(missing_ok=True)
+            raise
+        return found
 
     def _made(self, paths: Sequence[Path]) -> pl.DataFrame:
         for path in paths:

@@ -126,6 +126,7 @@ def _build_bucket(numbers: EventNumbers, bucket: int, as_of: datetime, texts: Te
     source = xxh3_64_hexdigest(repr(([file.stamp for file in files], texts.version, INTERESTS)).encode())
     if not path.exists() or pl.read_parquet_metadata(path).get("source") != source:
         write_parquet(_table(numbers, files, as_of, texts), path, {"source": source})
+        numbers.check_still(files)
 
 
 def _table(numbers: EventNumbers, files: Sequence[EventFile], as_of: datetime, texts: TextVectors) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.event_log import EventLog, offers_path, scan_files, stamp_of
+from features.event_log import EventLog, check_still, offers_path, scan_files, stamp_of
 from features.event_numbers import settled
 from features.files import write_parquet
 from features.offer_events import ABOUT, about_offers
@@ -40,12 +40,18 @@ class OfferLog:
         return {stamp: part for stamp, part in parts.items() if part.height}
 
     def _kept(self, path: Path) -> pl.DataFrame:
-        stamp, beside = f"{LAYOUT} {stamp_of(self._log.root, path)}", offers_path(path)
+        told, beside = stamp_of(self._log.root, path), offers_path(path)
+        stamp = f"{LAYOUT} {told}"
         if beside.exists() and pl.read_parquet_metadata(beside).get("stamp") == stamp:
             return pl.read_parquet(beside, hive_partitioning=False)
         self._told(path)
         part = about_offers(scan_files([path]))
         write_parquet(part, beside, {"stamp": stamp})
+        try:
+            check_still(self._log.root, path, told)
+        except FileNotFoundError:
+            beside.unlink(missing_ok=True)
+            raise
         return part
 
 

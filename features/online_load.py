@@ -31,6 +31,8 @@ class Loaded(Protocol):
 
     def load(self, events: pl.DataFrame) -> int: ...
 
+    def erase(self, customer_id: str) -> None: ...
+
 
 class OnlineLoad:
     """`note` is the file that remembers which event files the store has seen; `store` names the store."""
@@ -53,12 +55,25 @@ class OnlineLoad:
         return written
 
     def _load(self, bucket: int, files: Sequence[EventFile], seen: list[str] | None, as_of: datetime) -> int:
-        if seen is None or not self._holds(files, seen, as_of):
-            return self._online.load(self._log.scan(buckets=[bucket]).collect())
-        customers = self._customers([file for file in files if file.stamp not in set(seen)])
-        if not customers:
-            return 0
-        return self._online.load(self._log.scan(buckets=[bucket], customer_ids=customers).collect())
+        customers = None
+        if seen is not None and self._holds(files, seen, as_of):
+            customers = self._customers([file for file in files if file.stamp not in set(seen)])
+            if not customers:
+                return 0
+        events = self._log.scan(buckets=[bucket], customer_ids=customers).collect()
+        written = self._online.load(events)
+        self._forget_gone(bucket, files, events["customer_id"].unique())
+        return written
+
+    def _forget_gone(self, bucket: int, files: Sequence[EventFile], loaded: pl.Series) -> None:
+        """Whoever was erased, or joined to another, since the events were read, has been given a row again."""
+        try:
+            self._numbers.check_still(files)
+        except FileNotFoundError:
+            log = self._log.scan(buckets=[bucket], repeats=True).select("customer_id")
+            left = settled(lambda: log.unique().collect())["customer_id"]
+            for customer in loaded.filter(~loaded.is_in(left.implode())):
+                self._online.erase(customer)
 
     def _holds(self, files: Sequence[EventFile], seen: Sequence[str], as_of: datetime) -> bool:
         known = [file for file in files if file.stamp in set(seen)]

@@ -140,6 +140,7 @@ def _build_bucket(task: BucketTask) -> BucketReport:
         for as_of, table in tables(parts, stale, task.features, task.created):
             write_parquet(table, task.path(as_of), {"source": sources[as_of]})
             rows += table.height
+        reader.check_still(seen)
     return BucketReport(task.bucket, len(files), len(read), rows)
 
 

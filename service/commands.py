@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 30.0
 _ALIVE = timedelta(seconds=8)
 _ALONE_AT_ONCE = 2_000
+_TRIES = 5
 
 
 def create_key_command(settings: Settings, scopes: tuple[str, ...], label: str) -> str:
@@ -237,15 +238,31 @@ def explain_feature(settings: Settings, name: str) -> None:
 
 def export_command(settings: Settings) -> None:
     """Writes the tables that training reads: customers, offers, decisions, outcomes."""
+    with _parts(settings) as parts:
+        _settle(parts)
+        for _ in range(_TRIES):
+            before = _newest_erasure(parts.database)
+            _export(parts.database, settings.home.absolute() / "tables")
+            if _newest_erasure(parts.database) == before:
+                return
+    raise ValueError("customers were erased all the time while tables were written; run it again")
+
+
+def _export(database: Database, tables: Path) -> None:
     from service.customers.export_tables import export_customers
     from service.decisions.export_decisions import export_decisions
 
-    tables = settings.home.absolute() / "tables"
-    with _parts(settings) as parts:
-        _settle(parts)
-        export_customers(parts.database, tables / "customers.parquet")
-        with parts.database.read() as connection:
-            export_decisions(connection, tables)
+    export_customers(database, tables / "customers.parquet")
+    with database.read() as connection:
+        export_decisions(connection, tables)
+
+
+def _newest_erasure(database: Database) -> str | None:
+    """Whoever was erased while a table was written may stand in it: then it is written again."""
+    from service.customers.erasure_store import newest_erasure
+
+    with database.read() as connection:
+        return newest_erasure(connection)
 
 
 def score_command(settings: Settings, out: Path) -> None:

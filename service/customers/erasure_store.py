@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, String, Table, insert, select, update
+from sqlalchemy import Column, String, Table, func, insert, select, update
 
 from service.storage.database import Connection, Json, UtcTime, metadata
 
@@ -32,6 +32,12 @@ def open_erasures(connection: Connection) -> list[tuple[str, list[str]]]:
     """(erasure, customer ids) of those not finished, oldest first."""
     rows = select(erasures.c.erasure_id, erasures.c.customer_ids).where(erasures.c.done_at.is_(None))
     return [(row.erasure_id, row.customer_ids) for row in connection.execute(rows.order_by(erasures.c.erasure_id))]
+
+
+def newest_erasure(connection: Connection) -> str | None:
+    """The one that was asked for last, finished or not."""
+    newest: str | None = connection.execute(select(func.max(erasures.c.erasure_id))).scalar_one()
+    return newest
 
 
 def finish_erasure(connection: Connection, erasure_id: str, more: dict[str, int], now: datetime) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 
 from features.event_log import EventLog
+from features.files import write_parquet
 from features.interests import (
     INTEREST_NAMES,
     INTERESTS,
@@ -53,6 +55,22 @@ def order(customer: str, category: str, day: int, name: str = "Order Completed")
         "message_id": f"{customer}{day}", "type": "track", "event": name, "customer_id": customer,
         "timestamp": at, "received_at": at, "products": [line], "properties": "{}",
     }  # fmt: skip
+
+
+def test_who_is_erased_while_the_table_is_made_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, write = EventLog(tmp_path / "events"), write_parquet
+
+    def erase_then_write(frame: pl.DataFrame, path: Path, *more: Any) -> None:
+        if "ann" in frame["customer_id"]:
+            log.erase(["ann"])
+        write(frame, path, *more)
+
+    log.append(frame([order("ann", "bread", 0), order("bob", "wine", 1)]), "a")
+    monkeypatch.setattr("features.interests.write_parquet", erase_then_write)
+    folder = build_interests(log, START + timedelta(days=9), tmp_path / "interests", TEXTS)
+    assert pl.read_parquet(folder / "*.parquet")["customer_id"].to_list() == ["bob"]
 
 
 def test_the_table_has_who_bought_and_is_made_once(tmp_path: Path) -> None:

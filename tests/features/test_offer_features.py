@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.event_log import EventLog
+from features.files import write_parquet
 from features.offer_events import about_offers, offer_history, several_offers, unnamed_decisions
 from features.offer_features import (
     BASE,
@@ -228,6 +229,20 @@ def test_a_daily_run_reads_new_files_alone(tmp_path: Path) -> None:
     assert {path.name for path in read} == {"part-b.parquet"}
     log.erase(["c0"])
     assert "m0" not in together([*OfferLog(log, read.append).read().values()])["message_id"]
+    assert all("m0" not in pl.read_parquet(path)["message_id"] for path in tmp_path.glob("events/**/*.parquet"))
+
+
+def test_who_is_erased_while_a_file_is_read_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, write = EventLog(tmp_path / "events", buckets=2), write_parquet
+
+    def erase_then_write(frame: pl.DataFrame, path: Path, *more: Any) -> None:
+        if "m0" in frame["message_id"]:
+            log.erase(["c0"])
+        write(frame, path, *more)
+
+    log.append(frame([event(n, "Offer Delivered", JUNE, offer_id="tea") for n in range(4)]), "a")
+    monkeypatch.setattr("features.offer_log.write_parquet", erase_then_write)
+    assert "m0" not in together([*OfferLog(log).read().values()])["message_id"]
     assert all("m0" not in pl.read_parquet(path)["message_id"] for path in tmp_path.glob("events/**/*.parquet"))
 
 

@@ -36,6 +36,9 @@ class Store:
         self.loads.append(sorted(counts))
         return len(counts)
 
+    def erase(self, customer_id: str) -> None:
+        self.rows.pop(customer_id, None)
+
 
 def event(customer: str, number: int) -> dict[str, Any]:
     return order(number, customer, START + timedelta(hours=number))
@@ -60,6 +63,19 @@ def test_only_customers_with_something_new_are_loaded_again(log: EventLog, tmp_p
     assert (store.rows["c1"], store.rows["new"]) == (5, 1)
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert load.run(NOW) == 0
+
+
+def test_who_is_erased_while_the_store_is_filled_does_not_come_back(log: EventLog, tmp_path: Path) -> None:
+    class Late(Store):
+        def load(self, events: pl.DataFrame) -> int:
+            if "c1" in events["customer_id"]:
+                log.erase(["c1"])
+                self.erase("c1")
+            return super().load(events)
+
+    store = Late()
+    OnlineLoad(log, store, tmp_path / "note.json", "here").run(NOW)
+    assert sorted(store.rows) == [f"c{number}" for number in range(9) if number != 1]
 
 
 def test_a_killed_load_goes_on(log: EventLog, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,24 @@ def test_nothing_of_an_erased_customer_stays_beside_the_log(log: EventLog, tmp_p
     kept = list(log.root.rglob("*.parquet"))
     assert any(path.name.startswith("numbers-") for path in kept)
     assert all("c3" not in set(pl.read_parquet(path, hive_partitioning=False)["customer_id"]) for path in kept)
+
+
+@pytest.mark.parametrize("writer", ["features.snapshots", "features.event_numbers"])
+def test_who_is_erased_while_tables_are_made_does_not_come_back(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    out, write = tmp_path / "features", sys.modules[writer].write_parquet  # type: ignore[attr-defined]
+
+    def erase_then_write(frame: pl.DataFrame, path: Path, *more: Any) -> None:
+        if "c3" in frame["customer_id"]:
+            log.erase(["c3"])
+        write(frame, path, *more)
+
+    monkeypatch.setattr(f"{writer}.write_parquet", erase_then_write)
+    build_snapshots(log, [START + 9 * DAY], out)
+    kept = [*log.root.rglob("*.parquet"), *out.rglob("*.parquet")]
+    assert all("c3" not in set(pl.read_parquet(path, hive_partitioning=False)["customer_id"]) for path in kept)
+    assert same(table(out, START + 9 * DAY), fresh(log, START + 9 * DAY))
 
 
 def test_events_received_later_leave_finished_days_alone(log: EventLog, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from features.store.vectors import erase_materialized, row_key
 from features.tables import CUSTOMERS
 from models.propensity import Score
 from models.reasons import Reason
+from service.customers import erase_customer
 from service.customers.erase_customer import CustomerEraser
 from service.customers.export_tables import export_customers
 from service.customers.join_histories import JoinHistories
@@ -373,6 +374,27 @@ async def test_an_erasure_takes_what_was_under_way(stage: Stage, monkeypatch: py
     assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
     with stage.database.read() as connection:
         assert read_shadow(connection, "churn", "1", CLOCK.now() + timedelta(days=1), 10) == []
+
+
+async def test_a_table_that_becomes_whole_meanwhile_is_met_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, whole = (stage.home / name / "as_of=x" for name in ("features.draft", "features"))
+    draft.mkdir(parents=True)
+    pl.DataFrame({"customer_id": ["c1", "c2"]}).write_parquet(draft / "bucket=00.parquet")
+    erase = erase_customer.erase_from_tables
+
+    def then_publish(folder: Path, ids: Any) -> int:
+        gone = erase(folder, ids)
+        if folder.name.startswith("features") and draft.exists():
+            whole.parent.mkdir(exist_ok=True)
+            draft.rename(whole)
+        return gone
+
+    monkeypatch.setattr(erase_customer, "erase_from_tables", then_publish)
+    stage.put(order("o1"))
+    assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
+    assert pl.read_parquet(whole / "*.parquet")["customer_id"].to_list() == ["c2"]
 
 
 async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import regex
 
+from service.content.markup import hidden_characters
+
 MAX_NAME = 40
 LINK = "unsubscribe_url"
-_UNSUITABLE = regex.compile(r"[\p{C}\p{N}<>@/\\{}%=&;:\"|$\[\]()*#!?]|www\.|https?", regex.IGNORECASE)
+_UNSUITABLE = regex.compile(r"[\p{N}<>@/\\{}%=&;:\"|$\[\]()*#!?]|www\.|https?", regex.IGNORECASE)
 _CASES: dict[str, Callable[[str], str]] = {
     "upcase": str.upper,
     "downcase": str.lower,
@@ -151,8 +153,12 @@ def customer_value(traits: Mapping[str, Any], path: str) -> str | None:
 
 
 def clean_name(value: Any) -> str | None:
-    """A personal value fit to be printed, else None: nothing long, no digits, links, markup or control characters."""
+    """A personal value fit to be printed, else None: nothing long, no digits, links, markup or control characters.
+
+    Joiners that a script needs, as in many Persian and Indian names, are part of one.
+    """
     if not isinstance(value, str):
         return None
     text = " ".join(value.split())
-    return text if 0 < len(text) <= MAX_NAME and not _UNSUITABLE.search(text) else None
+    unfit = not 0 < len(text) <= MAX_NAME or _UNSUITABLE.search(text) or any(hidden_characters(text))
+    return None if unfit else text

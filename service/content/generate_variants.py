@@ -114,7 +114,7 @@ def _by_templates(
             tuple(check_copy(order.channel, draft.locale, draft.fields, order.offer, rules)),
             _lineage(order, draft, "templates", VERSION, VERSION, missing),
         )
-        for draft in drafts[taken : taken + n]
+        for draft in [*drafts[taken:], *drafts[:taken]][:n]  # the angles that come next, then others
     ]
 
 

@@ -76,6 +76,9 @@ def test_sms_has_no_spaces_that_halve_its_room() -> None:
     ("traits", "name"),
     [
         ({"first_name": "Aisyah"}, "Aisyah"),
+        ({"first_name": "علی\u200cرضا"}, "علی\u200cرضا"),
+        ({"first_name": "An\u200cna"}, "there"),
+        ({"first_name": "An\u202ena"}, "there"),
         ({"firstName": "Zoë"}, "Zoë"),
         ({"name": "Ada Lovelace"}, "Ada"),
         ({}, "there"),

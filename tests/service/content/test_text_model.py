@@ -27,9 +27,9 @@ FALLBACKS = {
 }  # fmt: skip
 
 
-async def _generate(base_url: str, channel: str = "email", timeout_s: float = 20.0):
+async def _generate(base_url: str, channel: str = "email", timeout_s: float = 20.0, angles: tuple[str, ...] = ()):
     settings = TextModelSettings(base_url=base_url, model="fake-1", timeout_s=timeout_s)
-    order = Order("o1", OFFER, channel, "en", 3, segment="lapsed")
+    order = Order("o1", OFFER, channel, "en", 3, angles, segment="lapsed")
     return await generate_variants(order, TextModel(settings), Rules(), "en", lambda: datetime(2026, 7, 1, tzinfo=UTC))
 
 
@@ -43,6 +43,12 @@ async def test_three_honest_variants_come_out_whatever_the_endpoint_does(behavio
     by_templates = [variant for variant in made if variant.lineage["writer"] == "templates"]
     assert bool(by_templates) == (expected is not None)
     assert all(expected in variant.lineage["fallback"] for variant in by_templates)
+
+
+async def test_templates_write_all_they_have_beside_a_model() -> None:
+    with fake_text_model("too_few") as fake:
+        made = await _generate(fake.base_url, "call", angles=("plain",))  # of which there are two
+    assert [variant.lineage["writer"] for variant in made] == ["model", "templates", "templates"]
 
 
 @pytest.mark.parametrize("channel", ["email", "sms", "push", "web", "call", "webhook"])

@@ -20,11 +20,8 @@ from service.settings import Settings
 from service.telemetry import registry
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "mlflow/*.md", "training/**/*.md", "service/starter/*.md", "service/starter/*.toml")
-    for path in ROOT.glob(pattern)
-)
+PATTERNS = [f"{folder}*.md" for folder in ("", "docs/", "mlflow/", "training/**/", "service/starter/")]
+DOCUMENTS = sorted(path for pattern in (*PATTERNS, "service/starter/*.toml") for path in ROOT.glob(pattern))
 COMMANDS: Any = typer.main.get_command(app)
 everywhere = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 

@@ -62,25 +62,33 @@ class ServedModels:
     _asked: Mapping[str, Any] = field(default_factory=dict)
     _stamp: tuple[int, ...] | None = None
     _asked_stamp: tuple[int, ...] | None = None
+    _tried: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def refresh(self) -> bool:
-        """Takes up moved aliases; True when what is served changed. Cheap when nothing did: two `stat`s."""
+        """Takes up moved aliases; True when what is served changed. Cheap when nothing did: two `stat`s.
+
+        What was refused is tried again every ANEW_S: this process may have been out of memory, or of files.
+        """
         asked = _stamp(self.folder / SYNC_FILE)
         if asked != self._asked_stamp:
             self._asked, self._asked_stamp = _read_json(self.folder / SYNC_FILE).get("refused", {}), asked
         stamp = _stamp(self.folder / ALIAS_FILE)
-        if stamp == self._stamp:
+        if stamp == self._stamp and not self._due_again():
             return False
         with self._lock:
-            if stamp == self._stamp:
+            if stamp == self._stamp and not self._due_again():
                 return False
+            self._tried = time.monotonic()
             before, refused = self._models, dict[str, str]()
             self._models = MappingProxyType(self._load(_read_json(self.folder / ALIAS_FILE), before, refused))
             self._refused, self._stamp = refused, stamp
             return {key: id(model) for key, model in before.items()} != {
                 key: id(model) for key, model in self._models.items()
             }
+
+    def _due_again(self) -> bool:
+        return bool(self._refused) and time.monotonic() - self._tried >= ANEW_S
 
     def get(self, name: str, alias: str = "champion") -> Any | None:
         """The model that serves under `alias`; None when there is none."""

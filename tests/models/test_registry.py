@@ -125,6 +125,20 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(tmp_path: Path)
     assert not models.stands_in("churn")
 
 
+def test_what_this_process_could_not_load_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "churn" / "1", propensity())
+    files, models = tmp_path / "churn" / "1" / "golden.parquet", ServedModels(tmp_path)
+    files.rename(tmp_path / "away")
+    _aim(tmp_path, champion="1")
+    models.refresh()
+    (tmp_path / "away").rename(files)
+    assert not models.refresh()  # not at once
+    monkeypatch.setattr("models.registry.ANEW_S", 0.0)
+    assert models.refresh()
+    assert models.get("churn").version == "1"  # type: ignore[union-attr]
+    assert not models.refresh()
+
+
 def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
     for version, mix in (("1", 1.0), ("2", 0.0)):
         _write(tmp_path / "churn" / version, propensity(mix=mix))

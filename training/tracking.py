@@ -37,6 +37,9 @@ HISTORY = "opportune.champions"
 """A tag of the registered model: versions that became champion, newest last. A click in MLflow does not write it: then
 its last one is not the present champion, but the one before. (Tags written once never ended with the present one.)"""
 EXPERIMENT = "opportune"
+DESCRIBED = 5000
+"""So many letters of a version's description have room in MLflow's databases, and Postgres refuses more."""
+REST = "\n\n… the rest stands in card.md, among the run's artifacts"
 TYPES = {pl.Float64: "double", pl.Float32: "float", pl.Int64: "long", pl.Int32: "integer", pl.String: "string",
          pl.Boolean: "boolean"}  # fmt: skip
 PACKAGES = ("numpy", "polars")  # what a saved model needs to predict, beside this repository
@@ -108,9 +111,9 @@ def log_and_register(
 
     `metrics` are the model's figures, `rivals` those of each rival (logged as `rival.metric`), `fold_metrics` one
     mapping a fold, oldest first. `figures` go to plots/, `texts` (file name -> content) and `tables` beside them.
-    `texts["card.md"]` becomes the version's description too. `example` holds a few rows of the model's inputs: it
-    gives the signature. `data` describes the training data (`digest`, and what else is known). The alias (`champion`
-    when `promote_it`, else `challenger`) is set last: a run killed before leaves nothing that serves.
+    `texts["card.md"]` becomes the version's description too, as far as there is room. `example` holds a few rows of the
+    model's inputs: it gives the signature. `data` describes the training data (`digest`, and what else is known). The
+    alias (`champion` when `promote_it`, else `challenger`) is set last: a run killed before leaves nothing that serves.
     """
     client = tracking.client
     _discard_unfinished(tracking, name)
@@ -343,7 +346,8 @@ def _register(
 
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(PREFIX + name)
+    told = card if len(card) <= DESCRIBED else card[: DESCRIBED - len(REST)] + REST
     version = client.create_model_version(
-        PREFIX + name, source, run_id, tags=dict(tags), description=card, model_id=model_id
+        PREFIX + name, source, run_id, tags=dict(tags), description=told, model_id=model_id
     )
     return str(version.version)

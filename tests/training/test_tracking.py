@@ -41,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def _register(tracking: Tracking, folder: Path, champion: bool = False, name: str = "churn") -> str:
+def _register(
+    tracking: Tracking, folder: Path, champion: bool = False, name: str = "churn", card: str = "# the card"
+) -> str:
     return log_and_register(
         tracking,
         name,
@@ -52,7 +54,7 @@ def _register(tracking: Tracking, folder: Path, champion: bool = False, name: st
         params={"rounds": 30},
         tags={"opportune.verdict": "promoted"},
         figures={"calibration.png": Figure()},
-        texts={"card.md": "# the card"},
+        texts={"card.md": card},
         tables={"judged.parquet": EXAMPLE},
         example=EXAMPLE,
         data={"digest": "abc", "rows": 2},
@@ -93,6 +95,15 @@ def test_a_champion_that_cannot_be_fetched_now_is_not_taken_for_none(
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", away)
     with pytest.raises(TrackingError, match="champion 2 of opportune-churn cannot be fetched"):
         champion(tracking, "churn")
+
+
+@pytest.mark.slow
+def test_a_long_card_has_room_in_every_database_of_mlflow(tracking: Tracking, folder: Path) -> None:
+    card = "# the card " * 1000
+    told = tracking.client.get_model_version("opportune-churn", _register(tracking, folder, card=card)).description
+    assert len(told) == 5000
+    assert told.startswith("# the card")
+    assert told.endswith("among the run's artifacts")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from features.row_stores import StoreAway
 from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable
+from service.web.threads import in_thread
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -130,7 +131,7 @@ def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> N
         response = await answer(request, problem)
         response.headers.update(error.headers or {})
         if error.status_code == 405:  # the framework names the methods of the first route with this path alone
-            documented = request.app.openapi()["paths"].get(_route(request), {})
+            documented = (await in_thread(request.app.openapi))["paths"].get(_route(request), {})
             response.headers["Allow"] = ", ".join(sorted(map(str.upper, documented))) or response.headers["Allow"]
         return response
 

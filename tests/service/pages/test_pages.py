@@ -230,7 +230,7 @@ async def test_a_former_id_shows_its_customer(house: House, reader: httpx.AsyncC
 
 
 async def test_customers_decided_for_lately_are_listed_once(house: House, reader: httpx.AsyncClient) -> None:
-    assert "Decided lately" not in (await reader.get("/customers")).text
+    assert "No decision has been made yet" in (await reader.get("/customers")).text
     await fill(house)  # two decisions for c1
     async with house.client("decide") as asker:
         for customer in ("a/b?c", "<i>"):

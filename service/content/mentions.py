@@ -28,7 +28,7 @@ from service.content.locales import (
     digits_to_ascii,
     writing,
 )
-from service.content.number_words import pattern_of, value_of
+from service.content.number_words import large_of, pattern_of, value_of
 
 BLANK = "\x00"
 _CODE_WORD = (
@@ -179,6 +179,9 @@ class _Finder:
         dash = _NO_CENTS.match(self.left, match.end())  # "9,-"
         ends = dash.end() if dash else match.end()
         after = self._sign_after(ends)
+        if after is None:
+            times, ends = self._times(ends, money=True)
+            value, after = value * times, self._sign_after(ends)
         before = self._sign_before(match.start())
         if before is None and after is None:
             return None
@@ -188,6 +191,15 @@ class _Finder:
             value = value / 100
         start = before[0] if before else match.start()
         return ("money", start, after[0] if after else ends, (value, codes))
+
+    def _times(self, at: int, money: bool = False) -> tuple[int, int]:
+        """What the figure that ends at `at` is multiplied by ("5 million", "€5m"), and where that ends."""
+        match = _times_pattern(self.language).match(self.left, at)
+        if match is not None and match["word"]:
+            return large_of(self.language)[match["word"].casefold()], match.end()
+        if match is not None and money:
+            return _TIMES[match["letters"].casefold().strip(f"{SPACES}.")], match.end()
+        return 1, at
 
     def _sign_after(self, at: int) -> tuple[int, frozenset[str], str] | None:
         gap = 1 if self.left[at : at + 1] in tuple(SPACES) else 0
@@ -229,7 +241,8 @@ class _Finder:
                 continue
             sign = self._sign_after(match.end())
             if value is not None and sign is not None:
-                self._add("money", match.start(), sign[0], (Decimal(value), sign[1]))
+                amount = Decimal(value) / (100 if sign[2] in MINOR_WORDS else 1)
+                self._add("money", match.start(), sign[0], (amount, sign[1]))
 
     def _deadline_names(self) -> None:
         """Weekdays and months after 'until' and its like."""
@@ -242,8 +255,9 @@ class _Finder:
 
     def _bare_numbers(self) -> None:
         for match in _number_pattern(self.writing.group).finditer(self.left):
-            duration = _DURATION.match(self.left, match.end()) is not None
-            self._add("number", match.start(), match.end(), self.writing.number(match.group()), duration)
+            times, end = self._times(match.end())
+            duration = _DURATION.match(self.left, end) is not None
+            self._add("number", match.start(), end, self.writing.number(match.group()) * times, duration)
         for place, character in enumerate(self.left):
             if unicodedata.category(character) in ("No", "Nl"):
                 value = Decimal(str(unicodedata.numeric(character)))
@@ -255,6 +269,8 @@ _PERCENT_AFTER = regex.compile(
     r"|[-\s]?(?i:prozent)\p{L}*|‰)"
 )
 _PERCENT_BEFORE = regex.compile(rf"(?:[{PERCENT_SIGNS}]|(?i:ร้อยละ|yüzde))[{SPACES}]?$")
+_TIMES = {"k": 10**3, "tsd": 10**3, "m": 10**6, "mn": 10**6, "mio": 10**6, "bn": 10**9, "mrd": 10**9,
+          "万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8}  # fmt: skip
 _NO_CENTS = regex.compile(r"[.,]\s?[-–—]{1,2}")
 
 
@@ -292,6 +308,14 @@ def _number_pattern(group: str) -> regex.Pattern[str]:
     tight = "".join(c for c in GROUPS + DECIMALS if c not in SPACES)
     spaced = rf"|[{SPACES}](?=\d{{3}}(?!\d))" if group in SPACES else ""
     return regex.compile(rf"(?<![\d])\d+(?:(?:[{regex.escape(tight)}]{spaced})\d+)*")
+
+
+@lru_cache(maxsize=32)
+def _times_pattern(language: str) -> regex.Pattern[str]:
+    words = "|".join(sorted(map(regex.escape, large_of(language)), key=len, reverse=True))
+    ends = "" if language == "th" else r"(?!\p{L})"
+    letters = rf"[km](?!\p{{L}})|[{SPACES}]?(?:tsd|mn|mio|bn|mrd)(?!\p{{L}})\.?|[万萬億亿]"
+    return regex.compile(rf"[{SPACES}-]?(?P<word>{words}){ends}|(?P<letters>{letters})", regex.IGNORECASE)
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,11 @@
-"""Numbers written out in words, 1 to 100, in the languages that templates speak: 'fifty percent' is a figure too."""
+"""Numbers written out in words, in the languages that templates speak: 'fifty percent' is a figure too.
+
+Each language spells 1 to 100 as one; beyond that the words of a number are added up and multiplied.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import regex
@@ -26,6 +30,7 @@ _FR = [
     "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf",
 ]  # fmt: skip
 _FR_TENS = {20: "vingt", 30: "trente", 40: "quarante", 50: "cinquante", 60: "soixante", 80: "quatre-vingt"}
+_ES_HUNDREDS = ["doscient", "trescient", "cuatrocient", "quinient", "seiscient", "setecient", "ochocient", "novecient"]
 _MS = ["satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "lapan", "sembilan"]
 _TH = ["หนึ่ง", "สอง", "สาม", "สี่", "ห้า", "หก", "เจ็ด", "แปด", "เก้า"]
 
@@ -59,7 +64,8 @@ def _spanish() -> dict[str, int]:
 
 
 def _french() -> dict[str, int]:
-    words = {word: number for number, word in enumerate(_FR, 1)} | {"cent": 100, "quatre-vingts": 80}
+    words = {word: number for number, word in enumerate(_FR, 1)} | {"cent": 100}
+    words |= dict.fromkeys(["quatre-vingts", "quatre vingts", "quatre vingt"], 80)
     for tens, word in _FR_TENS.items():
         words[word] = tens
         for unit in range(1, 20 if tens in (60, 80) else 10):
@@ -89,6 +95,17 @@ def _thai() -> dict[str, int]:
     return words
 
 
+_THOUSAND, _MILLION, _BILLION = 10**3, 10**6, 10**9
+_LARGE: dict[str, dict[str, int]] = {
+    "en": {"hundred": 100, "thousand": _THOUSAND, "million": _MILLION, "millions": _MILLION, "billion": _BILLION},
+    "de": {"hundert": 100, "tausend": _THOUSAND, "million": _MILLION, "millionen": _MILLION, "milliarde": _BILLION,
+           "milliarden": _BILLION},
+    "es": {"mil": _THOUSAND, "millón": _MILLION, "millones": _MILLION}
+        | {f"{word}{end}": 100 * n for n, word in enumerate(_ES_HUNDREDS, 2) for end in ("os", "as")},
+    "fr": {"mille": _THOUSAND, "million": _MILLION, "millions": _MILLION, "milliard": _BILLION, "milliards": _BILLION},
+    "ms": {"ratus": 100, "ribu": _THOUSAND, "seribu": _THOUSAND, "juta": _MILLION, "sejuta": _MILLION},
+    "th": {"ร้อย": 100, "พัน": _THOUSAND, "หมื่น": 10 * _THOUSAND, "แสน": 100 * _THOUSAND, "ล้าน": _MILLION},
+}  # fmt: skip
 _LANGUAGES = {"en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _malay, "th": _thai}
 
 
@@ -99,21 +116,51 @@ def words_of(language: str) -> dict[str, int]:
 
 
 @lru_cache(maxsize=32)
+def large_of(language: str) -> dict[str, int]:
+    """What a number before it is multiplied by, with the English ones: 'hundred', 'million' …"""
+    return _LARGE["en"] | _LARGE.get("ms" if language == "id" else language, {})
+
+
+@lru_cache(maxsize=32)
 def pattern_of(language: str) -> regex.Pattern[str]:
-    """Matches one number word (longest first), not inside a longer word except in Thai, which has no spaces."""
-    spellings = {*words_of(language), *_folded(language)}
-    words = sorted(spellings, key=len, reverse=True)
-    inner = "|".join(regex.escape(word).replace(r"\ ", r"\s+") for word in words)
+    """Matches all words of one number, not inside a longer word except in Thai, which has no spaces."""
+    word = _word(language)
     if language == "th":
-        return regex.compile(f"({inner})", regex.IGNORECASE)
-    return regex.compile(rf"(?<!\p{{L}})({inner})(?!\p{{L}})", regex.IGNORECASE)
+        return regex.compile(rf"{word}(?:\s?{word})*", regex.IGNORECASE)
+    join = r"[\s-]*(?:und[\s-]*)?" if language == "de" else r"(?:[\s-]+|(?<=hundred|thousand|million)\s+and\s+)"
+    return regex.compile(rf"(?<!\p{{L}}){word}(?:{join}{word})*(?!\p{{L}})", regex.IGNORECASE)
+
+
+@lru_cache(maxsize=32)
+def _word(language: str) -> str:
+    """Matches one word, the longest that there is; atomic, so that no text takes long."""
+    words = sorted({*words_of(language), *_folded(language)}, key=len, reverse=True)
+    return f"(?>{'|'.join(regex.escape(word).replace(chr(92) + ' ', chr(92) + 's+') for word in words)})"
 
 
 def value_of(written: str, language: str) -> int | None:
     """The number that the words mean."""
-    return _folded(language).get(regex.sub(r"\s+", " ", written.casefold().strip()))
+    known, text = _folded(language), regex.sub(r"\s+", " ", written.casefold().strip())
+    if text in known:
+        return known[text]
+    words = regex.findall(_word(language), text)
+    return _sum([known[word] for word in words]) if words else None
+
+
+def _sum(numbers: Sequence[int]) -> int:
+    """Of 'two', 'hundred', 'thousand', 'five': 200005."""
+    total, below = 0, 0
+    for number in numbers:
+        if number == 100 and 0 < below < 100:
+            below *= number
+        elif number >= _THOUSAND:
+            total, below = total + max(below, 1) * number, 0
+        else:
+            below += number
+    return total + below
 
 
 @lru_cache(maxsize=32)
 def _folded(language: str) -> dict[str, int]:
-    return {word.casefold(): number for word, number in words_of(language).items()}
+    every = large_of(language) | words_of(language)
+    return {word.casefold(): number for word, number in every.items()}

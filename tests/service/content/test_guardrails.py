@@ -83,6 +83,12 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
         ("th", "เพียง 99 บาท", "prices", "99 บาท"),
         ("ms", "hanya RM9.90", "prices", "RM9.90"),
         ("en", "for nine dollars", "prices", "nine dollars"),
+        ("en", "one hundred twenty percent off", "percents", "one hundred twenty percent"),
+        ("en", "only €9.90 million", "prices", "€9.90 million"),
+        ("en", "only €9.90k", "prices", "€9.90k"),
+        ("de", "nur 9,90 Mio. €", "prices", "9,90 Mio. €"),
+        ("th", "เพียง 9.90 ล้านยูโร", "prices", "9.90 ล้านยูโร"),
+        ("en", "20 thousand cups", "numbers", "20 thousand"),
         ("en", "until December 30", "dates", "December 30"),
         ("en", "until Friday", "dates", "Friday"),
         ("en", "by 31/01/2027", "dates", "31/01/2027"),
@@ -187,6 +193,20 @@ def test_urgency_needs_an_end() -> None:
 def test_a_claim_that_the_offer_makes_itself_is_a_fact() -> None:
     shipping = {**OFFER, "description": "Free shipping from 2 packs"}
     assert failed("push", "en", shipping, title="Free shipping", body="from 2 packs") == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "body", "true"),
+    [
+        ("en", "two hundred euros", True), ("en", "five hundred euros", False), ("en", "two million euros", False),
+        ("en", "two hundred cents", False), ("de", "zweihundert Euro", True), ("de", "fünfhundert Euro", False),
+        ("fr", "deux mille euros", False), ("es", "doscientos euros", True), ("th", "สองร้อยยูโร", True),
+        ("en", "5 million customers", True), ("en", "€0.2k", True), ("en", "5 customers", False),
+    ],
+)  # fmt: skip
+def test_a_number_is_read_with_all_its_words(locale: str, body: str, true: bool) -> None:
+    offer = {"name": "Tea", "facts": {"price": {"amount": "200", "currency": "EUR"}, "customers": 5_000_000}}
+    assert (failed("call", locale, offer, script=f"Tea: {body}" if locale != "th" else f"ชา {body}") == []) is true
 
 
 @pytest.mark.parametrize("claim", ["free", "cure", "guarantee"])

@@ -1,4 +1,4 @@
-"""Number words of each language are complete from 1 to 100 and mean one number each."""
+"""Number words of each language are complete from 1 to 100, mean one number each, and make larger ones together."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
         ("es", "treinta y cinco", 35), ("es", "veintidós", 22), ("fr", "soixante-et-onze", 71),
         ("fr", "quatre-vingt-dix-neuf", 99), ("ms", "tiga puluh lima", 35), ("ms", "dua belas", 12),
         ("th", "ยี่สิบเอ็ด", 21), ("th", "ห้าสิบห้า", 55),
+        ("en", "two hundred and fifty thousand five", 250_005), ("en", "twelve hundred", 1_200),
+        ("en", "a hundred twenty", 120), ("en", "three million", 3_000_000),
+        ("de", "zweihundertfünfundzwanzig", 225), ("de", "zwei Millionen dreitausend", 2_003_000),
+        ("es", "dos mil quinientos treinta y uno", 2_531), ("es", "ciento veinte", 120),
+        ("fr", "deux mille cent vingt", 2_120), ("fr", "quatre vingt", 80),
+        ("ms", "dua ribu seratus dua puluh", 2_120), ("ms", "tiga ratus", 300),
+        ("th", "สองหมื่นห้าพันหนึ่งร้อยยี่สิบ", 25_120), ("th", "สองร้อย", 200),
     ],
 )  # fmt: skip
 def test_words_mean_their_number(language: str, words: str, number: int) -> None:

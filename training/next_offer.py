@@ -100,7 +100,7 @@ def train_next_offer(job: Job) -> TrainResult:
     job.progress(f"{NAME}: fitting", 0.6)
     together = fit_together(market.products_at(cuts[-1])) if len(offers) > MOST else Together.none()
     twin = _model(purchase, replace(known_at(market, cuts[-1], texts), together=together), cuts, cuts[-1])
-    head = fit_head(twin, market.exposures, offers)
+    head = fit_head(twin, market.exposures, offers, market.versions)
     twin = twin.with_response(head.response, head.channels, head.layer)
     latest = replace(known_at(market, covered.end, texts), together=together)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
@@ -150,7 +150,7 @@ def block_at(market: Market, cut: datetime, known: OfferKnowledge) -> tuple[Bloc
         rows = rows.sample(limit, seed=13).sort("customer")
     liked = market.liked.filter(pl.col("as_of") == cut)
     customers = as_customers(rows, liked, market.bought_products, known, ("customer_id", "as_of"))
-    features = pair_features(customers, known.table([market.offers[place] for place in columns]), known)
+    features = pair_features(customers, known.table(market.offers_at(cut, columns)), known)
     return Block(features, market.bought(cut, rows, columns), columns), rows
 
 
@@ -221,7 +221,7 @@ def champion_gains(present: tuple[str, Path], market: Market, judged: Judged) ->
             continue
         rows = market.at(judged.cut).filter(pl.col("customer").is_in(pl.Series(judged.customers).implode()))
         liked = market.liked.filter(pl.col("as_of") == judged.cut)
-        table = model.knowledge.table([market.offers[place] for place in judged.block.columns])
+        table = model.knowledge.table(market.offers_at(judged.cut, judged.block.columns))
         customers = as_customers(rows, liked, market.bought_products, model.knowledge, ("customer_id", "as_of"))
         features = pair_features(customers, table, model.knowledge)
         scores = model.purchase_score(features.reshape(-1, len(PAIR))).reshape(judged.bought.shape)

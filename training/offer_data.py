@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,8 @@ NEEDED = (
     "currency", "revenue_cents", "discount_cents", "products", "traits", "context", "offer_id",
     "decision_id",
 )  # fmt: skip
+Versions = Mapping[str, Sequence[tuple[datetime, OfferInfo]]]
+"""What the catalogue said of each offer, and from when on, oldest first."""
 SALES = pl.Schema({"customer": pl.Int64(), "timestamp": UTC_TIME, "offer": pl.Int64()})
 PARTS = pl.Schema({"category": pl.String(), "offer": pl.Int64(), "orders": pl.Int64()})
 
@@ -61,6 +65,7 @@ class Market:
     parts: pl.DataFrame
     exposures: Exposures
     covered: Period
+    versions: Versions = field(default_factory=dict)
 
     def at(self, cut: datetime) -> pl.DataFrame:
         """Customers known at the cut, with their features, by number."""
@@ -78,6 +83,13 @@ class Market:
     def products_at(self, cut: datetime) -> ManyProducts:
         """What everybody known at the cut had bought by then."""
         return self.bought_products.take(self.at(cut)[PRODUCTS_AT].to_numpy())
+
+    def offers_at(self, cut: datetime, columns: Ints) -> list[OfferInfo]:
+        """These offers with the discount and the price of then; what counts as bought from them are products of now."""
+        pairs = [(self.offers[place], offer_at(self.offers[place], self.versions, cut)) for place in columns.tolist()]
+        return [
+            replace(now, discount_percent=then.discount_percent, price_cents=then.price_cents) for now, then in pairs
+        ]
 
     def columns(self, cut: datetime) -> Ints:
         """The offers that are looked at for a cut: all, or of a large catalogue a sample, another one each time."""
@@ -121,6 +133,22 @@ def read_offers(job: Job) -> tuple[OfferInfo, ...]:
     return tuple(offer_infos(pl.read_parquet(path).sort("offer_id").iter_rows(named=True))) if path.exists() else ()
 
 
+def read_versions(home: Path) -> Versions:
+    """The catalogue's past as the service exported it; none where it did not yet."""
+    path = home / "tables" / "offer_versions.parquet"
+    found: dict[str, list[tuple[datetime, OfferInfo]]] = {}
+    if path.exists():
+        for row in pl.read_parquet(path).filter(~pl.col("deleted")).sort("at", "version").iter_rows(named=True):
+            found.setdefault(row["offer_id"], []).append((row["at"], OfferInfo.from_row(row)))
+    return found
+
+
+def offer_at(offer: OfferInfo, versions: Versions, moment: datetime) -> OfferInfo:
+    """An offer as the catalogue had it at a time, from its first version on; as it is now where no version is known."""
+    told = versions.get(offer.offer_id, ())
+    return told[max(bisect_right(told, moment, key=lambda one: one[0]) - 1, 0)][1] if told else offer
+
+
 def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequence[datetime]) -> Market:
     """Reads the log bucket by bucket, for at most CUSTOMERS customers who may be profiled."""
     excluded = list(unprofiled(job.home))
@@ -162,6 +190,7 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         pl.concat(parts).group_by("category", "offer").agg(pl.sum("orders")).sort("category", "offer"),
         Exposures.joined(seen),
         covered,
+        read_versions(job.home),
     )
 
 

@@ -32,7 +32,7 @@ from training.exposures import KEYS, Exposures
 from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
 from training.metrics import log_losses
-from training.offer_data import as_customers
+from training.offer_data import Versions, as_customers, offer_at
 from training.stage_fit import fit_stages
 
 Floats = npt.NDArray[np.float64]
@@ -161,11 +161,13 @@ class Head:
     layer: bytes = b""
 
 
-def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[OfferInfo]) -> Head:
+def fit_head(
+    model: NextOfferModel, exposures: Exposures, offers: Sequence[OfferInfo], versions: Versions | None = None
+) -> Head:
     """The head that the log supports, by log loss on its newest quarter; the purchase part alone where it is too small.
 
     Trees stand unless a plainer head is clearly better: they are walked by compiled code. How far the head's scores
-    lie apart is set by that quarter, too.
+    lie apart is set by that quarter, too. `versions`: what the catalogue said of the offers when they were shown.
     """
     engagement = _engagement(exposures.answers)
     by_id = {offer.offer_id: offer for offer in offers}
@@ -174,7 +176,7 @@ def fit_head(model: NextOfferModel, exposures: Exposures, offers: Sequence[Offer
     plain = ChannelKnowledge(engagement, {}, {})
     if conversions < LINEAR_FROM or conversions == rows.height:
         return Head(ResponseHead(), plain, rows.height, conversions)
-    pairs = _log_pairs(model.knowledge, exposures, rows, by_id)
+    pairs = _log_pairs(model.knowledge, exposures, rows, by_id, versions or {})
     score = model.purchase_score(pairs)
     split = int(0.75 * rows.height)
     seen = pairs.copy()
@@ -247,17 +249,20 @@ def _regression(lessons: Lessons) -> Linear:
 
 
 def _log_pairs(
-    known: OfferKnowledge, exposures: Exposures, rows: pl.DataFrame, offers: Mapping[str, OfferInfo]
+    known: OfferKnowledge,
+    exposures: Exposures,
+    rows: pl.DataFrame,
+    offers: Mapping[str, OfferInfo],
+    versions: Versions,
 ) -> Floats:
-    """Pair features (rows, PAIR) of each exposure."""
+    """Pair features (rows, PAIR) of each exposure, with the offer as it was then."""
     customers = as_customers(rows, exposures.liked, exposures.bought, known, KEYS)
-    ordered = [offers[offer] for offer in sorted(offers)]
-    place = {offer: number for number, offer in enumerate(sorted(offers))}
-    which = np.array([place[offer] for offer in rows["offer_id"]], np.int64)
+    shown = [offer_at(offers[offer], versions, at) for offer, at in rows.select("offer_id", "as_of").iter_rows()]
+    place = np.array([id(offer) for offer in shown], np.int64)
     result = np.empty((rows.height, len(PAIR)))
-    for number in np.unique(which):
-        here = which == number
-        one = known.table([ordered[int(number)]])
+    for offer in {id(offer): offer for offer in shown}.values():
+        here = place == id(offer)
+        one = known.table([offer])
         bought = customers.products.take(np.flatnonzero(here))
         mine = type(customers)(
             customers.values[here], customers.affinity[here], customers.known[here], bought, customers.views[here]

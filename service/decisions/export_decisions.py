@@ -15,6 +15,7 @@ from service.decisions.parts_store import Parts
 from service.decisions.record import unpack_candidates, unsqueeze
 from service.offers.offer import offer_from_document
 from service.offers.offers_store import StoredOffer, all_offers
+from service.offers.versions import versions_since
 from service.storage.database import Connection
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ _PART = 200_000
 
 
 def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
-    """Writes decisions.parquet, outcomes.parquet and offers.parquet into `folder`; returns their row counts.
+    """Writes decisions, outcomes, offers and offer_versions (.parquet) into `folder`; returns their row counts.
 
     Decisions have a row for each eligible candidate that no business rule excluded, "send nothing" (no offer) included.
     An offer that was taken out of the catalogue stays in its table, ended.
     """
-    from features.tables import DECISIONS, OFFERS, OUTCOMES
+    from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 
     folder.mkdir(parents=True, exist_ok=True)
     return {
@@ -38,6 +39,7 @@ def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
         ),
         "outcomes": _write(OUTCOMES, ([_outcome(row) for row in rows] for rows in every_outcome(connection)), folder),
         "offers": _write(OFFERS, ([_offer(offer)] for offer in all_offers(connection)), folder),
+        "offer_versions": _write(OFFER_VERSIONS, ([version] for version in versions_since(connection, 0)), folder),
     }
 
 

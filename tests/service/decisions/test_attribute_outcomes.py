@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from features.tables import DECISIONS, OFFERS, OUTCOMES
+from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import set_owner
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
@@ -252,14 +252,15 @@ def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> 
     with desk.database.read() as connection:
         counts = export_decisions(connection, tmp_path := tmp_path / "tables")
         assert export_decisions(connection, tmp_path) == counts
-    assert counts == {"decisions": 8, "outcomes": 1, "offers": 2}
+    assert counts == {"decisions": 8, "outcomes": 1, "offers": 2, "offer_versions": 2}
     log = DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet"))
     assert log.group_by("decision_id").agg(pl.col("propensity").sum())["propensity"].to_list() == pytest.approx([1, 1])
     assert log.filter("chosen").height == 2
     assert log.filter(pl.col("offer_id").is_null()).height == 2
     OUTCOMES.validate(pl.read_parquet(tmp_path / "outcomes.parquet"))
     OFFERS.validate(pl.read_parquet(tmp_path / "offers.parquet"))
-    assert {path.name for path in tmp_path.iterdir()} == {"decisions.parquet", "offers.parquet", "outcomes.parquet"}
+    OFFER_VERSIONS.validate(pl.read_parquet(tmp_path / "offer_versions.parquet"))
+    assert {path.stem for path in tmp_path.iterdir()} == {"decisions", "offers", "offer_versions", "outcomes"}
 
 
 @pytest.mark.parametrize("arm", ["model", "random"])
@@ -282,7 +283,7 @@ def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None
     import polars as pl
 
     with database.read() as connection:
-        assert export_decisions(connection, tmp_path) == {"decisions": 0, "outcomes": 0, "offers": 0}
+        assert not any(export_decisions(connection, tmp_path).values())
     assert DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet")).height == 0
 
 

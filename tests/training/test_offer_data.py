@@ -1,0 +1,69 @@
+"""What was shown is learnt with the offer as it was then, whatever the catalogue says of it since."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.offers import OfferInfo
+from features.products import PRODUCTS_AT, ManyProducts
+from features.tables import OFFER_VERSIONS
+from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
+from training.exposures import Exposures
+from training.offer_data import Market, Versions, offer_at, read_versions
+from training.offer_fit import _log_pairs
+
+FIRST, SECOND, GONE = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
+HOUR = timedelta(hours=1)
+NOW = OfferInfo("tea", "Tea", frozenset({"p2"}), discount_percent=30.0, price_cents=900)
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Versions:
+    """A tenth off, then a third, then taken out."""
+    same: dict[str, Any] = {"offer_id": "tea", "name": "Tea", "description": "", "category": "Tea",
+                            "product_ids": ["p1"], "channels": ["email"], "price_cents": 800, "value": 1.0,
+                            "cost": 0.0}  # fmt: skip
+    told = [(1, FIRST, 10.0, False), (2, SECOND, 30.0, False), (2, GONE, 30.0, True)]
+    rows = [{**same, "version": n, "at": at, "discount_percent": off, "deleted": gone} for n, at, off, gone in told]
+    (tmp_path / "tables").mkdir()
+    OFFER_VERSIONS.conform(pl.DataFrame(rows)).write_parquet(tmp_path / "tables" / "offer_versions.parquet")
+    return read_versions(tmp_path)
+
+
+def test_an_offer_is_what_it_was_then(versions: Versions) -> None:
+    moments = (FIRST - HOUR, FIRST, SECOND - HOUR, SECOND, GONE + HOUR)
+    assert [offer_at(NOW, versions, at).discount_percent for at in moments] == [10.0, 10.0, 10.0, 30.0, 30.0]
+    assert offer_at(NOW, {}, FIRST) is NOW
+
+
+def test_homes_of_before_have_no_past_of_their_catalogue(tmp_path: Path) -> None:
+    assert read_versions(tmp_path) == {}
+
+
+def test_what_was_shown_is_learnt_with_the_facts_of_then(versions: Versions) -> None:
+    times = [FIRST + HOUR, SECOND + HOUR, FIRST + 2 * HOUR]
+    rows = pl.DataFrame({"customer_id": ["c"] * 3, "as_of": times, "offer_id": ["tea"] * 3, PRODUCTS_AT: [0, 1, 2]})
+    rows = rows.with_columns(pl.lit(0.0).alias(name) for name in CUSTOMER)
+    liked = pl.DataFrame(
+        schema={"customer_id": pl.String, "as_of": rows.schema["as_of"], "category": pl.String}
+        | dict.fromkeys(("orders_90d", "orders_365d", "days_since_last", "views_365d"), pl.Float64)
+    )
+    nothing = ManyProducts(np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+    shown = Exposures(rows, liked, pl.DataFrame(), nothing)
+    known = OfferKnowledge(("Tea",), {}, {}, {}, -2.0, np.zeros((0, 0)), {})
+    pairs = _log_pairs(known, shown, rows, {"tea": NOW}, versions)
+    assert pairs[:, PAIR.index("offer_discount_percent")].tolist() == [10.0, 30.0, 10.0]
+
+
+def test_offers_at_a_cut_have_the_facts_of_then_and_the_products_of_now(versions: Versions) -> None:
+    none, products = pl.DataFrame(), ManyProducts.of([])
+    unread: Any = None
+    market = Market((NOW,), {}, none, none, none, none, products, none, unread, unread, versions)
+    (then,) = market.offers_at(FIRST + HOUR, np.array([0]))
+    assert (then.discount_percent, then.price_cents, then.product_ids) == (10.0, 800, {"p2"})

@@ -33,6 +33,8 @@ from service.clock import clock_from
 _DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
 _ELSEWHERE = "set OPPORTUNE_HOME to a folder that can"
 _REDIS = ("redis", "rediss", "unix")
+MOST_LOOKED_BACK = 14.0
+"""Days of decisions whose records the service itself may read again: what it learns, and the checks of each day."""
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 
 
@@ -181,8 +183,19 @@ class Decisions(Section):
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
     cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True
+    keep_records_days: float = Field(0.0, ge=0)
     time_budget_ms: float = Field(5_000, ge=0)
     seed: str = "opportune"
+
+    @model_validator(mode="after")
+    def _records_are_there_to_learn_from(self) -> Decisions:
+        least = max(MOST_LOOKED_BACK, self.attribution_days)
+        if 0 < self.keep_records_days < least:
+            raise ValueError(
+                f"keep_records_days is {self.keep_records_days:g}; outcomes and daily checks look {least:g} days back: "
+                "give at least so many, or 0 to keep records for good"
+            )
+        return self
 
 
 class TextModel(Section):

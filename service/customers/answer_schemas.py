@@ -180,7 +180,9 @@ class ExportOut(KnownOut):
     exported_at: datetime
     consent_record: list[ConsentTold] = Field(description="Oldest first")
     events: list[WholeEventOut] = Field(description="Oldest first")
-    decisions: Any = Field(None, description="`decisions`, each with its full record, and `outcomes`")
+    decisions: Any = Field(
+        None, description="`decisions`, each with its full record while that is kept, and `outcomes`"
+    )
     experiments: Any = Field(None, description="Exposures: experiment, variant, time")
     journeys: Any = Field(None, description="By id of the customer: `enrollments`, `messages`, `tasks`")
 

@@ -88,6 +88,8 @@ _NEXT = tuple(column.name for column in decisions.c)[3:-3]
 """Columns before and behind `decided_at`; candidates, record and `in_ledger` are the last."""
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates", "in_ledger"}]
 _UNTOLD = decisions.alias("untold")
+_RECORDED = func.length(decisions.c.candidates) > 0
+"""Whether a decision still has its record (see `forget_records`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,10 @@ def _of(customer_id: str) -> ColumnElement[bool]:
 
 
 def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[Any]:
-    """A customer's decisions, newest first."""
+    """A customer's decisions that have their records, newest first."""
     newest = decisions.c.decided_at.desc(), decisions.c.decision_id.desc()
-    wanted = select(decisions.c.decision_id).where(_of(customer_id)).order_by(*newest).limit(limit)  # sorts no records
+    mine = select(decisions.c.decision_id).where(_of(customer_id), _RECORDED)
+    wanted = mine.order_by(*newest).limit(limit)  # sorts no records
     return list(connection.execute(select(decisions).where(decisions.c.decision_id.in_(wanted)).order_by(*newest)))
 
 
@@ -159,10 +162,10 @@ def newest_heads(connection: Connection, limit: int) -> list[Any]:
 
 
 def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
-    """All decisions with their candidates but without their records, in chunks, in the order of their ids."""
+    """All decisions that have their records, with candidates alone of these, in chunks, in the order of their ids."""
     after = ""
     while True:
-        query = select(*_HEAD, decisions.c.candidates).where(decisions.c.decision_id > after)
+        query = select(*_HEAD, decisions.c.candidates).where(decisions.c.decision_id > after, _RECORDED)
         rows = connection.execute(query.order_by(decisions.c.decision_id).limit(size)).all()
         if not rows:
             return
@@ -256,6 +259,28 @@ def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:
 def forget_decisions(connection: Connection, decision_ids: Sequence[str]) -> None:
     """Takes decisions off the record that nobody was told of, so that nothing came of them."""
     connection.execute(delete(decisions).where(decisions.c.decision_id.in_(decision_ids)))
+
+
+def old_records(connection: Connection, since: datetime, before: datetime, most: int) -> list[tuple[str, datetime]]:
+    """(decision, time) of decisions in [since, before) that have their records, the oldest first."""
+    span = (decisions.c.decided_at >= since) & (decisions.c.decided_at < before)
+    query = select(decisions.c.decision_id, decisions.c.decided_at).where(span, _RECORDED)
+    found = connection.execute(query.order_by(decisions.c.decided_at).limit(most))
+    return [(row.decision_id, row.decided_at) for row in found]
+
+
+def drop_records(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """Takes the records and candidates off these decisions."""
+    here, nothing = decisions.c.decision_id.in_(decision_ids), {"record": b"", "candidates": b""}
+    if connection.dialect.name != "sqlite":
+        connection.execute(update(decisions).where(here).values(nothing))
+        return
+    # SQLite gives back the pages of rows that go, not of those that become short.
+    left = [
+        {**row._mapping, **nothing} for row in connection.execute(select(*_HEAD, decisions.c.in_ledger).where(here))
+    ]
+    connection.execute(delete(decisions).where(here))
+    add_decisions(connection, left)
 
 
 def erase_decisions(connection: Connection, customer_id: str) -> dict[str, int]:

@@ -116,7 +116,7 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
     found = {row.decision_id: row for row in read_decisions(connection, list({row.decision_id for row in rows}))}
     converted = converted_of(connection, list(found))
     parts = Parts(connection)
-    records = {name: unsqueeze(row.record, parts) for name, row in found.items()}
+    records = {name: unsqueeze(row.record, parts) for name, row in found.items() if row.record}
     infos = _offers(connection, records)
     people = read_customers(connection, {row.customer_id for row in found.values()})
     hidden = {name for name, row in found.items() if not people[row.customer_id].profiling}

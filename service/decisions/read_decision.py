@@ -39,12 +39,12 @@ class DecisionReader:
         self._models = models
 
     def read(self, decision_id: str) -> dict[str, Any]:
-        """The full record, with the outcomes so far. `NotFound` when there is none."""
+        """The full record, with the outcomes so far. `NotFound` when there is none (any more)."""
         with self._database.read() as connection:
             return _described(connection, _row(connection, decision_id))
 
     def latest(self, customer_id: str, limit: int = 1) -> list[dict[str, Any]]:
-        """A customer's newest decisions, in full."""
+        """A customer's newest decisions that have their records, in full."""
         with self._database.read() as connection:
             return [_described(connection, row) for row in latest_decisions(connection, customer_id, limit)]
 
@@ -94,7 +94,7 @@ def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, 
     happened: list[Any] = []
     for customer_id in customer_ids:
         rows, outcomes = held_of(connection, customer_id)
-        made += [_described(connection, row) for row in rows]
+        made += [_described(connection, row) if row.record else _head(row) for row in rows]
         happened += [{str(name): value for name, value in outcome._mapping.items()} for outcome in outcomes]
     return {"decisions": made, "outcomes": happened}
 
@@ -104,6 +104,12 @@ def _row(connection: Connection, decision_id: str) -> Any:
     if row is None:
         raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
     return row
+
+
+def _head(row: Any) -> dict[str, Any]:
+    """What is left of a decision whose record is kept no longer."""
+    names = ("decision_id", "customer_id", "decided_at", "placement", "arm", "offer_id", "channel")
+    return {name: getattr(row, name) for name in names}
 
 
 def _described(connection: Connection, row: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from service.decisions.parts_store import part_id
 from service.decisions.remembered import Remembered
 from service.decisions.rules import POLICY, rules_from_json, rules_to_json
 from service.decisions.verdicts import Failure, Verdicts
+from service.errors import NotFound
 from service.offers.cel import Answer
 from service.offers.offer import Offer
 
@@ -81,7 +82,9 @@ def pack(draft: Draft) -> Packed:
 
 
 def unsqueeze(packed: bytes, parts: Parts) -> Any:
-    """The record that `pack` wrote, whole."""
+    """The record that `pack` wrote, whole. `NotFound` where it is kept no longer."""
+    if not packed:
+        raise NotFound("the record of this decision is no longer kept (see decisions.keep_records_days)")
     if packed[:1] == _WRITTEN_WHOLE[:1]:
         return orjson.loads(zlib.decompress(packed))
     end = 5 + int.from_bytes(packed[1:5], "little")

@@ -44,4 +44,4 @@ def ids_between(connection: Connection, first: datetime, last: datetime, most: i
 def records_of(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bytes]:
     """The packed records of these decisions."""
     query = select(decisions.c.decision_id, decisions.c.record).where(decisions.c.decision_id.in_(list(decision_ids)))
-    return {row.decision_id: row.record for row in connection.execute(query)}
+    return {row.decision_id: row.record for row in connection.execute(query) if row.record}

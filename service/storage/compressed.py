@@ -27,7 +27,12 @@ class Compressed(TypeDecorator[bytes]):
 
 
 def compressed(value: bytes) -> bytes:
-    """As the database keeps it: a mark, the length (4 bytes, little-endian), a block of LZ4 (https://lz4.org)."""
+    """As the database keeps it: a mark, the length (4 bytes, little-endian), a block of LZ4 (https://lz4.org).
+
+    Nothing stays nothing.
+    """
+    if not value:
+        return value
     block: bytes = lz4.block.compress(value)
     return _MARK + block
 

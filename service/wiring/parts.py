@@ -38,6 +38,7 @@ from service.decisions.case import Customer
 from service.decisions.check_drift import DriftCheck
 from service.decisions.check_skew import SkewCheck
 from service.decisions.drift_store import erase_shadow
+from service.decisions.forget_records import ForgetRecords
 from service.decisions.learn_outcomes import LearningModels, LearnOutcomes
 from service.decisions.ports import ChooseContent
 from service.decisions.rank_actions import Decider
@@ -88,6 +89,7 @@ _VECTORS_EVERY_S = 300.0
 _WATCH_AFTER_S, _VECTORS_AFTER_S = 30.0, 20.0
 """What is due now and then need not be done while a new process meets its first callers."""
 _TEXTS_EVERY_S = 2.0
+_RECORDS_EVERY_S = 60.0
 _BEAT_EVERY = timedelta(seconds=2)
 
 
@@ -336,6 +338,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("words", partial(get_words_ready, parts.database, parts.catalogue, parts.library), _WORDS_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
         Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
+        *_forgets_records(parts),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
         Loop(
@@ -348,6 +351,14 @@ def start_loops(parts: Parts) -> list[Loop]:
     for loop in loops:
         loop.start()
     return loops
+
+
+def _forgets_records(parts: Parts) -> list[Loop]:
+    days = parts.settings.decisions.keep_records_days
+    if not days:
+        return []
+    forget = ForgetRecords(parts.database, parts.clock, days)
+    return [Loop("records", forget.run_pass, _RECORDS_EVERY_S, first_after_s=_WATCH_AFTER_S)]
 
 
 def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:

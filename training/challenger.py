@@ -16,6 +16,7 @@ from features.event_log import EventLog, in_buckets
 from features.offers import OfferInfo, offer_infos
 from features.rows import CustomerRow
 from models.registry import ServedModels
+from training.offer_data import Versions, offer_at, read_versions
 
 
 def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
@@ -32,7 +33,7 @@ def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
     offers = {
         info.offer_id: info for info in offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").to_dicts())
     }
-    log = log.with_row_index("place")
+    log, versions = log.with_row_index("place"), read_versions(home)
     places: list[int] = []
     chances: list[float] = []
     for row, candidates in _decisions(log, EventLog(home / "events")):
@@ -40,17 +41,20 @@ def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
         if known.is_empty():
             continue
         places += known["place"].to_list()
-        chances += _scored(model, row, known, offers)
+        chances += _scored(model, row, known, offers, versions)
     scored = pl.DataFrame({"place": places, "again": chances}, schema={"place": pl.UInt32, "again": pl.Float64})
     joined = log.join(scored, on="place", how="left", maintain_order="left")
     moved = pl.col("expected_value") + (pl.col("again") - pl.col("probability")) * pl.col("value")
     return joined.select(value=moved.fill_null(pl.col("expected_value")))["value"]
 
 
-def _scored(model: Any, row: CustomerRow | None, known: pl.DataFrame, offers: Mapping[str, OfferInfo]) -> list[float]:
+def _scored(
+    model: Any, row: CustomerRow | None, known: pl.DataFrame, offers: Mapping[str, OfferInfo], versions: Versions
+) -> list[float]:
     names = known["offer_id"].unique(maintain_order=True).to_list()
     channels = known["channel"].unique(maintain_order=True).to_list()
-    grid = model.score(row, [offers[name] for name in names], channels, known["decided_at"][0])
+    at = known["decided_at"][0]
+    grid = model.score(row, [offer_at(offers[name], versions, at) for name in names], channels, at)
     line = {name: index for index, name in enumerate(names)}
     column = {name: index for index, name in enumerate(channels)}
     pairs = zip(known["offer_id"], known["channel"], strict=True)

@@ -169,17 +169,17 @@ def test_without_a_log_and_with_an_unknown_policy(tmp_path: Path) -> None:
 
 def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_log(tmp_path, decisions=400)
-    tables, edited = (
-        tmp_path / "tables",
-        pl.read_parquet(tmp_path / "tables" / "decisions.parquet")["decided_at"].mean(),
-    )
+    tables = tmp_path / "tables"
+    edited: Any = pl.read_parquet(tables / "decisions.parquet")["decided_at"].mean()
     said = [
         {**row, "version": version, "at": at, "deleted": False, "discount_percent": discount}
         for row in pl.read_parquet(tables / "offers.parquet").iter_rows(named=True)
         for version, at, discount in ((1, START, 10.0), (2, edited, 30.0))
     ]
     versions = pl.DataFrame(said, schema_overrides={"starts_at": UTC_TIME, "ends_at": UTC_TIME})
-    OFFER_VERSIONS.conform(versions.select(OFFER_VERSIONS.columns)).write_parquet(tables / "offer_versions.parquet")
+    OFFER_VERSIONS.conform(versions.select(list(OFFER_VERSIONS.columns))).write_parquet(
+        tables / "offer_versions.parquet"
+    )
     seen: list[CustomerRow | None] = []
 
     class Challenger:

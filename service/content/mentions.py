@@ -265,8 +265,8 @@ class _Finder:
 
 
 _PERCENT_AFTER = regex.compile(
-    rf"[{SPACES}]{{0,2}}(?:[{PERCENT_SIGNS}]|(?i:{'|'.join(regex.escape(w) for w in PERCENT_WORDS)})(?![a-z])"
-    r"|[-\s]?(?i:prozent)\p{L}*|‰)"
+    rf"[{SPACES}‑-]{{0,2}}(?:[{PERCENT_SIGNS}]|(?i:{'|'.join(regex.escape(w) for w in PERCENT_WORDS)})(?![a-z])"
+    r"|\s?(?i:prozent)\p{L}*|‰)"
 )
 _PERCENT_BEFORE = regex.compile(rf"(?:[{PERCENT_SIGNS}]|(?i:ร้อยละ|yüzde))[{SPACES}]?$")
 _TIMES = {"k": 10**3, "tsd": 10**3, "m": 10**6, "mn": 10**6, "mio": 10**6, "bn": 10**9, "mrd": 10**9,

@@ -104,7 +104,8 @@ def _make_text_vectors(settings: Settings, parts: Parts) -> None:
     if not settings.text_vectors or _service_runs(parts):
         return
     with parts.database.read() as connection:
-        problem = make_vectors(settings.home.absolute(), parts.catalogue.current(connection))
+        catalogue = parts.catalogue.current(connection)
+    problem = make_vectors(settings.home.absolute(), catalogue)  # may take minutes: outside of the transaction
     if problem:
         print(f"offers' texts have no vectors: {problem}", file=sys.stderr)
 

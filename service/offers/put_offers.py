@@ -84,7 +84,7 @@ def _put(database: Database, chunk: dict[str, Mapping[str, Any]], now: datetime)
 def _entries(path: Path) -> Iterator[tuple[int, str, Any]]:
     """(line or position, its text, the value or a sentence saying why there is none)."""
     try:
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as fault:
         raise BadRequest(f"cannot read {path}: {fault.strerror}") from fault
     whole = _whole(data)

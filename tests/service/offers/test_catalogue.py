@@ -107,3 +107,10 @@ def test_json_is_read_too(database: Database, tmp_path: Path, wrap: Any) -> None
     path = tmp_path / "offers.json"
     path.write_bytes(orjson.dumps(wrap([{"offer_id": "a", "name": "A"}]), option=orjson.OPT_INDENT_2))
     assert import_offers(path, database, NOW).put == 1
+
+
+@pytest.mark.parametrize("text", [b'[{"offer_id": "a", "name": "A"}]', b'{"offer_id": "a", "name": "A"}\n{"broken'])
+def test_a_byte_order_mark_is_no_part_of_an_offer(database: Database, tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "offers.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + text)
+    assert import_offers(path, database, NOW).put == 1

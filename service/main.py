@@ -30,10 +30,10 @@ from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import App, CountRequests, exposition, silence_dependencies
 from service.web import docs
-from service.web.answers import gives
 from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
+from service.web.shapes import gives
 from service.web.threads import in_thread
 from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
 from service.wiring.health_schemas import LiveOut, ReadyOut
@@ -83,6 +83,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         title="Opportune",
         version="0.1.0",
         description="The right offer, at the opportune moment, in words that a person approved.",
+        generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import ConfigDict, Field
 
 from service.content.schemas import Channel, StateName
-from service.web.answers import Told
+from service.web.shapes import Told
 
 
 class CheckOut(Told):

@@ -24,8 +24,8 @@ from service.content.schemas import (
     canonical_locale,
 )
 from service.content.variant import Variant
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives
 from service.web.threads import in_thread
 
 VariantId = Annotated[str, Path(max_length=64)]

@@ -24,8 +24,8 @@ from service.errors import FieldError, Invalid, Unavailable
 from service.events.normalize import CHANNELS
 from service.events.values import Errors, identifier
 from service.storage.database import Database
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives
 from service.web.threads import in_thread
 
 Exclusively = Callable[[Callable[[], bool]], bool]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from service.web.answers import Told
+from service.web.shapes import Told
 
 
 class PolicyOut(Told):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator
 
 from service.decisions.answer_schemas import BatchOut, DecisionOut, RecordOut, ReplayOut
 from service.decisions.rank_actions import Decider
@@ -15,8 +15,8 @@ from service.decisions.schemas import BatchIn, DecisionIn, parse
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives, takes
 from service.web.threads import in_thread
 
 GOING_ON = ("/v1/decisions", "/v1/decisions/batch")
@@ -33,7 +33,7 @@ def routes(
     may_decide, may_read = guard.needs("decide"), guard.needs("decide", "review")
 
     @router.post(
-        "", summary="Decide", dependencies=[may_decide], openapi_extra=_takes(DecisionIn), responses=gives(DecisionOut)
+        "", summary="Decide", dependencies=[may_decide], openapi_extra=takes(DecisionIn), responses=gives(DecisionOut)
     )
     async def decide(request: Request) -> Response:
         asked = parse(DecisionIn, await request.body())
@@ -43,7 +43,7 @@ def routes(
         "/batch",
         summary="Decide for many",
         dependencies=[may_decide],
-        openapi_extra=_takes(BatchIn),
+        openapi_extra=takes(BatchIn),
         responses=gives(BatchOut),
     )
     async def decide_batch(request: Request) -> Response:
@@ -73,22 +73,3 @@ def routes(
 
 def _answer(body: Any) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")
-
-
-def _takes(model: type[BaseModel]) -> dict[str, Any]:
-    """The body in OpenAPI: the route reads bytes itself, which saves parsing twice."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    inner = schema.pop("$defs", {})
-    for name, part in inner.items():
-        schema = _inline(schema, f"#/components/schemas/{name}", part)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _inline(value: Any, reference: str, part: Any) -> Any:
-    if isinstance(value, dict):
-        if value.get("$ref") == reference:
-            return part
-        return {key: _inline(inner, reference, part) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_inline(inner, reference, part) for inner in value]
-    return value

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.web.answers import Told
+from service.web.shapes import Told
 
 Share = float | None
 

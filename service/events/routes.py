@@ -18,8 +18,8 @@ from service.events.read_report import MOST_DAYS, read_report
 from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, read_batch, read_single
 from service.events.schemas import ANSWERS, BATCH_BODY, message_body
 from service.storage.database import Connection, Database
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives
 from service.web.threads import in_thread
 
 _SUCCESS = b'{"success":true}'

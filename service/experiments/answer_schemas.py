@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.experiments.schemas import Declared
-from service.web.answers import Told
+from service.web.shapes import Told
 
 
 class ExperimentOut(Declared):

@@ -22,8 +22,8 @@ from service.experiments.evaluate_flags import Answer, entity_tag, evaluate_flag
 from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn, Key
 from service.storage.database import Database
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives
 from service.web.threads import in_thread
 
 ExperimentId = Annotated[Key, Path(description="The experiment's id, also its flag's key")]

@@ -41,38 +41,14 @@ from service.journeys.read_stats import read_stats
 from service.journeys.read_templates import read_templates
 from service.journeys.schemas import CustomerId, EnrollmentBody, JourneyBody, TaskBody
 from service.storage.database import Database
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives, takes
 from service.web.threads import in_thread
 
 JourneyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The journey's id")]
 TaskKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _READ = ("review", "decide")
-
-
-def _definition_body() -> dict[str, Any]:
-    """The PUT body for OpenAPI: the same schema as JSON and as YAML, its parts inlined."""
-    schema = JourneyBody.model_json_schema(by_alias=True)
-    parts = schema.pop("$defs", {})
-    inlined = _inline(schema, parts)
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {kind: {"schema": inlined} for kind in ("application/json", "application/yaml")},
-        }
-    }
-
-
-def _inline(part: Any, parts: dict[str, Any]) -> Any:
-    if isinstance(part, list):
-        return [_inline(item, parts) for item in part]
-    if not isinstance(part, dict):
-        return part
-    if "$ref" in part:
-        beside = {name: value for name, value in part.items() if name != "$ref"}  # such as a description of its own
-        return _inline(parts[part["$ref"].rpartition("/")[2]], parts) | beside
-    return {name: _inline(value, parts) for name, value in part.items() if name != "discriminator"}
 
 
 def routes(
@@ -116,7 +92,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         "/{journey_id}",
         dependencies=[guard.needs("admin")],
         responses=gives(StoredOut, 200, 201) | {400: {}, 409: {}, 422: {}},
-        openapi_extra=_definition_body(),
+        openapi_extra=takes(JourneyBody, "application/json", "application/yaml"),
     )
     async def put_one(journey_id: JourneyId, request: Request) -> Response:
         """Stores a new version (JSON, or YAML by content type). Who is enrolled stays on the version they entered."""

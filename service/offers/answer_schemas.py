@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import ConfigDict, Field
 
 from service.offers.schemas import OfferIn, Word
-from service.web.answers import Told
+from service.web.shapes import Told
 
 
 class OfferOut(OfferIn):

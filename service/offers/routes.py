@@ -15,8 +15,8 @@ from service.offers.offers_store import StoredOffer, delete_offer, list_offers, 
 from service.offers.put_offers import described
 from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifier
 from service.storage.database import Database
-from service.web.answers import gives
 from service.web.auth import Guard
+from service.web.shapes import gives
 from service.web.threads import in_thread
 
 OfferId = Annotated[Word, Path(description="The offer's id")]

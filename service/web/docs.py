@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -78,23 +78,12 @@ def grouped(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def shapes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What bodies are made of: every named schema, by name, whether it stands in the components or within a body."""
-    components = document.get("components", {}).get("schemas", {})
-    objects = {name: schema for name, schema in components.items() if schema.get("type") == "object"}
-    named = {**dict(_objects(document["paths"])), **objects}
+    """What bodies are made of: every named object."""
     return [
         {"name": name, "description": schema.get("description", ""), "fields": _fields(schema, document)}
-        for name, schema in sorted(named.items())
+        for name, schema in sorted(document.get("components", {}).get("schemas", {}).items())
+        if schema.get("type") == "object"
     ]
-
-
-def _objects(part: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(part, Mapping):
-        if isinstance(part.get("title"), str) and "properties" in part:
-            yield part["title"], part
-        part = list(part.values())
-    for inner in part if isinstance(part, list) else ():
-        yield from _objects(inner)
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:

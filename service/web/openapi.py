@@ -9,13 +9,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.web.problems import MEDIA_TYPE
+from service.web.shapes import PART, name_parts
 
 Operation = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "patch")
 _GUARDED = ("/v1/", "/ofrep/")
 _ANY_ID = "/v1/customers/"
 """Here an id may hold slashes; elsewhere one that does leads nowhere."""
-_REF = {"$ref": "#/components/schemas/Problem"}
+_REF = {"$ref": PART + "Problem"}
 PROBLEM: dict[str, Any] = {
     "type": "object",
     "title": "Problem",
@@ -109,6 +110,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         for method in _METHODS:
             if method in operations:
                 _complete(path, method, operations[method])
+                name_parts(operations[method], schemas)
     return document
 
 

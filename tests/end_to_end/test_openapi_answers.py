@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from service.settings import QuietHours
-from service.web.answers import Told, gives
+from service.web.shapes import Told, gives
 from service.wiring.journeys import journey_runner
 from tests.end_to_end.test_openapi_words import operations
 from tests.fakes.answer_shapes import fault_of
@@ -123,6 +123,12 @@ async def test_every_answer_in_json_has_a_shape_and_every_shape_a_name_of_its_ow
         page = (await anybody.get("/docs")).text
     for schema in {schema["$ref"].rsplit("/", 1)[-1] for _, schema in told}:
         assert f'id="shape-{schema}"' in page
+
+
+async def test_operations_have_short_names_of_their_own(house: House) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(house.app.openapi())]
+    assert {"decisions_decide", "customers_get_scores", "offers_put_one", "events_post_track"} <= set(names)
+    assert len(set(names)) == len(names)
 
 
 class Asked(Told):

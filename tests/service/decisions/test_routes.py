@@ -15,6 +15,7 @@ from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes
 from service.storage.database import Database
 from service.web.auth import Guard, create_key
+from service.web.openapi import completed
 from service.web.problems import install_problem_handlers
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
@@ -175,11 +176,12 @@ async def test_keys_are_needed(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_schema_describes_the_body(client: httpx.AsyncClient) -> None:
-    schema = (await client.get("/openapi.json")).json()
-    content = schema["paths"]["/v1/decisions"]["post"]["requestBody"]["content"]["application/json"]
-    assert "top_k" in content["schema"]["properties"]
-    batch = schema["paths"]["/v1/decisions/batch"]["post"]["requestBody"]["content"]["application/json"]
-    assert "customer_id" in batch["schema"]["properties"]["requests"]["items"]["properties"]
+    document = completed((await client.get("/openapi.json")).json())
+    content = document["paths"]["/v1/decisions"]["post"]["requestBody"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": "#/components/schemas/DecisionIn"}
+    schemas = document["components"]["schemas"]
+    assert "top_k" in schemas["DecisionIn"]["properties"]
+    assert schemas["BatchIn"]["properties"]["requests"]["items"] == content["schema"]
 
 
 async def test_what_is_wrong_is_told_in_the_words_of_json(client: httpx.AsyncClient) -> None:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from service.customers.customer_store import set_owner
 from service.journeys.routes import routes
 from service.web.auth import Guard, create_key
+from service.web.openapi import completed
 from service.web.problems import install_problem_handlers
 from tests.fakes.journeys import T0, Stage
 
@@ -162,7 +163,9 @@ async def test_a_key_without_the_scope_is_refused(client: httpx.AsyncClient, sta
 
 
 async def test_the_schema_shows_the_definition(client: httpx.AsyncClient) -> None:
-    schema = (await client.get("/openapi.json")).json()
-    body = schema["paths"]["/v1/journeys/{journey_id}"]["put"]["requestBody"]["content"]
-    assert set(body) == {"application/json", "application/yaml"}
-    assert "steps" in body["application/json"]["schema"]["properties"]
+    document = completed((await client.get("/openapi.json")).json())
+    body = document["paths"]["/v1/journeys/{journey_id}"]["put"]["requestBody"]["content"]
+    named = {"schema": {"$ref": "#/components/schemas/JourneyBody"}}
+    assert body == {"application/json": named, "application/yaml": named}
+    assert "steps" in document["components"]["schemas"]["JourneyBody"]["properties"]
+    assert "local_hour" in document["components"]["schemas"]["WaitBody"]["properties"]

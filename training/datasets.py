@@ -141,6 +141,11 @@ def _window(one: Feature) -> timedelta:
     return LIFETIME if one.window_days is None else timedelta(days=one.window_days)
 
 
+def known_since() -> pl.Expr:
+    """Of a group of events: from when on one of them counts, once it has happened and is received (as in features)."""
+    return pl.max_horizontal(pl.col("timestamp") + timedelta(microseconds=1), "received_at").min()
+
+
 def segments(home: Path) -> pl.DataFrame:
     """Who is in which segment now: customer_id, segment; empty where nothing has been exported."""
     path = home / "tables" / "customers.parquet"
@@ -212,7 +217,7 @@ def describe(data: TrainingSet) -> dict[str, object]:
 
 def _customers(events: pl.DataFrame, excluded: frozenset[str], limit: int) -> tuple[pl.DataFrame, int]:
     """Who is in the log since when (customer_id, first), without the excluded; beyond `limit` a fixed sample."""
-    everyone = events.group_by("customer_id").agg(first=pl.col("timestamp").min())
+    everyone = events.group_by("customer_id").agg(first=known_since())
     allowed = everyone.filter(~pl.col("customer_id").is_in(list(excluded))).sort("customer_id")
     dropped = everyone.height - allowed.height
     if allowed.height > limit:
@@ -235,9 +240,9 @@ def _bucket(
 
 
 def _crossed(members: pl.DataFrame, cuts: Sequence[datetime]) -> pl.DataFrame:
-    """Customers (customer_id, first) at each of `cuts` after their first event."""
+    """Customers (customer_id, first) at each of `cuts` as of which they were known."""
     dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": pl.Datetime("us", "UTC")})
-    return members.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of")).select("customer_id", "as_of")
+    return members.join(dates, how="cross").filter(pl.col("first") <= pl.col("as_of")).select("customer_id", "as_of")
 
 
 def _bought(

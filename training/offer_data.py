@@ -20,7 +20,7 @@ from features.vocabulary import NAMES
 from models.calibration import logit
 from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
 from training.consent_store import unprofiled
-from training.datasets import Period
+from training.datasets import Period, known_since
 from training.exposures import Exposures, exposures_of, read_log
 from training.train import Job
 from training.week_hours import chosen
@@ -199,10 +199,10 @@ def _in_bucket(names: pl.Series, bucket: int, buckets: int) -> pl.Series:
 
 
 def _cuts(events: pl.DataFrame, place: pl.DataFrame, cuts: Sequence[datetime]) -> pl.DataFrame:
-    """Every customer at every cut that lies after their first event."""
-    first = events.group_by("customer_id").agg(first=pl.col("timestamp").min()).join(place, on="customer_id")
+    """Every customer at every cut as of which they were known."""
+    first = events.group_by("customer_id").agg(first=known_since()).join(place, on="customer_id")
     dates = pl.DataFrame({"as_of": list(cuts)}, schema={"as_of": UTC_TIME})
-    pairs = first.join(dates, how="cross").filter(pl.col("first") < pl.col("as_of"))
+    pairs = first.join(dates, how="cross").filter(pl.col("first") <= pl.col("as_of"))
     return pairs.sort("customer", "as_of").select("customer", "customer_id", "as_of")
 
 

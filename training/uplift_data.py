@@ -187,7 +187,7 @@ def _arms(frame: pl.DataFrame, columns: Columns) -> pl.Series:
 
 
 def _flags(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.Boolean:
+    if column.dtype == pl.Boolean and not column.null_count():
         return column.cast(pl.Int8)
     values = set(column.cast(pl.Float64, strict=False).unique().to_list())
     if not values <= {0.0, 1.0} or column.null_count():

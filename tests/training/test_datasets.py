@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,6 +92,22 @@ def test_outcomes_that_had_not_arrived_yet_are_not_taken_for_none(tmp_path: Path
     assert expected is not None
     assert (covered.first, covered.end) == (expected.first, expected.end)
     assert covered.late == rest.height
+
+
+def test_customers_of_whom_nothing_had_arrived_yet_are_in_no_row(tmp_path: Path) -> None:
+    log, cut = EventLog(tmp_path), START + 168 * DAY
+    late = HISTORY.with_columns(
+        received_at=pl.when(pl.col("customer_id") == pl.col("customer_id").min())
+        .then(pl.lit(cut + DAY, pl.Datetime("us", "UTC")))
+        .otherwise("received_at")
+    )
+    log.append(late, "history")
+    covered = period(log, LATER)
+    assert covered is not None
+    everybody = replace(churn.DECLARATION, population=(), exclusions=())
+    rows = training_set(log, everybody, [cut, cut + 14 * DAY], covered).frame
+    first = HISTORY["customer_id"].min()
+    assert rows.filter(pl.col("customer_id") == first)["as_of"].to_list() == [cut + 14 * DAY]
 
 
 def test_what_arrived_late_was_not_known(tmp_path: Path) -> None:

@@ -151,9 +151,10 @@ class ServedModels:
 def sync_once(tracking_uri: str, folder: Path) -> list[str]:
     """Brings `folder` up to date with the aliases in MLflow; returns what changed, in words.
 
-    New versions are fetched beside their place, checked against their golden rows and then renamed into it.
+    New versions are fetched beside their place, checked against their golden rows and then renamed into it; so are
+    those that were damaged there.
     """
-    return _sync(_client(tracking_uri), tracking_uri, folder, anew=True)
+    return _sync(_client(tracking_uri), tracking_uri, folder, anew=True, looks=True)
 
 
 def sync_forever(
@@ -165,7 +166,8 @@ def sync_forever(
 ) -> None:
     """`sync_once` every `every_s` seconds while `going()`; trouble is written to sync.json and tried again.
 
-    What is refused is tried again at the start, and then every `anew_s` seconds.
+    What is refused is tried again at the start, and then every `anew_s` seconds; what is there is looked through at the
+    start.
     """
     client, seen, tried = None, None, -math.inf
     while going():
@@ -173,7 +175,7 @@ def sync_forever(
         try:
             if now is None or now != seen or (anew and _refused(folder)):
                 client = client or _client(tracking_uri)
-                for line in _sync(client, tracking_uri, folder, anew):
+                for line in _sync(client, tracking_uri, folder, anew, looks=tried == -math.inf):
                     print(line, flush=True)
                 tried = time.monotonic() if anew else tried
                 seen = None if any(entry["again"] for entry in _refused(folder).values()) else now
@@ -235,8 +237,8 @@ def _refused(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool) -> list[str]:
-    """`anew`: also versions whose content was refused before."""
+def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool, looks: bool) -> list[str]:
+    """`anew`: also versions whose content was refused before; `looks`: whether those that are there are still whole."""
     folder.mkdir(parents=True, exist_ok=True)
     before: Wanted = _read_json(folder / ALIAS_FILE)
     seen = _read_json(folder / SYNC_FILE)
@@ -248,7 +250,7 @@ def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool) -> 
             try:
                 if known.get(key, {}).get("version") == version and not known[key]["again"] and not anew:
                     raise ModelError(known[key]["problem"])
-                _fetch(client, tracking_uri, name, version, folder)
+                _fetch(client, tracking_uri, name, version, folder, looks)
                 serving.setdefault(name, {})[alias] = version
             except ModelError as problem:
                 refused[key] = {"name": name, "alias": alias, "version": version, "problem": str(problem)}
@@ -284,10 +286,10 @@ def _registered(client: MlflowClient) -> Wanted:
             return wanted
 
 
-def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path) -> None:
+def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path, looks: bool) -> None:
     """Puts a version's folder at served/<name>/<version>, checked. Raises ModelError."""
     place = folder / name / version
-    if (place / MANIFEST).exists():
+    if (place / MANIFEST).exists() and not (looks and _is_damaged(place, version)):
         return
     from mlflow.artifacts import download_artifacts
 
@@ -302,6 +304,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
             raise ModelError(f"its files hold no {MANIFEST}; register it by training, not by hand")
         _verified(manifests[0].parent, version)
         place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
         os.replace(manifests[0].parent, place)
     except ModelError:
         raise
@@ -309,6 +312,14 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         raise NotFetched(f"its files cannot be fetched: {problem}") from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_damaged(folder: Path, version: str) -> bool:
+    try:
+        _verified(folder, version)
+    except ModelError:
+        return True
+    return False
 
 
 def _verified(folder: Path, version: str) -> Any:

@@ -270,6 +270,21 @@ def test_a_registry_out_of_reach_is_told_and_what_is_served_stays(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.json", "model.txt", "golden.parquet"])
+def test_files_that_were_damaged_where_they_are_served_are_fetched_again(
+    registry: Registry, tmp_path: Path, file: str
+) -> None:
+    served = tmp_path / "served"
+    registry.register(propensity())
+    sync_once(registry.uri, served)
+    (served / "churn" / "1" / file).write_text("half of it")
+    sync_once(registry.uri, served)
+    models = ServedModels(served)
+    models.refresh()
+    assert models.get("churn") is not None
+
+
+@pytest.mark.slow
 def test_files_out_of_reach_hold_no_other_model_back(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ def test_a_users_own_test(own_test: Path, tmp_path: Path) -> None:
     with pytest.raises(TooFew, match="100 together"):
         from_file(tmp_path / "few.parquet", Columns("arm", "bought", "mail", "none"), tmp_path, log)
     pl.DataFrame({"arm": [1, 0], "bought": [True, None]}).write_parquet(tmp_path / "gap.parquet")
-    with pytest.raises(ValueError, match="bought holds .* it must be 0 or 1 in every row"):
+    with pytest.raises(ValueError, match=r"bought holds .* it must be 0 or 1 in every row"):
         from_file(tmp_path / "gap.parquet", Columns("arm", "bought"), tmp_path, log)
 
 

@@ -257,7 +257,7 @@ class JourneyBody(Body):
     description: str = Field("", max_length=2000, description="What it is for")
     entry: EntryBody = Field(
         default_factory=EntryBody,
-        description="Who comes in by himself: by an event or by being in a segment; without either, by the API alone",
+        description="Who comes in unasked: by an event or by being in a segment; without either, by the API alone",
     )
     reentry: ReentryBody = Field(default_factory=ReentryBody, description="Whether and when one may come in again")
     caps: CapsBody = Field(

@@ -17,6 +17,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         r"best price", r"lowest price", r"cheapest", r"best deal", r"best offer", r"unbeatable", r"price match",
         r"guarantee[ds]?", r"risk[- ]free", r"money[- ]back", r"no\.? ?1\b", r"#\s?1\b", r"number one",
         r"world'?s (?:best|first|leading)", r"best in the world", r"half[- ]price", r"half off",
+        r"half (?:of )?(?:the|its|their) (?:\p{L}+ )?price",
+        r"(?:two[- ]thirds|three[- ]quarters|third|quarter|fifth|tenth) (?:off|cheaper)",
         r"buy one,? get one", r"\bbogo\b", r"two for one", r"2[- ]for[- ]1", r"you(?:'ve| have) won", r"winner",
         r"clinically proven", r"scientifically proven", r"doctor[- ]recommended", r"cures?\b", r"100% natural",
         r"while (?:stocks?|supplies) lasts?", r"limited (?:stock|supply|quantit(?:y|ies))", r"selling (?:out )?fast",

@@ -291,7 +291,7 @@ def _links(copy: Copy) -> Iterator[Finding]:
 def _claims(copy: Copy) -> Iterator[Finding]:
     own = [match.group() for match in claims.pattern("claims", copy.language).finditer(plain(copy.facts.text))]
     for field, start, end, text in _matches(copy, "claims"):
-        if not any(_begins_word(text, claim) for claim in own) and not _half_is_a_fact(copy, text):
+        if not any(_begins_word(text, claim) for claim in own) and not _share_is_a_fact(copy, text):
             yield f"'{text}' is a claim that no fact of the offer supports", field, (start, end)
 
 
@@ -300,9 +300,22 @@ def _begins_word(text: str, claim: str) -> bool:
     return regex.search(rf"(?<![\p{{Latin}}-]){regex.escape(text)}", claim, regex.IGNORECASE) is not None
 
 
-def _half_is_a_fact(copy: Copy, text: str) -> bool:
-    halves = ("half", "halb", "mitad", "moitié", "separuh", "ครึ่ง")
-    return Decimal(50) in copy.facts.percents and any(half in text.casefold() for half in halves)
+# Shares in words, and the whole percents that they may stand for; the first that is found counts.
+_SHARES = (
+    (("half", "halb", "mitad", "moitié", "separuh", "ครึ่ง"), (50, 50)),
+    (("three-quarters", "three quarters"), (75, 75)),
+    (("two-thirds", "two thirds"), (66, 67)),
+    (("third",), (33, 34)),
+    (("quarter",), (25, 25)),
+    (("fifth",), (20, 20)),
+    (("tenth",), (10, 10)),
+)
+
+
+def _share_is_a_fact(copy: Copy, text: str) -> bool:
+    said = text.casefold()
+    low, high = next((bounds for words, bounds in _SHARES if any(word in said for word in words)), (1, 0))
+    return any(low <= percent <= high for percent in copy.facts.percents)
 
 
 def _urgency(copy: Copy) -> Iterator[Finding]:

@@ -118,6 +118,8 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
         ("en", "at the best\nprice", "claims", "best\nprice"),
         ("en", "at the best  price", "claims", "best  price"),
         ("en", "you’ve won", "claims", "you’ve won"),
+        ("en", "a third off", "claims", "third off"),
+        ("en", "half of the usual price", "claims", "half of the usual price"),
         ("en", "risk‑free", "claims", "risk‑free"),
         ("en", "all 𝗙𝗥𝗘𝗘", "claims", "𝗙𝗥𝗘𝗘"),
         ("fr", "moitie\u0301 prix", "claims", "moitie\u0301 prix"),
@@ -210,6 +212,17 @@ def test_a_claim_that_the_offer_makes_itself_is_a_fact() -> None:
 def test_a_number_is_read_with_all_its_words(locale: str, body: str, true: bool) -> None:
     offer = {"name": "Tea", "facts": {"price": {"amount": "200", "currency": "EUR"}, "customers": 5_000_000}}
     assert (failed("call", locale, offer, script=f"Tea: {body}" if locale != "th" else f"ชา {body}") == []) is true
+
+
+@pytest.mark.parametrize(
+    ("share", "percent"),
+    [("half the price", 50), ("a third off", 33.3), ("a quarter off", 25), ("two-thirds off", 67),
+     ("three quarters off", 75), ("a fifth cheaper", 20)],
+)  # fmt: skip
+def test_a_share_in_words_is_the_offers_percent(share: str, percent: float) -> None:
+    for told, true in ((percent, True), (percent + 3, False)):
+        offer = {"name": "Tea", "facts": {"discount": {"percent": told}}}
+        assert (failed("call", "en", offer, script=f"Tea at {share}") == []) is true
 
 
 @pytest.mark.parametrize("claim", ["free", "cure", "guarantee"])

@@ -25,6 +25,7 @@ from training import tracking
 from training.consent_store import unprofiled
 from training.datasets import CUSTOMERS, Period, fingerprint, period
 from training.drift import keep_numbers
+from training.feature_list import feature_list
 from training.gate import Verdict, judge
 from training.metrics import log_losses, resamples
 from training.send_time_report import card, channels_plot, presence_plot
@@ -477,7 +478,10 @@ def _register(
             },
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
             figures={"presence.png": presence_plot(model.presence), "channels.png": channels_plot(model), **drift},
-            texts={"card.md": card(model, metrics, rivals, verdict, described)},
+            texts={
+                "card.md": card(model, metrics, rivals, verdict, described),
+                "features.txt": feature_list([*model.columns, *model.inputs([])]),
+            },
             example=example.head(5),
             data=described,
             promote_it=verdict.promote,

@@ -78,6 +78,7 @@ def test_send_time_is_judged_on_later_data(home: Path) -> None:
     logged = client.get_metric_history(run_id, "fold.orders")
     assert len(logged) == FOLDS
     assert sum(point.value for point in logged) > 0
+    assert {"card.md", "features.txt"} <= {file.path for file in client.list_artifacts(run_id)}
     if result.promoted:
         found = champion(Tracking.at(f"sqlite:///{home / 'mlflow.db'}", home), "send-time")
         assert found is not None

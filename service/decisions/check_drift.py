@@ -26,6 +26,7 @@ from models.registry import ServedModels
 from service.clock import Clock, SystemClock
 from service.decisions.drift_store import add_drift_check, latest_drift, read_shadow, responses
 from service.decisions.served_vectors import ServedVector, sample, scores
+from service.decisions.skew_store import any_between
 from service.events.read_events import events_of
 from service.storage.database import Database
 
@@ -77,6 +78,12 @@ class DriftCheck:
             with self._database.write() as connection:
                 add_drift_check(connection, now, report)
         return report
+
+    def has_decisions(self) -> bool:
+        """Whether there are decisions of the last seven days."""
+        now = self._clock.now()
+        with self._database.read() as connection:
+            return any_between(connection, now - SPAN, now)
 
     def latest(self) -> dict[str, Any] | None:
         """The newest report that was kept."""

@@ -21,7 +21,7 @@ from features.event_log import bucket_of
 from service.clock import Clock, SystemClock
 from service.decisions.parts_store import Parts
 from service.decisions.record import unsqueeze
-from service.decisions.skew_store import add_check, ids_between, latest_checks, records_of
+from service.decisions.skew_store import add_check, any_between, ids_between, latest_checks, records_of
 from service.events.read_events import events_of
 from service.events.rebuild_store import asked_for, changed_since, layout_of
 from service.storage.database import Connection, Database
@@ -90,6 +90,12 @@ class SkewCheck:
             with self._database.write() as connection:
                 add_check(connection, now, report)
         return report
+
+    def has_decisions(self) -> bool:
+        """Whether there are decisions of the last seven days."""
+        now = self._clock.now()
+        with self._database.read() as connection:
+            return any_between(connection, now - SPAN, now)
 
     def latest(self) -> dict[str, Any] | None:
         """The newest report that was kept."""

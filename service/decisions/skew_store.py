@@ -41,6 +41,11 @@ def ids_between(connection: Connection, first: datetime, last: datetime, most: i
     return [(row.decision_id, row.customer_id, row.decided_at) for row in connection.execute(query)]
 
 
+def any_between(connection: Connection, first: datetime, last: datetime) -> bool:
+    """Whether there are decisions in a span."""
+    return bool(ids_between(connection, first, last, 1))
+
+
 def records_of(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bytes]:
     """The packed records of these decisions."""
     query = select(decisions.c.decision_id, decisions.c.record).where(decisions.c.decision_id.in_(list(decision_ids)))

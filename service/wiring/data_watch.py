@@ -24,40 +24,37 @@ from service.telemetry import (
     SKEW_WRONG,
     UNCOUNTED,
 )
+from service.wiring.hourly import Check, Hourly, here
 
-EVERY = timedelta(hours=1)
 _LATELY = timedelta(days=30)
 _LEASE = "skew"
 _LEASE_S = 900.0
 
 
 class DataWatch:
-    """`run_pass` is for a loop."""
+    """`run_pass` is for a loop. `check` checks served features, in this process unless it is told otherwise."""
 
-    def __init__(self, database: Database, skew: SkewCheck) -> None:
+    def __init__(self, database: Database, skew: SkewCheck, check: Check | None = None) -> None:
         self._database = database
         self._skew = skew
+        self._hourly = Hourly(check or here(skew.run), skew.latest, skew.has_decisions)
         self._clock = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     def run_pass(self) -> bool:
         """One look; False: nothing more to do at once."""
-        if self._due():
+        if self._hourly.due(self._clock.now()):
             self._check()
         self._tell()
         return False
-
-    def _due(self) -> bool:
-        last = self._skew.latest()
-        return last is None or self._clock.now() - datetime.fromisoformat(last["made_at"]) >= EVERY
 
     def _check(self) -> None:
         with self._database.write() as connection:
             if not take(connection, _LEASE, self._holder, self._clock.now(), _LEASE_S):
                 return
         try:
-            if self._due():  # it may have been done while this process waited for the lease
-                self._skew.run()
+            if self._hourly.due(self._clock.now()):  # it may have been done while this process waited for the lease
+                self._hourly.run()
         finally:
             with self._database.write() as connection:
                 release(connection, _LEASE, self._holder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from service.clock import SystemClock
@@ -26,8 +26,8 @@ from service.telemetry import (
     SHADOW_MEAN,
     SHADOW_ROWS,
 )
+from service.wiring.hourly import Check, Hourly, here
 
-EVERY = timedelta(hours=1)
 _LEASE = "models"
 _LEASE_S = 900.0
 _OF_MODELS = (DRIFT_INPUT, DRIFT_MISSING, DRIFT_SCORE, MODEL_PROMISED, MODEL_OBSERVED, MODEL_TRAINED, SHADOW_MEAN,
@@ -35,12 +35,13 @@ _OF_MODELS = (DRIFT_INPUT, DRIFT_MISSING, DRIFT_SCORE, MODEL_PROMISED, MODEL_OBS
 
 
 class ModelWatch:
-    """`run_pass` is for a loop."""
+    """`run_pass` is for a loop. `check` computes the drift, in this process unless it is told otherwise."""
 
-    def __init__(self, database: Database, drift: DriftCheck, shadow: Shadow) -> None:
+    def __init__(self, database: Database, drift: DriftCheck, shadow: Shadow, check: Check | None = None) -> None:
         self._database = database
         self._drift = drift
         self._shadow = shadow
+        self._hourly = Hourly(check or here(drift.run), drift.latest, drift.has_decisions)
         self._clock = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -51,8 +52,8 @@ class ModelWatch:
         if mine:
             try:
                 self._shadow.run()
-                if self._due():
-                    self._drift.run()
+                if self._hourly.due(self._clock.now()):
+                    self._hourly.run()
             finally:
                 with self._database.write() as connection:
                     release(connection, _LEASE, self._holder)
@@ -60,10 +61,6 @@ class ModelWatch:
         if report is not None:
             tell(report)
         return False
-
-    def _due(self) -> bool:
-        last = self._drift.latest()
-        return last is None or self._clock.now() - datetime.fromisoformat(last["made_at"]) >= EVERY
 
 
 def tell(report: Mapping[str, Any]) -> None:

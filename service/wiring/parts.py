@@ -74,6 +74,7 @@ from service.storage.migrate import migrate
 from service.web.auth import Guard
 from service.web.kept_here import KeptHere
 from service.wiring.data_watch import DataWatch
+from service.wiring.in_child import in_child
 from service.wiring.model_watch import ModelWatch
 from service.wiring.offer_features import FeatureFeed
 from service.wiring.text_watch import TextWatch
@@ -329,8 +330,8 @@ def start_loops(parts: Parts) -> list[Loop]:
         parts.learning.refresh()
         return False
 
-    watch = DataWatch(parts.database, parts.skew)
-    models_watch = ModelWatch(parts.database, parts.drift, parts.shadow)
+    watch = DataWatch(parts.database, parts.skew, partial(in_child, "skew"))
+    models_watch = ModelWatch(parts.database, parts.drift, parts.shadow, partial(in_child, "drift"))
     loops = [
         parts.events_loop,
         Loop("models", take_up_models, _MODELS_EVERY_S),

@@ -60,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--top-k", type=int, default=TOP_K, help="actions asked for; 3 make answers of 3 kB, 5 of 4.7")
     parser.add_argument("--calls", type=int, default=50_000, help="on end, looking for growth")
+    parser.add_argument("--messages", type=int, help="let through a week in `many`, in place of the home's 20")
     parser.add_argument("--customers", type=int, default=CUSTOMERS, help="scored beside LightGBM; 1000000 for all")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
     return parser.parse_args()
@@ -84,10 +85,16 @@ def _measure(home: Path, key: str, scratch: Path, options: argparse.Namespace) -
             ours = steadiness.first_calls(lambda: _served(copy), _body, key)
         steadiness.show_first(ours, steadiness.first_calls(lambda: _noop(scratch), _body, key))
     if "many" in options.parts:
-        with _opportune(home) as server:
+        with _opportune(home, _caps(options.messages)) as server:
             _middling(server.port, key, options.top_k)
             asked = _asked(key, "/v1/decisions", options.top_k)
             steadiness.show_many(steadiness.many_calls(server, asked, options.connections, options.calls))
+
+
+def _caps(messages: int | None) -> dict[str, str]:
+    """So many messages a week, as a setting."""
+    caps = [{"max": messages, "per_days": 7}]
+    return {} if messages is None else {"OPPORTUNE_DECISIONS__CAPS": json.dumps(caps)}
 
 
 def _decisions(home: Path, key: str, scratch: Path, options: argparse.Namespace) -> list[Load]:

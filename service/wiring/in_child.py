@@ -1,0 +1,36 @@
+"""Commands of ours that the service runs beside itself: what is heavy and seldom takes neither its memory nor turns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
+LONGEST_S = 600.0
+_PRIORITY = 10
+"""Decisions come first; on a busy core a tenth of it is left, so that the command ends some time."""
+
+
+def in_child(command: str) -> str | None:
+    """Runs `opportune COMMAND` by the settings of this process's environment, with less priority than its own, and waits.
+
+    None where it ended well; else the last line that it said, which may be about what it found. RuntimeError when it
+    takes too long.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with suppress(OSError):  # it has ended already, or this machine has no priorities
+        os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
+    try:
+        said = process.communicate(timeout=LONGEST_S)[1].decode("utf-8", "replace").strip()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise RuntimeError(
+            f"'opportune {command}' took more than {LONGEST_S / 60:.0f} minutes and was stopped"
+        ) from None
+    if process.returncode == 0:
+        return None
+    return f"'opportune {command}' ended with status {process.returncode}: {said.rpartition(chr(10))[2][:300]}"

@@ -1,0 +1,72 @@
+"""Checks once an hour, by a command beside the service."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.wiring import hourly, in_child
+from service.wiring.hourly import Hourly, here
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Reports:
+    """A check that keeps a report, unless it has nothing to say, and may end badly."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] | None = None
+        self.next: dict[str, Any] | None = {"made_at": NOON.isoformat()}
+        self.wrong: str | None = None
+        self.waiting, self.runs = True, 0
+        self.hourly = Hourly(self.check, lambda: self.kept, lambda: self.waiting)
+
+    def check(self) -> str | None:
+        self.runs += 1
+        self.kept = self.next or self.kept
+        return self.wrong
+
+
+def test_a_check_is_due_an_hour_after_its_report_where_there_is_something_to_check() -> None:
+    reports = Reports()
+    assert reports.hourly.due(NOON)
+    reports.hourly.run()
+    assert not reports.hourly.due(NOON + timedelta(minutes=59))
+    assert reports.hourly.due(NOON + timedelta(minutes=60))
+    reports.waiting = False
+    assert not reports.hourly.due(NOON + timedelta(minutes=60))
+
+
+def test_a_check_that_kept_no_report_is_not_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(hourly, "monotonic", lambda: now)
+    reports = Reports()
+    reports.next = None
+    reports.hourly.run()
+    assert not reports.hourly.due(NOON)
+    now += hourly.PAUSE_S
+    assert reports.hourly.due(NOON)
+
+
+def test_what_went_wrong_is_told_unless_there_is_a_report() -> None:
+    reports = Reports()
+    reports.wrong = "status 1: something has moved"
+    reports.hourly.run()
+    reports.next, reports.wrong = None, "status 1: the home is gone"
+    with pytest.raises(RuntimeError, match="the home is gone"):
+        reports.hourly.run()
+    assert reports.runs == 2
+    assert here(lambda: {"a": "report"})() is None
+
+
+def test_a_command_runs_beside_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPPORTUNE_HOME", str(tmp_path / "home"))
+    assert in_child.in_child("skew") is None
+    assert (tmp_path / "home" / "state.db").exists()
+    assert "status 2" in str(in_child.in_child("nosuch"))
+    monkeypatch.setattr(in_child, "LONGEST_S", 0.01)
+    with pytest.raises(RuntimeError, match="was stopped"):
+        in_child.in_child("skew")

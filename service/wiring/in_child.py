@@ -13,7 +13,7 @@ _PRIORITY = 10
 
 
 def in_child(command: str) -> str | None:
-    """Runs `opportune COMMAND` by the settings of this process's environment, with less priority than its own, and waits.
+    """Runs `opportune COMMAND` by the settings of this environment, with less priority than its own, and waits.
 
     None where it ended well; else the last line that it said, which may be about what it found. RuntimeError when it
     takes too long.

@@ -39,8 +39,7 @@ def stamp_of(root: Path, part: Path) -> str:
 
 
 def check_still(root: Path, part: Path, stamp: str) -> None:
-    """Raises FileNotFoundError where a part is no longer what bore this stamp. Ask once all that was made of it is
-    written: who was erased meanwhile must not come back with it."""
+    """Raises FileNotFoundError where a part is no longer what bore this stamp."""
     if stamp_of(root, part) != stamp:
         raise FileNotFoundError(f"{part} was written anew while it was read; run it again")
 

@@ -56,11 +56,6 @@ class EventNumbers:
         """The numbers of these files, those of small ones together."""
         return [_numbers(paths) for paths in _batches([numbers_path(file.path) for file in files])]
 
-    def check_still(self, files: Sequence[EventFile]) -> None:
-        """`event_log.check_still` of all of these."""
-        for file in files:
-            check_still(self._log.root, file.path, file.stamp)
-
     def read(self, bucket: int) -> list[pl.DataFrame]:
         """The numbers of a bucket, from beside the files or made from them and not kept."""
         paths = self._log.files(bucket)
@@ -89,7 +84,7 @@ class EventNumbers:
         write_parquet(numbers.cast(NUMBERS), numbers_path(path), about)
         found = EventFile(path, stamp, first)
         try:
-            self.check_still([found])
+            check_still(self._log.root, path, stamp)
         except FileNotFoundError:
             numbers_path(path).unlink(missing_ok=True)
             raise
@@ -128,6 +123,16 @@ def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 def _whole(text: str) -> int | None:
     return int(text) if text else None
+
+
+def were_rewritten(log: EventLog, files: Sequence[EventFile]) -> bool:
+    """Whether one of these files is no longer what it was."""
+    try:
+        for file in files:
+            check_still(log.root, file.path, file.stamp)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def settled(read: Callable[[], _T]) -> _T:

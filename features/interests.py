@@ -26,6 +26,7 @@ from features.event_log import EventLog
 from features.event_numbers import EventFile, EventNumbers, settled
 from features.facts import microseconds
 from features.files import write_parquet
+from features.gone import take_out_gone
 from features.numbers import joined, numbers_of
 from features.plan import ORDERED, VIEWED, plan_of
 from features.tables import UTC_TIME
@@ -114,19 +115,21 @@ def build_interests(
     numbers = EventNumbers(log, plan_of(CATALOGUE))
     for bucket in range(log.buckets):
         path = folder / f"bucket={bucket:02d}.parquet"
-        settled(partial(_build_bucket, numbers, bucket, as_of, texts, path))
+        settled(partial(_build_bucket, log, numbers, bucket, as_of, texts, path))
         if progress:
             progress(bucket + 1, log.buckets)
     return folder
 
 
-def _build_bucket(numbers: EventNumbers, bucket: int, as_of: datetime, texts: TextVectors, path: Path) -> None:
+def _build_bucket(
+    log: EventLog, numbers: EventNumbers, bucket: int, as_of: datetime, texts: TextVectors, path: Path
+) -> None:
     time = microseconds(as_of)
     files = [file for file in numbers.files(bucket) if file.first is not None and file.first <= time]
     source = xxh3_64_hexdigest(repr(([file.stamp for file in files], texts.version, INTERESTS)).encode())
     if not path.exists() or pl.read_parquet_metadata(path).get("source") != source:
         write_parquet(_table(numbers, files, as_of, texts), path, {"source": source})
-        numbers.check_still(files)
+        take_out_gone(log, bucket, files, [path])
 
 
 def _table(numbers: EventNumbers, files: Sequence[EventFile], as_of: datetime, texts: TextVectors) -> pl.DataFrame:

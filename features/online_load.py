@@ -14,6 +14,7 @@ from features.catalogue import CATALOGUE
 from features.event_log import EventLog
 from features.event_numbers import EventFile, EventNumbers, settled
 from features.files import write_whole
+from features.gone import gone_from
 from features.plan import plan_of
 
 Progress = Callable[[int, int], None]
@@ -62,18 +63,9 @@ class OnlineLoad:
                 return 0
         events = self._log.scan(buckets=[bucket], customer_ids=customers).collect()
         written = self._online.load(events)
-        self._forget_gone(bucket, files, events["customer_id"].unique())
+        for customer in gone_from(self._log, bucket, files, events["customer_id"].unique()):
+            self._online.erase(customer)
         return written
-
-    def _forget_gone(self, bucket: int, files: Sequence[EventFile], loaded: pl.Series) -> None:
-        """Whoever was erased, or joined to another, since the events were read, has been given a row again."""
-        try:
-            self._numbers.check_still(files)
-        except FileNotFoundError:
-            log = self._log.scan(buckets=[bucket], repeats=True).select("customer_id")
-            left = settled(lambda: log.unique().collect())["customer_id"]
-            for customer in loaded.filter(~loaded.is_in(left.implode())):
-                self._online.erase(customer)
 
     def _holds(self, files: Sequence[EventFile], seen: Sequence[str], as_of: datetime) -> bool:
         known = [file for file in files if file.stamp in set(seen)]

@@ -28,6 +28,7 @@ from features.facts import Facts, gather_numbers, microseconds
 from features.feature_set import FeatureSet
 from features.files import fsync_folder, write_parquet
 from features.finalize import Ints
+from features.gone import take_out_gone
 from features.plan import plan_of
 from features.prefix import Cuts
 from features.tables import UTC_TIME
@@ -140,7 +141,7 @@ def _build_bucket(task: BucketTask) -> BucketReport:
         for as_of, table in tables(parts, stale, task.features, task.created):
             write_parquet(table, task.path(as_of), {"source": sources[as_of]})
             rows += table.height
-        reader.check_still(seen)
+        take_out_gone(task.log, task.bucket, seen, [task.path(as_of) for as_of in stale])
     return BucketReport(task.bucket, len(files), len(read), rows)
 
 

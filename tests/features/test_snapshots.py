@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from features.build import compute, snapshot_folder
 from features.engines import one_by_one
 from features.event_log import EventLog, bucket_of
+from features.files import write_parquet
 from features.snapshots import BucketReport, build_snapshots, draft_folder
 from tests.fakes.daily_orders import order, orders
 from tests.fakes.event_streams import START, frame, streams
@@ -139,10 +141,26 @@ def test_who_is_erased_while_tables_are_made_does_not_come_back(
         write(frame, path, *more)
 
     monkeypatch.setattr(f"{writer}.write_parquet", erase_then_write)
-    build_snapshots(log, [START + 9 * DAY], out)
+    build_snapshots(log, [START + 8 * DAY, START + 9 * DAY], out)
     kept = [*log.root.rglob("*.parquet"), *out.rglob("*.parquet")]
     assert all("c3" not in set(pl.read_parquet(path, hive_partitioning=False)["customer_id"]) for path in kept)
     assert same(table(out, START + 9 * DAY), fresh(log, START + 9 * DAY))
+
+
+def test_a_log_that_is_rewritten_all_the_time_lets_tables_be_made(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People are joined all day."""
+
+    def rewrite_then_write(frame: pl.DataFrame, path: Path, *more: Any) -> None:
+        for bucket in range(BUCKETS):
+            for part in log.files(bucket):
+                os.utime(part)
+        write_parquet(frame, path, *more)
+
+    monkeypatch.setattr("features.snapshots.write_parquet", rewrite_then_write)
+    build_snapshots(log, [START + 9 * DAY], tmp_path / "features")
+    assert same(table(tmp_path / "features", START + 9 * DAY), fresh(log, START + 9 * DAY))
 
 
 def test_events_received_later_leave_finished_days_alone(log: EventLog, tmp_path: Path) -> None:

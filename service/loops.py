@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
 from service.telemetry import LOOP_FAILURES, LOOP_SEEN
 
 log = logging.getLogger(__name__)
+PYTHON = (sys.executable, "-P")
+"""Starts a module of ours, not one that has its name in the folder where the service was started."""
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_OF_CHILD_S = 30.0
 

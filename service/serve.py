@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import sys
 from importlib.util import find_spec
 
 import uvicorn
 
-from service.loops import Child
+from service.loops import PYTHON, Child
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrate import migrate
@@ -64,7 +63,7 @@ def listen(settings: Settings, workers: int = 1) -> None:
 
 def fetcher_command(settings: Settings) -> list[str]:
     """MLflow is slow to import and large, so another process brings its models into `served/`."""
-    return [sys.executable, "-m", "models.registry", settings.tracking_uri, str(settings.home.absolute() / "served")]
+    return [*PYTHON, "-m", "models.registry", settings.tracking_uri, str(settings.home.absolute() / "served")]
 
 
 def raise_open_files(wanted: int = OPEN_FILES) -> int:

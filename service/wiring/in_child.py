@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from contextlib import suppress
+
+from service.loops import PYTHON
 
 LONGEST_S = 600.0
 _PRIORITY = 10
@@ -18,9 +19,7 @@ def in_child(command: str) -> str | None:
     None where it ended well; else the last line that it said, which may be about what it found. RuntimeError when it
     takes too long.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([*PYTHON, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     with suppress(OSError):  # it has ended already, or this machine has no priorities
         os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from features.text_keys import offer_text
 from features.texts import Texts
 from models.embedding import AT_ONCE, EmbeddingMissing, identity, missing
 from service.clock import monotonic
+from service.loops import PYTHON
 from service.offers.catalogue import Catalogue, CatalogueCache
 from service.storage.database import Database
 
@@ -35,7 +35,7 @@ class TextWatch:
         catalogue: CatalogueCache,
         texts: Texts,
         home: Path,
-        command: Sequence[str] = (sys.executable, "-m", "models.embedding"),
+        command: Sequence[str] = (*PYTHON, "-m", "models.embedding"),
     ) -> None:
         """`command` takes the home and, on its standard input, a JSON list of texts."""
         self._database, self._catalogue, self._texts = database, catalogue, texts
@@ -147,7 +147,7 @@ def make_vectors(home: Path, catalogue: Catalogue) -> str | None:
     if absent or not waiting:
         return absent
     done = subprocess.run(
-        [sys.executable, "-m", "models.embedding", str(home)],
+        [*PYTHON, "-m", "models.embedding", str(home)],
         input=json.dumps(waiting).encode(),
         capture_output=True,
         timeout=LONGEST_S,

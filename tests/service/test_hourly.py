@@ -64,6 +64,8 @@ def test_what_went_wrong_is_told_unless_there_is_a_report() -> None:
 
 def test_a_command_runs_beside_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPPORTUNE_HOME", str(tmp_path / "home"))
+    (tmp_path / "opportune.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)  # a module of the same name
     assert in_child.in_child("skew") is None
     assert (tmp_path / "home" / "state.db").exists()
     assert "status 2" in str(in_child.in_child("nosuch"))

@@ -18,6 +18,7 @@ class ExperimentOut(Declared):
     version: int
     created_at: datetime
     updated_at: datetime
+    stopped_at: datetime | None = Field(description="null where it is not stopped")
 
 
 class ExperimentsOut(Told):
@@ -108,6 +109,7 @@ class ResultsOut(Told):
     status: str
     version: int
     as_of: datetime
+    stopped_at: datetime | None = Field(description="Nothing that happened at or after it counts")
     metric: MetricOut
     exposures: int
     arms: list[ArmOut]

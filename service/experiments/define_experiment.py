@@ -39,9 +39,17 @@ def define_experiment(
         "definition": definition,
         "created_at": stored["created_at"] if stored else now,
         "updated_at": now,
+        "stopped_at": _stopped_at(stored, definition, now),
     }
     save_experiment(connection, row)
     return shown(row), stored is None
+
+
+def _stopped_at(old: Mapping[str, Any] | None, new: Mapping[str, Any], now: datetime) -> datetime | None:
+    """A change to what is stopped already leaves the time as it was."""
+    if new["status"] != "stopped":
+        return None
+    return old["stopped_at"] if old and old["stopped_at"] else now
 
 
 def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -81,5 +89,6 @@ def shown(stored: Mapping[str, Any]) -> dict[str, Any]:
         "version": stored["version"],
         "created_at": stored["created_at"],
         "updated_at": stored["updated_at"],
+        "stopped_at": stored["stopped_at"],
         **stored["definition"],
     }

@@ -48,7 +48,10 @@ class Guardrail:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A declared experiment. The first variant is control unless another is named."""
+    """A declared experiment. The first variant is control unless another is named.
+
+    `stopped_at`: since then everybody gets one variant, so nothing counts any more; None where it is not stopped.
+    """
 
     id: str
     name: str
@@ -66,6 +69,7 @@ class Experiment:
     starts_at: datetime | None
     ends_at: datetime | None
     version: int
+    stopped_at: datetime | None = None
 
     def value_of(self, variant: str) -> Any:
         """The flag value that a variant stands for."""
@@ -111,6 +115,7 @@ def experiment_from(stored: Mapping[str, Any]) -> Experiment:
         starts_at=_time(body["starts_at"]),
         ends_at=_time(body["ends_at"]),
         version=stored["version"],
+        stopped_at=stored["stopped_at"],
     )
 
 

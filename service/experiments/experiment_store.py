@@ -40,6 +40,7 @@ experiments = Table(
     Column("definition", Json, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("stopped_at", UtcTime),
 )
 exposures = Table(
     "experiment_exposures",
@@ -77,7 +78,7 @@ class Exposure:
 
 
 def find_experiment(connection: Connection, experiment_id: str, lock: bool = False) -> Mapping[str, Any] | None:
-    """The stored row (id, version, definition, created_at, updated_at)."""
+    """The stored row (id, version, definition, created_at, updated_at, stopped_at)."""
     query = select(experiments).where(experiments.c.id == experiment_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     return dict(row) if row else None
@@ -95,7 +96,7 @@ def all_experiments(connection: Connection) -> list[Experiment]:
 
 def save_experiment(connection: Connection, row: Mapping[str, Any]) -> None:
     """Writes a definition; `created_at` stays as it was."""
-    upsert(connection, experiments, [row], ["id"], ["version", "definition", "updated_at"])
+    upsert(connection, experiments, [row], ["id"], ["version", "definition", "updated_at", "stopped_at"])
 
 
 def has_exposures(connection: Connection, experiment_id: str) -> bool:

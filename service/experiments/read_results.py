@@ -64,6 +64,7 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
         "status": experiment.status,
         "version": experiment.version,
         "as_of": now,
+        "stopped_at": experiment.stopped_at,
         "metric": _shown_metric(experiment.metric),
         "exposures": sum(counts.values()),
         "arms": [_arm(experiment, goal, key) for key in experiment.plan.variants],

@@ -37,9 +37,9 @@ _MONEY = frozenset({"revenue", "total", "value", "subtotal", "tax", "shipping", 
 def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: Covariate | None = None) -> None:
     """Counts the events that experiments wait for; every event must be given once.
 
-    An event counts for an exposure when it happened at or after it and within the metric's window. Opens and
-    clicks of machines never count. Segment's "Experiment Viewed" (`experiment_id`) is an exposure. Call it in a
-    `write()` transaction.
+    An event counts for an exposure when it happened at or after it, within the metric's window and before the
+    experiment was stopped, whenever it comes. Opens and clicks of machines never count. Segment's "Experiment
+    Viewed" (`experiment_id`) is an exposure. Call it in a `write()` transaction.
     """
     for former, customer_id in joined_by(connection, events).items():
         merge_subject(connection, former, customer_id)
@@ -48,20 +48,20 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
         return
     _record_seen(connection, experiments, events, covariate)
     human = [event for event in events if not event.get("machine")]
-    add_values(connection, _counted(connection, experiments.values(), human))
+    add_values(connection, _counted(connection, experiments, human))
 
 
 def withdraw_outcomes(connection: Connection, events: Sequence[Event]) -> None:
     """Takes back what these events counted for when they came: clicks that turned out to be a machine's."""
-    counted = _counted(connection, all_experiments(connection), events)
+    counted = _counted(connection, {each.id: each for each in all_experiments(connection)}, events)
     add_values(connection, {key: (-count, -total) for key, (count, total) in counted.items()})
 
 
 def _counted(
-    connection: Connection, experiments: Iterable[Experiment], events: Iterable[Event]
+    connection: Connection, experiments: Mapping[str, Experiment], events: Iterable[Event]
 ) -> dict[ValueKey, tuple[int, float]]:
     """What events count for, by exposure and metric: how many, and their sum."""
-    waiting = _waiting(experiments)
+    waiting = _waiting(experiments.values())
     goals = [event for event in events if event.get("event") in waiting]
     by_customer: dict[str, list[Exposure]] = defaultdict(list)
     for exposure in find_exposures(connection, (event["customer_id"] for event in goals)):
@@ -70,7 +70,7 @@ def _counted(
     for event in goals:
         for exposure in by_customer[event["customer_id"]]:
             for metric, name in waiting[event["event"]].get(exposure.experiment_id, ()):
-                if _counts(event, exposure.at, metric):
+                if _counts(event, exposure.at, metric, experiments[exposure.experiment_id].stopped_at):
                     _add(added, (exposure.experiment_id, exposure.customer_id, name), _amount(event, metric))
     return added
 
@@ -86,9 +86,10 @@ def _waiting(experiments: Iterable[Experiment]) -> dict[str, dict[str, list[tupl
     return waiting
 
 
-def _counts(event: Event, exposed_at: datetime, metric: Metric) -> bool:
+def _counts(event: Event, exposed_at: datetime, metric: Metric, stopped_at: datetime | None) -> bool:
     in_channel = metric.channel is None or event.get("channel") == metric.channel
-    return in_channel and exposed_at <= event["timestamp"] < exposed_at + metric.window
+    ends_at = exposed_at + metric.window
+    return in_channel and exposed_at <= event["timestamp"] < (min(ends_at, stopped_at) if stopped_at else ends_at)
 
 
 def _amount(event: Event, metric: Metric) -> float:

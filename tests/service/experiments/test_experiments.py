@@ -31,10 +31,10 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 PLAIN: dict[str, Any] = {"variants": ["A", "B"], "metric": {"event": "Order Completed"}, "guardrails": []}
 
 
-def declare(database: Database, experiment_id: str = "x", **changes: Any) -> dict[str, Any]:
+def declare(database: Database, experiment_id: str = "x", now: datetime = NOW, **changes: Any) -> dict[str, Any]:
     body = ExperimentIn.model_validate({**PLAIN, **changes})
     with database.write() as connection:
-        return define_experiment(connection, experiment_id, body, NOW)[0]
+        return define_experiment(connection, experiment_id, body, now)[0]
 
 
 def expose_many(database: Database, count: int, experiment_id: str = "x") -> dict[str, list[str]]:
@@ -125,6 +125,24 @@ def test_a_stopped_experiment_ships_one_variant_to_all(database: Database) -> No
     declare(database, status="stopped")
     assert set(expose_many(database, 30)) == {"A"}
     assert results(database)["exposures"] == 20
+
+
+def test_results_stand_as_of_the_stop(database: Database) -> None:
+    stop = NOW + timedelta(hours=2)
+    declare(database)
+    arms = expose_many(database, 20)
+    declare(database, now=stop, status="stopped", ship="B")
+    declare(database, now=stop + timedelta(days=1), status="stopped", ship="B", description="shipped")
+    a, b = arms["A"][0], arms["B"][0]
+    apply(database, event(a), event(b, timestamp=stop), event(b, timestamp=stop + timedelta(days=1)))
+    got = results(database)
+    assert [arm["total"] for arm in got["arms"]] == [1, 0]  # what came late happened before the stop
+    assert got["stopped_at"] == stop
+    declare(database, now=stop + timedelta(days=2))
+    apply(database, event(b, timestamp=stop + timedelta(days=2)))
+    got = results(database)
+    assert [arm["total"] for arm in got["arms"]] == [1, 1]
+    assert got["stopped_at"] is None
 
 
 def test_only_human_events_in_the_window_after_exposure_count(database: Database) -> None:

@@ -20,7 +20,14 @@ from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
 from service.customers.customer_store import joined_by, read_customers
 from service.decisions.case import DAY_US, microseconds
-from service.decisions.decision_store import add_outcome, count_response, move_decisions, read_heads, responded
+from service.decisions.decision_store import (
+    add_outcome,
+    count_response,
+    delivered_since,
+    move_decisions,
+    read_heads,
+    responded,
+)
 from service.decisions.ledger_lines_store import (
     FOREIGN,
     add_foreign,
@@ -31,7 +38,7 @@ from service.decisions.ledger_lines_store import (
     release,
     use,
 )
-from service.decisions.ledger_store import lock
+from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
@@ -215,6 +222,8 @@ class AttributeOutcomes:
         if kind in _SOFT:
             return
         customer, at = event["customer_id"], event["timestamp"]
+        if _reached(connection, customer, channel, at):
+            return
         person = read_customers(connection, [customer])[customer]
         address = person.traits.get(_ADDRESS.get(channel, ""))
         reason = f"a message bounced on {at:%Y-%m-%d}"
@@ -237,6 +246,13 @@ class AttributeOutcomes:
             move_ledger(connection, alias, owner)
             move_suppressions(connection, alias, owner)
             move_moments(connection, alias, owner)
+
+
+def _reached(connection: Connection, customer: str, channel: str, since: datetime) -> bool:
+    """Whether a delivery proves that a customer could be reached after a bounce that is told late."""
+    lines = delivered_to(connection, customer, microseconds(since), FOREVER)
+    foreign = any(line.channel == channel and line.decision_id.startswith(FOREIGN) for line in lines)
+    return foreign or delivered_since(connection, customer, channel, since)
 
 
 def _moments(event: Mapping[str, Any], verb: str, kind: str, offer_id: str | None, delivered: bool) -> Iterator[Moment]:

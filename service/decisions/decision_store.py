@@ -196,6 +196,12 @@ def times_of(connection: Connection, customer_id: str, offer_id: str, kind: str)
     return list(connection.execute(select(outcomes.c.at).where(where, outcomes.c.machine.is_(False))).scalars())
 
 
+def delivered_since(connection: Connection, customer_id: str, channel: str, since: datetime) -> bool:
+    """Whether a message of a decision reached a customer on a channel at or after a time."""
+    where = (outcomes.c.customer_id == customer_id) & (outcomes.c.channel == channel) & (outcomes.c.at >= since)
+    return connection.execute(select(1).where(where, outcomes.c.kind == "delivered").limit(1)).first() is not None
+
+
 def withdraw_outcomes(connection: Connection, message_ids: Sequence[str]) -> list[Any]:
     """Tags outcomes as a machine's; returns those that were taken for a person's until now."""
     where = outcomes.c.message_id.in_(list(message_ids)) & outcomes.c.machine.is_(False)

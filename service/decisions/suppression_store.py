@@ -46,7 +46,10 @@ def addresses_of(connection: Connection, customers: Sequence[str]) -> dict[str, 
 def suppress(
     connection: Connection, customer_id: str, channel: str, reason: str, at: datetime, address: str | None = None
 ) -> None:
-    """Stops a channel for a customer, on account of an address."""
+    """Stops a channel for a customer, on account of an address. Of several times the newest stays."""
+    here = (suppressions.c.customer_id == customer_id) & (suppressions.c.channel == channel)
+    if connection.execute(select(1).where(here, suppressions.c.at > at)).first() is not None:
+        return
     row = {"customer_id": customer_id, "channel": channel, "reason": reason, "address": address, "at": at}
     upsert(connection, suppressions, [row])
 

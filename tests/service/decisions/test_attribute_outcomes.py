@@ -223,6 +223,25 @@ def test_a_hard_bounce_suppresses_until_delivery_or_a_new_address(desk: Desk) ->
     assert desk.decider.decide(DecisionIn(customer_id="c1", channels=["email"]))["actions"]
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_bounce_told_late_stops_nothing_that_was_delivered_since(desk: Desk, linked: bool) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"]) if linked else None
+    hours = [NOON + timedelta(hours=hour) for hour in range(4)]
+    handle(desk, event("Email Delivered", at=hours[2], channel="email", decision_id=decision))
+    for at, channel, stopped in ((1, "sms", {"sms"}), (1, "email", {"sms"}), (3, "email", {"sms", "email"})):
+        handle(desk, event("Email Bounced", at=hours[at], channel=channel))
+        with desk.database.read() as connection:
+            assert set(read_suppressed(connection, ["c1"])["c1"]) == stopped
+
+
+def test_a_delivery_between_two_bounces_lifts_nothing_in_whatever_order_they_come(desk: Desk) -> None:
+    hours = [NOON + timedelta(hours=hour) for hour in range(3)]
+    for name, hour in (("Email Bounced", 2), ("Email Bounced", 0), ("Email Delivered", 1)):
+        handle(desk, event(name, at=hours[hour], channel="email"))
+    with desk.database.read() as connection:
+        assert set(read_suppressed(connection, ["c1"])["c1"]) == {"email"}
+
+
 def test_a_persons_export_with_outcomes_is_json(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     handle(desk, event("Email Delivered", channel="email", decision_id=decision))

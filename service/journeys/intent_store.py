@@ -192,13 +192,18 @@ def by_decisions(connection: Connection, decision_ids: Iterable[str]) -> dict[st
 
 
 def sent_to(connection: Connection, customers: Iterable[str], since: datetime) -> list[Intent]:
-    """Messages to some customers that were sent, or are being sent, since a time; the newest first."""
+    """Messages to some customers that were sent, or are being sent, since a time; the newest first.
+
+    One that was put off carries the reason until it is tried again: nobody can have opened it.
+    """
+    put_off = (send_intents.c.state == "intended") & send_intents.c.detail.is_not(None)
     found: list[Intent] = []
     for chunk in chunks(sorted(customers)):
         wanted = select(send_intents).where(
             send_intents.c.customer_id.in_(chunk),
             send_intents.c.kind == "message",
             send_intents.c.state.in_(("sent", "uncertain", "intended")),
+            or_(~put_off, send_intents.c.attempted_at.is_not(None)),
             send_intents.c.created_at >= since,
         )
         rows = connection.execute(wanted.order_by(send_intents.c.created_at.desc(), send_intents.c.key))

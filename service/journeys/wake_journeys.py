@@ -103,7 +103,7 @@ class _Arrivals:
         if event["timestamp"] < self.now - OLDEST_ENTRY:
             return
         for row in self.journeys.values():
-            if row.status != "active" or row.entry_event is None or row.entry_event != event.get("event"):
+            if row.status != "active" or row.entry_event is None or row.entry_event != _name(event):
                 continue
             journey = self.definitions.get(self.connection, row.journey_id, row.version)
             if not _holds(journey.entry.where, event):
@@ -217,9 +217,13 @@ def _kind(event: Event) -> str | None:
     return None if meaning is None else ENGAGEMENT.get(meaning.verb)
 
 
+def _name(event: Event) -> str | None:
+    """What journeys call an event: a track call's own name, else the kind of call. A page's name is no event's."""
+    return event.get("event") if event["type"] == "track" else event["type"]
+
+
 def _fits(rule: UntilEvent, event: Event, kind: str | None) -> bool:
-    named = event.get("event") in rule.names if event["type"] == "track" else event["type"] in rule.names
-    return (named or kind in rule.names) and _holds(rule.where, event)
+    return (_name(event) in rule.names or kind in rule.names) and _holds(rule.where, event)
 
 
 def _is_goal(journey: Journey, enrolment: Enrolment, event: Event) -> bool:

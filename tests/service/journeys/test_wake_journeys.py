@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from service.customers.customer_store import set_owner
+from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, earlier
@@ -51,6 +52,16 @@ def test_an_event_lets_in_those_that_fit(stage: Stage) -> None:
         stage.event("Order Completed", "old", revenue_cents=1500, timestamp=T0 - timedelta(days=2)),
     )
     assert [entered(stage, name) for name in ("anna", "ben", "cleo", "dora", "old")] == [1, 0, 0, 0, 0]
+
+
+def test_a_page_opens_the_door_as_a_page_not_by_its_name(stage: Stage) -> None:
+    stage.journey(REST, entry={"event": "Order Completed"})
+    page = stage.event("Order Completed", "anna", type="page")
+    stage.happens(page, page | {"type": "screen"})
+    assert entered(stage, "anna") == 0
+    stage.journey(REST, entry={"event": "page", "where": "event.name == 'Order Completed'"})
+    stage.happens(page, stage.event("Order Completed", "ben"))
+    assert [entered(stage, name) for name in ("anna", "ben")] == [1, 0]
 
 
 def test_what_follows_the_entry_in_the_same_portion_counts_and_the_entry_itself_does_not(stage: Stage) -> None:
@@ -110,6 +121,21 @@ def test_a_click_on_another_message_wakes_nobody(stage: Stage) -> None:
     assert stage.runner().run_due().moved == 0
     stage.happens(stage.event("Email Link Clicked", "anna", channel="email"))
     assert stage.runner().run_due().ended == 1
+
+
+def test_an_open_that_names_no_decision_is_never_of_a_message_put_off(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND | {"wait_up_to": "3d"}, REST)
+    stage.enrol("anna")
+    stage.service.stopped["anna"] = Failure("frequency_cap", "2 of 2 messages in 7 days", T0 + timedelta(days=2))
+    assert stage.runner().run_due().moved == 1
+    stage.later(hours=1)
+    opened = stage.event("Email Opened", "anna", channel="email")
+    stage.happens(opened)
+    assert step(stage, "send")["opened"] == 0
+    stage.later(days=2)
+    assert stage.runner().run_due().sent == 1
+    stage.happens(stage.event("Email Opened", "anna", channel="email"))
+    assert step(stage, "send")["opened"] == 1
 
 
 def test_an_event_is_kept_once_and_only_where_it_matters(stage: Stage) -> None:

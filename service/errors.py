@@ -67,5 +67,11 @@ class Invalid(Problem):
     status, type, title = 422, "urn:opportune:invalid", "A field is not valid"
 
 
+class Damaged(Problem):
+    """What was stored cannot be read as it was written."""
+
+    status, type, title = 500, "urn:opportune:damaged", "A record is damaged"
+
+
 class Unavailable(Problem):
     status, type, title = 503, "urn:opportune:unavailable", "A part is not available"

@@ -28,6 +28,7 @@ SECONDS = Histogram(
 EVENTS = Counter("opportune_events_total", "Events by what became of them", ["outcome"], registry=registry)
 DECISIONS = Counter("opportune_decisions_total", "Decisions by arm", ["arm"], registry=registry)
 DEGRADED = Counter("opportune_degraded_total", "Decisions that did without a part", ["part"], registry=registry)
+DAMAGED = Counter("opportune_damaged_records_total", "Reads of decisions whose record is damaged", registry=registry)
 CIRCUIT_OPEN = Gauge("opportune_circuit_open", "1 while a part is not asked", ["part"], registry=registry)
 SPOOLED = Counter("opportune_spooled_decisions_total", "Decisions made without the database", registry=registry)
 SPOOL_WAITING = Gauge("opportune_spool_waiting", "Decisions of this process that wait on the disk", registry=registry)

@@ -147,12 +147,11 @@ def _of(customer_id: str) -> ColumnElement[bool]:
     return decisions.c.decision_id.in_(union(told, untold)) & (decisions.c.customer_id == customer_id)
 
 
-def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[Any]:
-    """A customer's decisions that have their records, newest first."""
+def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[str]:
+    """The ids of a customer's decisions that have their records, newest first."""
     newest = decisions.c.decided_at.desc(), decisions.c.decision_id.desc()
     mine = select(decisions.c.decision_id).where(_of(customer_id), _RECORDED)
-    wanted = mine.order_by(*newest).limit(limit)  # sorts no records
-    return list(connection.execute(select(decisions).where(decisions.c.decision_id.in_(wanted)).order_by(*newest)))
+    return list(connection.execute(mine.order_by(*newest).limit(limit)).scalars())
 
 
 def newest_heads(connection: Connection, limit: int) -> list[Any]:
@@ -301,8 +300,8 @@ def erase_decisions(connection: Connection, customer_id: str) -> dict[str, int]:
 
 
 def held_of(connection: Connection, customer_id: str) -> tuple[Iterable[Any], Iterable[Any]]:
-    """Every decision and outcome of a customer, for their export."""
-    mine = connection.execute(select(decisions).where(_of(customer_id)).order_by(decisions.c.decided_at)).all()
+    """Every decision (without its record) and outcome of a customer, for their export."""
+    mine = connection.execute(select(*_HEAD).where(_of(customer_id)).order_by(decisions.c.decided_at)).all()
     theirs = connection.execute(
         select(outcomes).where(outcomes.c.customer_id == customer_id).order_by(outcomes.c.at)
     ).all()

@@ -50,4 +50,7 @@ class Parts:
 
 
 def _body(connection: Connection, name: str) -> bytes:
-    return bytes(connection.execute(_READ, {"part_id": name}).scalar_one())
+    body = connection.execute(_READ, {"part_id": name}).scalar_one_or_none()
+    if body is None:
+        raise LookupError(f"the part {name!r} is missing")
+    return bytes(body)

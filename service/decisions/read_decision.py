@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.decisions.decision_store import (
@@ -24,51 +25,59 @@ from service.decisions.offers_then import offers_then
 from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
-from service.decisions.record import case_from_record, unsqueeze
+from service.decisions.record import case_from_record, unpack_candidates, unsqueeze
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
-from service.errors import NotFound
+from service.errors import Damaged, NotFound
 from service.storage.database import Connection, Database
+from service.telemetry import DAMAGED
 
 
 class DecisionReader:
-    """Reads records of decisions. One for each process."""
+    """Reads records of decisions. One for each process.
+
+    `NotFound` where there is no record (any more), `Damaged` where it cannot be read.
+    """
 
     def __init__(self, database: Database, models: Models) -> None:
         self._database = database
         self._models = models
 
     def read(self, decision_id: str) -> dict[str, Any]:
-        """The full record, with the outcomes so far. `NotFound` when there is none (any more)."""
+        """The full record, with the outcomes so far."""
         with self._database.read() as connection:
-            return _described(connection, _row(connection, decision_id))
+            return _described(connection, *_whole(connection, decision_id))
 
     def latest(self, customer_id: str, limit: int = 1) -> list[dict[str, Any]]:
         """A customer's newest decisions that have their records, in full."""
         with self._database.read() as connection:
-            return [_described(connection, row) for row in latest_decisions(connection, customer_id, limit)]
+            ids = latest_decisions(connection, customer_id, limit)
+            return [_described(connection, *_whole(connection, decision_id)) for decision_id in ids]
 
     def explain(self, decision_id: str) -> Explanation:
         """A decision in words: why, why not the rest, and the smallest changes that would have made it another."""
         with self._database.read() as connection:
-            return self._explained(connection, _row(connection, decision_id))[1]
+            return self._explained(connection, decision_id)[1]
 
-    def told(self, customer_id: str, limit: int = 1) -> list[tuple[dict[str, Any], Explanation]]:
-        """A customer's newest decisions: each in full, and in words."""
+    def told(self, customer_id: str, limit: int = 1) -> Iterator[tuple[dict[str, Any], Explanation] | Damaged]:
+        """A customer's newest decisions: each in full, and in words; or what is wrong with its record."""
         with self._database.read() as connection:
-            return [self._explained(connection, row) for row in latest_decisions(connection, customer_id, limit)]
+            for decision_id in latest_decisions(connection, customer_id, limit):
+                try:
+                    yield self._explained(connection, decision_id)
+                except Damaged as damaged:
+                    yield damaged
 
-    def _explained(self, connection: Connection, row: Any) -> tuple[dict[str, Any], Explanation]:
-        record = unsqueeze(row.record, Parts(connection))
+    def _explained(self, connection: Connection, decision_id: str) -> tuple[dict[str, Any], Explanation]:
+        row, record = _whole(connection, decision_id)
         offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
-        shown = _described(connection, row)
+        shown = _described(connection, row, record)
         return shown, explained(row, record, shown, offers, self._models, lambda: PooledRates(read_rates(connection)))
 
     def replay(self, decision_id: str) -> dict[str, Any]:
         """Decides again from the record: see `replay.replay`."""
         with self._database.read() as connection:
-            row = _row(connection, decision_id)
-            record = unsqueeze(row.record, Parts(connection))
+            row, record = _whole(connection, decision_id)
             offers = offers_then(connection, {decision_id: record})[decision_id]
         return replay(row, record, offers, self._models)
 
@@ -93,27 +102,41 @@ def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, 
     made: list[Any] = []
     happened: list[Any] = []
     for customer_id in customer_ids:
-        rows, outcomes = held_of(connection, customer_id)
-        made += [_described(connection, row) if row.record else _head(row) for row in rows]
+        heads, outcomes = held_of(connection, customer_id)
+        made += [_exported(connection, head) for head in heads]
         happened += [{str(name): value for name, value in outcome._mapping.items()} for outcome in outcomes]
     return {"decisions": made, "outcomes": happened}
 
 
-def _row(connection: Connection, decision_id: str) -> Any:
-    row = read_decision(connection, decision_id)
-    if row is None:
-        raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
-    return row
+def _whole(connection: Connection, decision_id: str) -> tuple[Any, Any]:
+    """A decision's row and its record, of which all that is packed can be read."""
+    try:
+        row = read_decision(connection, decision_id)
+        if row is not None:
+            record = unsqueeze(row.record, Parts(connection))
+            unpack_candidates(row.candidates)
+            return row, record
+    except (ValueError, LookupError, TypeError, zlib.error) as fault:
+        DAMAGED.inc()
+        raise Damaged(
+            f"the record of decision {decision_id!r} is damaged ({fault}); what it was is in a backup of the state"
+        ) from fault
+    raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
 
 
-def _head(row: Any) -> dict[str, Any]:
-    """What is left of a decision whose record is kept no longer."""
+def _exported(connection: Connection, head: Any) -> dict[str, Any]:
+    """A decision in full; what is left of it where its record is kept no longer, or damaged."""
     names = ("decision_id", "customer_id", "decided_at", "placement", "arm", "offer_id", "channel")
-    return {name: getattr(row, name) for name in names}
+    left = {name: getattr(head, name) for name in names}
+    try:
+        return _described(connection, *_whole(connection, head.decision_id))
+    except NotFound:
+        return left
+    except Damaged as damaged:
+        return {**left, "problem": damaged.detail}
 
 
-def _described(connection: Connection, row: Any) -> dict[str, Any]:
-    record = unsqueeze(row.record, Parts(connection))
+def _described(connection: Connection, row: Any, record: Any) -> dict[str, Any]:
     offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
     outcomes = [
         {"kind": o.kind, "at": o.at, "offer_id": o.offer_id, "value_cents": o.value_cents, "machine": o.machine}

@@ -13,7 +13,7 @@ from service.decisions.decision_store import newest_heads
 from service.decisions.explain import Explanation
 from service.decisions.quiet import zone_of
 from service.decisions.read_decision import DecisionReader
-from service.errors import NotFound
+from service.errors import Damaged, NotFound
 from service.journeys.read_enrolments import show_customer
 from service.storage.database import Database
 
@@ -54,7 +54,7 @@ def customer_view(
     except NotFound as nobody:
         missing = nobody
     owner = customer_id if overview is None else overview["customer_id"]
-    told = [Told(record, words) for record, words in decisions.told(owner, DECISIONS)]
+    told = [each if isinstance(each, Damaged) else Told(*each) for each in decisions.told(owner, DECISIONS)]
     if missing is not None and not told:
         raise missing
     with database.read() as connection:

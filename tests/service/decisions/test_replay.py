@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from sqlalchemy import text
 
 from models.send_time import SendTimeModel
 from service.decisions.choose import Candidates
@@ -15,10 +17,10 @@ from service.decisions.decision_store import decisions, move_decisions
 from service.decisions.explain import _headline, _stopped
 from service.decisions.pairs import columns_json
 from service.decisions.parts_store import Parts
-from service.decisions.read_decision import DecisionReader
+from service.decisions.read_decision import DecisionReader, export_of
 from service.decisions.record import pack_candidates, unpack_candidates, unsqueeze
 from service.decisions.schemas import DecisionIn
-from service.errors import NotFound
+from service.errors import Damaged, NotFound
 from service.offers.offers_store import delete_offer
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
@@ -135,6 +137,34 @@ def test_an_unknown_decision_is_not_found(desk: Desk) -> None:
         reader(desk).replay("nosuch")
     with pytest.raises(NotFound):
         reader(desk).read("nosuch")
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [
+        ("record", lambda packed: packed[: len(packed) // 2]),
+        ("record", lambda packed: b"\x00" * len(packed)),
+        ("record", lambda packed: b"\x78\x9c" + packed),
+        ("candidates", lambda packed: packed[: len(packed) // 2]),
+    ],
+)
+def test_a_damaged_record_is_told_by_its_decision_and_hides_no_other(
+    desk: Desk, column: str, damage: Callable[[bytes], bytes]
+) -> None:
+    whole, broken = (decide(desk)["decision_id"] for _ in range(2))
+    here = {"id": broken}
+    with desk.database.write() as connection:
+        packed = connection.execute(text(f"SELECT {column} FROM decisions WHERE decision_id = :id"), here).scalar_one()
+        changed = text(f"UPDATE decisions SET {column} = :packed WHERE decision_id = :id")
+        connection.execute(changed, here | {"packed": damage(bytes(packed))})
+    for asked in (reader(desk).read, reader(desk).replay, reader(desk).explain):
+        with pytest.raises(Damaged, match=broken):
+            asked(broken)
+    assert [isinstance(one, Damaged) for one in reader(desk).told("c1", 2)].count(True) == 1
+    with desk.database.read() as connection:
+        exported = {one["decision_id"]: one for one in export_of(connection, ["c1"])["decisions"]}
+    assert broken in exported[broken]["problem"]
+    assert "candidates" in exported[whole]
 
 
 def test_words_for_something_and_for_nothing(desk: Desk) -> None:

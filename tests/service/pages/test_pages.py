@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+from sqlalchemy import text
 
 from service.pages.sign_in import COOKIE, is_loopback, local_path
 from tests.fakes.demo_report import DEMO_REPORT
@@ -227,6 +228,23 @@ async def test_a_former_id_shows_its_customer(house: House, reader: httpx.AsyncC
     page = (await reader.get("/customers/visitor")).text
     assert "<h1>Customer c1</h1>" in page
     assert "Also: visitor" in page
+
+
+async def test_a_decision_whose_record_is_damaged_is_named_beside_the_others(
+    house: House, reader: httpx.AsyncClient
+) -> None:
+    await fill(house)
+    with house.parts.database.write() as connection:
+        newest = connection.execute(text("SELECT decision_id FROM decisions ORDER BY decided_at DESC LIMIT 1")).scalar()
+        broken = text("UPDATE decisions SET record = :none WHERE decision_id = :id")
+        connection.execute(broken, {"none": b"\x03damaged", "id": newest})
+    page = await reader.get("/customers/c1")
+    assert page.status_code == 200
+    assert f"The record of decision &#39;{newest}&#39; is damaged" in page.text
+    assert "Earlier decisions (1)" in page.text
+    assert page.text.count('<article class="card">') == 2
+    told = await reader.get(f"/v1/decisions/{newest}")
+    assert (told.status_code, told.json()["type"]) == (500, "urn:opportune:damaged")
 
 
 async def test_customers_decided_for_lately_are_listed_once(house: House, reader: httpx.AsyncClient) -> None:

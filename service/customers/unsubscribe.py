@@ -41,7 +41,7 @@ class Unsubscriber:
 
     def make_token(self, customer_id: str, channel: str) -> str:
         """The token of `{public_url}/u/{token}`."""
-        return self._token(orjson.dumps([customer_id, channel]))
+        return self._token(_payload(customer_id, channel))
 
     def read_token(self, token: str) -> Link | None:
         """Whom a token is about; None when it was not made here."""
@@ -83,6 +83,15 @@ class Unsubscriber:
         signature = self._signing.copy()  # the key is taken in once, not at every link
         signature.update(payload)
         return signature.digest()[:_SIGNATURE_BYTES]
+
+
+def token_length(customer_id: str, channel: str) -> int:
+    """How many characters `make_token` gives, without the key."""
+    return len(_encoded(_payload(customer_id, channel))) + 1 + len(_encoded(bytes(_SIGNATURE_BYTES)))
+
+
+def _payload(customer_id: str, channel: str) -> bytes:
+    return orjson.dumps([customer_id, channel])
 
 
 def _encoded(raw: bytes) -> str:

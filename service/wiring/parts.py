@@ -31,7 +31,7 @@ from service.customers.erase_customer import CustomerEraser
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.look_up import CustomerReader
-from service.customers.unsubscribe import Unsubscriber
+from service.customers.unsubscribe import Unsubscriber, token_length
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import Customer
@@ -80,6 +80,8 @@ from service.wiring.offer_features import FeatureFeed
 from service.wiring.text_watch import TextWatch
 from service.wiring.warm_up import get_words_ready
 
+_USUAL_ID = 36
+"""Characters of a customer's id, as a UUID has them: links to unsubscribe are as long as it makes them."""
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
@@ -235,6 +237,7 @@ def build(settings: Settings) -> Parts:
         settings.content.sms_opt_out,
         settings.content.unsubscribe_in_body,
         ZoneInfo(settings.default_timezone),
+        len(f"{settings.base_url}/u/") + token_length("0" * _USUAL_ID, "sms"),
     )
 
     def unsubscribe_url(customer_id: str, channel: str) -> str:

@@ -271,6 +271,14 @@ def test_lengths_count_what_a_reader_sees_as_one() -> None:
     assert failed("push", "en", title=family * 25 + flag * 25, body="y") == []
 
 
+def test_a_text_message_is_measured_with_a_link_as_long_as_those_that_are_sent() -> None:
+    body = "x" * 41 + " {{ unsubscribe_url }}"
+    assert failed("sms", "en", rules=Rules(max_sms_segments=1, link_length=118), body=body) == []
+    assert [c.name for c in failed("sms", "en", rules=Rules(max_sms_segments=1, link_length=119), body=body)] == [
+        "length"
+    ]
+
+
 def test_fields_are_held_to_their_channel() -> None:
     names = {(c.name, c.field) for c in failed("push", "en", title="x", subject="y")}
     assert names == {("fields", "subject"), ("fields", "body")}

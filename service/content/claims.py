@@ -31,6 +31,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         r"risikofrei", r"geld[- ]zurück", r"nr\. ?1\b", r"nummer eins", r"halbe[rmn]? preis", r"zum halben preis",
         r"gewonnen", r"klinisch (?:getestet|bewiesen)", r"solange (?:der )?vorrat reicht", r"nur noch wenige",
         r"fast ausverkauft", r"begrenzte (?:menge|stückzahl)", r"einmalig\p{L}*",
+        r"(?:die hälfte|(?:ein|zwei) drittel|(?:ein|drei) viertel|ein (?:fünftel|zehntel)) "
+        r"(?:günstiger|billiger|reduziert|gespart|sparen|rabatt)",
     ),
     "es": (
         r"(?<!\p{L})gratis", r"gratuit[oa]s?", r"de regalo", r"sin coste?", r"mejor precio", r"precio más bajo",
@@ -38,21 +40,28 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         r"mitad de precio",
         r"dos por uno", r"2x1", r"has ganado", r"hasta agotar existencias", r"últimas unidades", r"casi agotad\p{L}+",
         r"clínicamente probad\p{L}+",
+        r"(?:la mitad|un tercio|dos tercios|un cuarto|tres cuartos|un quinto|un décimo) "
+        r"(?:más barat[oa]s?|de descuento)",
     ),
     "fr": (
         r"gratuit\p{L}*", r"offert\p{L}*", r"cadeau", r"sans frais", r"meilleurs? prix", r"prix le plus bas",
         r"moins cher du", r"garanti\p{L}*", r"imbattable\p{L}*", r"sans risque", r"numéro un", r"n° ?1",
         r"moitié prix", r"à moitié prix", r"vous avez gagné", r"cliniquement prouvé\p{L}*", r"derniers? exemplaires?",
         r"dans la limite des stocks", r"presque épuisé\p{L}*",
+        r"(?:la moitié|un tiers|deux tiers|un quart|trois quarts|un cinquième|un dixième) "
+        r"(?:moins chers?|de réduction|de remise)",
     ),
     "ms": (
         r"percuma", r"hadiah", r"tanpa kos", r"harga terbaik", r"harga terendah", r"paling murah", r"termurah",
         r"dijamin", r"jaminan", r"nombor satu", r"no\.? ?1\b", r"separuh harga", r"beli satu", r"anda menang",
         r"selagi stok (?:masih )?ada", r"stok terhad", r"hampir habis", r"terbukti secara klinikal",
+        r"diskaun (?:separuh|satu pertiga|sepertiga|dua pertiga|suku|tiga suku|seperlima|sepersepuluh)",
+        r"(?:separuh|satu pertiga|sepertiga|dua pertiga|suku|tiga suku|seperlima|sepersepuluh) lebih murah",
     ),
     "th": (
         r"ฟรี", r"แถม", r"ไม่มีค่าใช้จ่าย", r"ราคาดีที่สุด", r"ราคาต่ำที่สุด", r"ถูกที่สุด", r"รับประกัน", r"การันตี",
         r"อันดับ(?:หนึ่ง| ?1)", r"ครึ่งราคา", r"ลดครึ่งราคา", r"ซื้อ ?1 ?แถม ?1", r"ซื้อหนึ่งแถมหนึ่ง", r"คุณได้รับรางวัล",
+        r"ลด(?:ราคา)? ?(?:ครึ่ง|(?:หนึ่ง|สอง)ในสาม|(?:หนึ่ง|สาม)ในสี่|หนึ่งใน(?:ห้า|สิบ))",
         r"จำนวนจำกัด", r"สินค้ามีจำนวนจำกัด", r"ใกล้หมด", r"ดีที่สุดในโลก",
     ),
 }  # fmt: skip

@@ -215,14 +215,19 @@ def test_a_number_is_read_with_all_its_words(locale: str, body: str, true: bool)
 
 
 @pytest.mark.parametrize(
-    ("share", "percent"),
-    [("half the price", 50), ("a third off", 33.3), ("a quarter off", 25), ("two-thirds off", 67),
-     ("three quarters off", 75), ("a fifth cheaper", 20)],
+    ("locale", "share", "percent"),
+    [("en", "half the price", 50), ("en", "a third off", 33.3), ("en", "a quarter off", 25),
+     ("en", "two-thirds off", 67), ("en", "three quarters off", 75), ("en", "a fifth cheaper", 20),
+     ("de", "um die Hälfte reduziert", 50), ("de", "zwei Drittel günstiger", 67), ("de", "ein Viertel Rabatt", 25),
+     ("es", "la mitad de descuento", 50), ("es", "un tercio más barato", 33), ("es", "tres cuartos de descuento", 75),
+     ("fr", "la moitié de réduction", 50), ("fr", "deux tiers de remise", 66), ("fr", "un cinquième moins cher", 20),
+     ("ms", "diskaun satu pertiga", 33), ("ms", "tiga suku lebih murah", 75), ("ms", "sepersepuluh lebih murah", 10),
+     ("th", "ลดหนึ่งในสาม", 33), ("th", "ลดราคาสามในสี่", 75), ("th", "ลดครึ่งราคา", 50)],
 )  # fmt: skip
-def test_a_share_in_words_is_the_offers_percent(share: str, percent: float) -> None:
+def test_a_share_in_words_is_the_offers_percent(locale: str, share: str, percent: float) -> None:
     for told, true in ((percent, True), (percent + 3, False)):
         offer = {"name": "Tea", "facts": {"discount": {"percent": told}}}
-        assert (failed("call", "en", offer, script=f"Tea at {share}") == []) is true
+        assert (failed("call", locale, offer, script=f"Tea: {share}") == []) is true
 
 
 @pytest.mark.parametrize("claim", ["free", "cure", "guarantee"])

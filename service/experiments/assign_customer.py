@@ -13,8 +13,8 @@ from service.experiments.definition import Experiment, experiment_from
 from service.experiments.experiment_store import Exposure, add_exposures, find_experiment, find_exposures
 from service.storage.database import Connection
 
-Covariate = Callable[[str, str], float | None]
-"""(customer id, feature name) -> the feature's value now, before exposure; None when unknown."""
+Covariate = Callable[[str, str, datetime], float | None]
+"""(customer id, feature name, time of the exposure) -> the feature's value before it; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,6 @@ def expose(
     """Records the exposure and returns the variant that stands: another process may have been first."""
     experiment = verdict.experiment
     assert verdict.variant is not None
-    before = covariate(customer_id, experiment.covariate) if covariate and experiment.covariate else None
+    before = covariate(customer_id, experiment.covariate, now) if covariate and experiment.covariate else None
     add_exposures(connection, [Exposure(experiment.id, customer_id, verdict.variant, now, before)])
     return find_exposures(connection, [customer_id], [experiment.id])[0].variant

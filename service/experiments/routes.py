@@ -53,7 +53,7 @@ _FLAG_FAULTS = gives(FlagFaultOut, 400, 404)
 
 
 def routes(database: Database, clock: Clock, guard: Guard, covariate: Covariate | None = None) -> APIRouter:
-    """`covariate(customer_id, feature)` gives a feature's value before exposure, for CUPED."""
+    """`covariate(customer_id, feature, at)` gives a feature's value before an exposure, for CUPED."""
     router = APIRouter()
     router.include_router(_experiments(database, clock, guard))
     router.include_router(_flags(database, clock, guard, covariate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -82,6 +82,8 @@ from service.wiring.warm_up import get_words_ready
 
 _USUAL_ID = 36
 """Characters of a customer's id, as a UUID has them: links to unsubscribe are as long as it makes them."""
+_READ_BACK = timedelta(hours=1)
+"""How far back `OnlineFeatures.read` is exact."""
 _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
@@ -383,10 +385,15 @@ def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:
 
 
 def _covariate(online: OnlineFeatures, clock: Clock) -> Covariate:
-    """A feature's value before exposure, for CUPED; None where it is not known."""
+    """A feature's value before an exposure, for CUPED; None where it is not known.
 
-    def value(customer_id: str, feature: str) -> float | None:
-        row = online.read([customer_id], clock.now())[0]
+    Nor is it for an exposure told later than rows can be read back: what followed it would pass for what was before.
+    """
+
+    def value(customer_id: str, feature: str, at: datetime) -> float | None:
+        if at < clock.now() - _READ_BACK:
+            return None
+        row = online.read([customer_id], at)[0]
         found = None if row is None else row.values.get(feature)
         return found if found is not None and math.isfinite(found) else None
 

@@ -270,12 +270,14 @@ def test_a_worse_treatment_leaves_control(database: Database) -> None:
 def test_cuped_uses_the_value_before_exposure(database: Database) -> None:
     declare(database, metric={"event": "Order Completed", "kind": "count"}, cuped="orders_90d")
     before = {f"c{number}": float(number % 7) for number in range(300)}
+
+    def orders_before(who: str, feature: str, at: datetime) -> float | None:
+        return before[who] if (feature, at) == ("orders_90d", NOW) else None
+
     with database.write() as connection:
         for customer in before:
-            assign(
-                connection, "x", customer, NOW, lambda who, feature: before[who] if feature == "orders_90d" else None
-            )
-        assign(connection, "x", "unknown", NOW, lambda who, feature: None)
+            assign(connection, "x", customer, NOW, orders_before)
+        assign(connection, "x", "unknown", NOW, lambda who, feature, at: None)
     apply(database, *(event(customer) for customer, orders in before.items() for _ in range(int(orders))))
     got = results(database)
     assert got["cuped"]["used"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from service.content.guardrails import check_copy
+from service.events.record_events import record_events
 from service.settings import Settings
 from service.wiring.parts import build
 
@@ -32,5 +34,21 @@ def test_text_messages_are_measured_with_a_link_as_long_as_ours(tmp_path: Path) 
         for more, fits in ((0, True), (1, False)):
             fields = {"body": "x" * (room - 1 + more) + " {{ unsubscribe_url }}"}
             assert all(check.passed for check in check_copy("sms", "en", fields, rules=parts.desk.rules)) is fits
+    finally:
+        parts.close()
+
+
+def test_a_covariate_is_of_before_the_exposure_however_late_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "clock").write_text("2026-03-02T09:00:00+00:00")
+    parts = build(Settings(home=tmp_path / "home", clock=f"file:{tmp_path / 'clock'}"))
+    try:
+        now = parts.clock.now()
+        ordered = now - timedelta(minutes=20)
+        order = {"type": "track", "event": "Order Completed", "userId": "c1", "timestamp": ordered.isoformat()}
+        with parts.database.write() as connection:
+            record_events(connection, [order], now)
+        parts.events.run_pass()
+        told = [parts.covariate("c1", "orders_90d", now - timedelta(minutes=m)) for m in (0, 30, 90)]
+        assert told == [1.0, 0.0, None]
     finally:
         parts.close()

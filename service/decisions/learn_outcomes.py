@@ -23,7 +23,6 @@ from models.layered import LayeredModel, begun, first_priors, lesson_inputs
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import read_customers
-from service.decisions.decision_store import read_decisions
 from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
     CONVERTED,
@@ -42,10 +41,9 @@ from service.decisions.lessons_store import (
     take_lessons,
 )
 from service.decisions.offers_then import offers_then
-from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
-from service.decisions.record import unsqueeze
 from service.decisions.score import NEXT_OFFER
+from service.decisions.whole import those_whole
 from service.storage.database import Connection, Database
 from service.storage.lease import take
 
@@ -113,10 +111,10 @@ def _layer(state: State | None, model: Any) -> OnlineLayer:
 
 def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons | None:
     """What these rows teach, with the features that each decision was made with."""
-    found = {row.decision_id: row for row in read_decisions(connection, list({row.decision_id for row in rows}))}
+    whole = those_whole(connection, list({row.decision_id for row in rows}))
+    found = {name: row for name, (row, _) in whole.items()}
+    records = {name: record for name, (_, record) in whole.items()}
     converted = converted_of(connection, list(found))
-    parts = Parts(connection)
-    records = {name: unsqueeze(row.record, parts) for name, row in found.items() if row.record}
     infos = _offers(connection, records)
     people = read_customers(connection, {row.customer_id for row in found.values()})
     hidden = {name for name, row in found.items() if not people[row.customer_id].profiling}

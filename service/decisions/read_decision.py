@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from service.decisions.decision_store import (
     held_of,
     latest_decisions,
     outcomes_of,
-    read_decision,
     read_rates,
 )
 from service.decisions.describe import describe
@@ -22,15 +20,14 @@ from service.decisions.ledger_lines_store import erase_ledger, release
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then
-from service.decisions.parts_store import Parts
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
-from service.decisions.record import case_from_record, unpack_candidates, unsqueeze
+from service.decisions.record import case_from_record
 from service.decisions.replay import replay
 from service.decisions.suppression_store import erase_suppressions
+from service.decisions.whole import whole
 from service.errors import Damaged, NotFound
 from service.storage.database import Connection, Database
-from service.telemetry import DAMAGED
 
 
 class DecisionReader:
@@ -46,13 +43,13 @@ class DecisionReader:
     def read(self, decision_id: str) -> dict[str, Any]:
         """The full record, with the outcomes so far."""
         with self._database.read() as connection:
-            return _described(connection, *_whole(connection, decision_id))
+            return _described(connection, *whole(connection, decision_id))
 
     def latest(self, customer_id: str, limit: int = 1) -> list[dict[str, Any]]:
         """A customer's newest decisions that have their records, in full."""
         with self._database.read() as connection:
             ids = latest_decisions(connection, customer_id, limit)
-            return [_described(connection, *_whole(connection, decision_id)) for decision_id in ids]
+            return [_described(connection, *whole(connection, decision_id)) for decision_id in ids]
 
     def explain(self, decision_id: str) -> Explanation:
         """A decision in words: why, why not the rest, and the smallest changes that would have made it another."""
@@ -69,7 +66,7 @@ class DecisionReader:
                     yield damaged
 
     def _explained(self, connection: Connection, decision_id: str) -> tuple[dict[str, Any], Explanation]:
-        row, record = _whole(connection, decision_id)
+        row, record = whole(connection, decision_id)
         offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
         shown = _described(connection, row, record)
         return shown, explained(row, record, shown, offers, self._models, lambda: PooledRates(read_rates(connection)))
@@ -77,7 +74,7 @@ class DecisionReader:
     def replay(self, decision_id: str) -> dict[str, Any]:
         """Decides again from the record: see `replay.replay`."""
         with self._database.read() as connection:
-            row, record = _whole(connection, decision_id)
+            row, record = whole(connection, decision_id)
             offers = offers_then(connection, {decision_id: record})[decision_id]
         return replay(row, record, offers, self._models)
 
@@ -108,28 +105,12 @@ def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, 
     return {"decisions": made, "outcomes": happened}
 
 
-def _whole(connection: Connection, decision_id: str) -> tuple[Any, Any]:
-    """A decision's row and its record, of which all that is packed can be read."""
-    try:
-        row = read_decision(connection, decision_id)
-        if row is not None:
-            record = unsqueeze(row.record, Parts(connection))
-            unpack_candidates(row.candidates)
-            return row, record
-    except (ValueError, LookupError, TypeError, zlib.error) as fault:
-        DAMAGED.inc()
-        raise Damaged(
-            f"the record of decision {decision_id!r} is damaged ({fault}); what it was is in a backup of the state"
-        ) from fault
-    raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
-
-
 def _exported(connection: Connection, head: Any) -> dict[str, Any]:
     """A decision in full; what is left of it where its record is kept no longer, or damaged."""
     names = ("decision_id", "customer_id", "decided_at", "placement", "arm", "offer_id", "channel")
     left = {name: getattr(head, name) for name in names}
     try:
-        return _described(connection, *_whole(connection, head.decision_id))
+        return _described(connection, *whole(connection, head.decision_id))
     except NotFound:
         return left
     except Damaged as damaged:

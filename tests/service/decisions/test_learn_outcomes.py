@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from models.layered import LayeredModel, beginning
 from models.next_offer import NextOfferModel
@@ -116,6 +117,18 @@ def test_an_order_moves_the_next_decision(learning: Learning) -> None:
     assert later[sold] / earlier[sold] > later[other] / earlier[other] > 1.0  # the other offer learns too, but less
     assert of_offer(learning, "c1", "a") != before
     assert learning.decide("c2")["models"]["next-offer"] == "7+1"
+
+
+def test_a_damaged_record_stops_no_learning_from_the_others(learning: Learning) -> None:
+    before = of_offer(learning, "c2", "a")
+    broken, sound = learning.decide("c1"), learning.decide("c3")
+    with learning.desk.database.write() as connection:
+        changed = text("UPDATE decisions SET record = :packed WHERE decision_id = :id")
+        connection.execute(changed, {"packed": b"\x03damaged", "id": broken["decision_id"]})
+    for decision in (broken, sound):
+        learning.happens("Order Completed", decision, revenue_cents=900)
+    learning.learn()
+    assert abs(of_offer(learning, "c2", "a") - before) > 1e-6
 
 
 def test_nothing_is_learnt_of_those_who_may_not_be_profiled(learning: Learning) -> None:

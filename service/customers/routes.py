@@ -134,7 +134,7 @@ def _customers(
         "/{customer_id:path}/consents",
         summary="Tell a customer's answers",
         dependencies=[may_tell],
-        responses=gives(ConsentsOut),
+        responses=gives(ConsentsOut) | {404: {}},  # an id with a line break is no address
     )
     async def put_consents(customer_id: CustomerId, body: ConsentsIn) -> Response:
         def put() -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _customers(
         "/{customer_id:path}",
         summary="Erase a customer everywhere",
         dependencies=[may_all],
-        responses=gives(ErasedOut),
+        responses=gives(ErasedOut) | {404: {}},
     )
     async def delete_customer(customer_id: CustomerId) -> Response:
         return _json(await in_thread(eraser.erase, customer_id, exclusively))

@@ -25,6 +25,7 @@ from service.events.normalize import CHANNELS
 from service.events.values import Errors, identifier
 from service.storage.database import Database
 from service.web.auth import Guard
+from service.web.paths import CUSTOMER_ID
 from service.web.shapes import gives
 from service.web.threads import in_thread
 
@@ -94,7 +95,7 @@ def _customers(
     may_read, may_tell, may_all = guard.needs("decide", "review"), guard.needs("ingest"), guard.needs("admin")
 
     @router.get(
-        "/{customer_id:path}/scores",
+        f"/{CUSTOMER_ID}/scores",
         summary="Lead, churn, winback and declared scores",
         dependencies=[may_read],
         responses=gives(ScoresOut) | {404: {}},
@@ -103,7 +104,7 @@ def _customers(
         return _json(await in_thread(reader.scores, customer_id))
 
     @router.get(
-        "/{customer_id:path}/send-times",
+        f"/{CUSTOMER_ID}/send-times",
         summary="The best allowed hours",
         dependencies=[may_read],
         responses=gives(SendTimesOut),
@@ -131,7 +132,7 @@ def _customers(
         return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n, rivals))
 
     @router.put(
-        "/{customer_id:path}/consents",
+        f"/{CUSTOMER_ID}/consents",
         summary="Tell a customer's answers",
         dependencies=[may_tell],
         responses=gives(ConsentsOut) | {404: {}},  # an id with a line break is no address
@@ -146,7 +147,7 @@ def _customers(
         return _json(await in_thread(put))
 
     @router.get(
-        "/{customer_id:path}/export",
+        f"/{CUSTOMER_ID}/export",
         summary="Everything held of a customer",
         dependencies=[may_all],
         responses=gives(ExportOut) | {404: {}},
@@ -155,13 +156,13 @@ def _customers(
         return _json(await in_thread(reader.export, customer_id))
 
     @router.get(
-        "/{customer_id:path}", summary="A customer", dependencies=[may_read], responses=gives(CustomerOut) | {404: {}}
+        f"/{CUSTOMER_ID}", summary="A customer", dependencies=[may_read], responses=gives(CustomerOut) | {404: {}}
     )
     async def get_customer(customer_id: CustomerId) -> Response:
         return _json(await in_thread(reader.overview, customer_id))
 
     @router.delete(
-        "/{customer_id:path}",
+        f"/{CUSTOMER_ID}",
         summary="Erase a customer everywhere",
         dependencies=[may_all],
         responses=gives(ErasedOut) | {404: {}},

@@ -32,6 +32,7 @@ from service.pages.sign_in import COOKIE, LASTS_S, REVIEW, Reader, Sessions, che
 from service.pages.site import HEADERS, PREVIEW_HEADERS, Site
 from service.storage.database import Database
 from service.web.auth import require
+from service.web.paths import CUSTOMER_ID
 from service.web.threads import in_thread
 
 VariantId = Annotated[str, Path(max_length=64)]
@@ -335,7 +336,7 @@ def _add_reading(router: APIRouter, pages: Pages) -> None:
         lambda r: data_view(sources.database, sources.clock.now(), r.query_params.get("days", "")),
     )
     reading(
-        "/customers/{customer_id:path}",
+        f"/customers/{CUSTOMER_ID}",
         "customer.html",
         "/customers",
         lambda r: customer_view(sources.database, sources.customers, sources.decisions, r.path_params["customer_id"]),

@@ -177,6 +177,9 @@ async def test_ids_may_be_anything(stage: Stage) -> None:
     assert (await stage.get("nobody", 404))["type"] == "urn:opportune:not-found"
     await stage.get("x" * 2000, 422)
     await stage.get("a%00b", 422)
+    for path in ("%0Aa", "%0Aa/scores", "a%0A/send-times", "a%0D%0Ab/export"):
+        assert (await stage.get(path, 422))["errors"][0]["field"] == "customer_id"
+    assert (await stage.api.put("/v1/customers/%0Aa/consents", json={"email": {}})).status_code == 422
 
 
 async def test_answers(stage: Stage) -> None:

@@ -209,9 +209,10 @@ def test_records_of_before_an_offer_could_be_off_replay_as_they_were(
     desk.put(a={"channels": ["web"], "priority": 0.0})
     make = RuleBook._make
     monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), off_at_zero=False))
-    decision = ask(desk)
-    assert [action["offer_id"] for action in decision["actions"]] == ["a"]
-    assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
+    decisions = [ask(desk) for _ in range(20)]  # it is worth what sending nothing is, so either may be drawn
+    assert "a" in {action["offer_id"] for decision in decisions for action in decision["actions"]}
+    for decision in decisions:
+        assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:

@@ -32,7 +32,7 @@ def made(database: Database, **decisions: Any) -> list[str]:
 
 def found(connection: Connection, customer: str = "anna") -> list[str]:
     """Oldest first; both ways of reading agree."""
-    newest = [row.decision_id for row in latest_decisions(connection, customer, 100)]
+    newest = latest_decisions(connection, customer, 100)
     assert [row.decision_id for row in held_of(connection, customer)[0]] == newest[::-1]
     return newest[::-1]
 
@@ -48,7 +48,7 @@ def test_a_customer_has_their_own_decisions_newest_first(database: Database) -> 
         assert found(connection) == ids[:3]
         assert found(connection, "bob") == ids[3:]
         assert found(connection, "nobody") == []
-        assert [row.decision_id for row in latest_decisions(connection, "anna", 2)] == [ids[2], ids[1]]
+        assert latest_decisions(connection, "anna", 2) == [ids[2], ids[1]]
 
 
 def test_decisions_that_send_nothing_are_found(database: Database) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import orjson
@@ -32,6 +33,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from service.clock import monotonic
 from service.errors import Unavailable
 from service.storage.checkpoints import Checkpoints
 from service.storage.outage import telling_outages
@@ -53,6 +55,8 @@ PATIENCE_S = 30
 """How long a writer on SQLite waits for its turn in this process, and then for other processes."""
 _KEPT = 8
 """Connections to SQLite that are kept out of the pool."""
+_NEW_FILE_S = 5.0
+"""How long it is tried to set up a file that others are making."""
 _WAITS = "waits"
 """Told to a connection that is about to write: whether its commit waits for the disk."""
 
@@ -299,7 +303,20 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         "cache_size=-32768",
     ):
-        connection.execute(f"PRAGMA {pragma}").close()
+        _set(connection, pragma)
+
+
+def _set(connection: Any, pragma: str) -> None:
+    """Tries again for a moment: SQLite waits for nobody who makes the same new file one with a write-ahead log."""
+    until = monotonic() + _NEW_FILE_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}").close()
+            return
+        except sqlite3.OperationalError as busy:
+            if busy.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ things = Table(
     Column("body", Json),
 )
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+ROOT = Path(__file__).parents[3]
 
 
 def test_times_and_json_come_back_as_they_went_in(database: Database) -> None:
@@ -139,3 +142,28 @@ def test_a_file_keeps_the_pages_that_it_was_made_with(tmp_path: Path) -> None:
             connection.execute(text("CREATE TABLE more (a INTEGER)"))
             assert connection.execute(text("PRAGMA page_size")).scalar_one() == size
         database.close()
+
+
+def test_many_processes_may_make_one_new_file_at_once() -> None:
+    """SQLite waits for nobody who switches a new file to the write-ahead log: some thirty of 1,200 were refused."""
+    code = """if True:
+        import multiprocessing, tempfile
+        from service.storage.database import Database
+
+        def read(barrier, url):
+            database = Database(url)
+            barrier.wait()
+            with database.read():
+                pass
+
+        fork = multiprocessing.get_context("fork")
+        for _ in range(40):
+            with tempfile.TemporaryDirectory() as folder:
+                barrier = fork.Barrier(8)
+                made = [fork.Process(target=read, args=(barrier, f"sqlite:///{folder}/state.db")) for _ in range(8)]
+                for process in made: process.start()
+                for process in made: process.join()
+                assert all(process.exitcode == 0 for process in made)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

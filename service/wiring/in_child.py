@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 from contextlib import suppress
@@ -20,6 +21,7 @@ def in_child(command: str) -> str | None:
     takes too long.
     """
     process = subprocess.Popen([*PYTHON, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    atexit.register(process.kill)  # nobody would take what it finds
     with suppress(OSError):  # it has ended already, or this machine has no priorities
         os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
     try:
@@ -30,6 +32,8 @@ def in_child(command: str) -> str | None:
         raise RuntimeError(
             f"'opportune {command}' took more than {LONGEST_S / 60:.0f} minutes and was stopped"
         ) from None
+    finally:
+        atexit.unregister(process.kill)
     if process.returncode == 0:
         return None
     return f"'opportune {command}' ended with status {process.returncode}: {said.rpartition(chr(10))[2][:300]}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,3 +76,33 @@ def test_a_command_runs_beside_the_service(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(in_child, "LONGEST_S", 0.01)
     with pytest.raises(RuntimeError, match="was stopped"):
         in_child.in_child("skew")
+
+
+def test_a_command_ends_with_the_service(tmp_path: Path) -> None:
+    code = """if True:
+        import subprocess, threading, time
+        from service.wiring.in_child import in_child
+        begun, real = [], subprocess.Popen
+        subprocess.Popen = lambda *told, **more: begun.append(real(*told, **more)) or begun[-1]
+        threading.Thread(target=in_child, args=("worker",), daemon=True).start()  # which never ends by itself
+        while not begun: time.sleep(0.01)
+        time.sleep(0.2)
+        assert begun[0].poll() is None
+        print(begun[0].pid)
+    """
+    home = {**os.environ, "OPPORTUNE_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=home, capture_output=True, text=True, timeout=60, check=True
+    )
+    for _ in range(1_000):
+        if not _runs(int(done.stdout)):
+            return
+        time.sleep(0.01)
+    raise AssertionError("it went on")
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -168,6 +168,10 @@ def _served_features(parts: Parts) -> Iterator[Finding]:
         yield Finding("note", "online store", f"{waiting:,} customers' features wait; 'opportune serve' makes them")
     if failed:
         yield Finding("fail", "online store", f"{failed:,} customers' features could not be made; the log says why")
+    keep, longest = parts.settings.decisions.keep_records_days, max(one.horizon_days for one in PROPENSITIES.values())
+    if 0 < keep <= longest:
+        told = f"decisions.keep_records_days is {keep:g}; what came of promises for {longest:g} days cannot be compared"
+        yield Finding("note", "drift", told)
     last = parts.skew.latest()
     if last is None:
         yield Finding("note", "skew", "no decision was checked yet; 'opportune serve' does it hourly")

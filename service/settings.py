@@ -34,7 +34,8 @@ _DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
 _ELSEWHERE = "set OPPORTUNE_HOME to a folder that can"
 _REDIS = ("redis", "rediss", "unix")
 MOST_LOOKED_BACK = 14.0
-"""Days of decisions whose records the service itself may read again: what it learns, and the checks of each day."""
+"""Days back to which records are read to learn from outcomes and to check served features. Drift compares what models
+promised with what came of it, and asks for their whole horizon: with fewer days it says nothing of that."""
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 
 
@@ -192,7 +193,7 @@ class Decisions(Section):
         least = max(MOST_LOOKED_BACK, self.attribution_days)
         if 0 < self.keep_records_days < least:
             raise ValueError(
-                f"keep_records_days is {self.keep_records_days:g}; outcomes and daily checks look {least:g} days back: "
+                f"keep_records_days is {self.keep_records_days:g}; learning and checks look {least:g} days back: "
                 "give at least so many, or 0 to keep records for good"
             )
         return self

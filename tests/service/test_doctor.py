@@ -88,3 +88,12 @@ def test_an_eligibility_that_asks_for_no_feature_is_named(tmp_path: Path, capsys
     lines = [line for line in capsys.readouterr().out.splitlines() if "its eligibility" in line]
     assert len(lines) == 1
     assert "typo: its eligibility asks for ordrs_90d, which is no feature" in lines[0]
+
+
+@pytest.mark.parametrize(("days", "warned"), [(0, False), (30, True), (56, True), (57, False)])
+def test_records_that_go_before_promises_are_due_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], days: int, warned: bool
+) -> None:
+    examine(Settings(home=tmp_path, text_vectors=False, decisions={"keep_records_days": days}))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "drift"]
+    assert [f"is {days}; what came of promises for 56 days" in line for line in told] == [True] * warned

@@ -83,12 +83,12 @@ class DecisionsProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._decisions is None or not self._between:
             self._parse(data)
-        elif not self._is_known(data, self._decisions):
+        elif not self._ask_as_known(data, self._decisions):
             self._parse(data)
             self._remember(data)
 
-    def _is_known(self, data: bytes, decisions: FastDecisions) -> bool:
-        """Asks for a decision if this is a whole request that begins as a plain one did before."""
+    def _ask_as_known(self, data: bytes, decisions: FastDecisions) -> bool:
+        """Asks for a decision, and says so, if this is a whole request that begins as a plain one did before."""
         head, _, body = data.partition(_END_OF_HEAD)
         secret, length = self._plain.get(head, _UNKNOWN)
         if len(body) != length or self.flow.write_paused or not self._is_first():

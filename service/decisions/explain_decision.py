@@ -16,7 +16,7 @@ from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import candidates_of, case_from_record
 from service.decisions.rule_flips import without_rules
-from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
+from service.decisions.score import BY_RATES, NEXT_OFFER, by_model, by_rates
 from service.offers.offer import Offer
 
 
@@ -146,7 +146,7 @@ def _chances(
     version = record["models"].get(NEXT_OFFER)
     model = models.at(NEXT_OFFER, version) if version and hasattr(models, "at") else models.get(NEXT_OFFER)
     if record["scored_by"] == BY_RATES or (version is None and model is None):
-        return rates().rates([(case.offers[position].offer_id, channel) for position, channel in pairs])
+        return by_rates(rates(), row_from_json(record["features"]), case, pairs)
     if model is None or (version is not None and str(model.version) != version):
         return None
     return by_model(model, row_from_json(record["features"]), case, pairs)

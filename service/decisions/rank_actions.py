@@ -25,7 +25,7 @@ from service.decisions.record import pack
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer
-from service.decisions.send_hours import SendHours
+from service.decisions.send_hours import SEND_TIME, SendHours
 from service.decisions.spool import Spool
 from service.decisions.write_decisions import DecisionWriter, count
 from service.errors import Problem, Unavailable
@@ -188,7 +188,7 @@ class Decider:
         made = [(draft, listed(draft)) for draft in drafts]
         asked = [(draft, [draft.eligible[one.place] for one in some]) for draft, some in made if draft.request.explain]
         told = iter(scorer.reasons(asked))
-        hours = SendHours(self.sources.models)
+        hours = SendHours(self.sources.models.get(SEND_TIME))
         sent = [messages(draft, some) for draft, some in made]
         hours.plan([message for some in sent for message in some])
         stages = Stages(self._known_rates if rates is None else rates)

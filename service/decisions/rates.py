@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from features.customer_row import CustomerRow
 from service.decisions.alike import Alike
+from service.decisions.interests import Interests, interests
 from service.decisions.stages import FEW
+from service.offers.offer import Offer
 
 PRIOR_RATE = 0.05
 PRIOR_WEIGHT = 20.0
@@ -106,6 +109,10 @@ class PooledRates:
     def rates(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """The rate of each (offer, channel)."""
         return [self.rate(offer, channel) for offer, channel in pairs]
+
+    def interests(self, row: CustomerRow | None, offers: tuple[Offer, ...]) -> Interests | None:
+        """What moves the rates of these offers for a customer."""
+        return interests(row, offers, self._alike)
 
     def sentence(self, offer_id: str) -> str:
         """The evidence in words."""

@@ -33,7 +33,7 @@ from service.decisions.record import (
 )
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import BY_RATES, NEXT_OFFER, by_model
-from service.decisions.send_hours import SEND_TIME, TIMED, Message, SendHours
+from service.decisions.send_hours import BY_HABITS, SEND_TIME, TIMED, Message, SendHours
 from service.offers.catalogue import distinct_expressions
 from service.offers.offer import Offer
 
@@ -125,7 +125,8 @@ def _times(
     model = models.get(SEND_TIME)
     served = None if model is None else str(model.version)
     used = record["models"].get(SEND_TIME)
-    if not actions or (served != used and any(action["channel"] in TIMED for action in actions)):
+    as_served = used in {served, BY_HABITS.version}
+    if not actions or (not as_served and any(action["channel"] in TIMED for action in actions)):
         return None
     draft = Draft(
         row.decision_id,
@@ -137,7 +138,8 @@ def _times(
         judge(case),
         Pairs(),
     )
-    hours = SendHours(models)
+    by_habits = None if used is None else BY_HABITS  # a record that names no model is of before habits stood in
+    hours = SendHours(by_habits if used == BY_HABITS.version else model, by_habits)
     ends = {offer.offer_id: offer.ends_at for offer in case.offers}
     found: dict[str, tuple[Any, Any]] = {}
     for action in actions:

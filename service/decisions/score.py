@@ -2,7 +2,8 @@
 
 - next-offer failing: the last version that worked in this process, named `last_model:next-offer`
 - a champion that was refused: the version that served before it, named so, too
-- next-offer missing, or that failing too: pooled response rates (`rates.py`), named `model:next-offer`
+- next-offer missing, or that failing too: pooled response rates (`rates.py`), moved by what the customer bought and
+  looked at (`interests.py`), named `model:next-offer`
 - those not to be read: the last read, or the same rate for all, which is the catalogue's order of worth, named `rates`
 - uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
 """
@@ -21,6 +22,7 @@ from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
 from service.decisions.draft import Draft
+from service.decisions.interests import moved
 from service.decisions.last_known import LastKnown
 from service.decisions.pairs import Floats, Ints, Pairs
 from service.decisions.ports import Models
@@ -142,8 +144,7 @@ class Scorer:
         draft.degrade(f"model:{NEXT_OFFER}")
         if self.rates.unread:
             draft.degrade("rates")
-        pairs = [(draft.case.offers[position].offer_id, channel) for position, channel in draft.eligible]
-        draft.probabilities, draft.scored_by = self.rates.rates(pairs), BY_RATES
+        draft.probabilities, draft.scored_by = by_rates(self.rates, draft.row, draft.case, draft.eligible), BY_RATES
 
     def _take(self, draft: Draft, model: Any, scores: Sequence[float] | Floats) -> None:
         draft.probabilities, draft.scored_by = scores, NEXT_OFFER
@@ -175,14 +176,24 @@ class Scorer:
 
     def _explain(self, draft: Draft, wanted: Wanted, found: Told | None) -> Told:
         if draft.scored_by == BY_RATES:
-            offers = [draft.case.offers[position].offer_id for position, _ in wanted]
-            return [[{"feature": "response_rate", "text": self.rates.sentence(o), "effect": 0.0}] for o in offers]
+            return self._evidence(draft, wanted)
         try:
             return self._reasons(draft, wanted) if found is None else found
         except Exception:  # a ranking without reasons is better than none
             log.exception("the %s model gave no reasons", NEXT_OFFER)
             draft.degrade("reasons")
             return [[] for _ in wanted]
+
+    def _evidence(self, draft: Draft, wanted: Wanted) -> Told:
+        """What rates stand on, and what moved them."""
+        offers, liked = draft.case.offers, self.rates.interests(draft.row, draft.case.offers)
+        told: Told = []
+        for position, _ in wanted:
+            text = self.rates.sentence(offers[position].offer_id)
+            own = None if liked is None else liked.reason(position)
+            rate = {"feature": "response_rate", "text": text, "effect": 0.0}
+            told.append([rate] if own is None else [own, rate])
+        return told
 
     def _reasons(self, draft: Draft, wanted: Wanted) -> Told:
         weighed = self._weighings.get(draft.decision_id)
@@ -244,6 +255,13 @@ class Weighed:
         """Where each of these (position of the offer, channel) stands in the weighing: customer, offer, channel."""
         line, channels = self.together.line, self.together.channel
         return [(self.place, line[position], channels[channel]) for position, channel in wanted]
+
+
+def by_rates(rates: PooledRates, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float]:
+    """The pooled rate of each candidate, moved by what the customer bought and looked at."""
+    told = rates.rates([(case.offers[position].offer_id, channel) for position, channel in eligible])
+    liked = rates.interests(row, case.offers)
+    return told if liked is None else moved(told, [float(liked.factor[position]) for position, _ in eligible])
 
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:

@@ -1,6 +1,7 @@
 """When to send what was chosen: a good hour that is not quiet, as the model of hours has it.
 
-Where that is missing or fails: now, or the next time that is not quiet, named `model:send-time`.
+Where that is missing or fails, named `model:send-time`: by the customer's own habits alone (`SendTimeModel.untrained`);
+where too little is known of these, or that fails, too: now, or the next time that is not quiet.
 """
 
 from __future__ import annotations
@@ -14,20 +15,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.customer_row import CustomerRow
 from models.asked_hours import Asked
 from models.local_hours import NO_HOURS, Hours
+from models.presence import weeks_of
+from models.send_time import SendTimeModel
 from service.decisions.arbitration import FATIGUE_DAYS
 from service.decisions.case import DAY_US, PLANNED_US, PULLED, Entry, Rules, from_microseconds, microseconds
 from service.decisions.draft import Draft
 from service.decisions.hours import Planned, drawn
 from service.decisions.open_hours import open_hours
 from service.decisions.policy import draw
-from service.decisions.ports import Models
 from service.decisions.quiet import next_allowed, zone_of
 
 log = logging.getLogger(__name__)
 SEND_TIME = "send-time"
 SEND_WITHIN = timedelta(microseconds=PLANNED_US)
+BY_HABITS = SendTimeModel.untrained()
+"""What stands in for a model of hours, for customers with `HABITS`."""
+HABITS = 5.0
+"""Orders, visits (each as much as that model has them count) and answers that tell of habits."""
 TIMED = frozenset({"email", "sms", "push"})
 """Channels whose hour the send-time model chooses; a call waits for the end of quiet hours, others go at once."""
 _TIRES_US = round(FATIGUE_DAYS * DAY_US)
@@ -59,18 +66,20 @@ class SendHours:
     for each message of the seven days before them, as far as the model has learnt that these tire.
     """
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, model: Any, instead: SendTimeModel | None = BY_HABITS) -> None:
+        """`model`: the one that serves, if any; `instead` stands in (None: nothing does, as before there was one)."""
+        self._model, self._instead = model, instead
         self._windows: dict[tuple[Any, ...], Window] = {}
         self._planned: dict[tuple[str, str, datetime | None], Planned] = {}
 
     def plan(self, messages: Sequence[Message]) -> None:
         """Plans all of these at once; those that fail together are planned alone when they are asked for."""
-        model = self._models.get(SEND_TIME)
-        if model is None:
-            return
+        timed = [one for one in messages if one.channel in TIMED]
         try:
-            self._plan(model, [one for one in messages if one.channel in TIMED])
+            if self._model is not None:
+                self._plan(self._model, timed)
+            elif self._instead is not None:
+                self._plan(self._instead, [one for one in timed if has_habits(one.draft.row)])
         except Exception:  # one of them may be the cause; each says so for itself in `at`
             log.exception("the %s model could not plan %d hours together", SEND_TIME, len(messages))
 
@@ -83,11 +92,11 @@ class SendHours:
         window = self._window(message)
         if channel not in TIMED:
             return Planned(window.earliest, 1.0)
-        model = self._models.get(SEND_TIME)
-        if model is not None:
+        for model in (self._model, self._instead):
             try:
-                self._plan(model, [message])
-                return self._planned[name]
+                if model is not None and (model is self._model or has_habits(draft.row)):
+                    self._plan(model, [message])
+                    return self._planned[name]
             except Exception:  # the documented fallback
                 log.exception("the %s model could not rank hours", SEND_TIME)
         draft.degrade(f"model:{SEND_TIME}")
@@ -113,6 +122,8 @@ class SendHours:
             at = times.times[next(places)] if times.times else earliest
             self._planned[draft.decision_id, channel, ends_at] = Planned(at, probability)
             draft.models[SEND_TIME] = str(model.version)
+            if model is BY_HABITS:
+                draft.degrade(f"model:{SEND_TIME}")
 
     def _window(self, message: Message) -> Window:
         """The same for all who live in the same zone."""
@@ -126,6 +137,14 @@ class SendHours:
         if found.zone_is_none and (quiet or timed):
             draft.degrade("unknown_timezone")
         return found
+
+
+def has_habits(row: CustomerRow | None) -> bool:
+    """Whether enough is known of when a customer is about."""
+    if row is None:
+        return False
+    activity, _, answers = weeks_of(row, BY_HABITS.presence.visits)
+    return float(activity.sum() + answers.sum()) >= HABITS
 
 
 def window_of(

@@ -35,7 +35,7 @@ def desk(tmp_path: Any) -> Desk:
     made.rows.rows["c1"] = row("c1", affinity={"shoes": (1.0, 2.0, float("nan"))}, orders_90d=2.0, gap=float("nan"))
     made.served.models = {
         "next-offer": NextOffer({"a": 0.1, "b": 0.3}),
-        "send-time": replace(SendTimeModel.untrained(), tiring=0.3),
+        "send-time": replace(SendTimeModel.untrained(), tiring=0.3, version="7"),
     }
     made.put(
         a={"eligibility": "customer.features.orders_90d >= 1 && customer.traits.plan == 'gold'"},

@@ -188,9 +188,8 @@ def test_what_was_planned_is_not_planned_again(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
     desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which has no hour
     draft = drafts_of(desk, ["c1"])[0]
-    hours, message = SendHours(desk.served), Message(draft, "email", None)
+    hours, message = SendHours(desk.served.models["send-time"]), Message(draft, "email", None)
     hours.plan([message])
-    desk.served.models = {}
     assert told(draft)[0][0][2:] == tuple(hours.at(message))
 
 

@@ -110,13 +110,17 @@ def unknown_variables(names: Iterable[str]) -> set[str]:
 
 
 def _rules(settings: Settings) -> Iterator[Finding]:
-    """A rule that cannot be read lets nothing start, and opening the state would only say so of the state."""
+    """A rule that cannot be read lets nothing start, and opening the state would only say so of the state; nor does
+    the worker start with a secret that is none."""
     from service.decisions.rules import RuleBook
+    from service.wiring.journeys import channels
 
-    try:
-        RuleBook(settings)
-    except ValueError as fault:
-        yield Finding("fail", "configuration", f"{fault}; correct the rule in {config_file()}")
+    checks: tuple[tuple[Callable[[Settings], object], str], ...] = ((RuleBook, "rule"), (channels, "secret"))
+    for check, name in checks:
+        try:
+            check(settings)
+        except ValueError as fault:
+            yield Finding("fail", "configuration", f"{fault}; correct the {name} in {config_file()}")
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

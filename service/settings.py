@@ -6,8 +6,10 @@ import os
 import tomllib
 from datetime import time
 from decimal import Decimal
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -51,7 +53,7 @@ Channel = Annotated[str, AfterValidator(_known_channel)]
 class Section(BaseModel):
     """A table of the file. A name that is not known is an error: a typing slip must not be a silent default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Arms(Section):
@@ -150,6 +152,13 @@ class QuietHours(Section):
     end: time = time(8, 0)
     channels: list[Channel] = Field(default_factory=lambda: ["email", "sms", "push", "call"])
 
+    @field_validator("start", "end")
+    @classmethod
+    def _of_no_zone(cls, local: time) -> time:
+        if local.tzinfo is not None:
+            raise ValueError("has an offset; quiet hours are times of each customer's own zone, as 21:00:00")
+        return local
+
 
 class Consent(Section):
     """What to assume of a channel on which the customer has said nothing: `allow` (a soft opt-in) or `deny`."""
@@ -178,14 +187,14 @@ class Decisions(Section):
     fatigue_cost: float = Field(0.01, ge=0)
     value_of_nothing: float = 0.0
     goals: Goals = Field(default_factory=Goals)
-    reservation_hours: float = Field(48.0, gt=0)
-    attribution_days: float = Field(14.0, gt=0)
+    reservation_hours: float = Field(48.0, gt=0, le=87_840)
+    attribution_days: float = Field(14.0, gt=0, le=3_660)
     learn_online: bool = True
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
     cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True
-    keep_records_days: float = Field(0.0, ge=0)
-    time_budget_ms: float = Field(5_000, ge=0)
+    keep_records_days: float = Field(0.0, ge=0, le=36_600)
+    time_budget_ms: float = Field(5_000, ge=0, le=600_000)
     seed: str = "opportune"
 
     @model_validator(mode="after")
@@ -212,12 +221,19 @@ class Smtp(Section):
     """Where the e-mail channel delivers. Without a host, messages go to files in `outbox/`."""
 
     host: str | None = None
-    port: int = 25
+    port: int = Field(25, ge=1, le=65535)
     user: str | None = None
     password: SecretStr | None = None
     sender: str = "Opportune <opportune@localhost>"
     start_tls: bool = False
-    timeout_s: float = 10.0
+    timeout_s: float = Field(10.0, gt=0, le=120)
+
+    @field_validator("sender")
+    @classmethod
+    def _an_address(cls, sender: str) -> str:
+        if "@" not in parseaddr(sender)[1]:
+            raise ValueError(f"{sender!r} is no address; write it as 'Shop <shop@example.org>'")
+        return sender
 
 
 class Webhook(Section):
@@ -309,6 +325,14 @@ class Settings(BaseSettings):
         if url is not None and (kind := url.partition("://")[0]) not in kinds:
             known = "postgresql://" if kinds is _DATABASES else "postgresql:// or redis://"
             raise ValueError(f"begins with {kind!r}; use {known}, or leave it out for SQLite in the home folder")
+        return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_address_of_the_web(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://host")
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError(f"{url!r} is no address that links can begin with; write it as https://shop.example.org")
         return url
 
     @field_validator("clock")

@@ -97,3 +97,8 @@ def test_records_that_go_before_promises_are_due_are_named(
     examine(Settings(home=tmp_path, text_vectors=False, decisions={"keep_records_days": days}))
     told = [line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "drift"]
     assert [f"is {days}; what came of promises for 56 days" in line for line in told] == [True] * warned
+
+
+def test_a_secret_with_which_no_worker_starts_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert examine(Settings(home=tmp_path, webhook={"secret": "no base64!"})) == 1  # type: ignore[arg-type]
+    assert "a webhook secret is 'whsec_' and base64" in capsys.readouterr().out

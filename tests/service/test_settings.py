@@ -76,3 +76,27 @@ def test_a_home_that_cannot_be_made_or_written_is_named(tmp_path: Path, monkeypa
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere but on a disk that is read only
     with pytest.raises(ValueError, match="cannot be written; set OPPORTUNE_HOME"):
         Settings(home=tmp_path).make_home()
+
+
+@pytest.mark.parametrize(
+    ("where", "settings"),
+    [
+        ("decisions.exploration", {"decisions": {"exploration": float("inf")}}),
+        ("decisions.value_of_nothing", {"decisions": {"value_of_nothing": float("nan")}}),
+        ("decisions.goals.click", {"decisions": {"goals": {"click": float("inf")}}}),
+        ("decisions.reservation_hours", {"decisions": {"reservation_hours": 1e12}}),
+        ("decisions.attribution_days", {"decisions": {"attribution_days": 1e9}}),
+        ("decisions.time_budget_ms", {"decisions": {"time_budget_ms": 1e12}}),
+        ("decisions.keep_records_days", {"decisions": {"keep_records_days": 1e9}}),
+        ("smtp.timeout_s", {"smtp": {"timeout_s": 0}}),
+        ("smtp.port", {"smtp": {"port": 99_999}}),
+        ("smtp.sender", {"smtp": {"sender": "nobody"}}),
+        ("quiet_hours.start", {"quiet_hours": {"start": "21:00:00+02:00"}}),
+        ("public_url", {"public_url": "shop.example.org"}),
+    ],
+)
+def test_what_no_decision_or_message_could_be_made_with_is_named(where: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**settings)
+    [error] = refused.value.errors()
+    assert ".".join(map(str, error["loc"])) == where

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.content.fields import CHANNEL_FIELDS
 from service.content.phrases import ANGLES
+from service.offers.schemas import Word
 
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 StateName = Literal["pending", "approved", "rejected"]
@@ -48,7 +49,7 @@ class GenerateIn(_Strict):
         json_schema_extra={"examples": [{"offer_id": "coffee-20", "channel": "email", "locale": "en", "n": 2}]}
     )
 
-    offer_id: Annotated[Words, Field(min_length=1)] = Field(description="Which offer the copy is for")
+    offer_id: Word = Field(description="Which offer the copy is for")
     channel: Channel = Field(description="For which channel")
     locale: Locale = Field("en", description="In which language: a BCP 47 tag")
     segment: Annotated[Words, Field(min_length=1)] | None = Field(
@@ -65,7 +66,7 @@ class CheckIn(_Strict):
 
     channel: Channel = Field(description="For which channel")
     locale: Locale = Field("en", description="In which language: a BCP 47 tag")
-    offer_id: Annotated[Words, Field(min_length=1)] | None = Field(None, description="Whose facts it may state")
+    offer_id: Word | None = Field(None, description="Whose facts it may state")
     fields: Annotated[dict[Annotated[str, Field(max_length=60)], FieldText], Field(max_length=20)] = Field(
         description="The copy, by field of the channel: subject, preheader and body of an email; body of an sms"
     )

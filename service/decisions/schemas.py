@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -23,7 +22,7 @@ def customer_id(text: str) -> str:
     """An id in any script, as events write it (NFC)."""
     if text.isascii() and text.isprintable() and text == text.strip():
         return text
-    normal = unicodedata.normalize("NFC", identifier(text))
+    normal = identifier(text)
     if len(normal.encode()) > _MAX_ID_BYTES:
         raise ValueError(f"is longer than {_MAX_ID_BYTES:,} bytes; send a shorter id")
     return normal

@@ -16,6 +16,7 @@ from service.offers.put_offers import described
 from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifier
 from service.storage.database import Database
 from service.web.auth import Guard
+from service.web.paths import OFFER_ID
 from service.web.shapes import gives
 from service.web.threads import in_thread
 
@@ -31,7 +32,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         with database.write() as connection:
             return put_offers(connection, documents, clock.now())
 
-    @router.put("/{offer_id}", summary="Put an offer", dependencies=[may_write], responses=gives(OfferOut))
+    @router.put(f"/{OFFER_ID}", summary="Put an offer", dependencies=[may_write], responses=gives(OfferOut))
     async def put_one(offer_id: OfferId, offer: OfferIn) -> Response:
         if offer.offer_id not in {None, offer_id}:
             detail = f"is {offer.offer_id!r}, but the path says {offer_id!r}; leave it out or make them equal"
@@ -65,7 +66,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         more = found[limit - 1].offer_id if len(found) > limit else None
         return _answer({"offers": [described(offer) for offer in found[:limit]], "next": more})
 
-    @router.get("/{offer_id}", summary="Get an offer", dependencies=[may_read], responses=gives(OfferOut))
+    @router.get(f"/{OFFER_ID}", summary="Get an offer", dependencies=[may_read], responses=gives(OfferOut))
     async def get_one(offer_id: OfferId) -> Response:
         def read() -> list[StoredOffer]:
             with database.read() as connection:
@@ -76,7 +77,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             raise NotFound(f"there is no offer {offer_id!r}")
         return _answer(described(found[0]))
 
-    @router.delete("/{offer_id}", status_code=204, summary="Take an offer out", dependencies=[may_write])
+    @router.delete(f"/{OFFER_ID}", status_code=204, summary="Take an offer out", dependencies=[may_write])
     async def delete_one(offer_id: OfferId) -> Response:
         def delete() -> bool:
             with database.write() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -20,8 +21,8 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UT
 
 
 def identifier(text: str) -> str:
-    """Refuses control characters, and space around the text."""
-    plain_text(text)
+    """As events write it (NFC), so that both mean the same. Refuses control characters, and space around the text."""
+    text = unicodedata.normalize("NFC", plain_text(text))
     if text != text.strip() or (not text.isprintable() and any(character in "\t\n\r" for character in text)):
         raise ValueError("has space around it or a line break; remove it")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ def customer_view(
 
     `NotFound` when there is neither overview nor decision. What was another id's is shown under the present one's.
     """
+    customer_id = unicodedata.normalize("NFC", customer_id)  # as events write ids
     missing: NotFound | None = None
     overview: dict[str, Any] | None = None
     try:

@@ -19,3 +19,4 @@ class AnyText(Convertor[str]):
 
 register_url_convertor("any", AnyText())
 CUSTOMER_ID = "{customer_id:any}"
+OFFER_ID = "{offer_id:any}"

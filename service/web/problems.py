@@ -152,5 +152,5 @@ def _reads_pages(request: Request) -> bool:
 
 
 def _route(request: Request) -> str:
-    """The route's template: a path may hold a customer's id, which has no place in a log."""
-    return str(getattr(request.scope.get("route"), "path", "an unknown path"))
+    """The route's template, as the document has it: a path may hold a customer's id, which has no place in a log."""
+    return str(getattr(request.scope.get("route"), "path_format", "an unknown path"))

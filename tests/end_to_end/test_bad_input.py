@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,18 @@ def test_a_strange_name_in_the_address_is_not_found_or_refused(api: httpx.Client
         refused(answer, 400, 404, 422)
 
 
+@pytest.mark.parametrize("offer_id", ["spring/tea", "50% off?", "cafe\u0301"])
+def test_an_offer_may_be_called_anything(api: httpx.Client, offer_id: str) -> None:
+    name, path = unicodedata.normalize("NFC", offer_id), f"/v1/offers/{quote(offer_id, safe='')}"
+    assert api.put("/v1/offers", json={"offers": [{"offer_id": offer_id, "name": "Tea"}]}).status_code == 200
+    assert api.put(path, json={"name": "Green tea"}).json()["version"] == 2
+    assert api.get(path).json()["offer_id"] == name
+    asked = {"customer_id": "anybody", "offers": [offer_id], "dry_run": True}
+    assert api.post("/v1/decisions", json=asked).status_code == 200
+    assert api.delete(path).status_code == 204
+    assert api.get(path).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -329,6 +342,7 @@ def test_an_unknown_method_address_or_key_is_a_problem(api: httpx.Client) -> Non
     wrong = api.patch("/v1/offers/thanks")
     refused(wrong, 405)
     assert wrong.headers["Allow"] == "DELETE, GET, PUT"
+    assert api.patch("/v1/customers/c1").headers["Allow"] == "DELETE, GET"
     refused(api.get("/v1/offers", headers={"Authorization": b"Bearer \xff\xfe"}), 401)
     refused(api.get("/v1/offers", headers={"Authorization": "Basic " + "A" * 5000}), 401)
     refused(api.post("/v1/decisions", json=DECISION, headers={"Idempotency-Key": "x" * 300}), 400)

@@ -116,3 +116,8 @@ def test_any_text_is_accepted_or_refused_never_a_crash(text: str) -> None:
 )
 def test_prices_are_in_minor_units(amount: str, currency: str, cents: int) -> None:
     assert price_cents({"price": {"amount": amount, "currency": currency}}) == cents
+
+
+def test_names_are_told_as_events_tell_them() -> None:
+    offer = put(offer_id="cafe\u0301", product_ids=["the\u0301"], requires=[{"offer_id": "ne\u0301"}])
+    assert (offer.offer_id, offer.product_ids, offer.requires[0].offer_id) == ("café", ["thé"], "né")

@@ -221,6 +221,13 @@ async def test_times_of_a_customer_are_by_their_clock_too(house: House, reader: 
     assert " local</time>" in (await reader.get("/customers")).text
 
 
+async def test_an_id_in_the_address_means_what_events_mean_by_it(house: House, reader: httpx.AsyncClient) -> None:
+    async with house.client("ingest") as sender:
+        await sender.post("/v1/identify", json={"userId": "rene\u0301", "traits": {"name": "René"}})
+    house.parts.events.run_pass()
+    assert "<h1>Customer rené</h1>" in (await reader.get("/customers/rene%CC%81")).text
+
+
 async def test_a_former_id_shows_its_customer(house: House, reader: httpx.AsyncClient) -> None:
     async with house.client("ingest") as sender:
         await sender.post("/v1/alias", json={"previousId": "visitor", "userId": "c1"})

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -13,7 +16,7 @@ from service.loops import PYTHON, Child
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrate import migrate
-from service.telemetry import set_up_logs
+from service.telemetry import TOGETHER, set_up_logs
 
 OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
@@ -38,9 +41,24 @@ def serve(settings: Settings, workers: int = 1) -> None:
     fetcher = Child("model-fetcher", fetcher_command(settings))
     fetcher.start()
     try:
-        listen(settings, workers)
+        with counted_together(workers):
+            listen(settings, workers)
     finally:
         fetcher.stop()
+
+
+@contextmanager
+def counted_together(workers: int) -> Iterator[None]:
+    """Several workers tell `/metrics` of all of them, through files of a folder that lives as long as they do."""
+    if workers == 1:
+        yield
+        return
+    with TemporaryDirectory(prefix="opportune-metrics-") as folder:
+        os.environ[TOGETHER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[TOGETHER]
 
 
 def listen(settings: Settings, workers: int = 1) -> None:

@@ -9,12 +9,17 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
+"""`opportune serve` sets it for several workers: each keeps what it counts in a file there, and tells that of all."""
 
 registry = CollectorRegistry()
 REQUESTS = Counter("opportune_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=registry)
@@ -29,14 +34,31 @@ EVENTS = Counter("opportune_events_total", "Events by what became of them", ["ou
 DECISIONS = Counter("opportune_decisions_total", "Decisions by arm", ["arm"], registry=registry)
 DEGRADED = Counter("opportune_degraded_total", "Decisions that did without a part", ["part"], registry=registry)
 DAMAGED = Counter("opportune_damaged_records_total", "Reads of decisions whose record is damaged", registry=registry)
-CIRCUIT_OPEN = Gauge("opportune_circuit_open", "1 while a part is not asked", ["part"], registry=registry)
+CIRCUIT_OPEN = Gauge(
+    "opportune_circuit_open", "1 while a part is not asked", ["part"], registry=registry, multiprocess_mode="livemax"
+)
 SPOOLED = Counter("opportune_spooled_decisions_total", "Decisions made without the database", registry=registry)
-SPOOL_WAITING = Gauge("opportune_spool_waiting", "Decisions of this process that wait on the disk", registry=registry)
+SPOOL_WAITING = Gauge(
+    "opportune_spool_waiting",
+    "Decisions of this service that wait on the disk",
+    registry=registry,
+    multiprocess_mode="livesum",
+)
 SPOOL_IMPORTED = Counter("opportune_spool_imported_total", "Spooled decisions brought in", registry=registry)
 LOOP_FAILURES = Counter(
     "opportune_loop_failures_total", "Failed passes of a background loop", ["loop"], registry=registry
 )
-LOOP_SEEN = Gauge("opportune_loop_last_pass_timestamp_seconds", "Last finished pass", ["loop"], registry=registry)
+LOOP_SEEN = Gauge(
+    "opportune_loop_last_pass_timestamp_seconds",
+    "Last finished pass",
+    ["loop"],
+    registry=registry,
+    multiprocess_mode="livemin",
+)
+_OF_EACH_WORKER = frozenset(
+    {"opportune_circuit_open", "opportune_spool_waiting", "opportune_loop_last_pass_timestamp_seconds"}
+)
+"""Gauges that each worker sets by what happens to it; the others are the database's, the same in all."""
 SKEW_CHECKED = Gauge("opportune_skew_checked_decisions", "Decisions in the last check of features", registry=registry)
 SKEW_WRONG = Gauge("opportune_skew_mismatched_values", "Served values that the log does not give", registry=registry)
 SKEW_BEHIND = Gauge("opportune_skew_behind_decisions", "Decisions served from a row behind", registry=registry)
@@ -118,8 +140,34 @@ def silence_dependencies() -> None:
 
 
 def exposition() -> bytes:
-    """All metrics in Prometheus' text format."""
-    return generate_latest(registry)
+    """All metrics in Prometheus' text format, of all workers together."""
+    return generate_latest(_OfAllWorkers() if TOGETHER in os.environ else registry)
+
+
+class _OfAllWorkers:
+    """A scrape reaches any one of the workers; counts that were of that one alone would jump to and fro."""
+
+    def collect(self) -> Iterator[Metric]:
+        folder = Path(os.environ[TOGETHER])
+        _forget_the_dead(folder)
+        collected = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
+        found: dict[str, Metric] = {metric.name: metric for metric in collected}
+        for own in registry.collect():
+            everybodys = found.get(own.name)
+            if everybodys is None or (own.type == "gauge" and own.name not in _OF_EACH_WORKER):
+                yield own
+            else:
+                everybodys.documentation = own.documentation
+                yield everybodys
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a worker that was killed had told of itself; what it counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(file.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1_000)

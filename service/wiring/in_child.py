@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 
 from service.loops import PYTHON
+from service.telemetry import TOGETHER
 
 LONGEST_S = 600.0
 _PRIORITY = 10
@@ -20,7 +21,10 @@ def in_child(command: str) -> str | None:
     None where it ended well; else the last line that it said, which may be about what it found. RuntimeError when it
     takes too long.
     """
-    process = subprocess.Popen([*PYTHON, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    own = {name: value for name, value in os.environ.items() if name != TOGETHER}  # it is none of the workers
+    process = subprocess.Popen(
+        [*PYTHON, "-m", "opportune", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=own
+    )
     atexit.register(process.kill)  # nobody would take what it finds
     with suppress(OSError):  # it has ended already, or this machine has no priorities
         os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)

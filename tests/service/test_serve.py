@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from service import serve
-from service.serve import PROTOCOL, listen, raise_open_files
+from service.serve import PROTOCOL, counted_together, listen, raise_open_files
 from service.settings import Settings
+from service.telemetry import TOGETHER
 
 
 @pytest.fixture
@@ -37,3 +41,35 @@ def test_decisions_are_answered_before_asgi_where_uvicorns_parser_is_installed(m
         (PROTOCOL, 1, False),
         ("auto", 2, False),
     ]
+
+
+COUNTS = """
+import sys
+from service.telemetry import DECISIONS, LOOP_SEEN, REBUILDS, SPOOL_WAITING, count_request, exposition
+many = int(sys.argv[1])
+DECISIONS.labels("model").inc(many)
+count_request("GET", "/x", 200, 0.002)
+SPOOL_WAITING.inc(many)
+REBUILDS.set(many)
+print(exposition().decode())
+"""
+
+
+def test_metrics_of_one_worker_are_those_of_all() -> None:
+    with counted_together(2):
+        told = [
+            subprocess.run([sys.executable, "-c", COUNTS, many], capture_output=True, text=True, check=True).stdout
+            for many in ("2", "3")  # the first has ended when the second counts
+        ]
+    assert TOGETHER not in os.environ
+    assert 'opportune_decisions_total{arm="model"} 2.0' in told[0]
+    assert 'opportune_decisions_total{arm="model"} 5.0' in told[1]
+    assert 'opportune_http_request_seconds_bucket{le="0.0025",route="/x"} 2.0' in told[1]
+    assert "# HELP opportune_decisions_total Decisions by arm" in told[1]
+    assert "opportune_spool_waiting 3.0" in told[1], "nobody waits for what a dead worker kept"
+    assert "opportune_features_waiting 3.0" in told[1], "the database's, as it told this worker last"
+
+
+def test_one_worker_needs_no_folder_for_its_counts() -> None:
+    with counted_together(1):
+        assert TOGETHER not in os.environ

@@ -23,7 +23,7 @@ Also `anonymousId`, `previousId`, `groupId`, `messageId`, `name`, `[mapping.trai
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -37,6 +37,7 @@ _FIELDS = frozenset(
     {"type", "event", "name", "category", "userId", "anonymousId", "previousId", "groupId", "messageId"}
     | {"timestamp", "originalTimestamp", "sentAt", "receivedAt"}
 )
+_WHO = frozenset({"userId", "anonymousId"})
 _SECTIONS = ("properties", "traits", "context", "products")
 _SNAKE = {"user_id": "userId", "anonymous_id": "anonymousId", "previous_id": "previousId", "group_id": "groupId"} | {
     "message_id": "messageId",
@@ -75,17 +76,39 @@ class ColumnMapping:
                 f"asks for; it has {', '.join(columns)}"
             )
 
-    def messages(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(place of its first row, message) of each event. Grouped rows must all be given at once."""
+    def messages(
+        self, rows: Sequence[Mapping[str, Any]], unreadable: frozenset[int] = frozenset()
+    ) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+        """(place of its first row, message, why it is none) of each event. Grouped rows must all be given at once.
+
+        Rows without a value to group by are an event each. `unreadable`: places of rows that were not in UTF-8.
+        """
+        for places in self._groups(rows):
+            some = [rows[place] for place in places]
+            fault = self._two_customers(some)
+            if not unreadable.isdisjoint(places):
+                fault = "is not in UTF-8; save the file so and ingest it again"
+            yield places[0], self._message(some[0], some if self.group_by else None), fault
+
+    def _groups(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[list[int]]:
         if self.group_by is None:
-            for place, row in enumerate(rows):
-                yield place, self._message(row, None)
-            return
+            return ([place] for place in range(len(rows)))
         groups: dict[Any, list[int]] = {}
         for place, row in enumerate(rows):
-            groups.setdefault(row[self.group_by], []).append(place)
-        for places in groups.values():
-            yield places[0], self._message(rows[places[0]], [rows[place] for place in places])
+            key = row[self.group_by]
+            alone = key is None or key != key or (isinstance(key, str) and not key.strip())
+            groups.setdefault((None, place) if alone else key, []).append(place)
+        return groups.values()
+
+    def _two_customers(self, group: Sequence[Mapping[str, Any]]) -> str | None:
+        """Rows of one event that name different customers; an export may name them in the first row only."""
+        for name in _WHO.intersection(self.fields):
+            named = dict.fromkeys(self._field(name, self.fields[name], row) for row in group)
+            named.pop(None, None)
+            if len(named) > 1:
+                told = " and ".join(repr(one) for one in list(named)[:2])
+                return f"rows of one {self.group_by} have different {name}s, {told}; group by what tells them apart"
+        return None
 
     def _message(self, row: Mapping[str, Any], group: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         message = {name: self._field(name, source, row) for name, source in self.fields.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
@@ -122,17 +124,64 @@ def check(path: Path, mapping: ColumnMapping | None) -> None:
 
 
 def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Item], float]]:
-    frame = _scan(path, mapping).collect()
+    import polars as pl
+
+    try:
+        frame = _scan(path, mapping).collect()
+    except pl.exceptions.PolarsError as wrong:
+        raise ValueError(f"{path} cannot be read: {_short(wrong)}{_which_line(path)}") from wrong
     first = 1 if path.name.lower().endswith(".parquet") else 2  # a CSV's first line names its columns
-    if mapping.group_by is not None:
-        items = [Item(place + first, message) for place, message in mapping.messages(frame.to_dicts())]
-        for start in range(0, len(items), CHUNK_ROWS):
-            yield items[start : start + CHUNK_ROWS], min((start + CHUNK_ROWS) / len(items), 1.0)
-        return
-    for start in range(0, frame.height, CHUNK_ROWS):
-        rows = frame.slice(start, CHUNK_ROWS).to_dicts()
-        items = [Item(start + place + first, message) for place, message in mapping.messages(rows)]
-        yield items, min((start + CHUNK_ROWS) / frame.height, 1.0)
+    utf8 = path.name.lower().endswith(".parquet") or _is_utf8(path)
+    most = CHUNK_ROWS if mapping.group_by is None else max(frame.height, 1)
+    for start in range(0, frame.height, most):
+        rows = frame.slice(start, most)
+        garbled = frozenset[int]() if utf8 else _garbled(rows)
+        items = [
+            Item(start + place + first, message, fault)
+            for place, message, fault in mapping.messages(rows.to_dicts(), garbled)
+        ]
+        for some in range(0, len(items), CHUNK_ROWS):
+            done = start + most if most == CHUNK_ROWS else (some + CHUNK_ROWS) / len(items) * frame.height
+            yield items[some : some + CHUNK_ROWS], min(done / frame.height, 1.0)
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(4 * 1024 * 1024):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _garbled(rows: pl.DataFrame) -> frozenset[int]:
+    """Rows with a character that is none: their ids would be those of others."""
+    import polars as pl
+
+    found = rows.select(pl.any_horizontal(pl.all().str.contains("\ufffd", literal=True))).to_series()
+    return frozenset(found.arg_true().to_list())
+
+
+def _short(wrong: Exception) -> str:
+    """The first line; what follows is advice to programmers."""
+    return str(wrong).partition("\n")[0]
+
+
+def _which_line(path: Path) -> str:
+    """The first line of a CSV that has more values than its first line names, for a message."""
+    if path.name.lower().endswith(".parquet"):
+        return ""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=_separator(path))
+        names = len(next(reader, []))
+        return next((f" (line {reader.line_num} has {len(row)} values)" for row in reader if len(row) > names), "")
+
+
+def _separator(path: Path) -> str:
+    return "\t" if path.name.lower().endswith(".tsv") else ","
 
 
 def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
@@ -145,11 +194,10 @@ def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
         if path.name.lower().endswith(".parquet"):
             scan = pl.scan_parquet(path, hive_partitioning=False)
         else:
-            separator = "\t" if path.name.lower().endswith(".tsv") else ","
-            scan = pl.scan_csv(path, separator=separator, infer_schema=False, encoding="utf8-lossy")
+            scan = pl.scan_csv(path, separator=_separator(path), infer_schema=False, encoding="utf8-lossy")
         mapping.check(scan.collect_schema().names(), str(path))
     except pl.exceptions.PolarsError as wrong:
-        raise ValueError(f"{path} cannot be read: {wrong}") from wrong
+        raise ValueError(f"{path} cannot be read: {_short(wrong)}") from wrong
     return scan.select(mapping.columns)
 
 

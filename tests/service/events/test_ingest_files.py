@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_gap_in_a_column_of_numbers_is_nobody() -> None:
     mapping = mapping_from({"type": "=track", "timestamp": "t", "userId": "who", "properties": {"revenue": "r"}}, "m")
     rows = [{"t": "2026-01-10", "who": 42.0, "r": 1.5}, {"t": "2026-01-10", "who": float("nan"), "r": float("nan")}]
-    one, other = (message for _, message in mapping.messages(rows))
+    one, other = (message for _, message, _ in mapping.messages(rows))
     assert (one["userId"], one["properties"]) == ("42", {"revenue": 1.5})
     assert "userId" not in other
     assert not other.get("properties")
@@ -253,6 +253,45 @@ def test_a_csv_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping
     assert rows["007"]["timestamp"].isoformat() == "2026-01-10T09:00:00+00:00"
     reject = orjson.loads((tmp_path / "orders.csv.rejects.jsonl").read_bytes())
     assert (reject["line"], reject["errors"][0]["field"]) == (4, "properties.products[0].price")
+
+
+HEAD = "invoice,customer,bought,sku,price,quantity\n"
+
+
+def test_rows_of_no_invoice_are_no_invoice_together(tmp_path: Path, mapping: ColumnMapping) -> None:
+    (tmp_path / "a.csv").write_text(
+        HEAD + ",1,2026-01-10,a,1,1\n,2,2026-01-10,b,1,1\n7,3,2026-01-10,c,1,1\n7,,,d,1,1\n"
+    )
+    ingest_into(tmp_path, tmp_path / "a.csv", mapping)
+    rows = result_of(tmp_path)[1]
+    bought = {row["customer_id"]: [line["product_id"] for line in row["products"]] for row in rows}
+    assert bought == {"1": ["a"], "2": ["b"], "3": ["c", "d"]}
+
+
+def test_an_invoice_of_two_customers_is_set_aside(tmp_path: Path, mapping: ColumnMapping) -> None:
+    (tmp_path / "a.csv").write_text(HEAD + "7,1,2026-01-10,a,1,1\n7,2,2026-01-10,b,1,1\n8,3,2026-01-10,a,1,1\n")
+    [file] = ingest_into(tmp_path, tmp_path / "a.csv", mapping).files
+    assert (file.accepted, file.rejected) == (1, 1)
+    assert file.rejects is not None
+    assert "rows of one invoice have different userIds, '1' and '2'" in file.rejects.read_text()
+
+
+def test_rows_that_are_not_in_utf_8_are_set_aside(tmp_path: Path, mapping: ColumnMapping) -> None:
+    text = HEAD + "1,jür,2026-01-10,a,1,1\n2,jör,2026-01-10,a,1,1\n3,jo,2026-01-10,a,1,1\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    (tmp_path / "b.csv").write_text(text + "4,j\ufffd,2026-01-10,a,1,1\n", encoding="utf-8")
+    [one] = ingest_into(tmp_path, tmp_path / "a.csv", mapping).files
+    [other] = ingest_into(tmp_path, tmp_path / "b.csv", mapping).files
+    assert (one.accepted, one.rejected) == (1, 2)
+    assert one.rejects is not None
+    assert "is not in UTF-8" in one.rejects.read_text()
+    assert (other.accepted, other.rejected) == (4, 0), "what the file says itself is taken at its word"
+
+
+def test_a_line_with_too_many_values_is_named(tmp_path: Path, mapping: ColumnMapping) -> None:
+    (tmp_path / "a.csv").write_text(HEAD + "1,1,2026-01-10,a,1,1\n2,1,2026-01-10,a,1,1,more\n")
+    with pytest.raises(ValueError, match=r"a\.csv cannot be read: .* \(line 3 has 7 values\)"):
+        ingest_into(tmp_path, tmp_path / "a.csv", mapping)
 
 
 def test_a_parquet_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping) -> None:

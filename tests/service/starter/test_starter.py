@@ -75,7 +75,7 @@ def test_the_mapping_turns_the_orders_into_events(folder: Path) -> None:
     mapping = read_mapping(folder / "mapping.toml")
     rows = list(csv.DictReader((folder / "orders.csv").read_text().splitlines()))
     mapping.check(list(rows[0]), "orders.csv")
-    orders = [normalize(message, Rules(), AT, imported=True) for _, message in mapping.messages(rows)]
+    orders = [normalize(message, Rules(), AT, imported=True) for _, message, _ in mapping.messages(rows)]
     assert [order["revenue_cents"] for order in orders] == [990, 2010, 780]
     assert [len(order["products"]) for order in orders] == [1, 2, 1]
     assert orders[0]["timestamp"] == datetime(2026, 10, 1, 16, 5, tzinfo=UTC)

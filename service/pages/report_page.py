@@ -52,9 +52,8 @@ def arm_bars(world: Mapping[str, Any]) -> list[Bar]:
     """True value of a decision: by chance, by each arm with its interval, and the best that there is."""
     bars = [Bar("random choice", world["random"], figure(world["random"]))]
     named = {ARM_NAMES.get(arm, arm): figures for arm, figures in world.get("arms", {}).items() if arm != "random"}
-    for label, key in (("model, before training", "model_untrained"), ("model, trained", "model_trained")):
-        if world.get(key):
-            named[label] = world[key]
+    if (world.get("model_untrained") or {}).get("decisions"):  # else the model's arm is all trained
+        named |= {"model, before training": world["model_untrained"], "model, trained": world["model_trained"]}
     for label, figures in named.items():
         if figures.get("decisions"):
             low, high = figures.get("interval") or (None, None)

@@ -33,6 +33,7 @@ class Plan:
     """How the days go. Each customer gets a decision every `every_days`; the clock moves in steps of `tick_hours`.
 
     `within_hours`: how far ahead the service may plan a message; the best there is and a random choice may, too.
+    `learn_on_days`: first from the shop's history, as anybody would begin, then from the service's own log.
     """
 
     days: int = 30
@@ -41,7 +42,7 @@ class Plan:
     decide_at_hour: int = 6
     within_hours: int = 72
     placement: str = "weekly"
-    learn_on_days: tuple[int, ...] = (10,)
+    learn_on_days: tuple[int, ...] = (0, 10)
     journey: str | None = "winback"
     enrol_on_days: tuple[int, int] = (10, 19)
     patience_s: float = 60.0

@@ -12,6 +12,7 @@ from training.metrics import resamples
 
 AGAINST_CHAMPION = 0.9
 AGAINST_BASELINE = 0.8  # a baseline serves nobody: the other choice is no model at all
+LEAST_UNITS = 20  # customers: resamples of a handful are all alike, and each of them would be ahead
 DRAWS = 1000
 
 
@@ -19,7 +20,8 @@ DRAWS = 1000
 class Comparison:
     """The candidate's mean gain over `rival`, with its 95% interval and the share of resamples in which it is ahead.
 
-    It has won with at least the share `needed`.
+    It has won with at least the share `needed`, of at least LEAST_UNITS `units` (customers), if it had an answer on
+    each of them: `unanswered` are rows that only the rival could be judged on.
     """
 
     rival: str
@@ -28,10 +30,13 @@ class Comparison:
     high: float
     ahead: float
     needed: float = AGAINST_CHAMPION
+    units: int = LEAST_UNITS
+    unanswered: int = 0
 
     @property
     def won(self) -> bool:
-        return self.gain > 0 and self.ahead >= self.needed
+        enough = self.units >= LEAST_UNITS and not self.unanswered
+        return enough and self.gain > 0 and self.ahead >= self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +56,23 @@ def compare(
     seed: int = 0,
     needed: float = AGAINST_CHAMPION,
 ) -> Comparison:
-    """Paired bootstrap of the mean difference of two gains per unit (n,), larger is better; NaN units are left out.
+    """Paired bootstrap of the mean difference of two gains per unit (n,), larger is better.
 
+    Units that the rival could not be judged on (NaN) are left out; where only the candidate has none it cannot win.
     Whole `clusters` (customers) are resampled where given.
     """
-    difference = np.asarray(candidate, np.float64) - np.asarray(other, np.float64)
-    known = np.isfinite(difference)
+    ours, theirs = np.asarray(candidate, np.float64), np.asarray(other, np.float64)
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    unanswered = int((np.isfinite(theirs) & ~np.isfinite(ours)).sum())
     if not known.any():
-        return Comparison(rival, float("nan"), float("nan"), float("nan"), 0.0, needed)
-    kept = difference[known]
+        return Comparison(rival, float("nan"), float("nan"), float("nan"), 0.0, needed, 0, unanswered)
+    kept = (ours - theirs)[known]
     groups = None if clusters is None else np.asarray(clusters)[known]
+    units = len(kept) if groups is None else len(np.unique(groups))
     means = np.concatenate([w @ kept / w.sum(axis=1) for w in resamples(len(kept), groups, DRAWS, seed)])
     low, high = np.quantile(means, [0.025, 0.975])
-    return Comparison(rival, float(kept.mean()), float(low), float(high), float((means > 0).mean()), needed)
+    ahead = float((means > 0).mean())
+    return Comparison(rival, float(kept.mean()), float(low), float(high), ahead, needed, units, unanswered)
 
 
 def judge(
@@ -100,6 +109,10 @@ def judge(
 
 
 def _say(result: Comparison, measure: str) -> str:
+    if result.unanswered:
+        return f"has no usable answer on {result.unanswered} rows that {result.rival} was judged on"
+    if result.units < LEAST_UNITS:
+        return f"only {result.units} of {LEAST_UNITS} customers to tell it from {result.rival}"
     word = "beats" if result.won else "does not beat"
     interval = f"{result.gain:+.4f}, 95% interval {result.low:+.4f} to {result.high:+.4f}"
     share = f"ahead in {result.ahead:.0%} of resamples, {result.needed:.0%} needed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.gate import compare, judge
+from training.gate import LEAST_UNITS, compare, judge
 
 RANDOM = np.random.default_rng(1)
 PLAIN = RANDOM.normal(size=600)
@@ -57,3 +57,36 @@ def test_units_that_a_rival_could_not_be_judged_on_are_left_out() -> None:
     found = compare("champion", BETTER, rival)
     assert found.gain == pytest.approx(float((BETTER - PLAIN)[300:].mean()))
     assert compare("champion", BETTER, np.full(600, np.nan)).won is False
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_a_candidate_without_answers_on_hard_rows_is_not_promoted(nothing: float) -> None:
+    """NaN where it would lose: the rows left over make it look better."""
+    hard = PLAIN - 2
+    hard[:300] = BETTER[:300]
+    dodging = hard.copy()
+    dodging[300:] = nothing
+    assert not judge(hard, {"recency": PLAIN}, measure="log loss").promote
+    verdict = judge(dodging, {"recency": PLAIN}, measure="log loss")
+    assert not verdict.promote
+    assert "no usable answer on 300 rows" in verdict.text
+
+
+def test_a_handful_of_customers_promotes_nothing() -> None:
+    """Every resample of two is ahead where both are."""
+    for few in (1, 2, LEAST_UNITS - 1):
+        verdict = judge(np.ones(few), {"recency": np.zeros(few)}, measure="log loss")
+        assert not verdict.promote
+        assert f"only {few} of {LEAST_UNITS} customers" in verdict.text
+    assert judge(np.ones(LEAST_UNITS), {"recency": np.zeros(LEAST_UNITS)}, measure="log loss").promote
+    repeated = np.repeat(np.arange(2), 500)
+    assert not judge(np.ones(1000), {"recency": np.zeros(1000)}, measure="log loss", clusters=repeated).promote
+
+
+def test_a_champion_with_few_fair_rows_stays() -> None:
+    """The rest it has learnt from: a week's few new outcomes must not decide."""
+    champion = np.full(600, np.nan)
+    champion[:3] = PLAIN[:3] - 1
+    verdict = judge(BETTER, {"recency": PLAIN}, champion, measure="log loss", champion_version="7")
+    assert not verdict.promote
+    assert f"only 3 of {LEAST_UNITS} customers to tell it from champion 7" in verdict.text

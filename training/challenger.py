@@ -14,8 +14,10 @@ from features.catalogue import FEATURE_NAMES
 from features.channel_hours import HOURS, NO_HOURS, ChannelHours
 from features.event_log import EventLog, in_buckets
 from features.offers import OfferInfo, offer_infos
+from features.products import products
 from features.rows import CustomerRow
 from models.registry import ServedModels
+from training.datasets import known_since
 from training.offer_data import Versions, offer_at, read_versions
 
 
@@ -73,7 +75,7 @@ def _decisions(log: pl.DataFrame, events: EventLog) -> Iterator[tuple[CustomerRo
 
 
 def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
-    seen = set(events["customer_id"].unique())
+    first = dict(events.group_by("customer_id").agg(first=known_since()).iter_rows())
     liked: dict[tuple[str, Any], dict[str, tuple[float, float, float]]] = {}
     looked: dict[tuple[str, Any], dict[str, int]] = {}
     for customer, at, category, quarter, year, since, views in interest(events, cuts).iter_rows():
@@ -91,9 +93,9 @@ def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], Cus
             empty = ChannelHours(*np.zeros((3, HOURS)))
             getattr(answers.setdefault(key, {}).setdefault(channel, empty), kind)[hour] = count
     found = {}
-    for told in compute(events, cuts).iter_rows(named=True):
+    for told, bought in zip(compute(events, cuts).iter_rows(named=True), products(events, cuts).each(), strict=True):
         key = (told["customer_id"], told["as_of"])
-        if key[0] in seen:
+        if key[0] in first and first[key[0]] <= key[1]:
             values = {name: told[name] for name in FEATURE_NAMES}
             mine = own.get(key, {})
             found[key] = CustomerRow(
@@ -102,6 +104,7 @@ def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], Cus
                 liked.get(key, {}),
                 mine.get("orders", NO_HOURS),
                 answers.get(key, {}),
+                bought,
                 views=looked.get(key, {}),
                 visit_hours=mine.get("visits", NO_HOURS),
             )

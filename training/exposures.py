@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from features.build import compute, hours, interest
 from features.products import PRODUCTS_AT, Ints, ManyProducts, products
 from features.vocabulary import NAMES
 from models.offer_features import CUSTOMER
+from training.datasets import known_since
 
 UTC_TIME = pl.Datetime("us", "UTC")
 ROWS = 24_000
@@ -30,13 +32,15 @@ SHOWN = pl.Schema(
 )
 """What was shown when; `label` and `clicked`: whether a person then converted and clicked, 0 or 1."""
 KEYS = ("customer_id", "as_of")
+KNOWN = "known"
+"""Whether anything was known of the customer then. Of strangers all is missing, as where they are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposures:
-    """`rows`: SHOWN and the customer's features as of then; `liked`: orders by category; `answers`: deliveries and
-    human responses by channel (customer_id, as_of, channel, sends, responses); `bought`: orders by product, at the
-    rows' PRODUCTS_AT.
+    """`rows`: SHOWN, KNOWN and the customer's features as of then; `liked`: orders by category; `answers`: deliveries
+    and human responses by channel (customer_id, as_of, channel, sends, responses); `bought`: orders by product, at
+    the rows' PRODUCTS_AT.
     """
 
     rows: pl.DataFrame
@@ -90,7 +94,12 @@ def exposures_of(
     """The exposures of one bucket's customers: `logged` ones, and deliveries of an offer without a decision."""
     shown = pl.concat([logged, delivered(events, matured, horizon)]).sort("as_of", "customer_id").tail(ROWS)
     cuts = shown.select(KEYS).unique().sort(KEYS)
+    first = events.group_by("customer_id").agg(first=known_since())
+    known = (pl.col("first") <= pl.col("as_of")).fill_null(False)
     features = compute(events, cuts).select(*KEYS, *CUSTOMER)
+    features = features.join(first, on="customer_id", how="left", maintain_order="left").select(
+        *KEYS, known.alias(KNOWN), *(pl.when(known).then(name).otherwise(math.nan).alias(name) for name in CUSTOMER)
+    )
     counts = hours(events, cuts).filter(pl.col("channel").is_not_null())
     answers = counts.group_by(*KEYS, "channel").agg(
         sends=pl.col("count").filter(pl.col("kind") == "sends").sum().cast(pl.Float64),

@@ -21,7 +21,7 @@ from models.calibration import logit
 from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
 from training.consent_store import unprofiled
 from training.datasets import Period, known_since
-from training.exposures import Exposures, exposures_of, read_log
+from training.exposures import KNOWN, Exposures, exposures_of, read_log
 from training.train import Job
 from training.week_hours import chosen
 
@@ -171,7 +171,9 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         parts.append(part)
         redeemed.append(_redeemed(known, numbers, place))
         wanted = _cuts(known, place, cuts)
-        found_rows = compute(known, wanted).select("customer", "customer_id", "as_of", *CUSTOMER)
+        found_rows = compute(known, wanted).select(
+            "customer", "customer_id", "as_of", pl.lit(True).alias(KNOWN), *CUSTOMER
+        )
         rows.append(found_rows.with_columns((pl.int_range(pl.len()) + len(bought)).alias(PRODUCTS_AT)))
         bought += [one.of(keys) for one in products(known, wanted).each()]
         liked.append(interest(known, wanted))
@@ -295,7 +297,7 @@ def category_names(market: Market) -> list[str]:
 def as_customers(
     rows: pl.DataFrame, liked: pl.DataFrame, bought: ManyProducts, known: OfferKnowledge, keys: Sequence[str]
 ) -> Customers:
-    """Rows (with the CUSTOMER features and PRODUCTS_AT) and their orders by category and product as arrays.
+    """Rows (with the CUSTOMER features, KNOWN and PRODUCTS_AT) and their orders by category and product as arrays.
 
     `keys` name a row in `rows` and `liked`; PRODUCTS_AT is its place in `bought`.
     """
@@ -310,4 +312,4 @@ def as_customers(
     for column, name in enumerate(("orders_90d", "orders_365d", "days_since_last")):
         grid[at[0], at[1], column] = found[name].to_numpy()
     views[at] = found["views_365d"].to_numpy()
-    return Customers(values, grid, np.ones(rows.height, bool), bought.take(rows[PRODUCTS_AT].to_numpy()), views)
+    return Customers(values, grid, rows[KNOWN].to_numpy(), bought.take(rows[PRODUCTS_AT].to_numpy()), views)

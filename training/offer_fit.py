@@ -28,7 +28,7 @@ from models.response import (
     relative_log_odds,
 )
 from models.trees import parse_trees
-from training.exposures import KEYS, Exposures
+from training.exposures import KEYS, KNOWN, Exposures
 from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
 from training.metrics import log_losses
@@ -201,18 +201,18 @@ def fit_head(
         return Head(response, channels, rows.height, conversions, losses)
     response = stretched(response, slope(tried[best].raw_score(late.inputs), late), every)
     names = rows["offer_id"].to_list()
-    response, chances = _with_stages(response, pairs[:, : len(CUSTOMER)], names, every)
+    response, chances = _with_stages(response, pairs[:, : len(CUSTOMER)], rows[KNOWN].to_numpy(), names, every)
     layer = beginning(pairs, inputs[:, 1 + len(PAIR) :], names, chances, certainty(chances, every))
     return Head(response, channels, rows.height, conversions, losses, layer.to_bytes())
 
 
 def _with_stages(
-    head: ResponseHead, values: Floats, offers: Sequence[str], every: Lessons
+    head: ResponseHead, values: Floats, known: Bools, offers: Sequence[str], every: Lessons
 ) -> tuple[ResponseHead, Floats]:
     """The head that also knows which offers move whom, and what it promises the rows (n,)."""
     raw = head.raw_score(every.inputs)
-    stages = fit_stages(values, offers, raw, every, certainty(sigmoid(raw), every))
-    inputs = stages.inputs(values, np.ones(len(values), np.bool_))
+    stages = fit_stages(values, known, offers, raw, every, certainty(sigmoid(raw), every))
+    inputs = stages.inputs(values, known)
     more = (inputs * stages.of(offers).T).sum(axis=1)
     head = replace(stretched(head, 1.0, every, more), stages=stages)
     return head, head.calibrated(head.raw_score(every.inputs) + more)
@@ -286,10 +286,10 @@ def _channel_inputs(rows: pl.DataFrame, answers: pl.DataFrame, engagement: Mappi
         answers, on=[*KEYS, "channel"], how="left", maintain_order="left"
     )
     sends, responses = (told[name].fill_null(0.0).to_list() for name in ("sends", "responses"))
-    known = ChannelKnowledge(engagement, {}, {})
+    usual = ChannelKnowledge(engagement, {}, {})
     own = [
-        known.own_engagement(name, {name: (sent, got)})
-        for name, sent, got in zip(channel.tolist(), sends, responses, strict=True)
+        usual.own_engagement(name, {name: (sent, got)} if known else None)
+        for name, sent, got, known in zip(channel.tolist(), sends, responses, rows[KNOWN], strict=True)
     ]
     result = np.column_stack([onehot, *(np.zeros(rows.height) for _ in RATES)])
     result[:, len(CHANNEL) + 1] = own

@@ -17,6 +17,7 @@ from models.offer_stages import STAGE, OfferStages, stage
 from training.head_lessons import Lessons
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 SCALE = 0.03
 """The prior's scale in log-odds for a standard deviation of a number: it shuts what is not clearly there."""
 SHARED = 30.0
@@ -24,14 +25,17 @@ SHARED = 30.0
 ROUNDS, STEPS = 12, 3
 
 
-def fit_stages(values: Floats, offers: Sequence[str], score: Floats, lessons: Lessons, certainty: float) -> OfferStages:
-    """`values` (n, CUSTOMER) and `offers` of the lessons' rows, to which the head gives the log-odds `score` (n,);
-    each row counts as `certainty` outcomes.
+def fit_stages(
+    values: Floats, known: Bools, offers: Sequence[str], score: Floats, lessons: Lessons, certainty: float
+) -> OfferStages:
+    """`values` (n, CUSTOMER), whether anything was `known` (n,), and `offers` of the lessons' rows, to which the head
+    gives the log-odds `score` (n,); each row counts as `certainty` outcomes. Strangers are as usual.
     """
     told = stage(values)
-    usual, spread = told.mean(axis=0), told.std(axis=0)
+    theirs = told[known] if known.any() else told
+    usual, spread = theirs.mean(axis=0), theirs.std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1.0)
-    inputs, weight = (told - usual) / spread, lessons.weights * certainty
+    inputs, weight = np.where(known[:, None], (told - usual) / spread, 0.0), lessons.weights * certainty
     every = np.column_stack([np.ones(len(inputs)), inputs])
     shared = np.zeros(every.shape[1])
     for _ in range(STEPS):

@@ -14,7 +14,7 @@ from features.offers import OfferInfo
 from features.products import PRODUCTS_AT, ManyProducts
 from features.tables import OFFER_VERSIONS
 from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
-from training.exposures import Exposures
+from training.exposures import KNOWN, Exposures
 from training.offer_data import Market, Versions, offer_at, read_versions
 from training.offer_fit import _log_pairs
 
@@ -49,7 +49,7 @@ def test_homes_of_before_have_no_past_of_their_catalogue(tmp_path: Path) -> None
 def test_what_was_shown_is_learnt_with_the_facts_of_then(versions: Versions) -> None:
     times = [FIRST + HOUR, SECOND + HOUR, FIRST + 2 * HOUR]
     rows = pl.DataFrame({"customer_id": ["c"] * 3, "as_of": times, "offer_id": ["tea"] * 3, PRODUCTS_AT: [0, 1, 2]})
-    rows = rows.with_columns(pl.lit(0.0).alias(name) for name in CUSTOMER)
+    rows = rows.with_columns(pl.lit(True).alias(KNOWN), *(pl.lit(0.0).alias(name) for name in CUSTOMER))
     liked = pl.DataFrame(
         schema={"customer_id": pl.String, "as_of": rows.schema["as_of"], "category": pl.String}
         | dict.fromkeys(("orders_90d", "orders_365d", "days_since_last", "views_365d"), pl.Float64)

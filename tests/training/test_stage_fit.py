@@ -14,6 +14,7 @@ from training.stage_fit import fit_stages
 
 N, LEAD = 12_000, STAGE.index("is_lead")
 OFFERS = [f"o{number}" for number in range(6)]
+EVERYBODY = np.ones(N, np.bool_)
 
 
 def fitted(moves: float, seed: int = 4) -> tuple[OfferStages, Floats]:
@@ -27,7 +28,7 @@ def fitted(moves: float, seed: int = 4) -> tuple[OfferStages, Floats]:
     lead = values[:, CUSTOMER.index("is_lead")]
     labels = (random.random(N) < sigmoid(score + moves * (offers == 0) * (lead - 0.2))).astype(float)
     lessons = Lessons(np.zeros((N, len(SEEN))), labels, labels, np.ones(N))
-    return fit_stages(values, [OFFERS[place] for place in offers], score, lessons, 1.0), stage(values)
+    return fit_stages(values, EVERYBODY, [OFFERS[place] for place in offers], score, lessons, 1.0), stage(values)
 
 
 def test_an_offer_that_moves_leads_is_found() -> None:
@@ -51,5 +52,5 @@ def test_what_all_offers_share_is_the_heads() -> None:
     labels = (random.random(N) < sigmoid(lead - 2.0)).astype(float)
     names = [OFFERS[place] for place in random.integers(len(OFFERS), size=N)]
     lessons = Lessons(np.zeros((N, len(SEEN))), labels, labels, np.ones(N))
-    found = fit_stages(values, names, np.full(N, -2.0), lessons, 1.0)
+    found = fit_stages(values, EVERYBODY, names, np.full(N, -2.0), lessons, 1.0)
     assert np.abs(found.of(OFFERS).T[:, LEAD]).max() * lead.std() < 0.1

@@ -4,7 +4,8 @@
     served/aliases.json           {"churn": {"champion": "3", "challenger": "4"}}: what is to be served
     served/sync.json              what the child saw last: refused versions with reasons, its own trouble
 
-`python -m models.registry TRACKING_URI FOLDER` is that child. It ends when its parent does.
+`python -m models.registry TRACKING_URI FOLDER` is that child. It ends when its parent does; with `once` behind, when it
+has looked once.
 """
 
 from __future__ import annotations
@@ -180,21 +181,30 @@ def sync_forever(
                 tried = time.monotonic() if anew else tried
                 seen = None if any(entry["again"] for entry in _refused(folder).values()) else now
         except Exception as trouble:  # the registry may be down for hours; what is served goes on
-            _note(
-                folder,
-                f"cannot read the registry at {_without_passwords(tracking_uri)}: {_without_passwords(str(trouble))}",
-            )
+            _note(folder, _unreadable(tracking_uri, trouble))
         _sleep(every_s, going)
 
 
 def main(arguments: list[str]) -> int:
-    """The child process: syncs until its parent has gone."""
-    if len(arguments) != 2:
-        print("usage: python -m models.registry TRACKING_URI FOLDER", file=sys.stderr)
+    """The child process: syncs until its parent has gone, or `once`."""
+    if len(arguments) not in (2, 3) or arguments[2:] not in ([], ["once"]):
+        print("usage: python -m models.registry TRACKING_URI FOLDER [once]", file=sys.stderr)
         return 2
+    uri, folder = arguments[0], Path(arguments[1])
+    if arguments[2:]:
+        return _once(uri, folder)
     os.nice(10)  # importing MLflow must not slow the API that starts beside it
     parent = os.getppid()
-    sync_forever(arguments[0], Path(arguments[1]), going=lambda: os.getppid() == parent)
+    sync_forever(uri, folder, going=lambda: os.getppid() == parent)
+    return 0
+
+
+def _once(tracking_uri: str, folder: Path) -> int:
+    try:
+        sync_once(tracking_uri, folder)
+    except Exception as trouble:  # each registry fails in its own way; who asks goes on with what served before
+        print(_unreadable(tracking_uri, trouble).partition("\n")[0], file=sys.stderr)
+        return 1
     return 0
 
 
@@ -342,6 +352,10 @@ def _note(folder: Path, problem: str) -> None:
     if seen.get("problem") != problem:
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / SYNC_FILE, {"refused": seen.get("refused", {}), "problem": problem})
+
+
+def _unreadable(tracking_uri: str, trouble: Exception) -> str:
+    return f"cannot read the registry at {_without_passwords(tracking_uri)}: {_without_passwords(str(trouble))}"
 
 
 def _without_passwords(text: str) -> str:

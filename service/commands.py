@@ -267,10 +267,14 @@ def _newest_erasure(database: Database) -> str | None:
 
 
 def score_command(settings: Settings, out: Path) -> None:
-    """Every customer's scores and ranked actions."""
+    """Every customer's scores and ranked actions, by the champions of now, whether a service runs or not."""
     from service.decisions.score_customers import score_customers
     from service.memory import keep_freed_memory, leave_alone_what_stays
+    from service.serve import bring_models
 
+    wrong = bring_models(settings)
+    if wrong:
+        print(f"{wrong}; customers are scored by the models that served last", file=sys.stderr)
     keep_freed_memory()
     with _parts(settings) as parts:
         _settle(parts)

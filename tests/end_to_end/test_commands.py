@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from models.load import write_golden
 from tests.end_to_end.conftest import ROOT, Service
+from tests.fakes.model_cases import propensity, propensity_rows
+from training.tracking import Tracking, log_and_register
 
 
 def test_an_estimate_that_is_refused_is_a_failure_with_its_reason(tmp_path: Path) -> None:
@@ -69,3 +74,32 @@ def test_a_file_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> Non
         assert len(Path(why).read_text().splitlines()) == 2
     assert service.run("ingest", "--offers", str(offers)).returncode == 1
     assert "1 events, 1 rejected" in service.done("ingest", str(mixed))
+
+
+def test_customers_are_scored_by_the_champion_also_where_no_service_runs(tmp_path: Path) -> None:
+    service, state = Service(tmp_path), tmp_path / "state"
+    orders = tmp_path / "orders.jsonl"
+    now = datetime.now(UTC)
+    orders.write_text("".join(
+        f'{{"type": "track", "event": "Order Completed", "userId": "c1", "messageId": "m{day}", '
+        f'"timestamp": "{(now - timedelta(days=day)).isoformat()}"}}\n'
+        for day in (20, 10)
+    ))  # fmt: skip
+    service.done("ingest", str(orders))
+    out = tmp_path / "scores.parquet"
+    service.done("score", "--out", str(out))
+    assert pl.read_parquet(out)["churn_probability"].to_list() == [None]
+    folder = tmp_path / "model"
+    model = propensity()
+    model.save(folder)
+    rows = propensity_rows(11, 20)
+    write_golden(model, folder, rows)
+    tracking = Tracking.at(f"sqlite:///{state / 'mlflow.db'}", state)
+    log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=rows.head(2), promote_it=True)
+    service.done("score", "--out", str(out))
+    assert pl.read_parquet(out)["churn_probability"].null_count() == 0
+    (state / "mlflow.db").write_bytes(b"no database")
+    scored = service.run("score", "--out", str(out))
+    assert scored.returncode == 0
+    assert "cannot read the registry" in scored.stderr
+    assert pl.read_parquet(out)["churn_probability"].null_count() == 0, "those that served last"

@@ -44,7 +44,18 @@ from training.week_fit import (
     met,
     people,
 )
-from training.week_hours import MOMENTS, NEEDED, Grids, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
+from training.week_hours import (
+    MOMENTS,
+    NEEDED,
+    RESPONSE_WITHIN,
+    Grids,
+    chosen,
+    counts_as_of,
+    grids,
+    moments,
+    read_drawn,
+    recent_sends,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -215,7 +226,7 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
     """The model from everything before `until`, with the chosen numbers of `numbers`, or the defaults."""
     start = numbers or SendTimeModel.untrained()
     grid = week.as_of[until]
-    before = week.moments.filter((pl.col("timestamp") < until) & (pl.col("kind") == "send"))
+    before = answered(week, until)
     lag = fit_lag(before["delay"].drop_nulls().to_numpy())
     numbers_of = start.presence
     presence = fit_presence(*known(grid, numbers_of), lag, numbers_of.own, numbers_of.answers, numbers_of.visits)
@@ -231,7 +242,7 @@ def fit(week: Week, until: datetime, numbers: SendTimeModel | None) -> SendTimeM
         )
     trained = {
         "until": until.isoformat(),
-        "on": "sends and orders" if float(before["worth"].sum()) >= RESPONSES_NEEDED else "orders",
+        "on": "sends, orders and visits" if float(before["worth"].sum()) >= RESPONSES_NEEDED else "orders and visits",
         "customers": week.customers,
         "sends": before.height,
         "orders": round(float(grid.orders.sum()), 1),
@@ -244,7 +255,7 @@ def with_answers(week: Week, model: SendTimeModel, until: datetime) -> SendTimeM
     """The model with what answers to sends before `until` tell beyond presence: on which kind of day everyone, and each
     type, answers more, and how each message of the seven days before tires. As it is where too few were answered.
     """
-    before = week.moments.filter((pl.col("kind") == "send") & (pl.col("timestamp") < until))
+    before = answered(week, until)
     if before["worth"].sum() < RESPONSES_NEEDED:
         return model
     before = before.sort("customer_id", "timestamp")
@@ -259,9 +270,18 @@ def with_answers(week: Week, model: SendTimeModel, until: datetime) -> SendTimeM
     return replace(model, tiring=fit_tiring(sends.worth, probabilities(model, grid, sends, ratio), recent))
 
 
+def answered(week: Week, until: datetime) -> pl.DataFrame:
+    """Sends of which all that came was known at `until`; of younger ones silence says nothing yet."""
+    return week.moments.filter((pl.col("kind") == "send") & (pl.col("timestamp") < until - RESPONSE_WITHIN))
+
+
 def units(week: Week, kind: str, start: datetime, end: datetime) -> Units:
-    """Sends or orders in [start, end), at most JUDGED of them, by customers known at `start`."""
+    """Sends (answered by the end of the log), orders or visits in [start, end), at most JUDGED of them, by customers
+    known at `start`.
+    """
     place = week.as_of[start].place
+    if kind == "send":
+        end = min(end, week.covered.end - RESPONSE_WITHIN)
     part = week.moments.filter(
         (pl.col("kind") == kind) & (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
     ).sample(fraction=1.0, shuffle=True, seed=11)
@@ -314,8 +334,9 @@ def _fractional_loss(worth: Floats, chance: Floats) -> Floats:
 def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, last: datetime) -> TrainResult:
     """Judges the twin (fitted before `last`) on what came later, logs, registers the model fitted on everything."""
     grid = week.as_of[last]
-    sends, orders = (units(week, kind, last, week.covered.end) for kind in ("send", "order"))
-    judged = sends if sends.worth.sum() >= RESPONSES_NEEDED and twin.sharpness > 0 else orders
+    sends, orders, visits = (units(week, kind, last, week.covered.end) for kind in ("send", "order", "visit"))
+    judged = sends if sends.worth.sum() >= RESPONSES_NEEDED and twin.sharpness > 0 else None
+    judged = judged or next((one for one in (orders, visits) if len(one.hour) >= LATER_NEEDED), orders)
     tried = sends.only(sends.explored)
     if judged is sends and tried.worth.sum() >= RESPONSES_NEEDED:
         judged = tried  # their hours were drawn by chance, not by a model
@@ -325,11 +346,11 @@ def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, la
     if not len(judged.hour):
         verdict = Verdict(False, f"not promoted: no {judged.kind} after {last:%Y-%m-%d} to judge by")
     else:
-        measure = f"log-likelihood of {'responses' if judged.kind == 'send' else 'order hours'}"
+        measure = f"log-likelihood of {'responses' if judged.kind == 'send' else f'{judged.kind} hours'}"
         verdict = judge(ours, {"the overall best hours": plain}, rival, measure=measure, clusters=judged.customer,
                         champion_version=present[0] if present else None, cannot_compare=reason)  # fmt: skip
-    metrics, rivals = figures(twin, grid, sends, orders)
-    folds = fold_figures(twin, grid, sends, orders, (last, week.covered.end))
+    metrics, rivals = figures(twin, grid, sends, (orders, visits))
+    folds = fold_figures(twin, grid, (sends, orders, visits), (last, week.covered.end))
     version = _register(job, week, model, twin, metrics, rivals, folds, verdict)
     return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, rivals)
 
@@ -360,17 +381,19 @@ def _loaded(folder: Path) -> SendTimeModel | None:
 
 
 def figures(
-    model: SendTimeModel, grid: Grids, sends: Units, orders: Units
+    model: SendTimeModel, grid: Grids, sends: Units, activity: Sequence[Units]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Figures on later data: of the model, and of the overall best hours."""
+    """Figures on later data (`activity`: orders, visits): of the model, and of the overall best hours."""
     own = people(model.presence, *known(grid, model.presence))
     everyone = np.broadcast_to(model.presence.everyone, own.shape)
     result = []
     for hours, personal in ((own, True), (everyone, False)):
         row: dict[str, float] = {}
-        if len(orders.hour):
-            row |= with_interval("order_log_likelihood", gains(model, grid, orders, personal), orders.customer)
-            row["order_in_best_band"] = float(in_band(hours, orders, BAND).mean())
+        for one in activity:
+            if len(one.hour):
+                each = gains(model, grid, one, personal)
+                row |= with_interval(f"{one.kind}_log_likelihood", each, one.customer)
+                row[f"{one.kind}_in_best_band"] = float(in_band(hours, one, BAND).mean())
         if len(sends.hour):
             row |= with_interval("send_log_likelihood", gains(model, grid, sends, personal), sends.customer)
             best = in_band(after(hours, model.presence.lag), sends, BAND)
@@ -389,7 +412,7 @@ def with_interval(name: str, each: Floats, customers: Ints) -> dict[str, float]:
 
 
 def fold_figures(
-    model: SendTimeModel, grid: Grids, sends: Units, orders: Units, span: tuple[datetime, datetime]
+    model: SendTimeModel, grid: Grids, later: Sequence[Units], span: tuple[datetime, datetime]
 ) -> list[dict[str, float]]:
     """What came later in FOLDS parts of equal length, oldest first: the model's mean log-likelihoods in each."""
     length = (span[1] - span[0]) / FOLDS
@@ -397,7 +420,7 @@ def fold_figures(
     found = []
     for start, end in pairwise(bounds):
         row = {"from": float(start.astype("datetime64[s]").astype(np.int64))}
-        for judged in (sends, orders):
+        for judged in later:
             part = judged.only((judged.time >= start) & (judged.time < end))
             if len(part.hour):
                 row[f"{part.kind}_log_likelihood"] = float(gains(model, grid, part).mean())

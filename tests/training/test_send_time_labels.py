@@ -1,0 +1,76 @@
+"""What send-time training may learn from and be judged by: what was answered in time, and whatever people do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from features.event_log import EventLog
+from features.tables import EVENTS
+from training.datasets import Period
+from training.send_time import Week, fit, units
+from training.train import train
+from training.week_hours import RESPONSE_WITHIN, counts_as_of, grids, moments
+
+END = datetime(2026, 5, 4, 21, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def event(kind: str, name: str, at: datetime, customer: str) -> dict[str, object]:
+    """Told at once."""
+    told = {"message_id": f"{name}-{at.isoformat()}-{customer}", "type": kind, "event": name, "customer_id": customer}
+    return {**told, "timestamp": at, "received_at": at, "properties": "{}", "machine": False}
+
+
+def mailings(days: int) -> Week:
+    """A mail to everybody at 20 each evening, which all open three hours later; the log ends at 21."""
+    found = []
+    for day in range(days):
+        sent = END - HOUR - day * DAY
+        for number in range(20):
+            found.append(event("track", "Email Delivered", sent, f"c{number}"))
+            if sent + 3 * HOUR < END:
+                found.append(event("track", "Email Opened", sent + 3 * HOUR, f"c{number}"))
+    events, names = EVENTS.conform(pl.DataFrame(found)), [f"c{number}" for number in range(20)]
+    cuts = (END - 10 * DAY, END)
+    held = {cut: grids(counts_as_of(events, pl.Series(names), cut), names) for cut in cuts}
+    return Week(moments(events, pl.Series(names)), held, Period(END - days * DAY, END, END, 0), len(names))
+
+
+def test_sends_that_could_not_be_answered_yet_are_no_silence() -> None:
+    """Trained each evening at 21, all mails of 20 o'clock of that day would count against that hour."""
+    week = mailings(20)
+    assert week.moments.filter(pl.col("timestamp") >= END - DAY)["worth"].sum() == 0
+    judged = units(week, "send", END - 10 * DAY, END)
+    assert judged.time.max() < np.datetime64((END - RESPONSE_WITHIN).replace(tzinfo=None))
+    assert (judged.worth > 0).all()
+    assert fit(week, END, None).trained["sends"] == 20 * 18
+
+
+def test_a_twin_knows_no_answer_that_came_after_it() -> None:
+    week = mailings(20)
+    until = END - 10 * DAY
+    later = (pl.col("timestamp") >= until) | (pl.col("delay") * HOUR + pl.col("timestamp") >= until)
+    without = week.moments.filter(~later.fill_null(False))
+    assert without.height < week.moments.filter(pl.col("timestamp") < until).height, "the last evening's"
+    for moments_known in (week.moments, without):
+        known = Week(moments_known, week.as_of, week.covered, week.customers)
+        assert fit(known, until, None).channels["email"].usual == fit(week, until, None).channels["email"].usual
+
+
+def test_where_nobody_orders_hours_are_judged_by_visits(tmp_path: Path) -> None:
+    """A game: people open the app at hours of their own, and buy nothing."""
+    random = np.random.default_rng(2)
+    found = [
+        event("track", "Application Opened", END - (day + 1) * DAY + (number % 2 * 9 + int(random.integers(3))) * HOUR
+              + timedelta(minutes=int(random.integers(60))), f"c{number}")
+        for number in range(60) for day in range(60) if random.random() < 0.5
+    ]  # fmt: skip
+    EventLog(tmp_path / "events").append(EVENTS.conform(pl.DataFrame(found)), "p1")
+    result = train(["send-time"], tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", END)[0]
+    assert result.promoted, result.verdict
+    assert "in log-likelihood of visit hours" in result.verdict
+    assert result.metrics["visit_log_likelihood"] > result.rivals["overall_best_hours"]["visit_log_likelihood"]

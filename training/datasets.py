@@ -26,6 +26,8 @@ Progress = Callable[[str, float], None]
 STEP = timedelta(days=14)
 HISTORY = timedelta(days=90)  # what should lie before the first cut, so that windows up to a quarter are full there
 LEAST_HISTORY = timedelta(days=28)
+HOLE = timedelta(days=28)  # without any event of anybody: then nothing was collected, which is no lack of outcomes
+STRAYS = 0.005  # the part of all events that may stand alone before or after the others
 ENOUGH_CUTS = 8  # with fewer after a full HISTORY, earlier cuts are taken and long windows given up
 LIFETIME = timedelta(days=365)  # from then on, features without a window do not grow with the log itself
 SLACK = 1.2
@@ -41,13 +43,15 @@ BUYERS = 8_000  # of whom BG/NBD is fitted
 class Period:
     """What the event log covers, as known at `as_of`. `late` events happened or arrived later and are left out.
 
-    `first` is where the events begin to be many: a lone early one does not make history.
+    `first` is where the events begin to be many: a lone early one does not make history. Nor do a few after a HOLE:
+    these `strays` are left out, too.
     """
 
     first: datetime
     end: datetime
     as_of: datetime
     late: int
+    strays: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ def period(log: EventLog, as_of: datetime) -> Period | None:
     row = (
         log.scan()
         .select(
-            first=pl.col("timestamp").filter(past).quantile(0.005, "lower"),
+            first=pl.col("timestamp").filter(past).quantile(STRAYS, "lower"),
+            most=pl.col("timestamp").filter(past).quantile(1 - STRAYS, "higher"),
             last=pl.col("timestamp").filter(past).max(),
             late=(~past).sum(),
         )
@@ -108,7 +113,17 @@ def period(log: EventLog, as_of: datetime) -> Period | None:
     )
     if row["first"] is None:
         return None
-    return Period(row["first"], row["last"] + timedelta(microseconds=1), as_of, int(row["late"] or 0))
+    end, strays = row["last"], 0
+    if row["last"] - row["most"] > HOLE:
+        newest = log.scan().filter(past & (pl.col("timestamp") >= row["most"])).select("timestamp").collect()
+        end, strays = _before_a_hole(newest["timestamp"].sort())
+    return Period(row["first"], end + timedelta(microseconds=1), as_of, int(row["late"] or 0), strays)
+
+
+def _before_a_hole(times: pl.Series) -> tuple[datetime, int]:
+    """Of rising times the last one before the first HOLE among them, and how many come after it."""
+    wide = (times.diff() > HOLE).fill_null(False).arg_max() or len(times)
+    return times[wide - 1], len(times) - wide
 
 
 def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP, most: int = CUTS) -> list[datetime]:
@@ -212,6 +227,7 @@ def describe(data: TrainingSet) -> dict[str, object]:
         "events_from": data.period.first.isoformat(),
         "events_until": data.period.end.isoformat(),
         "events_after_as_of": data.period.late,
+        "events_after_a_hole": data.period.strays,
     }
 
 

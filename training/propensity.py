@@ -307,4 +307,9 @@ def _notes(declaration: Declaration, learnt: Learnt, data: datasets.TrainingSet)
         )
     if data.period.late:
         notes.append(f"{data.period.late} events lie after {data.period.as_of.isoformat()} and were left out")
+    if data.period.strays:
+        notes.append(
+            f"{data.period.strays} events that came more than {datasets.HOLE.days} days after all others "
+            f"({data.period.end.isoformat()}) were left out: what happened in between was not collected"
+        )
     return notes

@@ -159,6 +159,33 @@ def test_events_of_the_future_are_counted_and_left_out(log: EventLog) -> None:
     assert period(log, START) is None
 
 
+def test_a_trial_event_long_after_the_others_does_not_stretch_the_log(log: EventLog, tmp_path: Path) -> None:
+    """A shop brings its history up to June and tries the API in November: nobody churned in between."""
+    usual = period(log, LATER)
+    assert usual is not None
+    assert usual.strays == 0
+    lone = HISTORY.tail(2).with_columns(
+        message_id=pl.Series(["try-1", "try-2"]),
+        timestamp=pl.lit(usual.end + 150 * DAY, pl.Datetime("us", "UTC")),
+        received_at=pl.lit(usual.end + 150 * DAY, pl.Datetime("us", "UTC")),
+    )
+    tried = EventLog(tmp_path / "tried")
+    tried.append(pl.concat([HISTORY, lone]), "all")
+    found = period(tried, LATER)
+    assert found is not None
+    assert (found.first, found.end, found.strays) == (usual.first, usual.end, 2)
+    soon = EventLog(tmp_path / "soon")
+    soon.append(pl.concat([HISTORY, lone.with_columns(pl.col("timestamp", "received_at") - 130 * DAY)]), "all")
+    again = period(soon, LATER)
+    assert again is not None
+    assert (again.end, again.strays) == (usual.end + 20 * DAY + timedelta(microseconds=1), 0)
+    few = EventLog(tmp_path / "few")
+    few.append(pl.concat([HISTORY.head(10), lone]), "all")
+    small = period(few, LATER)
+    assert small is not None
+    assert (small.end, small.strays) == (usual.end + 150 * DAY + timedelta(microseconds=1), 0), "two of twelve are many"
+
+
 def test_cuts_are_matured_and_have_history(log: EventLog) -> None:
     covered = period(log, LATER)
     assert covered is not None

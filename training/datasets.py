@@ -18,7 +18,7 @@ from features.declare import Feature
 from features.event_log import EventLog
 from models.declaration import Declaration
 from training.labels import goal_events, label
-from training.purchases import are_purchases, purchases_at
+from training.purchases import COLUMNS, are_purchases, purchases_at
 from training.splits import grid, matured
 
 Progress = Callable[[str, float], None]
@@ -199,10 +199,10 @@ def training_set(
     return TrainingSet(frame, features, tuple(cuts), covered, seen, left_out, purchases, rows - frame.height)
 
 
-def fingerprint(frame: pl.DataFrame) -> str:
-    """A digest of a frame's column names and values (numbers, text and times), in its order of rows."""
+def fingerprint(*frames: pl.DataFrame) -> str:
+    """A digest of the frames' column names and values (numbers, text and times), in their order of rows."""
     digest = xxh3_128()
-    for column in frame.iter_columns():
+    for column in (column for frame in frames for column in frame.iter_columns()):
         digest.update(f"{column.name}:{column.dtype}:{column.len()};".encode())
         plain = column.to_physical()
         values = plain.cast(pl.String).fill_null("\0").to_list() if plain.dtype == pl.String else None
@@ -216,8 +216,10 @@ def fingerprint(frame: pl.DataFrame) -> str:
 def describe(data: TrainingSet) -> dict[str, object]:
     """The training data in words and numbers, for the run's record."""
     cuts = [cut.astimezone(UTC).date().isoformat() for cut in data.cuts]
+    learnt = data.frame.select("customer_id", "as_of", "member", "label", *data.features)
+    bought = [] if data.purchases is None else [data.purchases, data.frame.select(COLUMNS)]
     return {
-        "digest": fingerprint(data.frame.select("customer_id", "as_of", "label", *data.features)),
+        "digest": fingerprint(learnt, *bought),
         "rows": data.frame.height,
         "rows_in_population": int(data.members.sum()),
         "positives_in_population": int(data.labels[data.members].sum()),

@@ -315,9 +315,23 @@ def _register(
         )
 
 
+def learnt_from(market: Market) -> list[pl.DataFrame]:
+    """All that a version is made of, in one order: its digest tells one training set from another."""
+    offers = pl.DataFrame(
+        [(one.offer_id, one.category, " ".join(sorted(one.product_ids)), one.discount_percent, one.price_cents)
+         for one in market.offers],
+        schema={"offer_id": pl.String, "category": pl.String, "products": pl.String, "discount": pl.Float64,
+                "price": pl.Int64},
+        orient="row",
+    )  # fmt: skip
+    shown = market.exposures
+    parts = (offers, market.sales, market.rows, market.liked, market.parts, shown.rows, shown.liked, shown.answers)
+    return [part.sort(part.columns) for part in parts]
+
+
 def _describe(job: Job, market: Market, purchase: Purchase, head: Head) -> dict[str, object]:
     return {
-        "digest": fingerprint(market.sales.sort("timestamp", "customer", "offer")),
+        "digest": fingerprint(*learnt_from(market)),
         "offers": len(market.offers),
         "customers": len(market.place),
         "without_the_right_to_profile": len(unprofiled(job.home)),

@@ -463,7 +463,7 @@ def _register(
     verdict: Verdict,
 ) -> str:
     described = {
-        "digest": fingerprint(week.moments.select("customer_id", "timestamp", "kind", "hour", "worth")),
+        "digest": fingerprint(week.moments.sort(list(MOMENTS))),
         "events_from": week.covered.first.isoformat(),
         "events_until": week.covered.end.isoformat(),
         **{key: value for key, value in model.trained.items() if key != "until"},

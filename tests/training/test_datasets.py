@@ -139,6 +139,13 @@ def test_the_same_data_makes_the_same_set_and_digest(log: EventLog) -> None:
     assert fingerprint(first.frame) == fingerprint(again.frame)
     other = first.frame.with_columns(label=1 - pl.col("label"))
     assert fingerprint(other) != fingerprint(first.frame)
+    told = datasets.describe(first)["digest"]
+    assert datasets.describe(again)["digest"] == told
+    assert first.purchases is not None
+    sooner = first.purchases.with_columns(pl.col("last_order_after") / 2)  # BG/NBD learns of these
+    assert datasets.describe(replace(first, purchases=sooner))["digest"] != told
+    widened = replace(first, frame=first.frame.with_columns(member=~pl.col("member")))
+    assert datasets.describe(widened)["digest"] != told
 
 
 def test_rows_and_customers_have_a_limit(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from features.offers import OfferInfo
 from features.products import PRODUCTS_AT, ManyProducts
 from features.tables import OFFER_VERSIONS
 from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
+from training.datasets import fingerprint
 from training.exposures import KNOWN, Exposures
+from training.next_offer import learnt_from
 from training.offer_data import Market, Versions, offer_at, read_versions
 from training.offer_fit import _log_pairs
 
@@ -67,3 +70,26 @@ def test_offers_at_a_cut_have_the_facts_of_then_and_the_products_of_now(versions
     market = Market((NOW,), {}, none, none, none, none, products, none, unread, unread, versions)
     (then,) = market.offers_at(FIRST + HOUR, np.array([0]))
     assert (then.discount_percent, then.price_cents, then.product_ids) == (10.0, 800, {"p2"})
+
+
+def test_the_digest_tells_of_all_that_is_learnt_from() -> None:
+    """Clicks, features and prices make another model, of the same sales."""
+    one = {"customer": [0, 1], "timestamp": [FIRST, SECOND]}
+    frame = pl.DataFrame(one)
+    shown = frame.with_columns(label=pl.lit(0.0), clicked=pl.lit(0.0))
+    nothing: Any = ManyProducts.of([])
+    exposures = Exposures(shown, frame, frame, nothing)
+    unread: Any = None
+    market = Market((NOW,), {}, frame, frame, frame, frame, nothing, frame, exposures, unread)
+    clicked = replace(exposures, rows=shown.with_columns(clicked=pl.lit(1.0)))
+    others = [
+        replace(market, exposures=clicked),
+        replace(market, rows=frame.with_columns(orders_30d=pl.lit(1.0))),
+        replace(market, offers=(replace(NOW, price_cents=1),)),
+        replace(market, offers=(replace(NOW, product_ids=frozenset({"p3"})),)),
+        replace(market, sales=frame.head(1)),
+    ]
+    told = {fingerprint(*learnt_from(one)) for one in (market, *others)}
+    assert len(told) == 6
+    turned = replace(market, sales=frame.reverse())
+    assert fingerprint(*learnt_from(turned)) == fingerprint(*learnt_from(market)), "in whatever order it was read"

@@ -271,7 +271,7 @@ def test_the_card_tells_what_bg_nbd_reads_though_the_rest_may_not(buying: int, t
     learnt: Any = SimpleNamespace(
         features=["orders_7d", "days_since_last_order"], dated=[], recipe=SimpleNamespace(buying=buying)
     )
-    data: Any = SimpleNamespace(features=learnt.features, period=SimpleNamespace(late=0))
+    data: Any = SimpleNamespace(features=learnt.features, period=SimpleNamespace(late=0, strays=0))
     left_out, *more = _notes(churn.DECLARATION, learnt, data)
     assert "orders_total" in left_out
     assert bool(more) == told

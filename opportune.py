@@ -287,6 +287,8 @@ def uplift(
         progress=bar.show,
     )
     bar.end()
+    if "version" not in report:
+        raise ValueError("\n".join(lines(report)))
     for line in lines(report):
         print(line)
 

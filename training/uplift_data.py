@@ -157,17 +157,26 @@ def _measured(log: EventLog, rows: pl.DataFrame, outcome: str, horizon: timedelt
 
 def _featured(log: EventLog, known: pl.DataFrame) -> pl.DataFrame:
     """A user's rows with the event log's features as of theirs."""
-    as_of = pl.col("as_of")
-    if known["as_of"].dtype == pl.String:
-        as_of = as_of.str.to_datetime(time_zone="UTC", time_unit="us")
-    elif getattr(known["as_of"].dtype, "time_zone", None) is None:
-        as_of = as_of.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    rows = known.select("customer_id", as_of.cast(UTC_TIME), TREATED, OUTCOME)
+    rows = known.select("customer_id", _moments(known["as_of"]), TREATED, OUTCOME)
     parts = []
     for mine in _by_bucket(rows, log.buckets):
         events = log.scan(customer_ids=mine["customer_id"].unique().to_list()).collect()
         parts.append(pl.concat([mine, compute(events, mine.select(KEYS)).select(FEATURE_NAMES)], how="horizontal"))
     return pl.concat(parts).sort(KEYS)
+
+
+def _moments(told: pl.Series) -> pl.Series:
+    """A user's times; those without a zone are of UTC. Raises ValueError naming one that is none."""
+    if told.dtype == pl.String:
+        times = told.str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
+    elif isinstance(told.dtype, pl.Date | pl.Datetime):
+        zoned = getattr(told.dtype, "time_zone", None) is not None
+        times = told if zoned else told.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    else:
+        times = pl.Series(told.name, [None] * len(told), dtype=UTC_TIME)
+    if times.null_count():
+        raise ValueError(f"as_of holds {told.filter(times.is_null())[0]!r}; write times such as 2026-11-01T00:00:00Z")
+    return times.cast(UTC_TIME)
 
 
 def _arms(frame: pl.DataFrame, columns: Columns) -> pl.Series:
@@ -224,6 +233,11 @@ def _checked(study: Study) -> Study:
         raise TooFew(
             f"{treated} and {control} outcomes ({study.outcome}) in the two arms; {POSITIVES} together and "
             f"{POSITIVES_AN_ARM} in each are needed{hint}"
+        )
+    others = frame.height - treated - control
+    if others < POSITIVES:
+        raise TooFew(
+            f"one outcome only: {others} of {POSITIVES} customers without {study.outcome}, among {frame.height}"
         )
     if not study.inputs:
         raise ValueError(f"there is nothing to tell customers apart by ({study.of})")

@@ -272,6 +272,8 @@ def shifted(report: Mapping[str, Any]) -> list[str]:
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """A report as people read it."""
     yield f"{report['decisions']:,} customers' newest vectors compared, in {report['seconds']:.1f} s"
+    if not report["models"]:
+        yield "no model serves yet; 'opportune train all' makes them, 'opportune serve' brings them in"
     for name, one in report["models"].items():
         yield f"{name} {one['version'] or '-'}" + (f": {one['problem']}" if one["problem"] else "")
         if one["scores"]:

@@ -21,6 +21,22 @@ def test_an_estimate_that_is_refused_is_a_failure_with_its_reason(tmp_path: Path
     assert refused.stderr == "opportune: uniform: no estimate. The decision log is empty.\n"
 
 
+def test_uplift_without_a_test_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    refused = Service(tmp_path).run("uplift", "web.home")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    said = "uplift-web.home: no model; there are no decisions or no events yet; serve some with `opportune serve`"
+    assert refused.stderr.splitlines()[-1] == f"opportune: {said}"
+
+
+def test_drift_without_models_says_so(tmp_path: Path) -> None:
+    told = Service(tmp_path).done("drift")
+    assert (
+        told.splitlines()[-1]
+        == "no model serves yet; 'opportune train all' makes them, 'opportune serve' brings them in"
+    )
+
+
 def test_a_policy_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
     wrong = Service(tmp_path).run("evaluate", "nosuch")
     assert wrong.returncode == 2

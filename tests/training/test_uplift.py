@@ -149,6 +149,25 @@ def test_a_users_own_test(own_test: Path, tmp_path: Path) -> None:
         from_file(tmp_path / "gap.parquet", Columns("arm", "bought"), tmp_path, log)
 
 
+def test_a_test_in_which_everybody_did_it_tells_nothing(own_test: Path, tmp_path: Path) -> None:
+    pl.read_csv(own_test).with_columns(bought=1).write_parquet(tmp_path / "all.parquet")
+    with pytest.raises(TooFew, match="0 of 100 customers without bought, among 2000"):
+        from_file(
+            tmp_path / "all.parquet", Columns("arm", "bought", "mail", "none"), tmp_path, EventLog(tmp_path / "e")
+        )
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [(["2026-01-01T00:00:00Z", "yesterday"], "'yesterday'"), ([None, None], "None"), ([1.5, 2.5], "1.5")],
+)
+def test_a_time_that_is_none_is_named(told: list[Any], said: str, tmp_path: Path) -> None:
+    rows = {"arm": [1, 0], "bought": [1, 0], "customer_id": ["a", "b"], "as_of": told}
+    pl.DataFrame(rows).write_parquet(tmp_path / "times.parquet")
+    with pytest.raises(ValueError, match=f"as_of holds {said}; write times such as"):
+        from_file(tmp_path / "times.parquet", Columns("arm", "bought"), tmp_path, EventLog(tmp_path / "events"))
+
+
 @pytest.mark.slow
 def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

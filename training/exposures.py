@@ -116,6 +116,7 @@ def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl
     sends, goals, clicks = _names("delivered"), _names("redeemed", "ordered"), _names("clicked")
     implied = {name: meaning.channel for name, meaning in NAMES.items() if meaning.channel}
     with_offer = events.filter((pl.col("type") == "track") & pl.col("offer_id").is_not_null())
+    with_offer = with_offer.sort("received_at").unique("message_id", keep="first", maintain_order=True)  # as features
     channel = pl.coalesce("channel", pl.col("event").replace_strict(implied, default=None, return_dtype=pl.String))
     shown = with_offer.filter(
         pl.col("event").is_in(sends) & pl.col("decision_id").is_null() & (pl.col("timestamp") < matured)

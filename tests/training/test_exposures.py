@@ -23,11 +23,16 @@ def events(*told: Told) -> pl.DataFrame:
     """All of one customer."""
     usual = {"type": "track", "customer_id": "c", "offer_id": "tea", "channel": None, "decision_id": None,
              "machine": False}  # fmt: skip
-    rows = [{**usual, "timestamp": START + timedelta(days=day), "event": name, **more} for day, name, more in told]
+    times = [START + timedelta(days=day) for day, _, _ in told]
+    rows = [
+        {**usual, "timestamp": at, "received_at": at, "message_id": f"{name} {at}", "event": name, **more}
+        for at, (_, name, more) in zip(times, told, strict=True)
+    ]
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "channel": pl.String,
         "decision_id": pl.String,
         "timestamp": pl.Datetime("us", "UTC"),
+        "received_at": pl.Datetime("us", "UTC"),
     }
     return pl.DataFrame(rows, schema_overrides=schema)
 
@@ -60,6 +65,12 @@ def test_an_answer_counts_for_the_last_showing_alone() -> None:
     assert came(*both, (4.0, "Order Completed", {})) == [("email", 0.0, 1.0), ("sms", 0.0, 0.0)]
     twice: list[Told] = [(0.0, "Email Delivered", {}), (5.0, "Email Delivered", {})]
     assert came(*twice, (5.1, "Email Link Clicked", {})) == [("email", 0.0, 0.0), ("email", 1.0, 0.0)]
+
+
+def test_a_delivery_that_is_told_twice_was_one() -> None:
+    """A file that is brought again later, beyond the days for which ids are remembered."""
+    again: Told = (0.0, "Email Delivered", {"received_at": START + timedelta(days=30)})
+    assert came((0.0, "Email Delivered", {}), again, (0.1, "Email Link Clicked", {})) == [("email", 1.0, 0.0)]
 
 
 def test_what_was_decided_or_is_too_new_is_left_out() -> None:

@@ -107,7 +107,7 @@ class Purchase:
 
 
 def fit_purchase(train: Sequence[Block], valid: Block, seed: int = 5) -> Purchase:
-    """Trees that stop where the later cut `valid` says so, calibrated on it.
+    """Trees that stop where some pairs of the later cut `valid` say so, calibrated on others of it.
 
     All that were bought stand against a sample of the others (weighted up). Some customers are made unknown, so
     that the trees also learn what is best for a stranger.
@@ -115,7 +115,7 @@ def fit_purchase(train: Sequence[Block], valid: Block, seed: int = 5) -> Purchas
     random = np.random.default_rng(seed)
     rows, labels, weights = _pairs(train, random)
     held, held_labels = valid.features.reshape(-1, len(PAIR)), valid.bought.ravel().astype(np.float64)
-    some = np.sort(random.permutation(len(held))[:CALIBRATED])
+    some, others = halves(len(held), random)
     data = lightgbm.Dataset(
         rows, labels, weight=weights, feature_name=list(PAIR), params={"max_bin": 127, "verbose": -1}
     )
@@ -123,10 +123,17 @@ def fit_purchase(train: Sequence[Block], valid: Block, seed: int = 5) -> Purchas
     stop = lightgbm.early_stopping(PATIENCE, verbose=False)
     booster = lightgbm.train(dict(PARAMETERS), data, ROUNDS, valid_sets=[later], callbacks=[stop])
     best = max(booster.best_iteration, 1)
-    raw = sigmoid(booster.predict(held[some], raw_score=True, num_iteration=best, num_threads=1))
-    calibration = fit_calibration(raw, held_labels[some], groups=some // valid.bought.shape[1])
+    raw = sigmoid(booster.predict(held[others], raw_score=True, num_iteration=best, num_threads=1))
+    calibration = fit_calibration(raw, held_labels[others], groups=others // valid.bought.shape[1])
     text = booster.model_to_string(num_iteration=best)
     return Purchase(booster, text, calibration, len(rows), int(labels.sum()))
+
+
+def halves(n: int, random: np.random.Generator) -> tuple[Ints, Ints]:
+    """Places of n rows, ascending: at most CALIBRATED by which fitting stops, and as many others to calibrate on."""
+    order = random.permutation(n)
+    size = min(CALIBRATED, n // 2)
+    return np.sort(order[:size]), np.sort(order[size : 2 * size])
 
 
 def _pairs(blocks: Sequence[Block], random: np.random.Generator) -> tuple[Floats, Floats, Floats]:

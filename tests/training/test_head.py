@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightgbm
 import numpy as np
 import polars as pl
@@ -10,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.calibration import sigmoid
+from models.offer_features import PAIR
 from models.response import SEEN, ResponseHead
 from models.trees import parse_trees
 from training.clicks import Floats, Ints, softened
 from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
-from training.offer_fit import HEAD_PARAMETERS, HEAD_ROUNDS, RISING, _fit_kind
+from training.offer_fit import HEAD_PARAMETERS, HEAD_ROUNDS, RISING, Block, _fit_kind, fit_purchase
 
 N = 6000
 
@@ -150,3 +153,27 @@ def test_labels_with_less_luck_in_them_count_more() -> None:
     soft = softened(labels, clicked, offers, channels)
     assert 1.5 < certainty(told, Lessons(rows, labels, soft, ones)) < 3.5
     assert certainty(np.full(N, 0.01), Lessons(rows, labels, labels, ones)) == 1.0
+
+
+def test_no_pair_both_stops_the_trees_and_calibrates_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the trees were chosen to promise best, promises look better than they are."""
+    random = np.random.default_rng(2)
+    features = random.normal(size=(60, 40, len(PAIR)))
+    block = Block(features, random.random((60, 40)) < sigmoid(features[:, :, 0] - 2), np.arange(40))
+    stopped: list[Floats] = []
+    calibrated: list[Floats] = []
+    train, predict = lightgbm.train, lightgbm.Booster.predict
+
+    def trained(*given: Any, **more: Any) -> Any:
+        stopped.append(more["valid_sets"][0].data[:, 0])
+        return train(*given, **more)
+
+    def predicted(booster: lightgbm.Booster, rows: Floats, **more: Any) -> Any:
+        calibrated.append(rows[:, 0])
+        return predict(booster, rows, **more)
+
+    monkeypatch.setattr(lightgbm, "train", trained)
+    monkeypatch.setattr(lightgbm.Booster, "predict", predicted)
+    fit_purchase([block], block)
+    assert len(stopped[0]) == len(calibrated[0]) == 1200
+    assert not np.isin(stopped[0], calibrated[0]).any()

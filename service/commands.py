@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_64_hexdigest
 
 from service.clock import SystemClock
+from service.loops import PYTHON
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.migrate import migrate
@@ -270,9 +272,8 @@ def score_command(settings: Settings, out: Path) -> None:
     """Every customer's scores and ranked actions, by the champions of now, whether a service runs or not."""
     from service.decisions.score_customers import score_customers
     from service.memory import keep_freed_memory, leave_alone_what_stays
-    from service.serve import bring_models
 
-    wrong = bring_models(settings)
+    wrong = _bring_models(settings)
     if wrong:
         print(f"{wrong}; customers are scored by the models that served last", file=sys.stderr)
     keep_freed_memory()
@@ -285,6 +286,26 @@ def score_command(settings: Settings, out: Path) -> None:
         )
         bar.end()
         print(f"{out}: {count:,} customers")
+
+
+def _bring_models(settings: Settings) -> str | None:
+    """Brings the models that are to serve into `served/`, as a service does while it runs; None, or what is wrong.
+
+    Where nothing was ever registered nothing is asked: it takes two seconds.
+    """
+    file = Path(settings.tracking_uri.removeprefix("sqlite:///"))
+    if settings.tracking_uri.startswith("sqlite:///") and not file.exists():
+        return None
+    fetcher = [
+        *PYTHON,
+        "-m",
+        "models.registry",
+        settings.tracking_uri,
+        str(settings.home.absolute() / "served"),
+        "once",
+    ]
+    asked = subprocess.run(fetcher, capture_output=True, text=True, check=False)
+    return None if asked.returncode == 0 else asked.stderr.strip().rpartition("\n")[2]
 
 
 _EACH = 10_000

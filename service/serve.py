@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import uvicorn
@@ -84,18 +82,6 @@ def listen(settings: Settings, workers: int = 1) -> None:
 def fetcher_command(settings: Settings) -> list[str]:
     """MLflow is slow to import and large, so another process brings its models into `served/`."""
     return [*PYTHON, "-m", "models.registry", settings.tracking_uri, str(settings.home.absolute() / "served")]
-
-
-def bring_models(settings: Settings) -> str | None:
-    """Brings the models that are to serve into `served/`, as the service does while it runs; None, or what is wrong.
-
-    Where nothing was ever registered nothing is asked: it takes two seconds.
-    """
-    file = Path(settings.tracking_uri.removeprefix("sqlite:///"))
-    if settings.tracking_uri.startswith("sqlite:///") and not file.exists():
-        return None
-    asked = subprocess.run([*fetcher_command(settings), "once"], capture_output=True, text=True, check=False)
-    return None if asked.returncode == 0 else asked.stderr.strip().rpartition("\n")[2]
 
 
 def raise_open_files(wanted: int = OPEN_FILES) -> int:

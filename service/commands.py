@@ -241,23 +241,28 @@ def explain_feature(settings: Settings, name: str) -> None:
 
 def export_command(settings: Settings) -> None:
     """Writes the tables that training reads: customers, offers, decisions, outcomes."""
+    from service.decisions.whole import left_out
+
     with _parts(settings) as parts:
         _settle(parts)
         for _ in range(_TRIES):
             before = _newest_erasure(parts.database)
-            _export(parts.database, settings.home.absolute() / "tables")
+            damaged = _export(parts.database, settings.home.absolute() / "tables")
             if _newest_erasure(parts.database) == before:
+                for line in left_out(damaged):
+                    print(line)
                 return
     raise ValueError("customers were erased all the time while tables were written; run it again")
 
 
-def _export(database: Database, tables: Path) -> None:
+def _export(database: Database, tables: Path) -> list[str]:
+    """The decisions that are not in the tables because their records are damaged."""
     from service.customers.export_tables import export_customers
     from service.decisions.export_decisions import export_decisions
 
     export_customers(database, tables / "customers.parquet")
     with database.read() as connection:
-        export_decisions(connection, tables)
+        return export_decisions(connection, tables).damaged
 
 
 def _newest_erasure(database: Database) -> str | None:

@@ -27,6 +27,7 @@ from service.clock import Clock, SystemClock
 from service.decisions.drift_store import add_drift_check, latest_drift, read_shadow, responses
 from service.decisions.served_vectors import ServedVector, sample, scores
 from service.decisions.skew_store import any_between
+from service.decisions.whole import left_out
 from service.events.read_events import events_of
 from service.storage.database import Database
 
@@ -64,14 +65,16 @@ class DriftCheck:
         began, now = time.perf_counter(), self._clock.now()
         self._models.refresh()
         with self._database.read() as connection:
-            recent = sample(connection, now - SPAN, now, most, now.timestamp())
+            drawn = sample(connection, now - SPAN, now, most, now.timestamp())
+        recent, damaged = drawn.vectors, set(drawn.damaged)
         names = sorted({entry["name"] for entry in self._models.status() if entry["version"] is not None})
-        checked = {name: self._check(name, recent, now, most) for name in names}
+        checked = {name: self._check(name, recent, now, most, damaged) for name in names}
         report = {
             "at": now.isoformat(),
             "made_at": SystemClock().now().isoformat(),
             "seconds": round(time.perf_counter() - began, 3),
             "decisions": len(recent),
+            "damaged": sorted(damaged),
             "models": checked,
         }
         if recent:
@@ -90,7 +93,10 @@ class DriftCheck:
         with self._database.read() as connection:
             return latest_drift(connection)
 
-    def _check(self, name: str, recent: Sequence[ServedVector], now: datetime, most: int) -> dict[str, Any]:
+    def _check(
+        self, name: str, recent: Sequence[ServedVector], now: datetime, most: int, damaged: set[str]
+    ) -> dict[str, Any]:
+        """`damaged` is told of records that could not be read."""
         model = self._models.get(name)
         found: dict[str, Any] = {
             "version": None if model is None else str(model.version),
@@ -106,7 +112,7 @@ class DriftCheck:
                 found["problem"] = "no champion serves"
             else:
                 found |= self._against_training(model, recent)
-                found["calibration"] = self._calibration(model, now, most)
+                found["calibration"] = self._calibration(model, now, most, damaged)
             found["shadow"] = self._shadow(name, model, now, most)
         except Exception as trouble:  # one model's trouble must not hide the others' drift
             log.exception("the drift of %s could not be computed", name)
@@ -132,11 +138,13 @@ class DriftCheck:
         moved = sorted(inputs.items(), key=lambda one: -one[1]["psi"])
         return {"inputs": dict(moved), "scores": reference.scores.shift(np.array([s for _, s in inside])).to_dict()}
 
-    def _calibration(self, model: Any, now: datetime, most: int) -> dict[str, Any] | None:
+    def _calibration(self, model: Any, now: datetime, most: int, damaged: set[str]) -> dict[str, Any] | None:
         """Promises made long enough ago, and whether they were kept; None for a model that promises nothing."""
         matured = now - self._matures_after(model)
         with self._database.read() as connection:
-            vectors = sample(connection, matured - MATURED_SPAN, matured, most, now.timestamp())
+            drawn = sample(connection, matured - MATURED_SPAN, matured, most, now.timestamp())
+        vectors = drawn.vectors
+        damaged.update(drawn.damaged)
         if hasattr(model, "declaration"):
             told = scores(model, vectors)
             kept = [(v, s) for v, s in zip(vectors, told, strict=True) if s is not None]
@@ -274,6 +282,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{report['decisions']:,} customers' newest vectors compared, in {report['seconds']:.1f} s"
     if not report["models"]:
         yield "no model serves yet; 'opportune train all' makes them, 'opportune serve' brings them in"
+    yield from left_out(report["damaged"])
     for name, one in report["models"].items():
         yield f"{name} {one['version'] or '-'}" + (f": {one['problem']}" if one["problem"] else "")
         if one["scores"]:

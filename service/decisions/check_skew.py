@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from features.event_log import bucket_of
 from service.clock import Clock, SystemClock
-from service.decisions.parts_store import Parts
-from service.decisions.record import unsqueeze
-from service.decisions.skew_store import add_check, any_between, ids_between, latest_checks, records_of
+from service.decisions.skew_store import add_check, any_between, ids_between, latest_checks
+from service.decisions.whole import left_out, records_whole
 from service.events.read_events import events_of
 from service.events.rebuild_store import asked_for, changed_since, layout_of
 from service.storage.database import Connection, Database
@@ -64,6 +63,7 @@ class Findings:
     nulls: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    damaged: list[str] = field(default_factory=list)
 
 
 class SkewCheck:
@@ -108,13 +108,14 @@ class SkewCheck:
             random.Random(now.timestamp()).shuffle(listed)
             layout = layout_of(connection, self._store)
             taken: list[Served] = []
-            parts = Parts(connection)
             for start in range(0, len(listed), _AT_ONCE):
                 if len(taken) >= sample:
                     break
                 some = self._comparable(connection, listed[start : start + _AT_ONCE], layout, found)
-                for decision_id, record in records_of(connection, some).items():
-                    one = _read(decision_id, unsqueeze(record, parts), found)
+                records, damaged = records_whole(connection, some)
+                found.damaged.extend(damaged)
+                for decision_id, record in records.items():
+                    one = _read(decision_id, record, found)
                     if one is not None and len(taken) < sample:
                         taken.append(one)
             return taken
@@ -230,6 +231,7 @@ def _report(found: Findings, now: datetime, seconds: float) -> dict[str, Any]:
         "behind": {"decisions": len(found.behind), "worst_seconds": max(found.behind, default=0.0)},
         "nulls": {name: found.nulls[name] / count for name, count in sorted(found.seen.items())},
         "skipped": dict(found.skipped),
+        "damaged": found.damaged,
     }
 
 
@@ -245,3 +247,4 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{behind['decisions']:,} rows were behind, at most by {behind['worst_seconds']:.1f} s"
     for reason, count in report["skipped"].items():
         yield f"left out: {count:,} decisions ({reason.replace('_', ' ')})"
+    yield from left_out(report["damaged"])

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Index,
+    LargeBinary,
     String,
     Table,
     case,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    type_coerce,
     union,
     update,
 )
@@ -87,6 +89,8 @@ _FIRST = ("decision_id", "customer_id")
 _NEXT = tuple(column.name for column in decisions.c)[3:-3]
 """Columns before and behind `decided_at`; candidates, record and `in_ledger` are the last."""
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates", "in_ledger"}]
+_STORED = {name: type_coerce(decisions.c[name], LargeBinary).label(name) for name in ("record", "candidates")}
+"""As they lie in the database (see `compressed.plain`), so that a damaged one spoils no query."""
 _UNTOLD = decisions.alias("untold")
 _RECORDED = func.length(decisions.c.candidates) > 0
 """Whether a decision still has its record (see `forget_records`)."""
@@ -135,6 +139,13 @@ def read_decisions(connection: Connection, decision_ids: Sequence[str]) -> list[
     return list(connection.execute(select(decisions).where(decisions.c.decision_id.in_(decision_ids))))
 
 
+def stored_records(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bytes]:
+    """The records of those of these decisions that have theirs, as stored."""
+    mine = decisions.c.decision_id.in_(list(decision_ids)), _RECORDED
+    rows = connection.execute(select(decisions.c.decision_id, _STORED["record"]).where(*mine))
+    return {row.decision_id: bytes(row.record) for row in rows}
+
+
 def read_heads(connection: Connection, decision_ids: Sequence[str]) -> dict[str, Any]:
     """Decisions by id, without their records."""
     rows = connection.execute(select(*_HEAD).where(decisions.c.decision_id.in_(decision_ids)))
@@ -161,10 +172,10 @@ def newest_heads(connection: Connection, limit: int) -> list[Any]:
 
 
 def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
-    """All decisions that have their records, with candidates alone of these, in chunks, in the order of their ids."""
+    """All decisions that have their records, with candidates alone of these, as stored, in chunks, ordered by id."""
     after = ""
     while True:
-        query = select(*_HEAD, decisions.c.candidates).where(decisions.c.decision_id > after, _RECORDED)
+        query = select(*_HEAD, _STORED["candidates"]).where(decisions.c.decision_id > after, _RECORDED)
         rows = connection.execute(query.order_by(decisions.c.decision_id).limit(size)).all()
         if not rows:
             return

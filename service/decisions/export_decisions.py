@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.currencies import CURRENCIES
-from service.decisions.decision_store import every_decision, every_outcome, read_decisions
-from service.decisions.parts_store import Parts
-from service.decisions.record import unpack_candidates, unsqueeze
+from service.decisions.decision_store import every_decision, every_outcome
+from service.decisions.whole import candidates_whole, records_whole
 from service.offers.offer import offer_from_document
 from service.offers.offers_store import StoredOffer, all_offers
 from service.offers.versions import versions_since
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 _PART = 200_000
 
 
-def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
-    """Writes decisions, outcomes, offers and offer_versions (.parquet) into `folder`; returns their row counts.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Rows of each table, and the decisions that are not in it because their records are damaged."""
+
+    rows: dict[str, int]
+    damaged: list[str]
+
+
+def export_decisions(connection: Connection, folder: Path) -> Exported:
+    """Writes decisions, outcomes, offers and offer_versions (.parquet) into `folder`.
 
     Decisions have a row for each eligible candidate that no business rule excluded, "send nothing" (no offer) included.
     An offer that was taken out of the catalogue stays in its table, ended.
@@ -33,38 +41,36 @@ def export_decisions(connection: Connection, folder: Path) -> dict[str, int]:
     from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 
     folder.mkdir(parents=True, exist_ok=True)
-    return {
-        "decisions": _write(
-            DECISIONS, (some for rows in every_decision(connection) for some in _decisions(connection, rows)), folder
-        ),
+    damaged: list[str] = []
+    made = (some for rows in every_decision(connection) for some in _decisions(connection, rows, damaged))
+    counts = {
+        "decisions": _write(DECISIONS, made, folder),
         "outcomes": _write(OUTCOMES, ([_outcome(row) for row in rows] for rows in every_outcome(connection)), folder),
         "offers": _write(OFFERS, ([_offer(offer)] for offer in all_offers(connection)), folder),
         "offer_versions": _write(OFFER_VERSIONS, ([version] for version in versions_since(connection, 0)), folder),
     }
+    return Exported(counts, damaged)
 
 
-def _decisions(connection: Connection, rows: Sequence[Any]) -> Iterator[list[dict[str, Any]]]:
-    told = {row.decision_id: unpack_candidates(row.candidates) for row in rows}
-    excluded = _excluded(connection, [name for name, lines in told.items() if any(line[4] == 0.0 for line in lines)])
-    for row in rows:
-        out = excluded.get(row.decision_id, ())
-        yield _candidates(row, [line for line in told[row.decision_id] if tuple(line[:2]) not in out])
+def _decisions(connection: Connection, rows: Sequence[Any], damaged: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """`damaged` is told of decisions that cannot be read.
 
-
-def _excluded(connection: Connection, decision_ids: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
-    """(offer, channel) of candidates that a business rule excluded: no policy may send them, so none is judged by them.
-
-    Only records tell, and only decisions with a propensity of 0 need to be asked.
+    Candidates that a business rule excluded are left out: no policy may send them, so none is judged by them. Only
+    records tell, and only decisions with a propensity of 0 need to be asked.
     """
-    parts = Parts(connection)
-    return {
-        row.decision_id: {
-            (offer, channel)
-            for offer, channel, rule, _ in unsqueeze(row.record, parts).get("left_out", ())
-            if rule == "business_rule"
-        }
-        for row in (read_decisions(connection, decision_ids) if decision_ids else ())
-    }
+    told, unreadable = candidates_whole(rows)
+    asked = [name for name, lines in told.items() if any(line[4] == 0.0 for line in lines)]
+    records, unknown = records_whole(connection, asked)
+    damaged += [*unreadable, *unknown]
+    for row in rows:
+        if row.decision_id in told and row.decision_id not in unknown:
+            out = _excluded(records.get(row.decision_id, {}))
+            yield _candidates(row, [line for line in told[row.decision_id] if tuple(line[:2]) not in out])
+
+
+def _excluded(record: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(offer, channel) of candidates that a business rule excluded."""
+    return {(offer, channel) for offer, channel, rule, _ in record.get("left_out", ()) if rule == "business_rule"}
 
 
 def _candidates(row: Any, lines: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from models.layered import LayeredModel, begun, first_priors, lesson_inputs
 from models.online_layer import Lessons, OnlineLayer, Weights
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import read_customers
+from service.decisions.decision_store import read_heads
 from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
     CONVERTED,
@@ -43,7 +44,7 @@ from service.decisions.lessons_store import (
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
 from service.decisions.score import NEXT_OFFER
-from service.decisions.whole import those_whole
+from service.decisions.whole import records_whole
 from service.storage.database import Connection, Database
 from service.storage.lease import take
 
@@ -111,9 +112,8 @@ def _layer(state: State | None, model: Any) -> OnlineLayer:
 
 def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons | None:
     """What these rows teach, with the features that each decision was made with."""
-    whole = those_whole(connection, list({row.decision_id for row in rows}))
-    found = {name: row for name, (row, _) in whole.items()}
-    records = {name: record for name, (_, record) in whole.items()}
+    records, _ = records_whole(connection, list({row.decision_id for row in rows}))
+    found = read_heads(connection, list(records))
     converted = converted_of(connection, list(found))
     infos = _offers(connection, records)
     people = read_customers(connection, {row.customer_id for row in found.values()})

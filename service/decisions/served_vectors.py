@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,8 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from service.decisions.frozen_row import row_from_json
 from service.decisions.offers_then import offers_then
-from service.decisions.parts_store import Parts
-from service.decisions.record import unsqueeze
-from service.decisions.skew_store import ids_between, records_of
+from service.decisions.skew_store import ids_between
+from service.decisions.whole import records_whole
 from service.storage.database import Connection
 
 _MOST = 20_000
@@ -39,31 +38,39 @@ class ServedVector:
     promised: float | None
 
 
-def sample(connection: Connection, first: datetime, last: datetime, most: int, seed: float) -> list[ServedVector]:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Vectors, and the decisions among those looked at whose records are damaged."""
+
+    vectors: list[ServedVector]
+    damaged: list[str]
+
+
+def sample(connection: Connection, first: datetime, last: datetime, most: int, seed: float) -> Sample:
     """At most `most` decisions of a span, drawn by chance, one a customer; those without features are left out."""
     listed = ids_between(connection, first, last, _MOST)
     random.Random(seed).shuffle(listed)
     of_customer = {customer_id: decision_id for decision_id, customer_id, _ in listed}
-    return list(read_vectors(connection, list(of_customer.values()), listed, most))
+    return read_vectors(connection, list(of_customer.values()), listed, most)
 
 
 def read_vectors(
     connection: Connection, decision_ids: Sequence[str], listed: Sequence[tuple[str, str, datetime]], most: int
-) -> Iterator[ServedVector]:
+) -> Sample:
     """The vectors of these decisions, at most `most`; `listed` has (decision, customer, time) of each."""
     about = {decision_id: (customer_id, at) for decision_id, customer_id, at in listed}
-    given, parts = 0, Parts(connection)
+    found = Sample([], [])
     for start in range(0, len(decision_ids), _AT_ONCE):
-        if given >= most:
-            return
-        some = records_of(connection, decision_ids[start : start + _AT_ONCE])
-        records = {decision_id: unsqueeze(packed, parts) for decision_id, packed in some.items()}
+        if len(found.vectors) >= most:
+            break
+        records, damaged = records_whole(connection, decision_ids[start : start + _AT_ONCE])
+        found.damaged.extend(damaged)
         offers = _offers(connection, records)
         for decision_id, record in records.items():
             row = row_from_json(record["features"])
-            if row is not None and record["request"].get("at") is None and given < most:
-                yield _vector(decision_id, *about[decision_id], row, record, offers)
-                given += 1
+            if row is not None and record["request"].get("at") is None and len(found.vectors) < most:
+                found.vectors.append(_vector(decision_id, *about[decision_id], row, record, offers))
+    return found
 
 
 def scores(model: Any, vectors: Sequence[ServedVector], pair: str = "drawn") -> list[float | None]:

@@ -53,7 +53,7 @@ class Shadow:
             last = newest_shadow(connection, name, version)
             first = now - LOOKS_BACK if last is None else last + _TICK
             listed = ids_between(connection, first, now, most)
-            vectors = list(read_vectors(connection, [decision_id for decision_id, _, _ in listed], listed, most))
+            vectors = read_vectors(connection, [decision_id for decision_id, _, _ in listed], listed, most).vectors
         rows = _rows(name, champion, challenger, vectors)
         if rows:
             with self._database.write() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,9 +44,3 @@ def ids_between(connection: Connection, first: datetime, last: datetime, most: i
 def any_between(connection: Connection, first: datetime, last: datetime) -> bool:
     """Whether there are decisions in a span."""
     return bool(ids_between(connection, first, last, 1))
-
-
-def records_of(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bytes]:
-    """The packed records of these decisions."""
-    query = select(decisions.c.decision_id, decisions.c.record).where(decisions.c.decision_id.in_(list(decision_ids)))
-    return {row.decision_id: row.record for row in connection.execute(query) if row.record}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from service.decisions.decision_store import read_decision, read_decisions
+from service.decisions.decision_store import read_decision, stored_records
 from service.decisions.parts_store import Parts
 from service.decisions.record import unpack_candidates, unsqueeze
 from service.errors import Damaged, NotFound
+from service.storage.compressed import plain
 from service.storage.database import Connection
 from service.telemetry import DAMAGED
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+_NAMED = 10
 _DAMAGE = (ValueError, LookupError, TypeError, zlib.error)
 """What reading packed bytes raises that are not as they were written."""
 
@@ -31,28 +34,42 @@ def whole(connection: Connection, decision_id: str) -> tuple[Any, Any]:
             unpack_candidates(row.candidates)
             return row, record
     except _DAMAGE as fault:
-        DAMAGED.inc()
-        raise Damaged(
-            f"the record of decision {decision_id!r} is damaged ({fault}); what it was is in a backup of the state"
-        ) from fault
+        raise _damaged(decision_id, fault) from fault
     raise NotFound(f"there is no decision {decision_id!r}; dry runs are not kept")
 
 
-def those_whole(connection: Connection, decision_ids: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-    """Rows and records, by id, of those decisions whose records are there and can be read."""
+def records_whole(connection: Connection, decision_ids: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The records, by id, of those decisions that have theirs and can be read; the ids of those that are damaged."""
     parts = Parts(connection)
-    try:
-        rows = [row for row in read_decisions(connection, decision_ids) if row.record]
-        return {row.decision_id: (row, unsqueeze(row.record, parts)) for row in rows}
-    except _DAMAGE:  # one of them spoils the whole answer
-        return dict(_singly(connection, decision_ids))
+    return _each(stored_records(connection, decision_ids), lambda packed: unsqueeze(packed, parts))
 
 
-def _singly(connection: Connection, decision_ids: Sequence[str]) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for decision_id in decision_ids:
+def candidates_whole(rows: Sequence[Any]) -> tuple[dict[str, list[list[Any]]], list[str]]:
+    """The candidates, by id, of rows of `every_decision` as far as they can be read; the ids of those damaged."""
+    return _each({row.decision_id: row.candidates for row in rows}, unpack_candidates)
+
+
+def left_out(damaged: Sequence[str]) -> Iterator[str]:
+    """What people are told of decisions that were left out."""
+    if damaged:
+        named = ", ".join(damaged[:_NAMED]) + (" …" if len(damaged) > _NAMED else "")
+        yield f"left out: {len(damaged):,} decisions whose records are damaged ({named})"
+
+
+def _each(stored: Mapping[str, bytes], read: Callable[[bytes], T]) -> tuple[dict[str, T], list[str]]:
+    found: dict[str, T] = {}
+    damaged: list[str] = []
+    for decision_id, packed in stored.items():
         try:
-            yield decision_id, whole(connection, decision_id)
-        except NotFound:
-            continue
-        except Damaged as damaged:
-            log.warning("%s", damaged.detail)
+            found[decision_id] = read(plain(packed))
+        except _DAMAGE as fault:
+            damaged.append(decision_id)
+            log.warning("%s", _damaged(decision_id, fault).detail)
+    return found, damaged
+
+
+def _damaged(decision_id: str, fault: Exception) -> Damaged:
+    DAMAGED.inc()
+    return Damaged(
+        f"the record of decision {decision_id!r} is damaged ({fault}); what it was is in a backup of the state"
+    )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from sqlalchemy import text
 
 from features.channel_hours import ChannelHours
 from features.offers import OfferInfo
@@ -140,6 +141,13 @@ def settings(**decisions: Any) -> Settings:
     other = {name: decisions.pop(name) for name in ("quiet_hours", "consent", "default_timezone") if name in decisions}
     placements = {"default": {"arms": arms, "business_as_usual": usual}}
     return Settings(placements=placements, decisions=decisions, **other)  # type: ignore[arg-type]
+
+
+def damage(database: Database, decision_id: str, column: str = "record") -> None:
+    """Spoils what is packed of a decision, as a bad disk does."""
+    with database.write() as connection:
+        changed = text(f"UPDATE decisions SET {column} = :packed WHERE decision_id = :id")
+        connection.execute(changed, {"packed": b"\x03damaged", "id": decision_id})
 
 
 @dataclass

@@ -21,7 +21,7 @@ from service.decisions.withdraw_clicks import withdraw_clicks
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.decisions import NOON, Desk, NextOffer, damage, settings
 
 COUNT = iter(range(10_000))
 
@@ -271,7 +271,8 @@ def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> 
     with desk.database.read() as connection:
         counts = export_decisions(connection, tmp_path := tmp_path / "tables")
         assert export_decisions(connection, tmp_path) == counts
-    assert counts == {"decisions": 8, "outcomes": 1, "offers": 2, "offer_versions": 2}
+    assert counts.rows == {"decisions": 8, "outcomes": 1, "offers": 2, "offer_versions": 2}
+    assert counts.damaged == []
     log = DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet"))
     assert log.group_by("decision_id").agg(pl.col("propensity").sum())["propensity"].to_list() == pytest.approx([1, 1])
     assert log.filter("chosen").height == 2
@@ -298,11 +299,26 @@ def test_what_a_business_rule_excluded_is_no_candidate_of_the_log(desk: Desk, tm
     assert log["propensity"].sum() == 1.0
 
 
+@pytest.mark.parametrize("column", ["record", "candidates"])
+def test_a_damaged_record_stops_no_export_and_is_named(desk: Desk, tmp_path: Any, column: str) -> None:
+    import polars as pl
+
+    rules = [{"name": "no a", "do": "exclude", "offers": ["a"]}, {"name": "b", "do": "pin", "offers": ["b"]}]
+    arms = {"model": 1.0, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.0}
+    desk.settings = Settings.model_validate({"placements": {"default": {"arms": arms, "rules": rules}}})
+    sound, broken = decide(desk), decide(desk, "c2")
+    damage(desk.database, broken, column)
+    with desk.database.read() as connection:
+        exported = export_decisions(connection, tmp_path)
+    assert exported.damaged == [broken]
+    assert pl.read_parquet(tmp_path / "decisions.parquet")["decision_id"].unique().to_list() == [sound]
+
+
 def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None:
     import polars as pl
 
     with database.read() as connection:
-        assert not any(export_decisions(connection, tmp_path).values())
+        assert not any(export_decisions(connection, tmp_path).rows.values())
     assert DECISIONS.validate(pl.read_parquet(tmp_path / "decisions.parquet")).height == 0
 
 

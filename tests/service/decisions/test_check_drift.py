@@ -26,6 +26,7 @@ from service.events.inbox_store import add_events
 from service.events.normalize import normalize
 from service.telemetry import exposition
 from service.wiring.model_watch import ModelWatch
+from tests.fakes.decisions import damage
 from tests.fakes.house import House
 from tests.fakes.model_cases import FEATURES, propensity
 
@@ -66,7 +67,7 @@ def decide_all(house: House) -> None:
 def known_now(house: House) -> pl.DataFrame:
     """The models' inputs of everybody, as decisions were served them."""
     with house.parts.database.read() as connection:
-        served = sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0)
+        served = sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0).vectors
     return pl.DataFrame([{name: vector.row.values[name] for name in FEATURES} for vector in served])
 
 
@@ -114,7 +115,8 @@ def test_hours_of_the_send_time_model_are_watched(house: House) -> None:
     parts, home = house.parts, house.settings.home
     model = SendTimeModel.untrained()
     with parts.database.read() as connection:
-        rows = [vector.row for vector in sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0)]
+        served = sample(connection, house.now - timedelta(days=1), house.now, CUSTOMERS, 0.0)
+    rows = [vector.row for vector in served.vectors]
     folder = home / "served" / model.name / "1"
     model.save(folder)
     write_golden(model, folder, pl.DataFrame({"channel": ["email"], "hour_of_week": [9]}))
@@ -171,9 +173,8 @@ def test_a_challenger_without_a_champion_is_scored_alone(house: House) -> None:
     told = house.parts.drift.run()["models"]["churn"]
     assert (told["version"], told["problem"], told["shadow"]["rows"]) == (None, "no champion serves", 10)
     assert "champion_mean" not in told["shadow"]
-    assert any(
-        "challenger 8: mean" in line for line in lines({"decisions": 1, "seconds": 0, "models": {"churn": told}})
-    )
+    report = {"decisions": 1, "damaged": [], "seconds": 0, "models": {"churn": told}}
+    assert any("challenger 8: mean" in line for line in lines(report))
 
 
 def test_a_challenger_that_fails_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +212,23 @@ def test_matured_promises_are_held_against_what_happened(house: House) -> None:
     matured = report["shadow"]["matured"]
     assert matured["rows"] >= CUSTOMERS
     assert matured["gain"] > 5 * matured["error"]
+
+
+def test_a_damaged_record_stops_no_comparison_and_is_named(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(house.settings.home, propensity(), known_now(house), champion="11")
+    broken = house.decide("newest")
+    house.forward(timedelta(days=70).total_seconds())
+    decide_all(house)
+    late = house.decide("newest")
+    for decision in (broken, late):
+        damage(house.parts.database, decision)
+    report = house.parts.drift.run()
+    assert report["decisions"] == CUSTOMERS
+    assert report["damaged"] == sorted([broken, late])  # matured promises are read, too
+    assert "customers to compare" in report["models"]["churn"]["problem"]  # nobody ordered lately: none applies
+    assert report["models"]["churn"]["calibration"]["rows"] == 15
+    drift_command(house.settings, 100)
+    assert "left out: 2 decisions whose records are damaged (" in capsys.readouterr().out
 
 
 def test_kept_promises_are_not_reported() -> None:

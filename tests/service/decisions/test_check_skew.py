@@ -16,6 +16,7 @@ from service.commands import skew_command
 from service.events.ingest_files import FileIngest
 from service.telemetry import exposition
 from service.wiring.data_watch import DataWatch
+from tests.fakes.decisions import damage
 from tests.fakes.house import House
 
 
@@ -102,6 +103,17 @@ def test_decisions_for_another_time_are_left_out(house: House) -> None:
     house.send(1, "c1")
     house.decide("c1", at=house.now - timedelta(seconds=1))
     assert house.check()["skipped"] == {"asked_for_another_time": 1}
+
+
+def test_a_damaged_record_stops_no_check_and_is_named(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.send(1, "c1")
+    house.decide("c1")
+    broken = house.decide("c1")
+    damage(house.parts.database, broken)
+    report = house.check()
+    assert (report["checked"]["decisions"], report["damaged"]) == (1, [broken])
+    assert skew_command(house.settings, 10)
+    assert f"left out: 1 decisions whose records are damaged ({broken})" in capsys.readouterr().out
 
 
 def test_the_service_checks_by_itself_and_tells_metrics(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

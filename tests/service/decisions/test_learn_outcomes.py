@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import text
 
 from models.layered import LayeredModel, beginning
 from models.next_offer import NextOfferModel
@@ -32,7 +31,7 @@ from service.decisions.read_decision import DecisionReader, erase_of
 from service.decisions.schemas import DecisionIn
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
-from tests.fakes.decisions import Desk, row, settings
+from tests.fakes.decisions import Desk, damage, row, settings
 from tests.fakes.model_cases import next_offer_case
 
 COUNT = iter(range(10_000))
@@ -122,9 +121,7 @@ def test_an_order_moves_the_next_decision(learning: Learning) -> None:
 def test_a_damaged_record_stops_no_learning_from_the_others(learning: Learning) -> None:
     before = of_offer(learning, "c2", "a")
     broken, sound = learning.decide("c1"), learning.decide("c3")
-    with learning.desk.database.write() as connection:
-        changed = text("UPDATE decisions SET record = :packed WHERE decision_id = :id")
-        connection.execute(changed, {"packed": b"\x03damaged", "id": broken["decision_id"]})
+    damage(learning.desk.database, broken["decision_id"])
     for decision in (broken, sound):
         learning.happens("Order Completed", decision, revenue_cents=900)
     learning.learn()

@@ -8,15 +8,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import regex
 import xxhash
 
 from service.clock import monotonic
-from service.content.fields import FieldRule
+from service.content.fields import fits
 from service.content.fill import Filled, RenderError, Values
 from service.content.guardrails import Rules
 from service.content.shelf import MAX_COMPILED, CompiledCopies, Copy, Shelf
-from service.content.sms_segments import SURELY, sms_size
 from service.content.variant import said_hash
 from service.content.variant_store import approved_variants, change_number
 from service.storage.database import Database
@@ -46,7 +44,7 @@ class ContentLibrary:
         self._recheck_s = recheck_s
         self._may_ask = may_ask
         self._compiled: CompiledCopies = {}
-        self._shelf = Shelf(-1, (), default_locale, self._rules.zone, self._compiled)
+        self._shelf = Shelf(-1, (), default_locale, self._rules, self._compiled)
         self._checked_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -97,7 +95,7 @@ class ContentLibrary:
                 number = change_number(connection)
                 if number != self._shelf.number:
                     variants = approved_variants(connection)
-                    self._shelf = Shelf(number, variants, self._default_locale, self._rules.zone, self._compiled)
+                    self._shelf = Shelf(number, variants, self._default_locale, self._rules, self._compiled)
             self._checked_at = started
         return self._shelf
 
@@ -147,24 +145,12 @@ class Reader:
         filled = self._filled.get(channel)
         if filled is None:
             filled = self._filled[channel] = Filled(self._values, partial(self._unsubscribe_url, self._id, channel))
+        limited, most = compiled.limited, self._rules.max_sms_segments
         try:
             rendered = compiled.render(filled)
-            if compiled.limited and not fits(channel, rendered, self._rules, compiled.limited):
-                rendered = compiled.render(filled.nameless())  # a name too long for its place
+            if not limited or fits(channel, rendered, limited, most):
+                return rendered
+            rendered = compiled.render(filled.nameless())  # a name too long for its place
         except RenderError:
             return None
-        return rendered
-
-
-def fits(channel: str, rendered: Mapping[str, str], rules: Rules, limited: Sequence[FieldRule]) -> bool:
-    """Whether these fields keep to the channel's limits."""
-    for rule in limited:
-        text = rendered[rule.name]
-        if channel == "sms":
-            if text.isascii() and len(text) <= SURELY * rules.max_sms_segments:
-                continue
-            if sms_size(text).segments > rules.max_sms_segments:
-                return False
-        elif len(text) > rule.longest and len(regex.findall(r"\X", text)) > rule.longest:
-            return False
-    return True
+        return rendered if fits(channel, rendered, limited, most) else None

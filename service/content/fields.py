@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import regex
+
+from service.content.sms_segments import SURELY, sms_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,22 @@ CHANNEL_FIELDS: dict[str, tuple[FieldRule, ...]] = {
 def field_rules(channel: str) -> dict[str, FieldRule]:
     """Rules by field name; raises KeyError for a channel that is not known."""
     return {rule.name: rule for rule in CHANNEL_FIELDS[channel]}
+
+
+def fits(channel: str, rendered: Mapping[str, str], limited: Sequence[FieldRule], max_sms_segments: int) -> bool:
+    """Whether these fields keep to the channel's limits."""
+    for rule in limited:
+        text = rendered[rule.name]
+        if channel == "sms":
+            if text.isascii() and len(text) <= SURELY * max_sms_segments:
+                continue
+            if sms_size(text).segments > max_sms_segments:
+                return False
+        elif len(text) > rule.longest and graphemes(text) > rule.longest:
+            return False
+    return True
+
+
+def graphemes(text: str) -> int:
+    """What a reader sees as characters; blanks around the text do not count."""
+    return len(regex.findall(r"\X", text.strip()))

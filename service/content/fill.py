@@ -15,6 +15,9 @@ from service.content.markup import hidden_characters
 
 MAX_NAME = 40
 LINK = "unsubscribe_url"
+DEFAULT_NAMES = {
+    "en": "there", "de": "und willkommen", "es": "de nuevo", "fr": "et bienvenue", "ms": "pelanggan", "th": "ลูกค้า",
+}  # fmt: skip
 _UNSUITABLE = regex.compile(r"[\p{N}<>@/\\{}%=&;:\"|$\[\]()*#!?]|www\.|https?", regex.IGNORECASE)
 _CASES: dict[str, Callable[[str], str]] = {
     "upcase": str.upper,
@@ -143,6 +146,11 @@ _NAMES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "last_name": _last_name,
     "city": _city,
 }
+
+
+def default_names(language: str) -> dict[str, str]:
+    """By tag, what stands for a value that is not known where the tag has no default of its own."""
+    return {"customer.first_name": DEFAULT_NAMES.get(language, DEFAULT_NAMES["en"])}
 
 
 def customer_value(traits: Mapping[str, Any], path: str) -> str | None:

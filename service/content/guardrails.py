@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ import regex
 from service.content import claims
 from service.content.facts import Facts, as_decimal, facts_of, plain_link
 from service.content.fields import CHANNEL_FIELDS, FieldRule, field_rules
+from service.content.fill import default_names
 from service.content.locales import Writing, digits_to_ascii, script_of, writing
 from service.content.markup import hidden_characters, hidden_elements, link_fault, mixed_words, unsafe_elements
 from service.content.mentions import Mention, find_mentions
@@ -119,7 +121,7 @@ def _prepare(channel: str, locale: str, fields: Mapping[str, str], offer: Mappin
     local = writing(locale, channel)
     values = offer_values(offer, local, rules.zone)
     known = field_rules(channel)
-    sample = {"offer": values, "customer": SAMPLE_NAMES, "unsubscribe_url": rules.sample_link}
+    sample = _sample(values, SAMPLE_NAMES, rules)
     seen = {
         name: see(text, sample, known[name].html and looks_like_html(text))
         for name, text in fields.items()
@@ -132,6 +134,10 @@ def _prepare(channel: str, locale: str, fields: Mapping[str, str], offer: Mappin
     facts = facts_of(offer, local, rules.zone)
     language = local.locale.language
     return Copy(channel, fields, local, language, locale, offer, values, facts, seen, mentions, rules)
+
+
+def _sample(values: Mapping[str, Any], names: Mapping[str, str], rules: Rules) -> dict[str, Any]:
+    return {"offer": values, "customer": names, "unsubscribe_url": rules.sample_link}
 
 
 def looks_like_html(text: str) -> bool:
@@ -163,21 +169,30 @@ def _fields(copy: Copy) -> Iterator[Finding]:
 
 
 def _lengths(copy: Copy) -> Iterator[Finding]:
+    measure = _sms_length if copy.channel == "sms" else _length
     for rule in CHANNEL_FIELDS[copy.channel]:
-        if rule.name not in copy.seen:
-            continue
-        if copy.channel == "sms":
-            yield from _sms_length(copy, rule)
-            continue
-        text = copy.seen[rule.name].text
-        graphemes = list(regex.finditer(r"\X", text.text.strip()))
-        if len(graphemes) > rule.longest:
-            over = text.span(graphemes[rule.longest].start(), len(text.text))
-            yield f"{len(graphemes)} characters; at most {rule.longest} fit", rule.name, over
+        if rule.name in copy.seen:
+            found = (finding for text in _readings(copy, rule) for finding in measure(copy, rule, text))
+            yield from islice(found, 1)
 
 
-def _sms_length(copy: Copy, rule: FieldRule) -> Iterator[Finding]:
-    text = copy.seen[rule.name].text
+def _readings(copy: Copy, rule: FieldRule) -> Iterator[Mapped]:
+    """The field for a reader whose values are known, and for one of whom nothing is: defaults may be longer."""
+    yield copy.seen[rule.name].text
+    source = copy.fields[rule.name]
+    if "customer." in source:
+        sample = _sample(copy.values, {}, copy.rules)
+        yield see(source, sample, rule.html and looks_like_html(source), default_names(copy.language)).text
+
+
+def _length(copy: Copy, rule: FieldRule, text: Mapped) -> Iterator[Finding]:
+    graphemes = list(regex.finditer(r"\X", text.text.strip()))
+    if len(graphemes) > rule.longest:
+        over = text.span(graphemes[rule.longest].start(), len(text.text))
+        yield f"{len(graphemes)} characters; at most {rule.longest} fit", rule.name, over
+
+
+def _sms_length(copy: Copy, rule: FieldRule, text: Mapped) -> Iterator[Finding]:
     size = sms_size(text.text)
     if size.segments <= copy.rules.max_sms_segments:
         return

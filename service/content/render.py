@@ -18,7 +18,7 @@ import regex
 from liquid.exceptions import LiquidError
 
 from service.content.fields import FieldRule, field_rules
-from service.content.fill import LINK, Filled, Filler, Part, RenderError, Slot, filtered, joined, slot
+from service.content.fill import LINK, Filled, Filler, Part, RenderError, Slot, default_names, filtered, joined, slot
 from service.content.guardrails import looks_like_html
 from service.content.locales import Writing, writing
 from service.content.markup import ALLOWED_ATTRIBUTES, ALLOWED_STYLES, ALLOWED_TAGS, SCHEMES
@@ -30,9 +30,6 @@ from service.content.phrases import languages, phrases
 _STAND_IN, _LINK_STAND_IN = "\ue000{}\ue001", "https://opportune-slot-{}.invalid"
 _STAND_INS = regex.compile(r"\ue000(\d+)\ue001|https://opportune-slot-(\d+)\.invalid")
 _URL = regex.compile(r"https?://[^\s<>\"\ue000\ue001]*[^\s<>\".,;:!?)'\ue000\ue001]")
-DEFAULT_NAMES = {
-    "en": "there", "de": "und willkommen", "es": "de nuevo", "fr": "et bienvenue", "ms": "pelanggan", "th": "ลูกค้า",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -40,7 +37,7 @@ class Compiled:
     """A variant ready for any customer.
 
     `fixed` holds every field, as text where it is the same for all; `fillers` make the rest. `limited`: fields that a
-    customer's values may make too long for the channel.
+    customer's values, or the link to unsubscribe, may make too long for the channel.
     """
 
     fixed: Mapping[str, str]
@@ -78,7 +75,7 @@ def compile_copy(
     return Compiled(
         {name: made if isinstance(made, str) else "" for name, made in compiled.items()},
         tuple((name, made) for name, made in compiled.items() if not isinstance(made, str)),
-        tuple(rule for name, rule in rules.items() if not rule.html and "customer." in fields.get(name, "")),
+        tuple(rule for name, rule in rules.items() if not rule.html and callable(compiled.get(name))),
     )
 
 
@@ -126,7 +123,7 @@ def _part(piece: Piece, source: str, values: Mapping[str, Any], local: Writing, 
     literal = source[slice(*piece.literal)] if piece.literal is not None else None
     root, _, path = piece.path.partition(".")
     if root == "customer" or piece.path == LINK:
-        default = literal if literal is not None else _default_name(piece.path, local)
+        default = literal if literal is not None else default_names(local.locale.language).get(piece.path)
         return slot(piece.path, piece.filters, default, escape)
     value = look_up(values, path) if root == "offer" else None
     text = "" if value is None else str(value)
@@ -135,10 +132,6 @@ def _part(piece: Piece, source: str, values: Mapping[str, Any], local: Writing, 
             raise RenderError(f"the offer has nothing for '{piece.path}'")
         text = literal
     return filtered(text, piece.filters, escape)
-
-
-def _default_name(path: str, local: Writing) -> str | None:
-    return DEFAULT_NAMES.get(local.locale.language, DEFAULT_NAMES["en"]) if path == "customer.first_name" else None
 
 
 # --- HTML ----------------------------------------------------------------------------------------------------------
@@ -233,7 +226,7 @@ def _with_defaults(source: str, local: Writing) -> str:
     """Customer tags without a default get one, so that a missing name is never an error."""
     for piece in reversed(pieces(source)):
         if piece.path.startswith("customer.") and "default" not in piece.filters:
-            default = _default_name(piece.path, local) or ""
+            default = default_names(local.locale.language).get(piece.path, "")
             at = source.index(piece.path, piece.start) + len(piece.path)
             source = f'{source[:at]} | default: "{default}"{source[at:]}'
     return source

@@ -13,7 +13,9 @@ from typing import Any
 from weakref import ref
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from service.content.fields import field_rules, fits
 from service.content.fill import RenderError
+from service.content.guardrails import Rules
 from service.content.locales import fallbacks
 from service.content.merge_values import moment_names
 from service.content.render import Compiled, compile_copy, nearest
@@ -33,14 +35,20 @@ def _nothing() -> None:
 class Copy:
     """A variant as one kind of reader sees it; compiled when it is first wanted."""
 
-    __slots__ = ("_key", "_known", "_made", "_offer", "_reader", "_variant", "_zone")
+    __slots__ = ("_key", "_known", "_made", "_max_sms_segments", "_offer", "_reader", "_variant", "_zone")
 
     def __init__(
-        self, variant: Variant, offer: Mapping[str, Any], reader: str, zone: tzinfo | None, known: CompiledCopies
+        self,
+        variant: Variant,
+        offer: Mapping[str, Any],
+        reader: str,
+        zone: tzinfo | None,
+        max_sms_segments: int,
+        known: CompiledCopies,
     ) -> None:
         """`reader`: their locale; `zone` is None where the copy names no moment; `known`: what was compiled before."""
         self._variant, self._offer, self._zone, self._known = variant, offer, zone, known
-        self._reader = nearest(variant.locale, reader)
+        self._reader, self._max_sms_segments = nearest(variant.locale, reader), max_sms_segments
         self._made: Callable[[], Compiled | None] = _nothing
         self._key = (variant.variant_id, str(variant.version), variant.offer_hash, self._reader, str(zone))
 
@@ -65,20 +73,23 @@ class Copy:
             made = compile_copy(of.channel, of.locale, of.fields, self._offer, self._zone or UTC, self._reader)
         except RenderError:
             return None
+        texts = [rule for rule in field_rules(of.channel).values() if not rule.html and made.fixed.get(rule.name)]
+        if not fits(of.channel, made.fixed, texts, self._max_sms_segments):
+            return None  # figures and dates are as this reader writes them, which may be longer than when approved
         return replace(made, fixed={"variant_id": of.variant_id, "locale": of.locale, **made.fixed})
 
 
 class Place:
     """The approved copy of an offer on a channel, for as long as the offer's document is this one."""
 
-    __slots__ = ("_dated", "_default_locale", "_default_zone", "_kinds", "_known", "_segments", "_variants", "offer")
+    __slots__ = ("_dated", "_default_locale", "_kinds", "_known", "_rules", "_segments", "_variants", "offer")
 
     def __init__(
         self,
         offer: Mapping[str, Any],
         variants: Sequence[Variant],
         default_locale: str,
-        default_zone: tzinfo,
+        rules: Rules,
         known: CompiledCopies,
     ) -> None:
         hashed = said_hash(offer)
@@ -86,7 +97,7 @@ class Place:
         self._variants = [variant for variant in variants if variant.offer_hash == hashed]
         self._segments = frozenset(variant.segment for variant in self._variants if variant.segment is not None)
         self._dated = any(_names(variant, moment_names(offer)) for variant in self._variants)
-        self._default_locale, self._default_zone, self._known = default_locale, default_zone, known
+        self._default_locale, self._rules, self._known = default_locale, rules, known
         self._kinds: dict[Any, tuple[Copy, ...]] = {}
 
     def copies(self, locale: str, zone: str, segments: frozenset[str]) -> tuple[Copy, ...]:
@@ -106,9 +117,9 @@ class Place:
         tongue = best_locale([variant.locale for variant in usable], locale, self._default_locale)
         spoken = [variant for variant in usable if variant.locale == tongue]
         own = [variant for variant in spoken if variant.segment is not None]
-        dated = (zone_of(zone) or self._default_zone) if self._dated else None
+        dated = (zone_of(zone) or self._rules.zone) if self._dated else None
         for variant in own or spoken:
-            yield Copy(variant, self.offer, locale, dated, self._known)
+            yield Copy(variant, self.offer, locale, dated, self._rules.max_sms_segments, self._known)
 
 
 class Shelf:
@@ -119,11 +130,11 @@ class Shelf:
         number: int,
         variants: Sequence[Variant],
         default_locale: str,
-        default_zone: tzinfo,
+        rules: Rules,
         known: CompiledCopies,
     ) -> None:
         self.number = number
-        self._for_places = (default_locale, default_zone, known)
+        self._for_places = (default_locale, rules, known)
         self._variants: dict[tuple[str, str], list[Variant]] = {}
         self._places: dict[tuple[str, str], Place] = {}
         for variant in variants:

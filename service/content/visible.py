@@ -119,10 +119,12 @@ class _Writer:
         return Mapped("".join(self.parts), self.starts, self.ends)
 
 
-def resolve(source: str, values: Mapping[str, Any], escape: bool) -> tuple[Mapped, list[Mapped]]:
+def resolve(
+    source: str, values: Mapping[str, Any], escape: bool, defaults: Mapping[str, str] | None = None
+) -> tuple[Mapped, list[Mapped]]:
     """Tags replaced by their values, every branch of a condition kept; and the literals of `default` filters.
 
-    A value that is missing is replaced by the tag's default, if it has one.
+    A value that is missing is replaced by the tag's default, if it has one, else by that of its path in `defaults`.
     """
     writer, literals = _Writer(), []
     strip_next = False
@@ -140,14 +142,16 @@ def resolve(source: str, values: Mapping[str, Any], escape: bool) -> tuple[Mappe
                 mapped.copy(literal, piece.literal[0])
                 literals.append(mapped.done())
                 text = text or literal
+            elif defaults is not None:
+                text = text or defaults.get(piece.path, "")
             writer.put(html.escape(text) if escape else text, piece.start, piece.end)
         strip_next = piece.trim_right
     return writer.done(), literals
 
 
-def see(source: str, values: Mapping[str, Any], is_html: bool) -> Seen:
-    """The field as its reader sees it."""
-    resolved, literals = resolve(source, values, is_html)
+def see(source: str, values: Mapping[str, Any], is_html: bool, defaults: Mapping[str, str] | None = None) -> Seen:
+    """The field as its reader sees it. `defaults`: see `resolve`."""
+    resolved, literals = resolve(source, values, is_html, defaults)
     if not is_html:
         return Seen(resolved, literals)
     return _see_html(resolved, literals)

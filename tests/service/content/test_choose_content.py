@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,6 +98,43 @@ def test_a_date_is_that_of_each_readers_zone(stocked: Database) -> None:
 
     assert until("America/New_York") == {"March 31, 2026 March 31, 2026 free"}
     assert until("Asia/Tokyo") == {"April 1, 2026 April 1, 2026 free"}
+
+
+@pytest.fixture
+def shop(database: Database) -> Callable[..., ContentLibrary]:
+    """A shop of one segment a message, with these text messages approved."""
+
+    def made(*bodies: str, url: Callable[[str, str], str] = link) -> ContentLibrary:
+        with database.write() as connection:
+            add_variants(connection, [variant(n, "late", "sms", "en", None, body) for n, body in enumerate(bodies)])
+        return ContentLibrary(database, url, rules=Rules(max_sms_segments=1))
+
+    return made
+
+
+def texts(library: ContentLibrary, **person: Any) -> set[str | None]:
+    chosen = (library.choose("late", OFFERS["late"], "sms", {"customer_id": f"c{n}", **person}) for n in range(20))
+    return {one and one["body"] for one in chosen}
+
+
+def test_what_does_not_fit_without_a_name_either_is_not_sent(shop: Callable[..., ContentLibrary]) -> None:
+    long = "x" * 150 + " {{ customer.first_name | default: 'customer' }} {{ customer.city | default: 'all over' }}"
+    library = shop(long, "Short")
+    assert texts(library, traits={"first_name": "Al", "city": "Ulm"}) == {"x" * 150 + " Al Ulm", "Short"}
+    for traits in ({}, {"first_name": "Maximiliana"}, {"first_name": "Al"}):
+        assert texts(library, traits=traits) == {"Short"}
+
+
+def test_a_message_too_long_with_its_link_is_not_sent(shop: Callable[..., ContentLibrary]) -> None:
+    library = shop("x" * 140 + " {{ unsubscribe_url }}", url=lambda customer, _: f"h/{customer}")
+    assert all(text and text.endswith("h/c1") for text in texts(library, customer_id="c1"))
+    assert texts(library, customer_id="c" * 36) == {None}
+
+
+def test_a_message_that_a_reader_reads_longer_is_not_sent_to_them(shop: Callable[..., ContentLibrary]) -> None:
+    library = shop("x" * 146 + " {{ offer.until }}", "Short")
+    assert texts(library, timezone="Asia/Tokyo") == {"x" * 146 + " April 1, 2026", "Short"}
+    assert texts(library, timezone="Europe/London") == {"Short"}  # March 31, 2026
 
 
 def test_an_offer_that_says_something_else_has_no_words_until_they_are_approved(stocked: Database) -> None:

@@ -284,6 +284,20 @@ def test_a_text_message_is_measured_with_a_link_as_long_as_those_that_are_sent()
     ]
 
 
+def test_a_message_is_measured_for_a_reader_without_a_name_too() -> None:
+    body = "x" * 140 + " {{ customer.first_name | default: 'dear customer' }}"
+    assert failed("sms", "en", rules=Rules(max_sms_segments=1), body=body) == []
+    longer = body.replace("dear", "dear and valued")
+    assert [c.name for c in failed("sms", "en", rules=Rules(max_sms_segments=1), body=longer)] == ["length"]
+    both = "x" * 141 + " {{ customer.first_name }} {{ customer.city | default: 'all over the world' }}"
+    assert [c.name for c in failed("sms", "en", rules=Rules(max_sms_segments=1), body=both)] == ["length"]  # named once
+    german = "x" * 146 + "{{ customer.first_name }}"
+    assert [c.name for c in failed("sms", "de", rules=Rules(max_sms_segments=1), body="x" + german)] == ["length"]
+    assert failed("sms", "de", rules=Rules(max_sms_segments=1), body=german) == []  # "und willkommen" fits
+    title = "x" * 38 + " {{ customer.first_name | default: 'valued member' }}"
+    assert [c.field for c in failed("push", "en", title=title, body="y")] == ["title"]
+
+
 def test_fields_are_held_to_their_channel() -> None:
     names = {(c.name, c.field) for c in failed("push", "en", title="x", subject="y")}
     assert names == {("fields", "subject"), ("fields", "body")}

@@ -151,7 +151,7 @@ def uniform(log: pl.DataFrame, _: Path) -> pl.DataFrame:
 
 
 def greedy(log: pl.DataFrame, _: Path) -> pl.DataFrame:
-    """`target`: 1 for the first of the highest expected value."""
+    """`target`: 1 for the first of the highest expected value; for sending nothing where that is one of them."""
     return _best(_learnable(log), pl.col("expected_value"))
 
 
@@ -185,10 +185,12 @@ def challenger(log: pl.DataFrame, home: Path) -> pl.DataFrame:
 
 
 def _best(log: pl.DataFrame, worth: pl.Expr) -> pl.DataFrame:
+    told = log.with_columns(worth=worth.fill_nan(None), nothing=pl.col("offer_id").is_null())
+    highest = pl.col("worth") == pl.col("worth").max().over("decision_id")
+    told = told.with_columns(rank=pl.when(highest).then(1 + pl.col("nothing").cast(pl.Int8)).otherwise(0))
     place = pl.int_range(pl.len()).over("decision_id")
-    return log.with_columns(worth=worth.fill_nan(None)).with_columns(
-        target=(place == pl.col("worth").arg_max().over("decision_id")).cast(pl.Float64)
-    )
+    best = place == pl.col("rank").arg_max().over("decision_id")
+    return told.with_columns(target=best.cast(pl.Float64)).drop("nothing", "rank")
 
 
 POLICIES: dict[str, Callable[[pl.DataFrame, Path], pl.DataFrame]] = {

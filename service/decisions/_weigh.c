@@ -59,7 +59,8 @@ static int exact_sum(const double *values, Py_ssize_t count, double *out) {
 }
 
 /* policy.inverse_gap. 0: done; -1: left to numpy. */
-static int inverse_gap(const double *values, Py_ssize_t count, double exploration, double floor_, double *weights) {
+static int inverse_gap(
+    const double *values, Py_ssize_t count, double exploration, double floor_, int last_wins, double *weights) {
     Py_ssize_t best = 0;
     double lowest = values[0];
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -67,12 +68,14 @@ static int inverse_gap(const double *values, Py_ssize_t count, double exploratio
         if (values[i] > values[best]) best = i;
         if (values[i] < lowest) lowest = values[i];
     }
+    int tied = last_wins && values[count - 1] == values[best];
+    if (tied) best = count - 1;
     double n = (double)count, top = values[best], span = top - lowest;
     double most = MOST_BY_FLOOR / n, least = most < floor_ ? most : floor_;
     double free_ = 1.0 - least * n;
     for (Py_ssize_t i = 0; i < count; i++) {
-        double bold = span > 0.0 ? exploration * ((top - values[i]) / span) : 0.0;
-        weights[i] = least + free_ / (n * (1.0 + bold));
+        double gap = tied && values[i] == top ? 1.0 : span > 0.0 ? (top - values[i]) / span : 0.0;
+        weights[i] = least + free_ / (n * (1.0 + exploration * gap));
     }
     weights[best] = 0.0;
     double sum;
@@ -121,7 +124,7 @@ static PyObject *ranked(const double *values, Py_ssize_t nothing, Py_ssize_t fir
 /* ---- choose(chances, terms, numbers, tired, out, settings) ---- */
 
 enum { CHANCES, TERMS, NUMBERS, TIRED, OUT, SETTINGS, COUNT };
-enum { CONVERSION, NOTHING, EXPLORATION, FLOOR, AT, MOST, SET };
+enum { CONVERSION, NOTHING, EXPLORATION, FLOOR, AT, MOST, LAST_WINS, SET };
 static const char *const NAMES[] = {"chances", "terms", "numbers", "tired", "out", "settings"};
 
 static PyObject *decide(Py_buffer *of) {
@@ -142,7 +145,7 @@ static PyObject *decide(Py_buffer *of) {
         values[i] = (chances[i] * worth - terms[n + i] - tired[numbers[i]]) * terms[2 * n + i];
     }
     values[n] = set[NOTHING];
-    if (inverse_gap(values, n + 1, set[EXPLORATION], set[FLOOR], weights) < 0) Py_RETURN_NONE;
+    if (inverse_gap(values, n + 1, set[EXPLORATION], set[FLOOR], set[LAST_WINS] != 0.0, weights) < 0) Py_RETURN_NONE;
     return ranked(values, n, sample(weights, n + 1, set[AT]), (Py_ssize_t)set[MOST]);
 }
 
@@ -170,7 +173,7 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int execute(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 1); }
+static int execute(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 2); }
 
 static PyModuleDef_Slot SLOTS[] = {{Py_mod_exec, execute}, {0, NULL}};
 

@@ -71,6 +71,7 @@ class Rules:
     """The installation's rules, as they stood when the decision was made. `version` names their content.
 
     `off_at_zero`: whether an offer of priority 0 is off; until then it was weighed, as worth what sending nothing is.
+    `nothing_wins`: whether an offer worth as much as sending nothing is left; until then it came before it.
     """
 
     version: str
@@ -100,6 +101,7 @@ class Rules:
     calms_after: float = 0.0
     explore_hours: float = 0.0
     off_at_zero: bool = False
+    nothing_wins: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,14 +186,15 @@ def _explored(
     """The exploration that the settings name, on the values as the formula has them."""
     rules = case.rules
     if rules.explore_by == "squarecb":
-        return inverse_gap(values, _boldness(case), rules.floor)
+        return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
     values, probabilities = [float(value) for value in values], [float(chance) for chance in probabilities]
     if rules.explore_by == "epsilon_greedy":
-        return epsilon_greedy(values, rules.epsilon, rules.floor)
+        return epsilon_greedy(values, rules.epsilon, rules.floor, rules.nothing_wins)
     if rules.explore_by == "thompson" and eligible:
         lines = _lines(case, eligible, probabilities, values, buried)
-        return thompson(best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing), rules.floor)
-    return inverse_gap(values, _boldness(case), rules.floor)
+        frequencies = best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing, rules.nothing_wins)
+        return thompson(frequencies, rules.floor)
+    return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
 
 
 def _boldness(case: Case) -> float:

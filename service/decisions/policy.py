@@ -33,29 +33,43 @@ def calmed(exploration: float, learnt: float, calms_after: float) -> float:
     return exploration * (1.0 + learnt / calms_after) if calms_after > 0 else exploration
 
 
-def inverse_gap(values: Sequence[float] | npt.NDArray[np.float64], exploration: float, floor: float) -> list[float]:
+def best_of(values: Sequence[float] | npt.NDArray[np.float64], last_wins: bool) -> int:
+    """The place of the highest value: the first of equals, or the last of all where it is one and `last_wins`."""
+    told = np.asarray(values, np.float64)
+    best = int(told.argmax())
+    return len(told) - 1 if last_wins and told[-1] == told[best] else best
+
+
+def inverse_gap(
+    values: Sequence[float] | npt.NDArray[np.float64], exploration: float, floor: float, last_wins: bool = False
+) -> list[float]:
     """SquareCB's probabilities over `values` (at least one), each at least `floor` (or less: see `MOST_BY_FLOOR`).
+
+    `last_wins`: the last value is sending nothing. Where none is higher, what is worth just as much is explored as
+    seldom as the worst: a message that earns nothing is not worth sending.
 
     Example: values 1.0, 0.5, 0.0 with exploration 20 and no floor give 0.954, 0.030, 0.016.
     """
     told = np.asarray(values, np.float64)
-    count, best = len(told), int(told.argmax())
+    count, best = len(told), best_of(told, last_wins)
     span = told[best] - told.min()
     least = min(floor, MOST_BY_FLOOR / count)
     free = 1.0 - least * count
-    bold = exploration * ((told[best] - told) / span) if span > 0 else np.zeros(count)
-    weights: list[float] = (least + free / (count * (1.0 + bold))).tolist()
+    gaps = (told[best] - told) / span if span > 0 else np.zeros(count)
+    if last_wins and best == count - 1:
+        gaps[told == told[best]] = 1.0
+    weights: list[float] = (least + free / (count * (1.0 + exploration * gaps))).tolist()
     weights[best] = 0.0
     weights[best] = 1.0 - fsum(weights)
     return weights
 
 
-def epsilon_greedy(values: Sequence[float], epsilon: float, floor: float) -> list[float]:
+def epsilon_greedy(values: Sequence[float], epsilon: float, floor: float, last_wins: bool = False) -> list[float]:
     """The best with 1 - epsilon, and every candidate (the best too) with an equal share of epsilon (or the floor)."""
     count = len(values)
     least = max(epsilon / count, min(floor, MOST_BY_FLOOR / count))
     weights = [least] * count
-    best = max(range(count), key=values.__getitem__)
+    best = best_of(values, last_wins)
     weights[best] = 0.0
     weights[best] = 1.0 - fsum(weights)
     return weights
@@ -76,9 +90,16 @@ def thompson(frequencies: Sequence[float], floor: float) -> list[float]:
 
 
 def best_of_draws(
-    chances: Sequence[float], worth: Sequence[tuple[float, float]], evidence: float, seed: int, nothing: float = 0.0
+    chances: Sequence[float],
+    worth: Sequence[tuple[float, float]],
+    evidence: float,
+    seed: int,
+    nothing: float = 0.0,
+    last_wins: bool = False,
 ) -> list[float]:
     """How often each candidate, then (last) sending `nothing`, has the highest value among `DRAWS` draws.
+
+    Of equals it is the first, or sending nothing where `last_wins`.
 
     A probability is uncertain as a Beta of mean `chances[i]` with `evidence` observations; its candidate's value is
     slope x probability + offset, `worth[i]` (Thompson 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018).
@@ -88,7 +109,10 @@ def best_of_draws(
     slopes = np.array(worth, np.float64).reshape(-1, 2)
     drawn = random.beta(mean * evidence, (1 - mean) * evidence, (DRAWS, len(mean)))
     values = np.column_stack([drawn * slopes[:, 0] + slopes[:, 1], np.full(DRAWS, nothing)])
-    counts = np.bincount(values.argmax(axis=1), minlength=len(mean) + 1)
+    best = values.argmax(axis=1)
+    if last_wins:
+        best[values[:, -1] == values.max(axis=1)] = len(mean)
+    counts = np.bincount(best, minlength=len(mean) + 1)
     return [float(count) for count in counts / DRAWS]
 
 

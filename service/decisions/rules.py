@@ -83,6 +83,7 @@ class RuleBook:
             "evidence": decisions.evidence,
             "explore_hours": decisions.explore_hours,
             "off_at_zero": True,
+            "nothing_wins": True,
         }
         return Rules(version=_version(content), **content)
 

@@ -16,7 +16,7 @@ from service.decisions.case import Case
 from service.decisions.pairs import Floats, Pairs
 from service.decisions.policy import calmed
 
-WEIGH = compiled("service.decisions._weigh", 1)
+WEIGH = compiled("service.decisions._weigh", 2)
 
 
 def weigh_and_draw(
@@ -38,6 +38,6 @@ def weigh_and_draw(
         eligible.channel_numbers,
         array("d", tiredness(case, eligible.distinct_channels)),
         out,
-        array("d", (rules.goal_conversion, rules.nothing, bold, rules.floor, at, most)),
+        array("d", (rules.goal_conversion, rules.nothing, bold, rules.floor, at, most, rules.nothing_wins)),
     )
     return ranked

@@ -12,7 +12,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from features.tables import DECISIONS, EVENTS, OFFER_VERSIONS, OFFERS, OUTCOMES, UTC_TIME
 from training import challenger
-from training.evaluate import evaluate
+from training.evaluate import evaluate, greedy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHANCE = {"a": 0.30, "b": 0.15, "c": 0.05}
@@ -213,6 +213,16 @@ def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch
     assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.08)
     assert [row.customer_id for row in seen if row is not None] == ["c1"]
     assert len(seen) == 400
+
+
+def test_the_greedy_policy_sends_nothing_where_that_is_worth_as_much(tmp_path: Path) -> None:
+    write_log(tmp_path, 400)
+    log = pl.read_parquet(tmp_path / "tables" / "decisions.parquet")
+    sent = greedy(log, tmp_path).filter(pl.col("target") == 1.0)
+    assert (sent.height, set(sent["offer_id"])) == (400, {"b"})
+    level = log.with_columns(expected_value=pl.lit(0.0))
+    sent = greedy(level, tmp_path).filter(pl.col("target") == 1.0)
+    assert (sent.height, set(sent["offer_id"])) == (400, {None})
 
 
 def test_a_log_of_arms_that_try_nothing_says_which(tmp_path: Path) -> None:

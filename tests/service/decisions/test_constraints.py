@@ -208,10 +208,29 @@ def test_records_of_before_an_offer_could_be_off_replay_as_they_were(
 ) -> None:
     desk.put(a={"channels": ["web"], "priority": 0.0})
     make = RuleBook._make
-    monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), off_at_zero=False))
+    monkeypatch.setattr(
+        RuleBook, "_make", lambda book, name: replace(make(book, name), off_at_zero=False, nothing_wins=False)
+    )
     decisions = [ask(desk) for _ in range(20)]  # it is worth what sending nothing is, so either may be drawn
     assert "a" in {action["offer_id"] for decision in decisions for action in decision["actions"]}
     for decision in decisions:
+        assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
+
+
+@pytest.mark.parametrize("explore_by", ["squarecb", "epsilon_greedy", "thompson"])
+def test_what_is_worth_as_much_as_nothing_is_not_sent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, explore_by: str
+) -> None:
+    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0, **SURE)
+    desk.put(a={"channels": ["web"], "value": 0.0}, b={"channels": ["web"], "cost": 20.0})
+    decisions = [ask(desk) for _ in range(10)]
+    assert not any(decision["actions"] for decision in decisions)
+    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0, **SURE)
+    make = RuleBook._make
+    monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), nothing_wins=False))
+    before = [ask(desk) for _ in range(10)]  # as records of before have it
+    assert "a" in {action["offer_id"] for decision in before for action in decision["actions"]}
+    for decision in (*decisions, *before):
         assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
 
 

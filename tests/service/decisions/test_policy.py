@@ -50,6 +50,19 @@ def test_propensities_sum_to_one_keep_the_floor_and_favour_the_better(
             assert weights[a] <= weights[b] + 1e-15
 
 
+def test_sending_nothing_wins_ties_and_only_those() -> None:
+    for worth in ([0.0, -5.0, 0.0], [0.0, 0.0], [0.0]):
+        assert inverse_gap(worth, 1e12, 0.0, last_wins=True)[-1] == pytest.approx(1.0)
+        assert epsilon_greedy(worth, 0.0, 0.0, last_wins=True)[-1] == 1.0
+    assert inverse_gap([0.0, -5.0, 0.0], 8.0, 0.0, last_wins=True) == pytest.approx([1 / 27, 1 / 27, 25 / 27])
+    assert inverse_gap([0.0, 0.0], 8.0, 0.0) == [0.5, 0.5]
+    assert inverse_gap([2.0, 2.0, 0.0], 1e12, 0.0, last_wins=True) == pytest.approx([2 / 3, 1 / 3, 0.0])
+    assert epsilon_greedy([2.0, 2.0, 0.0], 0.0, 0.0, last_wins=True) == [1.0, 0.0, 0.0]
+    level = [(0.0, 0.0), (0.0, -1.0)]  # worth nothing, and less, whatever their chances
+    assert best_of_draws([0.3, 0.3], level, 30.0, 7, last_wins=True) == [0.0, 0.0, 1.0]
+    assert best_of_draws([0.3, 0.3], level, 30.0, 7) == [1.0, 0.0, 0.0]
+
+
 @given(values, st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
 @settings(max_examples=50)
 def test_the_currency_changes_nothing(worth: list[float], scale: float, shift: float) -> None:

@@ -109,7 +109,8 @@ class Asked:
     def _dearer(self, name: str, ways: str) -> None:
         if more := re.search(r"worth ([\d.]+) more", ways):
             for cents, wins in ((0.0, True), (-0.03, False)):
-                with self.changed(values={**self.values, name: self.values[name] + float(more[1]) + cents}):
+                worth = max(0.0, self.values[name] + float(more[1]) + cents)
+                with self.changed(values={**self.values, name: worth}):
                     assert (self.first() == name) == wins, ways
         if chance := re.search(r"its chance were ([\d.]+)%", ways):
             with self.changed(chances={**self.chances, name: float(chance[1]) / 100}):

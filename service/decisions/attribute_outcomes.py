@@ -42,6 +42,7 @@ from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
+from service.events.orders import REPEATED
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import read_offers
@@ -91,6 +92,8 @@ class AttributeOutcomes:
         decided = decided_for(connection, [event["customer_id"] for event in events])
         moments: list[Moment] = []
         for event in events:
+            if event["event"] == REPEATED and event["decision_id"] and event["type"] == "track":
+                self._tie(connection, event)
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
                 continue
@@ -103,6 +106,13 @@ class AttributeOutcomes:
                 offer_id, delivered = self._outcome(connection, event, kind, channel, link)
                 moments += _moments(event, meaning.verb, kind, offer_id, delivered)
         note_moments(connection, moments)
+
+    def _tie(self, connection: Connection, event: Mapping[str, Any]) -> None:
+        """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""
+        link = self._link(connection, event, "converted", None, set())
+        if link is None or responded(connection, link.decision_id, link.offer_id or link.first_offer, RESPONSES):
+            return
+        self._outcome(connection, event, "converted", None, link)
 
     def _outcome(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, link: Link | None

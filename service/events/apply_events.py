@@ -19,6 +19,7 @@ from service.events.inbox_store import (
     EFFECTS,
     FEATURES,
     anything_to_do,
+    claim_ids,
     mark_applied,
     mark_features,
     of_customers,
@@ -31,6 +32,7 @@ from service.events.inbox_store import (
 )
 from service.events.machine import is_click
 from service.events.machine_together import is_delivery, judge_together
+from service.events.orders import REPEATED, order_key
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import tally
@@ -104,12 +106,27 @@ class Applier:
             if not events:
                 return 0
             replace_rows(connection, self._identities.give_owners(connection, events))
+            replace_rows(connection, self._orders_told_again(connection, events))
             self._look_again(connection, events)
             for handler in self._handlers:
                 handler(connection, events)
             add_counts(connection, API, tally(events))
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())
         return len(events)
+
+    def _orders_told_again(self, connection: Connection, events: list[Event]) -> list[Event]:
+        """Renames orders that another message told before; returns those."""
+        keys = {event["seq"]: key for event in events if (key := order_key(event)) is not None}
+        fresh = claim_ids(connection, set(keys.values()), self._clock.now())
+        again = []
+        for event in events:
+            key = keys.get(event["seq"])
+            if key in fresh:
+                fresh.remove(key)
+            elif key is not None:
+                event["event"] = REPEATED
+                again.append(event)
+        return again
 
     def _look_again(self, connection: Connection, events: list[Event]) -> None:
         """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too.

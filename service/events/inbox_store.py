@@ -107,11 +107,7 @@ def add_events(connection: Connection, rows: Iterable[Mapping[str, Any]], now: d
         by_id.setdefault(row["message_id"], row)
     if not by_id:
         return 0
-    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    # In the order of their ids, so that two writers that meet on the same ids cannot wait for each other.
-    seen = [{"message_id": message_id, "seen_at": now} for message_id in sorted(by_id)]
-    claim = build(message_ids).on_conflict_do_nothing().returning(message_ids.c.message_id)
-    fresh = set(connection.execute(claim, seen).scalars())
+    fresh = claim_ids(connection, by_id, now)
     values = [
         {
             "message_id": message_id,
@@ -125,6 +121,15 @@ def add_events(connection: Connection, rows: Iterable[Mapping[str, Any]], now: d
     if values:
         connection.execute(insert(inbox), values)
     return len(values)
+
+
+def claim_ids(connection: Connection, ids: Iterable[str], now: datetime) -> set[str]:
+    """Those of these ids that were not seen before; from now on they are."""
+    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # In their order, so that two writers that meet on the same ids cannot wait for each other.
+    seen = [{"message_id": message_id, "seen_at": now} for message_id in sorted(ids)]
+    claim = build(message_ids).on_conflict_do_nothing().returning(message_ids.c.message_id)
+    return set(connection.execute(claim, seen).scalars()) if seen else set()
 
 
 def waiting(connection: Connection, limit: int) -> list[Event]:

@@ -14,6 +14,7 @@ from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
 from service.events.inbox_store import backlog, size
 from service.events.normalize import TYPES
+from service.events.orders import REPEATED
 from service.events.quality_store import by_reason, latest_files, read_counts
 from service.events.rebuild_store import how_many_wait
 from service.events.tally import LATE, Key
@@ -22,7 +23,7 @@ from service.storage.database import Connection
 MOST_DAYS = 3660
 _MOST = 50
 _MOST_EVENTS = 500
-ALSO_KNOWN = frozenset({"Resubscribed"})
+ALSO_KNOWN = frozenset({"Resubscribed", REPEATED})
 """Event names that have an effect though features do not read them."""
 Counts = Mapping[Key, int]
 

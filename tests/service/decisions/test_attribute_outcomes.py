@@ -314,6 +314,16 @@ def test_a_damaged_record_stops_no_export_and_is_named(desk: Desk, tmp_path: Any
     assert pl.read_parquet(tmp_path / "decisions.parquet")["decision_id"].unique().to_list() == [sound]
 
 
+def test_an_order_told_again_with_its_decision_is_tied_to_it_once(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Order Completed", order_id="o1", revenue_cents=500))  # told by a server, of no delivery
+    again = event("Order Repeated", order_id="o1", revenue_cents=500, decision_id=decision)
+    handle(desk, again, event("Order Repeated", order_id="o1", revenue_cents=500, decision_id=decision))
+    assert outcomes(desk) == [("converted", decision, "a", 500, False)]
+    handle(desk, event("Order Repeated", order_id="o1", revenue_cents=500))
+    assert len(outcomes(desk)) == 1
+
+
 def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None:
     import polars as pl
 

@@ -13,7 +13,9 @@ import pytest
 
 from features.rows import CustomerRow
 from service.commands import skew_command
+from service.events.inbox_store import add_events
 from service.events.ingest_files import FileIngest
+from service.events.normalize import normalize
 from service.telemetry import exposition
 from service.wiring.data_watch import DataWatch
 from tests.fakes.decisions import damage
@@ -103,6 +105,23 @@ def test_decisions_for_another_time_are_left_out(house: House) -> None:
     house.send(1, "c1")
     house.decide("c1", at=house.now - timedelta(seconds=1))
     assert house.check()["skipped"] == {"asked_for_another_time": 1}
+
+
+def test_an_order_told_twice_is_one_order_online_and_in_the_log(house: House) -> None:
+    house.send(1, "c1")
+    message = {"type": "track", "event": "Order Completed", "userId": "c1", "messageId": "again",
+               "properties": {"revenue": 1, "order_id": "1"}}  # fmt: skip
+    with house.parts.database.write() as connection:
+        add_events(connection, [normalize(message, house.parts.rules, house.parts.clock.now())], house.now)
+    house.settle()
+    house.parts.events.finish()
+    house.forward(5)
+    row = house.parts.online.read(["c1"], house.now)[0]
+    assert row is not None
+    assert row.values["orders_30d"] == 1
+    house.decide("c1")
+    report = house.check()
+    assert (report["checked"]["decisions"], report["mismatches"]["values"]) == (1, 0)
 
 
 def test_a_damaged_record_stops_no_check_and_is_named(house: House, capsys: pytest.CaptureFixture[str]) -> None:

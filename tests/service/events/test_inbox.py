@@ -341,3 +341,38 @@ def test_work_beside_the_applier_needs_the_lease(database: Database, runner: Eve
     assert runner.finish() == 0
     assert not runner.exclusively(work)
     assert runner.exclusively(lambda: True)
+
+
+def test_an_order_that_two_messages_tell_counts_once_and_is_kept(
+    database: Database, applier: Applier, features: FakeFeatures
+) -> None:
+    def order(message_id: str, order_id: str | None, customer: str = "c1", event: str = "Order Completed") -> Any:
+        return row(message_id, customer, event, properties={"order_id": order_id} if order_id else {})
+
+    put(database, order("m1", "o1"), order("m2", "o1"), order("m3", "o2"), order("m4", None), order("m5", None))
+    applier.drain()
+    put(database, order("m6", "o1"), order("m7", "o1", "c2"), order("m8", "o1", event="Order Refunded"))
+    put(database, order("m9", "o1", event="Order Refunded"))  # in parts
+    applier.drain()
+    with database.read() as connection:
+        told = {event["message_id"]: event["event"] for event in inbox_store.of_customers(connection, ["c1", "c2"])}
+    again = {name for name, event in told.items() if event == "Order Repeated"}
+    assert again == {"m2", "m6"}
+    assert len(told) == 9
+    assert features.taken["c1"] == set(told) - {"m7"}
+
+
+def test_an_order_whose_effects_failed_is_still_the_first(
+    database: Database, applier: Applier, effects: Effects
+) -> None:
+    first = row("m1", event="Order Completed", properties={"order_id": "o1"})
+    effects.broken = {"m1"}
+    put(database, first)
+    for _ in range(TRIES):
+        applier.run_pass()
+    with database.write() as connection:
+        assert inbox_store.requeue(connection, CLOCK.now()) == 1
+    effects.broken = set()
+    applier.drain()
+    with database.read() as connection:
+        assert [event["event"] for event in inbox_store.of_customers(connection, ["c1"])] == ["Order Completed"]

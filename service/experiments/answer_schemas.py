@@ -90,6 +90,7 @@ class MetricOut(Told):
     denominator: str | None
     window_days: float
     channel: str | None
+    where: str | None = None
 
 
 class CupedOut(Told):

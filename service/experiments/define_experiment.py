@@ -63,7 +63,10 @@ def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 
 def _essence(definition: Mapping[str, Any], field: str) -> Any:
-    """Variants without their texts: a description may be corrected at any time."""
+    """Variants without their texts: a description may be corrected at any time. A goal by what it says, since one of
+    before cannot have what was added to the form."""
+    if field == "metric":
+        return {name: value for name, value in definition["metric"].items() if value is not None}
     if field != "variants":
         return definition.get(field)
     return [(variant["key"], round(variant["weight"], 9)) for variant in definition["variants"]]

@@ -18,7 +18,7 @@ class Metric:
     """What is counted for each exposed subject, from events within `window` after the exposure.
 
     conversion: 1 if the event came; count: how often; sum: the total of `value`; ratio: total of `value` (or the
-    count) over the total of `denominator`'s (an event name).
+    count) over the total of `denominator`'s (an event name). `where`: a condition on the event above the line.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Metric:
     denominator: str | None = None
     window: timedelta = timedelta(days=14)
     channel: str | None = None
+    where: str | None = None
 
     @property
     def below(self) -> str:
@@ -128,6 +129,7 @@ def _metric(body: Mapping[str, Any]) -> Metric:
         denominator=body["denominator"],
         window=timedelta(days=body["window_days"]),
         channel=body["channel"],
+        where=body.get("where"),
     )
 
 

@@ -13,6 +13,7 @@ import orjson
 
 from features.currencies import CURRENCIES
 from service.customers.customer_store import joined_by
+from service.events.match import holds, name_of
 from service.experiments.assign_customer import Covariate, expose, judge
 from service.experiments.definition import Experiment, Metric
 from service.experiments.experiment_store import (
@@ -62,22 +63,24 @@ def _counted(
 ) -> dict[ValueKey, tuple[int, float]]:
     """What events count for, by exposure and metric: how many, and their sum."""
     waiting = _waiting(experiments.values())
-    goals = [event for event in events if event.get("event") in waiting]
+    goals = [event for event in events if name_of(event) in waiting]
     by_customer: dict[str, list[Exposure]] = defaultdict(list)
     for exposure in find_exposures(connection, (event["customer_id"] for event in goals)):
         by_customer[exposure.customer_id].append(exposure)
     added: dict[ValueKey, tuple[int, float]] = {}
     for event in goals:
         for exposure in by_customer[event["customer_id"]]:
-            for metric, name in waiting[event["event"]].get(exposure.experiment_id, ()):
+            for metric, name in waiting[name_of(event)].get(exposure.experiment_id, ()):
+                if name == metric.name and not holds(metric.where, event):
+                    continue
                 if _counts(event, exposure.at, metric, experiments[exposure.experiment_id].stopped_at):
                     _add(added, (exposure.experiment_id, exposure.customer_id, name), _amount(event, metric))
     return added
 
 
-def _waiting(experiments: Iterable[Experiment]) -> dict[str, dict[str, list[tuple[Metric, str]]]]:
+def _waiting(experiments: Iterable[Experiment]) -> dict[str | None, dict[str, list[tuple[Metric, str]]]]:
     """Event name -> experiment id -> the metrics it feeds, each with the name it is stored under."""
-    waiting: dict[str, dict[str, list[tuple[Metric, str]]]] = defaultdict(lambda: defaultdict(list))
+    waiting: dict[str | None, dict[str, list[tuple[Metric, str]]]] = defaultdict(lambda: defaultdict(list))
     for experiment in experiments:
         for metric in experiment.metrics:
             waiting[metric.event][experiment.id].append((metric, metric.name))
@@ -133,7 +136,7 @@ def _record_seen(
 ) -> None:
     """ "Experiment Viewed" exposes the customer to the variant that assignment gives."""
     for event in events:
-        if event.get("event") != SEEN:
+        if name_of(event) != SEEN:
             continue
         experiment = experiments.get(str(_properties(event).get("experiment_id")))
         if experiment is None:

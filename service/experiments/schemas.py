@@ -14,12 +14,22 @@ from pydantic import (
     model_validator,
 )
 
+from service.events.match import condition
+from service.offers.cel import ExpressionError
 from service.offers.schemas import UtcInstant
 from service.web.json_values import plain_json
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
+
+
+def _condition(source: str) -> str:
+    try:
+        condition(source)
+    except ExpressionError as fault:
+        raise ValueError(str(fault)) from None
+    return source
 
 
 class Shape(BaseModel):
@@ -38,7 +48,7 @@ class VariantIn(Shape):
 class MetricIn(Shape):
     """What counts, from events of the exposed within `window_days` after their exposure."""
 
-    event: Name
+    event: Name = Field(description="The name of a track call; `page` or `screen` for those, told apart by `where`")
     name: Name | None = None
     kind: Literal["conversion", "count", "sum", "ratio"] = "conversion"
     value: Name | None = Field(
@@ -47,6 +57,9 @@ class MetricIn(Shape):
     denominator: Name | None = Field(None, description="for a ratio: the event below the line")
     window_days: float = Field(14.0, gt=0, le=365)
     channel: Channel | None = None
+    where: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_condition)] | None = Field(
+        None, description="CEL on the `event`, as `event.name == 'Pricing'` or `event.properties.plan == 'pro'`"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> MetricIn:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from service.events.match import VARIABLES
 from service.offers.cel import Answer, Expression, ExpressionError, ask, compile_expression
 
 __all__ = ["BRANCH", "EVENT", "ExpressionError", "check", "holds"]
 
 BRANCH = frozenset({"customer", "decision", "steps", "journey", "now"})
-EVENT = frozenset({"event"})
+EVENT = VARIABLES
 
 
 @lru_cache(maxsize=4096)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
 from features.vocabulary import NAMES
 from service.clock import Clock
 from service.customers.customer_store import joined_by
-from service.journeys import conditions
+from service.events.match import holds, name_of
 from service.journeys.definition import Journey, UntilEvent, Wait
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
@@ -103,10 +101,10 @@ class _Arrivals:
         if event["timestamp"] < self.now - OLDEST_ENTRY:
             return
         for row in self.journeys.values():
-            if row.status != "active" or row.entry_event is None or row.entry_event != _name(event):
+            if row.status != "active" or row.entry_event is None or row.entry_event != name_of(event):
                 continue
             journey = self.definitions.get(self.connection, row.journey_id, row.version)
-            if not _holds(journey.entry.where, event):
+            if not holds(journey.entry.where, event):
                 continue
             source = {"event": event["event"], "message_id": event["message_id"]}
             at = min(self.now, event["timestamp"])
@@ -217,21 +215,16 @@ def _kind(event: Event) -> str | None:
     return None if meaning is None else ENGAGEMENT.get(meaning.verb)
 
 
-def _name(event: Event) -> str | None:
-    """What journeys call an event: a track call's own name, else the kind of call. A page's name is no event's."""
-    return event.get("event") if event["type"] == "track" else event["type"]
-
-
 def _fits(rule: UntilEvent, event: Event, kind: str | None) -> bool:
-    return (_name(event) in rule.names or kind in rule.names) and _holds(rule.where, event)
+    return (name_of(event) in rule.names or kind in rule.names) and holds(rule.where, event)
 
 
 def _is_goal(journey: Journey, enrolment: Enrolment, event: Event) -> bool:
     goal = journey.goal
-    if goal is None or event["type"] != "track" or event.get("event") != goal.event:
+    if goal is None or name_of(event) != goal.event:
         return False
     entered = enrolment.state.enrolled_at
-    return entered <= event["timestamp"] <= entered + goal.within and _holds(goal.where, event)
+    return entered <= event["timestamp"] <= entered + goal.within and holds(goal.where, event)
 
 
 def _wakes(journey: Journey, enrolment: Enrolment, matches: Sequence[str], goal: bool, kind: str | None) -> bool:
@@ -242,14 +235,3 @@ def _wakes(journey: Journey, enrolment: Enrolment, matches: Sequence[str], goal:
     if not isinstance(step, Wait) or not isinstance(step.rule, UntilEvent):
         return False
     return step.id in matches or (step.rule.since in {"open", "click"} and kind in {"opened", "clicked"})
-
-
-def _holds(where: str | None, event: Event) -> bool:
-    return where is None or conditions.holds(where, conditions.EVENT, {"event": _for_conditions(event)}).holds
-
-
-def _for_conditions(event: Event) -> dict[str, Any]:
-    """The event as conditions see it: its columns, and `properties` opened."""
-    known = {name: value for name, value in event.items() if value is not None and name not in {"context", "traits"}}
-    known["properties"] = orjson.loads(event["properties"]) if event.get("properties") else {}
-    return known | {"name": event.get("event")}

@@ -15,7 +15,7 @@ from service.errors import Conflict, NotFound
 from service.experiments.assign_customer import assign
 from service.experiments.assignment import Plan, assign_variant
 from service.experiments.define_experiment import define_experiment, get_experiment
-from service.experiments.experiment_store import find_exposures
+from service.experiments.experiment_store import find_experiment, find_exposures, save_experiment
 from service.experiments.read_results import read_results
 from service.experiments.record_outcomes import (
     apply_outcomes,
@@ -175,6 +175,36 @@ def test_clicks_that_turned_out_to_be_a_machine_s_count_no_more(database: Databa
             withdraw_outcomes(connection, taken)
         assert sum(arm["total"] for arm in results(database)["arms"]) == left
         assert max(arm["value"] or 0.0 for arm in results(database, "y")["arms"]) == ratio
+
+
+def test_a_page_of_an_events_name_is_no_such_event(database: Database) -> None:
+    declare(database)
+    declare(database, "pages", metric={"event": "page", "where": "event.name == 'Pricing'"})
+    expose_many(database, 1)
+    expose_many(database, 1, "pages")
+    apply(database, event("c0", type="page"))
+    apply(database, event("c9", "Experiment Viewed", type="screen", properties={"experiment_id": "x"}))
+    with database.read() as connection:
+        assert find_exposures(connection, ["c9"]) == []
+    apply(database, event("c0", "Pricing"), event("c0", "Pricing", type="page"), event("c0", None, type="page"))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 0
+    assert sum(arm["total"] for arm in results(database, "pages")["arms"]) == 1
+    apply(database, event("c0"))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 1
+
+
+def test_a_condition_of_a_metric_is_checked_and_old_goals_stay_the_same(database: Database) -> None:
+    with pytest.raises(ValidationError, match="where"):
+        ExperimentIn.model_validate({**PLAIN, "metric": {"event": "page", "where": "event.name =="}})
+    declare(database)
+    expose_many(database, 1)
+    with database.write() as connection:  # as it was stored before metrics had conditions
+        stored = dict(find_experiment(connection, "x") or {})
+        del stored["definition"]["metric"]["where"]
+        save_experiment(connection, stored)
+    assert declare(database, description="may change")["description"] == "may change"
+    apply(database, event("c0"))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 1
 
 
 def test_sums_counts_and_ratios(database: Database) -> None:

@@ -4,7 +4,7 @@ A delivery turns the reservation into use (so do an open, a click, an order that
 decision and another offer than it has is the decision's, but no response to its own offers. Orders without
 an id belong to the newest delivered offer that has one of their products, else their category, else is for anything.
 Machine opens and clicks are kept with their flag; nothing rewards them. A message of another sender counts for the
-caps. A hard bounce suppresses the channel until a delivery, or a new address.
+caps. A hard bounce suppresses the channel until a delivery, or a new address; one of an older address does not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import orjson
 from features.currencies import CURRENCIES
 from features.vocabulary import NAMES
 from service.customers.customer_store import joined_by, read_customers
+from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import (
     add_outcome,
@@ -59,7 +60,6 @@ KINDS = {
 }
 RESPONSES = ("converted", "redeemed")
 _PROVE_DELIVERY = ("delivered", "opened", "clicked", "converted", "redeemed")
-_ADDRESS = {"email": "email", "sms": "phone", "call": "phone"}
 _SOFT = frozenset({"soft", "transient", "temporary", "block", "deferred"})
 
 
@@ -234,8 +234,11 @@ class AttributeOutcomes:
         customer, at = event["customer_id"], event["timestamp"]
         if _reached(connection, customer, channel, at):
             return
-        person = read_customers(connection, [customer])[customer]
-        address = person.traits.get(_ADDRESS.get(channel, ""))
+        held = read_customers(connection, [customer])[customer].traits.get(TRAIT.get(channel, ""))
+        told = bounced_address(properties, channel)
+        if told is not None and held and not same_address(told, held, channel):
+            return  # of before: nothing is known against the address that they have now
+        address = held or told
         reason = f"a message bounced on {at:%Y-%m-%d}"
         suppress(connection, customer, channel, reason, at, address if isinstance(address, str) else None)
 
@@ -244,7 +247,7 @@ class AttributeOutcomes:
         stopped = addresses_of(connection, [event["customer_id"] for event in told]) if told else {}
         for event in told:
             for channel, address in stopped.get(event["customer_id"], {}).items():
-                new = orjson.loads(event["traits"]).get(_ADDRESS.get(channel, ""))
+                new = orjson.loads(event["traits"]).get(TRAIT.get(channel, ""))
                 if isinstance(new, str) and new != address:
                     lift(connection, event["customer_id"], channel, event["timestamp"])
 

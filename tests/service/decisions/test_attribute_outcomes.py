@@ -8,6 +8,7 @@ import pytest
 
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import set_owner
+from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
 from service.decisions.decision_store import every_outcome, read_rates
@@ -221,6 +222,31 @@ def test_a_hard_bounce_suppresses_until_delivery_or_a_new_address(desk: Desk) ->
     changed = event(None, type="identify", traits=orjson.dumps({"email": "new@example.com"}).decode())
     handle(desk, changed)
     assert desk.decider.decide(DecisionIn(customer_id="c1", channels=["email"]))["actions"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "told", "stops"),
+    [
+        ("email", {"email": "old@example.com"}, False),
+        ("email", {"recipient": "Ann <OLD@Example.com>"}, False),
+        ("email", {"to": "Ann <C1@Example.COM>", "email": None}, True),
+        ("email", {"recipient": "somebody", "address": {"city": "Ulm"}}, True),  # none that can be read
+        ("email", {}, True),
+        ("sms", {"to": "+49 30 901820"}, True),
+        ("sms", {"phone": "+49 30 901821"}, False),
+        ("sms", {"phone": "901820"}, True),
+    ],
+)
+def test_a_bounce_of_an_older_address_stops_nothing(
+    desk: Desk, channel: str, told: dict[str, Any], stops: bool
+) -> None:
+    decide(desk)
+    with desk.database.write() as connection:
+        traits = orjson.dumps({"email": "c1@example.com", "phone": "+4930901820"}).decode()
+        update_customers(connection, [event(None, type="identify", traits=traits)])
+    handle(desk, event("Email Bounced", channel=channel, properties=orjson.dumps(told).decode()))
+    with desk.database.read() as connection:
+        assert (channel in read_suppressed(connection, ["c1"]).get("c1", {})) is stops
 
 
 @pytest.mark.parametrize("linked", [True, False])

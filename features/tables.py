@@ -277,6 +277,7 @@ DECISIONS = Table(
         "expected_value": Column(pl.Float64(), nullable=True),
         "send_at": _TIME_OR_NULL,
         "send_at_probability": Column(pl.Float64(), nullable=True, low=0.0, high=1.0),
+        "another_time": Column(pl.Boolean(), nullable=True),
     },
 )
 OUTCOMES = Table(

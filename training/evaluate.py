@@ -10,7 +10,7 @@ because a rule pins an offer, says nothing, and the other arm speaks alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from training.challenger import challenger_values
+from training.decision_log import asked_in_time, of_another_time
 from training.off_policy import Estimate, Floats, Ints, Weights, counts_of, estimates, mean_of, weights_of
 
 ARMS = ("model", "random")
@@ -42,7 +43,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The answer. `silent`: arms that do not count, as text. `refused` says why there are no measures."""
+    """The answer. `silent`: arms that do not count, as text. `refused` says why there are no measures. `left_out`:
+    decisions asked for as of another time.
+    """
 
     policy: str
     decisions: int
@@ -52,11 +55,13 @@ class Report:
     measures: tuple[Measure, ...]
     refused: str | None
     silent: tuple[str, ...] = ()
+    left_out: int = 0
 
     def lines(self) -> list[str]:
         """The report as text."""
+        left = [f"left out: {self.left_out:,} decisions asked for as of another time"] if self.left_out else []
         if self.refused:
-            return [f"{self.policy}: no estimate. {self.refused}"]
+            return [f"{self.policy}: no estimate. {self.refused}", *left]
         assert self.weights is not None
         assert self.period is not None
         told = [
@@ -65,6 +70,7 @@ class Report:
             f"effective sample size {self.weights.effective:,.0f}, largest weight {self.weights.largest:.1f}, "
             f"mean weight {self.weights.mean:.3f} (should be 1)",
             *self.silent,
+            *left,
         ]
         for measure in self.measures:
             told.append(f"{measure.name} ({measure.unit})")
@@ -85,12 +91,15 @@ def evaluate(policy: str, home: Path, matured_days: float = 14.0) -> Report:
     """
     if policy not in POLICIES:
         raise ValueError(f"{policy!r} is no policy; choose {', '.join(POLICIES)}")
+    path = home / "tables" / "decisions.parquet"
+    left_out = of_another_time(pl.scan_parquet(path)) if path.exists() else 0
     try:
         log = read_log(home, matured_days)
         aimed = POLICIES[policy](log, home)
-        return _estimate(policy, aimed, log.get_column("decided_at"))
+        report = _estimate(policy, aimed, log.get_column("decided_at"))
     except NoEstimate as why:
-        return Report(policy, 0, 0, None, None, (), str(why))
+        report = Report(policy, 0, 0, None, None, (), str(why))
+    return replace(report, left_out=left_out)
 
 
 def read_log(home: Path, matured_days: float) -> pl.DataFrame:
@@ -99,7 +108,7 @@ def read_log(home: Path, matured_days: float) -> pl.DataFrame:
     missing = [str(path) for path in paths.values() if not path.exists()]
     if missing:
         raise NoEstimate(f"There is no {missing[0]}; decisions must be logged and exported first.")
-    decisions, outcomes = pl.scan_parquet(paths["decisions"]), pl.scan_parquet(paths["outcomes"])
+    decisions, outcomes = asked_in_time(pl.scan_parquet(paths["decisions"])), pl.scan_parquet(paths["outcomes"])
     last = max(
         (time for time in (_latest(decisions, "decided_at"), _latest(outcomes, "at")) if time is not None), default=None
     )

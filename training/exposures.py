@@ -15,6 +15,7 @@ from features.products import PRODUCTS_AT, Ints, ManyProducts, products
 from features.vocabulary import NAMES
 from models.offer_features import CUSTOMER
 from training.datasets import known_since
+from training.decision_log import asked_in_time
 
 UTC_TIME = pl.Datetime("us", "UTC")
 ROWS = 24_000
@@ -68,7 +69,7 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
     if not decisions.exists() or not outcomes.exists():
         return pl.DataFrame(schema=SHOWN)
     shown = (
-        pl.scan_parquet(decisions)
+        asked_in_time(pl.scan_parquet(decisions))
         .filter(pl.col("chosen") & pl.col("offer_id").is_not_null() & (pl.col("arm") != "holdout"))
         .filter((pl.col("propensity") > 0) & (pl.col("decided_at") < matured))
         .select("decision_id", "customer_id", "offer_id", "channel", "propensity", as_of="decided_at")

@@ -18,6 +18,7 @@ from models.declaration import Goal
 from models.uplift import Input
 from training.consent_store import unprofiled
 from training.datasets import period
+from training.decision_log import asked_in_time
 from training.labels import goal_events, label
 from training.uplift_learners import Trial
 
@@ -79,7 +80,7 @@ def from_log(home: Path, log: EventLog, placement: str, outcome: str, horizon: t
         raise TooFew("there are no decisions or no events yet; serve some with `opportune serve`")
     arms = pl.col("arm").is_in(["random", "holdout"])
     decided = (
-        pl.scan_parquet(path)
+        asked_in_time(pl.scan_parquet(path))
         .filter((pl.col("placement") == placement) & arms)
         .group_by("decision_id", "customer_id", "decided_at", "arm")
         .agg(could=pl.col("offer_id").is_not_null().any())

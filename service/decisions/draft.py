@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,6 +19,15 @@ from service.decisions.steering import Cost
 from service.decisions.verdicts import Verdicts
 
 _UNWEIGHED = Candidates()
+_LATEST, _FARTHEST = timedelta(hours=1), timedelta(days=3)
+"""How far behind and ahead of now a decision may be asked for and still be for a message: none goes out in the past."""
+
+
+def of_another_time(at: datetime | None, now: datetime) -> bool:
+    """Whether a decision is asked for as of a time (`at`) for which nothing is sent now: the log cannot tell of it what
+    would have come of it.
+    """
+    return at is not None and not now - _LATEST <= at <= now + _FARTHEST
 
 
 @dataclass(slots=True)
@@ -25,7 +35,8 @@ class Draft:
     """`customer` is all that is known of the customer, `case.customer` what the decision may use of it.
 
     `scores` are those that eligibility rules asked for. `goals` are P(click) and P(redeem) of each eligible candidate,
-    where they count. `uplift`, where a valid model gives it, stands for the probability in the formula.
+    where they count. `uplift`, where a valid model gives it, stands for the probability in the formula. `another_time`:
+    see `of_another_time`.
     """
 
     decision_id: str
@@ -48,6 +59,7 @@ class Draft:
     models: dict[str, str] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     actions_json: bytes = b""
+    another_time: bool = False
 
     def told(self) -> bytes:
         """The actions as JSON, for the record and for the answer: told once, when nothing of them changes any more."""

@@ -59,13 +59,14 @@ def _decisions(connection: Connection, rows: Sequence[Any], damaged: list[str]) 
     records tell, and only decisions with a propensity of 0 need to be asked.
     """
     told, unreadable = candidates_whole(rows)
-    asked = [name for name, lines in told.items() if any(line[4] == 0.0 for line in lines)]
+    asked = [name for name, (lines, _) in told.items() if any(line[4] == 0.0 for line in lines)]
     records, unknown = records_whole(connection, asked)
     damaged += [*unreadable, *unknown]
     for row in rows:
         if row.decision_id in told and row.decision_id not in unknown:
+            lines, another_time = told[row.decision_id]
             out = _excluded(records.get(row.decision_id, {}))
-            yield _candidates(row, [line for line in told[row.decision_id] if tuple(line[:2]) not in out])
+            yield _candidates(row, [line for line in lines if tuple(line[:2]) not in out], another_time)
 
 
 def _excluded(record: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -73,7 +74,7 @@ def _excluded(record: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(offer, channel) for offer, channel, rule, _ in record.get("left_out", ()) if rule == "business_rule"}
 
 
-def _candidates(row: Any, lines: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+def _candidates(row: Any, lines: Iterable[Sequence[Any]], another_time: bool) -> list[dict[str, Any]]:
     head = {
         "decision_id": row.decision_id,
         "customer_id": row.customer_id,
@@ -82,6 +83,7 @@ def _candidates(row: Any, lines: Iterable[Sequence[Any]]) -> list[dict[str, Any]
         "arm": row.arm,
         "policy": row.policy,
         "policy_version": row.policy_version,
+        "another_time": another_time,
     }
     return [
         {

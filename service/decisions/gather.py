@@ -16,7 +16,7 @@ from service.decisions.ask_rules import Answers, Asked, Questions, ask_rules, qu
 from service.decisions.case import Case, Customer
 from service.decisions.circuit import Circuit
 from service.decisions.count_by_offer import CountByOffer
-from service.decisions.draft import Draft
+from service.decisions.draft import Draft, of_another_time
 from service.decisions.eligibility import candidates, judge
 from service.decisions.last_known import LastKnown
 from service.decisions.ledger_view import LedgerView
@@ -111,6 +111,7 @@ def gather(
         drafts = _drafts(sources, asking, names, told, answers, ledger)
     for one, draft in zip(asking, drafts, strict=True):
         person, row = one.person, one.row
+        draft.another_time = of_another_time(one.request.at, now)
         if not person.known and row is None:
             draft.degrade("unknown_customer")
         if unread and row is not None:

@@ -16,7 +16,7 @@ from service.clock import new_id
 from service.decisions.arms import arm_of
 from service.decisions.ask_rules import ask_rules, expressions_of
 from service.decisions.case import Case, Customer, Usage
-from service.decisions.draft import Draft
+from service.decisions.draft import Draft, of_another_time
 from service.decisions.eligibility import candidates, judge
 from service.decisions.gather import Sources, learnt_by, offers_of
 from service.decisions.match_rules import steered
@@ -65,5 +65,6 @@ def _draft(sources: Sources, request: DecisionIn, now: datetime, place: str) -> 
     )
     verdicts = judge(case)
     draft = Draft(decision_id, request, case, used, None, AWAY, verdicts, candidates(case, verdicts))
+    draft.another_time = of_another_time(request.at, now)
     draft.degrade(AWAY)
     return draft

@@ -73,7 +73,9 @@ def pack(draft: Draft) -> Packed:
         "offer_id": first["offer_id"] if first else None,
         "channel": first["channel"] if first else None,
         "candidates": pack_candidates(
-            draft.candidates, {a["rank"]: (a["send_at"], a["send_at_probability"]) for a in draft.actions}
+            draft.candidates,
+            {a["rank"]: (a["send_at"], a["send_at_probability"]) for a in draft.actions},
+            draft.another_time,
         ),
         "record": record,
         "in_ledger": bool(draft.actions),
@@ -100,16 +102,19 @@ def unsqueeze(packed: bytes, parts: Parts) -> Any:
     return record
 
 
-def pack_candidates(candidates: Candidates, times: Mapping[int | None, tuple[datetime, float]]) -> bytes:
+def pack_candidates(
+    candidates: Candidates, times: Mapping[int | None, tuple[datetime, float]], another_time: bool = False
+) -> bytes:
     """Candidates as columns: the numbers as they are (compressing them costs time and saves little), then the rest.
 
     The layout: length of the numbers in bytes (4, little-endian); probability, expected value, propensity as float64,
     one column after another (NaN: no probability); then JSON of the names of offers and channels, the number of each
-    candidate's, and rank, time and the time's probability (`times`, by rank) of those that have them.
+    candidate's, and rank, time and the time's probability (`times`, by rank) of those that have them; behind them a 1
+    of a decision of `another_time`.
     """
     numbers = candidates.columns.tobytes()
     ranked = [[place, rank, *times.get(rank, (None, None))] for place, rank in sorted(candidates.ranks.items())]
-    rest = b"[", candidates.names, b",", orjson.dumps(ranked, option=OPTIONS), b"]"
+    rest = b"[", candidates.names, b",", orjson.dumps(ranked, option=OPTIONS), b",1]" if another_time else b"]"
     return b"".join((len(numbers).to_bytes(4, "little"), numbers, *rest))
 
 
@@ -121,7 +126,7 @@ def unpack_candidates(packed: bytes) -> list[list[Any]]:
     if packed[:2] == _WRITTEN_WHOLE and packed[end : end + 1] != b"[":  # the length of 5,477 columns looks like it
         return [[*line, None] for line in orjson.loads(zlib.decompress(packed))]
     chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
-    offers, channels, of_offer, of_channel, ranked = orjson.loads(packed[end:])
+    offers, channels, of_offer, of_channel, ranked, *_ = orjson.loads(packed[end:])
     lines = [
         [offers[offer], channels[channel], None if chance != chance else chance, value, weight, None, None, None]
         for offer, channel, chance, value, weight in zip(of_offer, of_channel, chances, values, weights, strict=True)
@@ -129,6 +134,11 @@ def unpack_candidates(packed: bytes) -> list[list[Any]]:
     for place, rank, time, *probability in ranked:
         lines[place][5:] = [rank, time, *(probability or [None])]
     return lines
+
+
+def of_another_time(packed: bytes) -> bool:
+    """Whether the candidates are of a decision asked for as of another time (see `draft`); false of old ones."""
+    return packed[-3:] == b",1]"
 
 
 def candidates_of(packed: bytes) -> list[Candidate]:

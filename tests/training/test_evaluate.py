@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,27 @@ def test_the_greedy_policy_sends_nothing_where_that_is_worth_as_much(tmp_path: P
     level = log.with_columns(expected_value=pl.lit(0.0))
     sent = greedy(level, tmp_path).filter(pl.col("target") == 1.0)
     assert (sent.height, set(sent["offer_id"])) == (400, {None})
+
+
+def test_decisions_as_of_another_time_are_left_out_and_counted(tmp_path: Path) -> None:
+    """One as of next year would make all of today's old enough, besides."""
+    write_log(tmp_path / "plain", 3_000)
+    write_log(tmp_path, 3_000)
+    path = tmp_path / "tables" / "decisions.parquet"
+    log = pl.read_parquet(path)
+    other = log.filter(pl.col("decision_id").is_in(["d1", "d2"])).with_columns(
+        decision_id="other" + pl.col("decision_id"),
+        decided_at=pl.col("decided_at") + timedelta(days=365),
+        another_time=True,
+    )
+    pl.concat([log, other]).write_parquet(path)
+    plain = evaluate("uniform", tmp_path / "plain", matured_days=0.5)
+    told = evaluate("uniform", tmp_path, matured_days=0.5)
+    assert (plain.left_out, told.left_out) == (0, 2)
+    assert replace(told, left_out=0) == plain
+    assert "left out: 2 decisions asked for as of another time" in told.lines()
+    other.write_parquet(path)
+    assert evaluate("uniform", tmp_path, matured_days=0.5).lines()[-1].startswith("left out: 2")
 
 
 def test_a_log_of_arms_that_try_nothing_says_which(tmp_path: Path) -> None:

@@ -325,6 +325,21 @@ def test_what_a_business_rule_excluded_is_no_candidate_of_the_log(desk: Desk, tm
     assert log["propensity"].sum() == 1.0
 
 
+def test_decisions_as_of_another_time_are_marked(desk: Desk, tmp_path: Any) -> None:
+    import polars as pl
+
+    later = {"next week": NOON + timedelta(days=7), "tomorrow": NOON + timedelta(days=1), "now": NOON, "late": NOON}
+    asked = {name: decide(desk, at=at - timedelta(hours=2 * (name == "late"))) for name, at in later.items()}
+    asked["plain"] = decide(desk)
+    with desk.database.read() as connection:
+        export_decisions(connection, tmp_path)
+    log = pl.read_parquet(tmp_path / "decisions.parquet")
+    marked = set(log.filter("another_time")["decision_id"])
+    assert marked == {asked["next week"], asked["late"]}
+    reader = DecisionReader(desk.database, desk.served)
+    assert reader.replay(asked["next week"])["equal"]
+
+
 @pytest.mark.parametrize("column", ["record", "candidates"])
 def test_a_damaged_record_stops_no_export_and_is_named(desk: Desk, tmp_path: Any, column: str) -> None:
     import polars as pl

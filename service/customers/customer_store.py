@@ -90,6 +90,7 @@ _READ = select(
     customers.c.profiling,
 )
 _READ_SOME = Prepared(_READ.where(any_of(customers.c.customer_id, texts("ids"))))
+_THERE = Prepared(select(customers.c.customer_id).where(any_of(customers.c.customer_id, texts("ids"))))
 _OWNERS = Prepared(
     select(identities.c.alias_id, identities.c.customer_id).where(any_of(identities.c.alias_id, texts("ids")))
 )
@@ -134,6 +135,11 @@ def write_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
 def delete_profiles(connection: Connection, customer_ids: Sequence[str]) -> int:
     """Removes profiles; returns how many there were."""
     return connection.execute(delete(customers).where(customers.c.customer_id.in_(customer_ids))).rowcount
+
+
+def those_there(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these customers that have a profile."""
+    return {name for some in slices(ids) for (name,) in _THERE.rows(connection, ids=some)}
 
 
 def owners_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

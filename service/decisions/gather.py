@@ -22,7 +22,7 @@ from service.decisions.last_known import LastKnown
 from service.decisions.ledger_view import LedgerView
 from service.decisions.match_rules import steered
 from service.decisions.policy import seed_of
-from service.decisions.ports import Features, Models, Owners, Person, ReadCustomers
+from service.decisions.ports import Features, Models, Owners, Person, ReadCustomers, There
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import NEXT_OFFER
@@ -50,6 +50,7 @@ class Sources:
     rules: RuleBook
     secret: str
     owners: Owners | None = None
+    there: There | None = None
     last: LastKnown = field(default_factory=LastKnown)
     reading: Circuit = field(default_factory=lambda: Circuit("features", longest_pause_s=4.0))
     shortlist: Shortlist = field(default_factory=Shortlist)

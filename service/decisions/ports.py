@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -37,6 +37,8 @@ ReadCustomers = Callable[[Connection, Sequence[str]], Mapping[str, Person]]
 """Every id asked for with what is known of that person (`known` false: nothing)."""
 Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
 """The present id of each customer who has another one by now."""
+There = Callable[[Connection, Sequence[str]], Collection[str]]
+"""Those of these customers of whom anything is known still: the others were erased."""
 ChooseContent = Callable[[Offer, str], "dict[str, Any] | None"]
 """(offer, channel) -> approved content rendered for one customer, or None where there is none."""
 ContentFor = Callable[[Customer, str], ChooseContent]

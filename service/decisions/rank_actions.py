@@ -19,7 +19,7 @@ from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.parts_store import Parts
-from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers
+from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers, There
 from service.decisions.rates import PooledRates
 from service.decisions.record import pack
 from service.decisions.rules import RuleBook
@@ -60,10 +60,11 @@ class Decider:
         models: Models,
         content_for: ContentFor,
         owners: Owners | None = None,
+        there: There | None = None,
     ) -> None:
-        """`owners` tells who became another customer while a decision was being made."""
+        """`owners` tells who became another customer while a decision was being made, `there` who was erased."""
         rules, seed = RuleBook(settings), settings.decisions.seed
-        self.sources = Sources(database, catalogue, read_customers, features, models, rules, seed, owners)
+        self.sources = Sources(database, catalogue, read_customers, features, models, rules, seed, owners, there)
         self._clock = clock
         self._content_for = content_for
         self._texts: tuple[Catalogue, Alike] | None = None

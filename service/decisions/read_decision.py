@@ -17,6 +17,7 @@ from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
 from service.decisions.formula import terms_of
 from service.decisions.ledger_lines_store import erase_ledger, release
+from service.decisions.ledger_store import lock
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then
@@ -85,7 +86,11 @@ class DecisionReader:
 
 
 def erase_of(connection: Connection, customer_ids: Sequence[str]) -> int:
-    """Removes what decisions hold of a customer, given all their ids; counts that name nobody stay."""
+    """Removes what decisions hold of a customer, given all their ids; counts that name nobody stay.
+
+    A decision under way is written before, or finds nobody.
+    """
+    lock(connection, customer_ids, ())
     gone = 0
     for customer_id in customer_ids:
         gone += sum(erase_decisions(connection, customer_id).values())

@@ -128,8 +128,8 @@ class DecisionWriter:
     ) -> set[str]:
         """Counts again behind the locks, decision by decision, each seeing what the one before it took.
 
-        Those that reserve nothing are refused, too, where their customer is another one by now: nobody moves a record
-        that comes after the merge.
+        Those that reserve nothing are refused, too, where their customer is another one by now, or erased: nobody moves
+        or erases a record that comes afterwards.
         """
         reserving = [draft for draft in drafts if lines[draft.decision_id]]
         returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in reserving}
@@ -137,7 +137,10 @@ class DecisionWriter:
         names = sorted({draft.customer.customer_id for draft in drafts})
         lock(connection, names, shared)
         moved = self._sources.owners(connection, names) if self._sources.owners is not None else {}
-        refused = {draft.decision_id for draft in drafts if draft.customer.customer_id in moved}
+        known = [draft.customer.customer_id for draft in drafts if draft.customer.known]
+        there = self._sources.there(connection, known) if self._sources.there is not None and known else known
+        gone = set(known).difference(there).union(moved)
+        refused = {draft.decision_id for draft in drafts if draft.customer.customer_id in gone}
         reserving = [draft for draft in reserving if draft.decision_id not in refused]
         if not reserving:
             return refused

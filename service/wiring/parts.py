@@ -26,7 +26,7 @@ from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
-from service.customers.customer_store import customer_ids, owners_of, read_customers
+from service.customers.customer_store import customer_ids, owners_of, read_customers, those_there
 from service.customers.erase_customer import CustomerEraser
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
@@ -258,7 +258,8 @@ def build(settings: Settings) -> Parts:
 
     learning = LearningModels(models, database)
     learning.refresh()
-    decider = Decider(database, clock, settings, catalogue, read_customers, online, learning, content_for, owners_of)
+    sources = read_customers, online, learning, content_for, owners_of, those_there
+    decider = Decider(database, clock, settings, catalogue, *sources)
     steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
     steady.run_pass()
     return Parts(

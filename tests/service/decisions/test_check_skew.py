@@ -13,6 +13,9 @@ import pytest
 
 from features.rows import CustomerRow
 from service.commands import skew_command
+from service.decisions.decision_store import every_decision
+from service.decisions.read_decision import DecisionReader
+from service.decisions.write_decisions import DecisionWriter
 from service.events.inbox_store import add_events
 from service.events.ingest_files import FileIngest
 from service.events.normalize import normalize
@@ -122,6 +125,29 @@ def test_an_order_told_twice_is_one_order_online_and_in_the_log(house: House) ->
     house.decide("c1")
     report = house.check()
     assert (report["checked"]["decisions"], report["mismatches"]["values"]) == (1, 0)
+
+
+def test_a_decision_that_takes_longer_than_an_erasure_brings_nobody_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = house.parts
+    message = {"type": "identify", "userId": "c1", "messageId": "i1", "traits": {"email": "c1@example.com"}}
+    with parts.database.write() as connection:
+        add_events(connection, [normalize(message, parts.rules, parts.clock.now())], house.now)
+    house.send(1, "c1")
+    original, waiting = DecisionWriter.write, [True]
+
+    def late(writer: DecisionWriter, *args: Any) -> set[str]:
+        if waiting.pop() if waiting else False:
+            parts.eraser.erase("c1", parts.events.exclusively)
+        return original(writer, *args)
+
+    monkeypatch.setattr(DecisionWriter, "write", late)
+    made = house.decide("c1")
+    told = DecisionReader(parts.database, parts.models).read(made)
+    assert (told["degraded"], told["features"], told["customer"]["traits"]) == (["unknown_customer"], None, {})
+    with parts.database.read() as connection:
+        assert [row.decision_id for rows in every_decision(connection) for row in rows] == [made]
 
 
 def test_a_damaged_record_stops_no_check_and_is_named(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,11 +144,13 @@ class Shared:
     """What all customers together have used of one limit of an offer: `used` impressions or money, the `oldest` one.
 
     `slices`, of an evenly paced sliding budget: the money by age, in 24ths of the window, the newest first.
+    `free`: when a full limit has a place again (records of before go by `oldest`).
     """
 
     used: float
     oldest: int | None
     slices: tuple[float, ...] = ()
+    free: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

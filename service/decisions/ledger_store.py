@@ -119,10 +119,19 @@ _BY_AGE = text(
     f"SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) {_HELD} AND cost > 0 "
     "GROUP BY age ORDER BY age"
 )
-_NTH_OLDEST = text(f"SELECT at {_HELD} ORDER BY at LIMIT 1 OFFSET :more")
-_BY_COST = text(
-    f"SELECT min(at) FROM (SELECT at, sum(cost) OVER (ORDER BY at, decision_id, rank) AS gone {_HELD}) AS oldest "
-    "WHERE gone >= :excess"
+_MOST_PERIODS = 5
+"""Of a calendar in which what counts may lie: this one, and those of the days for which is planned."""
+_PERIODS = " ".join(f"WHEN at < CAST(:end_{n} AS bigint) THEN CAST(:end_{n} AS bigint)" for n in range(_MOST_PERIODS))
+_BY_WINDOW = f"CASE WHEN CAST(:length AS bigint) > 0 THEN at + CAST(:length AS bigint) {_PERIODS} END"
+_ENDS = (
+    f"SELECT decision_id, rank, cost, CASE WHEN expires < {_BY_WINDOW} THEN expires ELSE {_BY_WINDOW} END AS free "
+    f"{_HELD}"
+)
+"""When each line counts no more: with its window, or where its reservation ends before that."""
+_NTH_END = text(f"SELECT free FROM ({_ENDS}) AS ends ORDER BY free LIMIT 1 OFFSET :more")
+_END_BY_COST = text(
+    f"SELECT min(free) FROM (SELECT free, sum(cost) OVER (ORDER BY free, decision_id, rank) AS gone FROM ({_ENDS}) "
+    "AS ends) AS summed WHERE gone >= :excess"
 )
 LINE_HERE = (ledger.c.decision_id == bindparam("b_decision")) & (ledger.c.rank == bindparam("b_rank"))
 _COUNTED = Prepared(select(counted_offers.c.offer_id).where(any_of(counted_offers.c.offer_id, texts("offers"))))
@@ -204,29 +213,33 @@ def read_shared(
 ) -> dict[tuple[str, int], Shared]:
     """What all customers have used of each shared limit: by (offer, index of its cap; -1 is the budget).
 
-    Periods of a calendar are those of the `default_zone`. Where a limit was lowered below what is used, `oldest` is
-    the one with whose end a place comes free (None: with none of them).
+    Periods of a calendar are those of the `default_zone`. A limit that is full tells when a place comes `free` (None:
+    with the end of no line).
     """
     found: dict[tuple[str, int], Shared] = {}
     zone, at = zone_of(None, default_zone)[0], microseconds(now)
     for offer in offers:
         for index, cap in enumerate(offer.caps):
             if cap.per == "everyone":
-                held = _held(offer.offer_id, window(at, now, cap.per_days, cap.calendar, zone), at, until)
+                within = window(at, now, cap.per_days, cap.calendar, zone)
+                held = _held(offer.offer_id, within, at, until)
                 count, _, oldest = _used(connection, held)
-                if count > cap.max:
-                    oldest = connection.execute(_NTH_OLDEST, {**held, "more": count - cap.max}).scalar()
-                found[offer.offer_id, index] = Shared(float(count), oldest)
+                free: int | None = None
+                if count >= cap.max:
+                    more = {**held, **_ends(within), "more": count - cap.max}
+                    free = connection.execute(_NTH_END, more).scalar()
+                found[offer.offer_id, index] = Shared(float(count), oldest, (), free)
         if offer.budget is not None and offer.cost > 0:
             within = window(at, now, offer.budget.per_days, offer.budget.calendar, zone)
             held = _held(offer.offer_id, within, at, until)
             _, cost, oldest = _used(connection, held)
-            if exceeds(cost, offer.budget.amount):
+            free = None
+            if exceeds(cost + offer.cost, offer.budget.amount):
                 excess = cost + offer.cost - offer.budget.amount - 1e-9 * (1 + offer.budget.amount)
-                oldest = connection.execute(_BY_COST, {**held, "excess": excess}).scalar()
+                free = connection.execute(_END_BY_COST, {**held, **_ends(within), "excess": excess}).scalar()
             paced = offer.budget.even and within.length is not None
             slices = _by_age(connection, held, within) if paced else ()
-            found[offer.offer_id, -1] = Shared(float(cost), oldest, slices)
+            found[offer.offer_id, -1] = Shared(float(cost), oldest, slices, free)
     return found
 
 
@@ -234,6 +247,13 @@ def _held(offer: str, within: Window, now: int, until: int) -> dict[str, Any]:
     """Parameters of what is told of an offer's lines in a window."""
     planned = min(until + PLANNED_US, within.horizon - 1)
     return {"offer": offer, "since": within.since, "now": now, "until": until, "planned": planned}
+
+
+def _ends(within: Window) -> dict[str, int]:
+    """Parameters of when an offer's lines leave a window."""
+    ends = within.ends() or (0,)
+    ends = (*ends, *[ends[-1]] * (_MOST_PERIODS - len(ends)))
+    return {"length": within.length or 0, **{f"end_{n}": end for n, end in enumerate(ends)}}
 
 
 def _used(connection: Connection, held: Mapping[str, Any]) -> tuple[int, float, int | None]:

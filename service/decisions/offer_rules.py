@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from service.decisions.caps import excluded_until, full
-from service.decisions.case import DAY_US, Case, Entry
+from service.decisions.case import DAY_US, Case, Entry, Shared
 from service.decisions.pacing import ahead, exceeds, wait
 from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
 from service.decisions.windows import Window, window_of
@@ -109,8 +109,15 @@ def _shared(case: Case, offer: Offer, index: int, most: int, within: Window) -> 
     shared = case.usage.shared.get((offer.offer_id, index))
     used = 0 if shared is None else int(shared.used)
     if used >= most:
-        until = None if shared is None or shared.oldest is None else within.end_of(shared.oldest)
-        yield Failure("offer_cap", f"{used} of {most} impressions of all customers {within.words}", moment(until))
+        detail = f"{used} of {most} impressions of all customers {within.words}"
+        yield Failure("offer_cap", detail, moment(_free(shared, within)))
+
+
+def _free(shared: Shared | None, within: Window) -> int | None:
+    """When a limit that is full has a place again; None where that cannot be told."""
+    if shared is None or shared.free is not None or shared.oldest is None:
+        return None if shared is None else shared.free
+    return within.end_of(shared.oldest)
 
 
 def _budget(case: Case, offer: Offer) -> Iterator[Failure]:
@@ -120,8 +127,7 @@ def _budget(case: Case, offer: Offer) -> Iterator[Failure]:
     shared = case.usage.shared.get((offer.offer_id, -1))
     used = 0.0 if shared is None else shared.used
     if exceeds(used + offer.cost, amount):
-        until = None if shared is None or shared.oldest is None else within.end_of(shared.oldest)
-        yield Failure("budget", f"{used:.2f} of {amount:.2f} spent {within.words}", moment(until))
+        yield Failure("budget", f"{used:.2f} of {amount:.2f} spent {within.words}", moment(_free(shared, within)))
     elif offer.budget.even:
         share = within.share(case.now_us)
         excess = ahead(amount, offer.cost, used, () if shared is None else shared.slices, share)

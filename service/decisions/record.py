@@ -226,7 +226,7 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
     """The ledger as a decision saw it."""
     return {
         "entries": [tuple(entry) for entry in usage.entries],
-        "shared": [[offer, index, s.used, s.oldest, s.slices] for (offer, index), s in usage.shared.items()],
+        "shared": [[offer, index, s.used, s.oldest, s.slices, s.free] for (offer, index), s in usage.shared.items()],
         "moments": [[kind, offer, first, last] for (kind, offer), (first, last) in usage.moments.items()],
     }
 
@@ -236,7 +236,7 @@ def usage_from_json(value: Mapping[str, Any]) -> Usage:
     return Usage(
         tuple(Entry(*line) for line in value["entries"]),
         {
-            (offer, index): Shared(used, oldest, *map(tuple, more))
+            (offer, index): Shared(used, oldest, tuple(more[0]) if more else (), *more[1:])
             for offer, index, used, oldest, *more in value["shared"]
         },
         {(kind, offer): (first, last) for kind, offer, first, last in value.get("moments", ())},

@@ -38,6 +38,13 @@ class Window:
             return self.end
         return _period(self.calendar, from_microseconds(at).astimezone(self.zone).date(), self.zone)[1]
 
+    def ends(self) -> tuple[int, ...]:
+        """The ends of a calendar's periods in which what counts may lie, this one's first; none of a sliding window."""
+        found = [] if self.end is None else [self.end]
+        while found and found[-1] < self.horizon:
+            found.append(self.end_of(found[-1]))
+        return tuple(found)
+
     def share(self, now: int) -> float:
         """How much of a calendar's period is over, in [0, 1]; a sliding window is always whole."""
         return 1.0 if self.end is None else (now - self.since - 1) / (self.end - self.since - 1)

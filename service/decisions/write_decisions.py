@@ -206,5 +206,5 @@ def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]
         before = shared[offer_id, index]
         more = sum(line.cost for line in used) if index == -1 else len(used)
         slices = (before.slices[0] + more, *before.slices[1:]) if before.slices else ()
-        shared[offer_id, index] = Shared(before.used + more, before.oldest, slices)
+        shared[offer_id, index] = Shared(before.used + more, before.oldest, slices, before.free)
     return Usage((*usage.entries, *own), shared, usage.moments)

@@ -162,6 +162,51 @@ def test_what_is_decided_for_next_month_takes_no_place_that_customers_share_this
 
 
 @pytest.mark.parametrize(
+    ("limit", "ends"),
+    [
+        ({"caps": [{"max": 2, "per_days": 7, "per": "everyone"}]}, timedelta(days=7)),
+        ({"caps": [{"max": 2, "per": "calendar_month", "of": "everyone"}]}, None),
+        ({"budget": {"amount": 1.2, "per_days": 7}, "cost": 0.6}, timedelta(days=7)),
+    ],
+)
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_shared_place_is_free_when_a_reservation_ends_before_its_window(
+    database: Database, limit: dict[str, Any], ends: timedelta | None, sent: bool
+) -> None:
+    desk = Desk(database, settings(caps=[], reservation_hours=10, **SURE))
+    desk.people.add("c1")
+    desk.served.models["next-offer"] = NextOffer({"a": 0.9})
+    desk.put(a={"channels": ["web"], **limit})
+    for name in ("c2", "c3"):
+        made = desk.decider.decide(DecisionIn(customer_id=name, channels=["web"]))
+        if name == "c2" or sent:
+            delivered(desk, made)
+        desk.clock.forward(hours=1)
+    last = NOON + ends if ends is not None else datetime(2026, 4, 1, tzinfo=UTC)
+    free = last if sent else NOON + timedelta(hours=11)
+    stopped = ask(desk)
+    (one,) = stopped["excluded"]
+    assert one["until"] == free
+    assert DecisionReader(desk.database, desk.served).replay(stopped["decision_id"])["equal"]
+    desk.clock.time = one["until"] - timedelta(microseconds=1)
+    assert not ask(desk, dry_run=True)["actions"]
+    desk.clock.time = one["until"]
+    assert ask(desk)["actions"]
+
+
+def test_a_shared_place_of_a_later_day_is_free_after_that_day(database: Database) -> None:
+    within = window(microseconds(NOON), NOON, None, "calendar_day", ZoneInfo("America/New_York"))
+    days = [datetime(2026, 3, day, 5, tzinfo=UTC) for day in (5, 6, 7, 8)]
+    assert [datetime.fromtimestamp(end / 1e6, UTC) for end in within.ends()] == days
+    desk = Desk(database, settings(caps=[], reservation_hours=900, default_timezone="UTC", **SURE))
+    desk.served.models["next-offer"] = NextOffer({"a": 0.9})
+    desk.put(a={"channels": ["web"], "caps": [{"max": 1, "per": "calendar_day", "of": "everyone"}]})
+    assert desk.decider.decide(DecisionIn(customer_id="c2", at=NOON + timedelta(days=1)))["actions"]
+    (one,) = desk.decider.decide(DecisionIn(customer_id="c1"))["excluded"]
+    assert one["until"] == datetime(2026, 3, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
     ("limit", "lower"),
     [
         (

@@ -58,6 +58,18 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         r"diskaun (?:separuh|satu pertiga|sepertiga|dua pertiga|suku|tiga suku|seperlima|sepersepuluh)",
         r"(?:separuh|satu pertiga|sepertiga|dua pertiga|suku|tiga suku|seperlima|sepersepuluh) lebih murah",
     ),
+    "id": (
+        r"cuma[- ]cuma", r"tanpa (?:biaya|ongkos)", r"bebas (?:biaya|ongkir)", r"hadiah", r"harga terbaik",
+        r"harga terendah", r"paling murah", r"termurah", r"tak terkalahkan", r"tiada tanding\p{L}*", r"dijamin",
+        r"jaminan", r"(?:ber)?garansi\p{L}*", r"tanpa risiko", r"uang kembali", r"nomor satu", r"no\.? ?1\b",
+        r"terbaik di dunia", r"(?:setengah|separuh) harga", r"beli (?:satu|1),? (?:gratis|dapat) (?:satu|dua|1|2)",
+        r"anda (?:menang|pemenang\p{L}*)", r"selama (?:persediaan|stok) masih ada",
+        r"(?:stok|jumlah|persediaan) terbatas", r"hampir habis", r"ter(?:bukti|uji)(?: secara)? klinis",
+        r"eksklusif untuk (?:anda|kamu)",
+        r"(?:diskon|hemat|potongan(?: harga)?) "
+        r"(?:setengah|separuh|sepertiga|dua pertiga|seperempat|tiga perempat|seperlima|sepersepuluh)",
+        r"(?:setengah|separuh|sepertiga|dua pertiga|seperempat|tiga perempat|seperlima|sepersepuluh) lebih murah",
+    ),
     "th": (
         r"ฟรี", r"แถม", r"ไม่มีค่าใช้จ่าย", r"ราคาดีที่สุด", r"ราคาต่ำที่สุด", r"ถูกที่สุด", r"รับประกัน", r"การันตี",
         r"อันดับ(?:หนึ่ง| ?1)", r"ครึ่งราคา", r"ลดครึ่งราคา", r"ซื้อ ?1 ?แถม ?1", r"ซื้อหนึ่งแถมหนึ่ง", r"คุณได้รับรางวัล",
@@ -94,6 +106,12 @@ URGENCY: dict[str, tuple[str, ...]] = {
         r"cepat", r"segera tamat", r"peluang terakhir", r"hari ini sahaja", r"jangan lepaskan", r"masa terhad",
         r"tamat (?:hari ini|esok|tidak lama lagi)",
     ),
+    "id": (
+        r"buruan", r"cepat(?:an)? (?:pesan|beli|dapatkan|sebelum)", r"segera berakhir", r"kesempatan terakhir",
+        r"(?:hari|jam) terakhir", r"hari ini saja", r"hanya hari ini", r"waktu terbatas",
+        r"jangan (?:sampai )?(?:lewatkan|ketinggalan|kehabisan|terlewat)",
+        r"(?:berakhir|sampai|hingga) (?:hari ini|malam ini|besok)",
+    ),
     "th": (
         r"ด่วน", r"รีบ", r"โอกาสสุดท้าย", r"วันนี้เท่านั้น", r"วันสุดท้าย", r"หมดเขต(?:เร็วๆ ?นี้|วันนี้|พรุ่งนี้)", r"อย่าพลาด",
         r"เวลาจำกัด",
@@ -107,19 +125,22 @@ FLOATING_DAYS: dict[str, tuple[str, ...]] = {
     "es": (r"hoy", r"mañana", r"este fin de semana"),
     "fr": (r"aujourd'hui", r"demain", r"ce week-end"),
     "ms": (r"hari ini", r"esok", r"hujung minggu ini"),
+    "id": (r"hari ini", r"malam ini", r"besok", r"akhir pekan ini"),
     "th": (r"วันนี้", r"พรุ่งนี้", r"สุดสัปดาห์นี้"),
 }
 
 DEADLINE_WORDS = (
     "until", "till", "through", "by", "before", "ends", "ends on", "ending", "expires", "expires on", "bis", "bis zum",
     "endet am", "endet", "spätestens", "hasta", "hasta el", "antes del", "termina el", "jusqu'au", "jusqu'à",
-    "avant le", "expire le", "sehingga", "hingga", "sebelum", "tamat", "tamat pada", "ถึง", "ภายใน", "ก่อน",
+    "avant le", "expire le", "sehingga", "hingga", "sebelum", "tamat", "tamat pada", "sampai", "sampai dengan",
+    "berakhir", "berakhir pada", "paling lambat", "ถึง", "ภายใน", "ก่อน",
     "หมดเขต", "สิ้นสุด",
 )  # fmt: skip
 
 OPT_OUT = (
     r"(?<!\p{L})stop(?!\p{L})", r"opt[- ]?out", r"unsub\p{L}*", r"abbestell\p{L}+", r"abmeld\p{L}+", r"darse de baja",
-    r"baja", r"désabonn\p{L}+", r"désinscri\p{L}+", r"berhenti", r"henti\p{L}*", r"batal langganan", r"ยกเลิก", r"เลิกรับ",
+    r"baja", r"désabonn\p{L}+", r"désinscri\p{L}+", r"berhenti", r"henti\p{L}*", r"batal(?:kan)? (?:ber)?langganan",
+    r"ยกเลิก", r"เลิกรับ",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from service.content.markup import hidden_characters
 MAX_NAME = 40
 LINK = "unsubscribe_url"
 DEFAULT_NAMES = {
-    "en": "there", "de": "und willkommen", "es": "de nuevo", "fr": "et bienvenue", "ms": "pelanggan", "th": "ลูกค้า",
+    "en": "there", "de": "und willkommen", "es": "de nuevo", "fr": "et bienvenue", "ms": "pelanggan",
+    "id": "pelanggan", "th": "ลูกค้า",
 }  # fmt: skip
 _UNSUITABLE = regex.compile(r"[\p{N}<>@/\\{}%=&;:\"|$\[\]()*#!?]|www\.|https?", regex.IGNORECASE)
 _CASES: dict[str, Callable[[str], str]] = {

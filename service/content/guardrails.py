@@ -323,14 +323,23 @@ def _begins_word(text: str, claim: str) -> bool:
 
 # Shares in words, and the whole percents that they may stand for; the first that is found counts.
 _SHARES = (
-    (("half", "halb", "hälfte", "mitad", "moitié", "separuh", "ครึ่ง"), (50, 50)),
+    (("half", "halb", "hälfte", "mitad", "moitié", "separuh", "setengah", "ครึ่ง"), (50, 50)),
     (
-        ("three-quarters", "three quarters", "drei viertel", "tres cuartos", "trois quarts", "tiga suku", "สามในสี่"),
+        (
+            "three-quarters",
+            "three quarters",
+            "drei viertel",
+            "tres cuartos",
+            "trois quarts",
+            "tiga suku",
+            "tiga perempat",
+            "สามในสี่",
+        ),
         (75, 75),
     ),
     (("two-thirds", "two thirds", "zwei drittel", "dos tercios", "deux tiers", "dua pertiga", "สองในสาม"), (66, 67)),
     (("third", "drittel", "tercio", "tiers", "pertiga", "ในสาม"), (33, 34)),
-    (("quarter", "viertel", "cuarto", "quart", "suku", "ในสี่"), (25, 25)),
+    (("quarter", "viertel", "cuarto", "quart", "suku", "seperempat", "ในสี่"), (25, 25)),
     (("fifth", "fünftel", "quinto", "cinquième", "seperlima", "ในห้า"), (20, 20)),
     (("tenth", "zehntel", "décimo", "dixième", "sepersepuluh", "ในสิบ"), (10, 10)),
 )

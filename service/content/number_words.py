@@ -32,6 +32,7 @@ _FR = [
 _FR_TENS = {20: "vingt", 30: "trente", 40: "quarante", 50: "cinquante", 60: "soixante", 80: "quatre-vingt"}
 _ES_HUNDREDS = ["doscient", "trescient", "cuatrocient", "quinient", "seiscient", "setecient", "ochocient", "novecient"]
 _MS = ["satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "lapan", "sembilan"]
+_ID = ["delapan" if word == "lapan" else word for word in _MS]
 _TH = ["หนึ่ง", "สอง", "สาม", "สี่", "ห้า", "หก", "เจ็ด", "แปด", "เก้า"]
 
 
@@ -75,14 +76,18 @@ def _french() -> dict[str, int]:
     return words
 
 
-def _malay() -> dict[str, int]:
-    words = {word: number for number, word in enumerate(_MS, 1)} | {"sepuluh": 10, "sebelas": 11, "seratus": 100}
-    for number, word in enumerate(_MS, 1):
+def _malay(units: Sequence[str] = _MS) -> dict[str, int]:
+    words = {word: number for number, word in enumerate(units, 1)} | {"sepuluh": 10, "sebelas": 11, "seratus": 100}
+    for number, word in enumerate(units, 1):
         if number > 1:
             words[f"{word} belas"] = 10 + number
             words[f"{word} puluh"] = number * 10
-            words |= {f"{word} puluh {unit}": number * 10 + place for place, unit in enumerate(_MS, 1)}
+            words |= {f"{word} puluh {unit}": number * 10 + place for place, unit in enumerate(units, 1)}
     return words
+
+
+def _indonesian() -> dict[str, int]:
+    return _malay(_ID)
 
 
 def _thai() -> dict[str, int]:
@@ -104,9 +109,13 @@ _LARGE: dict[str, dict[str, int]] = {
         | {f"{word}{end}": 100 * n for n, word in enumerate(_ES_HUNDREDS, 2) for end in ("os", "as")},
     "fr": {"mille": _THOUSAND, "million": _MILLION, "millions": _MILLION, "milliard": _BILLION, "milliards": _BILLION},
     "ms": {"ratus": 100, "ribu": _THOUSAND, "seribu": _THOUSAND, "juta": _MILLION, "sejuta": _MILLION},
+    "id": {"ratus": 100, "ribu": _THOUSAND, "seribu": _THOUSAND, "juta": _MILLION, "sejuta": _MILLION,
+           "miliar": _BILLION, "semiliar": _BILLION},
     "th": {"ร้อย": 100, "พัน": _THOUSAND, "หมื่น": 10 * _THOUSAND, "แสน": 100 * _THOUSAND, "ล้าน": _MILLION},
 }  # fmt: skip
-_LANGUAGES = {"en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _malay, "th": _thai}
+_LANGUAGES = {
+    "en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _indonesian, "th": _thai,
+}  # fmt: skip
 
 
 @lru_cache(maxsize=32)
@@ -118,7 +127,7 @@ def words_of(language: str) -> dict[str, int]:
 @lru_cache(maxsize=32)
 def large_of(language: str) -> dict[str, int]:
     """What a number before it is multiplied by, with the English ones: 'hundred', 'million' …"""
-    return _LARGE["en"] | _LARGE.get("ms" if language == "id" else language, {})
+    return _LARGE["en"] | _LARGE.get(language, {})
 
 
 @lru_cache(maxsize=32)

@@ -23,7 +23,7 @@ OFFER = {
         "ends_at": "2026-12-31T23:59:00Z",
     },
 }
-LOCALES = ["en", "de", "es", "fr", "ms", "th", "pt-BR", "de-CH", "fr-CA", "ja", "hi", "tr", "ar", "sv", "pl"]
+LOCALES = ["en", "de", "es", "fr", "ms", "id", "th", "pt-BR", "de-CH", "fr-CA", "ja", "hi", "tr", "ar", "sv", "pl"]
 
 
 def failed(
@@ -49,6 +49,7 @@ def named(checks: list[Check], **fields: str) -> set[tuple[str, str | None]]:
         ("es", "20 % hasta el 31 de diciembre de 2026: 9,90 €"),
         ("fr", "−20 % jusqu’au 31 décembre 2026 à 23h59 : 9,90 €"),
         ("ms", "Diskaun 20 peratus sehingga 31 Disember 2026, dua puluh peratus, kod SAVE20"),
+        ("id", "Diskon 20 persen, dua puluh persen sampai 31 Desember 2026, pengiriman cepat, kode SAVE20"),
         ("th", "ลด ๒๐% ถึง 31 ธันวาคม 2569 เพียง 9.90 ยูโร โค้ด SAVE20"),
         ("th", "ลดร้อยละ 20 หรือยี่สิบเปอร์เซ็นต์"),
         ("ar", "خصم ٢٠٪ حتى ٣١ ديسمبر ٢٠٢٦ ٩٫٩٠ €"),
@@ -113,6 +114,12 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
         ("fr", "c'est gratuit", "claims", "gratuit"),
         ("es", "precio más bajo", "claims", "precio más bajo"),
         ("ms", "percuma untuk anda", "claims", "percuma"),
+        ("id", "Beli satu gratis satu", "claims", "Beli satu gratis satu"),
+        ("id", "hadiah untuk anda", "claims", "hadiah"),
+        ("id", "selama persediaan masih ada", "claims", "selama persediaan masih ada"),
+        ("id", "delapan puluh persen", "percents", "delapan puluh persen"),
+        ("id", "hanya hari ini", "urgency", "hanya hari ini"),
+        ("id", "sampai Jumat", "dates", "Jumat"),
         ("th", "แถมฟรี", "claims", "แถม"),
         ("en", "for half\u00a0price", "claims", "half\u00a0price"),
         ("en", "at the best\nprice", "claims", "best\nprice"),
@@ -222,7 +229,8 @@ def test_a_number_is_read_with_all_its_words(locale: str, body: str, true: bool)
      ("es", "la mitad de descuento", 50), ("es", "un tercio más barato", 33), ("es", "tres cuartos de descuento", 75),
      ("fr", "la moitié de réduction", 50), ("fr", "deux tiers de remise", 66), ("fr", "un cinquième moins cher", 20),
      ("ms", "diskaun satu pertiga", 33), ("ms", "tiga suku lebih murah", 75), ("ms", "sepersepuluh lebih murah", 10),
-     ("th", "ลดหนึ่งในสาม", 33), ("th", "ลดราคาสามในสี่", 75), ("th", "ลดครึ่งราคา", 50)],
+     ("id", "diskon setengah", 50), ("id", "tiga perempat lebih murah", 75), ("id", "potongan harga seperempat", 25),
+     ("id", "hemat sepertiga", 33), ("th", "ลดหนึ่งในสาม", 33), ("th", "ลดราคาสามในสี่", 75), ("th", "ลดครึ่งราคา", 50)],
 )  # fmt: skip
 def test_a_share_in_words_is_the_offers_percent(locale: str, share: str, percent: float) -> None:
     for told, true in ((percent, True), (percent + 3, False)):

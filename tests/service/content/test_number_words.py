@@ -7,7 +7,7 @@ import pytest
 from service.content.number_words import pattern_of, value_of, words_of
 
 
-@pytest.mark.parametrize("language", ["en", "de", "es", "fr", "ms", "th"])
+@pytest.mark.parametrize("language", ["en", "de", "es", "fr", "ms", "id", "th"])
 def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
     assert set(words_of(language).values()) == set(range(1, 101))
 
@@ -25,6 +25,7 @@ def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
         ("es", "dos mil quinientos treinta y uno", 2_531), ("es", "ciento veinte", 120),
         ("fr", "deux mille cent vingt", 2_120), ("fr", "quatre vingt", 80),
         ("ms", "dua ribu seratus dua puluh", 2_120), ("ms", "tiga ratus", 300),
+        ("id", "delapan puluh delapan", 88), ("id", "dua miliar", 2_000_000_000),
         ("th", "สองหมื่นห้าพันหนึ่งร้อยยี่สิบ", 25_120), ("th", "สองร้อย", 200),
     ],
 )  # fmt: skip

@@ -16,6 +16,15 @@ from service.customers.customer_store import joined_by
 from service.events.match import holds, name_of
 from service.experiments.assign_customer import Covariate, expose, judge
 from service.experiments.definition import Experiment, Metric
+from service.experiments.early_goals_store import (
+    EarlyGoal,
+    Subject,
+    erase_early,
+    forget_early,
+    keep_early,
+    move_early,
+    take_early,
+)
 from service.experiments.experiment_store import (
     Exposure,
     ValueKey,
@@ -30,6 +39,7 @@ from service.experiments.experiment_store import (
 from service.storage.database import Connection
 
 Event = Mapping[str, Any]
+Values = dict[ValueKey, tuple[int, float]]
 SEEN = "Experiment Viewed"
 _MONEY = frozenset({"revenue", "total", "value", "subtotal", "tax", "shipping", "discount", "price"})
 """Properties of Segment's events that are money."""
@@ -39,43 +49,72 @@ def apply_outcomes(connection: Connection, events: Sequence[Event], covariate: C
     """Counts the events that experiments wait for; every event must be given once.
 
     An event counts for an exposure when it happened at or after it, within the metric's window and before the
-    experiment was stopped, whenever it comes. Opens and clicks of machines never count. Segment's "Experiment
-    Viewed" (`experiment_id`) is an exposure. Call it in a `write()` transaction.
+    experiment was stopped, whenever it comes; where events tell exposures, up to a week before them. Opens and clicks
+    of machines never count. Segment's "Experiment Viewed" (`experiment_id`) is an exposure. Call it in a `write()`
+    transaction.
     """
     for former, customer_id in joined_by(connection, events).items():
         merge_subject(connection, former, customer_id)
     experiments = {experiment.id: experiment for experiment in all_experiments(connection)}
     if not experiments:
         return
-    _record_seen(connection, experiments, events, covariate)
+    exposed = _record_seen(connection, experiments, events, covariate)
     human = [event for event in events if not event.get("machine")]
-    add_values(connection, _counted(connection, experiments, human))
+    counted, early = _counted(connection, experiments, human)
+    add_values(connection, counted)
+    keep_early(connection, early)
+    _catch_up(connection, experiments, exposed)
 
 
 def withdraw_outcomes(connection: Connection, events: Sequence[Event]) -> None:
     """Takes back what these events counted for when they came: clicks that turned out to be a machine's."""
-    counted = _counted(connection, {each.id: each for each in all_experiments(connection)}, events)
+    counted, _ = _counted(connection, {each.id: each for each in all_experiments(connection)}, events)
+    forget_early(connection, [event["message_id"] for event in events])
     add_values(connection, {key: (-count, -total) for key, (count, total) in counted.items()})
 
 
 def _counted(
     connection: Connection, experiments: Mapping[str, Experiment], events: Iterable[Event]
-) -> dict[ValueKey, tuple[int, float]]:
-    """What events count for, by exposure and metric: how many, and their sum."""
+) -> tuple[Values, list[EarlyGoal]]:
+    """What events count for, by exposure and metric: how many, and their sum; and what they would count for customers
+    whose exposure an event may still tell.
+    """
     waiting = _waiting(experiments.values())
     goals = [event for event in events if name_of(event) in waiting]
     by_customer: dict[str, list[Exposure]] = defaultdict(list)
     for exposure in find_exposures(connection, (event["customer_id"] for event in goals)):
         by_customer[exposure.customer_id].append(exposure)
-    added: dict[ValueKey, tuple[int, float]] = {}
+    added: Values = {}
+    early: list[EarlyGoal] = []
     for event in goals:
-        for exposure in by_customer[event["customer_id"]]:
-            for metric, name in waiting[name_of(event)].get(exposure.experiment_id, ()):
-                if name == metric.name and not holds(metric.where, event):
+        customer, at = event["customer_id"], event["timestamp"]
+        exposed_at = {exposure.experiment_id: exposure.at for exposure in by_customer[customer]}
+        for experiment_id, metrics in waiting[name_of(event)].items():
+            experiment = experiments[experiment_id]
+            for metric, name in metrics:
+                if not _fits(event, metric, name):
                     continue
-                if _counts(event, exposure.at, metric, experiments[exposure.experiment_id].stopped_at):
-                    _add(added, (exposure.experiment_id, exposure.customer_id, name), _amount(event, metric))
-    return added
+                if experiment_id not in exposed_at:
+                    if experiment.exposed_by == "event" and experiment.status == "running":
+                        came, amount = event.get("received_at") or at, _amount(event, metric)
+                        early.append(EarlyGoal(event["message_id"], experiment_id, name, customer, at, amount, came))
+                elif _in_time(at, exposed_at[experiment_id], metric, experiment):
+                    _add(added, (experiment_id, customer, name), _amount(event, metric))
+    return added, early
+
+
+def _catch_up(
+    connection: Connection, experiments: Mapping[str, Experiment], exposed: Mapping[Subject, datetime]
+) -> None:
+    """Counts what came before the events that told these exposures."""
+    added: Values = {}
+    for goal in take_early(connection, exposed):
+        experiment = experiments[goal.experiment_id]
+        metric = next((one for one in experiment.metrics if goal.metric in {one.name, one.below}), None)
+        at = exposed[goal.experiment_id, goal.customer_id]
+        if metric is not None and _in_time(goal.at, at, metric, experiment):
+            _add(added, (goal.experiment_id, goal.customer_id, goal.metric), goal.amount)
+    add_values(connection, added)
 
 
 def _waiting(experiments: Iterable[Experiment]) -> dict[str | None, dict[str, list[tuple[Metric, str]]]]:
@@ -89,10 +128,15 @@ def _waiting(experiments: Iterable[Experiment]) -> dict[str | None, dict[str, li
     return waiting
 
 
-def _counts(event: Event, exposed_at: datetime, metric: Metric, stopped_at: datetime | None) -> bool:
+def _fits(event: Event, metric: Metric, name: str) -> bool:
+    """Whether an event of the metric's name, or of its denominator's, is one that it counts (under `name`)."""
     in_channel = metric.channel is None or event.get("channel") == metric.channel
-    ends_at = exposed_at + metric.window
-    return in_channel and exposed_at <= event["timestamp"] < (min(ends_at, stopped_at) if stopped_at else ends_at)
+    return in_channel and (name != metric.name or holds(metric.where, event))
+
+
+def _in_time(at: datetime, exposed_at: datetime, metric: Metric, experiment: Experiment) -> bool:
+    ends_at, stopped_at = exposed_at + metric.window, experiment.stopped_at
+    return exposed_at <= at < (min(ends_at, stopped_at) if stopped_at else ends_at)
 
 
 def _amount(event: Event, metric: Metric) -> float:
@@ -133,8 +177,9 @@ def _record_seen(
     experiments: Mapping[str, Experiment],
     events: Iterable[Event],
     covariate: Covariate | None,
-) -> None:
-    """ "Experiment Viewed" exposes the customer to the variant that assignment gives."""
+) -> dict[Subject, datetime]:
+    """ "Experiment Viewed" exposes the customer to the variant that assignment gives. Who is exposed now, and when."""
+    exposed: dict[Subject, datetime] = {}
     for event in events:
         if name_of(event) != SEEN:
             continue
@@ -144,6 +189,8 @@ def _record_seen(
         verdict = judge(connection, experiment, event["customer_id"], event["timestamp"])
         if verdict.new:
             expose(connection, verdict, event["customer_id"], event["timestamp"], covariate)
+            exposed[experiment.id, event["customer_id"]] = event["timestamp"]
+    return exposed
 
 
 def merge_subject(connection: Connection, former: str, customer_id: str) -> None:
@@ -152,6 +199,14 @@ def merge_subject(connection: Connection, former: str, customer_id: str) -> None
     What was counted stays where both had the same variant; where they differ, the later exposure and what was
     counted under it go, because nobody can tell which variant caused it.
     """
+    move_early(connection, former, customer_id)
+    _merge_exposures(connection, former, customer_id)
+    exposed = {(each.experiment_id, customer_id): each.at for each in find_exposures(connection, [customer_id])}
+    if exposed:
+        _catch_up(connection, {each.id: each for each in all_experiments(connection)}, exposed)
+
+
+def _merge_exposures(connection: Connection, former: str, customer_id: str) -> None:
     theirs = find_exposures(connection, [former])
     if not theirs:
         return
@@ -184,6 +239,7 @@ def erase_subject(connection: Connection, customer_id: str) -> int:
 
     Returns in how many experiments the person was.
     """
+    erase_early(connection, customer_id)
     return rename_subject(connection, customer_id, f"erased:{secrets.token_hex(12)}")
 
 

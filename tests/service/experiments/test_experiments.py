@@ -324,6 +324,46 @@ def test_experiment_viewed_exposes(database: Database) -> None:
     assert sum(arm["total"] for arm in got["arms"]) == 1
 
 
+SEEN_LATE: dict[str, Any] = {"exposed_by": "event", "metric": {"event": "Order Completed", "kind": "sum",
+                             "value": "revenue_cents", "window_days": 2}}  # fmt: skip
+
+
+def order(customer_id: str, number: int, cents: int, **changes: Any) -> Mapping[str, Any]:
+    return event(customer_id, message_id=f"o{number}", revenue_cents=cents, **changes)
+
+
+def test_a_goal_that_comes_before_the_event_that_tells_its_exposure_counts(database: Database) -> None:
+    declare(database, **SEEN_LATE)
+    seen = event("c1", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"})
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(days=2)
+    apply(database, order("c1", 1, 100, timestamp=before), order("c1", 2, 10), order("c1", 3, 1, timestamp=after))
+    apply(database, order("c2", 4, 5_000), order("c1", 5, 7, machine=True))
+    assert results(database)["exposures"] == 0
+    apply(database, seen)
+    apply(database, seen, order("c1", 6, 30))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 40
+
+
+def test_early_goals_follow_a_person_and_are_erased_withdrawn_and_forgotten(database: Database) -> None:
+    declare(database, **SEEN_LATE)
+    apply(database, order("c2", 1, 1), order("c3", 2, 2), order("c4", 3, 4), order("cookie", 4, 8))
+    with database.write() as connection:
+        erase_subject(connection, "c2")
+        withdraw_outcomes(connection, [order("c3", 2, 2)])
+        merge_subject(connection, "cookie", "c5")
+    late = NOW + timedelta(days=7, hours=2)
+    apply(database, *[event(f"c{n}", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"})
+                      for n in (2, 3, 5)])  # fmt: skip
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 8
+    apply(database, order("c6", 5, 16, timestamp=NOW, received_at=late))  # whatever waits for a week goes
+    apply(database, event("c4", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 8
+    apply(database, event("cookie2", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
+    with database.write() as connection:
+        merge_subject(connection, "cookie2", "c6")
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 24
+
+
 def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> None:
     declare(database)
     with database.write() as connection:

@@ -101,8 +101,10 @@ def _measure(connection: Connection, experiment: Experiment, metric: Metric, adj
         arms = {key: _moments(metric, each) for key, each in sums.items()}
     others = [key for key in arms if key != experiment.control]
     alpha = experiment.alpha / max(len(others), 1)
-    control = _spread(metric, sums[experiment.control], arms[experiment.control])
-    effects = {key: compare(control, _spread(metric, sums[key], arms[key]), alpha, experiment.tuning) for key in others}
+    widest = max(arm.variance for arm in arms.values())
+    spread = {key: _spread(metric, sums[key], arm, widest) for key, arm in arms.items()}
+    control = spread[experiment.control]
+    effects = {key: compare(control, spread[key], alpha, experiment.tuning) for key in others}
     return Outcome(metric, sums, arms, effects, adjusted)
 
 
@@ -112,12 +114,14 @@ def _moments(metric: Metric, sums: Sums) -> Moments:
     return ratio(sums) if metric.kind == "ratio" else mean(sums)
 
 
-def _spread(metric: Metric, sums: Sums, arm: Moments) -> Moments:
+def _spread(metric: Metric, sums: Sums, arm: Moments, widest: float) -> Moments:
     """A share of exactly 0 or 1 has no measured spread, which would make its interval too narrow: there the
-    variance is that of (x + 1/2)/(n + 1).
+    variance is that of (x + 1/2)/(n + 1). Where nobody did anything that a sum counts, it is that of the other arms.
     """
-    if metric.kind != "conversion" or arm.variance > 0 or sums.n == 0:
+    if arm.variance > 0 or arm.n == 0:
         return arm
+    if metric.kind != "conversion":
+        return Moments(arm.n, arm.mean, widest)
     smoothed = (sums.x + 0.5) / (sums.n + 1)
     return Moments(arm.n, arm.mean, smoothed * (1 - smoothed))
 
@@ -130,7 +134,7 @@ def _main_treatment(goal: Outcome) -> str | None:
 
 def _leader(experiment: Experiment, goal: Outcome) -> str | None:
     """The treatment that is surely better than control; control, if every treatment is surely worse."""
-    if min(arm.n for arm in goal.arms.values()) < FEWEST:
+    if min(sums.n for sums in goal.sums.values()) < FEWEST:
         return None
     directions = {key: effect.direction if effect else 0 for key, effect in goal.effects.items()}
     if any(direction > 0 for direction in directions.values()):
@@ -190,6 +194,7 @@ def _shown_metric(metric: Metric) -> dict[str, Any]:
         "denominator": metric.denominator,
         "window_days": metric.window.total_seconds() / 86400,
         "channel": metric.channel,
+        "where": metric.where,
     }
 
 
@@ -201,8 +206,8 @@ def _arm(experiment: Experiment, goal: Outcome, key: str) -> dict[str, Any]:
         "weight": experiment.plan.weights[experiment.plan.variants.index(key)],
         "exposures": sums.n,
         "total": sums.x,
-        "value": goal.arms[key].mean if sums.n else None,
-        "shown": money_or_number(goal.metric, goal.arms[key].mean) if sums.n else None,
+        "value": goal.arms[key].mean if goal.arms[key].n else None,
+        "shown": money_or_number(goal.metric, goal.arms[key].mean) if goal.arms[key].n else None,
     }
 
 

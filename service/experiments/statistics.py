@@ -101,11 +101,11 @@ def mean(sums: Sums) -> Moments:
 def ratio(sums: Sums) -> Moments:
     """Sum of x over sum of y, when subjects (not events) were randomized: delta method.
 
-    var = var_x/my^2 - 2 mx cov/my^3 + mx^2 var_y/my^4, per subject.
+    var = var_x/my^2 - 2 mx cov/my^3 + mx^2 var_y/my^4, per subject. Without any y nothing is known: n is 0.
     """
     mx, my = sums.mean_x, sums.mean_y
     if my == 0:
-        return Moments(sums.n, 0.0, 0.0)
+        return Moments(0, 0.0, 0.0)
     variance = sums.var_x / my**2 - 2 * mx * sums.cov_xy / my**3 + mx**2 * sums.var_y / my**4
     return Moments(sums.n, mx / my, max(variance, 0.0))
 

@@ -47,7 +47,7 @@ def result_sentence(
 
 def _level(goal: Metric, arm: Arm) -> str:
     key, moments = arm
-    return f"{key} {money_or_number(goal, moments.mean)} of {moments.n:,}" if moments.n else f"{key} with nobody"
+    return f"{key} {money_or_number(goal, moments.mean)} of {moments.n:,}" if moments.n else f"{key} with nothing"
 
 
 def _difference(goal: Metric, effect: Effect, confidence: float) -> str:

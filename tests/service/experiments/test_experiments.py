@@ -233,6 +233,26 @@ def test_sums_counts_and_ratios(database: Database) -> None:
     assert ratio["value"] == 0.75
 
 
+def test_a_ratio_of_nothing_is_not_surely_worse(database: Database) -> None:
+    ratio = {"event": "Order Completed", "kind": "ratio", "value": "revenue_cents", "denominator": "Product Viewed"}
+    declare(database, metric=ratio)
+    buyers = expose_many(database, 400)["A"][:30]
+    apply(database, *[event(who, revenue_cents=1_000 + n) for n, who in enumerate(buyers)])
+    apply(database, *[event(who, name="Product Viewed") for who in buyers])
+    told = results(database)
+    assert (told["winner"], told["effect"]["absolute"]) == (None, None)
+    assert [arm["value"] for arm in told["arms"]] == [pytest.approx(1014.5), None]
+    assert "B with nothing" in told["sentence"]
+
+
+def test_an_arm_in_which_nobody_bought_has_the_spread_of_the_others(database: Database) -> None:
+    declare(database, tuning=400, metric={"event": "Order Completed", "kind": "sum", "value": "revenue_cents"})
+    buyers = expose_many(database, 400)["B"][:20]
+    for some, significant in ((buyers[:12], False), (buyers[12:], True)):
+        apply(database, *[event(who, revenue_cents=1_000) for who in some])
+        assert results(database)["effect"]["significant"] is significant
+
+
 def test_a_clear_difference_names_a_winner_in_words(database: Database) -> None:
     declare(database, metric="Order Completed")
     arms = expose_many(database, 800)

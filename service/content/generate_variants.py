@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from service.clock import new_id
-from service.content.guardrails import Check, Rules, check_copy
+from service.content.guardrails import Check, Rules
 from service.content.locales import writing
 from service.content.merge_values import offer_values
 from service.content.template_writer import VERSION, Draft, template_locale, usable_angles, write_templates
 from service.content.text_model import PROMPT_VERSION, Brief, TextModel, TextModelFailure
+from service.content.tried_copy import try_copy
 from service.content.variant import Variant, said_hash
 
 
@@ -87,7 +88,7 @@ def _sorted_out(
     good: list[Written] = []
     faulty: list[tuple[Draft, list[Check]]] = []
     for draft in drafts:
-        checks = check_copy(order.channel, draft.locale, draft.fields, order.offer, rules)
+        checks = try_copy(order.channel, draft.locale, draft.fields, order.offer, rules)
         failed = [check for check in checks if not check.passed]
         if failed:
             faulty.append((draft, failed))
@@ -111,7 +112,7 @@ def _by_templates(
     return [
         Written(
             draft,
-            tuple(check_copy(order.channel, draft.locale, draft.fields, order.offer, rules)),
+            tuple(try_copy(order.channel, draft.locale, draft.fields, order.offer, rules)),
             _lineage(order, draft, "templates", VERSION, VERSION, missing),
         )
         for draft in [*drafts[taken:], *drafts[:taken]][:n]  # the angles that come next, then others

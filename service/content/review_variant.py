@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from service.clock import new_id
-from service.content.guardrails import Rules, check_copy
+from service.content.guardrails import Rules
+from service.content.tried_copy import try_copy
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import add_to_trail, find_variant, replace_variant
 from service.errors import Conflict, FieldError, Invalid, NotFound, Problem, Stale
@@ -100,7 +101,7 @@ class Reviewer:
         offer = current_offer(connection, variant.offer_id)
         if offer is None:
             raise Conflict(f"the offer {variant.offer_id!r} is gone, so its copy can only be rejected")
-        checks = check_copy(variant.channel, variant.locale, fields, offer, self._rules)
+        checks = try_copy(variant.channel, variant.locale, fields, offer, self._rules)
         return replace(
             variant,
             fields=dict(fields),

@@ -11,7 +11,6 @@ from pydantic import AfterValidator
 
 from service.content.answer_schemas import CopyCheckedOut, MadeOut, TrailOut, VariantOut, VariantsOut
 from service.content.content_desk import ContentDesk
-from service.content.guardrails import check_copy
 from service.content.review_variant import Review
 from service.content.schemas import (
     Channel,
@@ -23,6 +22,7 @@ from service.content.schemas import (
     StateName,
     canonical_locale,
 )
+from service.content.tried_copy import try_copy
 from service.content.variant import Variant
 from service.web.auth import Guard
 from service.web.shapes import gives
@@ -63,7 +63,7 @@ def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> Non
     )
     async def check(copy: CheckIn) -> Response:
         offer = await in_thread(desk.offer, copy.offer_id) if copy.offer_id is not None else None
-        checks = await in_thread(check_copy, copy.channel, copy.locale, copy.fields, offer, desk.rules)
+        checks = await in_thread(try_copy, copy.channel, copy.locale, copy.fields, offer, desk.rules)
         passed = all(verdict.passed for verdict in checks)
         return _answer({"passed": passed, "checks": [verdict.as_dict() for verdict in checks]})
 

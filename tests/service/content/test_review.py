@@ -15,6 +15,7 @@ from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules
 from service.content.routes import routes
 from service.content.shelf import best_locale
+from service.content.tried_copy import try_copy
 from service.offers.offers_store import put_offers, read_offers
 from service.offers.schemas import OfferIn
 from service.storage.database import Database
@@ -294,3 +295,28 @@ async def test_a_change_made_elsewhere_is_seen_after_a_recheck(bench: Bench, cli
 )  # fmt: skip
 def test_locales_fall_back_step_by_step(offered: list[str], wanted: str, default: str, best: str | None) -> None:
     assert best_locale(offered, wanted, default) == best
+
+
+@pytest.mark.parametrize(
+    ("channel", "broken", "mended"),
+    [
+        (
+            "webhook",
+            {"payload": '{"price": {{ offer.price.amount }} }'},
+            {"payload": '{"price": "{{ offer.price.amount }}"}'},
+        ),
+        (
+            "push",
+            {"title": "Tea", "body": "{% if offer.discount == nil %}Tea {{ offer.discount }}{% endif %}"},
+            {"title": "Tea", "body": "{% if offer.discount %}{{ offer.discount }}{% else %}Tea{% endif %}"},
+        ),
+    ],
+)
+def test_copy_that_could_never_be_rendered_does_not_pass(
+    channel: str, broken: dict[str, str], mended: dict[str, str]
+) -> None:
+    offer = {"name": "Tea", "facts": {"price": {"amount": "9.90", "currency": "EUR"}}}
+    checks = [check for check in try_copy(channel, "en", broken, offer) if not check.passed]
+    assert [check.name for check in checks] == ["merge_tags"]
+    assert checks[0].detail.startswith("cannot be filled in: ")
+    assert all(check.passed for check in try_copy(channel, "en", mended, offer))

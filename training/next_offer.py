@@ -102,7 +102,7 @@ def train_next_offer(job: Job) -> TrainResult:
     twin = _model(purchase, replace(known_at(market, cuts[-1], texts), together=together), cuts, cuts[-1])
     head = fit_head(twin, market.exposures, offers, market.versions)
     twin = twin.with_response(head.response, head.channels, head.layer)
-    latest = replace(known_at(market, covered.end, texts), together=together)
+    latest = replace(known_at(market, covered.end, texts, covered.as_of), together=together)
     model = replace(twin, knowledge=latest, trained={**twin.trained, "until": covered.end.isoformat()})
     folds = earlier_folds(blocks, cuts)
     job.progress(f"{NAME}: fitting", 1.0)
@@ -136,9 +136,9 @@ def _texts_of(home: Path, offers: Sequence[OfferInfo]) -> list[str]:
     return [told[offer.offer_id] for offer in offers]
 
 
-def known_at(market: Market, cut: datetime, texts: Texts) -> OfferKnowledge:
-    """What a model of the cut may know of the offers."""
-    found = knowledge(market, market.popularity(cut), texts.categories, texts.offers, texts.names)
+def known_at(market: Market, cut: datetime, texts: Texts, by: datetime | None = None) -> OfferKnowledge:
+    """What a model of the cut may know of the offers, `by` the cut or another time."""
+    found = knowledge(market, market.popularity(cut, by), texts.categories, texts.offers, texts.names)
     return replace(found, projection=texts.projection)
 
 

@@ -41,7 +41,7 @@ NEEDED = (
 )  # fmt: skip
 Versions = Mapping[str, Sequence[tuple[datetime, OfferInfo]]]
 """What the catalogue said of each offer, and from when on, oldest first."""
-SALES = pl.Schema({"customer": pl.Int64(), "timestamp": UTC_TIME, "offer": pl.Int64()})
+SALES = pl.Schema({"customer": pl.Int64(), "timestamp": UTC_TIME, "received_at": UTC_TIME, "offer": pl.Int64()})
 PARTS = pl.Schema({"category": pl.String(), "offer": pl.Int64(), "orders": pl.Int64()})
 
 
@@ -49,7 +49,7 @@ PARTS = pl.Schema({"category": pl.String(), "offer": pl.Int64(), "orders": pl.In
 class Market:
     """Offers and what happened to them. `place` numbers customers in the rows of everything else.
 
-    `sales` and `redeemed`: customer, timestamp, offer (numbers), an order or redemption each. `rows`: customer, as_of
+    `sales` and `redeemed`: SALES (customers and offers by number), an order or redemption each. `rows`: customer, as_of
     and features of everyone known at each cut; `liked`: the same customers' orders by category; `bought_products`:
     by product of the offers, at the rows' PRODUCTS_AT. `parts`: orders by category (offer null), and those of them
     with an offer's products.
@@ -77,8 +77,9 @@ class Market:
         return self._counts(rows, columns, self.sales if what is None else what, cut, cut + HORIZON) > 0
 
     def bought_before(self, cut: datetime, rows: pl.DataFrame, columns: Ints) -> Floats:
-        """How many orders each of `rows` had with products of each offer before the cut, (customers, columns)."""
-        return self._counts(rows, columns, self.sales, self.covered.first, cut)
+        """How many orders each of `rows` had with products of each offer before the cut, as known then, (customers,
+        columns)."""
+        return self._counts(rows, columns, self._told_by(cut), self.covered.first, cut)
 
     def products_at(self, cut: datetime) -> ManyProducts:
         """What everybody known at the cut had bought by then."""
@@ -109,14 +110,20 @@ class Market:
         np.add.at(counts, (place[known], offer[known]), 1.0)
         return counts
 
-    def popularity(self, cut: datetime) -> Floats:
-        """Log-odds (offers,) that an active customer buys from the offer in a horizon, from the two before `cut`."""
-        active = self.sales.filter(pl.col("timestamp") < cut)["customer"].n_unique()
+    def _told_by(self, time: datetime) -> pl.DataFrame:
+        """Sales that had been received by then: of the days before it some always come later."""
+        return self.sales.filter(pl.col("received_at") <= time)
+
+    def popularity(self, cut: datetime, known_by: datetime | None = None) -> Floats:
+        """Log-odds (offers,) that an active customer buys from the offer in a horizon, from the two before `cut`, as
+        known by then (or by another time)."""
+        sales = self._told_by(known_by or cut)
+        active = sales.filter(pl.col("timestamp") < cut)["customer"].n_unique()
         shares = np.zeros(len(self.offers))
         for back in (1, 2):
             start = cut - back * HORIZON
             inside = (pl.col("timestamp") >= start) & (pl.col("timestamp") < start + HORIZON)
-            buyers = self.sales.filter(inside).group_by("offer").agg(n=pl.col("customer").n_unique())
+            buyers = sales.filter(inside).group_by("offer").agg(n=pl.col("customer").n_unique())
             shares[buyers["offer"].to_numpy()] += buyers["n"].to_numpy() / 2
         usual = shares.sum() / max(active * len(self.offers), 1)
         return logit((shares + POPULARITY_PRIOR * max(usual, 1e-4)) / (active + POPULARITY_PRIOR))
@@ -231,10 +238,11 @@ def _sales(
     """SALES of orders with an offer's products, and PARTS (orders by category and offer) of those before `until`."""
     lines = (
         events.filter(_verb("ordered") & pl.col("products").is_not_null())
-        .select("message_id", "customer_id", "timestamp", "products")
+        .select("message_id", "customer_id", "timestamp", "received_at", "products")
         .explode("products", empty_as_null=False)
         .unnest("products")
-        .select("message_id", "customer_id", "timestamp", "product_id", "category")
+        .select("message_id", "customer_id", "timestamp", "received_at", "product_id", "category")
+        .sort("received_at")
     )
     by_product, by_category = lines_of
     matched = pl.concat(
@@ -243,8 +251,13 @@ def _sales(
             lines.join(by_category, on="category").select([*lines.columns, "offer"]),
         ]
     )
-    sales = matched.unique(["message_id", "offer"]).join(place, on="customer_id").select(list(SALES)).cast(SALES)
-    early = pl.col("timestamp") < until
+    sales = (
+        matched.unique(["message_id", "offer"], keep="first", maintain_order=True)
+        .join(place, on="customer_id")
+        .select(list(SALES))
+        .cast(SALES)
+    )
+    early = (pl.col("timestamp") < until) & (pl.col("received_at") <= until)
     whole = lines.filter(early).unique(["message_id", "category"]).with_columns(offer=pl.lit(None, pl.Int64))
     part = matched.filter(early).unique(["message_id", "category", "offer"])
     counted = [frame.group_by("category", "offer").agg(orders=pl.len()) for frame in (whole, part)]
@@ -254,7 +267,7 @@ def _sales(
 
 def _redeemed(events: pl.DataFrame, numbers: dict[str, int], place: pl.DataFrame) -> pl.DataFrame:
     known = pl.DataFrame(list(numbers.items()), schema={"offer_id": pl.String, "offer": pl.Int64}, orient="row")
-    found = events.filter(_verb("redeemed")).select("customer_id", "timestamp", "offer_id")
+    found = events.filter(_verb("redeemed")).select("customer_id", "timestamp", "received_at", "offer_id")
     return found.join(known, on="offer_id").join(place, on="customer_id").select(list(SALES)).cast(SALES)
 
 

@@ -15,10 +15,10 @@ from features.offers import OfferInfo
 from features.products import PRODUCTS_AT, ManyProducts
 from features.tables import OFFER_VERSIONS
 from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
-from training.datasets import fingerprint
+from training.datasets import Period, fingerprint
 from training.exposures import KNOWN, Exposures
 from training.next_offer import learnt_from
-from training.offer_data import Market, Versions, offer_at, read_versions
+from training.offer_data import SALES, Market, Versions, offer_at, read_versions
 from training.offer_fit import _log_pairs
 
 FIRST, SECOND, GONE = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
@@ -93,3 +93,29 @@ def test_the_digest_tells_of_all_that_is_learnt_from() -> None:
     assert len(told) == 6
     turned = replace(market, sales=frame.reverse())
     assert fingerprint(*learnt_from(turned)) == fingerprint(*learnt_from(market)), "in whatever order it was read"
+
+
+def test_popularity_knows_no_order_that_came_late() -> None:
+    """A till that tells its orders a week later: of the last days before a cut they are not known, as when serving."""
+    cut, day = SECOND, timedelta(days=1)
+    sales = pl.DataFrame(
+        [
+            (number, cut - 10 * day, cut - 10 * day if number < 20 else cut + day, number % 2 if number < 20 else 0)
+            for number in range(40)
+        ],
+        schema=SALES,
+        orient="row",
+    )
+    none, unread = pl.DataFrame(), ManyProducts.of([])
+    rest: Any = None
+    offers = (NOW, replace(NOW, offer_id="coffee"))
+    covered = Period(FIRST, GONE, GONE, 0)
+    market = Market(offers, {}, sales, none, none, none, unread, none, rest, covered)
+    told = replace(market, sales=sales.head(20))
+    assert market.popularity(cut).tolist() == told.popularity(cut).tolist()
+    assert market.popularity(cut, cut + 2 * day).tolist() != told.popularity(cut).tolist()
+    place = {str(number): number for number in range(40)}
+    rows = pl.DataFrame({"customer": np.arange(40)})
+    before = replace(market, place=place).bought_before(cut, rows, np.arange(2))
+    assert before.sum() == 20
+    assert replace(market, place=place).bought(cut - 11 * day, rows, np.arange(2)).sum() == 40, "outcomes may come late"

@@ -159,7 +159,7 @@ def offer_at(offer: OfferInfo, versions: Versions, moment: datetime) -> OfferInf
 def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequence[datetime]) -> Market:
     """Reads the log bucket by bucket, for at most CUSTOMERS customers who may be profiled."""
     excluded = list(unprofiled(job.home))
-    log_rows = read_log(job.home, covered.end - HORIZON)
+    log_rows = read_log(job.home, covered.end - HORIZON).filter(~pl.col("customer_id").is_in(excluded))
     lines_of = _lines_of(offers)
     numbers = {offer.offer_id: number for number, offer in enumerate(offers)}
     names: list[str] = []
@@ -169,7 +169,9 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
     for bucket in range(job.log.buckets):
         found = job.log.scan(buckets=[bucket], before=covered.end).select(NEEDED)
         known = found.filter((pl.col("received_at") <= job.as_of) & ~pl.col("customer_id").is_in(excluded)).collect()
-        customers = chosen(known["customer_id"], CUSTOMERS // job.log.buckets)
+        mine = log_rows.filter(_in_bucket(log_rows["customer_id"], bucket, job.log.buckets))
+        # Also who was shown something and never heard of: else of strangers only those who then did something count.
+        customers = chosen(pl.concat([known["customer_id"], mine["customer_id"]]), CUSTOMERS // job.log.buckets)
         known = known.filter(pl.col("customer_id").is_in(customers.implode()))
         place = pl.DataFrame({"customer_id": customers, "customer": np.arange(len(names), len(names) + len(customers))})
         names += customers.to_list()
@@ -184,7 +186,6 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         rows.append(found_rows.with_columns((pl.int_range(pl.len()) + len(bought)).alias(PRODUCTS_AT)))
         bought += [one.of(keys) for one in products(known, wanted).each()]
         liked.append(interest(known, wanted))
-        mine = log_rows.filter(_in_bucket(log_rows["customer_id"], bucket, job.log.buckets))
         mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
         seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON, keys))
         job.progress("next-offer: reading", (bucket + 1) / job.log.buckets)

@@ -11,15 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.event_log import EventLog
 from features.offers import OfferInfo
 from features.products import PRODUCTS_AT, ManyProducts
-from features.tables import OFFER_VERSIONS
+from features.tables import DECISIONS, EVENTS, OFFER_VERSIONS, OUTCOMES
 from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
 from training.datasets import Period, fingerprint
 from training.exposures import KNOWN, Exposures
 from training.next_offer import learnt_from
-from training.offer_data import SALES, Market, Versions, offer_at, read_versions
+from training.offer_data import SALES, Market, Versions, gather, offer_at, read_versions
 from training.offer_fit import _log_pairs
+from training.tracking import Tracking
+from training.train import Job
 
 FIRST, SECOND, GONE = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
 HOUR = timedelta(hours=1)
@@ -119,3 +122,28 @@ def test_popularity_knows_no_order_that_came_late() -> None:
     before = replace(market, place=place).bought_before(cut, rows, np.arange(2))
     assert before.sum() == 20
     assert replace(market, place=place).bought(cut - 11 * day, rows, np.arange(2)).sum() == 40, "outcomes may come late"
+
+
+def test_who_was_shown_something_and_never_heard_of_counts_too(tmp_path: Path) -> None:
+    """Of strangers only those who came back were learnt from: as if every stranger answered."""
+    log, tables = EventLog(tmp_path / "events"), tmp_path / "tables"
+    tables.mkdir()
+    order = {"message_id": "m", "type": "track", "event": "Order Completed", "customer_id": "buyer", "properties": "{}",
+             "timestamp": SECOND + HOUR, "received_at": SECOND + HOUR}  # fmt: skip
+    log.append(EVENTS.conform(pl.DataFrame([order, order | {"message_id": "n", "customer_id": "refuser"}])), "p")
+    decision: dict[str, Any] = {
+        "decided_at": SECOND, "placement": "p", "arm": "model", "policy": "default", "policy_version": "1",
+        "channel": "email", "offer_id": "tea", "rank": 1, "chosen": True, "propensity": 0.5,
+    }  # fmt: skip
+    who = ["buyer", "gone", "refuser", "unseen-refuser"]
+    shown = [decision | {"decision_id": f"d-{name}", "customer_id": name} for name in who]
+    DECISIONS.conform(pl.DataFrame(shown)).write_parquet(tables / "decisions.parquet")
+    bought = {"decision_id": "d-buyer", "customer_id": "buyer", "channel": "email", "machine": False, "offer_id": "tea",
+              "kind": "converted", "at": SECOND + HOUR, "message_id": "m"}  # fmt: skip
+    OUTCOMES.conform(pl.DataFrame([bought])).write_parquet(tables / "outcomes.parquet")
+    profiling = pl.DataFrame({"customer_id": who, "profiling": ["refuser" not in name for name in who]})
+    profiling.write_parquet(tables / "customers.parquet")
+    job = Job(tmp_path, log, Tracking("unread"), GONE, lambda what, share: None)
+    market = gather(job, Period(FIRST, GONE, GONE, 0), [NOW], [SECOND - HOUR])
+    rows = market.exposures.rows.select("customer_id", "label", KNOWN)
+    assert rows.rows() == [("buyer", 1.0, False), ("gone", 0.0, False)]

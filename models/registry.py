@@ -209,8 +209,11 @@ def _once(tracking_uri: str, folder: Path) -> int:
 
 
 def _client(tracking_uri: str) -> MlflowClient:
+    """MLflow's own patience (seven tries, two minutes for each, four more between them) would neither tell that a
+    server is away nor see soon that it is back; every turn asks again."""
     for name, value in (("DISABLE_TELEMETRY", "true"), ("LOGGING_LEVEL", "WARNING"),
-                        ("ENABLE_ARTIFACTS_PROGRESS_BAR", "false")):  # fmt: skip
+                        ("ENABLE_ARTIFACTS_PROGRESS_BAR", "false"), ("HTTP_REQUEST_MAX_RETRIES", "1"),
+                        ("HTTP_REQUEST_TIMEOUT", "10")):  # fmt: skip
         os.environ.setdefault(f"MLFLOW_{name}", value)
     os.environ.setdefault("DO_NOT_TRACK", "true")
     from mlflow import MlflowClient
@@ -355,10 +358,10 @@ def _note(folder: Path, problem: str) -> None:
 
 
 def _unreadable(tracking_uri: str, trouble: Exception) -> str:
-    return f"cannot read the registry at {_without_passwords(tracking_uri)}: {_without_passwords(str(trouble))}"
+    return f"cannot read the registry at {without_passwords(tracking_uri)}: {without_passwords(str(trouble))}"
 
 
-def _without_passwords(text: str) -> str:
+def without_passwords(text: str) -> str:
     """A text whose URIs carry no user and password any more."""
     return re.sub(r"://[^/\s@]+@", "://", text)
 

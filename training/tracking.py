@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from models.load import MANIFEST
-from models.registry import make_database
+from models.registry import make_database, without_passwords
 
 # MLflow reads these when it is imported; its own usage statistics and logs must stay quiet.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # by its default of 7 a command hangs for four minutes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +72,18 @@ class Tracking:
 
         make_database(self.uri)
         return MlflowClient(self.uri, self.uri)
+
+    def must_answer(self) -> None:
+        """Raises TrackingError where a server does not: before a run of hours, not at its end."""
+        from mlflow.exceptions import MlflowException
+
+        if not self.uri.startswith(("http://", "https://")):
+            return
+        try:
+            self.client.search_experiments(max_results=1)
+        except MlflowException as away:
+            told = f"MLflow at {without_passwords(self.uri)} does not answer"
+            raise TrackingError(f"{told}; start it, or correct mlflow_tracking_uri") from away
 
     @cached_property
     def experiment(self) -> str:
@@ -177,6 +190,7 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
     from mlflow.exceptions import MlflowException
 
     at = _tracking(tracking)
+    at.must_answer()
     try:
         at.client.get_model_version(PREFIX + name, version)
     except MlflowException as missing:
@@ -196,6 +210,7 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
 def rollback(tracking: Tracking | str, name: str) -> str:
     """Makes the champion before this one the champion again; says so in a sentence. Raises TrackingError."""
     at = _tracking(tracking)
+    at.must_answer()
     history, present = _history(at, name), aliases(at, name).get(CHAMPION)
     while history and history[-1] == present:
         history.pop()

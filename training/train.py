@@ -82,11 +82,13 @@ def train(
 ) -> list[TrainResult]:
     """Trains each of `names` (see TRAINERS; `all` for every one) on the events in `home` as known at `as_of`.
 
-    `as_of` defaults to now. Raises ValueError for an unknown name, TrackingError where a model is being trained.
+    `as_of` defaults to now. Raises ValueError for an unknown name, TrackingError where a model is being trained, or
+    MLflow's server does not answer.
     """
     chosen = expand(names)
     now = as_of or datetime.now(UTC)
     job = Job(home, EventLog(home / "events"), Tracking.at(tracking_uri, home), now, progress or _silent, tuning)
+    job.tracking.must_answer()
     results = []
     for name in chosen:
         with training_lock(home, name):

@@ -60,6 +60,8 @@ def train_uplift(
     """
     name = uplift_name(placement).removeprefix(PREFIX)
     show = progress or (lambda what, share: None)
+    place = tracking.Tracking.at(tracking_uri, home)
+    place.must_answer()
     with tracking.training_lock(home, PREFIX + name):
         log, now = EventLog(home / "events"), as_of or datetime.now(UTC)
         try:
@@ -72,7 +74,6 @@ def train_uplift(
             keep(result, home)
             return result, {"name": name, "verdict": result.verdict, "usable": False}
         model, judged, report, verdict = learn(study, name, typical(home, value, cost), show)
-        place = tracking.Tracking.at(tracking_uri, home)
         version = _register(place, study, model, judged, report, verdict)
         show(f"{PREFIX}{name}: logging", 1.0)
         metrics = {"qini": judged.qini.value, "average_uplift": report["average_uplift"]["value"]}

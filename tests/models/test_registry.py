@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,36 @@ class Registry:
         found = champion(self.tracking, "churn")
         assert found is not None
         return found[1]
+
+
+class Ailing:
+    """A server that answers everything with 503, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        ailing = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                ailing.asked += 1
+                self.send_error(503)
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.port = self._server.server_port
+
+    def __enter__(self) -> Ailing:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def _spoil(folder: Path) -> None:
@@ -257,8 +288,11 @@ def test_a_registry_out_of_reach_is_told_and_what_is_served_stays(
     sync_once(registry.uri, served)
     models = ServedModels(served)
     turns = iter([True, False, False])
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    sync_forever("http://user:secret@127.0.0.1:9", served, 0.0, lambda: next(turns, False))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    with Ailing() as ailing:
+        sync_forever(f"http://user:secret@127.0.0.1:{ailing.port}", served, 0.0, lambda: next(turns, False))
+    assert 1 <= ailing.asked <= 2, "more tries would wait for longer and longer, and not see that it is back"
     models.refresh()
     assert models.get("churn") is not None
     trouble = models.status()[-1]

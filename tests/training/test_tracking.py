@@ -24,6 +24,7 @@ from training.tracking import (
     rollback,
     training_lock,
 )
+from training.train import train
 
 EXAMPLE = pl.DataFrame({"orders": [1.0, None], "channel": ["email", "sms"]})
 
@@ -233,3 +234,15 @@ def test_mlflow_is_told_to_send_nothing() -> None:
 def test_a_server_keeps_its_own_files(tmp_path: Path) -> None:
     assert Tracking.at("https://mlflow.example.org", tmp_path).artifacts is None
     assert Tracking.at("postgresql://db/mlflow", tmp_path).artifacts == tmp_path / "mlartifacts"
+
+
+def test_a_server_that_does_not_answer_is_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = "http://user:secret@127.0.0.1:9"
+    for ask in (
+        lambda: promote(away, "churn", "1"),
+        lambda: rollback(away, "churn"),
+        lambda: train(["churn"], tmp_path, away),
+    ):
+        with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer; start it"):
+            ask()

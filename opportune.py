@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -63,6 +64,9 @@ def _sentence(error: Exception) -> str:
     """One line that says what is wrong; OPPORTUNE_DEBUG=1 shows the whole trace instead."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         return f"{error.name} is not installed; install what commands need: pip install 'opportune[train,demo]'"
+    unread = re.match(r'error parsing value for field "(\w+)"', str(error))  # pydantic-settings', of a variable
+    if unread:
+        return f"OPPORTUNE_{unread[1].upper()}…: lists and tables are written as JSON, and this is none"
     errors = getattr(error, "errors", None)
     if callable(errors):  # pydantic's: settings or a file
         first = errors()[0]

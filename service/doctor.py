@@ -202,7 +202,12 @@ def _features(parts: Parts) -> Iterator[Finding]:
 
 
 def _models(parts: Parts) -> Iterator[Finding]:
-    served = {entry["name"]: entry for entry in parts.models.status() if entry["alias"] == "champion"}
+    status = parts.models.status()
+    served = {entry["name"]: entry for entry in status if entry["alias"] == "champion"}
+    for trouble in status:
+        if trouble["name"] == "sync":
+            told = f"{trouble['problem'][:200]}; start MLflow, or correct mlflow_tracking_uri"
+            yield Finding("fail", "models", told)
     for name in _MODELS:
         entry = served.get(name)
         if entry is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -105,7 +106,9 @@ def _claim_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as taken:
-            raise OSError(f"cannot listen on {host}:{port} ({taken.strerror}); choose another with --port") from taken
+            ours = taken.errno in {errno.EADDRINUSE, errno.EACCES}
+            advice = "choose another with --port" if ours else "name an address of this machine with --host"
+            raise OSError(f"cannot listen on {host}:{port} ({taken.strerror}); {advice}") from taken
 
 
 def _hand_down(settings: Settings) -> None:

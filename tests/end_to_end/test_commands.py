@@ -64,6 +64,13 @@ def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> N
     assert unknown.stderr == "opportune: decisions.floorr: there is no such setting; check its spelling\n"
 
 
+def test_a_variable_that_should_be_json_is_named(tmp_path: Path) -> None:
+    wrong = Service(tmp_path, OPPORTUNE_DECISIONS__CAPS="[{max").run("keys", "list")
+    assert wrong.returncode == 1
+    said = "lists and tables are written as JSON, and this is none"
+    assert wrong.stderr == f"opportune: OPPORTUNE_DECISIONS…: {said}\n"
+
+
 def test_a_package_that_is_not_installed_is_told_with_what_installs_it(tmp_path: Path) -> None:
     (tmp_path / "lightgbm.py").write_text("raise ModuleNotFoundError(name='lightgbm')")
     lacking = Service(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}").run("train", "lead")

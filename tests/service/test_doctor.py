@@ -102,3 +102,12 @@ def test_records_that_go_before_promises_are_due_are_named(
 def test_a_secret_with_which_no_worker_starts_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert examine(Settings(home=tmp_path, webhook={"secret": "no base64!"})) == 1  # type: ignore[arg-type]
     assert "a webhook secret is 'whsec_' and base64" in capsys.readouterr().out
+
+
+def test_an_mlflow_that_is_away_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "sync.json").write_text('{"refused": {}, "problem": "cannot read the registry at http://m"}')
+    assert examine(Settings(home=tmp_path, text_vectors=False)) == 1
+    [told] = [line for line in capsys.readouterr().out.splitlines() if "registry" in line]
+    assert told.startswith("fail")
+    assert "start MLflow, or correct mlflow_tracking_uri" in told

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from service import serve
-from service.serve import PROTOCOL, counted_together, listen, raise_open_files
+from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files
 from service.settings import Settings
 from service.telemetry import TOGETHER
 
@@ -73,3 +74,12 @@ def test_metrics_of_one_worker_are_those_of_all() -> None:
 def test_one_worker_needs_no_folder_for_its_counts() -> None:
     with counted_together(1):
         assert TOGETHER not in os.environ
+
+
+def test_who_cannot_listen_is_told_what_to_change() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="choose another with --port"):
+            _claim_port("127.0.0.1", port)
+        with pytest.raises(OSError, match="name an address of this machine with --host"):
+            _claim_port("192.0.2.1", port)

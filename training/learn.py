@@ -43,7 +43,7 @@ FITTED_FOLDS, FITTED_FOLDS_FEW_ROWS = 8, 12
 TUNED_FOLDS = 3
 JUDGED_ROWS = 1000
 DAY = timedelta(days=1)
-BG_NBD = "bg_nbd"
+BG_NBD, BASE_RATE = "bg_nbd", "base_rate"
 BEYOND = 0.9  # of later rows, outside of what was known: there a model of dates only extrapolates
 AnyFold = TypeVar("AnyFold", splits.Fold, FoldScores)
 
@@ -107,11 +107,20 @@ class Inputs:
         """The places of a fold's test rows that belong to the population."""
         return np.flatnonzero(splits.mask(self.times, [fold.test]) & self.members)
 
+    def base_rate(self, fold: splits.Fold) -> Floats:
+        """The share of the goal in the population before a fold's cut, for each of its test rows: promising it to
+        everybody needs no model."""
+        weights = np.zeros(len(self.times))
+        for cut in fold.train:
+            weights[splits.mask(self.times, [cut]) & self.members] = recency(cut, max(fold.train))
+        share = (float(weights @ self.labels) + 0.5) / (float(weights.sum()) + 1)
+        return np.full(len(self.judged_rows(fold)), share)
+
     def score(self, fold: splits.Fold) -> FoldScores:
         """The parts fitted before a fold's cut, and what they say of its test rows."""
         places = self.judged_rows(fold)
         rows, labels = self.rows[places], self.labels[places]
-        rivals = bg_nbd(self.data, self.declaration, fold.test, places)
+        rivals = {**bg_nbd(self.data, self.declaration, fold.test, places), BASE_RATE: self.base_rate(fold)}
         told = None if self.data.purchases is None else self.told(places)
         return score_fold(self.fit(fold.train, fold.test), fold.test, places, rows, labels, self.baseline, rivals, told)
 

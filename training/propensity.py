@@ -25,7 +25,7 @@ from training.consent_store import unprofiled
 from training.drift import keep_reference
 from training.feature_list import feature_list
 from training.gate import Verdict, judge
-from training.learn import FOLDS, POSITIVES, TooLittle, learn
+from training.learn import BASE_RATE, FOLDS, POSITIVES, TooLittle, learn
 from training.members import BUYING, FoldScores, Recipe, tree_parameters
 from training.metrics import Estimate, calibration_points, estimates, figures, log_losses
 from training.plots import propensity_plots
@@ -175,10 +175,11 @@ def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present
     labels = test["label"].cast(pl.Float64).to_numpy()
     gain = -log_losses(labels, learnt.predictions)
     plain = -log_losses(labels, np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]))
+    share = -log_losses(labels, np.concatenate([fold.rivals[BASE_RATE] for fold in learnt.judged]))
     rival, reason = champion_gain(declaration, present, test, labels) if present else (None, None)
     return judge(
         gain,
-        {f"recency ({declaration.baseline})": plain},
+        {f"recency ({declaration.baseline})": plain, "the share of before (base rate)": share},
         rival,
         measure="log loss",
         clusters=test["customer_id"].to_numpy(),

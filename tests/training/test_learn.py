@@ -12,9 +12,10 @@ import pytest
 
 from models.load import load, verify_golden, write_golden
 from tests.fakes.training_sets import DECLARED, FEATURES, made_up
+from training import splits
 from training.assemble import Learnt, final_model, slices
 from training.datasets import TrainingSet
-from training.learn import TooLittle, learn
+from training.learn import TooLittle, _inputs, learn
 from training.metrics import calibration_points, figures
 from training.tune import Tuning, tune
 
@@ -154,3 +155,14 @@ def test_slices_name_the_largest_segments() -> None:
     assert found["segment new"] == [1, pytest.approx(0.2), 0.0]
     assert "segment gone" not in found
     assert "up to 5 orders a year" not in found
+
+
+def test_the_base_rate_is_that_of_the_population_before_the_cut() -> None:
+    data = made_up()
+    fold = _learnt(data).judged[-1]
+    before = data.frame.filter(pl.col("as_of") < fold.test)["label"].mean()
+    assert np.unique(fold.rivals["base_rate"]) == pytest.approx(before, abs=0.03)
+    later = data.frame.with_columns(label=pl.when(pl.col("as_of") >= fold.test).then(0).otherwise("label"))
+    again = _inputs(DECLARED, replace(data, frame=later))
+    same = again.base_rate(splits.Fold(tuple(cut for cut in data.cuts if cut < fold.test), fold.test))
+    assert np.unique(same) == np.unique(fold.rivals["base_rate"]), "nothing of later outcomes"

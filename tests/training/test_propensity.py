@@ -23,7 +23,7 @@ from tests.fakes.shop_history import START, shop_history
 from training import datasets
 from training.assemble import tiers
 from training.learn import varying
-from training.propensity import _notes, differs, gather, train_propensity
+from training.propensity import _judge, _notes, differs, gather, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -50,7 +50,8 @@ class TestTrained:
         job, result = trained
         assert (result.version, result.promoted) == ("1", True), result.verdict
         assert result.metrics["auc"] > result.rivals["recency"]["auc"] > 0.5
-        assert set(result.rivals) == {"lightgbm", "logistic", "recency", "bg_nbd"}
+        assert set(result.rivals) == {"lightgbm", "logistic", "recency", "bg_nbd", "base_rate"}
+        assert result.rivals["base_rate"]["auc"] == pytest.approx(0.5, abs=0.1)  # its promise moves between cuts alone
         assert aliases(job.tracking, "churn") == {"champion": "1"}
         low, high = result.intervals["bg_nbd"]["auc"]
         assert low < result.rivals["bg_nbd"]["auc"] < high
@@ -276,3 +277,16 @@ def test_the_card_tells_what_bg_nbd_reads_though_the_rest_may_not(buying: int, t
     assert "orders_total" in left_out
     assert bool(more) == told
     assert all("BG/NBD, a part of 25%, reads orders_total, orders_365d, order_days_365d" in note for note in more)
+
+
+def test_no_model_serves_that_is_worse_than_one_promise_for_everybody() -> None:
+    """The plain baseline may be worse than that, where things have changed; then nearly anything beats it."""
+    n = 1000
+    labels = np.arange(n) % 5 == 0
+    test = pl.DataFrame({"customer_id": [f"c{number}" for number in range(n)], "label": labels.astype(np.int8)})
+    fold = SimpleNamespace(baseline=np.full(n, 3.0), rivals={"base_rate": np.full(n, 0.2)})
+    for promise, promoted in ((0.4, False), (np.where(labels, 0.6, 0.1), True)):
+        learnt: Any = SimpleNamespace(predictions=np.broadcast_to(promise, n), judged=[fold])
+        verdict = _judge(churn.DECLARATION, learnt, test, None)
+        assert verdict.promote is promoted, verdict.text
+        assert ("does not beat the share of before (base rate)" in verdict.text) is not promoted

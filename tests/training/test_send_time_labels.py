@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from features.event_log import EventLog
 from features.tables import EVENTS
+from models.channel_curves import ChannelCurve
+from models.presence import Presence
+from models.send_time import SendTimeModel
+from models.week import HOURS
 from training.datasets import Period
-from training.send_time import Week, fit, units
+from training.send_time import Floats, Units, Week, fit, known, probabilities, units
 from training.train import train
-from training.week_hours import RESPONSE_WITHIN, counts_as_of, grids, moments
+from training.week_fit import met
+from training.week_hours import RESPONSE_WITHIN, ChannelGrid, Grids, counts_as_of, grids, moments
 
 END = datetime(2026, 5, 4, 21, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -74,3 +80,31 @@ def test_where_nobody_orders_hours_are_judged_by_visits(tmp_path: Path) -> None:
     assert result.promoted, result.verdict
     assert "in log-likelihood of visit hours" in result.verdict
     assert result.metrics["visit_log_likelihood"] > result.rivals["overall_best_hours"]["visit_log_likelihood"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_send_is_judged_by_the_chance_that_is_served(seed: int) -> None:
+    """Training's arrays and a customer's row give the same probability, at each hour and on each channel."""
+    random = np.random.default_rng(seed)
+
+    def counts(mean: float) -> Floats:
+        return random.poisson(mean, (12, HOURS)) * random.random((12, 1)) * (np.arange(12)[:, None] > 1)
+
+    def curve(engagement: float) -> ChannelCurve:
+        return ChannelCurve(random.random(HOURS) * 0.2 + 0.01, 0.1, engagement, 10)
+
+    profiles = random.random((3, HOURS))
+    days = np.array([[1.1, 0.8], [0.9, 1.2], [1.0, 1.0]]) if seed % 2 else None
+    presence = Presence(profiles / profiles.sum(axis=1, keepdims=True), np.array([0.5, 0.3, 0.2]), 20.0,
+                        np.array([0.6, 0.4] + [0.0] * 22), 0.5, 0.25, days)  # fmt: skip
+    model = SendTimeModel({"email": curve(0.3), "sms": curve(0.0)}, presence, 0.75, 20.0)
+    channels = {name: ChannelGrid(counts(0.1), counts(0.02), counts(0.03)) for name in ("email", "push")}
+    grid = Grids({f"c{number}": number for number in range(12)}, counts(0.05), counts(0.2), channels)
+    ratio, _ = met(model.presence, model.sharpness, *known(grid, model.presence))
+    unread = np.full(HOURS, np.nan)
+    for channel in ("email", "sms", "push", "web"):
+        for name, number in grid.place.items():
+            sends = Units("send", np.full(HOURS, number), np.arange(HOURS), np.array([channel] * HOURS), unread, unread,
+                          np.zeros(HOURS, "datetime64[us]"))  # fmt: skip
+            served, _ = model.probabilities(grid.row(name, END), channel)
+            np.testing.assert_allclose(probabilities(model, grid, sends, ratio), served, rtol=1e-9)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     import psycopg
 
+log = logging.getLogger(__name__)
 Edit = Callable[[list[bytes | None]], list[bytes | None]]
 _T = TypeVar("_T")
 _MANY = 500
@@ -21,6 +23,8 @@ _CONNECT_S = 5
 _TRIES = 3
 _LOOK_S = 5.0
 """How long a file's place is trusted."""
+_LOG_S = 0.5
+"""How long emptying a log may keep writers waiting for those who read."""
 
 
 class StoreAway(Exception):
@@ -65,6 +69,21 @@ def open_store(url_or_path: str, table: str) -> RowStore:
     return SqliteRows(Path(url_or_path.removeprefix("sqlite:///")), table)
 
 
+def empty_log(url_or_path: str) -> None:
+    """Empties a SQLite file's write-ahead log, in which rows that were deleted still stand; another time, where
+    somebody is reading. Other stores keep such to themselves."""
+    if "://" in url_or_path and not url_or_path.startswith("sqlite:"):
+        return
+    path = Path(url_or_path.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path, timeout=_LOG_S, isolation_level=None)) as connection:
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            busy = True
+    if busy:
+        log.info("%s is being read; what was erased goes from its log with later writes", path.name)
+
+
 class SqliteRows:
     """One file in WAL mode; a connection for each thread; writers wait for one another.
 
@@ -98,6 +117,7 @@ class SqliteRows:
             held.execute("PRAGMA journal_mode = WAL")
             held.execute("PRAGMA synchronous = NORMAL")
             held.execute("PRAGMA mmap_size = 268435456")
+            held.execute("PRAGMA secure_delete = ON")  # as Debian builds it; who is erased must not stay between rows
             self._local.connection = held
             self._opened.append(held)
         return held

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.row_stores import empty_log
 from service.clock import Clock, monotonic, new_id
 from service.customers.customer_store import (
     aliases_of,
@@ -46,7 +47,8 @@ _FOLDERS = ("tables", "features.draft", "features", "interests")
 class CustomerEraser:
     """`erasers` are the other slices' parts, by the name under which the answer counts them. `materialized` removes
     what data scientists put into the online store through Feast, and says how many rows that were. `bring_in` writes
-    into the state what waits elsewhere to come into it, or that would bring the customer back.
+    into the state what waits elsewhere to come into it, or that would bring the customer back. `stores` are the URLs
+    or paths of the state and the online store: SQLite keeps in its log what was deleted.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CustomerEraser:
         erasers: Mapping[str, Eraser] | None = None,
         materialized: Callable[[Sequence[str]], int] | None = None,
         bring_in: Callable[[], object] = lambda: None,
+        stores: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._log = event_log
@@ -72,6 +75,7 @@ class CustomerEraser:
         self._erasers = dict(erasers or {})
         self._materialized = materialized
         self.bring_in = bring_in
+        self._stores = stores
 
     def erase(self, customer_id: str, exclusively: Callable[[Callable[[], bool]], bool]) -> dict[str, Any]:
         """Erases, and waits for the end of it; `complete` is false when another process has it still to do.
@@ -111,6 +115,8 @@ class CustomerEraser:
                 for eraser in self._erasers.values():
                     eraser(connection, ids)  # what was under way while the state went, such as a decision
                 finish_erasure(connection, erasure_id, counts, self._clock.now())
+        for store in self._stores:
+            empty_log(store)
         return bool(waiting)
 
     def _erase_state(self, customer_id: str) -> tuple[str, datetime | None]:

@@ -301,6 +301,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "wal_autocheckpoint=1000",  # 8 MB: where `Checkpoints` falls behind, and in processes that commit once
         f"busy_timeout={1000 * PATIENCE_S}",
         "foreign_keys=ON",
+        "secure_delete=ON",  # as Debian builds it; who is erased must not stay in the file between rows
         "cache_size=-32768",
     ):
         _set(connection, pragma)

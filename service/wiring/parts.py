@@ -213,6 +213,7 @@ def build(settings: Settings) -> Parts:
         },
         partial(erase_materialized, settings.online_url),
         bring_in,
+        [settings.state_url, settings.online_url],
     )
     events = EventsRunner(
         Applier(database, clock, lease, handlers, feed, identities, _withdraw(event_log.buckets)),

@@ -119,6 +119,7 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
         database, log, CLOCK, lease, online, tmp_path, models,  # type: ignore[arg-type]
         {"decisions": decisions_erased, "shadow_scores": erase_shadow},
         partial(erase_materialized, str(tmp_path / "online.db")),
+        stores=[database.engine.url.render_as_string(hide_password=False), str(tmp_path / "online.db")],
     )  # fmt: skip
     applier = Applier(database, CLOCK, lease, [update_customers], online, LinkedIdentities())
     joining = JoinHistories(database, log, lease, online)
@@ -333,6 +334,11 @@ async def test_erasure_leaves_nothing(stage: Stage) -> None:
         for table in inbox_store.metadata.tables.values():
             kept = repr(connection.execute(table.select()).all())
             assert "visitor" not in kept, table.name
+    files = [stage.home / "online.db", stage.home / "online.db-wal"]
+    if stage.database.is_sqlite:
+        files += [Path(f"{stage.database.engine.url.database}{end}") for end in ("", "-wal")]
+    for file in files:
+        assert b"visitor" not in file.read_bytes(), file
     again = await stage.api.delete("/v1/customers/c1")
     assert again.json()["erased"]["profile"] == 0
 

@@ -52,11 +52,13 @@ class Input:
         return self.column if self.level is None else f"{self.column}={self.level}"
 
     def read(self, frame: pl.DataFrame) -> Floats:
-        """Shape (n,); NaN where unknown. A text that is no number is unknown."""
+        """Shape (n,); NaN where unknown. A text that is no number is unknown, and so is what is infinite: a handful of
+        such rows would make all others alike."""
         column = frame[self.column]
         if self.level is not None:
             return (column.cast(pl.String) == self.level).fill_null(False).cast(pl.Float64).to_numpy()
-        return column.cast(pl.Float64, strict=False).fill_null(math.nan).to_numpy()
+        told = column.cast(pl.Float64, strict=False).fill_null(math.nan).to_numpy()
+        return np.where(np.isfinite(told), told, math.nan)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,20 @@ def test_a_time_that_is_none_is_named(told: list[Any], said: str, tmp_path: Path
         from_file(tmp_path / "times.parquet", Columns("arm", "bought"), tmp_path, EventLog(tmp_path / "events"))
 
 
+def test_infinite_numbers_of_a_file_are_unknown(own_test: Path, tmp_path: Path) -> None:
+    """One of them in a column, and a regression saw no difference between all the others."""
+    columns, log = Columns("arm", "bought", "mail", "none", ("spent",)), EventLog(tmp_path / "events")
+    told = pl.read_csv(own_test).with_row_index("row")
+    found = []
+    for wrong in (float("inf"), None):
+        hurt = pl.when(pl.col("row") % 50 == 0).then(wrong).otherwise("x")
+        told.with_columns(hurt.alias("x")).drop("row").write_parquet(tmp_path / "hurt.parquet")
+        found.append(from_file(tmp_path / "hurt.parquet", columns, tmp_path, log).trial)
+    np.testing.assert_array_equal(found[0].rows, found[1].rows)
+    assert np.isfinite(found[0].before.scale).all()
+    assert found[0].before.scale.max() < 10
+
+
 @pytest.mark.slow
 def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

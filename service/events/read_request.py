@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+import xxhash
 
 from service.clock import new_id
 from service.errors import BadRequest, FieldError, Problem, TooLarge
@@ -16,6 +17,8 @@ MAX_MESSAGE = 32 * 1024
 MAX_BATCH = 500 * 1024
 BATCH_FIELDS = frozenset({"batch", "context", "integrations", "sentAt", "timestamp", "writeKey", "messageId", "type"})
 _FAULTS_SHOWN = 5
+_MADE = "made-"
+"""How ids begin of messages that came without one."""
 
 
 class UnknownEncoding(Problem):
@@ -79,10 +82,18 @@ def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
     return rows
 
 
+def name_by(rows: list[Row], request: str, body: bytes) -> None:
+    """Names the messages that came without an id by their request, so that they are the same if it is done again."""
+    whole = xxhash.xxh3_128_hexdigest(request.encode() + b"\0" + body)
+    for index, row in enumerate(rows):
+        if row["message_id"].startswith(_MADE):
+            row["message_id"] = f"{_MADE}{whole}-{index}"
+
+
 def _row(message: Any, rules: Rules, now: datetime, sent_at: Any) -> Row:
     row = normalize(message, rules, now, sent_at=sent_at)
     if row["message_id"] is None:
-        row["message_id"] = f"made-{new_id(now)}"
+        row["message_id"] = f"{_MADE}{new_id(now)}"
     return row
 
 

@@ -15,7 +15,7 @@ from service.events.answer_schemas import DataReportOut, TakenOut
 from service.events.inbox_writer import InboxWriter
 from service.events.normalize import TYPES, Row, Rules
 from service.events.read_report import MOST_DAYS, read_report
-from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, read_batch, read_single
+from service.events.read_request import MAX_BATCH, MAX_MESSAGE, decoded, name_by, read_batch, read_single
 from service.events.schemas import ANSWERS, BATCH_BODY, message_body
 from service.storage.database import Connection, Database
 from service.web.auth import Guard
@@ -41,6 +41,9 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
             return read(decoded(raw, encoding, limit))
 
         rows = rows_of() if len(raw) <= _INLINE and encoding is None else await in_thread(rows_of)
+        once = request.headers.get("idempotency-key")
+        if once is not None:
+            name_by(rows, f"{request.state.key.key_id}\0{request.url.path}\0{once}", raw)
         if rows:
             await asyncio.wrap_future(writer.submit(rows))
         return Response(_SUCCESS, media_type="application/json")

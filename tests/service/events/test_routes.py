@@ -64,6 +64,20 @@ async def test_a_batch_as_segments_libraries_send_it(api: httpx.AsyncClient, dat
     assert b"secret" not in inbox_store.pack(stored(database)[0])
 
 
+async def test_messages_without_ids_are_the_same_when_a_request_under_a_key_is_done_again(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    """As when a process dies between the commit and the answer that it would have kept under the key."""
+    played = {"type": "track", "userId": "c1", "event": "Played"}
+    batch = orjson.dumps({"batch": [played, played, {**played, "messageId": "m1"}]})
+    for key, body, held in (("a", batch, 3), ("a", batch, 3), ("b", batch, 5), ("a", batch + b" ", 7)):
+        answer = await api.post("/v1/batch", content=body, headers={"Idempotency-Key": key})
+        assert (answer.status_code, len(stored(database))) == (200, held)
+    for held in (8, 9):
+        await api.post("/v1/track", json=played)
+        assert len(stored(database)) == held
+
+
 async def test_a_bad_batch_stores_nothing(api: httpx.AsyncClient, database: Database) -> None:
     batch = [{"type": "track", "userId": "c", "event": "A"}, {"type": "track", "userId": "c"}, {"type": "page"}]
     answer = await api.post("/v1/batch", json={"batch": batch})

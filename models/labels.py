@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import orjson
@@ -36,31 +38,79 @@ def goal_events(events: pl.DataFrame, goal: Goal, attribution_days: float | None
 
 
 def _where(events: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The events of which the condition holds.
+
+    Where it cannot be asked of properties as they are, a number told as text (or text as a number) is read as what the
+    condition compares it with: one such event among thousands must not stop all training.
+    """
+    told = events.with_columns(in_home(events[name], events["currency"], CURRENCIES) for name in _MONEY)
     asked = sorted(set(_PROPERTY.findall(condition)))
-    told = events.with_columns(properties=_properties(events["properties"], asked)) if asked else events
-    told = told.with_columns(in_home(told[name], told["currency"], CURRENCIES) for name in _MONEY)
-    try:
-        return told.filter(pl.sql_expr(condition).fill_null(False))
-    except pl.exceptions.PolarsError as wrong:
-        raise ValueError(
-            f"goal.where: {condition!r} cannot be asked of the events ({str(wrong).splitlines()[0]}); write SQL over "
-            f"their columns ({', '.join(EVENTS.columns)}) and properties.NAME, with text in single quotes"
-        ) from None
+    wrong: pl.exceptions.PolarsError | None = None
+    for properties in _readings(events["properties"], asked):
+        try:
+            return told.with_columns(properties=properties).filter(pl.sql_expr(condition).fill_null(False))
+        except pl.exceptions.PolarsError as unfit:
+            wrong = wrong or unfit
+    raise ValueError(
+        f"goal.where: {condition!r} cannot be asked of the events ({str(wrong).splitlines()[0]}); write SQL over "
+        f"their columns ({', '.join(EVENTS.columns)}) and properties.NAME, with text in single quotes"
+    )
 
 
-def _properties(texts: pl.Series, names: Sequence[str]) -> pl.Series:
-    """The named properties of events (JSON text) as a struct: numbers where all values are, else text."""
+def _readings(texts: pl.Series, names: Sequence[str]) -> Iterator[pl.Series]:
+    """The named properties of events (JSON text) as a struct: first as they are, then as each kind that they can be."""
+    if not names:
+        yield texts
+        return
     rows = [orjson.loads(text or "{}") for text in texts]
-    return pl.DataFrame({name: _values([row.get(name) for row in rows]) for name in names}).to_struct("properties")
+    told = {name: [row.get(name) for row in rows] for name in names}
+    yield pl.DataFrame({name: _values(values) for name, values in told.items()}).to_struct("properties")
+    for columns in product(*map(_as_kinds, told.values())):
+        yield pl.DataFrame(dict(zip(names, columns, strict=True))).to_struct("properties")
 
 
 def _values(values: list[Any]) -> pl.Series:
+    """Numbers where all values are, else text."""
     known = [value for value in values if value is not None]
     if known and all(isinstance(value, bool) for value in known):
         return pl.Series(values, dtype=pl.Boolean)
     if known and all(isinstance(value, int | float) for value in known):
         return pl.Series(values, dtype=pl.Float64, strict=False)
-    return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String if known else pl.Null)
+    return pl.Series([_text(value) for value in values], dtype=pl.String if known else pl.Null)
+
+
+def _as_kinds(values: list[Any]) -> list[pl.Series]:
+    """The values as each kind, null where one is none of it: first what loses fewest of them, none that loses all."""
+    found = [pl.Series([read(value) for value in values], dtype=kind) for kind, read in _KINDS]
+    kept = [one for one in found if one.null_count() < len(one)]
+    return sorted(kept, key=lambda one: one.null_count()) or [_values(values)]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flag(value: Any) -> bool | None:
+    return {"true": True, "false": False}.get(_text(value) or "")
+
+
+_KINDS: tuple[tuple[pl.DataType, Callable[[Any], Any]], ...] = (
+    (pl.String(), _text),
+    (pl.Float64(), _number),
+    (pl.Boolean(), _flag),
+)
 
 
 def _attributed(events: pl.DataFrame, delivered: pl.DataFrame, within: timedelta) -> pl.DataFrame:

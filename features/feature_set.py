@@ -55,7 +55,9 @@ class FeatureSet:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
             raise DeclarationError(f"the features of {path} cannot be read: {cause}") from cause
-        tables, python = told.get("feature", []), told.get("python")
+        tables, python = told.pop("feature", []), told.pop("python", None)
+        if told:
+            raise DeclarationError(f"{path}: {min(told)} is not known; declare each feature as a table [[feature]]")
         if python is not None and not isinstance(python, str):
             raise DeclarationError(f"{path}: python is {python!r}; name a file")
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):

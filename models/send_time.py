@@ -187,7 +187,7 @@ class SendTimeModel:
         for place in np.argsort(-each, kind="stable").tolist():
             if allowed(times[place]):
                 chance = float(each[place])
-                lift = chance / usual - 1
+                lift = round(chance / usual - 1, 9) + 0.0  # as good is 0, not -1.1e-16
                 found.append(SendTime(times[place], chance, lift, round(confidence, 4), basis, used, fallback))
                 if len(found) == n:
                     break

@@ -233,3 +233,10 @@ def test_place_and_company_come_from_segments_traits() -> None:
     assert CATALOGUE.sentence("is_lead", late) == "listed as a lead: yes"
     assert (early["utc_offset_hours"], late["utc_offset_hours"]) == (1, 2)
     assert (early["days_until_birthday"], late["days_until_birthday"]) == (155, 339)
+
+
+@pytest.mark.parametrize("slip", ['[[features]]\nname = "a"', "[feature_a]", "Python = 1"])
+def test_a_slip_beside_the_features_is_named(tmp_path: Path, slip: str) -> None:
+    (tmp_path / "features.toml").write_text(slip)
+    with pytest.raises(DeclarationError, match=r"is not known; declare each feature as a table \[\[feature\]\]"):
+        CATALOGUE.with_file(tmp_path / "features.toml")

@@ -6,6 +6,7 @@ import math
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -186,6 +187,8 @@ def _record_seen(
         experiment = experiments.get(str(_properties(event).get("experiment_id")))
         if experiment is None:
             continue
+        if experiment.stopped_at is not None and event["timestamp"] < experiment.stopped_at:
+            experiment = replace(experiment, status="running")  # as it was then: what is told late counts, too
         verdict = judge(connection, experiment, event["customer_id"], event["timestamp"])
         if verdict.new:
             expose(connection, verdict, event["customer_id"], event["timestamp"], covariate)

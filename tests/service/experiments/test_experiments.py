@@ -384,6 +384,16 @@ def test_early_goals_follow_a_person_and_are_erased_withdrawn_and_forgotten(data
     assert sum(arm["total"] for arm in results(database)["arms"]) == 24
 
 
+def test_an_exposure_of_before_the_stop_that_is_told_late_counts(database: Database) -> None:
+    declare(database, **SEEN_LATE)
+    declare(database, **SEEN_LATE, status="stopped", ship="B", now=NOW + timedelta(hours=3))
+    for name, at in (("c1", timedelta()), ("c2", timedelta(hours=3))):
+        seen = {"timestamp": NOW + at, "properties": {"experiment_id": "x"}}
+        apply(database, event(name, name="Experiment Viewed", **seen), order(name, 1, 10))
+    assert results(database)["exposures"] == 1
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 10
+
+
 def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> None:
     declare(database)
     with database.write() as connection:

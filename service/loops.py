@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -110,3 +113,19 @@ class Child:
     def _close_input(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def end_with_parent() -> None:
+    """One of several workers ends when the process that started them is gone, and may have been killed.
+
+    They would serve on, holding the port, with nobody to bring models or to start another when one dies.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -23,6 +23,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
+from service.loops import end_with_parent
 from service.memory import keep_freed_memory, leave_alone_what_stays
 from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
@@ -43,6 +44,7 @@ THREADS = 64
 
 def app_from_settings() -> App:
     """The app of this process (uvicorn's factory)."""
+    end_with_parent()
     keep_freed_memory()
     silence_dependencies()
     front = create_front(build(Settings()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -56,3 +57,18 @@ def test_kill_in_the_middle_of_a_thousand_events_loses_none(service: Service) ->
 
         assert set(accepted) <= found()
         assert eventually(lambda: counted() == len(found()), seconds=20)  # each counted once, none twice
+
+
+def test_workers_end_with_the_service_that_was_killed(make_service: Callable[..., Service]) -> None:
+    service = make_service()
+    service.start("--workers", "2")
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{service.url}/health/live", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    service.kill()
+    assert eventually(lambda: not answers(), seconds=20)
+    service.start()

@@ -27,6 +27,7 @@ STEP = timedelta(days=14)
 HISTORY = timedelta(days=90)  # what should lie before the first cut, so that windows up to a quarter are full there
 LEAST_HISTORY = timedelta(days=28)
 HOLE = timedelta(days=28)  # without any event of anybody: then nothing was collected, which is no lack of outcomes
+USUAL = 3  # times as long as nine in ten spans between days with events: where all is billed once a month, that is none
 STRAYS = 0.005  # the part of all events that may stand alone before or after the others
 ENOUGH_CUTS = 8  # with fewer after a full HISTORY, earlier cuts are taken and long windows given up
 LIFETIME = timedelta(days=365)  # from then on, features without a window do not grow with the log itself
@@ -44,7 +45,7 @@ class Period:
     """What the event log covers, as known at `as_of`. `late` events happened or arrived later and are left out.
 
     `first` is where the events begin to be many: a lone early one does not make history. Nor do a few after a HOLE:
-    these `strays` are left out, too.
+    these `strays` are left out, too. `holes` are those with more behind them, from the last event to the next.
     """
 
     first: datetime
@@ -52,6 +53,7 @@ class Period:
     as_of: datetime
     late: int
     strays: int = 0
+    holes: tuple[tuple[datetime, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,37 +104,51 @@ def period(log: EventLog, as_of: datetime) -> Period | None:
     past = (pl.col("timestamp") < as_of) & (pl.col("received_at") <= as_of)
     row = (
         log.scan()
-        .select(
-            first=pl.col("timestamp").filter(past).quantile(STRAYS, "lower"),
-            most=pl.col("timestamp").filter(past).quantile(1 - STRAYS, "higher"),
-            last=pl.col("timestamp").filter(past).max(),
-            late=(~past).sum(),
-        )
+        .select(first=pl.col("timestamp").filter(past).quantile(STRAYS, "lower"), late=(~past).sum())
         .collect()
         .row(0, named=True)
     )
     if row["first"] is None:
         return None
-    end, strays = row["last"], 0
-    if row["last"] - row["most"] > HOLE:
-        newest = log.scan().filter(past & (pl.col("timestamp") >= row["most"])).select("timestamp").collect()
-        end, strays = _before_a_hole(newest["timestamp"].sort())
-    return Period(row["first"], end + timedelta(microseconds=1), as_of, int(row["late"] or 0), strays)
+    at = pl.col("timestamp")
+    days = log.scan().filter(past).group_by(day=at.dt.date()).agg(first=at.min(), last=at.max(), events=pl.len())
+    holes, end, strays = _holes(days.sort("day").collect())
+    return Period(row["first"], end + timedelta(microseconds=1), as_of, int(row["late"] or 0), strays, holes)
 
 
-def _before_a_hole(times: pl.Series) -> tuple[datetime, int]:
-    """Of rising times the last one before the first HOLE among them, and how many come after it."""
-    wide = (times.diff() > HOLE).fill_null(False).arg_max() or len(times)
-    return times[wide - 1], len(times) - wide
+def _holes(days: pl.DataFrame) -> tuple[tuple[tuple[datetime, datetime], ...], datetime, int]:
+    """Of `days` with events (first, last, events), oldest first: the holes between them, the last event that is no
+    stray, and how many are."""
+    found = days.select(
+        before=pl.col("last").shift(1), after="first", behind=pl.col("events").reverse().cum_sum().reverse()
+    )
+    span = pl.col("after") - pl.col("before")
+    usual = found.select(span.dt.total_seconds().quantile(0.9))["after"].item() or 0.0
+    wide = found.filter(span > max(HOLE, USUAL * timedelta(seconds=usual)))
+    holes, end, strays = [(one, two) for one, two, _ in wide.iter_rows()], days["last"][-1], 0
+    most = STRAYS * float(days["events"].sum())
+    for more in reversed(wide["behind"].to_list()):
+        if more > most:
+            break
+        (end, _), strays = holes.pop(), more
+    return tuple(holes), end, strays
 
 
 def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP, most: int = CUTS) -> list[datetime]:
-    """Matured cuts on the fixed grid, oldest first, the newest `most` of them: a year, where nothing else is asked."""
+    """Matured cuts on the fixed grid, oldest first, the newest `most` of them: a year, where nothing else is asked.
+
+    Whose horizon reaches into a hole is left out: what happened there is not known.
+    """
     last = covered.end - horizon
-    full = matured(grid(covered.first + HISTORY, last, step), horizon, covered.end)
+
+    def whole(first: datetime) -> list[datetime]:
+        every = matured(grid(first, last, step), horizon, covered.end)
+        return [cut for cut in every if not any(cut < end and start < cut + horizon for start, end in covered.holes)]
+
+    full = whole(covered.first + HISTORY)
     if len(full) - horizon // step >= ENOUGH_CUTS:
         return full[-most:]
-    return matured(grid(covered.first + LEAST_HISTORY, last, step), horizon, covered.end)
+    return whole(covered.first + LEAST_HISTORY)
 
 
 def covered_features(names: Sequence[str], history: timedelta) -> tuple[str, ...]:

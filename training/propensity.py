@@ -65,7 +65,7 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
         have = (covered.end - covered.first).days
         raise TooLittle(
             f"{have} of about {needed} days of events, enough for {len(possible)} of {FOLDS} time folds: about "
-            f"{max(needed - have, 1)} more days are needed"
+            f"{max(needed - have, 1)} more days are needed{_left_out(covered)}"
         )
     excluded = unprofiled(job.home)
     data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
@@ -77,6 +77,12 @@ def gather(declaration: Declaration, job: Job) -> datasets.TrainingSet:
         data = datasets.training_set(job.log, declaration, cuts, covered, excluded, job.progress)
     _check_labels(declaration, data)
     return data
+
+
+def _left_out(covered: datasets.Period) -> str:
+    """Which days do not count, where there are some."""
+    spans = [f"{start:%Y-%m-%d} to {end:%Y-%m-%d}" for start, end in covered.holes]
+    return f"; without {', '.join(spans)}, when nothing was collected" if spans else ""
 
 
 def _outcomes(declaration: Declaration, data: datasets.TrainingSet) -> int:

@@ -193,6 +193,46 @@ def test_a_trial_event_long_after_the_others_does_not_stretch_the_log(log: Event
     assert (small.end, small.strays) == (usual.end + 150 * DAY + timedelta(microseconds=1), 0), "two of twelve are many"
 
 
+def test_outcomes_of_days_that_were_not_collected_are_not_learnt_from(log: EventLog, tmp_path: Path) -> None:
+    """The same shop some weeks later, when what comes by the API is no trial any more."""
+    usual = period(log, LATER)
+    assert usual is not None
+    assert usual.holes == ()
+    later = HISTORY.filter(pl.col("timestamp") < START + 100 * DAY).with_columns(
+        pl.concat_str(pl.lit("later-"), "message_id").alias("message_id"),
+        pl.col("timestamp", "received_at") + 420 * DAY,
+    )
+    both = EventLog(tmp_path / "both")
+    both.append(pl.concat([HISTORY, later]), "all")
+    found = period(both, LATER)
+    assert found is not None
+    ((start, end),) = found.holes
+    assert (start, found.strays) == (usual.end - timedelta(microseconds=1), 0)
+    assert end == later["timestamp"].min()
+    horizon = 28 * DAY
+    cuts = cut_dates(found, horizon)
+    assert cuts == [cut for cut in cut_dates(replace(found, holes=()), horizon, most=99)
+                    if cut + horizon <= start or cut >= end]  # fmt: skip
+    assert cuts[0] < start < end < cuts[-1]
+
+
+def test_where_all_is_billed_once_a_month_nothing_is_missing_between(tmp_path: Path) -> None:
+    months = [START + round(30.4 * month) * DAY for month in range(24)]
+    billed = pl.concat(
+        HISTORY.head(5).with_columns(
+            pl.format("{}-{}", "message_id", pl.lit(place)).alias("message_id"),
+            pl.lit(at, pl.Datetime("us", "UTC")).alias("timestamp"),
+            pl.lit(at, pl.Datetime("us", "UTC")).alias("received_at"),
+        )
+        for place, at in enumerate(months)
+    )
+    monthly = EventLog(tmp_path / "monthly")
+    monthly.append(billed, "all")
+    found = period(monthly, LATER)
+    assert found is not None
+    assert (found.holes, found.strays) == ((), 0)
+
+
 def test_cuts_are_matured_and_have_history(log: EventLog) -> None:
     covered = period(log, LATER)
     assert covered is not None

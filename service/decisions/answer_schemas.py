@@ -166,3 +166,7 @@ class ReplayOut(Told):
     differences: list[DifferenceOut]
     decided_again: list[str] = Field(description="What was worked out anew")
     from_record: list[str] = Field(description="What could not be, such as scores of a model that no longer serves")
+    rounding: float = Field(
+        description="Largest relative difference of probabilities that a processor of another kind rounded otherwise "
+        "(at most 1e-12; the rest is decided from those recorded); 0 where all are equal to the last bit"
+    )

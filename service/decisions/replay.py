@@ -2,7 +2,8 @@
 
 Made again from what the record holds: what each rule says, every verdict, worth, propensities, the draw, the ranking.
 Probabilities and hours are made again where the models that gave them still serve; else they are taken as recorded,
-and the answer says so.
+and the answer says so. So they are where they differ by rounding alone: processors of another kind do not round
+logarithms and sums of products to the same last bit.
 """
 
 from __future__ import annotations
@@ -37,11 +38,15 @@ from service.decisions.send_hours import BY_HABITS, SEND_TIME, TIMED, Message, S
 from service.offers.catalogue import distinct_expressions
 from service.offers.offer import Offer
 
+ROUNDING = 1e-12
+"""Probabilities, as parts of themselves, that differ by no more are taken as rounded otherwise."""
+
 
 def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], models: Models) -> dict[str, Any]:
     """Decides again. `row` is the stored decision with its `record`, `offers` its offers at their versions then.
 
-    Answers `{"decision_id", "equal", "differences": [{"field", "was", "is"}], "decided_again", "from_record"}`.
+    Answers `{"decision_id", "equal", "differences": [{"field", "was", "is"}], "decided_again", "from_record",
+    "rounding"}`.
     """
     case = case_from_record(row, record, offers)
     features = row_from_json(record["features"])
@@ -66,7 +71,7 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         case.at,
     )
     differences += _differ("business_rules", _places(case.steered), _places(matched))
-    verdicts = judge(worded_as_then(case, record))
+    verdicts, rounding = judge(worded_as_then(case, record)), 0.0
     differences += _differ("verdicts", record["verdicts"], _as_json(verdicts_to_json(verdicts)))
     eligible = candidates(case, verdicts)
     was = candidates_of(row.candidates)
@@ -77,7 +82,9 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         kept.append("probabilities")
     if len(eligible) == len(was) - 1:
         before = [float(candidate.probability or 0.0) for candidate in was[:-1]]
-        told = before if probabilities is None else probabilities
+        rounding = 0.0 if probabilities is None else _apart(before, probabilities)
+        rounding = rounding if rounding <= ROUNDING else 0.0
+        told = before if probabilities is None or rounding else probabilities
         now = choose(case, eligible, told, record.get("goals"), record.get("uplift"))
         differences += _differ("candidates", _named(was), _named(now.candidates))
         chosen = _named(one for one in now.candidates if one.rank and one.offer_id)
@@ -97,7 +104,13 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         "differences": differences,
         "decided_again": again,
         "from_record": kept,
+        "rounding": rounding,
     }
+
+
+def _apart(was: Sequence[float], now: Sequence[float]) -> float:
+    """The largest difference, as a part of what was."""
+    return max((abs(b - a) / a if a else abs(b) for a, b in zip(was, now, strict=True)), default=0.0)
 
 
 def _probabilities(

@@ -271,3 +271,16 @@ def test_candidates_are_read_back_however_many(many: int) -> None:
     columns = np.arange(3.0 * many).reshape(3, many)
     packed = pack_candidates(Candidates(offers, channels, columns, {}, columns_json(offers, channels)), {})
     assert [line[:2] for line in unpack_candidates(packed)] == [list(one) for one in zip(offers, channels, strict=True)]
+
+
+@pytest.mark.parametrize(("apart", "equal"), [(2.0**-52, True), (1e-9, False)])
+def test_another_processors_rounding_is_told_and_is_no_difference(desk: Desk, apart: float, equal: bool) -> None:
+    desk.settings = settings(floor=0.0, exploration=1e12)
+    decision = decide(desk)
+    assert reader(desk).replay(decision["decision_id"])["rounding"] == 0.0
+    model = desk.served.models["next-offer"]
+    desk.served.models["next-offer"] = NextOffer({name: chance * (1 + apart) for name, chance in model.chances.items()})
+    told = reader(desk).replay(decision["decision_id"])
+    assert told["equal"] is equal
+    assert told["rounding"] == (pytest.approx(apart, rel=0.6) if equal else 0.0)
+    assert "probabilities" in told["decided_again"]

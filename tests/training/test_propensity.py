@@ -22,7 +22,7 @@ from models.load import load, verify_golden
 from tests.fakes.shop_history import START, shop_history
 from training import datasets
 from training.assemble import tiers
-from training.learn import varying
+from training.learn import TooLittle, varying
 from training.propensity import _judge, _notes, differs, gather, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
@@ -290,3 +290,13 @@ def test_no_model_serves_that_is_worse_than_one_promise_for_everybody() -> None:
         verdict = _judge(churn.DECLARATION, learnt, test, None)
         assert verdict.promote is promoted, verdict.text
         assert ("does not beat the share of before (base rate)" in verdict.text) is not promoted
+
+
+def test_what_is_missing_names_the_days_that_do_not_count(tmp_path: Path) -> None:
+    """Two times seventy days of events, and a year between them."""
+    first, second = shop_history(60, 70), shop_history(60, 70)
+    moved = second.with_columns(
+        pl.format("{}-later", "message_id").alias("message_id"), pl.col("timestamp", "received_at") + 455 * DAY
+    )
+    with pytest.raises(TooLittle, match=r"more days are needed; without 20\d\d-.* to 20\d\d-.*, when nothing was coll"):
+        gather(churn.DECLARATION, _job(tmp_path, pl.concat([first, moved])))

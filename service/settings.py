@@ -32,6 +32,7 @@ from features import default_zone
 from features.currencies import Currencies
 from service.clock import clock_from
 
+_NAMED = "OPPORTUNE_CONFIG"
 _DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
 _ELSEWHERE = "set OPPORTUNE_HOME to a folder that can"
 _REDIS = ("redis", "rediss", "unix")
@@ -305,6 +306,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file."""
+        if _NAMED in os.environ and not config_file().is_file():  # defaults would let go what its rules stop
+            raise ValueError(f"{_NAMED} names {config_file()}, which is no file; correct or unset it")
         try:
             written = TomlConfigSettingsSource(settings_cls, config_file())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
@@ -421,5 +424,5 @@ def _own(named: Path | None, default: str) -> Path | None:
 
 
 def config_file() -> Path:
-    """`OPPORTUNE_CONFIG`, else `opportune.toml` in the current folder (which need not exist)."""
-    return Path(os.environ.get("OPPORTUNE_CONFIG", "opportune.toml"))
+    """`OPPORTUNE_CONFIG`, which must exist, else `opportune.toml` in the current folder, which need not."""
+    return Path(os.environ.get(_NAMED, "opportune.toml"))

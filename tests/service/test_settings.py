@@ -100,3 +100,9 @@ def test_what_no_decision_or_message_could_be_made_with_is_named(where: str, set
         Settings(**settings)
     [error] = refused.value.errors()
     assert ".".join(map(str, error["loc"])) == where
+
+
+def test_settings_that_are_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPPORTUNE_CONFIG", str(tmp_path / "oportune.toml"))
+    with pytest.raises(ValueError, match=r"names .*oportune\.toml, which is no file; correct or unset it"):
+        Settings()

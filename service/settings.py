@@ -409,7 +409,8 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Where others reach this service: `public_url`, else the address it listens on."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host  # RFC 3986, section 3.2.2
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def tracking_uri(self) -> str:

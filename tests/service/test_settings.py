@@ -106,3 +106,8 @@ def test_settings_that_are_named_must_be_there(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("OPPORTUNE_CONFIG", str(tmp_path / "oportune.toml"))
     with pytest.raises(ValueError, match=r"names .*oportune\.toml, which is no file; correct or unset it"):
         Settings()
+
+
+def test_links_begin_with_an_address_that_can_be_opened() -> None:
+    assert Settings(host="::1", port=9000).base_url == "http://[::1]:9000"
+    assert Settings(host="::1", public_url="https://shop.example.org/").base_url == "https://shop.example.org"

@@ -149,7 +149,7 @@ class _OfAllWorkers:
 
     def collect(self) -> Iterator[Metric]:
         folder = Path(os.environ[TOGETHER])
-        _forget_the_dead(folder)
+        forget_the_dead(folder)
         collected = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
         found: dict[str, Metric] = {metric.name: metric for metric in collected}
         for own in registry.collect():
@@ -161,12 +161,12 @@ class _OfAllWorkers:
                 yield everybodys
 
 
-def _forget_the_dead(folder: Path) -> None:
+def forget_the_dead(folder: Path) -> None:
     """What a worker that was killed had told of itself; what it counted stays."""
     for file in folder.glob("gauge_live*_*.db"):
         try:
             os.kill(int(file.stem.rpartition("_")[2]), 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # by now it may be the number of somebody else's process
             file.unlink(missing_ok=True)
 
 

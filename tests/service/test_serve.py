@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from service import serve
 from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files
 from service.settings import Settings
-from service.telemetry import TOGETHER
+from service.telemetry import TOGETHER, forget_the_dead
 
 
 @pytest.fixture
@@ -83,3 +84,18 @@ def test_who_cannot_listen_is_told_what_to_change() -> None:
             _claim_port("127.0.0.1", port)
         with pytest.raises(OSError, match="name an address of this machine with --host"):
             _claim_port("192.0.2.1", port)
+
+
+@pytest.mark.parametrize("gone", [ProcessLookupError, PermissionError])
+def test_a_dead_workers_number_may_be_somebody_elses(
+    gone: type[OSError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(pid: int, _: int) -> None:
+        if pid == 7:
+            raise gone
+
+    monkeypatch.setattr("os.kill", kill)
+    for name in ("gauge_livesum_7.db", "gauge_livesum_8.db", "counter_7.db"):
+        (tmp_path / name).touch()
+    forget_the_dead(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_7.db", "gauge_livesum_8.db"]

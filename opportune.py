@@ -325,6 +325,8 @@ def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scor
     """Write every customer's scores and ranked actions to Parquet."""
     if out.is_dir():
         raise typer.BadParameter(f"{out} is a folder; name a file in it")
+    if out.suffix.lower() not in {"", ".parquet", ".pq"}:
+        raise typer.BadParameter(f"scores are written as Parquet; name a file {out.with_suffix('.parquet')}")
     settings = _settings()
     from service.commands import score_command
 

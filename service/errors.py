@@ -61,6 +61,10 @@ class TooLarge(Problem):
     status, type, title = 413, "urn:opportune:too-large", "The request is too large"
 
 
+class UnknownEncoding(Problem):
+    status, type, title = 415, "urn:opportune:unsupported-encoding", "The encoding is not supported"
+
+
 class Invalid(Problem):
     """Understood, but a field's value cannot be accepted."""
 

@@ -31,7 +31,7 @@ from service.pages.sign_in import Sessions
 from service.settings import Settings
 from service.telemetry import App, CountRequests, exposition, silence_dependencies
 from service.web import docs
-from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress
+from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress, PlainBody
 from service.web.openapi import install_openapi
 from service.web.problems import install_problem_handlers
 from service.web.shapes import gives
@@ -109,6 +109,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         too_slow=parts.steady.too_slow,
         here=parts.kept_here,
     )
+    app.add_middleware(PlainBody, inflated=event_routes.INFLATED)
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
     app.add_middleware(CountRequests)

@@ -82,7 +82,7 @@ class FastDecisions:
 
 
 def plain_secret(headers: Sequence[tuple[bytes, bytes]], longest: int = MAX_BODY) -> str | None:
-    """The key of a plain POST; None for what takes more: a repeatable, a long, an endless request, one without key."""
+    """The key of a plain POST; None for what takes more: one repeatable, compressed, long, endless or without key."""
     secret: str | None = None
     announced = False
     for name, value in headers:
@@ -90,7 +90,7 @@ def plain_secret(headers: Sequence[tuple[bytes, bytes]], longest: int = MAX_BODY
             secret = bearer_of(value) or ""
         elif name == b"content-length":
             announced = value.isdigit() and int(value) <= longest
-        elif name == b"idempotency-key":
+        elif name in (b"idempotency-key", b"content-encoding"):
             return None
     return secret or None if announced else None
 

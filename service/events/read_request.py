@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from service.clock import new_id
-from service.errors import BadRequest, FieldError, Problem, TooLarge
+from service.errors import BadRequest, FieldError, TooLarge, UnknownEncoding
 from service.events.normalize import BadMessage, Row, Rules, normalize
 
 MAX_MESSAGE = 32 * 1024
@@ -19,10 +19,6 @@ BATCH_FIELDS = frozenset({"batch", "context", "integrations", "sentAt", "timesta
 _FAULTS_SHOWN = 5
 _MADE = "made-"
 """How ids begin of messages that came without one."""
-
-
-class UnknownEncoding(Problem):
-    status, type, title = 415, "urn:opportune:unsupported-encoding", "The encoding is not supported"
 
 
 def decoded(raw: bytes, encoding: str | None, limit: int) -> bytes:

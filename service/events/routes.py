@@ -22,6 +22,8 @@ from service.web.auth import Guard
 from service.web.shapes import gives
 from service.web.threads import in_thread
 
+INFLATED = frozenset(f"/v1/{kind}" for kind in (*TYPES, "batch"))
+"""Paths whose bodies may be compressed."""
 _SUCCESS = b'{"success":true}'
 Section = Callable[[Connection], Any]
 _INLINE = 64 * 1024

@@ -8,7 +8,17 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from service.clock import SystemClock
-from service.errors import BadRequest, Conflict, FieldError, Gone, Invalid, Problem, TooLarge, Unavailable
+from service.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    Gone,
+    Invalid,
+    Problem,
+    TooLarge,
+    Unavailable,
+    UnknownEncoding,
+)
 from service.storage.database import Database
 from service.storage.idempotency_store import ERASED, Earlier, begin, bring_in, finish, forget
 from service.web.auth import hash_key, presented_key
@@ -65,6 +75,23 @@ class LimitBody:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self.max_body:,} bytes; send it in parts")
+
+
+class PlainBody:
+    """Refuses a compressed body with 415, except at paths that read one: its bytes would be told as no JSON."""
+
+    def __init__(self, app: App, inflated: Collection[str] = ()) -> None:
+        self.app = app
+        self._inflated = frozenset(inflated)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self._inflated:
+            kind = (_header(scope, b"content-encoding") or b"identity").decode("latin-1").strip().lower()
+            if kind not in {"identity", ""}:
+                detail = f"Content-Encoding {kind[:40]!r} is not known at this address; send the body uncompressed"
+                await _answer(send, UnknownEncoding(detail))
+                return
+        await self.app(scope, receive, send)
 
 
 class AnswerHead:

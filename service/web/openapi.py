@@ -46,6 +46,7 @@ _MEANINGS = {
     410: "The answer under this Idempotency-Key was erased with a customer whom it named.",
     412: "Somebody else changed it first.",
     413: "The body is too large.",
+    415: "The body is compressed, which only events may be.",
     422: "A field is not valid; `errors` names it.",
     428: "The version that is meant must be named by If-Match.",
     503: "A part is away; try again.",
@@ -145,7 +146,7 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
     if "if-match" in named:
         yield from (412, 428)
     if sends:
-        yield 413
+        yield from (413, 415)
     if sends or named:
         yield 422
 

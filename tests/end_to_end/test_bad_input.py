@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,3 +375,13 @@ def test_every_problem_has_a_type_of_its_own() -> None:
 
     types = [kind.type for kind in kinds(Problem) if kind is not Problem]
     assert all(name.startswith("urn:opportune:") for name in types)
+
+
+def test_only_events_may_be_compressed(api: httpx.Client) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    packed = gzip.compress(b'{"customer_id":"c1"}')
+    for path in ("/v1/decisions", "/v1/decisions/batch", "/v1/journeys"):
+        problem = refused(api.post(path, content=packed, headers=headers), 415)
+        assert "Content-Encoding 'gzip'" in problem["detail"]
+    packed = gzip.compress(b'{"userId":"c1","event":"Played"}')
+    assert api.post("/v1/track", content=packed, headers=headers).status_code == 200

@@ -49,6 +49,13 @@ def test_what_cannot_be_done_is_refused_before_the_work(tmp_path: Path) -> None:
     assert "is a folder; name a file in it" in folder.stderr
 
 
+def test_scores_are_not_written_under_another_format_s_name(tmp_path: Path) -> None:
+    refused = Service(tmp_path).run("score", "--out", "x.csv")
+    assert refused.returncode == 2
+    assert "written as Parquet; name a file x.parquet" in " ".join(refused.stderr.replace("│", " ").split())
+    assert not (tmp_path / "x.csv").exists()
+
+
 @pytest.mark.parametrize("wrong", ["2099-01-01T00:00:00Z", "1969-12-31T00:00:00Z"])
 def test_tables_are_not_built_of_days_to_come_or_before_1970(tmp_path: Path, wrong: str) -> None:
     for command in (["features"], ["train", "churn"]):

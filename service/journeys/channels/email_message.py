@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses, parseaddr
 
 from service.content.email_layout import email_html, email_text
 from service.journeys.channels.message import Message
@@ -53,6 +53,8 @@ def _one_line(text: str) -> str:
 def _address(text: str) -> Address:
     name, address = parseaddr(text)
     local, at, domain = address.rpartition("@")
+    if at and sum(bool(each) for _, each in getaddresses([text])) > 1:
+        raise ValueError(f"{text[:80]!r} is more than one e-mail address; leave one in the customer's email")
     if not (local and at and domain) or " " in address or any(ord(mark) < 32 for mark in text):
         raise ValueError(f"{text[:80]!r} is no e-mail address")
     return Address(_one_line(name), local, domain)

@@ -179,6 +179,8 @@ def cases(server: Server) -> dict[str, tuple[bytes, int, list[str]]]:
         "another method": (plain(start=b"PUT /v1/decisions HTTP/1.1"), 1, ["PUT"]),
         "another path": (plain(start=b"POST /v1/decision HTTP/1.1"), 1, ["POST"]),
         "to be repeated": (plain(more=b"Idempotency-Key: k\r\n"), 1, ["POST"]),
+        "compressed": (plain(b"\x1f\x8b\x08", more=b"Content-Encoding: gzip\r\n"), 1, ["POST"]),
+        "said to be compressed": (plain(more=b"Content-Encoding: gzip\r\n"), 1, ["POST"]),
         "a connection to elsewhere": (b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n", 1, []),
         "without its length": (chunked.replace(BODY, b"14\r\n" + BODY + b"\r\n0\r\n\r\n"), 1, ["POST"]),
         "waits to be asked on": (plain(more=b"Expect: 100-continue\r\n"), 2, ["POST"]),

@@ -18,7 +18,7 @@ from service.storage.database import Database
 from service.storage.idempotency_store import erase_answers, idempotency_keys
 from service.storage.migrate import migrate
 from service.web.auth import Guard, create_key
-from service.web.middleware import Idempotent, LimitBody
+from service.web.middleware import Idempotent, LimitBody, PlainBody
 from service.web.problems import install_problem_handlers
 from service.web.threads import within
 from service.wiring import build
@@ -53,6 +53,7 @@ async def client(database: Database, counter: Counter) -> AsyncIterator[httpx.As
     install_problem_handlers(app)
     guard = Guard(database)
     app.add_api_route("/things", counter.post, methods=["POST"])
+    app.add_api_route("/inflated", lambda: {"ok": True}, methods=["POST"])
     app.add_api_route("/kept", lambda: {"ok": True}, methods=["GET"], dependencies=[guard.needs("decide")])
 
     @app.get("/gone")
@@ -60,6 +61,7 @@ async def client(database: Database, counter: Counter) -> AsyncIterator[httpx.As
         raise NotFound("offer 'x' is not known; list them at GET /v1/offers")
 
     app.add_middleware(Idempotent, database=database)
+    app.add_middleware(PlainBody, inflated={"/inflated"})
     app.add_middleware(LimitBody, max_body=1000)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
@@ -276,3 +278,14 @@ async def test_keys_open_what_their_scope_allows(client: httpx.AsyncClient, data
     assert await status(headers={"Authorization": f"Bearer {decide}"}) == 200
     assert await status(auth=(decide, "")) == 200
     assert await status(headers={"Authorization": f"Bearer {admin}"}) == 200
+
+
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), (" BR ", 415), ("identity", 200), ("", 200)])
+async def test_a_compressed_body_is_named_where_none_is_read(
+    client: httpx.AsyncClient, encoding: str, status: int
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    answer = await client.post("/things", json={"a": 1}, headers=headers)
+    assert answer.status_code == status
+    assert status == 200 or "Content-Encoding " + repr(encoding.strip().lower()) in answer.json()["detail"]
+    assert (await client.post("/inflated", json={}, headers=headers)).status_code == 200

@@ -220,6 +220,17 @@ def test_what_is_no_address_fails_and_smuggles_nothing(channel: Make, to: str) -
     assert script.taken == []
 
 
+@pytest.mark.parametrize("to", ["anna@example.com,ben@example.com", "Anna <anna@example.com>; ben@example.com"])
+def test_two_addresses_are_told_and_neither_gets_it_alone(channel: Make, to: str) -> None:
+    script = Script()
+    with scripted(script) as port:
+        result = channel(port).send(replace(MESSAGE, to=to))
+        assert channel(port).send(replace(MESSAGE, to='"Anna, of B" <anna@example.com>')).state == "sent"
+    assert result.state == "failed"
+    assert "is more than one e-mail address" in result.detail
+    assert len(script.taken) == 1
+
+
 def test_letters_outside_ascii_need_a_server_that_takes_them(channel: Make) -> None:
     with scripted(Script()) as port:
         result = channel(port).send(replace(MESSAGE, to="jürgen@exämple.de"))

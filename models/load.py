@@ -74,7 +74,8 @@ def load(folder: Path, version: str | None = None) -> Any:
     try:
         return model_class.read(folder, manifest, version or str(manifest.get("version", "")))
     except Exception as problem:  # whatever is wrong with the folder, the model in it cannot serve
-        raise ModelError(f"the {manifest.get('name', kind)} model in {folder} does not load: {problem!r}") from problem
+        told = f"{type(problem).__name__}: {problem}"  # as repr some hold the whole file
+        raise ModelError(f"the {manifest.get('name', kind)} model in {folder} does not load: {told[:300]}") from problem
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def verify_golden(model: Model, folder: Path) -> None:
     try:
         got = model.predict(rows.drop(EXPECTED))
     except Exception as problem:
-        raise ModelError(f"{model.name} cannot score its golden rows: {problem!r}") from problem
+        raise ModelError(f"{model.name} cannot score its golden rows: {type(problem).__name__}: {problem}") from problem
     differing = int((~np.isclose(got, expected, rtol=1e-9, atol=1e-9, equal_nan=True)).sum())
     if differing or not len(rows):
         raise ModelError(f"{model.name} does not reproduce {differing} of its {len(rows)} golden rows")

@@ -256,14 +256,14 @@ def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool, loo
     before: Wanted = _read_json(folder / ALIAS_FILE)
     seen = _read_json(folder / SYNC_FILE)
     known: dict[str, Any] = seen.get("refused", {})
-    serving, refused, changes = Wanted(), dict[str, Any](), list[str]()
+    serving, refused, changes, fetched = Wanted(), dict[str, Any](), list[str](), False
     for name, row in _registered(client).items():
         for alias, version in row.items():
             key, old = f"{name}/{alias}", before.get(name, {}).get(alias)
             try:
                 if known.get(key, {}).get("version") == version and not known[key]["again"] and not anew:
                     raise ModelError(known[key]["problem"])
-                _fetch(client, tracking_uri, name, version, folder, looks)
+                fetched |= _fetch(client, tracking_uri, name, version, folder, looks)
                 serving.setdefault(name, {})[alias] = version
             except ModelError as problem:
                 refused[key] = {"name": name, "alias": alias, "version": version, "problem": str(problem)}
@@ -280,6 +280,8 @@ def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool, loo
     if serving != before or not (folder / ALIAS_FILE).exists():
         _write_json(folder / ALIAS_FILE, serving)
         _tidy(folder, serving, before)
+    elif fetched:  # in the place of a damaged one, which its readers have refused: they look when this file moves
+        _write_json(folder / ALIAS_FILE, serving)
     if refused != known or seen.get("problem"):
         _write_json(folder / SYNC_FILE, {"refused": refused, "problem": None})
     return changes
@@ -299,11 +301,11 @@ def _registered(client: MlflowClient) -> Wanted:
             return wanted
 
 
-def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path, looks: bool) -> None:
-    """Puts a version's folder at served/<name>/<version>, checked. Raises ModelError."""
+def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path, looks: bool) -> bool:
+    """Puts a version's folder at served/<name>/<version>, checked; False if it was there. Raises ModelError."""
     place = folder / name / version
     if (place / MANIFEST).exists() and not (looks and _is_damaged(place, version)):
-        return
+        return False
     from mlflow.artifacts import download_artifacts
 
     draft = folder / f".{name}-{version}.{os.getpid()}"
@@ -319,6 +321,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(manifests[0].parent, place)
+        return True
     except ModelError:
         raise
     except Exception as problem:  # each kind of store fails in its own way; other models must not wait for this one

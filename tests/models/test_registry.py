@@ -156,6 +156,17 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(tmp_path: Path)
     assert not models.stands_in("churn")
 
 
+def test_what_does_not_load_is_told_without_its_content(tmp_path: Path) -> None:
+    text = _write(tmp_path / "churn" / "1", propensity()) / "model.txt"
+    text.write_bytes(text.read_bytes().replace(b"num_leaves=", b"num_\xff="))
+    _aim(tmp_path, champion="1")
+    models = ServedModels(tmp_path)
+    models.refresh()
+    (entry,) = models.status()
+    assert "UnicodeDecodeError" in entry["problem"]
+    assert "feature_names" not in entry["problem"]
+
+
 def test_what_this_process_could_not_load_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write(tmp_path / "churn" / "1", propensity())
     files, models = tmp_path / "churn" / "1" / "golden.parquet", ServedModels(tmp_path)
@@ -312,9 +323,11 @@ def test_files_that_were_damaged_where_they_are_served_are_fetched_again(
     registry.register(propensity())
     sync_once(registry.uri, served)
     (served / "churn" / "1" / file).write_text("half of it")
-    sync_once(registry.uri, served)
     models = ServedModels(served)
     models.refresh()
+    assert models.get("churn") is None
+    sync_once(registry.uri, served)
+    assert models.refresh()  # who refused them need not wait until it tries by itself
     assert models.get("churn") is not None
 
 

@@ -56,7 +56,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        print(f"opportune: {_sentence(error)}", file=sys.stderr)
+        print(f"opportune: {_sentence(error)}{_of_a_full_disk(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -76,12 +76,31 @@ def _sentence(error: Exception) -> str:
     return str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
 
 
+_LEAST_FREE = 16_000_000
+_homes: list[Path] = []
+"""Where the command that runs writes, once its settings are read."""
+
+
+def _of_a_full_disk(error: Exception) -> str:
+    """What to do where there is no room: SQLite and Parquet say only that something could not be written."""
+    if isinstance(error, ValueError):  # refused, not failed
+        return ""
+    from features.files import free_bytes
+
+    for folder in (*_homes, Path.cwd()):
+        free = free_bytes(folder)
+        if free < _LEAST_FREE:
+            return f"; only {free / 1e6:.1f} MB are free for {folder}: make room, then again"
+    return ""
+
+
 def _settings(**overrides: Any) -> Settings:
     from service.settings import Settings
     from service.telemetry import silence_dependencies
 
     silence_dependencies()
     settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    _homes[:] = [settings.home.absolute()]
     os.environ.update(settings.features_environment)  # as these:
     own = {"FEATURES": settings.features_path, "PROPENSITIES": settings.propensities_path}
     for what, path in own.items():  # before anything imports features or models, here and in child processes

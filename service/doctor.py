@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
+from features.files import free_bytes
 from models.declared import PROPENSITIES
 from service.clock import SystemClock
 from service.offers.cel import compile_expression
@@ -93,7 +93,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
     else:
         yield Finding("fail", "home", f"{home} cannot be written; set OPPORTUNE_HOME to a folder that can")
-    free = shutil.disk_usage(nearest).free
+    free = free_bytes(home)
     if free < _LEAST_FREE:
         yield Finding("fail", "disk", f"only {free / 1e6:,.0f} MB are free for {home}; make room")
     if not (settings.text_model.base_url or settings.text_model.api_key):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import opportune
 from models.load import write_golden
 from tests.end_to_end.conftest import ROOT, Service
 from tests.fakes.model_cases import propensity, propensity_rows
@@ -47,6 +49,35 @@ def test_what_cannot_be_done_is_refused_before_the_work(tmp_path: Path) -> None:
     folder = Service(tmp_path).run("score", "--out", str(tmp_path))
     assert folder.returncode == 2
     assert "is a folder; name a file in it" in folder.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "free", "told"),
+    [
+        (OSError("disk I/O error"), 57_000, "disk I/O error; only 0.1 MB are free for HOME: make room, then again"),
+        (OSError("disk I/O error"), 10**9, "disk I/O error"),
+        (ValueError("no such model"), 57_000, "no such model"),
+    ],
+)
+def test_a_command_that_fails_on_a_full_disk_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Exception,
+    free: int,
+    told: str,
+) -> None:
+    def failing(**_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(opportune, "app", failing)
+    monkeypatch.setattr(opportune, "_homes", [tmp_path / "not" / "yet"])
+    usage = type(shutil.disk_usage(tmp_path))(10**9, 10**9 - free, free)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(SystemExit) as ended:
+        opportune.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"opportune: {told.replace('HOME', str(tmp_path / 'not' / 'yet'))}\n"
 
 
 def test_scores_are_not_written_under_another_format_s_name(tmp_path: Path) -> None:

@@ -205,6 +205,11 @@ def _once(tracking_uri: str, folder: Path) -> int:
     except Exception as trouble:  # each registry fails in its own way; who asks goes on with what served before
         print(_unreadable(tracking_uri, trouble).partition("\n")[0], file=sys.stderr)
         return 1
+    for entry in _refused(folder).values():
+        if entry["alias"] == "champion":
+            told = f"{entry['name']}: version {entry['version']} is refused: {entry['problem']}"
+            print(told.partition("\n")[0], file=sys.stderr)
+            return 1
     return 0
 
 

@@ -159,6 +159,15 @@ def test_customers_are_scored_by_the_champion_also_where_no_service_runs(tmp_pat
     log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=rows.head(2), promote_it=True)
     service.done("score", "--out", str(out))
     assert pl.read_parquet(out)["churn_probability"].null_count() == 0
+    write_golden(model, folder, rows)
+    golden = pl.read_parquet(folder / "golden.parquet")
+    golden.with_columns(pl.col("golden_expected") / 2).write_parquet(folder / "golden.parquet")
+    log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=rows.head(2), promote_it=True)
+    refused = service.run("score", "--out", str(out))
+    assert refused.returncode == 0
+    assert "churn: version 2 is refused: churn does not reproduce" in refused.stderr
+    assert "customers are scored by the models that served last" in refused.stderr
+    assert pl.read_parquet(out)["churn_probability"].null_count() == 0
     (state / "mlflow.db").write_bytes(b"no database")
     scored = service.run("score", "--out", str(out))
     assert scored.returncode == 0

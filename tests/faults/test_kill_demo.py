@@ -18,15 +18,16 @@ HOUSEHOLDS = 120
 KILLED_IN = ("train", "world")
 _DRIVER = """
 import os, signal, sys, threading
-from datetime import date
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from training.demo import run, steps
-from training.demo.complete_journey import convert
+from training.demo.complete_journey import ZONE, convert
 from training.world.drive import Plan
 
 home, households, step, after = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-convert(home / "demo" / "data", date.today(), households=households)
+convert(home / "demo" / "data", datetime.now(ZoneInfo(ZONE)).date(), households=households)  # as the demo has it
 undisturbed = steps.Steps.run
 
 def watched(self, name, title, inputs, work):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.customer_row import CustomerRow
@@ -89,11 +89,12 @@ def test_of_whom_nothing_is_known_all_offers_do_alike(desk: Desk) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(1e-6, 1.0), st.floats(1e-3, 1e3)), max_size=5))
+@example([(1.0, 1e-3), (1.0 - 2.0**-53, 1e3), (0.999, 1e3)])
 def test_moved_rates_are_probabilities_with_their_odds_multiplied(told: list[tuple[float, float]]) -> None:
     rates, factors = [rate for rate, _ in told], [factor for _, factor in told]
     for rate, factor, now in zip(rates, factors, moved(rates, factors), strict=True):
         assert 0.0 < now <= 1.0
-        if rate < 1.0:
+        if rate <= 0.999:  # nearer to 1 the odds of a rounded chance say nothing
             assert now / (1 - now) == pytest.approx(factor * rate / (1 - rate), rel=1e-6)
 
 

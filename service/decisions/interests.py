@@ -28,17 +28,20 @@ STRENGTH = 0.7
 
 
 class Interests(NamedTuple):
-    """Of each offer (n,) its `signs` and the `factor` that its odds are multiplied by; `all` the customer's signs."""
+    """Of each offer (n,) its `signs` and the `factor` that its odds are multiplied by; `total`: all that the customer
+    gave by category.
+    """
 
     signs: Floats
     factor: Floats
-    all: float
+    total: float
 
     def reason(self, place: int) -> dict[str, Any] | None:
         """Why an offer's odds are higher, in the customer's terms; None where they are not."""
         if self.factor[place] <= 1.0:
             return None
-        share = min(self.signs[place] / self.all, 1.0)
+        signs = self.signs[place]
+        share = signs / max(self.total, signs)  # products may have no category
         text = f"{share:.0%} of what this customer bought or looked at is what this offer is about"
         return {"feature": "interest", "text": text, "effect": float(np.log(self.factor[place]))}
 

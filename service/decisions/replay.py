@@ -82,9 +82,7 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
         kept.append("probabilities")
     if len(eligible) == len(was) - 1:
         before = [float(candidate.probability or 0.0) for candidate in was[:-1]]
-        rounding = 0.0 if probabilities is None else _apart(before, probabilities)
-        rounding = rounding if rounding <= ROUNDING else 0.0
-        told = before if probabilities is None or rounding else probabilities
+        told, rounding = _but_for_rounding(before, probabilities)
         now = choose(case, eligible, told, record.get("goals"), record.get("uplift"))
         differences += _differ("candidates", _named(was), _named(now.candidates))
         chosen = _named(one for one in now.candidates if one.rank and one.offer_id)
@@ -108,9 +106,12 @@ def replay(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...], model
     }
 
 
-def _apart(was: Sequence[float], now: Sequence[float]) -> float:
-    """The largest difference, as a part of what was."""
-    return max((abs(b - a) / a if a else abs(b) for a, b in zip(was, now, strict=True)), default=0.0)
+def _but_for_rounding(was: list[float], now: list[float] | None) -> tuple[list[float], float]:
+    """The probabilities to go on with, and how far those made again are rounded off those recorded (0: not)."""
+    if now is None:
+        return was, 0.0
+    apart = max((abs(b - a) / a if a else abs(b) for a, b in zip(was, now, strict=True)), default=0.0)
+    return (was, apart) if 0.0 < apart <= ROUNDING else (now, 0.0)
 
 
 def _probabilities(

@@ -80,6 +80,17 @@ def test_products_that_were_bought_speak_for_offers_that_name_them(desk: Desk) -
     assert found["own"] > 1.0 > found["tea"] == found["shoes"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_products_without_a_category_are_a_reason_too(desk: Desk) -> None:
+    bought = ProductOrders(np.array([product_key("p1")]), np.array([3]))
+    offers, alike = offers_of(desk)
+    found = interests(replace(likes(), products=bought), offers, alike)
+    assert found is not None
+    told = found.reason([offer.offer_id for offer in offers].index("own"))
+    assert told is not None
+    assert told["text"] == "100% of what this customer bought or looked at is what this offer is about"
+
+
 def test_of_whom_nothing_is_known_all_offers_do_alike(desk: Desk) -> None:
     assert set(of(desk, likes()).values()) == {1.0}
     offers, alike = offers_of(desk)

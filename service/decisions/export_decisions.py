@@ -150,7 +150,8 @@ def _write(table: Table, groups: Iterable[Sequence[Mapping[str, Any]]], folder: 
             count += len(rows)
             if len(waiting) >= _PART:
                 flush()
-        flush()
+        if waiting or not count:
+            flush()
         joined = pl.scan_parquet(parts / "*.parquet")
         write_whole(folder / f"{table.name}.parquet", lambda draft: joined.sink_parquet(draft, compression="zstd"))
     finally:

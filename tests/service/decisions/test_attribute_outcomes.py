@@ -309,6 +309,21 @@ def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> 
     assert {path.stem for path in tmp_path.iterdir()} == {"decisions", "offers", "offer_versions", "outcomes"}
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 100])
+def test_the_last_rows_of_the_log_are_exported_wherever_a_part_ends(
+    desk: Desk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """One that ended with the last rows was written over by an empty one."""
+    import polars as pl
+
+    monkeypatch.setattr("service.decisions.export_decisions._PART", rows)
+    decide(desk)  # four candidates
+    with desk.database.read() as connection:
+        counts = export_decisions(connection, tmp_path)
+    for table in ("decisions", "offers", "offer_versions"):
+        assert pl.read_parquet(tmp_path / f"{table}.parquet").height == counts.rows[table] > 0
+
+
 @pytest.mark.parametrize("arm", ["model", "random"])
 def test_what_a_business_rule_excluded_is_no_candidate_of_the_log(desk: Desk, tmp_path: Any, arm: str) -> None:
     """Else no policy could be evaluated that treats all candidates alike, or likes the excluded one best."""

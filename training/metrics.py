@@ -59,7 +59,7 @@ def _auc(rows: _Sorted, weights: Floats) -> Floats:
 
 def _average_precision(rows: _Sorted, weights: Floats) -> Floats:
     positive, total = rows.counts(weights)
-    precision = _ratio(np.cumsum(positive, axis=1), np.cumsum(total, axis=1))
+    precision = _part(np.cumsum(positive, axis=1), np.cumsum(total, axis=1))
     return _ratio((positive * precision).sum(axis=1), positive.sum(axis=1))
 
 
@@ -68,7 +68,7 @@ def _lift(rows: _Sorted, weights: Floats) -> Floats:
     everyone = total.sum(axis=1)
     tenth = everyone[:, None] / 10
     before = np.cumsum(total, axis=1) - total
-    share = np.clip(_ratio(tenth - before, total), 0, 1)
+    share = _part(np.clip(tenth - before, 0, total), total)
     return _ratio((positive * share).sum(axis=1) / tenth[:, 0], positive.sum(axis=1) / everyone)
 
 
@@ -215,6 +215,12 @@ def _mean(loss: Floats, weights: Floats) -> Floats:
     return _ratio(weights @ loss, weights.sum(axis=1))
 
 
+def _part(above: Floats, below: Floats) -> Floats:
+    """`above` over `below`, 0 of nothing: a resample may have none of a group, and is as good as any other."""
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+
+
 def _ratio(above: Floats, below: Floats) -> Floats:
+    """NaN where `below` is 0, and the figure is not defined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(above / below, np.float64)

@@ -32,6 +32,23 @@ def test_figures_equal_scikit_learn(seed: int, rows: int, levels: int) -> None:
     assert figure("auc", y, p, weights) == pytest.approx(sk.roc_auc_score(y, p, sample_weight=weights))
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), rows=st.integers(3, 300), levels=st.sampled_from([2, 3, 10, 60]))
+def test_rows_that_a_resample_has_not_count_for_nothing(seed: int, rows: int, levels: int) -> None:
+    """Where the likeliest was not drawn precision was 0/0, and the interval knew resamples with it alone."""
+    y, p = _scores(seed, rows, levels)
+    weights = np.random.default_rng(seed).integers(0, 3, rows).astype(float)
+    weights[:2] = 1
+    weights[2:][p[2:] == p.max()] = 0
+    there = weights > 0
+    again = np.repeat(np.arange(rows), weights.astype(int))
+    expected = sk.average_precision_score(y, p, sample_weight=weights)
+    assert figure("average_precision", y, p, weights) == pytest.approx(expected)
+    for name in ("average_precision", "top_decile_lift"):
+        assert figure(name, y, p, weights) == pytest.approx(figure(name, y[there], p[there], weights[there]))
+        assert figure(name, y, p, weights) == pytest.approx(figure(name, y[again], p[again]))
+
+
 def test_lift_counts_the_best_tenth_and_shares_ties() -> None:
     y, p = np.r_[np.ones(10), np.zeros(90)], np.linspace(1, 0.01, 100)
     assert figures(y, p)["top_decile_lift"] == pytest.approx(10)

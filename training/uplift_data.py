@@ -112,7 +112,7 @@ def from_file(path: Path, columns: Columns, home: Path, log: EventLog) -> Study:
     then are the inputs; otherwise all other columns are, except `columns.ignore`. They must have been known before the
     treatment. Raises ValueError naming what is wrong, TooFew.
     """
-    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+    frame = pl.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     missing = [name for name in (columns.treatment, columns.outcome, *columns.ignore) if name not in frame.columns]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
@@ -132,6 +132,11 @@ def from_file(path: Path, columns: Columns, home: Path, log: EventLog) -> Study:
         return _checked(Study(inputs_of, _telling(inputs_of), said, columns.outcome, None, excluded))
     inputs = tuple(one for name in frame.columns if name not in {*left_out, *KEYS} for one in _inputs(known[name]))
     return _checked(Study(known, inputs, said, columns.outcome, None, excluded))
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    """Ids are texts: as the number 7, `007` would be somebody else, without features, and without a refusal."""
+    return pl.read_csv(path, infer_schema_length=None, schema_overrides={"customer_id": pl.String})
 
 
 def _telling(frame: pl.DataFrame) -> tuple[Input, ...]:

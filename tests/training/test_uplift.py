@@ -149,6 +149,21 @@ def test_a_users_own_test(own_test: Path, tmp_path: Path) -> None:
         from_file(tmp_path / "gap.parquet", Columns("arm", "bought"), tmp_path, log)
 
 
+def test_ids_of_a_csv_are_texts_as_they_stand(own_test: Path, tmp_path: Path) -> None:
+    """As a number, `0007` was nobody of whom it is known that they refused to be learnt from."""
+    told = pl.read_csv(own_test).with_columns(customer_id=pl.format("0{}", pl.int_range(pl.len()) + 1000))
+    told.write_csv(tmp_path / "ids.csv")
+    (tmp_path / "tables").mkdir()
+    refused = pl.DataFrame({"customer_id": ["01000", "01001", "1002"], "profiling": [False, True, False]})
+    refused.write_parquet(tmp_path / "tables" / "customers.parquet")
+    study = from_file(
+        tmp_path / "ids.csv", Columns("arm", "bought", "mail", "none", ("spent",)), tmp_path, EventLog(tmp_path / "e")
+    )
+    assert study.excluded == 1
+    assert "01001" in study.frame["customer_id"]
+    assert "01000" not in study.frame["customer_id"]
+
+
 def test_a_test_in_which_everybody_did_it_tells_nothing(own_test: Path, tmp_path: Path) -> None:
     pl.read_csv(own_test).with_columns(bought=1).write_parquet(tmp_path / "all.parquet")
     with pytest.raises(TooFew, match="0 of 100 customers without bought, among 2000"):

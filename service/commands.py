@@ -89,6 +89,9 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         for file in report.files:
             already = " (ingested before; nothing to do)" if file.already else ""
             print(f"{file.path}: {file.accepted:,} events{_rejected(file.rejected, file.rejects)}{already}")
+            for field, count, first in file.reasons:
+                print(f"  {count:,} by {field}, such as: {first}")
+        _tell_money_not_counted(parts)
         for file in report.files:
             _refuse_if_nothing_was_read(file.path, file.accepted, file.rejected, file.rejects)
 
@@ -97,6 +100,17 @@ def _refuse_if_nothing_was_read(path: Path, read: int, rejected: int, rejects: P
     """ValueError: some wrong lines are told beside what was read, a file of nothing else is a wrong file."""
     if rejected and not read:
         raise ValueError(f"{path}: none of its {rejected:,} lines could be read; {rejects} says why of each")
+
+
+def _tell_money_not_counted(parts: Parts) -> None:
+    """Every sum would lack it, and nothing but the data report says so."""
+    from service.events.quality_store import money_not_counted
+
+    with parts.database.read() as connection:
+        uncounted = money_not_counted(connection, "")
+    for code, events in sorted(uncounted.items()):
+        rule = "give its rate in [currencies], or make it the currency of the settings"
+        print(f"money in {code} ({events:,} events) is counted nowhere; {rule}", file=sys.stderr)
 
 
 def _make_text_vectors(settings: Settings, parts: Parts) -> None:
@@ -208,7 +222,8 @@ def _build_tables(settings: Settings, log: EventLog, days: list[datetime], engin
             read, files = sum(one.read for one in done), sum(one.files for one in done)
             for cut in some:
                 print(f"built {snapshot_folder(out, cut)}")
-            print(f"read the events of {read:,} of {files:,} files; the others had been read before")
+            others = "; the others had been read before" if read < files else ""
+            print(f"read the events of {read:,} of {files:,} files{others}")
 
 
 def _build_offer_tables(settings: Settings, parts: Parts, days: list[datetime]) -> None:

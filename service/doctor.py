@@ -158,7 +158,8 @@ def _events(parts: Parts) -> Iterator[Finding]:
         uncounted = money_not_counted(connection, f"{parts.clock.now() - _LATELY:%Y-%m-%d}")
     if uncounted:
         told = ", ".join(f"{code} ({count:,} events)" for code, count in sorted(uncounted.items()))
-        yield Finding("note", "currencies", f"money in {told} is counted nowhere; give its rate in [currencies]")
+        rule = "give its rate in [currencies], or make it the currency of the settings"
+        yield Finding("note", "currencies", f"money in {told} is counted nowhere; {rule}")
     if set_aside:
         yield Finding("fail", "quarantine", f"{set_aside:,} set aside; see why at /data, 'opportune requeue' after")
 
@@ -211,7 +212,8 @@ def _models(parts: Parts) -> Iterator[Finding]:
     for name in _MODELS:
         entry = served.get(name)
         if entry is None:
-            yield Finding("note", "models", f"{name}: none serves, its fallback does; run 'opportune train {name}'")
+            rule = f"'opportune train {name}' makes one, 'opportune serve' brings it in"
+            yield Finding("note", "models", f"{name}: none serves, its fallback does; {rule}")
         elif entry["problem"]:
             yield Finding("fail", "models", f"{name}: {entry['problem']}")
         else:

@@ -56,13 +56,17 @@ _INDEX = re.compile(r"\[\d+\]")
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What came of one file. `already`: it had been ingested before, and nothing was done."""
+    """What came of one file. `already`: it had been ingested before, and nothing was done.
+
+    `reasons`: why most of its lines were rejected, as (field, how many, what is wrong with the first of them).
+    """
 
     path: Path
     accepted: int
     rejected: int
     rejects: Path | None
     already: bool
+    reasons: tuple[tuple[str, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,10 @@ class FileIngest:
             return FileReport(path, reached.accepted, reached.rejected, rejects.existing(), True)
         done = reached.chunks
         repeats = Repeats()
+        reasons = Reasons()
         with rejects.draft() as draft:
             for number, (items, share) in enumerate(chunks(path, mapping)):
-                rows, faults, refused = self._rows(items)
+                rows, faults, refused = self._rows(items, reasons)
                 draft.writelines(faults)
                 repeats.see(rows)
                 if number >= done:
@@ -151,7 +156,7 @@ class FileIngest:
             finish_file(connection, file_hash, self.clock.now())
             release_file(connection, file_hash)
             add_counts(connection, content, repeats.counts())
-        return FileReport(path, reached.accepted, reached.rejected, written, False)
+        return FileReport(path, reached.accepted, reached.rejected, written, False, reasons.most())
 
     def _gather(self, parts: str, reading: str) -> None:
         """Under the events' lease: erasing and joining histories change the same files.
@@ -227,7 +232,7 @@ class FileIngest:
         except _UndoneError:
             return [row["customer_id"] for row in rows]
 
-    def _rows(self, items: Sequence[Item]) -> tuple[list[Row], list[bytes], Mapping[str, int]]:
+    def _rows(self, items: Sequence[Item], reasons: Reasons) -> tuple[list[Row], list[bytes], Mapping[str, int]]:
         """Rows; lines for the rejects file; how many were refused, by the first field at fault."""
         now, rules = self.clock.now(), self.rules
         rows: list[Row] = []
@@ -235,22 +240,22 @@ class FileIngest:
         refused: Counter[str] = Counter()
         for item in items:
             if item.fault is not None:
-                faults.append(_fault(item, [FieldError("", item.fault)]))
-                refused["line"] += 1
+                faults.append(_fault(item, [item.fault]))
+                refused[reasons.see(item.fault)] += 1
                 continue
             try:
                 row = normalize(item.message, rules, now, imported=True)
             except BadMessage as bad:
                 faults.append(_fault(item, bad.errors))
-                refused[_INDEX.sub("[]", bad.errors[0].field)[:100] or "line"] += 1
+                refused[reasons.see(bad.errors[0])] += 1
                 continue
             if row["message_id"] is None:
                 row["message_id"] = content_id(item.message)
             rows.append(row)
-        reasons = judge_together(rows)
+        machines = judge_together(rows)
         for row in rows:
-            if row["machine"] is False and row["message_id"] in reasons:
-                row["machine"], row["machine_reason"] = True, reasons[row["message_id"]]
+            if row["machine"] is False and row["message_id"] in machines:
+                row["machine"], row["machine_reason"] = True, machines[row["message_id"]]
         return rows, faults, refused
 
     def _reading(self, mapping: ColumnMapping | None) -> str:
@@ -277,6 +282,25 @@ class Repeats:
         seen = np.concatenate(self._seen) if self._seen else np.empty(0, dtype=np.uint64)
         repeated = len(seen) - len(np.unique(seen))
         return {Key("", "duplicate", ""): repeated} if repeated else {}
+
+
+class Reasons:
+    """Why lines of a file were refused: by the field at fault, with the first that was."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def see(self, error: FieldError) -> str:
+        """Counts one, and returns the name by which it is counted."""
+        name = _INDEX.sub("[]", error.field)[:100] or "line"
+        self._counts[name] += 1
+        self._first.setdefault(name, error.detail)
+        return name
+
+    def most(self) -> tuple[tuple[str, int, str], ...]:
+        """The three most frequent."""
+        return tuple((name, count, self._first[name]) for name, count in self._counts.most_common(3))
 
 
 class Rejects:

@@ -7,6 +7,9 @@
     timestamp = "bought_at"
     group_by = "invoice"             # optional: rows with the same value are one event, each a product of it
     timezone = "Europe/Paris"        # optional: the zone of times that carry no offset (default UTC)
+    time_format = "%d.%m.%Y %H:%M"   # optional: how times are written, where not as 2026-01-31 09:30 (strptime)
+    decimal = ","                    # optional: 1.234,50 in money and quantities; "." reads 1,234.50
+    separator = ";"                  # optional: between a CSV's values (default , and in a .tsv tab)
 
     [mapping.properties]
     order_id = "invoice"
@@ -22,6 +25,7 @@ Also `anonymousId`, `previousId`, `groupId`, `messageId`, `name`, `[mapping.trai
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +36,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from features.default_zone import known_zone
+from service.errors import FieldError
 
 _FIELDS = frozenset(
     {"type", "event", "name", "category", "userId", "anonymousId", "previousId", "groupId", "messageId"}
@@ -44,6 +49,13 @@ _SNAKE = {"user_id": "userId", "anonymous_id": "anonymousId", "previous_id": "pr
     "received_at": "receivedAt",
 }
 _TIMES = frozenset({"timestamp", "originalTimestamp", "sentAt", "receivedAt"})
+_NUMBERS = frozenset({"revenue", "total", "value", "subtotal", "discount", "shipping", "tax", "price", "quantity"})
+"""What Segment's e-commerce events hold as numbers."""
+_WRITTEN = {
+    ",": re.compile(r"[+-]?(?:\d{1,3}(?:[.'\s]\d{3})+|\d+)(?:,\d*)?"),
+    ".": re.compile(r"[+-]?(?:\d{1,3}(?:[,'\s]\d{3})+|\d+)(?:\.\d*)?"),
+}
+_OPTIONS = frozenset({"group_by", "timezone", "time_format", "decimal", "separator"})
 
 
 class MappingError(ValueError):
@@ -59,6 +71,9 @@ class ColumnMapping:
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     group_by: str | None = None
     zone: str = "UTC"
+    time_format: str | None = None
+    decimal: str | None = None
+    separator: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -73,22 +88,24 @@ class ColumnMapping:
         if missing:
             raise MappingError(
                 f"{file} has no column {', '.join(repr(one) for one in missing)}, which the mapping {self.source} "
-                f"asks for; it has {', '.join(columns)}"
+                f"asks for; it has {', '.join(columns)}{_other_separator(columns)}"
             )
 
     def messages(
         self, rows: Sequence[Mapping[str, Any]], unreadable: frozenset[int] = frozenset()
-    ) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+    ) -> Iterator[tuple[int, dict[str, Any], FieldError | None]]:
         """(place of its first row, message, why it is none) of each event. Grouped rows must all be given at once.
 
         Rows without a value to group by are an event each. `unreadable`: places of rows that were not in UTF-8.
         """
         for places in self._groups(rows):
             some = [rows[place] for place in places]
-            fault = self._two_customers(some)
+            faults: list[FieldError] = []
             if not unreadable.isdisjoint(places):
-                fault = "is not in UTF-8; save the file so and ingest it again"
-            yield places[0], self._message(some[0], some if self.group_by else None), fault
+                faults.append(FieldError("", "is not in UTF-8; save the file so and ingest it again"))
+            faults += self._two_customers(some)
+            message = self._message(some[0], some if self.group_by else None, faults)
+            yield places[0], message, next(iter(faults), None)
 
     def _groups(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[list[int]]:
         if self.group_by is None:
@@ -100,34 +117,62 @@ class ColumnMapping:
             groups.setdefault((None, place) if alone else key, []).append(place)
         return groups.values()
 
-    def _two_customers(self, group: Sequence[Mapping[str, Any]]) -> str | None:
+    def _two_customers(self, group: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:
         """Rows of one event that name different customers; an export may name them in the first row only."""
         for name in _WHO.intersection(self.fields):
-            named = dict.fromkeys(self._field(name, self.fields[name], row) for row in group)
+            named = dict.fromkeys(self._field(name, self.fields[name], row, []) for row in group)
             named.pop(None, None)
             if len(named) > 1:
                 told = " and ".join(repr(one) for one in list(named)[:2])
-                return f"rows of one {self.group_by} have different {name}s, {told}; group by what tells them apart"
-        return None
+                rule = "group by what tells them apart"
+                yield FieldError("", f"rows of one {self.group_by} have different {name}s, {told}; {rule}")
 
-    def _message(self, row: Mapping[str, Any], group: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
-        message = {name: self._field(name, source, row) for name, source in self.fields.items()}
+    def _message(
+        self, row: Mapping[str, Any], group: Sequence[Mapping[str, Any]] | None, faults: list[FieldError]
+    ) -> dict[str, Any]:
+        message = {name: self._field(name, source, row, faults) for name, source in self.fields.items()}
         for section, sources in self.sections.items():
             if section != "products":
-                message[section] = self._object(sources, row)
+                message[section] = self._object(section, sources, row, faults)
         if group is not None and "products" in self.sections:
-            lines = [self._object(self.sections["products"], one) for one in group]
+            sources = self.sections["products"]
+            lines = [self._object(f"properties.products[{n}]", sources, one, faults) for n, one in enumerate(group)]
             message["properties"] = {**message.get("properties", {}), "products": lines}
         return {name: value for name, value in message.items() if value is not None}
 
-    def _object(self, sources: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
-        values = {name: self._plain(_take(source, row)) for name, source in sources.items()}
-        return {name: value for name, value in values.items() if value is not None}
+    def _object(
+        self, at: str, sources: Mapping[str, str], row: Mapping[str, Any], faults: list[FieldError]
+    ) -> dict[str, Any]:
+        values = {}
+        for name, source in sources.items():
+            value = self._plain(_take(source, row))
+            if name in _NUMBERS and isinstance(value, str) and at != "traits":
+                value = self._number(value, f"{at}.{name}", faults)
+            if value is not None:
+                values[name] = value
+        return values
 
-    def _field(self, name: str, source: str, row: Mapping[str, Any]) -> Any:
+    def _number(self, text: str, field: str, faults: list[FieldError]) -> str:
+        """A number's text with a decimal point and nothing between thousands."""
+        plain = text.strip()
+        if self.decimal is None:
+            if "," in plain:
+                told = 'say in the mapping how numbers are written: decimal = "," (1.234,50) or "." (1,234.50)'
+                faults.append(FieldError(field, f"{text[:40]!r} has a comma; {told}"))
+            return text
+        if plain and not _WRITTEN[self.decimal].fullmatch(plain):
+            faults.append(FieldError(field, f"{text[:40]!r} is no number whose decimals come after {self.decimal!r}"))
+            return text
+        whole, point, part = plain.partition(self.decimal)
+        return re.sub(r"[^\d+-]", "", whole) + (f".{part}" if point else "")
+
+    def _field(self, name: str, source: str, row: Mapping[str, Any], faults: list[FieldError]) -> Any:
         value = _take(source, row)
         if name in _TIMES:
-            return self._time(value)
+            moment = self._time(value)
+            if isinstance(value, str) and moment is value and value.strip():
+                faults.append(FieldError(name, self._no_time(value)))
+            return moment
         if value is None or value == "" or value != value:  # pandas writes a gap as NaN
             return None
         if isinstance(value, float) and value.is_integer():  # ids in a column that has gaps arrive as 42.0
@@ -140,14 +185,24 @@ class ColumnMapping:
             return None
         if isinstance(value, str):
             try:
-                value = datetime.fromisoformat(value.strip())
+                value = self._read_time(value.strip())
             except ValueError:
-                return value or None  # normalization names the fault
+                return value or None
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime.combine(value, time())
         if isinstance(value, datetime) and value.tzinfo is None:
             value = value.replace(tzinfo=ZoneInfo(self.zone))
         return value.astimezone(UTC).isoformat() if isinstance(value, datetime) and value.year > 1 else value
+
+    def _read_time(self, text: str) -> datetime:
+        return datetime.strptime(text, self.time_format) if self.time_format else datetime.fromisoformat(text.upper())
+
+    def _no_time(self, text: str) -> str:
+        if self.time_format:
+            return f"{text[:40]!r} is not of the mapping's time_format, {self.time_format!r}"
+        return (
+            f'{text[:40]!r} is no time as 2026-01-31 09:30; say its form in the mapping: time_format = "%d.%m.%Y %H:%M"'
+        )
 
     def _plain(self, value: Any) -> Any:
         """A value as JSON has it. NaN is a gap, as pandas writes one; infinity stays a text, which normalization
@@ -187,7 +242,7 @@ def mapping_from(table: Mapping[str, Any], source: str) -> ColumnMapping:
             sections[name] = {entry: _source(column, f"{key}.{entry}", source) for entry, column in value.items()}
         elif name in _FIELDS:
             fields[name] = _source(value, key, source)
-        elif key not in {"group_by", "timezone"}:
+        elif key not in _OPTIONS:
             raise MappingError(f"{source}: [mapping] has an unknown entry {key!r}; it may have {_allowed()}")
     for needed in ("type", "timestamp"):
         if needed not in fields:
@@ -198,7 +253,39 @@ def mapping_from(table: Mapping[str, Any], source: str) -> ColumnMapping:
     group_by = table.get("group_by")
     if ("products" in sections) != (group_by is not None):
         raise MappingError(f"{source}: [mapping.products] and group_by go together; give both or neither")
-    return ColumnMapping(source, fields, sections, None if group_by is None else str(group_by), zone)
+    return ColumnMapping(
+        source, fields, sections, None if group_by is None else str(group_by), zone, **_forms(table, source)
+    )
+
+
+def _forms(table: Mapping[str, Any], source: str) -> dict[str, str]:
+    """How a file is written: its times, its numbers, and what stands between its values."""
+    forms = {name: table[name] for name in ("time_format", "decimal", "separator") if name in table}
+    for name, value in forms.items():
+        if not isinstance(value, str) or not value:
+            raise MappingError(f"{source}: {name} is {value!r}; write a text")
+    if forms.get("decimal", ".") not in _WRITTEN:
+        raise MappingError(f'{source}: decimal is {forms["decimal"]!r}; it may be "," or "."')
+    separator = forms.get("separator", ",")
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise MappingError(f'{source}: separator is {separator!r}; write one character, such as ";" or "\\t"')
+    return forms
+
+
+def _other_separator(columns: Sequence[str]) -> str:
+    """What to do about a first line that another separator splits."""
+    if len(columns) > 1:
+        return ""
+    found = next((one for one in (";", "\t", "|", ",") if one in "".join(columns)), None)
+    return (
+        ""
+        if found is None
+        else f"; if its values are separated by {found!r}, say so in the mapping: separator = {_toml(found)}"
+    )
+
+
+def _toml(text: str) -> str:
+    return '"\\t"' if text == "\t" else f'"{text}"'
 
 
 def _source(value: Any, entry: str, source: str) -> str:
@@ -212,4 +299,4 @@ def _take(source: str, row: Mapping[str, Any]) -> Any:
 
 
 def _allowed() -> str:
-    return ", ".join([*sorted(_FIELDS), *_SECTIONS, "group_by", "timezone"])
+    return ", ".join([*sorted(_FIELDS), *_SECTIONS, *sorted(_OPTIONS)])

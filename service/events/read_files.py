@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 import xxhash
 
+from service.errors import FieldError
 from service.events.mapping import ColumnMapping, MappingError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Item:
 
     line: int
     message: Any
-    fault: str | None = None
+    fault: FieldError | None = None
     text: str | None = None
 
 
@@ -97,7 +98,7 @@ def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[Item, int]]:
         try:
             text = file.readline(LONGEST_LINE + 1)
         except (OSError, EOFError, zlib.error) as broken:
-            yield Item(line + 1, None, f"the file is broken here: {broken}; what follows cannot be read", ""), 0
+            yield _unread(line + 1, f"the file is broken here: {broken}; what follows cannot be read"), 0
             return
         if not text:
             return
@@ -105,7 +106,7 @@ def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[Item, int]]:
         if len(text) > LONGEST_LINE:
             while text and not text.endswith(b"\n"):
                 text = file.readline(LONGEST_LINE)
-            yield Item(line, None, f"is longer than {LONGEST_LINE:,} bytes; split the event", ""), LONGEST_LINE
+            yield _unread(line, f"is longer than {LONGEST_LINE:,} bytes; split the event"), LONGEST_LINE
         elif not text.isspace():
             yield _parsed(line, text), len(text)
 
@@ -114,7 +115,11 @@ def _parsed(line: int, text: bytes) -> Item:
     try:
         return Item(line, orjson.loads(text.removeprefix(b"\xef\xbb\xbf") if line == 1 else text))
     except orjson.JSONDecodeError as wrong:
-        return Item(line, None, f"is no JSON: {wrong}", text.decode("utf-8", "replace").rstrip("\r\n"))
+        return _unread(line, f"is no JSON: {wrong}", text.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def _unread(line: int, why: str, text: str = "") -> Item:
+    return Item(line, None, FieldError("", why), text)
 
 
 def check(path: Path, mapping: ColumnMapping | None) -> None:
@@ -129,7 +134,7 @@ def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Ite
     try:
         frame = _scan(path, mapping).collect()
     except pl.exceptions.PolarsError as wrong:
-        raise ValueError(f"{path} cannot be read: {_short(wrong)}{_which_line(path)}") from wrong
+        raise ValueError(f"{path} cannot be read: {_short(wrong)}{_which_line(path, mapping)}") from wrong
     first = 1 if path.name.lower().endswith(".parquet") else 2  # a CSV's first line names its columns
     utf8 = path.name.lower().endswith(".parquet") or _is_utf8(path)
     most = CHUNK_ROWS if mapping.group_by is None else max(frame.height, 1)
@@ -170,18 +175,18 @@ def _short(wrong: Exception) -> str:
     return str(wrong).partition("\n")[0]
 
 
-def _which_line(path: Path) -> str:
+def _which_line(path: Path, mapping: ColumnMapping) -> str:
     """The first line of a CSV that has more values than its first line names, for a message."""
     if path.name.lower().endswith(".parquet"):
         return ""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file, delimiter=_separator(path))
+        reader = csv.reader(file, delimiter=_separator(path, mapping))
         names = len(next(reader, []))
         return next((f" (line {reader.line_num} has {len(row)} values)" for row in reader if len(row) > names), "")
 
 
-def _separator(path: Path) -> str:
-    return "\t" if path.name.lower().endswith(".tsv") else ","
+def _separator(path: Path, mapping: ColumnMapping) -> str:
+    return mapping.separator or ("\t" if path.name.lower().endswith(".tsv") else ",")
 
 
 def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
@@ -194,7 +199,7 @@ def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
         if path.name.lower().endswith(".parquet"):
             scan = pl.scan_parquet(path, hive_partitioning=False)
         else:
-            scan = pl.scan_csv(path, separator=_separator(path), infer_schema=False, encoding="utf8-lossy")
+            scan = pl.scan_csv(path, separator=_separator(path, mapping), infer_schema=False, encoding="utf8-lossy")
         mapping.check(scan.collect_schema().names(), str(path))
     except pl.exceptions.PolarsError as wrong:
         raise ValueError(f"{path} cannot be read: {_short(wrong)}") from wrong

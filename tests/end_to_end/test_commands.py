@@ -121,8 +121,8 @@ def test_a_file_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> Non
     wrong, mixed = tmp_path / "wrong.jsonl", tmp_path / "mixed.jsonl"
     wrong.write_text('{"event": "of nobody"}\nnot json\n')
     mixed.write_text(
-        'not json\n{"type": "track", "event": "Seen", "userId": "c1", "messageId": "m1", '
-        '"timestamp": "2026-01-05T10:00:00Z"}\n'
+        'not json\n{"type": "track", "event": "Order Completed", "userId": "c1", "messageId": "m1", '
+        '"timestamp": "2026-01-05T10:00:00Z", "properties": {"revenue": 9.9, "currency": "GBP"}}\n'
     )
     offers = tmp_path / "offers.jsonl"
     offers.write_text('{"offer_id": "o1"}\n')
@@ -134,7 +134,10 @@ def test_a_file_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> Non
         assert refused.stderr.splitlines()[-1] == told
         assert len(Path(why).read_text().splitlines()) == 2
     assert service.run("ingest", "--offers", str(offers)).returncode == 1
-    assert "1 events, 1 rejected" in service.done("ingest", str(mixed))
+    read = service.run("ingest", str(mixed))
+    assert read.returncode == 0
+    assert f"1 events, 1 rejected (see {mixed}.rejects.jsonl)\n  1 by line, such as: is no JSON" in read.stdout
+    assert "money in GBP (1 events) is counted nowhere; give its rate in [currencies]" in read.stderr
 
 
 def test_customers_are_scored_by_the_champion_also_where_no_service_runs(tmp_path: Path) -> None:

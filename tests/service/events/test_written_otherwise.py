@@ -1,0 +1,97 @@
+"""Tables as spreadsheets write them: other separators, decimals, times; said in the mapping, or named in the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.events.ingest_files import FileReport
+from service.events.mapping import ColumnMapping, MappingError, mapping_from
+from tests.service.events.test_ingest_files import ingest_into, result_of
+
+ORDERS = {"type": "=track", "event": "=Order Completed", "userId": "who", "timestamp": "when"}
+
+
+def read(folder: Path, text: str, **forms: str) -> tuple[FileReport, list[Any]]:
+    (folder / "a.csv").write_text(text, encoding="utf-8")
+    mapping = mapping_from({**ORDERS, **forms, "properties": {"revenue": "paid", "sku": "sku"}}, "m.toml")
+    [file] = ingest_into(folder, folder / "a.csv", mapping).files
+    return file, result_of(folder)[1]
+
+
+def test_a_spreadsheet_of_a_country_with_decimal_commas(tmp_path: Path) -> None:
+    text = "who;when;paid;sku\nada;31.01.2026 18:05;1.234,50;1,5\nben;01.02.2026 09:00;9,9;7\n"
+    forms = {"separator": ";", "decimal": ",", "time_format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin"}
+    file, rows = read(tmp_path, text, **forms)
+    assert (file.accepted, file.rejected, file.reasons) == (2, 0, ())
+    cents = {row["customer_id"]: row["revenue_cents"] for row in rows}
+    assert cents == {"ada": 123450, "ben": 990}
+    first = min(row["timestamp"] for row in rows)
+    assert first.isoformat() == "2026-01-31T17:05:00+00:00"
+    assert '"sku":"1,5"' in str(rows[0]["properties"]) + str(rows[1]["properties"]), "an article's number is no amount"
+
+
+@pytest.mark.parametrize(
+    ("decimal", "text", "plain"),
+    [
+        (",", "1.234.567,8", "1234567.8"),
+        (",", "1 234,5", "1234.5"),
+        (",", "12", "12"),
+        (".", "1,234.50", "1234.50"),
+        (".", "1'234.50", "1234.50"),
+        (".", "-3.10", "-3.10"),
+        (",", "1.50", None),  # a decimal point after all: 150 would be a hundred times as much
+        (".", "9,90", None),
+        (",", "n/a", None),
+    ],
+)
+def test_numbers_are_read_as_they_are_said_to_be_written(decimal: str, text: str, plain: str | None) -> None:
+    mapping = mapping_from({"type": "=track", "timestamp": "t", "decimal": decimal, "properties": {"total": "r"}}, "m")
+    [(_, message, fault)] = mapping.messages([{"t": "2026-01-31", "r": text}])
+    if plain is None:
+        assert fault is not None
+        assert (fault.field, text in fault.detail) == ("properties.total", True)
+    else:
+        assert fault is None
+        assert message["properties"]["total"] == plain
+
+
+def test_reasons_say_what_the_mapping_lacks(tmp_path: Path) -> None:
+    file, _ = read(
+        tmp_path, 'who,when,paid,sku\na,31.01.2026,1,s\nb,2026-01-31,"9,90",s\nc,01/31/2026,1,s\nd,2026-01-31,1,s\n'
+    )
+    assert (file.accepted, file.rejected) == (1, 3)
+    [(first, often, time), (second, once, number)] = file.reasons
+    assert (first, often, second, once) == ("timestamp", 2, "properties.revenue", 1)
+    assert "'31.01.2026'" in time
+    assert "time_format = " in time
+    assert "'9,90'" in number
+    assert 'decimal = ","' in number
+
+
+def test_a_time_of_another_form_than_was_said_is_named(tmp_path: Path) -> None:
+    file, _ = read(tmp_path, "who,when,paid,sku\na,2026-01-31,1,s\nb,31.01.26,1,s\n", time_format="%d.%m.%y")
+    assert file.reasons == (("timestamp", 1, "'2026-01-31' is not of the mapping's time_format, '%d.%m.%y'"),)
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", '";"'), ("\t", '"\\t"'), ("|", '"|"')])
+def test_another_separator_is_found_in_the_first_line(tmp_path: Path, separator: str, said: str) -> None:
+    text = separator.join(["who", "when", "paid", "sku"]) + "\n" + separator.join(["a", "2026-01-31", "1", "s"]) + "\n"
+    with pytest.raises(MappingError) as refused:
+        read(tmp_path, text)
+    assert f"separator = {said}" in str(refused.value)
+    assert read(tmp_path, text, separator=separator)[0].accepted == 1
+
+
+@pytest.mark.parametrize("forms", [{"decimal": ";"}, {"separator": ";;"}, {"separator": '"'}, {"time_format": 5}])
+def test_forms_that_are_none_are_refused(forms: dict[str, Any]) -> None:
+    with pytest.raises(MappingError, match=next(iter(forms))):
+        mapping_from({**ORDERS, **forms}, "m.toml")
+
+
+def test_small_letters_of_a_time_are_read_as_before() -> None:
+    mapping: ColumnMapping = mapping_from({"type": "=track", "timestamp": "t"}, "m")
+    [(_, message, fault)] = mapping.messages([{"t": "2026-01-31t09:30:00z"}])
+    assert (message["timestamp"], fault) == ("2026-01-31T09:30:00+00:00", None)

@@ -15,25 +15,31 @@ from models.reference import MODERATE, Shift
 Floats = npt.NDArray[np.float64]
 Curves = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]  # name -> (labels, probabilities)
 BINS = 10
+_MODEL: dict[str, Any] = {"linewidth": 1.8, "zorder": 3}
+_RIVAL: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.7}
+"""Of several curves the first is the model; its rivals are lines behind it."""
+_SHOWN = (0.005, 0.995)
+"""Between these quantiles of a feature its effect is shown: a few customers of thousands squeeze all others."""
 
 
 def _figure(columns: int = 1, rows: int = 1) -> tuple[Figure, npt.NDArray[Any]]:
-    drawing = Figure(figsize=(4.4 * columns, 3.4 * rows), dpi=90, layout="constrained")
+    drawing = Figure(figsize=(4.8 * columns, 3.8 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(drawing)
     return drawing, np.atleast_1d(drawing.subplots(rows, columns)).ravel()
 
 
 def calibration_plot(curves: Curves) -> Figure:
-    """Promised against observed probability, in bins of equal mass, with the 95% band of each bin's share."""
+    """Promised against observed probability, in bins of equal mass; of the model with each bin's 95% interval."""
     drawing, (axis,) = _figure()
     top = 0.01
-    for name, (labels, probability) in curves.items():
+    for place, (name, (labels, probability)) in enumerate(curves.items()):
         y, p = _by_falling(labels, probability)
         bins = [part for part in np.array_split(np.arange(len(y)), BINS) if len(part)]
         promised = np.array([p[part].mean() for part in bins])
         observed = np.array([y[part].mean() for part in bins])
         error = 1.96 * np.sqrt(observed * (1 - observed) / np.array([len(part) for part in bins]))
-        axis.errorbar(promised, observed, yerr=error, marker="o", markersize=3, linewidth=1, label=name)
+        look = _RIVAL if place else {**_MODEL, "yerr": error, "elinewidth": 1}
+        axis.errorbar(promised, observed, marker="o", markersize=2 if place else 4, label=name, **look)
         top = max(top, promised.max(), observed.max())
     axis.plot([0, top], [0, top], color="grey", linewidth=0.8, linestyle="--")
     axis.set(xlabel="promised probability", ylabel="observed share", title="Calibration")
@@ -44,13 +50,14 @@ def calibration_plot(curves: Curves) -> Figure:
 def lift_plot(curves: Curves) -> Figure:
     """Gain (share of all positives reached) and lift, by share of customers contacted, best first."""
     drawing, (gain, lift) = _figure(2)
-    for name, (labels, probability) in curves.items():
+    for place, (name, (labels, probability)) in enumerate(curves.items()):
+        look = _RIVAL if place else _MODEL
         y, _ = _by_falling(labels, probability)
         contacted = np.arange(1, len(y) + 1) / len(y)
         reached = np.cumsum(y) / max(y.sum(), 1)
         keep = _thin(len(y))
-        gain.plot(contacted[keep], reached[keep], linewidth=1, label=name)
-        lift.plot(contacted[keep], (reached / contacted)[keep], linewidth=1, label=name)
+        gain.plot(contacted[keep], reached[keep], label=name, **look)
+        lift.plot(contacted[keep], (reached / contacted)[keep], label=name, **look)
     gain.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     gain.set(xlabel="share contacted", ylabel="share of positives reached", title="Gain")
     lift.axhline(1, color="grey", linewidth=0.8, linestyle="--")
@@ -63,12 +70,13 @@ def lift_plot(curves: Curves) -> Figure:
 def roc_pr_plot(curves: Curves) -> Figure:
     """ROC and precision-recall curves."""
     drawing, (roc, pr) = _figure(2)
-    for name, (labels, probability) in curves.items():
+    for place, (name, (labels, probability)) in enumerate(curves.items()):
+        look = _RIVAL if place else _MODEL
         y, _ = _by_falling(labels, probability)
         hits, misses = np.cumsum(y), np.cumsum(1 - y)
         keep = _thin(len(y))
-        roc.plot((misses / max(misses[-1], 1))[keep], (hits / max(hits[-1], 1))[keep], linewidth=1, label=name)
-        pr.plot((hits / max(hits[-1], 1))[keep], (hits / (hits + misses))[keep], linewidth=1, label=name)
+        roc.plot((misses / max(misses[-1], 1))[keep], (hits / max(hits[-1], 1))[keep], label=name, **look)
+        pr.plot((hits / max(hits[-1], 1))[keep], (hits / (hits + misses))[keep], label=name, **look)
     roc.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
     pr.set(xlabel="recall", ylabel="precision", title="Precision and recall")
@@ -82,7 +90,7 @@ def importance_plot(features: Sequence[str], importance: Floats, n: int = 15) ->
     drawing, (axis,) = _figure()
     order = np.argsort(importance)[-n:]
     axis.barh([features[place] for place in order], importance[order], height=0.7)
-    axis.tick_params(axis="y", labelsize=6)
+    axis.tick_params(axis="y", labelsize=7)
     axis.set(xlabel="mean |effect| on the score, log-odds", title="Importance")
     return drawing
 
@@ -97,6 +105,10 @@ def effects_plot(features: Sequence[str], values: Floats, effects: Floats, n: in
     for axis, place in zip(axes, strongest, strict=False):
         axis.scatter(values[:, place], effects[:, place], s=3, alpha=0.35, linewidths=0)
         axis.axhline(0, color="grey", linewidth=0.6)
+        known = values[:, place][np.isfinite(values[:, place])]
+        low, high = np.quantile(known, _SHOWN) if len(known) else (0, 0)
+        if low < high:
+            axis.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
         axis.set_title(features[place], fontsize=8)
         axis.tick_params(labelsize=6)
         axis.set_xlabel("value of the feature", fontsize=7)

@@ -28,7 +28,7 @@ from training.drift import keep_numbers
 from training.feature_list import feature_list
 from training.gate import Verdict, judge
 from training.metrics import log_losses, resamples
-from training.send_time_report import card, channels_plot, presence_plot
+from training.send_time_report import card, send_time_plots
 from training.train import Job, TrainResult
 from training.week_fit import (
     ANSWERS_GRID,
@@ -500,7 +500,7 @@ def _register(
                 "as_of": job.as_of.isoformat(),
             },
             tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
-            figures={"presence.png": presence_plot(model.presence), "channels.png": channels_plot(model), **drift},
+            figures=send_time_plots(model) | drift,
             texts={
                 "card.md": card(model, metrics, rivals, verdict, described),
                 "features.txt": feature_list([*model.columns, *model.inputs([])]),

@@ -16,6 +16,12 @@ from training.gate import Verdict
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
+def send_time_plots(model: SendTimeModel) -> dict[str, Figure]:
+    """By file name; without a message there is no response to draw."""
+    plots = {"presence.png": presence_plot(model.presence)}
+    return plots | {"channels.png": channels_plot(model)} if model.channels else plots
+
+
 def presence_plot(presence: Presence) -> Figure:
     """The types of weeks, each with its share of customers."""
     drawing, axis = _week("Types of weeks", "presence, 1 is every hour alike")
@@ -30,14 +36,13 @@ def channels_plot(model: SendTimeModel) -> Figure:
     drawing, axis = _week("Response by hour of sending", "responses a message")
     for channel, curve in sorted(model.channels.items()):
         axis.plot(curve.rate, linewidth=1, label=channel)
-    if model.channels:
-        drawing.legend(fontsize=7, loc="outside lower center", ncols=len(model.channels))
+    drawing.legend(fontsize=7, loc="outside lower center", ncols=len(model.channels))
     return drawing
 
 
 def _week(title: str, what: str) -> tuple[Figure, Any]:
     """A plot over the hours of the week; its legend goes below, for lines reach everywhere."""
-    drawing = Figure(figsize=(9, 3.6), dpi=90, layout="constrained")
+    drawing = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     FigureCanvasAgg(drawing)
     axis = drawing.subplots()
     axis.set(xlabel="local hour of the week; a day begins at its name, at 00:00", ylabel=what, title=title)

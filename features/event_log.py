@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -154,6 +154,15 @@ class EventLog:
             self.append(both.unique("message_id", keep="first", maintain_order=True), own)
             moved += self._remove([source])
         return moved
+
+    def rename(self, bucket: int, message_ids: Collection[str], event: str) -> None:
+        """Gives these events of a bucket another name, wherever they stand in it."""
+        wanted = pl.col("message_id").is_in(pl.Series(list(message_ids), dtype=pl.String).implode())
+        for path in self.files(bucket):
+            if scan_files([path]).select(wanted.any()).collect().item():
+                rows = scan_files([path]).collect()
+                name = pl.when(wanted).then(pl.lit(event)).otherwise(pl.col("event"))
+                self._replace(path, rows.with_columns(event=name))
 
     def compact(self, bucket: int) -> int:
         """Joins the many small parts of each month of a bucket into one; returns how many files went.

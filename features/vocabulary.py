@@ -81,6 +81,10 @@ NAMES: Mapping[str, Meaning] = MappingProxyType(
 TYPES: Mapping[str, str] = MappingProxyType({"page": "page_viewed", "screen": "page_viewed", "identify": "identified"})
 """Verbs of the message types whose name says nothing about what was done."""
 
+ORDERED = tuple(name for name, meaning in NAMES.items() if meaning.verb == "ordered")
+REPEATED = "Order Repeated"
+"""The name of an event that tells an order once more: kept, and counted nowhere."""
+
 _CHANNEL_INDEX: Mapping[str | None, int] = {**{c: i for i, c in enumerate(CHANNELS)}, None: NO_CHANNEL}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from features.vocabulary import REPEATED
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import finish_merges, read_merges
 from service.events.events_lease import EventsLease
-from service.events.inbox_store import of_customers
+from service.events.inbox_store import claim_ids, of_customers, replace_rows
+from service.events.orders import key_of, order_key
 from service.events.rebuild_store import note_changed
 from service.storage.database import Database
 
@@ -52,16 +54,42 @@ class JoinHistories:
             self._lease.hold(connection)
             merges = read_merges(connection, _AT_ONCE)
         self._log.reassign(merges)
+        owners = set(merges.values())
+        orders = self._name_told_again(owners)
         if self._features is not None:
             for alias_id in merges:
                 self._features.erase(alias_id)
-            for customer_id in sorted(set(merges.values())):
+            for customer_id in sorted(owners):
                 self._features.rebuild(customer_id, self._events(customer_id))
         with self._database.write() as connection:
             self._lease.hold(connection)
             finish_merges(connection, merges)
-            note_changed(connection, merges.values(), self._clock.now())
+            claim_ids(connection, orders, self._clock.now())
+            note_changed(connection, owners, self._clock.now())
         return True
+
+    def _name_told_again(self, owners: set[str]) -> set[str]:
+        """Names the orders so that were told under both ids; the keys of the log's that may come again."""
+        import polars as pl
+
+        from features.event_log import bucket_of
+        from features.repeated_orders import WITHIN, orders_among, orders_of, told_again
+
+        since, late = self._clock.now() - WITHIN, set[str]()
+        for bucket in sorted({bucket_of(owner, self._log.buckets) for owner in owners}):
+            orders = orders_of(self._log, bucket, customers=owners)
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                held = of_customers(connection, sorted(set(orders["customer_id"])))
+                held = [event for event in held if order_key(event) is not None]
+                again = set(told_again(pl.concat([orders, orders_among(held)]))["message_id"])
+                again_held = [event for event in held if event["message_id"] in again]
+                replace_rows(connection, [{**event, "event": REPEATED} for event in again_held])
+            if again:
+                self._log.rename(bucket, again, REPEATED)
+            recent = orders.filter(pl.col("received_at") >= since)
+            late.update(key_of(*row) for row in recent.select("customer_id", "order_id").iter_rows())
+        return late
 
     def _events(self, customer_id: str) -> Any:
         """All events of the customer that features have seen; the others reach them by the applier."""

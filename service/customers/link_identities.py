@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+from features.vocabulary import REPEATED
 from service.customers.customer_store import (
     delete_profiles,
     move_consents,
@@ -16,7 +18,8 @@ from service.customers.customer_store import (
     write_profiles,
 )
 from service.customers.profile import Profile, merge
-from service.events.inbox_store import rekey
+from service.events.inbox_store import claim_ids, of_customers, rekey, replace_rows
+from service.events.orders import order_key
 from service.storage.database import Connection
 
 Event = dict[str, Any]
@@ -70,7 +73,7 @@ class _Walk:
             return
         joins = event["type"] == "alias" or (alias not in self._owners and not self._is_user(alias))
         if joins:
-            self._join(alias, owner)
+            self._join(alias, owner, event["received_at"])
         elif self._is_user(alias):
             return
         set_owner(self._connection, alias, owner, event["timestamp"])
@@ -80,13 +83,13 @@ class _Walk:
         self._owners[alias] = owner
         self._owners.pop(owner, None)
 
-    def _join(self, alias: str, owner: str) -> None:
+    def _join(self, alias: str, owner: str, now: datetime) -> None:
         for earlier in self._earlier.pop(alias, []):
             self._own(earlier, owner)
             self._earlier[owner].append(earlier)
         theirs = self._profiles.pop(alias, None)
         if theirs is not None:
-            join_profiles(self._connection, theirs, owner)
+            join_profiles(self._connection, theirs, owner, now)
             queue_merge(self._connection, alias, owner)
 
     def _is_user(self, alias: str) -> bool:
@@ -101,7 +104,7 @@ class _Walk:
             self.changed[id(event)] = event
 
 
-def join_profiles(connection: Connection, theirs: Profile, owner: str) -> None:
+def join_profiles(connection: Connection, theirs: Profile, owner: str, now: datetime) -> None:
     """Makes one profile of two, and gives the inbox's events and the record of consents to the owner."""
     mine = read_profiles(connection, [owner], lock=True).get(owner)
     mine = mine or Profile(owner, theirs.first_seen, theirs.updated_at, identified=True)
@@ -109,7 +112,18 @@ def join_profiles(connection: Connection, theirs: Profile, owner: str) -> None:
     write_profiles(connection, [mine])
     delete_profiles(connection, [theirs.customer_id])
     move_consents(connection, theirs.customer_id, owner)
+    _name_told_again(connection, of_customers(connection, [theirs.customer_id], applied=True), owner, now)
     rekey(connection, theirs.customer_id, owner)
+
+
+def _name_told_again(connection: Connection, events: Sequence[Event], owner: str, now: datetime) -> None:
+    """Of two orders with the same `order_id` that one person told under two ids, the owner's counts."""
+    keys = {event["seq"]: key for event in events if (key := order_key({**event, "customer_id": owner})) is not None}
+    fresh = claim_ids(connection, keys.values(), now)
+    again = [event for event in events if event["seq"] in keys and keys[event["seq"]] not in fresh]
+    for event in again:
+        event["event"] = REPEATED
+    replace_rows(connection, again)
 
 
 def _is_claim(event: Event) -> bool:

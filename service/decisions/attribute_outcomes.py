@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from features.currencies import CURRENCIES
-from features.vocabulary import NAMES
+from features.vocabulary import NAMES, REPEATED
 from service.customers.customer_store import joined_by, read_customers
 from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
@@ -43,7 +43,6 @@ from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
-from service.events.orders import REPEATED
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import read_offers

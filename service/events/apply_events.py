@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from features.row_stores import StoreAway
+from features.vocabulary import REPEATED
 from service.clock import Clock
 from service.errors import Unavailable
 from service.events.events_lease import EventsLease, LostLease
@@ -32,7 +33,7 @@ from service.events.inbox_store import (
 )
 from service.events.machine import is_click
 from service.events.machine_together import is_delivery, judge_together
-from service.events.orders import REPEATED, order_key
+from service.events.orders import order_key
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import tally

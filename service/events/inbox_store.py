@@ -180,14 +180,19 @@ def replace_rows(connection: Connection, events: Sequence[Event]) -> None:
 
 
 def of_customers(
-    connection: Connection, customer_ids: Sequence[str], limit: int | None = None, fed: bool = False
+    connection: Connection,
+    customer_ids: Sequence[str],
+    limit: int | None = None,
+    fed: bool = False,
+    applied: bool = False,
 ) -> list[Event]:
     """What the inbox still holds of these customers, newest last; with a limit, the newest.
 
-    `fed` leaves out what the online features have not seen.
+    `fed` leaves out what the online features have not seen, `applied` whose effects are still to be made.
     """
     rows = select(inbox.c.seq, inbox.c.row).where(inbox.c.customer_id.in_(customer_ids))
     rows = rows.where(inbox.c.features_at.is_not(None)) if fed else rows
+    rows = rows.where(inbox.c.applied_at.is_not(None)) if applied else rows
     found = connection.execute(rows.order_by(inbox.c.seq.desc()).limit(limit)).all()
     return [unpack(seq, packed) for seq, packed in reversed(found)]
 

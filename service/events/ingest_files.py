@@ -25,14 +25,18 @@ import xxhash
 from numpy.typing import NDArray
 
 from features.event_log import FILE
+from features.repeated_orders import WITHIN, told_again_beside
+from features.vocabulary import REPEATED
 from service.clock import Clock, monotonic
 from service.errors import FieldError, Unavailable
 from service.events.events_lease import LEASE_S, EventsLease, LostLease
 from service.events.frame import events_frame
+from service.events.inbox_store import claim_ids
 from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, other_readings, standing
 from service.events.machine_together import judge_together
 from service.events.mapping import ColumnMapping
 from service.events.normalize import BadMessage, Row, Rules, content_id, normalize
+from service.events.orders import order_key
 from service.events.ports import Handler, Identities, NoIdentities
 from service.events.quality_store import add_counts, drop_counts
 from service.events.read_files import Item, check, chunks, content_hash, is_table, sources
@@ -150,31 +154,40 @@ class FileIngest:
                 progress(path.name, share)
         for number in range(reached.chunks, reached.stale_chunks):
             self.event_log.append(events_frame([]), _part(content, number))
-        self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"))
+        lines = mapping is not None and mapping.group_by is None
+        again = self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"), not lines)
         written = rejects.finish(reached.rejected)
         with self.database.write() as connection:
+            ask_rebuild(connection, again, self.event_log.buckets)
             finish_file(connection, file_hash, self.clock.now())
             release_file(connection, file_hash)
             add_counts(connection, content, repeats.counts())
         return FileReport(path, reached.accepted, reached.rejected, written, False, reasons.most())
 
-    def _gather(self, parts: str, reading: str) -> None:
+    def _gather(self, parts: str, reading: str, apart: bool) -> set[str]:
         """Under the events' lease: erasing and joining histories change the same files.
 
-        Beside a service that never rests the parts stay single; what another reading left must go, or the file is
-        not finished.
+        Beside a service that never rests the parts stay single; what another reading left must go, and orders that
+        are told again be named so, or the file is not finished. Returns whose orders were.
         """
+        log, again = self.event_log, set[str]()
         end = monotonic() + 2 * LEASE_S
-        for bucket in range(self.event_log.buckets):
-            while not self._claim():
-                if monotonic() > end:
-                    if self.event_log.has_other_readings(parts, reading):
-                        raise Unavailable("a running service is busy with events; run the same command again")
-                    return
+        for bucket in range(log.buckets):
+            free = self._claim()
+            while not free and monotonic() <= end:
                 time.sleep(0.3)
-            self.event_log.gather(bucket, parts, reading)
-            if self.lease is not None:
+                free = self._claim()
+            if free:
+                log.gather(bucket, parts, reading)
+            repeated = told_again_beside(log, bucket, parts, apart)
+            if not free and (repeated.height or log.has_other_readings(parts, reading)):
+                raise Unavailable("a running service is busy with events; run the same command again")
+            if repeated.height:
+                log.rename(bucket, repeated["message_id"], REPEATED)
+                again.update(repeated["customer_id"])
+            if free and self.lease is not None:
                 self.lease.release()
+        return again
 
     def _claim(self) -> bool:
         try:
@@ -217,11 +230,17 @@ class FileIngest:
                 self.event_log.append(_frame(rows), part)
             for handler in self.handlers:
                 handler(connection, rows)
+            claim_ids(connection, self._late_orders(rows), self.clock.now())
             ask_rebuild(connection, (row["customer_id"] for row in rows), self.event_log.buckets)
             add_counts(connection, content, tally(rows))
             add_counts(connection, content, {Key("", "rejected", name): count for name, count in refused.items()})
             note_chunk(connection, file_hash, after)
         return after
+
+    def _late_orders(self, rows: Sequence[Row]) -> set[str]:
+        """Orders that the API may tell again."""
+        since = self.clock.now() - WITHIN
+        return {key for row in rows if row["timestamp"] >= since and (key := order_key(row)) is not None}
 
     def _foreseen_owners(self, rows: list[Row]) -> list[str]:
         """Sets the owners that the transaction after the part will find; nothing of it is kept."""

@@ -11,10 +11,9 @@ from typing import Any
 
 from features.catalogue import CATALOGUE
 from features.currencies import CURRENCIES
-from features.vocabulary import NAMES
+from features.vocabulary import NAMES, REPEATED
 from service.events.inbox_store import backlog, size
 from service.events.normalize import TYPES
-from service.events.orders import REPEATED
 from service.events.quality_store import by_reason, latest_files, read_counts
 from service.events.rebuild_store import how_many_wait
 from service.events.tally import LATE, Key

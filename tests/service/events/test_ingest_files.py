@@ -17,13 +17,15 @@ from service.customers.customer_store import all_profiles
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers
-from service.events import ingest_files, read_files
+from service.events import inbox_store, ingest_files, read_files
+from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
+from service.events.flush_events import Flusher
 from service.events.ingest_files import FileIngest, IngestReport
 from service.events.mapping import ColumnMapping, MappingError, mapping_from, read_mapping
 from service.events.normalize import Rules
 from service.storage.database import Database
-from tests.fakes.events import FixedClock
+from tests.fakes.events import FixedClock, row
 
 
 class KilledError(BaseException):
@@ -348,3 +350,81 @@ def test_a_folder_is_read_without_its_rejects(tmp_path: Path, source: Path) -> N
     first = ingest_into(tmp_path, source.parent)
     assert [file.path.name for file in first.files] == ["events.jsonl", "more.jsonl"]
     assert [file.path.name for file in ingest_into(tmp_path, source.parent).files] == ["events.jsonl", "more.jsonl"]
+
+
+def names_told(folder: Path) -> dict[str, str]:
+    return {row["message_id"]: row["event"] for row in result_of(folder)[1]}
+
+
+def test_an_order_that_a_file_tells_again_counts_once(tmp_path: Path) -> None:
+    def told(message_id: str, order_id: str | None, day: int, **fields: Any) -> dict[str, Any]:
+        properties = {"revenue": 5, **({"order_id": order_id} if order_id else {})}
+        times = {"timestamp": f"2026-01-{day:02d}T10:00:00Z", "messageId": message_id}
+        return order(1, **{**times, "properties": properties, **fields})
+
+    first = tmp_path / "first.jsonl"
+    lines = [told("m1", "o1", 1), told("m2", "o1", 2), told("m3", "o2", 2), told("m4", None, 2), told("m5", None, 2)]
+    lines += [told("m6", "o1", 1, userId="c9"), told("m7", "o1", 1, event="Order Refunded"), told("m8", "o1", 31)]
+    first.write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    ingest_into(tmp_path, first)
+    second = tmp_path / "second.jsonl"
+    second.write_bytes(orjson.dumps(told("m9", "o2", 3)))
+    ingest_into(tmp_path, second)
+    names = names_told(tmp_path)
+    assert {one for one, name in names.items() if name == "Order Repeated"} == {"m2", "m9"}
+    assert names["m7"] == "Order Refunded"
+
+
+def test_an_order_told_by_a_file_and_then_by_the_api_counts_once(tmp_path: Path) -> None:
+    late = {"timestamp": FixedClock().now().isoformat(), "properties": {"revenue": 5, "order_id": "o1"}}
+    source = tmp_path / "today.jsonl"
+    source.write_bytes(orjson.dumps(order(1, **late)))
+    ingest_into(tmp_path, source)
+    database = database_at(tmp_path)
+    with database.write() as connection:
+        inbox_store.add_events(connection, [row("m2", "c1", "Order Completed", **late)], FixedClock().now())
+    Applier(database, FixedClock(), EventsLease(database), []).drain()
+    with database.read() as connection:
+        assert [one["event"] for one in inbox_store.of_customers(connection, ["c1"])] == ["Order Repeated"]
+    database.close()
+
+
+def test_lines_of_an_order_in_a_table_without_groups_all_count(tmp_path: Path) -> None:
+    table = {"type": "=track", "event": "=Order Completed", "userId": "customer", "timestamp": "day",
+             "properties": {"order_id": "invoice", "revenue": "amount"}}  # fmt: skip
+    source = tmp_path / "lines.csv"
+    source.write_text("customer,day,invoice,amount\nc1,2026-01-01,o1,5\nc1,2026-01-01,o1,7\n")
+    ingest_into(tmp_path, source, mapping_from(table, "m"))
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(orjson.dumps(order(1, timestamp="2026-01-01T09:00:00Z", properties={"order_id": "o1"})))
+    ingest_into(tmp_path, again)
+    assert sorted(names_told(tmp_path).values()) == ["Order Completed", "Order Completed", "Order Repeated"]
+
+
+def test_an_order_of_a_visitor_and_of_the_user_they_become_counts_once(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    database = database_at(tmp_path)
+    lease = EventsLease(database)
+    applier = Applier(database, FixedClock(), lease, [update_customers], identities=LinkedIdentities())
+    flusher = Flusher(database, log, FixedClock(), lease)
+
+    def tell(*events: Any, flush: bool) -> None:
+        with database.write() as connection:
+            inbox_store.add_events(connection, events, FixedClock().now())
+        applier.drain()
+        if flush:
+            flusher.flush()
+
+    def told(message_id: str, who: str, order_id: str) -> Any:
+        named = {"userId": who} if who == "u1" else {"userId": None, "anonymousId": who}
+        return row(message_id, event="Order Completed", properties={"order_id": order_id}, **named)
+
+    tell(told("m1", "a1", "o1"), told("m2", "u1", "o1"), told("m3", "a1", "o2"), told("m0", "a1", "o5"), flush=True)
+    tell(told("m9", "u1", "o5"), flush=False)
+    tell(told("m4", "a1", "o3"), told("m5", "u1", "o3"), told("m6", "a1", "o4"), flush=False)
+    tell(row("who", "u1", type="identify", event=None, anonymousId="a1"), told("m7", "u1", "o4"), flush=False)
+    assert JoinHistories(database, log, lease, None, FixedClock())()
+    tell(told("m8", "u1", "o2"), flush=True)
+    database.close()
+    again = {one for one, name in names_told(tmp_path).items() if name == "Order Repeated"}
+    assert again == {"m2", "m4", "m7", "m8", "m9"}

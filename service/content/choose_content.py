@@ -121,16 +121,17 @@ class Reader:
         """`variant_id`, `locale` and the fields as this customer reads them; None when nothing approved fits.
 
         `offer`: the offer's document (name, description, category, facts, starts_at, ends_at), which is not changed
-        in place. The same customer gets the same variant of an offer.
+        in place. The same customer gets the same variant of an offer. Where nothing in the best language fits, the
+        next one is tried (`locales_in_order`); `locale` tells which it is.
         """
         place = self._shelf.place(offer_id, channel, offer)
         if place is None:
             return None
-        copies = place.copies(*self._kind)
-        for copy in copies if len(copies) < 2 else self._in_turn(copies, offer_id):
-            rendered = self._render(copy, channel)
-            if rendered is not None:
-                return rendered
+        for copies in place.copies(*self._kind):
+            for copy in copies if len(copies) < 2 else self._in_turn(copies, offer_id):
+                rendered = self._render(copy, channel)
+                if rendered is not None:
+                    return rendered
         return None
 
     def _in_turn(self, copies: tuple[Copy, ...], offer_id: str) -> tuple[Copy, ...]:

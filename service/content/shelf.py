@@ -98,10 +98,13 @@ class Place:
         self._segments = frozenset(variant.segment for variant in self._variants if variant.segment is not None)
         self._dated = any(_names(variant, moment_names(offer)) for variant in self._variants)
         self._default_locale, self._rules, self._known = default_locale, rules, known
-        self._kinds: dict[Any, tuple[Copy, ...]] = {}
+        self._kinds: dict[Any, tuple[tuple[Copy, ...], ...]] = {}
 
-    def copies(self, locale: str, zone: str, segments: frozenset[str]) -> tuple[Copy, ...]:
-        """The best language's variants: those for the reader's segments where there are any, else those for all."""
+    def copies(self, locale: str, zone: str, segments: frozenset[str]) -> tuple[tuple[Copy, ...], ...]:
+        """Variants in groups, the best first: language by language, in each those for the reader's segments first.
+
+        A group is there for when nothing of those before it fits.
+        """
         key: Any = locale
         if self._dated or self._segments:
             key = (locale, zone if self._dated else "", self._segments & segments)
@@ -112,14 +115,16 @@ class Place:
             found = self._kinds[key] = tuple(self._choose(locale, zone, segments))
         return found
 
-    def _choose(self, locale: str, zone: str, segments: frozenset[str]) -> Iterator[Copy]:
+    def _choose(self, locale: str, zone: str, segments: frozenset[str]) -> Iterator[tuple[Copy, ...]]:
         usable = [variant for variant in self._variants if variant.segment is None or variant.segment in segments]
-        tongue = best_locale([variant.locale for variant in usable], locale, self._default_locale)
-        spoken = [variant for variant in usable if variant.locale == tongue]
-        own = [variant for variant in spoken if variant.segment is not None]
         dated = (zone_of(zone) or self._rules.zone) if self._dated else None
-        for variant in own or spoken:
-            yield Copy(variant, self.offer, locale, dated, self._rules.max_sms_segments, self._known)
+        most = self._rules.max_sms_segments
+        for tongue in locales_in_order([variant.locale for variant in usable], locale, self._default_locale):
+            spoken = [variant for variant in usable if variant.locale == tongue]
+            for for_all in (False, True):
+                some = [variant for variant in spoken if (variant.segment is None) == for_all]
+                if some:
+                    yield tuple(Copy(one, self.offer, locale, dated, most, self._known) for one in some)
 
 
 class Shelf:
@@ -152,7 +157,8 @@ class Shelf:
             place = self.place(offer_id, channel, offers[offer_id]) if offer_id in offers else None
             if place is not None:
                 for locale in dict.fromkeys(variant.locale for variant in variants):
-                    yield from place.copies(locale, "", frozenset())
+                    for group in place.copies(locale, "", frozenset())[:1]:
+                        yield from group
 
     def place(self, offer_id: str, channel: str, offer: Mapping[str, Any]) -> Place | None:
         """The copy of an offer on a channel; None where nothing was ever approved."""
@@ -173,16 +179,15 @@ def _names(variant: Variant, moments: Sequence[str]) -> bool:
     )
 
 
-def best_locale(offered: Sequence[str], wanted: str, default: str) -> str | None:
-    """The first of `ms-MY`, `ms`, any other `ms-…`, the default, its language, `en` that there is copy in."""
+def locales_in_order(offered: Sequence[str], wanted: str, default: str) -> tuple[str, ...]:
+    """Those of `ms-MY`, `ms`, any other `ms-…`, the default, its language, `en` that there is copy in; each once."""
+    found: list[str] = []
     for tag in fallbacks(wanted, default):
         if tag in offered:
-            return tag
+            found.append(tag)
         if "-" not in tag:
-            cousins = sorted(locale for locale in offered if locale.split("-")[0] == tag)
-            if cousins:
-                return cousins[0]
-    return None
+            found += sorted(locale for locale in offered if locale.split("-")[0] == tag)
+    return tuple(dict.fromkeys(found))
 
 
 def zone_of(name: str | None) -> tzinfo | None:

@@ -137,6 +137,29 @@ def test_a_message_that_a_reader_reads_longer_is_not_sent_to_them(shop: Callable
     assert texts(library, timezone="Europe/London") == {"Short"}  # March 31, 2026
 
 
+def test_where_no_copy_of_a_language_fits_the_next_one_is_tried(database: Database) -> None:
+    long = "x" * 150 + " {{ customer.first_name | default: 'customer' }} {{ customer.city | default: 'all over' }}"
+    told = [("de-AT", "vip", long), ("de-AT", None, long), ("de", None, "Kurz"), ("en", "vip", "Brief"),
+            ("en", None, "Short"), ("fr", None, "Bref")]  # fmt: skip
+    copies = [variant(n, "late", "sms", locale, segment, body) for n, (locale, segment, body) in enumerate(told)]
+    with database.write() as connection:
+        add_variants(connection, copies)
+    library = ContentLibrary(database, link, rules=Rules(max_sms_segments=1))
+
+    def said(locale: str, *segments: str, **traits: str) -> tuple[str, str] | None:
+        person = {"customer_id": "c", "locale": locale, "segments": segments, "traits": traits}
+        chosen = library.choose("late", OFFERS["late"], "sms", person)
+        return chosen and (chosen["locale"], chosen["body"])
+
+    assert said("de-AT", first_name="Al", city="Ulm") == ("de-AT", "x" * 150 + " Al Ulm")
+    assert said("de-AT", "vip") == ("de", "Kurz")
+    with database.write() as connection:
+        add_variants(connection, [variant(9, "late", "sms", "th", "vip", long)])
+    library.refresh()
+    assert said("th", "vip") == ("en", "Brief")
+    assert said("th") == ("en", "Short")
+
+
 def test_an_offer_that_says_something_else_has_no_words_until_they_are_approved(stocked: Database) -> None:
     library = ContentLibrary(stocked, link)
     person = {"customer_id": "c1"}

@@ -14,7 +14,7 @@ from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules
 from service.content.routes import routes
-from service.content.shelf import best_locale
+from service.content.shelf import locales_in_order
 from service.content.tried_copy import try_copy
 from service.offers.offers_store import put_offers, read_offers
 from service.offers.schemas import OfferIn
@@ -285,16 +285,16 @@ async def test_a_change_made_elsewhere_is_seen_after_a_recheck(bench: Bench, cli
 
 
 @pytest.mark.parametrize(
-    ("offered", "wanted", "default", "best"),
+    ("offered", "wanted", "default", "order"),
     [
-        (["ms", "en"], "ms-MY", "en", "ms"), (["ms-MY", "en"], "ms", "en", "ms-MY"),
-        (["de", "en"], "fr", "de-AT", "de"),
-        (["en"], "th", "de", "en"), (["th"], "en", "en", None), (["en-GB"], "th", "en", "en-GB"),
-        ([], "en", "en", None),
+        (["en", "ms"], "ms-MY", "en", ("ms", "en")), (["ms-SG", "ms-MY", "en"], "ms", "en", ("ms-MY", "ms-SG", "en")),
+        (["de", "en"], "fr", "de-AT", ("de", "en")),
+        (["en"], "th", "de", ("en",)), (["th"], "en", "en", ()), (["en-GB"], "th", "en", ("en-GB",)),
+        (["en-GB", "de", "de-CH", "th"], "de-AT", "en-GB", ("de", "de-CH", "en-GB")), ([], "en", "en", ()),
     ],
 )  # fmt: skip
-def test_locales_fall_back_step_by_step(offered: list[str], wanted: str, default: str, best: str | None) -> None:
-    assert best_locale(offered, wanted, default) == best
+def test_locales_fall_back_step_by_step(offered: list[str], wanted: str, default: str, order: tuple[str, ...]) -> None:
+    assert locales_in_order(offered, wanted, default) == order
 
 
 @pytest.mark.parametrize(

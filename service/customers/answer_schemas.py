@@ -64,7 +64,7 @@ class SendTimesOut(Told):
     send_times: list[SendTimeOut]
     channels: list[ChannelOut] = Field([], description="Best first; absent without `compare`")
     model_version: str | None
-    degraded: list[str] = Field(description="unknown_customer, default_timezone, no_model, little_data")
+    degraded: list[str] = Field(description="features, unknown_customer, default_timezone, no_model, little_data")
 
 
 class AnswersOut(Told):
@@ -124,6 +124,7 @@ class CustomerOut(KnownOut):
     """A customer."""
 
     timeline: list[TimelineOut] = Field(description="The last 100 events, the newest first")
+    degraded: list[str] = Field(description="`features`: they and the scores could not be read now")
 
 
 class ConsentTold(Told):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from features.row_stores import StoreAway
 from service.clock import Clock
 from service.customers.customer_store import Customer, aliases_of, consents_told, read_customer, read_profiles
 from service.customers.history import history
@@ -63,19 +64,21 @@ class CustomerReader:
     def overview(self, customer_id: str) -> dict[str, Any]:
         """`GET /v1/customers/{id}`."""
         customer, profile, ids = self._known(customer_id)
-        row = self.row(customer.customer_id)
+        row, degraded = self._row_if_there(customer.customer_id)
         events = history(self.database, self.event_log, ids, TIMELINE)
         return {
             **_described(customer, profile, ids),
             "features": features_of(row),
-            "scores": scores(self.models, row, customer.profiling),
+            "scores": scores(self.models, row, customer.profiling, away=bool(degraded)),
             "timeline": [_entry(event) for event in reversed(events)],
+            "degraded": degraded,
         }
 
     def scores(self, customer_id: str) -> dict[str, Any]:
         """`GET /v1/customers/{id}/scores`."""
         customer, _, _ = self._known(customer_id)
-        return scores(self.models, self.row(customer.customer_id), customer.profiling)
+        row, degraded = self._row_if_there(customer.customer_id)
+        return scores(self.models, row, customer.profiling, away=bool(degraded))
 
     def send_times(
         self, customer_id: str, channel: str, start: datetime, end: datetime, n: int, rivals: Rivals | None = None
@@ -96,7 +99,7 @@ class CustomerReader:
             customer = read_customer(connection, customer_id)
         served = None if self.models is None else self.models.get("send-time")
         model = served or SendTimeModel.untrained()
-        row = self.row(customer.customer_id) if customer.profiling else None
+        row, away = self._row_if_there(customer.customer_id) if customer.profiling else (None, [])
         zone = customer.timezone or self.default_timezone
         quiet = self.quiet_hours
 
@@ -110,6 +113,7 @@ class CustomerReader:
             found = best_channels(model, row, named, zone, start, end, allowed, rivals.value, rivals.costs)
             compared = {"channels": [_of_channel(one, zone) for one in found]}
         degraded = [
+            *away,
             *(["unknown_customer"] if not customer.known else []),
             *(["default_timezone"] if customer.timezone is None else []),
             *(["no_model"] if served is None else []),
@@ -154,6 +158,13 @@ class CustomerReader:
     def row(self, customer_id: str) -> CustomerRow | None:
         """The customer's features as of now."""
         return None if self.features is None else self.features.read([customer_id], self.clock.now())[0]
+
+    def _row_if_there(self, customer_id: str) -> tuple[CustomerRow | None, list[str]]:
+        """`row`, and what is missing, by the name that decisions give it: the online store may be away."""
+        try:
+            return self.row(customer_id), []
+        except StoreAway:
+            return None, ["features"]
 
     def _known(self, customer_id: str) -> tuple[Customer, Profile | None, list[str]]:
         with self.database.read() as connection:

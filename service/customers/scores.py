@@ -14,17 +14,26 @@ if TYPE_CHECKING:
 SCORES = tuple(PROPENSITIES)
 
 
-def scores(models: ServedModels | None, row: CustomerRow | None, profiling: bool) -> dict[str, dict[str, Any]]:
-    """One entry a model; where a score does not apply, `probability` is None and `why` says why."""
-    return {name: _score(models, name, row, profiling) for name in SCORES}
+def scores(
+    models: ServedModels | None, row: CustomerRow | None, profiling: bool, away: bool = False
+) -> dict[str, dict[str, Any]]:
+    """One entry a model; where a score does not apply, `probability` is None and `why` says why.
+
+    `away`: the row could not be read.
+    """
+    return {name: _score(models, name, row, profiling, away) for name in SCORES}
 
 
-def _score(models: ServedModels | None, name: str, row: CustomerRow | None, profiling: bool) -> dict[str, Any]:
+def _score(
+    models: ServedModels | None, name: str, row: CustomerRow | None, profiling: bool, away: bool
+) -> dict[str, Any]:
     model = None if models is None else models.get(name)
     if model is None:
         return _none(f"no {name} model serves yet; train one with 'opportune train {name}'", None)
     if not profiling:
         return _none("the customer has opted out of profiling", model.version)
+    if away:
+        return _none("the customer's features cannot be read now: the online store does not answer", model.version)
     if row is None:
         return _none("nothing is known of this customer's behaviour yet", model.version)
     score = model.score(row)

@@ -55,10 +55,13 @@ def test_redis_away_and_back(make_service: MakeService, redis: RedisServer) -> N
     assert during.status_code == 200
     assert "features" in during.json()["degraded"]
     assert during.json()["actions"]
-    for path in ("/v1/customers/c1", "/v1/customers/c1/scores"):
-        answer = api.get(path)
-        assert answer.status_code == 503, answer.text
-        assert answer.json()["type"] == "urn:opportune:unavailable"
+    shown = api.get("/v1/customers/c1")
+    assert shown.status_code == 200, shown.text
+    assert (shown.json()["degraded"], shown.json()["features"]) == (["features"], {})
+    assert len(shown.json()["timeline"]) >= 1
+    assert api.get("/v1/customers/c1/scores").json() == shown.json()["scores"]
+    whole = api.get("/v1/customers/c1/export")  # all that is held, or nothing
+    assert (whole.status_code, whole.json()["type"]) == (503, "urn:opportune:unavailable")
     ready = api.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert any("online store" in problem for problem in ready.json()["problems"])

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from features.event_log import EventLog
-from features.row_stores import open_store
+from features.row_stores import StoreAway, open_store
 from features.rows import CustomerRow, OnlineFeatures, open_online
 from features.store.vectors import erase_materialized, row_key
 from features.tables import CUSTOMERS
@@ -159,6 +159,24 @@ async def test_a_customer_is_shown_with_features_scores_and_timeline(stage: Stag
     assert "lead" in shown["scores"]["lead"]["why"]
     assert {entry["message_id"] for entry in shown["timeline"]} == {"i", "o1", "o2"}
     assert await stage.get("c1/scores") == shown["scores"]
+
+
+async def test_while_the_online_store_is_away_the_rest_is_shown(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.put(row("i", type="identify", event=None, traits={"name": "Ann"}), order("o1"), flush=True)
+    assert (await stage.get("c1"))["degraded"] == []
+
+    def away(*_: Any) -> None:
+        raise StoreAway("the online store does not answer: ConnectionError")
+
+    monkeypatch.setattr(stage.online, "read", away)
+    shown = await stage.get("c1")
+    assert (shown["traits"], shown["features"], shown["degraded"]) == ({"name": "Ann"}, {}, ["features"])
+    assert {entry["message_id"] for entry in shown["timeline"]} == {"i", "o1"}
+    assert shown["scores"]["churn"]["probability"] is None
+    assert "online store" in shown["scores"]["churn"]["why"]
+    assert await stage.get("c1/scores") == shown["scores"]
+    assert "features" in (await stage.get("c1/send-times?channel=email"))["degraded"]
+    await stage.get("c1/export", 503)
 
 
 async def test_the_timeline_has_the_last_hundred(stage: Stage) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 from sqlalchemy import text
 
+from features.row_stores import StoreAway
 from service.pages.sign_in import COOKIE, is_loopback, local_path
 from tests.fakes.demo_report import DEMO_REPORT
 from tests.service.pages.conftest import House, fill, make_house
@@ -206,6 +208,20 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert (await reader.get("/customers/nobody")).status_code == 404
     found = await reader.get("/customers", params={"id": " a/b?c "})
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
+
+
+async def test_a_customer_is_shown_while_the_online_store_is_away(
+    house: House, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise StoreAway("the online store does not answer: ConnectionError")
+
+    await fill(house)
+    assert "cannot be read now" not in (await reader.get("/customers/c1")).text
+    monkeypatch.setattr(house.parts.online, "read", away)
+    page = (await reader.get("/customers/c1")).text
+    assert "scores cannot be read now: the online store does not answer" in page
+    assert "Order Completed" in page
 
 
 async def test_times_of_a_customer_are_by_their_clock_too(house: House, reader: httpx.AsyncClient) -> None:

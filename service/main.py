@@ -33,7 +33,8 @@ from service.telemetry import App, CountRequests, exposition, silence_dependenci
 from service.web import docs
 from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress, PlainBody
 from service.web.openapi import install_openapi
-from service.web.problems import install_problem_handlers
+from service.web.paths import NameRoute
+from service.web.problems import AnswerFailures, install_problem_handlers
 from service.web.shapes import gives
 from service.web.threads import in_thread
 from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
@@ -112,6 +113,8 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
     app.add_middleware(PlainBody, inflated=event_routes.INFLATED)
     app.add_middleware(LimitBody)
     app.add_middleware(PlainAddress)
+    app.add_middleware(NameRoute)
+    app.add_middleware(AnswerFailures)
     app.add_middleware(CountRequests)
     app.add_middleware(AnswerHead)
     return app

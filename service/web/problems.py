@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from service.web.threads import in_thread
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+App = Callable[..., Awaitable[None]]
 ProblemPage = Callable[[Request, Problem], Awaitable[Response]]
 _FOR_PROGRAMS = ("/v1/", "/ofrep/", "/health/", "/metrics", "/openapi.json", "/u/")
 
@@ -154,3 +155,30 @@ def _reads_pages(request: Request) -> bool:
 def _route(request: Request) -> str:
     """The route's template, as the document has it: a path may hold a customer's id, which has no place in a log."""
     return str(getattr(request.scope.get("route"), "path_format", "an unknown path"))
+
+
+class AnswerFailures:
+    """ASGI: answers a failure that nothing else has, and ends it there; one in the middle of an answer goes on.
+
+    The framework raises it once more behind its answer, upon which the server closes the connection without a word,
+    under whoever asks next.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        started = scope["type"] != "http"
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as failure:
+            if started:
+                raise
+            answer = await scope["app"].exception_handlers[Exception](Request(scope, receive), failure)
+            await answer(scope, receive, send)

@@ -1,0 +1,97 @@
+"""What only the whole app behind a server shows: connections that outlive a failure, and the route that is counted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from service.customers.look_up import CustomerReader
+from service.main import create_app
+from service.settings import Settings
+from service.telemetry import registry
+from service.web.auth import create_key
+from service.wiring import build
+from tests.conftest import free_port
+
+
+class Api:
+    """One connection that stays open; `http.client` would open another without a word."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection.connect()
+        self._connection.auto_open = 0
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        told = None if body is None else json.dumps(body)
+        self._connection.request(method, path, told, self._headers | headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    parts = build(Settings(home=tmp_path))
+    key, port = create_key(parts.database, ("admin",), "test", parts.clock.now()), free_port()
+    server = uvicorn.Server(uvicorn.Config(create_app(parts), port=port, lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    made = Api(port, key)
+    yield made
+    made.close()
+    server.should_exit = True
+    thread.join()
+    parts.close()
+
+
+def test_a_connection_goes_on_after_a_failure(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(CustomerReader, "overview", fail)
+    status, problem = api.ask("GET", "/v1/customers/c1")
+    assert (status, problem["status"]) == (500, 500)
+    assert "secret" not in str(problem)
+    assert api.ask("HEAD", "/v1/customers/c1") == (500, None)
+    assert api.ask("GET", "/health/live") == (200, {"status": "ok"})
+
+
+def counted(route: str, status: int) -> float:
+    labels = {"method": "POST", "route": route, "status": str(status)}
+    return registry.get_sample_value("opportune_http_requests_total", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "header", "route", "status"),
+    [
+        ("/v1/decisions/batch", {"requests": [{"customer_id": "c1", "dry_run": True}]}, {"Idempotency-Key": "k"},
+         "/v1/decisions/batch", 200),
+        ("/v1/journeys/x/pause", {}, {"Content-Encoding": "br"}, "/v1/journeys/{journey_id}/pause", 415),
+        ("/nowhere", {}, {}, "unmatched", 404),
+    ],
+)  # fmt: skip
+def test_what_is_answered_before_its_route_is_counted_under_it(
+    api: Api, path: str, body: Any, header: dict[str, str], route: str, status: int
+) -> None:
+    before = counted(route, status)
+    for _ in range(2):
+        assert api.ask("POST", path, body, **header)[0] == status
+    end = time.monotonic() + 10
+    while counted(route, status) < before + 2 and time.monotonic() < end:  # it is counted behind its answer
+        time.sleep(0.01)
+    assert counted(route, status) == before + 2

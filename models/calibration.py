@@ -209,6 +209,11 @@ def _isotonic(p: Floats, y: Floats, w: Floats) -> Calibration:
             below = blocks[-1]
             total = below[1] + top[1]
             blocks[-1] = [(below[0] * below[1] + top[0] * top[1]) / total, total, below[2] + top[2]]
-    # An end block of one class would promise 0 or 1; half a case more keeps the promise finite.
-    knots = [(b[2] / b[1], (b[0] * b[1] + 0.5 * (b[0] <= 0)) / (b[1] + 0.5 * (b[0] <= 0 or b[0] >= 1))) for b in blocks]
-    return Calibration("isotonic", x=tuple(k[0] for k in knots), y=tuple(np.maximum.accumulate([k[1] for k in knots])))
+    knots, promised = tuple(b[2] / b[1] for b in blocks), [b[0] for b in blocks]
+    # An end block of one class would promise 0 or 1; half a case more keeps the promise finite. Of few rows that is
+    # much: it must not pass the block beside it, or all that follow would be promised as much.
+    if len(blocks) > 1 and promised[0] <= 0:
+        promised[0] = min(0.5 / (blocks[0][1] + 0.5), promised[1])
+    if len(blocks) > 1 and promised[-1] >= 1:
+        promised[-1] = max(blocks[-1][1] / (blocks[-1][1] + 0.5), promised[-2])
+    return Calibration("isotonic", x=knots, y=tuple(promised))

@@ -61,6 +61,22 @@ def test_good_probabilities_are_left_alone_and_bad_ones_mended() -> None:
     assert abs(fitted.apply(p).mean() - y.mean()) < 0.02
 
 
+@pytest.mark.parametrize("forgetting", [False, True])
+def test_a_few_rows_at_an_end_do_not_move_the_promises_of_all(forgetting: bool) -> None:
+    """One row of low score without an outcome was promised a third, and so was everybody above it."""
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        p = 0.05 + 0.3 * random.random(4000) ** 2
+        y = (random.random(4000) < p).astype(float)
+        w = 0.5 ** random.integers(0, 3, 4000) if forgetting else np.ones(4000)
+        for fitted, labels in ((fit_kind("isotonic", p, y, w), y), (fit_kind("isotonic", 1 - p, 1 - y, w), 1 - y)):
+            promised = fitted.apply(p if labels is y else 1 - p)
+            assert np.average(promised, weights=w) == pytest.approx(np.average(labels, weights=w), abs=0.03)
+            assert 0 < fitted.y[0]
+            assert fitted.y[-1] < 1
+            assert list(fitted.y) == sorted(fitted.y)
+
+
 def test_isotonic_is_tried_only_where_rows_are_many() -> None:
     random = np.random.default_rng(5)
     p = random.random(6000)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decisions.caps import Full, full, message_cap_full, recent_messages
+from service.decisions.caps import Full, excluded_until, full, message_cap_full, recent_messages
 from service.decisions.case import DAY_US, Entry, MessageCap
 from service.decisions.windows import Window, window
 
@@ -65,6 +65,24 @@ def test_what_is_shown_on_the_web_is_no_message_for_a_cap_over_all() -> None:
     assert reached_by([sent(1)], cap, "web") is None
     assert reached_by([sent(1, "web")], MessageCap("web", 1, 7), "web") is not None
     assert recent_messages([sent(1, "web"), sent(1), sent(9), sent(2, message=False)], 7, NOW) == 1
+
+
+def test_messages_tire_from_when_they_are_planned_until_days_after() -> None:
+    told = {ago: recent_messages([sent(ago)], 7, NOW) for ago in (7, 7 - 1e-9, 0, -3, -3 - 1e-9)}
+    assert told == {7: 0, 7 - 1e-9: 1, 0: 1, -3: 1, -3 - 1e-9: 0}
+
+
+def test_of_two_others_of_a_group_the_one_that_stands_longest_in_the_way_is_named() -> None:
+    def shown(offer: str, days_ago: float, group: str = "g", expires_in: float | None = None) -> Entry:
+        return sent(days_ago, expires_in=expires_in)._replace(offer_id=offer, group=group)
+
+    both = [shown("late", 1), shown("early", 4), shown("own", 0), shown("other", 0, "h"), shown("old", 5)]
+    for entries in (both, both[::-1]):
+        assert excluded_until(entries, "own", "g", 5, NOW) == ("late", NOW + 4 * DAY_US)
+    assert excluded_until([shown("kept", 0, expires_in=2)], "own", "g", 5, NOW) == ("kept", NOW + 2 * DAY_US)
+    assert excluded_until([shown("gone", 1, expires_in=-0.1)], "own", "g", 5, NOW) is None
+    assert excluded_until([shown("old", 5)], "own", "g", 5, NOW) is None
+    assert excluded_until([shown("far", -8)], "own", "g", 5, NOW) is None
 
 
 @given(

@@ -50,6 +50,23 @@ def test_propensities_sum_to_one_keep_the_floor_and_favour_the_better(
             assert weights[a] <= weights[b] + 1e-15
 
 
+@given(values, st.floats(0, 1), st.floats(0, 0.49))
+def test_epsilon_greedy_keeps_the_floor_and_gives_the_rest_to_the_best(
+    worth: list[float], epsilon: float, floor: float
+) -> None:
+    weights = epsilon_greedy(worth, epsilon, floor)
+    least = max(epsilon / len(worth), min(floor, MOST_BY_FLOOR / len(worth)))
+    best = worth.index(max(worth))
+    assert all(weight == least for place, weight in enumerate(weights) if place != best)
+    assert weights[best] == pytest.approx(1 - least * (len(worth) - 1), abs=1e-12)
+
+
+def test_a_draw_beyond_the_rounded_sum_is_the_last_that_has_weight() -> None:
+    weights = [0.1] * 9 + [0.0, 0.1 - 2**-40, 0.0]
+    assert sample(weights, 1 - 2**-53) == 10
+    assert sample([0.0, 0.0], 0.5) == 0
+
+
 def test_sending_nothing_wins_ties_and_only_those() -> None:
     for worth in ([0.0, -5.0, 0.0], [0.0, 0.0], [0.0]):
         assert inverse_gap(worth, 1e12, 0.0, last_wins=True)[-1] == pytest.approx(1.0)

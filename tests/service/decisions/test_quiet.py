@@ -30,6 +30,15 @@ def test_the_night_ends_at_eight_local_time() -> None:
     assert next_allowed(noon, paris, *NIGHT) == noon
 
 
+@pytest.mark.parametrize(("start", "end"), [(time(21), time(8)), (time(12), time(14)), (time(0), time(8))])
+def test_quiet_hours_begin_with_their_first_moment_and_end_before_their_last(start: time, end: time) -> None:
+    day = datetime(2026, 1, 10, tzinfo=UTC)
+    first, after = (day.replace(hour=at.hour) for at in (start, end))
+    moment = timedelta(microseconds=1)
+    quiet = [is_quiet(at, ZoneInfo("UTC"), start, end) for at in (first - moment, first, after - moment, after)]
+    assert quiet == [False, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("at", "allowed"),
     [
@@ -100,4 +109,6 @@ def test_zones_that_are_none() -> None:
     for name in ("Mars/Olympus", "", "../etc/passwd", "Europe", "x" * 10_000, "a\x00b"):
         zone, invalid = zone_of(name, "Asia/Tokyo")
         assert (zone.key, invalid) == ("Asia/Tokyo", True)
-    assert zone_of(None, "Asia/Tokyo")[1] is False
+    assert zone_of(None, "Asia/Tokyo") == (ZoneInfo("Asia/Tokyo"), False)
+    assert zone_of(None, "Mars/Olympus") == (ZoneInfo("UTC"), False)
+    assert zone_of("Mars/Olympus", "Mars/Phobos") == (ZoneInfo("UTC"), True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from service.decisions.quiet import zone_of
 from service.journeys import conditions
 from service.journeys.collaborators import Collaborators, DecisionRequest
 from service.journeys.commands import (
@@ -35,7 +36,6 @@ from service.journeys.definition import Journey
 from service.journeys.enrolment import State
 from service.journeys.enrolment_store import Enrolment
 from service.journeys.intent_store import intent_key
-from service.journeys.local_time import zone_or
 from service.journeys.transitions import answered
 
 log = logging.getLogger(__name__)
@@ -128,8 +128,7 @@ def _answers(runs: Sequence[Run], ask: Collaborators) -> Sequence[Answer]:
     match runs[0].command:
         case AskZone():
             zones = ask.zones(ids)
-            found = [zone_or(zones.get(one), ask.default_zone) for one in ids]
-            return [ZoneIs(zone.key, known) for zone, known in found]
+            return [ZoneIs(zone_of(zones.get(one), ask.default_zone)[0].key) for one in ids]
         case AskGoodHour():
             return [_good_hour(run, ask) for run in runs]
         case Evaluate():

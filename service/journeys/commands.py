@@ -128,10 +128,9 @@ Command = (
 
 @dataclass(frozen=True, slots=True)
 class ZoneIs:
-    """An IANA zone that exists; `known` is False where the installation's default stands in."""
+    """An IANA zone that exists: the customer's, or the installation's default."""
 
     name: str
-    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

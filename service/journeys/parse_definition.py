@@ -113,7 +113,7 @@ def parse_journey(document: Any, journey_id: str) -> tuple[Journey, dict[str, An
     journey = _journey(body, journey_id)
     place = {step.id: index for index, step in enumerate(body.steps)}
     faults = [_at(place, step, name, fault) for step, name, fault in graph_faults(journey)]
-    faults += list(_expression_faults(body))
+    faults += [*_expression_faults(body), *_time_faults(body)]
     if faults:
         raise _refusal(faults)
     canonical = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -202,6 +202,13 @@ def _expression_faults(body: schemas.JourneyBody) -> Iterator[FieldError]:
         fault = conditions.check(source, variables)
         if fault is not None:
             yield FieldError(place, fault)
+
+
+def _time_faults(body: schemas.JourneyBody) -> Iterator[FieldError]:
+    """Times so far away that they may have no place in UTC. Not asked of what is stored: it may be older than this."""
+    for index, step in enumerate(body.steps):
+        if isinstance(step, schemas.WaitBody) and step.until is not None and not 1970 <= step.until.year <= 2100:
+            yield FieldError(f"steps[{index}].until", f"step '{step.id}': must lie between 1970 and 2100")
 
 
 def _expressions(body: schemas.JourneyBody) -> Iterator[tuple[str, str, frozenset[str]]]:

@@ -17,6 +17,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
+_DATED = re.compile(r"\d{4}-\d\d-\d\d")
 _WALL_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::00)?")
 
 
@@ -37,11 +38,19 @@ def _clock(value: Any) -> Any:
     raise ValueError(f"{value!r} is no time of day; write '09:00', or a whole hour from 0 to 23")
 
 
+def _moment(value: Any) -> Any:
+    """pydantic would take a number, also one in quotes, for seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATED.match(value.strip())):
+        return value
+    raise ValueError(f"{value!r} is no time; write 2026-12-24T09:00:00, or with a zone 2026-12-24T09:00:00+01:00")
+
+
 def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 WallTime = Annotated[time, BeforeValidator(_clock)]
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 Channels = Annotated[list[Channel], BeforeValidator(_one_or_more), Field(min_length=1, max_length=6)]
@@ -102,7 +111,7 @@ class WaitBody(Forked):
 
     kind: Literal["wait"]
     length: Duration | None = Field(None, alias="for")
-    until: datetime | None = None
+    until: Moment | None = None
     local_hour: LocalHourBody | None = None
     good_hour: GoodHourBody | None = None
     event: EventBody | None = None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from service.decisions.quiet import zone_of
 from service.journeys.commands import (
     Answer,
     AskDecision,
@@ -53,7 +54,6 @@ from service.journeys.definition import (
     Webhook,
 )
 from service.journeys.enrolment import PlannedHour, SentMessage, State, with_engagement
-from service.journeys.local_time import zone_or
 from service.journeys.waits import Over, Until, at_good_hour, at_zone, begin, check_event, rest
 
 Result = tuple[State, Command]
@@ -91,7 +91,7 @@ def answered(journey: Journey, state: State, moment: Moment, answer: Answer) -> 
         return _park(journey, replace(state, phase="asked"), moment, Until(answer.until))
     match step, answer:
         case Wait(), ZoneIs(name):
-            zone, _ = zone_or(name, "UTC")
+            zone, _ = zone_of(name, "UTC")
             return _waited(journey, step, state, moment, at_zone(step, moment, zone, state.counting is not None))
         case Wait(), GoodHourIs(at, probability):
             state = replace(state, planned=None if at is None else PlannedHour(at, probability))

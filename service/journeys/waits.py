@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from service.decisions.quiet import local_instant
 from service.journeys.commands import Moment
 from service.journeys.definition import ForDuration, UntilEvent, UntilGoodHour, UntilLocalHour, UntilTime, Wait
 from service.journeys.enrolment import InboxEvent, State
@@ -55,7 +56,7 @@ def begin(wait: Wait, state: State, moment: Moment, again: bool) -> Over | Until
 def at_zone(wait: Wait, moment: Moment, zone: ZoneInfo, again: bool) -> Over | Until:
     """A wait for a local time, once the zone is known."""
     if isinstance(wait.rule, UntilTime):
-        at = wait.rule.moment.replace(tzinfo=zone).astimezone(UTC)
+        at = local_instant(wait.rule.moment.date(), wait.rule.moment.time(), zone)
     else:
         assert isinstance(wait.rule, UntilLocalHour)
         at = next_local(moment.now, zone, wait.rule.at, wait.rule.days, strictly=again)

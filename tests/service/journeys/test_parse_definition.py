@@ -47,6 +47,31 @@ def test_a_cycle_without_a_wait_is_named_and_one_with_a_wait_is_fine() -> None:
     parse_journey({"name": "x", "steps": [DECIDE, {"id": "rest", "kind": "wait", "for": "1d"}, back]}, "j")
 
 
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        (20261224, "is no time"),  # seconds since 1970 to pydantic: a day in August of that year
+        ("2026", "is no time"),
+        (True, "is no time"),
+        ("2026-13-01", "valid datetime"),
+        ("9999-12-31T23:59:59", "between 1970 and 2100"),  # beyond all times in UTC for who lives west of it
+        ("9999-12-31T23:59:59-05:00", "between 1970 and 2100"),
+        ("0001-01-01", "between 1970 and 2100"),
+    ],
+)
+def test_a_moment_is_a_time_that_can_come(until: Any, said: str) -> None:
+    found = faults({"id": "rest", "kind": "wait", "until": until}, EXIT)
+    assert list(found) == ["steps[0].until"]
+    assert said in found["steps[0].until"]
+
+
+@pytest.mark.parametrize("until", ["2026-12-24", "2026-12-24T09:00", "2026-12-24 09:00:00Z", "2100-12-31T23:59:59"])
+def test_a_moment_reads_back_from_what_is_stored(until: str) -> None:
+    document = {"name": "x", "steps": [{"id": "rest", "kind": "wait", "until": until}, EXIT]}
+    journey, canonical = parse_journey(document, "j")
+    assert load_journey("j", canonical) == journey
+
+
 def test_wrong_cel_is_refused_with_its_place() -> None:
     found = faults(
         {

@@ -108,6 +108,23 @@ def test_a_local_hour_that_is_now_does_not_wait_but_takes_a_day_when_it_comes_ro
     assert command == Park(T0 + DAY)
 
 
+@pytest.mark.parametrize(
+    ("until", "zone", "at"),
+    [
+        ("2026-03-29T09:00", "Europe/Berlin", datetime(2026, 3, 29, 7, tzinfo=UTC)),
+        ("2026-03-29T02:30", "Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC)),  # skipped: when the clocks go on
+        ("2026-03-29T09:00+05:00", None, datetime(2026, 3, 29, 4, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_without_a_zone_is_by_the_customers_clock(until: str, zone: str | None, at: datetime) -> None:
+    definition = journey({"id": "moment", "kind": "wait", "until": until}, {"id": "bye", "kind": "exit"})
+    state, command = start(definition)
+    if zone is not None:
+        assert command == AskZone()
+        state, command = answered(definition, state, Moment(T0), ZoneIs(zone))
+    assert command == Park(at)
+
+
 def test_a_good_hour_comes_from_the_decision_if_there_is_one_else_is_asked_for() -> None:
     wait = {"id": "hour", "kind": "wait", "good_hour": {"channel": "email", "within": "2d"}}
     definition = journey(wait)

@@ -321,32 +321,6 @@ def free_stuck(connection: Connection, journey_id: str, now: datetime) -> int:
     return changed.rowcount
 
 
-def step_counts(connection: Connection, journey_id: str) -> list[tuple[str, str | None, int]]:
-    """(status, step, how many) of the enrolments, live."""
-    key = (enrolments.c.status, enrolments.c.step)
-    wanted = select(*key, func.count()).where(enrolments.c.journey_id == journey_id).group_by(*key)
-    return [(row[0], row[1], int(row[2])) for row in connection.execute(wanted)]
-
-
-def end_counts(connection: Connection, journey_id: str) -> tuple[dict[str, int], int]:
-    """How many enrolments ended for each reason, and how many converted."""
-    ended = select(enrolments.c.reason, func.count()).where(
-        enrolments.c.journey_id == journey_id, enrolments.c.status == "ended"
-    )
-    reasons = {row[0] or "": int(row[1]) for row in connection.execute(ended.group_by(enrolments.c.reason))}
-    converted = select(func.count()).where(
-        enrolments.c.journey_id == journey_id, enrolments.c.converted_at.is_not(None)
-    )
-    return reasons, int(connection.execute(converted).scalar_one())
-
-
-def problems(connection: Connection, journey_id: str, limit: int) -> list[Enrolment]:
-    """Enrolments that are stuck or between two tries, the latest first."""
-    wanted = select(enrolments).where(enrolments.c.journey_id == journey_id, enrolments.c.problem.is_not(None))
-    rows = connection.execute(wanted.order_by(enrolments.c.last_run_at.desc()).limit(limit))
-    return [_enrolment(row) for row in rows]
-
-
 def move_customer(connection: Connection, old: str, new: str, now: datetime) -> int:
     """Gives an anonymous visitor's enrolments to the customer they turned out to be.
 

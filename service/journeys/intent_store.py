@@ -249,23 +249,6 @@ def close_task(
     return plain(row)
 
 
-def count_tasks(connection: Connection, journey_id: str) -> dict[str, dict[str, int]]:
-    """`{step: {"open": n, "done": n}}`."""
-    key = (journey_tasks.c.step, journey_tasks.c.state)
-    wanted = select(*key, func.count()).where(journey_tasks.c.journey_id == journey_id).group_by(*key)
-    counts: dict[str, dict[str, int]] = {}
-    for step, state, count in connection.execute(wanted):
-        counts.setdefault(step, {})[state] = int(count)
-    return counts
-
-
-def list_intents(connection: Connection, journey_id: str, state: str, limit: int) -> list[Intent]:
-    """Intents of a journey in one state, the oldest first: what is uncertain, for a person to look at."""
-    wanted = select(send_intents).where(send_intents.c.journey_id == journey_id, send_intents.c.state == state)
-    rows = connection.execute(wanted.order_by(send_intents.c.created_at).limit(limit))
-    return [Intent(**row._mapping) for row in rows]
-
-
 def of_enrolments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Intent]]:
     """The intents of some enrolments, in their order."""
     found: dict[str, list[Intent]] = {}

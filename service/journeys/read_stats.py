@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from service.journeys.definition import Journey, kind_of
-from service.journeys.enrolment_store import Enrolment, end_counts, problems, step_counts
-from service.journeys.intent_store import Intent, count_tasks, list_intents
+from service.journeys.figures_store import count_tasks, end_counts, list_intents, problems, step_counts
+from service.journeys.intent_store import Intent
 from service.journeys.journey_store import Count, JourneyRow, read_counts
 from service.storage.database import Connection
 
@@ -18,18 +18,19 @@ _LISTED = 50
 
 def read_stats(connection: Connection, row: JourneyRow, journey: Journey, version: int | None = None) -> dict[str, Any]:
     """The figures of all versions together, or of one. Steps in the order of the newest version, then others."""
+    wanted = row.journey_id, version
     counts: dict[str, list[Count]] = {}
     for count in read_counts(connection, row.journey_id, version):
         counts.setdefault(count.step, []).append(count)
     live: dict[str, dict[str, int]] = {}
     totals = {"active": 0, "stuck": 0, "ended": 0}
-    for status, step, number in step_counts(connection, row.journey_id):
+    for status, step, number in step_counts(connection, wanted):
         totals[status] = totals.get(status, 0) + number
         live.setdefault(step or "", {})[status] = number
-    tasks = count_tasks(connection, row.journey_id)
+    tasks = count_tasks(connection, wanted)
     known = [*journey.steps, *sorted((counts.keys() | live.keys()) - journey.steps.keys() - {""})]
     whole = {count.name: count.value for count in counts.get("", [])}
-    reasons, converted = end_counts(connection, row.journey_id)
+    reasons, converted = end_counts(connection, wanted)
     return {
         "journey_id": row.journey_id,
         "name": journey.name,
@@ -37,8 +38,8 @@ def read_stats(connection: Connection, row: JourneyRow, journey: Journey, versio
         "status": row.status,
         "enrollments": totals | {"entered": whole.get("entered", 0), "converted": converted, "ended_by": reasons},
         "steps": [_step(step, journey, counts.get(step, []), live.get(step, {}), tasks.get(step)) for step in known],
-        "problems": [_problem(one) for one in problems(connection, row.journey_id, _LISTED)],
-        "uncertain": [_uncertain(one) for one in list_intents(connection, row.journey_id, "uncertain", _LISTED)],
+        "problems": [_problem(one) for one in problems(connection, wanted, _LISTED)],
+        "uncertain": [_uncertain(one) for one in list_intents(connection, wanted, "uncertain", _LISTED)],
     }
 
 
@@ -76,16 +77,16 @@ def _edge(counts: list[Count], name: str, choose: Any) -> datetime | None:
     return found
 
 
-def _problem(enrolment: Enrolment) -> dict[str, Any]:
+def _problem(row: Any) -> dict[str, Any]:
     return {
-        "enrollment_id": enrolment.id,
-        "customer_id": enrolment.customer_id,
-        "step": enrolment.state.step,
-        "status": enrolment.status,
-        "failures": enrolment.failures,
-        "problem": enrolment.problem,
-        "next_try": enrolment.due_at,
-        "last_run": enrolment.last_run_at,
+        "enrollment_id": row.id,
+        "customer_id": row.customer_id,
+        "step": row.step,
+        "status": row.status,
+        "failures": row.failures,
+        "problem": row.problem,
+        "next_try": row.due_at,
+        "last_run": row.last_run_at,
     }
 
 

@@ -72,7 +72,7 @@ def test_a_few_rows_at_an_end_do_not_move_the_promises_of_all(forgetting: bool) 
         for fitted, labels in ((fit_kind("isotonic", p, y, w), y), (fit_kind("isotonic", 1 - p, 1 - y, w), 1 - y)):
             promised = fitted.apply(p if labels is y else 1 - p)
             assert np.average(promised, weights=w) == pytest.approx(np.average(labels, weights=w), abs=0.03)
-            assert 0 < fitted.y[0]
+            assert fitted.y[0] > 0
             assert fitted.y[-1] < 1
             assert list(fitted.y) == sorted(fitted.y)
 

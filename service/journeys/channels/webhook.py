@@ -90,16 +90,21 @@ class WebhookChannel(OneByOne):
             raise ValueError(f"{url[:200]!r} is no http or https address")
         if parts.username or parts.password:
             raise ValueError("an address must not carry a user name or password")
+        try:
+            written = httpx.URL(url)
+        except httpx.InvalidURL as fault:
+            raise ValueError(f"{url[:200]!r} is no http or https address: {fault}") from None
         if self._allow_private:
             return url, {}, {}
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        numbers = [ipaddress.ip_address(number) for number in self._resolve(parts.hostname, port)]
+        name = written.raw_host.decode()  # in ASCII, as DNS, TLS and headers have names in other scripts
+        numbers = [ipaddress.ip_address(number) for number in self._resolve(name, port)]
         if not numbers or not all(_is_public(number) for number in numbers):
             raise ValueError(f"{parts.hostname} is inside a private network; the setting allow_private permits that")
         host = f"[{numbers[0]}]" if numbers[0].version == 6 else str(numbers[0])
         target = urlunsplit((parts.scheme, f"{host}:{port}", parts.path or "/", parts.query, ""))
-        named = parts.netloc.rpartition("@")[2]
-        return target, {"host": named}, {"sni_hostname": parts.hostname} if parts.scheme == "https" else {}
+        secure = {"sni_hostname": name} if parts.scheme == "https" else {}
+        return target, {"host": written.netloc.decode()}, secure
 
 
 def secret_bytes(secret: str) -> bytes:

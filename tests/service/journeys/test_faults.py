@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from service.journeys.channels.smtp import SmtpChannel, SmtpServer
-from service.journeys.intent_store import list_intents
+from service.journeys.figures_store import list_intents
 from service.journeys.retry import RetryPolicy
 from service.journeys.runner import RunnerOptions
 from tests.conftest import free_port
@@ -116,7 +116,7 @@ def test_two_runners_side_by_side_send_each_message_once(stage: Stage, tmp_path:
     assert go(start(stage, outbox), start(stage, outbox)) == [0, 0]
     assert sent(outbox) == {f"c{number}": 1 for number in range(200)}
     with stage.database.read() as connection:
-        assert len(list_intents(connection, "j", "sent", 1_000)) == 200
+        assert len(list_intents(connection, ("j", None), "sent", 1_000)) == 200
 
 
 class Mails:

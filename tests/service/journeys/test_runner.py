@@ -12,7 +12,8 @@ from service.decisions.verdicts import Failure
 from service.journeys.channels.message import SendResult
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, save
-from service.journeys.intent_store import list_intents, list_tasks
+from service.journeys.figures_store import list_intents
+from service.journeys.intent_store import list_tasks
 from service.journeys.journey_store import find_journey
 from service.journeys.manage_journeys import change_status, retry_stuck
 from service.journeys.read_enrolments import erase_customer, show_enrolments
@@ -345,7 +346,7 @@ def test_an_uncertain_message_is_listed_and_never_sent_again(stage: Stage) -> No
     stage.email = FakeChannel(repeatable=False, answers=[SendResult("uncertain", "lost after DATA")])
     assert stage.runner().run_due() == PassReport(moved=1, uncertain=1, ended=1)
     with stage.database.read() as connection:
-        assert [intent.customer_id for intent in list_intents(connection, "j", "uncertain", 9)] == ["anna"]
+        assert [intent.customer_id for intent in list_intents(connection, ("j", None), "uncertain", 9)] == ["anna"]
     stage.later(days=1)
     stage.runner().run_due()
     assert len(stage.email.tried) == 1
@@ -432,6 +433,32 @@ def test_enrolled_customers_stay_on_their_version(stage: Stage) -> None:
     stage.runner().run_due()
     assert (stage.standing("anna").version, stage.standing("anna").state.reason) == (1, "old")
     assert (stage.standing("ben").version, stage.standing("ben").state.reason) == (2, "new")
+
+
+def test_figures_of_a_version_are_of_that_one_alone(stage: Stage) -> None:
+    """Its steps' entries were, but who waits, ended, is stuck, or is to be called was told of all versions."""
+    rest = {"id": "rest", "kind": "wait", "for": "1d"}
+    stage.journey({"id": "phone", "kind": "call", "title": "Call"}, rest)
+    stage.enrol("anna")
+    stage.runner().run_due()
+    stage.journey({"id": "phone", "kind": "call", "title": "Call again"}, {"id": "end", "kind": "exit"})
+    stage.enrol("ben")
+    stage.enrol("cara")
+    stage.runner().run_due()
+
+    def figures(version: int | None) -> tuple[Any, ...]:
+        with stage.database.read() as connection:
+            row = find_journey(connection, "j")
+            assert row is not None
+            told = read_stats(connection, row, stage.definitions.get(connection, "j", version or row.version), version)
+        steps = {one["id"]: one for one in told["steps"]}
+        waiting = steps["rest"]["waiting"] if "rest" in steps else 0
+        totals = {name: told["enrollments"][name] for name in ("active", "ended", "entered")}
+        return totals, told["enrollments"]["ended_by"], waiting, steps["phone"]["tasks"]
+
+    assert figures(1) == ({"active": 1, "ended": 0, "entered": 1}, {}, 1, {"open": 1})
+    assert figures(2) == ({"active": 0, "ended": 2, "entered": 2}, {"finished": 2}, 0, {"open": 2})
+    assert figures(None) == ({"active": 1, "ended": 2, "entered": 3}, {"finished": 2}, 1, {"open": 3})
 
 
 def test_a_segment_lets_its_members_in_once(stage: Stage) -> None:

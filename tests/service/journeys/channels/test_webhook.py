@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -37,6 +38,35 @@ def test_the_signature_of_the_standards_own_example() -> None:
     key = secret_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     signed = sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_name_in_another_script_is_called_as_dns_has_it() -> None:
+    """It could not be put into a header, so all calls broke."""
+    seen: list[httpx.Request] = []
+    names: list[str] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204)
+
+    def resolve(host: str, port: int) -> list[str]:
+        names.append(f"{host}:{port}")
+        return ["93.184.216.34"]
+
+    hooks = WebhookChannel([SECRET], clock=HandClock(AT), resolve=resolve, transport=httpx.MockTransport(take))
+    assert hooks.send(replace(MESSAGE, to="https://münchen.example:8443/hook?wo=süd")).state == "sent"
+    (request,) = seen
+    assert str(request.url) == "https://93.184.216.34:8443/hook?wo=s%C3%BCd"
+    assert request.headers["host"] == "xn--mnchen-3ya.example:8443"
+    assert request.extensions["sni_hostname"] == "xn--mnchen-3ya.example"
+    assert names == ["xn--mnchen-3ya.example:8443"]
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_no_address_is_refused_and_not_tried_again(private: bool) -> None:
+    for url in ("https://exa\x7fmple.com/", "https://[::1/", "ftp://example.com/"):
+        told = channel(lambda request: httpx.Response(204), allow_private=private).send(replace(MESSAGE, to=url))
+        assert told.state == "failed"
 
 
 def test_a_call_is_signed_and_names_its_message() -> None:

@@ -25,7 +25,7 @@ HOUR_KINDS = {
     "ordered": "orders", VISITED.verbs[0]: "visits", "delivered": "sends", "clicked": "clicks", "opened": "opens",
 }  # fmt: skip
 CUTS = 200_000
-"""How many cuts `historical` computes at a time."""
+"""How many cuts `historical_parts` computes at a time."""
 Progress = Callable[[int, int], None]
 
 
@@ -124,20 +124,12 @@ def _hour_pieces(rows: Ints, sweep: Sweep, plan: Plan) -> Iterator[pl.DataFrame]
         )
 
 
-def historical(
-    log: EventLog, cuts: pl.DataFrame, features: FeatureSet = CATALOGUE, progress: Progress | None = None
-) -> pl.DataFrame:
-    """`compute` over an event log, one bucket of customers in memory at a time. Rows in the cuts' order."""
-    parts = list(historical_parts(log, cuts, features, progress))
-    if not parts:
-        return compute(log.scan(buckets=[]).collect(), cuts, features)
-    return pl.concat(parts).sort("_cut").drop("_cut")
-
-
 def historical_parts(
     log: EventLog, cuts: pl.DataFrame, features: FeatureSet = CATALOGUE, progress: Progress | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The same, piece by piece, with `_cut`, the row's place in `cuts`, added; for sets that do not fit."""
+    """`compute` over an event log, one bucket of customers in memory at a time, in pieces, with `_cut`, the row's place
+    in `cuts`, added.
+    """
     marked = in_buckets(cuts.with_row_index("_cut"), log.buckets)
     for bucket in range(log.buckets):
         mine = marked.filter(pl.col("_bucket") == bucket).drop("_bucket")

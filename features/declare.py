@@ -151,10 +151,6 @@ class Feature:
     def window_us(self) -> int | None:
         return None if self.window_days is None else round(self.window_days * DAY)
 
-    @property
-    def hop_us(self) -> int | None:
-        return None if self.window_us is None else hop_of(self.window_us)
-
 
 def over(days: Sequence[float | None], feature: Feature) -> tuple[Feature, ...]:
     """The same feature over several windows (None: all time). `{d}` in its texts becomes the window in words."""

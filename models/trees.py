@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -125,11 +124,6 @@ class TreeModel:
         word = self.words[np.minimum(self.word_start[nodes] + category // 32, len(self.words) - 1)]
         inside: Bools = known & ((word >> (category % 32)) & 1).astype(bool)
         return inside
-
-
-def read_trees(path: Path) -> TreeModel:
-    """The model in LightGBM's text file at `path`. Raises TreeFormatError."""
-    return parse_trees(path.read_text())
 
 
 def parse_trees(text: str) -> TreeModel:

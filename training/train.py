@@ -140,11 +140,6 @@ def say(result: TrainResult) -> str:
     return "\n".join([f"{result.name}: {version}; {result.verdict}", *lines])
 
 
-def print_results(results: Sequence[TrainResult]) -> None:
-    """Prints what came out, a paragraph a model."""
-    print("\n".join(say(result) for result in results))
-
-
 def _trainer(name: str) -> Trainer:
     module, _, function = TRAINERS[name].partition(":")
     trainer = getattr(import_module(module), function)

@@ -164,15 +164,12 @@ def _over(came: Floats, due: Floats) -> Floats:
     return np.asarray((DAYS_PRIOR + came) / (DAYS_PRIOR + due), np.float64)
 
 
-def fit_own(presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints) -> float:
-    """How many observations the types weigh in a person: the most likely for later orders (customer, hour)."""
-    return fit_own_gain(presence, known, customer, hour)[0]
-
-
 def fit_own_gain(
     presence: Presence, known: tuple[Floats, Floats, Floats], customer: Ints, hour: Ints
 ) -> tuple[float, float]:
-    """The same, and the mean log-likelihood of those orders."""
+    """How many observations the types weigh in a person, the most likely for later orders (customer, hour), and the
+    mean log-likelihood of those.
+    """
     if not len(customer):
         return presence.own, 0.0
     gains = {}

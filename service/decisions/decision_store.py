@@ -183,11 +183,6 @@ def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence
         after = rows[-1].decision_id
 
 
-def add_outcomes(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes outcomes; one that is there already (same message and kind) stays as it is."""
-    upsert(connection, outcomes, rows, update=())
-
-
 def add_outcome(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Writes an outcome; False when it was there already."""
     return upsert(connection, outcomes, [row], update=()) == 1

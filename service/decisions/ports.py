@@ -59,20 +59,3 @@ class Models(Protocol):
     def stands_in(self, name: str) -> bool:
         """Whether what serves is the version before one that was refused."""
         ...
-
-
-class NoFeatures:
-    """Nothing is known of anyone."""
-
-    def read(self, customer_ids: Sequence[str], as_of: datetime) -> Sequence[CustomerRow | None]:
-        return [None] * len(customer_ids)
-
-
-class NoModels:
-    """No model is trained yet."""
-
-    def get(self, name: str) -> Any | None:
-        return None
-
-    def stands_in(self, name: str) -> bool:
-        return False

@@ -340,10 +340,6 @@ def _events(connection: Connection, condition: Any, limit: int | None) -> list[E
     return [unpack(seq, packed) for seq, packed in connection.execute(rows)]
 
 
-def _settled() -> Any:
-    return and_(inbox.c.part.is_(None), inbox.c.applied_at.is_not(None), inbox.c.features_at.is_not(None))
-
-
 def _slices(values: Sequence[Any], size: int = 500) -> Iterable[list[Any]]:
     for start in range(0, len(values), size):
         yield list(values[start : start + size])

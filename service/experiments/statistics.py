@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, lgamma, log, sqrt
-from statistics import NormalDist
-
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +239,6 @@ def sequential_ratio_p_value(counts: Sequence[int], weights: Sequence[float], co
         prior = concentration * weight
         evidence += lgamma(prior + count) - lgamma(prior) - count * log(weight)
     return exp(-evidence) if evidence > 0 else 1.0
-
-
-def normal_quantile(probability: float) -> float:
-    """The standard normal's inverse distribution function."""
-    return _NORMAL.inv_cdf(probability)
 
 
 def chi_square_survival(statistic: float, degrees: int) -> float:

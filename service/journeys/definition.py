@@ -218,11 +218,6 @@ class Journey:
     caps: Caps = field(default_factory=Caps)
     goal: Goal | None = None
 
-    def events_of_interest(self) -> frozenset[str]:
-        """Names of the events that can move an enrolment."""
-        names = {name for _, rule in self.event_waits() for name in rule.names}
-        return frozenset(names | ({self.goal.event} if self.goal else set()))
-
     def event_waits(self) -> list[tuple[str, UntilEvent]]:
         """The steps that wait for an event, with their rules."""
         return [

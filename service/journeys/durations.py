@@ -27,14 +27,3 @@ def parse_duration(text: str) -> timedelta:
     if seconds > LONGEST.total_seconds() or not (length := timedelta(seconds=seconds)):
         raise ValueError(f"{text!r} is out of range; a duration is longer than nothing and at most ten years")
     return length
-
-
-def format_duration(length: timedelta) -> str:
-    """The shortest plain form: `1d12h`."""
-    left = round(length.total_seconds())
-    parts = []
-    for unit, size in _SECONDS.items():
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"

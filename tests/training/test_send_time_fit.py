@@ -13,7 +13,7 @@ from features.tables import EVENTS
 from models.presence import Presence, type_weights
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.week_fit import TIRING, fit_channel, fit_days, fit_lag, fit_own, fit_presence, fit_tiring, people
+from training.week_fit import TIRING, fit_channel, fit_days, fit_lag, fit_own_gain, fit_presence, fit_tiring, people
 from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
@@ -122,7 +122,7 @@ def test_kinds_of_weeks_are_found_again(week: tuple[np.ndarray, np.ndarray, np.n
     none = np.zeros_like(orders)
     presence = fit_presence(orders, none, none, fit_lag(np.zeros(0)))
     assert presence.profiles.sum(axis=1) == pytest.approx(np.ones(len(presence.shares)))
-    own = fit_own(presence, (orders, none, none), np.arange(400), later)
+    own, _ = fit_own_gain(presence, (orders, none, none), np.arange(400), later)
     known = people(Presence(presence.profiles, presence.shares, own, presence.lag), orders, none, none)
     days = known.reshape(400, 7, 24).sum(axis=1)
     early = days[:, 5:12].sum(axis=1) > days[:, 17:24].sum(axis=1)

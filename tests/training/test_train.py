@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.train import MODELS, TRAINERS, TrainResult, expand, print_results, say, train
+from training.train import MODELS, TRAINERS, TrainResult, expand, say, train
 
 
 def test_names_are_each_trained_once() -> None:
@@ -27,11 +27,10 @@ def test_every_trainer_exists(place: str) -> None:
     assert callable(getattr(import_module(module), function))
 
 
-def test_results_are_said_with_the_rivals_figures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_said_with_the_rivals_figures() -> None:
     made = TrainResult("churn", "3", True, "promoted: beats recency", {"auc": 0.87}, {"recency": {"auc": 0.78}})
     assert say(made) == "churn: version 3; promoted: beats recency\n  churn       auc 0.8700\n  recency     auc 0.7800"
-    print_results([TrainResult("lead", None, False, "64 of 100 conversions")])
-    assert capsys.readouterr().out == "lead: no model; 64 of 100 conversions\n"
+    assert say(TrainResult("lead", None, False, "64 of 100 conversions")) == "lead: no model; 64 of 100 conversions"
 
 
 def test_an_empty_home_gives_a_verdict_and_a_report(tmp_path: Path) -> None:

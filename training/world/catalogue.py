@@ -9,7 +9,6 @@ CHANNELS = ("email", "sms", "push")
 CATEGORIES = ("coffee", "tea", "chocolate", "cheese", "pasta", "wine")
 PRODUCTS_A_CATEGORY = 8
 PRICE_CENTS = {"coffee": 890, "tea": 540, "chocolate": 390, "cheese": 720, "pasta": 260, "wine": 1290}
-AUDIENCES = ("everyone", "lapsed", "lead")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from service.experiments.statistics import (
     compare,
     cuped,
     mean,
-    normal_quantile,
     proportion,
     ratio,
     sample_ratio,
@@ -122,11 +121,6 @@ def test_a_broken_split_fails_and_a_good_one_passes() -> None:
 def test_chi_square_survival_is_scipys(statistic: float, degrees: int) -> None:
     expected = float(stats.chi2.sf(statistic, degrees))
     assert chi_square_survival(statistic, degrees) == pytest.approx(expected, rel=1e-8, abs=1e-13)
-
-
-def test_normal_quantile_is_scipys() -> None:
-    for probability in (0.001, 0.025, 0.5, 0.8, 0.975):
-        assert normal_quantile(probability) == pytest.approx(float(stats.norm.ppf(probability)), abs=1e-9)
 
 
 def test_arms_without_spread_give_no_effect() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from service.clock import Clock, monotonic
+from service.clock import Clock, monotonic, new_id
 from service.decisions.actions import Stages, act, listed, messages, word
 from service.decisions.alike import Alike
 from service.decisions.answers import answer, answer_of
@@ -32,6 +32,7 @@ from service.errors import Problem, Unavailable
 from service.offers.catalogue import Catalogue, CatalogueCache
 from service.settings import Settings
 from service.storage.database import Database
+from service.storage.idempotency_store import Once
 
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
@@ -81,28 +82,42 @@ class Decider:
 
         `keys` make it safe to ask again after a crash: a key that was decided before gets the decision on record.
         """
-        if keys is not None:
-            return self._once(requests, keys)
+        return self.decide_batch(requests, keys and [xxhash.xxh3_128_hexdigest(key.encode()) for key in keys])
+
+    def decide_batch(self, requests: Sequence[DecisionIn], ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """`decide_many` under ids that say which are the same again."""
         answers: list[dict[str, Any]] = []
         for start in range(0, len(requests), CHUNK):
-            answers += self._decide(requests[start : start + CHUNK], start)
+            end = start + CHUNK
+            answers += self.decide_some(requests[start:end], start, None if ids is None else ids[start:end])
         return answers
 
-    def decide_each(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any] | Exception]:
-        """Decisions that do not know of each other, made together: one that fails fails alone, with its reason."""
+    def decide_each(
+        self, requests: Sequence[DecisionIn], names: Sequence[Once | None] | None = None
+    ) -> list[dict[str, Any] | Exception]:
+        """Decisions that do not know of each other, made together: one that fails fails alone, with its reason.
+
+        `names` are the ids of those that have one; one asked for `again` gets what is on record, if it is there.
+        """
         now = self._clock.now()
         answers: dict[int, dict[str, Any] | Exception] = {}
+        ids = None if names is None else [new_id(now) if one is None else one.name for one in names]
         waiting = list(range(len(requests)))
         for _ in range(ATTEMPTS):
             try:
-                self._attempt(requests, waiting, answers, now)
+                if names is not None and not answers:
+                    answers.update(self._on_record(names))
+                    waiting = [index for index in waiting if index not in answers]
+                if waiting:
+                    self._attempt(requests, waiting, answers, now, ids)
             except Unavailable as away:  # alone they would fare no better
                 answers.update(dict.fromkeys(waiting, away))
             except Exception as failure:  # one may be the cause: the others are decided without it
                 if len(waiting) == 1:
                     answers[waiting[0]] = failure
                 for index in waiting if len(waiting) > 1 else ():
-                    answers[index] = self.decide_each([requests[index]])[0]
+                    alone = None if names is None else [names[index]]
+                    answers[index] = self.decide_each([requests[index]], alone)[0]
             waiting = [index for index in waiting if index not in answers]
             if not waiting:
                 break
@@ -115,11 +130,13 @@ class Decider:
         waiting: Sequence[int],
         answers: dict[int, dict[str, Any] | Exception],
         now: datetime,
+        ids: Sequence[str] | None,
     ) -> None:
         """Answers those whose reservations fit, and those that ask for what is not there."""
         wrong: dict[int, Problem] = {}
         before = self.sources.database.mark()
-        drafts = self.draft([requests[index] for index in waiting], now, refused=wrong)
+        names = None if ids is None else [ids[index] for index in waiting]
+        drafts = self.draft([requests[index] for index in waiting], now, ids=names, refused=wrong)
         late = self._writer.write(drafts, now, before)
         answers.update((waiting[place], problem) for place, problem in wrong.items())
         right = [index for place, index in enumerate(waiting) if place not in wrong]
@@ -127,22 +144,30 @@ class Decider:
             (index, answer(draft)) for index, draft in zip(right, drafts, strict=True) if draft.decision_id not in late
         )
 
-    def _once(self, requests: Sequence[DecisionIn], keys: Sequence[str]) -> list[dict[str, Any]]:
-        ids = [xxhash.xxh3_128_hexdigest(key.encode()) for key in keys]
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(requests), CHUNK):
-            some = ids[start : start + CHUNK]
-            with self.sources.database.read() as connection:
-                parts = Parts(connection)
-                found.update((row.decision_id, answer_of(row, parts)) for row in read_decisions(connection, some))
-            fresh = {i: r for i, r in zip(some, requests[start : start + CHUNK], strict=True) if i not in found}
-            if fresh:
-                found.update(zip(fresh, self._decide(list(fresh.values()), start, list(fresh)), strict=True))
+    def decide_some(
+        self, requests: Sequence[DecisionIn], first: int, ids: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """A part of a batch, in one transaction; `first` is the place of its first request."""
+        if ids is None:
+            return self._decide(requests, first)
+        found = self._made(ids)
+        fresh = {i: r for i, r in zip(ids, requests, strict=True) if i not in found}
+        if fresh:
+            found.update(zip(fresh, self._decide(list(fresh.values()), first, list(fresh)), strict=True))
         return [found[one] for one in ids]
 
-    def decide_some(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
-        """A part of a batch, in one transaction; `first` is the place of its first request."""
-        return self._decide(requests, first)
+    def _on_record(self, names: Sequence[Once | None]) -> dict[int, dict[str, Any]]:
+        """By place, the answers of those that were made when they were asked for first."""
+        found = self._made([one.name for one in names if one is not None and one.again])
+        return {place: found[one.name] for place, one in enumerate(names) if one is not None and one.name in found}
+
+    def _made(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The answers on record under these ids."""
+        if not ids:
+            return {}
+        with self.sources.database.read() as connection:
+            parts = Parts(connection)
+            return {row.decision_id: answer_of(row, parts) for row in read_decisions(connection, ids)}
 
     def _decide(
         self, requests: Sequence[DecisionIn], first: int | None = None, ids: Sequence[str] | None = None

@@ -15,7 +15,9 @@ from service.decisions.schemas import BatchIn, DecisionIn, parse
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
+from service.storage.idempotency_store import Once
 from service.web.auth import Guard
+from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
 from service.web.threads import in_thread
 
@@ -37,7 +39,7 @@ def routes(
     )
     async def decide(request: Request) -> Response:
         asked = parse(DecisionIn, await request.body())
-        return Response(await deciding.decide(asked), media_type="application/json")
+        return Response(await deciding.decide(asked, request.scope.get(ONCE)), media_type="application/json")
 
     @router.post(
         "/batch",
@@ -48,7 +50,9 @@ def routes(
     )
     async def decide_batch(request: Request) -> Response:
         asked = parse(BatchIn, await request.body())
-        return _answer({"decisions": await in_thread(decider.decide_many, asked.requests)})
+        once: Once | None = request.scope.get(ONCE)
+        ids = None if once is None else [once.part(place) for place in range(len(asked.requests))]
+        return _answer({"decisions": await in_thread(decider.decide_batch, asked.requests, ids)})
 
     @router.get(
         "/{decision_id}",

@@ -17,6 +17,7 @@ from service.decisions.rank_actions import CHUNK, Contended, Decider
 from service.decisions.schemas import DecisionIn
 from service.decisions.spool import Spool
 from service.errors import Unavailable
+from service.storage.idempotency_store import Once
 
 log = logging.getLogger(__name__)
 Told = dict[str, Any] | Exception
@@ -41,11 +42,14 @@ class SteadyDecider:
         self.circuit = Circuit("database", failures=1)
         self.time_budget_s = time_budget_s
 
-    def decide_each(self, requests: Sequence[DecisionIn]) -> list[Told]:
-        """Decisions that do not know of each other: see `Decider.decide_each`."""
+    def decide_each(self, requests: Sequence[DecisionIn], names: Sequence[Once | None] | None = None) -> list[Told]:
+        """Decisions that do not know of each other: see `Decider.decide_each`.
+
+        Those made without the database have ids of their own: what is taken back under `names` is not theirs.
+        """
         if not self.circuit.allows():
             return self.without(requests)
-        told = self._decider.decide_each(requests)
+        told = self._decider.decide_each(requests, names)
         away = [index for index, one in enumerate(told) if _is_away(one)]
         if not away:
             self._kept()
@@ -60,17 +64,18 @@ class SteadyDecider:
         """See `Decider.rehearse`."""
         self._decider.rehearse(requests)
 
-    def decide_many(self, requests: Sequence[DecisionIn]) -> list[dict[str, Any]]:
-        """A batch in its order. What was decided before the database went away stays decided."""
+    def decide_batch(self, requests: Sequence[DecisionIn], ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """A batch in its order. What was decided before the database went away stays decided, under its id."""
         answers: list[dict[str, Any]] = []
         for start in range(0, len(requests), CHUNK):
-            answers += self._some(requests[start : start + CHUNK], start)
+            end = start + CHUNK
+            answers += self._some(requests[start:end], start, None if ids is None else ids[start:end])
         return answers
 
-    def _some(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
+    def _some(self, requests: Sequence[DecisionIn], first: int, ids: Sequence[str] | None) -> list[dict[str, Any]]:
         if self.circuit.allows():
             try:
-                told = self._in_time(requests, first)
+                told = self._in_time(requests, first, ids)
             except Contended:
                 raise
             except TimeoutError:
@@ -87,11 +92,11 @@ class SteadyDecider:
             answers.append(one)
         return answers
 
-    def _in_time(self, requests: Sequence[DecisionIn], first: int) -> list[dict[str, Any]]:
+    def _in_time(self, requests: Sequence[DecisionIn], first: int, ids: Sequence[str] | None) -> list[dict[str, Any]]:
         """A part of a batch. `TimeoutError` after the time budget: what is decided later is taken back."""
         if self._pool is None:
-            return self._decider.decide_some(requests, first)
-        deciding = self._pool.submit(self._decider.decide_some, requests, first)
+            return self._decider.decide_some(requests, first, ids)
+        deciding = self._pool.submit(self._decider.decide_some, requests, first, ids)
         try:
             return deciding.result(self.time_budget_s)
         except TimeoutError:

@@ -24,6 +24,7 @@ from service.decisions.answers import json_of
 from service.decisions.rank_actions import Decider
 from service.decisions.schemas import DecisionIn
 from service.decisions.steady import SteadyDecider
+from service.storage.idempotency_store import Once
 
 log = logging.getLogger(__name__)
 MOST = 32
@@ -41,7 +42,7 @@ SPARE = 6
 Told = bytes | Exception
 """An answer as JSON, or why there is none."""
 Answered = Callable[[Told], None]
-Waiting = tuple[DecisionIn, Answered]
+Waiting = tuple[DecisionIn, Answered, Once | None]
 Decide = Callable[[Sequence[DecisionIn]], Sequence[dict[str, Any] | Exception]]
 
 
@@ -56,7 +57,7 @@ class Batch:
 
     @property
     def requests(self) -> list[DecisionIn]:
-        return [request for request, _ in self.waiting]
+        return [request for request, _, _ in self.waiting]
 
 
 class Together:
@@ -75,15 +76,18 @@ class Together:
         self._waiting: deque[Waiting] = deque()
         self._pool = ThreadPoolExecutor(lanes + (SPARE if self._steady else 0), "decide")
 
-    async def decide(self, request: DecisionIn) -> bytes:
-        """The answer to one request. Raises the `Problem` that names what is wrong with it."""
+    async def decide(self, request: DecisionIn, once: Once | None = None) -> bytes:
+        """The answer to one request. Raises the `Problem` that names what is wrong with it.
+
+        `once` names the decision; where that was made before, its answer comes again.
+        """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.ask(request, partial(_settle, future))
+        self.ask(request, partial(_settle, future), once)
         return await future
 
-    def ask(self, request: DecisionIn, answered: Answered) -> None:
+    def ask(self, request: DecisionIn, answered: Answered, once: Once | None = None) -> None:
         """The same for a caller that is no coroutine: `answered` is called on the event loop."""
-        self._waiting.append((request, answered))
+        self._waiting.append((request, answered, once))
         if self._free:
             self._free -= 1
             asyncio.get_running_loop().call_soon(self._go)  # with those that came at the same moment
@@ -127,7 +131,11 @@ class Together:
         batch = Batch(some, monotonic())
         if self._steady is not None:
             batch.timer = loop.call_later(self._steady.time_budget_s, self._late, batch, self._steady)
-        self._pool.submit(_decide, self._decider.decide_each, batch.requests, loop, partial(self._done, batch))
+        names = [once for _, _, once in some]
+        decide: Decide = self._decider.decide_each
+        if any(names):
+            decide = partial(self._decider.decide_each, names=names)
+        self._pool.submit(_decide, decide, batch.requests, loop, partial(self._done, batch))
 
     def _done(self, batch: Batch, told: Sequence[Told]) -> None:
         if batch.late:  # its lane went on without it, and its askers have other answers
@@ -168,7 +176,7 @@ def _take_back(steady: SteadyDecider, told: Sequence[Told]) -> None:
 
 
 def _hand_out(batch: Batch, told: Sequence[Told]) -> None:
-    for (_, answered), answer in zip(batch.waiting, told, strict=True):
+    for (_, answered, _), answer in zip(batch.waiting, told, strict=True):
         try:
             answered(answer)
         except Exception:  # the others have their answers all the same

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
+import xxhash
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, delete, select, text, update
 
+from service.clock import new_id
 from service.storage.database import Connection, UtcTime, metadata, upsert
 
 KEEP = timedelta(days=1)
@@ -34,6 +36,18 @@ idempotency_keys = Table(
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """What a request under a key is known by; `again`: its process died, so that what it made may be there."""
+
+    name: str
+    again: bool = False
+
+    def part(self, place: int) -> str:
+        """The name of one of the things that it makes."""
+        return xxhash.xxh3_128_hexdigest(f"{self.name} {place}".encode())
+
+
+@dataclass(frozen=True, slots=True)
 class Earlier:
     """A request seen before under the same key; `status` is None while it is still running."""
 
@@ -43,14 +57,20 @@ class Earlier:
     answer: bytes | None
 
 
-def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Earlier | None:
-    """Claims a key; None when it is new (or its first request died), else what is known of the earlier one."""
+def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Earlier | Once:
+    """Claims a key when it is new (or its first request died), else what is known of the earlier one.
+
+    Until there is an answer, its place holds the name of the request: who does it again has the same.
+    """
     connection.execute(delete(idempotency_keys).where(idempotency_keys.c.started_at < now - KEEP))
     dead = idempotency_keys.c.status.is_(None) & (idempotency_keys.c.started_at < now - GIVE_UP)
-    connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key == key, dead))
-    claim = {"key": key, "body_hash": body_hash, "started_at": now}
+    gone = delete(idempotency_keys).where(idempotency_keys.c.key == key, dead)
+    died = connection.execute(gone.returning(idempotency_keys.c.answer, idempotency_keys.c.body_hash)).one_or_none()
+    again = died is not None and died.answer is not None and died.body_hash == body_hash
+    once = Once(bytes(died.answer).decode() if died is not None and again else new_id(now), again)
+    claim = {"key": key, "body_hash": body_hash, "started_at": now, "answer": once.name.encode()}
     if upsert(connection, idempotency_keys, [claim], update=()):
-        return None
+        return once
     row = connection.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).one()
     return Earlier(row.body_hash, row.status, row.media_type, row.answer)
 

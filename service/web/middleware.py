@@ -20,7 +20,7 @@ from service.errors import (
     UnknownEncoding,
 )
 from service.storage.database import Database
-from service.storage.idempotency_store import ERASED, Earlier, begin, bring_in, finish, forget
+from service.storage.idempotency_store import ERASED, Earlier, Once, begin, bring_in, finish, forget
 from service.web.auth import hash_key, presented_key
 from service.web.kept_here import KeptHere
 from service.web.problems import MEDIA_TYPE, problem_body
@@ -34,6 +34,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 10 * 1024 * 1024
+ONCE = "opportune.once"
+"""Where a request's scope has the `Once` that it is known by, if it came with a key that the database holds."""
 
 
 class LimitBody:
@@ -172,7 +174,8 @@ class Idempotent:
         key = hashlib.sha256(b"\0".join([owner.encode(), scope["path"].encode(), sent])).hexdigest()
         body_hash = hashlib.sha256(body + b"\0" + scope.get("query_string", b"")).hexdigest()
         goes_on = scope["path"] in self._going_on
-        earlier, here = self._here.find(key), False
+        earlier: Earlier | Once | None = self._here.find(key)
+        here = False
         if earlier is None:
             try:
                 earlier = await self._claim(key, body_hash, goes_on)
@@ -181,12 +184,14 @@ class Idempotent:
                     await _answer(send, away)
                     return
                 earlier, here = self._here.begin(key, body_hash), True
-        if earlier is not None:
+        if isinstance(earlier, Earlier):
             await self._repeat(send, earlier, body_hash)
             return
+        if earlier is not None:
+            scope[ONCE] = earlier
         await self._first(scope, body, receive, send, key, body_hash, here)
 
-    async def _claim(self, key: str, body_hash: str, goes_on: bool) -> Earlier | None:
+    async def _claim(self, key: str, body_hash: str, goes_on: bool) -> Earlier | Once:
         """Asks the database; `Unavailable` when it does not answer."""
         if not goes_on:
             return await in_thread(self._begin, key, body_hash)
@@ -258,7 +263,7 @@ class Idempotent:
             media_type = earlier.media_type or "application/json"
             await _send(send, earlier.status, media_type, earlier.answer or b"", (b"idempotent-replay", b"true"))
 
-    def _begin(self, key: str, body_hash: str) -> Earlier | None:
+    def _begin(self, key: str, body_hash: str) -> Earlier | Once:
         waiting = self._here.answers()
         with self.database.write() as connection:
             bring_in(connection, waiting, self.clock.now())

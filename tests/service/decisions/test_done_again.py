@@ -1,0 +1,111 @@
+"""A request whose process died between its decision and the kept answer, and that comes again under its key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text, update
+
+from service.clock import SystemClock
+from service.decisions.read_decision import DecisionReader
+from service.decisions.routes import routes
+from service.settings import Cap
+from service.storage.database import Database
+from service.storage.idempotency_store import GIVE_UP, idempotency_keys
+from service.web.auth import Guard, create_key
+from service.web.middleware import Idempotent
+from service.web.problems import install_problem_handlers
+from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+
+
+class KilledError(BaseException):
+    """Stands for a kill at this point."""
+
+
+class Dying(Idempotent):
+    """A process that is killed before it has kept an answer."""
+
+    async def _keep(self, *_: Any) -> None:
+        raise KilledError
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    made = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)], floor=0.0, exploration=1e12))
+    made.put(a={"channels": ["email"]})
+    made.served.models["next-offer"] = NextOffer({"a": 0.9})
+    return made
+
+
+async def post(desk: Desk, middleware: type[Idempotent], key: str, path: str, body: Any) -> httpx.Response:
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(desk.decider, DecisionReader(desk.database, desk.served), Guard(desk.database)))
+    app.add_middleware(middleware, database=desk.database)
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "k"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.post(path, json=body, headers=headers)
+
+
+def five_minutes_later(database: Database) -> None:
+    with database.write() as connection:
+        long_ago = SystemClock().now() - GIVE_UP - timedelta(seconds=1)
+        connection.execute(update(idempotency_keys).values(started_at=long_ago))
+
+
+def held(database: Database, query: str) -> list[Any]:
+    with database.read() as connection:
+        return list(connection.execute(text(query)).scalars())
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/decisions", {"customer_id": "c1"}),
+        ("/v1/decisions/batch", {"requests": [{"customer_id": name} for name in ("c1", "c2", "c1")]}),
+    ],
+)
+async def test_what_was_decided_is_answered_and_nothing_is_decided_again(desk: Desk, path: str, body: Any) -> None:
+    key = create_key(desk.database, ("decide",), "test", NOON)
+    with pytest.raises(KilledError):
+        await post(desk, Dying, key, path, body)
+    made = held(desk.database, "SELECT decision_id FROM decisions ORDER BY decision_id")
+    counted = held(desk.database, "SELECT customer_id FROM ledger WHERE message ORDER BY customer_id")
+    assert counted == ["c1", "c2"][: len(made)]
+    assert (await post(desk, Idempotent, key, path, body)).status_code == 409  # it may still be running
+    five_minutes_later(desk.database)
+    again = await post(desk, Idempotent, key, path, body)
+    assert again.status_code == 200, again.text
+    told = again.json().get("decisions", [again.json()])
+    assert sorted(one["decision_id"] for one in told) == made
+    assert [len(one["actions"]) for one in told] == [1, 1, 0][: len(made)]
+    assert held(desk.database, "SELECT decision_id FROM decisions ORDER BY decision_id") == made
+    assert held(desk.database, "SELECT customer_id FROM ledger WHERE message ORDER BY customer_id") == counted
+    assert (await post(desk, Idempotent, key, path, body)).content == again.content
+    replay = DecisionReader(desk.database, desk.served).replay(made[0])
+    assert replay["equal"] is True
+
+
+async def test_what_died_before_it_decided_is_decided_then(desk: Desk) -> None:
+    class DyingAtOnce(Dying):
+        async def _first(self, *_: Any) -> None:
+            raise KilledError
+
+    key = create_key(desk.database, ("decide",), "test", NOON)
+    for path, body in (
+        ("/v1/decisions", {"customer_id": "c1"}),
+        ("/v1/decisions/batch", {"requests": [{"customer_id": "c2"}]}),
+    ):
+        with pytest.raises(KilledError):
+            await post(desk, DyingAtOnce, key, path, body)
+        five_minutes_later(desk.database)
+        again = (await post(desk, Idempotent, key, path, body)).json()
+        assert again.get("decisions", [again])[0]["actions"]
+    assert len(held(desk.database, "SELECT decision_id FROM decisions")) == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, String, Table, func, insert, select, update
 
+from service.customers.customer_store import those_there
 from service.storage.database import Connection, Json, UtcTime, metadata
 
 erasures = Table(
@@ -32,6 +34,13 @@ def open_erasures(connection: Connection) -> list[tuple[str, list[str]]]:
     """(erasure, customer ids) of those not finished, oldest first."""
     rows = select(erasures.c.erasure_id, erasures.c.customer_ids).where(erasures.c.done_at.is_(None))
     return [(row.erasure_id, row.customer_ids) for row in connection.execute(rows.order_by(erasures.c.erasure_id))]
+
+
+def gone_since(connection: Connection, since: Mapping[str, datetime]) -> set[str]:
+    """Those of whom nothing is known, if anybody was erased since the time beside them: whom, nobody keeps."""
+    last: datetime | None = connection.execute(select(func.max(erasures.c.requested_at, type_=UtcTime))).scalar_one()
+    asked = [name for name, at in since.items() if last is not None and at <= last]
+    return set(asked) - those_there(connection, asked)
 
 
 def newest_erasure(connection: Connection) -> str | None:

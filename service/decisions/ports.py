@@ -39,6 +39,8 @@ Owners = Callable[[Connection, Sequence[str]], Mapping[str, str]]
 """The present id of each customer who has another one by now."""
 There = Callable[[Connection, Sequence[str]], Collection[str]]
 """Those of these customers of whom anything is known still: the others were erased."""
+Gone = Callable[[Connection, Mapping[str, datetime]], Collection[str]]
+"""Those of these customers who may have been erased since the time beside each."""
 ChooseContent = Callable[[Offer, str], "dict[str, Any] | None"]
 """(offer, channel) -> approved content rendered for one customer, or None where there is none."""
 ContentFor = Callable[[Customer, str], ChooseContent]

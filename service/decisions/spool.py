@@ -23,11 +23,12 @@ from typing import Any, BinaryIO
 import orjson
 import xxhash
 
+from service.clock import Clock, SystemClock
 from service.decisions.decision_store import add_missing_decisions
 from service.decisions.ledger_store import lock, reserve
 from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
-from service.decisions.ports import Owners
+from service.decisions.ports import Gone, Owners
 from service.decisions.record import Packed
 from service.storage.database import Connection, Database
 from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
@@ -35,25 +36,28 @@ from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
 log = logging.getLogger(__name__)
 AT_ONCE = 500
 _BYTES = ("candidates", "record")
-Spooled = tuple[Packed, Sequence[Mapping[str, Any]]]
-"""A row of the decisions with the parts that it needs, and the lines of the ledger that it reserves."""
+Reserved = Sequence[Mapping[str, Any]]
+Spooled = tuple[Packed, Reserved, datetime]
+"""A row of the decisions with its parts, the lines of the ledger that it reserves, and when it was kept."""
 
 
 class Spool:
     """One folder, shared by the processes of a machine. Safe for threads."""
 
-    def __init__(self, folder: Path, owners: Owners) -> None:
-        """`owners` tells the present id of each customer who has another one by now."""
+    def __init__(self, folder: Path, owners: Owners, gone: Gone | None = None, clock: Clock | None = None) -> None:
+        """`owners` tells the present id of each customer who has another one by now, `gone` who may be erased."""
         self._folder = folder
-        self._owners = owners
+        self._owners, self._gone = owners, gone
+        self._clock = clock or SystemClock()
         self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._file: FileIO | None = None
 
-    def append(self, decisions: Sequence[Spooled]) -> None:
+    def append(self, decisions: Sequence[tuple[Packed, Reserved]]) -> None:
         """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
         if not decisions:
             return
-        lines = b"".join(_line(packed, reserved) for packed, reserved in decisions)
+        now = self._clock.now()
+        lines = b"".join(_line(packed, reserved, now) for packed, reserved in decisions)
         with self._lock:
             file = self._file or self._open()
             before = os.fstat(file.fileno()).st_size
@@ -125,15 +129,32 @@ class Spool:
         return brought
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
-        names = sorted({str(one.row["customer_id"]) for one, _ in some})
-        lock(connection, names, ())  # whoever joins two of them waits, or is seen
+        names = sorted({str(one.row["customer_id"]) for one, _, _ in some})
+        lock(connection, names, ())  # whoever joins two of them, or erases one, waits, or is seen
         owners = self._owners(connection, names)
-        parts = {name: body for one, _ in some for name, body in one.parts.items()}
+        some = self._of_those_there(connection, some, owners)
+        parts = {name: body for one, _, _ in some for name, body in one.parts.items()}
         add_parts(connection, dict(sorted(parts.items())))
-        new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _ in some])
-        kept = [lines for one, lines in some if one.row["decision_id"] in new]
+        new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _, _ in some])
+        kept = [lines for one, lines, _ in some if one.row["decision_id"] in new]
         reserve(connection, [Line(**_of_owner(line, owners)) for lines in kept for line in lines])
         return len(new)
+
+    def _of_those_there(
+        self, connection: Connection, some: Sequence[Spooled], owners: Mapping[str, str]
+    ) -> Sequence[Spooled]:
+        """Without those of customers who may have been erased since: they must not come back."""
+        if self._gone is None:
+            return some
+        since: dict[str, datetime] = {}
+        for one, _, kept_at in some:
+            name = owners.get(one.row["customer_id"], one.row["customer_id"])
+            since[name] = min(kept_at, since.get(name, kept_at))
+        gone = self._gone(connection, since)
+        left = [each for each in some if _of_owner(each[0].row, owners)["customer_id"] not in gone]
+        if len(left) < len(some):
+            log.info("%d decisions of customers who were erased since are left out", len(some) - len(left))
+        return left
 
     def _open(self) -> FileIO:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -152,10 +173,10 @@ def _of_owner(row: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, An
     return {**row, "customer_id": owners.get(row["customer_id"], row["customer_id"])}
 
 
-def _line(packed: Packed, lines: Sequence[Mapping[str, Any]]) -> bytes:
+def _line(packed: Packed, lines: Reserved, now: datetime) -> bytes:
     plain = {**packed.row, **{name: base64.b64encode(packed.row[name]).decode() for name in _BYTES}}
     parts = {name: body.decode() for name, body in packed.parts.items()}
-    body = orjson.dumps({"decision": plain, "ledger": list(lines), "parts": parts})
+    body = orjson.dumps({"decision": plain, "ledger": list(lines), "parts": parts, "kept_at": now})
     return f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n"
 
 
@@ -171,7 +192,8 @@ def _read(file: BinaryIO, path: Path) -> Iterator[Spooled]:
         row |= {name: base64.b64decode(row[name]) for name in _BYTES}
         row["decided_at"] = datetime.fromisoformat(row["decided_at"])
         parts = {name: body.encode() for name, body in told.get("parts", {}).items()}
-        yield Packed(row, parts), told["ledger"]
+        kept_at = datetime.fromisoformat(told["kept_at"]) if "kept_at" in told else row["decided_at"]
+        yield Packed(row, parts), told["ledger"], kept_at
 
 
 def _write_whole(file: FileIO, lines: bytes) -> None:

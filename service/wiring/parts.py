@@ -28,6 +28,7 @@ from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
 from service.customers.customer_store import customer_ids, owners_of, read_customers, those_there
 from service.customers.erase_customer import CustomerEraser
+from service.customers.erasure_store import gone_since
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.look_up import CustomerReader
@@ -261,7 +262,8 @@ def build(settings: Settings) -> Parts:
     learning.refresh()
     sources = read_customers, online, learning, content_for, owners_of, those_there
     decider = Decider(database, clock, settings, catalogue, *sources)
-    steady = SteadyDecider(decider, Spool(home / "spool", owners_of), settings.decisions.time_budget_ms / 1_000)
+    spool = Spool(home / "spool", owners_of, gone_since, clock)
+    steady = SteadyDecider(decider, spool, settings.decisions.time_budget_ms / 1_000)
     steady.run_pass()
     return Parts(
         settings=settings,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from service.customers.customer_store import delete_profiles, owners_of, write_profiles
+from service.customers.erasure_store import begin_erasure, gone_since
+from service.customers.profile import Profile
 from service.decisions.circuit import Circuit
 from service.decisions.explain import explain
 from service.decisions.rank_actions import Decider
@@ -189,6 +193,37 @@ def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, 
     assert [one["rule"] for one in full["excluded"]] == ["frequency_cap"]
 
 
+def test_who_was_erased_before_it_was_brought_in_does_not_come_back(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make
+) -> None:
+    desk.put(a={"channels": ["web"]})
+    with line.write() as connection:
+        write_profiles(connection, [Profile(name, NOON, NOON, identified=True) for name in ("anna", "ben")])
+
+    def kept(*names: str) -> Spool:
+        spool = Spool(tmp_path / "spool", owners_of, gone_since, desk.clock)
+        decider = SteadyDecider(desk.decider, spool)
+        decider.run_pass()
+        line.cut = True
+        for name in names:
+            decide(decider, name)
+        line.cut = False
+        return spool
+
+    assert kept("stranger").bring_in(line) == 1  # nobody was erased
+    spool = kept("anna", "ben", "stranger")
+    with line.write() as connection:
+        begin_erasure(connection, "e1", ["anna"], {}, desk.clock.now())
+        delete_profiles(connection, ["anna"])
+    assert spool.bring_in(line) == 1
+    with line.read() as connection:
+        told = connection.execute(text("SELECT customer_id FROM decisions ORDER BY customer_id")).scalars().all()
+        reserved = connection.execute(text("SELECT DISTINCT customer_id FROM ledger ORDER BY customer_id")).scalars()
+        assert (list(told), list(reserved)) == (["ben", "stranger"], ["ben", "stranger"])
+    desk.clock.time += timedelta(seconds=1)
+    assert kept("another").bring_in(line) == 1  # since the last erasure
+
+
 def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
     desk.put(a={"channels": ["web"]})
     decider = steady(desk)
@@ -300,12 +335,12 @@ def test_neither_database_nor_disk_is_told(desk: Desk, line: Line, tmp_path: Pat
 def test_a_batch_goes_on_where_the_line_was_cut(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:
     desk.put(a={"channels": ["web"]})
     decider = steady(desk)
-    done = decider.decide_many([DecisionIn(customer_id=f"c{n}") for n in range(150)])
+    done = decider.decide_batch([DecisionIn(customer_id=f"c{n}") for n in range(150)])
     line.cut = True
-    done += decider.decide_many([DecisionIn(customer_id=f"d{n}") for n in range(150)])
+    done += decider.decide_batch([DecisionIn(customer_id=f"d{n}") for n in range(150)])
     assert all(decision["actions"] for decision in done)
     with pytest.raises(Invalid) as fault:
-        decider.decide_many([DecisionIn(customer_id="c1"), DecisionIn(customer_id="c1", offers=["x"])])
+        decider.decide_batch([DecisionIn(customer_id="c1"), DecisionIn(customer_id="c1", offers=["x"])])
     assert fault.value.errors[0].field == "requests[1].offers[0]"
     line.cut = False
     decider.run_pass()
@@ -316,7 +351,7 @@ def test_a_batch_comes_within_its_time_too(desk: Desk, line: Line, tmp_path: Pat
     desk.put(a={"channels": ["web"]})
     decider = steady(desk, time_budget_s=0.05)
     line.slow_s = 0.2
-    done = decider.decide_many([DecisionIn(customer_id=f"c{n}") for n in range(3)])
+    done = decider.decide_batch([DecisionIn(customer_id=f"c{n}") for n in range(3)])
     assert [one["degraded"][0] for one in done] == ["database"] * 3
     assert all(one["actions"] for one in done)
     assert decider.circuit.is_open
@@ -333,9 +368,9 @@ def test_an_answer_comes_within_its_time(desk: Desk, line: Line, steady: Make, m
     late: list[str] = []
     decide, take_back = decider._decider.decide_each, decider.came_late
 
-    def decide_each(requests: Sequence[DecisionIn]) -> list[dict[str, Any] | Exception]:
+    def decide_each(requests: Sequence[DecisionIn], names: Any) -> list[dict[str, Any] | Exception]:
         begun.extend(requests)
-        return decide(requests)
+        return decide(requests, names)
 
     def came_late(decision_ids: Sequence[str]) -> None:
         take_back(decision_ids)

@@ -73,7 +73,14 @@ def _sentence(error: Exception) -> str:
         unknown = first["type"] == "extra_forbidden"
         told = "there is no such setting; check its spelling" if unknown else first["msg"].removeprefix("Value error, ")
         return f"{'.'.join(map(str, first['loc'])) or 'settings'}: {told}"
-    return str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
+    told = str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
+    return told + (_cause(error) if type(error).__name__ in {"Unavailable", "StoreAway"} else "")
+
+
+def _cause(error: Exception) -> str:
+    from service.errors import cause_of
+
+    return cause_of(error)
 
 
 _LEAST_FREE = 16_000_000

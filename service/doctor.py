@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
 from features.files import free_bytes
+from features.row_stores import StoreAway
 from models.declared import PROPENSITIES
 from service.clock import SystemClock
+from service.errors import Problem, cause_of
 from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
 
@@ -52,7 +54,7 @@ def _parts(settings: Settings) -> list[Finding]:
     try:
         parts = build(settings)
     except Exception as away:
-        told = f"cannot be opened ({_short(away)}); check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
+        told = f"cannot be opened: {_short(away)}; check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
         return [Finding("fail", "state", told)]
     looks = (
         _keys,
@@ -300,4 +302,5 @@ def _loops(parts: Parts) -> Iterator[Finding]:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
+    name = "" if isinstance(error, Problem | StoreAway) else f"{type(error).__name__}: "
+    return f"{name}{str(error).splitlines()[0][:160] if str(error) else ''}{cause_of(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,3 +80,15 @@ class Damaged(Problem):
 
 class Unavailable(Problem):
     status, type, title = 503, "urn:opportune:unavailable", "A part is not available"
+
+
+def cause_of(error: BaseException) -> str:
+    """What the driver said of a part that is away, for who runs commands: a wrong password looks like an outage.
+
+    Its first line, in brackets; '' where nobody said anything. Not for clients: it names hosts and users.
+    """
+    cause = error.__cause__
+    words = str(getattr(cause, "orig", None) or cause or "").strip()
+    if not words:
+        return ""
+    return f" ({re.sub(r'[^ ]*@', '…@', words.splitlines()[0])[:200]})"  # before an @ may stand a part of a password

@@ -92,10 +92,13 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         "/{journey_id}",
         dependencies=[guard.needs("admin")],
         responses=gives(StoredOut, 200, 201) | {400: {}, 409: {}, 422: {}},
-        openapi_extra=takes(JourneyBody, "application/json", "application/yaml"),
+        openapi_extra=takes(JourneyBody),
     )
     async def put_one(journey_id: JourneyId, request: Request) -> Response:
-        """Stores a new version (JSON, or YAML by content type). Who is enrolled stays on the version they entered."""
+        """Stores a new version. Who is enrolled stays on the version they entered.
+
+        The body may be YAML, too, sent with `Content-Type: application/yaml`.
+        """
         kind = request.headers.get("content-type", "application/json")
         key = getattr(request.state, "key", None)
         body = await request.body()

@@ -70,12 +70,11 @@ def _path(parts: Sequence[Any]) -> str:
     return path or "body"
 
 
+_NO_OBJECT = frozenset({"dict_type", "model_type", "model_attributes_type"})
 _OBJECT = "should be an object, {…}"
 _WORDS = {
     "extra_forbidden": "unknown field; remove it or check its spelling",
-    "dict_type": _OBJECT,
-    "model_type": _OBJECT,
-    "model_attributes_type": _OBJECT,
+    **dict.fromkeys(_NO_OBJECT, _OBJECT),
     "list_type": "should be a list, […]",
 }
 """What is told in the words of JSON, by Pydantic's name of the error; else in Pydantic's, who speaks of Python."""
@@ -83,6 +82,15 @@ _WORDS = {
 
 def _sentence(error: Any) -> str:
     return _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+
+
+def _sent_as_other(errors: Sequence[Any], media_type: str | None) -> tuple[FieldError, ...]:
+    """The one thing that is wrong where JSON was sent as something else, as curl does by itself."""
+    told = all(tuple(error["loc"]) == ("body",) and error["type"] in _NO_OBJECT for error in errors)
+    if not told or "json" in (media_type or "").lower():
+        return ()
+    sent = f"was sent as {media_type[:100]}" if media_type else "was sent without its type"
+    return (FieldError("body", f"{sent}; add the header Content-Type: application/json"),)
 
 
 def invalid_from(error: ValidationError, at: str = "") -> Invalid:
@@ -114,7 +122,7 @@ def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> N
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = field_errors(error.errors())
+        errors = _sent_as_other(error.errors(), request.headers.get("content-type")) or field_errors(error.errors())
         return await answer(request, Invalid(_summary(errors), errors))
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -124,16 +132,18 @@ def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> N
             return await answer(request, BadRequest(f"the body {detail}", [FieldError("body", detail)]))
         nowhere = error.status_code == 404  # nobody of ours raises it: no route was found
         told = "there is nothing at this address; /docs tells what there is" if nowhere else str(error.detail)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of the first route with this path alone
+            documented = (await in_thread(request.app.openapi))["paths"].get(_route(request), {})
+            headers["Allow"] = ", ".join(sorted(map(str.upper, documented))) or headers["Allow"]
+            told = f"{request.method} is not possible at this address; it takes {headers['Allow']}"
         problem = Problem(told)
         problem.status, problem.title = error.status_code, str(error.detail)
         problem.type = {400: BadRequest.type, 404: NotFound.type, 405: "urn:opportune:method-not-allowed"}.get(
             error.status_code, "about:blank"
         )
         response = await answer(request, problem)
-        response.headers.update(error.headers or {})
-        if error.status_code == 405:  # the framework names the methods of the first route with this path alone
-            documented = (await in_thread(request.app.openapi))["paths"].get(_route(request), {})
-            response.headers["Allow"] = ", ".join(sorted(map(str.upper, documented))) or response.headers["Allow"]
+        response.headers.update(headers)
         return response
 
     async def on_leaving(_: Request, __: Exception) -> Response:

@@ -22,15 +22,15 @@ def gives(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, A
     return {status: {"model": model, "description": model.__doc__ or ""} for status in statuses or (200,)}
 
 
-def takes(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
-    """The body of a route in OpenAPI, as JSON or of the kinds given. `name_parts` brings its parts to where they are
-    referred to.
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route in OpenAPI, as JSON: some generators leave out operations that may be sent another kind, too.
+
+    `name_parts` brings its parts to where they are referred to.
     """
     schema = model.model_json_schema(ref_template=PART + "{model}")
     parts = {**schema.pop("$defs", {}), model.__name__: schema}
     body = {"$ref": PART + model.__name__, "$defs": parts}
-    content = {kind: {"schema": dict(body)} for kind in kinds or ("application/json",)}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 
 
 def name_parts(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import opportune
 from models.load import write_golden
+from tests.conftest import free_port
 from tests.end_to_end.conftest import ROOT, Service
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.tracking import Tracking, log_and_register
@@ -100,6 +101,18 @@ def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> N
     unknown = Service(tmp_path, OPPORTUNE_DECISIONS__FLOORR="1").run("keys", "list")
     assert unknown.returncode == 1
     assert unknown.stderr == "opportune: decisions.floorr: there is no such setting; check its spelling\n"
+
+
+def test_a_database_that_cannot_be_reached_is_told_with_its_own_words(tmp_path: Path) -> None:
+    """A wrong name or password looks like an outage: without the driver's words nobody finds it."""
+    url = f"postgresql://shop@127.0.0.1:{free_port()}/shop"
+    listing = Service(tmp_path, OPPORTUNE_DATABASE_URL=url).run("keys", "list")
+    doctor = Service(tmp_path, OPPORTUNE_DATABASE_URL=url).run("doctor")
+    assert (listing.returncode, doctor.returncode) == (1, 1)
+    for told in (listing.stderr, doctor.stdout):
+        assert "the database does not answer now" in told
+        assert "Connection refused" in told
+    assert "cannot be opened: the database does not answer now" in doctor.stdout
 
 
 def test_a_variable_that_should_be_json_is_named(tmp_path: Path) -> None:

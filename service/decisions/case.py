@@ -144,7 +144,8 @@ class Shared:
     """What all customers together have used of one limit of an offer: `used` impressions or money, the `oldest` one.
 
     `slices`, of an evenly paced sliding budget: the money by age, in 24ths of the window, the newest first.
-    `free`: when a full limit has a place again (records of before go by `oldest`).
+    `free`: when a full limit, or one that paces, has a place again (records of before go by `oldest`, or by how fast
+    even spending catches up, as a calendar's does).
     """
 
     used: float

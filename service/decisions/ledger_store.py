@@ -42,7 +42,7 @@ from sqlalchemy import (
 from service.decisions.case import PLANNED_US, Entry, Shared, microseconds
 from service.decisions.folded import entries_in, rows_of, unfolded
 from service.decisions.line import Line
-from service.decisions.pacing import SLICES, exceeds
+from service.decisions.pacing import FINE, SLICES, ahead, by_slice, exceeds, free_after
 from service.decisions.quiet import zone_of
 from service.decisions.windows import Window, window
 from service.offers.offer import Offer, Past
@@ -116,7 +116,8 @@ _HELD = (
     "AND (expires IS NULL OR expires > :now)"
 )
 _BY_AGE = text(
-    f"SELECT (CAST(:now AS bigint) - at) / CAST(:width AS bigint) AS age, sum(cost) {_HELD} AND cost > 0 "
+    "SELECT (CAST(:now AS bigint) - at + CAST(:ahead AS bigint)) / CAST(:step AS bigint) AS age, sum(cost) "
+    f"{_HELD} AND cost > 0 "
     "GROUP BY age ORDER BY age"
 )
 _MOST_PERIODS = 5
@@ -237,8 +238,14 @@ def read_shared(
             if exceeds(cost + offer.cost, offer.budget.amount):
                 excess = cost + offer.cost - offer.budget.amount - 1e-9 * (1 + offer.budget.amount)
                 free = connection.execute(_END_BY_COST, {**held, **_ends(within), "excess": excess}).scalar()
-            paced = offer.budget.even and within.length is not None
-            slices = _by_age(connection, held, within) if paced else ()
+            slices: tuple[float, ...] = ()
+            if offer.budget.even and within.length is not None:
+                step = -(-within.length // (SLICES * FINE))
+                ages = _by_age(connection, held, step)
+                slices = by_slice(ages)
+                if ahead(offer.budget.amount, offer.cost, 0.0, slices, 1.0) > 1e-9 * (1 + offer.budget.amount):
+                    paced = at + step * free_after(offer.budget.amount, offer.cost, ages)
+                    free = paced if free is None else max(paced, free)
             found[offer.offer_id, -1] = Shared(float(cost), oldest, slices, free)
     return found
 
@@ -261,13 +268,11 @@ def _used(connection: Connection, held: Mapping[str, Any]) -> tuple[int, float, 
     return int(count), float(cost), None if oldest is None else int(oldest)
 
 
-def _by_age(connection: Connection, held: Mapping[str, Any], within: Window) -> tuple[float, ...]:
-    """Money spent in each 24th of a sliding window, the newest first."""
-    width = max(1, -(-(within.length or 0) // SLICES))
-    slices = [0.0] * SLICES
-    for age, cost in connection.execute(_BY_AGE, {**held, "width": width}):
-        slices[min(max(int(age), 0), SLICES - 1)] += float(cost)
-    return tuple(slices)
+def _by_age(connection: Connection, held: Mapping[str, Any], step: int) -> dict[int, float]:
+    """Money spent, by its age in steps of so many microseconds; below 0 what is planned for later."""
+    ahead_steps = (held["planned"] - held["now"]) // step + 1
+    told = {**held, "step": step, "ahead": ahead_steps * step}  # databases round what is below 0 upwards
+    return {int(age) - ahead_steps: float(cost) for age, cost in connection.execute(_BY_AGE, told)}
 
 
 def reserve(connection: Connection, lines: Sequence[Line]) -> None:

@@ -133,6 +133,7 @@ def _budget(case: Case, offer: Offer) -> Iterator[Failure]:
         excess = ahead(amount, offer.cost, used, () if shared is None else shared.slices, share)
         if excess > 1e-9 * (1 + amount):
             period = within.length or (within.end or 0) - within.since - 1
-            until = case.now_us + wait(excess, amount, period)
+            free = None if shared is None else shared.free
+            until = case.now_us + wait(excess, amount, period) if free is None else free
             detail = f"{used:.2f} of {amount:.2f} spent {within.words}, which is ahead of an even pace"
             yield Failure("pacing", detail, moment(until))

@@ -10,10 +10,13 @@ holds for its newest k 24ths, each k from 1 to 24 (a token bucket read from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 SLICES = 24
+FINE = 4
+"""Steps of a slice by which is told when there is a place again."""
 
 
 def exceeds(spent: float, amount: float) -> bool:
@@ -30,6 +33,32 @@ def ahead(amount: float, cost: float, used: float, slices: Sequence[float], shar
     if not slices:
         return used + cost - amount * share - burst
     return max(spent + cost - amount * k / SLICES for k, spent in enumerate(accumulate(slices), 1)) - burst
+
+
+def by_slice(ages: Mapping[int, float], later: int = 0) -> tuple[float, ...]:
+    """Money by age in slices, of money by age in steps; as it will be so many steps `later`, if none is spent.
+
+    What is planned for later (an age below 0) counts as new until then.
+    """
+    slices = [0.0] * SLICES
+    for age, cost in ages.items():
+        place = max(age + later, 0) // FINE
+        if place < SLICES:
+            slices[place] += cost
+    return tuple(slices)
+
+
+def free_after(amount: float, cost: float, ages: Mapping[int, float]) -> int:
+    """After how many steps (at least 1) a sliding window lets `cost` be spent; `ages` as in `by_slice`.
+
+    Money only grows older, so what is let go once is let go from then on.
+    """
+    last = SLICES * FINE - min(ages, default=0)
+
+    def is_free(later: int) -> bool:
+        return ahead(amount, cost, 0.0, by_slice(ages, later), 1.0) <= 1e-9 * (1 + amount)
+
+    return 1 + bisect_left(range(1, last), True, key=is_free)
 
 
 def wait(excess: float, amount: float, period: int) -> int:

@@ -20,7 +20,7 @@ from service.decisions.explain import explain
 from service.decisions.ledger_lines_store import use
 from service.decisions.ledger_store import read_entries
 from service.decisions.moments_store import move_moments, note_moments, read_moments
-from service.decisions.pacing import SLICES, ahead
+from service.decisions.pacing import SLICES, ahead, by_slice, free_after
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.rules import RuleBook
@@ -332,11 +332,38 @@ def test_an_evenly_paced_sliding_budget(desk: Desk) -> None:
         }
     )
     sent = [sum(bool(ask(desk)["actions"]) for _ in range(6))]
-    assert "pacing" in verdicts(desk, ask(desk))
+    assert verdicts(desk, ask(desk))["pacing"][1] == desk.clock.time + timedelta(hours=1)  # it was half an hour
     for _ in range(5):
         desk.clock.forward(hours=1, seconds=1)
         sent.append(sum(bool(ask(desk)["actions"]) for _ in range(6)))
     assert sent == [4, 2, 2, 2, 2, 2]
+
+
+@example_settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=200), st.integers(24, 96))
+def test_the_end_of_a_wait_for_even_pacing_is_told(waits: list[int], amount: int) -> None:
+    """Never too early, and late by no more than a step (25 here, of slices of 100)."""
+    now, times = 0, list[int]()
+    for pause in waits:
+        now += pause
+        times.append(now)
+    ages: dict[int, float] = {}
+    for at in times:
+        ages[(now - at) // 25] = ages.get((now - at) // 25, 0.0) + 1.0
+
+    def excess(at: int) -> float:
+        slices = [0.0] * SLICES
+        for spent in times:
+            if at - spent < 100 * SLICES:
+                slices[(at - spent) // 100] += 1.0
+        return ahead(float(amount), 1.0, 0.0, slices, 1.0)
+
+    if excess(now) > 1e-9:
+        free = next(at for at in range(now, now + 100 * SLICES + 1) if excess(at) <= 1e-9)
+        told = now + 25 * free_after(float(amount), 1.0, {age: cost for age, cost in ages.items() if age < 96})
+        assert free <= told < free + 25
+    assert by_slice({-9: 1.0, 0: 2.0, 4: 3.0, 95: 4.0, 96: 5.0})[:2] == (3.0, 3.0)
+    assert by_slice({-9: 1.0, 0: 2.0}, later=10)[:3] == (1.0, 0.0, 2.0)
 
 
 @example_settings(max_examples=60, deadline=None)

@@ -158,6 +158,20 @@ def sync_once(tracking_uri: str, folder: Path) -> list[str]:
     return _sync(_client(tracking_uri), tracking_uri, folder, anew=True, looks=True)
 
 
+def registered_champions(tracking_uri: str) -> dict[str, str]:
+    """The version of each model that will serve, as MLflow has it; none where its SQLite file is not there yet.
+
+    Imports MLflow. Raises ModelError where it does not answer.
+    """
+    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
+        return {}
+    try:
+        wanted = _registered(_client(tracking_uri))
+    except Exception as trouble:  # each registry fails in its own way
+        raise ModelError(_unreadable(tracking_uri, trouble).partition("\n")[0]) from trouble
+    return {name: row["champion"] for name, row in wanted.items() if "champion" in row}
+
+
 def sync_forever(
     tracking_uri: str,
     folder: Path,

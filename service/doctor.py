@@ -13,6 +13,7 @@ from features.currencies import CURRENCIES
 from features.files import free_bytes
 from features.row_stores import StoreAway
 from models.declared import PROPENSITIES
+from models.load import ModelError
 from service.clock import SystemClock
 from service.errors import Problem, cause_of
 from service.offers.cel import compile_expression
@@ -205,15 +206,25 @@ def _features(parts: Parts) -> Iterator[Finding]:
 
 
 def _models(parts: Parts) -> Iterator[Finding]:
+    from models.registry import registered_champions
+
     status = parts.models.status()
     served = {entry["name"]: entry for entry in status if entry["alias"] == "champion"}
-    for trouble in status:
-        if trouble["name"] == "sync":
-            told = f"{trouble['problem'][:200]}; start MLflow, or correct mlflow_tracking_uri"
-            yield Finding("fail", "models", told)
+    away = [entry["problem"] for entry in status if entry["name"] == "sync"]
+    coming: dict[str, str] = {}
+    if not away and any(name not in served for name in _MODELS):
+        try:
+            coming = registered_champions(parts.settings.tracking_uri)
+        except ModelError as problem:
+            away.append(str(problem))
+    for told in away:
+        yield Finding("fail", "models", f"{told[:200]}; start MLflow, or correct mlflow_tracking_uri")
     for name in _MODELS:
         entry = served.get(name)
-        if entry is None:
+        if entry is None and name in coming:
+            told = f"{name}: version {coming[name]} will serve; 'opportune serve' brings it in, and 'opportune score'"
+            yield Finding("note", "models", told)
+        elif entry is None:
             rule = f"'opportune train {name}' makes one, 'opportune serve' brings it in"
             yield Finding("note", "models", f"{name}: none serves, its fallback does; {rule}")
         elif entry["problem"]:

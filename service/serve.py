@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import uvicorn
 
@@ -23,6 +26,8 @@ OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
 PROTOCOL = "service.decisions.http_protocol:DecisionsProtocol"
 """By its name: each worker imports it for itself."""
+_COUNTS, _LOCK = "opportune-metrics-", "lock"
+"""How the folders begin in which workers count, and the file in each that its service holds."""
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
@@ -51,15 +56,26 @@ def serve(settings: Settings, workers: int = 1) -> None:
 @contextmanager
 def counted_together(workers: int) -> Iterator[None]:
     """Several workers tell `/metrics` of all of them, through files of a folder that lives as long as they do."""
+    sweep_counts()
     if workers == 1:
         yield
         return
-    with TemporaryDirectory(prefix="opportune-metrics-") as folder:
+    with TemporaryDirectory(prefix=_COUNTS) as folder, (Path(folder) / "draft").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it dies with this process
+        os.rename(lock.name, Path(folder) / _LOCK)
         os.environ[TOGETHER] = folder
         try:
             yield
         finally:
             del os.environ[TOGETHER]
+
+
+def sweep_counts() -> None:
+    """Removes the folders of services that were killed; of those that run, and of other users, none."""
+    for folder in Path(gettempdir()).glob(f"{_COUNTS}*"):
+        with suppress(OSError), (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def listen(settings: Settings, workers: int = 1) -> None:

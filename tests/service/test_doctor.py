@@ -13,6 +13,7 @@ from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
 from service.wiring import build
+from training.tracking import Tracking
 
 
 def told(home: Path, capsys: pytest.CaptureFixture[str], **placement: Any) -> list[str]:
@@ -111,3 +112,24 @@ def test_an_mlflow_that_is_away_is_a_fault(tmp_path: Path, capsys: pytest.Captur
     [told] = [line for line in capsys.readouterr().out.splitlines() if "registry" in line]
     assert told.startswith("fail")
     assert "start MLflow, or correct mlflow_tracking_uri" in told
+
+
+def test_a_model_that_was_trained_and_that_nothing_serves_yet_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(home=tmp_path, text_vectors=False)
+    examine(settings)
+    assert not (tmp_path / "mlflow.db").exists()
+    assert "churn: none serves" in capsys.readouterr().out
+    client = Tracking.at(settings.tracking_uri).client
+    for name in ("opportune-churn", "opportune-lead"):
+        client.create_registered_model(name)
+        client.create_model_version(name, str(tmp_path))
+    client.set_registered_model_alias("opportune-churn", "champion", "1")
+    assert examine(settings) == 1  # for want of a key
+    told = {line.split()[2]: line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "models"}
+    assert "version 1 will serve; 'opportune serve' brings it in" in told["churn:"]
+    assert "none serves" in told["lead:"]
+    away = examine(Settings(home=tmp_path, text_vectors=False, mlflow_tracking_uri="http://127.0.0.1:9"))
+    assert away == 1
+    assert "cannot read the registry at http://127.0.0.1:9" in capsys.readouterr().out

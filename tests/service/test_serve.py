@@ -72,6 +72,35 @@ def test_metrics_of_one_worker_are_those_of_all() -> None:
     assert "opportune_features_waiting 3.0" in told[1], "the database's, as it told this worker last"
 
 
+SERVED = """
+import sys, time
+from service.serve import counted_together
+with counted_together(2):
+    print("counting", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_folders_of_killed_services_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folders() -> set[str]:
+        return {path.name for path in tmp_path.glob("opportune-metrics-*")}
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "opportune-metrics-elses").mkdir()  # without a lock: who holds it cannot be told
+    with subprocess.Popen([sys.executable, "-c", SERVED], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        service.stdout.readline()
+        left = folders()
+        assert len(left) == 2
+        with counted_together(2):
+            assert left < folders(), "one that runs is left alone"
+        service.kill()
+    assert folders() == left
+    with counted_together(1):
+        assert folders() == {"opportune-metrics-elses"}
+
+
 def test_one_worker_needs_no_folder_for_its_counts() -> None:
     with counted_together(1):
         assert TOGETHER not in os.environ

@@ -13,6 +13,7 @@ from service.errors import Unavailable
 _AWAY_STATES = ("08", "25006", "40", "53", "55P03", "57")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
 _AWAY_CODES = {5, 6, 8, 10, 13, 14}
+_SQLITE_IOERR, _SQLITE_FULL, _DISK_FULL = 10, 13, "53100"
 _DRIVERS = {"sqlite3", "psycopg"}
 
 
@@ -24,7 +25,17 @@ def telling_outages() -> Iterator[None]:
     except Exception as failure:
         if not is_outage(failure):
             raise
-        raise Unavailable("the database does not answer now; try again in a few seconds") from failure
+        raise Unavailable(_detail(failure)) from failure
+
+
+def _detail(failure: Exception) -> str:
+    cause = getattr(failure, "orig", failure)
+    code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+    if code == _SQLITE_FULL or getattr(cause, "sqlstate", None) == _DISK_FULL:
+        return "the database's disk is full; make room, then try again"
+    if code == _SQLITE_IOERR:  # of a full disk, too, where it is the shared memory that cannot grow
+        return "the database cannot read or write its file; see whether the disk is full, then try again"
+    return "the database does not answer now; try again in a few seconds"
 
 
 def is_outage(failure: Exception) -> bool:

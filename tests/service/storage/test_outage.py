@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from service.errors import Unavailable
 from service.storage import lease  # its table is what is written to
 from service.storage.database import Database
-from service.storage.outage import is_outage
+from service.storage.outage import is_outage, telling_outages
 from tests.conftest import free_port
 
 
@@ -94,3 +94,32 @@ def test_a_lock_held_too_long_is_an_outage(tmp_path: Path) -> None:
         write_at_once()
     other.close()
     database.close()
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE notes (body BLOB)"))
+
+    def fill() -> None:
+        with database.write() as connection:
+            pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+            connection.execute(text(f"PRAGMA max_page_count = {pages}"))  # as a disk without room
+            connection.execute(text("INSERT INTO notes VALUES (zeroblob(1000000))"))
+
+    with pytest.raises(Unavailable) as told:
+        fill()
+    assert told.value.detail == "the database's disk is full; make room, then try again"
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (psycopg.errors.DiskFull(), "the database's disk is full"),
+        (psycopg.errors.AdminShutdown(), "the database does not answer now"),
+    ],
+)
+def test_a_full_disk_of_a_server_is_told_as_such(failure: Exception, told: str) -> None:
+    with pytest.raises(Unavailable, match=told), telling_outages():
+        raise failure

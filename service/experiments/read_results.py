@@ -133,10 +133,14 @@ def _main_treatment(goal: Outcome) -> str | None:
 
 
 def _leader(experiment: Experiment, goal: Outcome) -> str | None:
-    """The treatment that is surely better than control; control, if every treatment is surely worse."""
-    if min(sums.n for sums in goal.sums.values()) < FEWEST:
+    """The treatment that is surely better than control; control, if every treatment is surely worse.
+
+    An arm of weight 0, which gets nobody, holds none of them up.
+    """
+    drawn = {key for key, weight in zip(experiment.plan.variants, experiment.plan.weights, strict=True) if weight > 0}
+    if min(goal.sums[key].n for key in drawn) < FEWEST:
         return None
-    directions = {key: effect.direction if effect else 0 for key, effect in goal.effects.items()}
+    directions = {key: effect.direction if effect else 0 for key, effect in goal.effects.items() if key in drawn}
     if any(direction > 0 for direction in directions.values()):
         return _main_treatment(goal)
     return experiment.control if all(direction < 0 for direction in directions.values()) else None

@@ -268,6 +268,14 @@ def test_a_clear_difference_names_a_winner_in_words(database: Database) -> None:
     assert "Order Completed: B 50.00%" in got["sentence"] or "Order Completed: B 49" in got["sentence"]
 
 
+@pytest.mark.parametrize(("buyers_of", "winner"), [("B", "B"), ("A", "A")])
+def test_an_arm_that_gets_nobody_holds_no_winner_up(database: Database, buyers_of: str, winner: str) -> None:
+    declare(database, variants={"A": 1, "B": 1, "C": 0})
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer) for customer in arms[buyers_of][:300]))
+    assert results(database)["winner"] == winner
+
+
 def test_a_broken_split_withholds_the_winner(database: Database) -> None:
     declare(database)
     arms = expose_many(database, 800)

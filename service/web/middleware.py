@@ -207,7 +207,7 @@ class Idempotent:
         self, scope: Scope, body: bytes, receive: Receive, send: Send, key: str, body_hash: str, here: bool
     ) -> None:
         """Runs the request under its key, which the database holds, or (`here`) this process."""
-        given, start, chunks = False, {}, []
+        given, answered, start, chunks = False, False, {}, []
 
         async def replay() -> Message:
             nonlocal given
@@ -217,20 +217,22 @@ class Idempotent:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def capture(message: Message) -> None:
-            nonlocal start
+            nonlocal start, answered
             if message["type"] == "http.response.start":
                 start = dict(message)
             elif message["type"] == "http.response.body":
                 chunks.append(message.get("body", b""))
                 if not message.get("more_body"):  # kept before it is sent: an answer seen is an answer repeated
                     await self._keep(key, body_hash, here, start, b"".join(chunks))
+                    answered = True
                     await send(start)
                     await send({"type": "http.response.body", "body": b"".join(chunks)})
 
         try:
             await self.app(scope, replay, capture)
         except BaseException:
-            await self._keep(key, body_hash, here, {"status": 500}, b"")
+            if not answered:  # else the client did not wait for it, and what was done is not done again
+                await self._keep(key, body_hash, here, {"status": 500}, b"")
             raise
 
     async def _keep(self, key: str, body_hash: str, here: bool, start: Message, answer: bytes) -> None:

@@ -155,6 +155,26 @@ async def test_a_failed_request_may_be_tried_again(client: httpx.AsyncClient, co
     assert counter.runs == 2
 
 
+async def test_an_answer_that_nobody_waited_for_is_kept_and_nothing_is_done_again(
+    database: Database, counter: Counter, client: httpx.AsyncClient
+) -> None:
+    app = FastAPI()
+    app.add_api_route("/things", counter.post, methods=["POST"])
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b'{"a":1}', "more_body": False}
+
+    async def send(message: object) -> None:
+        raise asyncio.CancelledError  # a slow client's answer, as the service is stopped
+
+    headers = [(b"idempotency-key", b"k"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/things", "headers": headers, "query_string": b""}
+    with pytest.raises(asyncio.CancelledError):
+        await Idempotent(app, database)(scope, receive, send)
+    again = await client.post("/things", content=b'{"a":1}', headers={"Idempotency-Key": "k"})
+    assert (again.json(), counter.runs) == ({"run": 1, "body": {"a": 1}}, 1)
+
+
 async def test_a_body_that_breaks_off_runs_nothing_and_leaves_the_key_free(
     database: Database, counter: Counter, client: httpx.AsyncClient
 ) -> None:

@@ -29,7 +29,7 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
     """Horizontal bars from 0, each below its label and figure: lengths are shares, so letters keep their size."""
     if not bars:
         return Markup("")
-    longest = max(max(bar.value, bar.high if bar.high is not None else bar.value) for bar in bars) or 1.0
+    longest = max(0.0, *(max(bar.value, bar.high if bar.high is not None else bar.value) for bar in bars)) or 1.0
     rows = [_bar(bar, BAR * place, longest) for place, bar in enumerate(bars)]
     told = f"{title}: {'; '.join(f'{bar.label} {bar.text}' for bar in bars)}"
     return Markup('<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(

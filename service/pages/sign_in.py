@@ -120,7 +120,7 @@ def check_form(reader: Reader, headers: Mapping[str, str], form: Mapping[str, An
         return
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise Forbidden("this form was sent by another site")
-    if not hmac.compare_digest(str(form.get("csrf", "")), reader.csrf):
+    if not hmac.compare_digest(str(form.get("csrf", "")).encode(errors="replace"), reader.csrf.encode()):
         raise Forbidden("this form is out of date; load the page again and repeat")
 
 

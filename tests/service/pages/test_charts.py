@@ -30,6 +30,11 @@ def test_any_bars_make_a_whole_picture(rows: list[tuple[str, float]]) -> None:
         assert all(0 < float(bar.attrib["width"].removesuffix("%")) <= 100 for bar in picture.findall("rect"))
 
 
+def test_what_is_below_zero_has_no_length() -> None:
+    picture = ElementTree.fromstring(str(bar_chart("b", [Bar("a", -0.01, "-0.01"), Bar("b", -0.5, "-0.50")])))
+    assert [bar.attrib["width"] for bar in picture.findall("rect")] == ["0.30%", "0.30%"]
+
+
 def test_calibration_and_lines_are_whole_too() -> None:
     points = calibration_chart("c", [(0.1, 0.12, 50), (0.5, 0.45, 10)])
     assert len(ElementTree.fromstring(str(points)).findall("circle")) == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from service.customers.consent import allowed
 from service.decisions.caps import applies, message_cap_full
 from service.decisions.case import DAY_US, PULLED, Case, CoolDown, Entry
 from service.decisions.verdicts import Failure, in_days, moment, used_up
@@ -62,10 +63,8 @@ def cooling_down(case: Case, rule: CoolDown) -> Iterator[Failure]:
 
 
 def _consent(case: Case, channel: str) -> Iterator[Failure]:
-    purpose = case.rules.purpose
-    said = case.customer.consents.get(channel)
-    answer = said.get(purpose) if isinstance(said, Mapping) else None
-    if answer is False:
+    consents, purpose = case.customer.consents, case.rules.purpose
+    if not allowed(consents, channel, purpose):
         yield Failure("consent", f"the customer does not want {purpose} by {channel}")
-    elif answer is not True and case.rules.consent_when_unknown == "deny" and purpose != "transactional":
+    elif not allowed(consents, channel, purpose, case.rules.consent_when_unknown):
         yield Failure("consent", f"no consent to {purpose} by {channel} is known")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from features.rows import CustomerRow
 from features.texts import TextVectors
 from models.candidates import MOST, CandidateIndex
+from service.customers.consent import allowed
 from service.decisions.case import Customer, Rules
 from service.offers.catalogue import Catalogue, compiled
 from service.offers.cel import Answer, Expression
@@ -83,12 +84,9 @@ def open_channels(customer: Customer, rules: Rules, asked: Collection[str]) -> l
 
 
 def _closed(customer: Customer, rules: Rules, channel: str) -> bool:
-    said = customer.consents.get(channel)
-    answer = said.get(rules.purpose) if isinstance(said, Mapping) else None
-    unknown_is_no = rules.consent_when_unknown == "deny" and rules.purpose != "transactional"
     suppressed = customer.suppressed.get(channel) or customer.suppressed.get("all")
-    refused = answer is False or (unknown_is_no and answer is not True)
-    return refused or bool(suppressed) or channel not in rules.placement_channels
+    wanted = allowed(customer.consents, channel, rules.purpose, rules.consent_when_unknown)
+    return not wanted or bool(suppressed) or channel not in rules.placement_channels
 
 
 def _named(catalogue: Catalogue, rules: Rules) -> Ints:

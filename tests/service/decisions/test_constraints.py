@@ -486,6 +486,19 @@ def test_a_purpose_of_its_own(desk: Desk) -> None:
     assert verdicts(desk, ask(desk, placement="news"))["consent"][0] == "the customer does not want newsletter by email"
 
 
+def test_what_a_transaction_needs_goes_until_the_customer_says_no(desk: Desk) -> None:
+    made = settings(caps=[], consent={"when_unknown": "deny"}, **SURE).model_dump()
+    made["placements"]["receipts"] = {"arms": made["placements"]["default"]["arms"], "purpose": "transactional"}
+    desk.settings = Settings.model_validate(made)
+    desk.people.add("c1", consents={})
+    desk.put(a={"channels": ["email"]})
+    assert verdicts(desk, ask(desk))["consent"][0] == "no consent to marketing by email is known"
+    assert ask(desk, placement="receipts")["actions"]
+    desk.people.add("c1", consents={"email": {"transactional": False}})
+    refused = verdicts(desk, ask(desk, placement="receipts"))["consent"][0]
+    assert refused == "the customer does not want transactional by email"
+
+
 @example_settings(max_examples=60, deadline=None)
 @given(
     st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)),

@@ -30,7 +30,7 @@ from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
-from service.settings import Cap
+from service.settings import Cap, CoolDown
 from service.storage.database import Connection, Database
 from service.storage.key_store import list_keys, revoke_key
 from service.web.auth import Guard, create_key
@@ -169,6 +169,20 @@ def test_without_the_database_only_what_needs_no_check_is_shown(
     assert record["features"] is None
     assert any("nothing could be checked" in said for said in explain(record).limits)
     assert "database" not in decide(decider)["degraded"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [({}, False), ({"tag": "sale"}, True), ({"channel": "email"}, True), ({"placement": "elsewhere"}, True)],
+)
+def test_without_the_database_a_cool_down_closes_what_it_is_about(
+    desk: Desk, line: Line, steady: Make, rule: dict[str, str], shown: bool
+) -> None:
+    desk.settings = settings(cool_downs=[CoolDown(after="purchase", days=3, **rule)])
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    assert bool(decide(decider)["actions"]) == shown
 
 
 def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

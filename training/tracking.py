@@ -305,7 +305,7 @@ def _write_files(
     for file, figure in figures.items():
         figure.savefig(folder / "plots" / file)
     for file, text in texts.items():
-        (folder / file).write_text(text)
+        (folder / file).write_text(text, encoding="utf-8")
     for file, table in tables.items():
         table.write_parquet(folder / file)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from features.customer_row import CustomerRow
 from service.decisions.alike import Alike
+from service.decisions.channel_answers import Answers, answers
 from service.decisions.interests import Interests, interests
 from service.decisions.stages import FEW
 from service.offers.offer import Offer
@@ -58,6 +59,7 @@ class PooledRates:
         self._all = counts
         self._alike = alike
         self._above: dict[str, tuple[float, float]] = {}
+        self._clicked: dict[str, tuple[int, int]] = {}
         self._counts = {key: (count.shown, int(getattr(count, GOALS[goal]))) for key, count in counts.items()}
         self._offers: dict[str, tuple[int, int]] = {}
         for (offer, _), (more, responses) in self._counts.items():
@@ -113,6 +115,17 @@ class PooledRates:
     def interests(self, row: CustomerRow | None, offers: tuple[Offer, ...]) -> Interests | None:
         """What moves the rates of these offers for a customer."""
         return interests(row, offers, self._alike)
+
+    def answers(self, row: CustomerRow | None) -> dict[str, Answers]:
+        """What moves the rates of each channel for a customer."""
+        return answers(row, self._clicks)
+
+    def _clicks(self, channel: str) -> tuple[int, int]:
+        """Deliveries on a channel, and their clicks."""
+        if channel not in self._clicked:
+            counts = [count for (_, name), count in self._all.items() if name == channel]
+            self._clicked[channel] = sum(one.shown for one in counts), sum(one.clicked for one in counts)
+        return self._clicked[channel]
 
     def sentence(self, offer_id: str) -> str:
         """The evidence in words."""

@@ -3,7 +3,7 @@
 - next-offer failing: the last version that worked in this process, named `last_model:next-offer`
 - a champion that was refused: the version that served before it, named so, too
 - next-offer missing, or that failing too: pooled response rates (`rates.py`), moved by what the customer bought and
-  looked at (`interests.py`), named `model:next-offer`
+  looked at (`interests.py`) and by the channels that they click on (`channel_answers.py`), named `model:next-offer`
 - those not to be read: the last read, or the same rate for all, which is the catalogue's order of worth, named `rates`
 - uplift missing or failing: the probability, named `model:uplift` only where one serves and fails
 """
@@ -187,12 +187,14 @@ class Scorer:
     def _evidence(self, draft: Draft, wanted: Wanted) -> Told:
         """What rates stand on, and what moved them."""
         offers, liked = draft.case.offers, self.rates.interests(draft.row, draft.case.offers)
+        answered = self.rates.answers(draft.row)
         told: Told = []
-        for position, _ in wanted:
+        for position, channel in wanted:
+            own = [None if liked is None else liked.reason(position)]
+            own += [answered[channel].reason(channel)] if channel in answered else []
             text = self.rates.sentence(offers[position].offer_id)
-            own = None if liked is None else liked.reason(position)
             rate = {"feature": "response_rate", "text": text, "effect": 0.0}
-            told.append([rate] if own is None else [own, rate])
+            told.append([*(reason for reason in own if reason is not None), rate])
         return told
 
     def _reasons(self, draft: Draft, wanted: Wanted) -> Told:
@@ -258,10 +260,16 @@ class Weighed:
 
 
 def by_rates(rates: PooledRates, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float]:
-    """The pooled rate of each candidate, moved by what the customer bought and looked at."""
+    """The pooled rate of each candidate, moved by what the customer bought and looked at, and by which channels clicks
+    came from.
+    """
     told = rates.rates([(case.offers[position].offer_id, channel) for position, channel in eligible])
-    liked = rates.interests(row, case.offers)
-    return told if liked is None else moved(told, [float(liked.factor[position]) for position, _ in eligible])
+    liked, answered = rates.interests(row, case.offers), rates.answers(row)
+    if liked is not None:
+        told = moved(told, [float(liked.factor[position]) for position, _ in eligible])
+    if answered:
+        told = moved(told, [answered[channel].factor if channel in answered else 1.0 for _, channel in eligible])
+    return told
 
 
 def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:

@@ -58,7 +58,7 @@ def of(desk: Desk, customer: CustomerRow | None) -> dict[str, float]:
 
 def likes(orders: dict[str, float] | None = None, looks: dict[str, int] | None = None) -> CustomerRow:
     bought = {name: (count, count, NEVER) for name, count in (orders or {}).items()}
-    return replace(row("c1", affinity=bought, orders_365d=1.0), views=looks or {})
+    return replace(row("c1", affinity=bought, orders_365d=1.0), views=looks or {}, response_hours={})
 
 
 def decide(desk: Desk, customer: str = "c1", **request: Any) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def busy(hour: int, orders: float = 20.0) -> CustomerRow:
     """Somebody who orders on every day at a local hour."""
     hours = np.zeros(168)
     hours[hour::24] = orders / 7
-    return replace(likes(), order_hours=hours, response_hours={})
+    return replace(likes(), order_hours=hours)
 
 
 def test_without_a_model_of_hours_the_customers_own_habits_choose(desk: Desk) -> None:

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 Edit = Callable[[list[bytes | None]], list[bytes | None]]
 _T = TypeVar("_T")
 _MANY = 500
-_CONNECT_S = 5
 _TRIES = 3
 _LOOK_S = 5.0
 """How long a file's place is trusted."""
@@ -194,12 +193,12 @@ class PostgresRows:
     @contextmanager
     def _connection(self, one_statement: bool = False) -> Iterator[psycopg.Connection[Any]]:
         """A connection in a transaction of its own, committed at the end; of itself, if it is one statement."""
-        import psycopg
+        from features.postgres import connect
 
         with self._lock:
             held = self._idle.pop() if self._idle else None
         if held is None or held.closed:
-            held = psycopg.connect(self._url, connect_timeout=_CONNECT_S, autocommit=True)
+            held = connect(self._url, autocommit=True)
         try:
             with nullcontext() if one_statement else held.transaction():
                 yield held
@@ -211,13 +210,20 @@ class PostgresRows:
                     self._idle.append(held)
 
     def _steadily(self, work: Callable[[], _T]) -> _T:
-        """Runs `work` again when the server had ended its connection, or had chosen it to lose a deadlock."""
+        """Runs `work` again when the server had ended its connection, or had chosen it to lose a deadlock; not where
+        waiting for it took all the time that there was.
+        """
         import psycopg
+        from psycopg.errors import ConnectionTimeout, QueryCanceled, ReadOnlySqlTransaction
 
-        with _telling(psycopg.OperationalError):
+        from features.postgres import Silent
+
+        with _telling(psycopg.OperationalError, ReadOnlySqlTransaction):
             for _ in range(_TRIES - 1):
                 try:
                     return work()
+                except (ConnectionTimeout, QueryCanceled, Silent):
+                    raise
                 except psycopg.OperationalError:
                     continue
             return work()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, FastAPI, Response
@@ -40,7 +41,7 @@ from service.web.threads import in_thread
 from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
 from service.wiring.health_schemas import LiveOut, ReadyOut
 
-THREADS = 64
+THREADS, LOOKS = 64, 8
 
 
 def app_from_settings() -> App:
@@ -158,6 +159,7 @@ def _pages(parts: Parts) -> page_routes.Pages:
 
 def _health(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["running"])
+    looks = anyio.CapacityLimiter(LOOKS)  # its own: all other threads may be waiting for a part that hangs
 
     @router.get("/health/live", summary="The process answers", responses=gives(LiveOut))
     async def live() -> Response:
@@ -169,7 +171,7 @@ def _health(parts: Parts) -> APIRouter:
 
         Names every part that is away or late.
         """
-        is_ready, report = await in_thread(readiness, parts)
+        is_ready, report = await anyio.to_thread.run_sync(readiness, parts, limiter=looks)
         return Response(orjson.dumps(report), 200 if is_ready else 503, media_type="application/json")
 
     @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)

@@ -77,6 +77,15 @@ def make_postgres() -> PostgresServer:
     return PostgresServer(binaries)
 
 
+@pytest.fixture
+def stoppable() -> Iterator[PostgresServer]:
+    """A Postgres that runs, of this test's own."""
+    server = make_postgres()
+    server.start()
+    yield server
+    server.remove()
+
+
 @contextmanager
 def new_database(postgres_server: str) -> Iterator[str]:
     """The URL (`postgresql://…`) of an empty database, dropped at the end."""

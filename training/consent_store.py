@@ -53,9 +53,9 @@ def _of_url(url: str) -> frozenset[str]:
 
 
 def _of_postgres(url: str) -> frozenset[str]:
-    import psycopg
+    from features.postgres import connect
 
-    with psycopg.connect(url.replace("+psycopg", "", 1), connect_timeout=10) as connection:
+    with connect(url.replace("+psycopg", "", 1)) as connection:
         return frozenset(name for (name,) in connection.execute(REFUSED))
 
 

@@ -163,8 +163,8 @@ class Database:
                 pool_pre_ping=True,
                 pool_timeout=10,
                 hide_parameters=True,
-                connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"},
             )
+            event.listen(self.engine, "do_connect", _connect_postgres)
         self._idle: list[Connection] = []
         self._watching = threading.Lock()
         self._watcher: Any = None
@@ -290,6 +290,12 @@ class Database:
                 self._watcher.close()
                 self._watcher = None
         self.engine.dispose()
+
+
+def _connect_postgres(_dialect: Dialect, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    from features import postgres  # with its driver: where the state is on SQLite, neither is loaded
+
+    return postgres.connect(*arguments, **named)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from service.storage.database import Connection, Database
+from service.storage.database import Connection, Database, driver_of
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _DAMAGED = (11, 26)  # SQLite's CORRUPT and NOTADB
@@ -46,8 +46,11 @@ def migrate(database: Database) -> None:
         if not database.is_sqlite:
             # A look through a large table, or waiting for who does it now, may take longer than any other statement.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            driver_of(connection).patience_s = None
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         command.upgrade(_config(connection), "head")
+        if not database.is_sqlite:
+            del driver_of(connection).patience_s
 
 
 def _current(database: Database) -> str | None:

@@ -18,7 +18,7 @@ from service.clock import new_id
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.storage.database import Database
 from service.storage.key_store import ApiKey, add_key, find_key, good_keys
-from service.web.threads import in_thread
+from service.web.threads import within
 
 SCOPES = ("ingest", "decide", "review", "admin")
 _REMEMBER_S = 5.0
@@ -66,10 +66,18 @@ class Guard:
     While the database is away no key can be revoked: one seen within the last hour, or at the start, is still good.
     """
 
-    def __init__(self, database: Database, may_ask: Callable[[], bool] = lambda: True) -> None:
-        """`may_ask`: whether the database is known to answer."""
+    def __init__(
+        self,
+        database: Database,
+        may_ask: Callable[[], bool] = lambda: True,
+        patience_s: float | None = None,
+        too_slow: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`may_ask`: whether the database is known to answer. `too_slow` is told where it did not in `patience_s`."""
         self._database = database
         self._may_ask = may_ask
+        self._patience_s = patience_s
+        self._too_slow = too_slow
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def needs(self, *scopes: str) -> Depends:
@@ -110,8 +118,9 @@ class Guard:
         if remembered is not None and lately and not self._may_ask():
             return remembered[1]
         try:
-            key = await in_thread(self._find, hashed)
+            key = await within(self._patience_s, self._find, hashed)
         except Unavailable:
+            self._too_slow()  # what is asked next need not wait as long again
             if remembered is None or not lately:
                 raise
             return remembered[1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from service.clock import SystemClock
 from service.events.inbox_store import backlog
@@ -11,6 +13,11 @@ from service.storage.heartbeats import read_all
 from service.wiring.parts import Parts
 
 _STALE = timedelta(seconds=30)
+_LOOK_S = 0.5
+"""How long each part is waited for: who asks gives up after a second, usually, and one that hangs refuses nothing."""
+_lookers = ThreadPoolExecutor(8, "ready")
+"""What hangs holds these, and looks that come meanwhile count as unanswered."""
+_T = TypeVar("_T")
 
 
 def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
@@ -22,18 +29,17 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     problems: list[str] = report["problems"]
     ready = True
     try:
-        with parts.database.read() as connection:
-            pending, set_aside = backlog(connection)
-            report["heartbeats"] = read_all(connection)
-        report["heartbeats"].setdefault("events", {}).update(pending=pending, set_aside=set_aside)
+        report["heartbeats"] = _in_time(lambda: _heartbeats(parts))
     except Exception as away:
         ready = parts.steady.can_keep()
         problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
     try:
-        parts.online.read(["readiness"], parts.clock.now())
+        _in_time(lambda: parts.online.read(["readiness"], parts.clock.now()))
     except Exception as away:
         problems.append(f"online store: {type(away).__name__}; decisions do without features")
     report["decisions"] = parts.steady.status()
+    if "database" in report["decisions"]["open"] and not any(problem.startswith("database:") for problem in problems):
+        problems.append("database: it is read, but takes no decisions in time; see its disk, locks and load")
     if report["decisions"]["nowhere"]:
         ready = False
         problems.append("decisions: neither the database nor the disk takes them; free space on the disk of the home")
@@ -53,3 +59,19 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     elif problems:
         report["status"] = "degraded"
     return ready, report
+
+
+def _in_time(look: Callable[[], _T]) -> _T:
+    looking = _lookers.submit(look)
+    try:
+        return looking.result(_LOOK_S)
+    finally:
+        looking.cancel()  # where it has not even begun
+
+
+def _heartbeats(parts: Parts) -> dict[str, dict[str, Any]]:
+    with parts.database.read() as connection:
+        pending, set_aside = backlog(connection)
+        found = read_all(connection)
+    found.setdefault("events", {}).update(pending=pending, set_aside=set_aside)
+    return found

@@ -275,7 +275,7 @@ def build(settings: Settings) -> Parts:
         models=models,
         texts=texts,
         text_watch=TextWatch(database, catalogue, texts, home),
-        guard=Guard(database, database_answers),
+        guard=Guard(database, database_answers, steady.time_budget_s or None, steady.too_slow),
         rules=rules,
         catalogue=catalogue,
         handlers=handlers,

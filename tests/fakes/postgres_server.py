@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class PostgresServer:
         self._how |= {"user": user, "group": "nogroup"} if user else {}
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
         self.url = f"postgresql://opportune@127.0.0.1:{self._port}"
         make = [binaries / "initdb", "-D", self._data, "-U", "opportune", "-A", "trust", "-E", "UTF8"]
         subprocess.run(make, check=True, capture_output=True, timeout=120, **self._how)
@@ -69,7 +71,24 @@ class PostgresServer:
             self._process.wait(60)
             self._process = None
 
+    def freeze(self) -> None:
+        """Goes on holding its connections, and says nothing more: SIGSTOP to the server and those that serve."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        self._frozen = [self._process.pid, *map(int, children.read_text().split())]
+        self._signal_frozen(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_frozen(signal.SIGCONT)
+        self._frozen = []
+
+    def _signal_frozen(self, number: signal.Signals) -> None:
+        for pid in self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def remove(self) -> None:
+        self.thaw()
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 

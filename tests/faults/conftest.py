@@ -11,9 +11,7 @@ import pytest
 
 from service.settings import Settings
 from service.storage.database import Database
-from tests.conftest import make_postgres
 from tests.end_to_end.conftest import Service, make_service
-from tests.fakes.postgres_server import PostgresServer
 
 __all__ = ["make_service"]
 OFFER: dict[str, Any] = {
@@ -45,15 +43,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     database = Database(Settings(home=home, database_url=url).state_url)
     yield Place(settings | ({"OPPORTUNE_DATABASE_URL": url} if url else {}), database)
     database.close()
-
-
-@pytest.fixture
-def stoppable() -> Iterator[PostgresServer]:
-    """A Postgres that runs, of this test's own."""
-    server = make_postgres()
-    server.start()
-    yield server
-    server.remove()
 
 
 MakeService = Callable[..., Service]

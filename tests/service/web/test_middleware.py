@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.idempotency_store import erase_answers, idempotency_keys
 from service.storage.migrate import migrate
+from service.web import auth
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody, PlainBody
 from service.web.problems import install_problem_handlers
@@ -309,3 +311,22 @@ async def test_a_compressed_body_is_named_where_none_is_read(
     assert answer.status_code == status
     assert status == 200 or "Content-Encoding " + repr(encoding.strip().lower()) in answer.json()["detail"]
     assert (await client.post("/inflated", json={}, headers=headers)).status_code == 200
+
+
+@pytest.mark.timeout(30)
+async def test_a_database_that_hangs_is_waited_for_so_long_then_a_key_of_lately_is_good(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, slow = threading.Event(), []
+    guard = Guard(database, patience_s=0.05, too_slow=lambda: slow.append(True))
+    secret = create_key(database, ("decide",), "", SystemClock().now())
+    known = await guard.identify(secret)
+    monkeypatch.setattr(auth, "_REMEMBER_S", 0.0)  # and yet it is to be looked up again
+    monkeypatch.setattr(guard, "_find", lambda _: over.wait())
+    try:
+        assert await guard.identify(secret) == known
+        with pytest.raises(Unavailable):
+            await guard.identify("op_of_nobody")
+    finally:
+        over.set()
+    assert slow == [True, True]

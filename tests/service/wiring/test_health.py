@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from service.decisions.schemas import DecisionIn
 from service.errors import Unavailable
 from service.settings import Settings
-from service.wiring import build, readiness
+from service.wiring import build, health, readiness
 
 
 def test_decisions_that_nothing_keeps_make_it_unready_until_something_does(
@@ -31,4 +32,30 @@ def test_decisions_that_nothing_keeps_make_it_unready_until_something_does(
     assert "free space on the disk" in report["problems"][0]
     parts.steady.run_pass()
     assert readiness(parts)[0]
+    parts.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_part_that_hangs_is_named_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    parts.steady.run_pass()
+    over = threading.Event()
+    monkeypatch.setattr(parts.online, "read", lambda *_: over.wait())
+    monkeypatch.setattr(health, "read_all", lambda _: over.wait())
+    try:
+        for _ in range(10):  # more than look at a time
+            ready, report = readiness(parts)
+            assert (ready, report["status"]) == (True, "degraded")
+            assert [problem.partition(":")[0] for problem in report["problems"]] == ["database", "online store"]
+    finally:
+        over.set()
+    parts.close()
+
+
+def test_a_database_that_is_read_but_not_written_is_named(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    parts.steady.too_slow()
+    ready, report = readiness(parts)
+    assert ready
+    assert [problem.partition(":")[0] for problem in report["problems"]] == ["database"]
     parts.close()

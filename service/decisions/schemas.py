@@ -8,6 +8,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.errors import BadRequest, FieldError
+from service.events.values import DOT_SEGMENT, has_dot_segment
 from service.offers.schemas import Channel, UtcInstant, Word, identifier
 from service.web.json_values import plain_json
 from service.web.problems import invalid_from
@@ -20,6 +21,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def customer_id(text: str) -> str:
     """An id in any script, as events write it (NFC)."""
+    if text and has_dot_segment(text):
+        raise ValueError(DOT_SEGMENT)
     if text.isascii() and text.isprintable() and text == text.strip():
         return text
     normal = identifier(text)

@@ -31,6 +31,7 @@ from service.events.values import (
     instant,
     minor_units,
     name,
+    person,
     quantity,
     reference,
 )
@@ -180,10 +181,10 @@ def _times(
 
 def _who(message: Mapping[str, Any], kind: str, row: Row, errors: Errors) -> None:
     before = len(errors)
-    user = identifier(message.get("userId"), "userId", errors)
-    anonymous = identifier(message.get("anonymousId"), "anonymousId", errors)
+    user = person(message.get("userId"), "userId", errors)
+    anonymous = person(message.get("anonymousId"), "anonymousId", errors)
     if kind == "alias":
-        anonymous = identifier(message.get("previousId"), "previousId", errors) or anonymous
+        anonymous = person(message.get("previousId"), "previousId", errors) or anonymous
         if anonymous is None and len(errors) == before:
             errors.append(FieldError("previousId", "is missing; an alias joins previousId to userId"))
         if user is None and len(errors) == before:

@@ -53,6 +53,23 @@ def identifier(value: Any, field: str, errors: Errors) -> str | None:
     return text
 
 
+def person(value: Any, field: str, errors: Errors) -> str | None:
+    """The id of a customer: as `identifier`, and one that an address can name, to read and to erase what it is of."""
+    text = identifier(value, field, errors)
+    if text is not None and has_dot_segment(text):
+        errors.append(FieldError(field, DOT_SEGMENT))
+        return None
+    return text
+
+
+DOT_SEGMENT = "is or holds '.' or '..' between slashes, which clients take out of an address; use another id"
+
+
+def has_dot_segment(text: str) -> bool:
+    """Whether an address with this id would be another one (RFC 3986, 5.2.4), however it is encoded."""
+    return (text[0] == "." or "/." in text) and not {".", ".."}.isdisjoint(text.split("/"))
+
+
 def reference(value: Any, field: str, errors: Errors) -> str | None:
     """An id of another thing (order, offer, product): as `identifier`, and a whole number becomes its digits."""
     if type(value) is int:

@@ -13,7 +13,7 @@ import xxhash
 
 from service.customers.customer_store import present_id
 from service.errors import NotFound
-from service.events.values import unsafe_text
+from service.events.values import DOT_SEGMENT, has_dot_segment, unsafe_text
 from service.experiments.assign_customer import Covariate, Verdict, expose, judge, load
 from service.experiments.experiment_store import all_experiments
 from service.storage.database import Connection, Database
@@ -54,7 +54,7 @@ def targeting_key(raw: bytes) -> str | Refusal:
         return Refusal("TARGETING_KEY_MISSING", "`context.targetingKey` must name the customer")
     if not isinstance(key, str) or len(key) > 512:
         return Refusal("INVALID_CONTEXT", "`context.targetingKey` must be a string of at most 512 characters")
-    unsafe = unsafe_text(key)
+    unsafe = unsafe_text(key) or (DOT_SEGMENT if has_dot_segment(key) else None)
     if unsafe is not None:
         return Refusal("INVALID_CONTEXT", f"`context.targetingKey` {unsafe}")
     return unicodedata.normalize("NFC", key)

@@ -104,6 +104,8 @@ async def test_bulk_puts_all_or_none(client: httpx.AsyncClient) -> None:
         ({"customer_id": ""}, "customer_id"),
         ({"customer_id": 5}, "customer_id"),
         ({"customer_id": "a\x00b"}, "customer_id"),
+        ({"customer_id": ".."}, "customer_id"),
+        ({"customer_id": "ü/./b"}, "customer_id"),
         ({"customer_id": "x" * 5_000}, "customer_id"),
         ({"customer_id": "c", "channels": ["fax"]}, "channels[0]"),
         ({"customer_id": "c", "channels": []}, "channels"),

@@ -107,6 +107,11 @@ def test_an_order_becomes_a_row() -> None:
         ({"type": "group", "userId": "c"}, "groupId"),
         ({"type": "alias", "userId": "c"}, "previousId"),
         ({"type": "alias", "previousId": "a"}, "userId"),
+        (track(userId="."), "userId"),
+        (track(userId=".."), "userId"),
+        (track(userId="a/../b"), "userId"),
+        (track(anonymousId="./a"), "anonymousId"),
+        ({"type": "alias", "userId": "c", "previousId": "a/."}, "previousId"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_by_its_field(message: Any, field: str) -> None:
@@ -124,7 +129,9 @@ def test_deep_nesting_is_refused() -> None:
     assert faults(track(properties=deep)) == ["properties"]
 
 
-@pytest.mark.parametrize("identity", ["用户-7", "مستخدم", "ผู้ใช้", "👩‍👩‍👧", "a/b c", "É"])
+@pytest.mark.parametrize(
+    "identity", ["用户-7", "مستخدم", "ผู้ใช้", "👩‍👩‍👧", "a/b c", "É", ".a", "a.b", "...", "a/...", "a/.b"]
+)
 def test_ids_of_any_script_stay_whole(identity: str) -> None:
     decomposed = unicodedata.normalize("NFD", identity)
     assert normalize(track(userId=decomposed), RULES, NOW)["customer_id"] == unicodedata.normalize("NFC", identity)

@@ -109,6 +109,7 @@ async def test_one_flag(client: httpx.AsyncClient) -> None:
         (b"{}", 400, "TARGETING_KEY_MISSING"),
         (b'{"context": []}', 400, "INVALID_CONTEXT"),
         (b'{"context": {"targetingKey": 5}}', 400, "INVALID_CONTEXT"),
+        (b'{"context": {"targetingKey": "a/.."}}', 400, "INVALID_CONTEXT"),
         (b"{", 400, "PARSE_ERROR"),
         (b"[]", 400, "PARSE_ERROR"),
         (b'{"context": {"targetingKey": "c"}, "more": 1}', 400, "PARSE_ERROR"),

@@ -32,6 +32,10 @@ SHOWN = pl.Schema(
     }
 )
 """What was shown when; `label` and `clicked`: whether a person then converted and clicked, 0 or 1."""
+PROOFS = ("delivered", "opened", "clicked", "converted", "redeemed")
+"""Outcomes that show that an offer came to its customer."""
+TELLS = 0.02
+"""The share of a week's decisions with a delivery from which on those without one did not go out."""
 KEYS = ("customer_id", "as_of")
 KNOWN = "known"
 """Whether anything was known of the customer then. Of strangers all is missing, as where they are served."""
@@ -60,8 +64,8 @@ class Exposures:
 
 
 def read_log(home: Path, matured: datetime) -> pl.DataFrame:
-    """SHOWN from the decision log: what was put first before `matured`, and what came of that very offer, by people
-    alone: who answers another offer of the same decision does not answer the first.
+    """SHOWN from the decision log: what was put first before `matured` and reached its customer, and what came of that
+    very offer, by people alone: who answers another offer of the same decision does not answer the first.
 
     The weight is 1/propensity (at most 10), so that the rows stand for all candidates and not for the policy's taste.
     """
@@ -72,9 +76,10 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
         asked_in_time(pl.scan_parquet(decisions))
         .filter(pl.col("chosen") & pl.col("offer_id").is_not_null() & (pl.col("arm") != "holdout"))
         .filter((pl.col("propensity") > 0) & (pl.col("decided_at") < matured))
-        .select("decision_id", "customer_id", "offer_id", "channel", "propensity", as_of="decided_at")
+        .select("decision_id", "customer_id", "offer_id", "channel", "propensity", "placement", as_of="decided_at")
         .collect()
     )
+    shown = _reached(shown, pl.scan_parquet(outcomes))
     human = pl.scan_parquet(outcomes).filter(~pl.col("machine"))
     first = human.group_by("decision_id", "offer_id").agg(
         converted=pl.col("at").filter(pl.col("kind").is_in(["converted", "redeemed"])).min(),
@@ -87,6 +92,17 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
         weight=(1 / pl.col("propensity")).clip(upper_bound=HEAVIEST),
     )
     return marked.select(list(SHOWN)).cast(SHOWN)
+
+
+def _reached(shown: pl.DataFrame, outcomes: pl.LazyFrame) -> pl.DataFrame:
+    """Those that were delivered, as an answer proves, too. Where deliveries are not told all count as shown: on a
+    channel of a placement in a week, for who begins to tell, or cannot for a while, has answers of that time alone.
+    """
+    told = outcomes.filter(pl.col("kind").is_in(PROOFS)).group_by("decision_id", "offer_id")
+    found = told.agg(told=(pl.col("kind") == "delivered").any()).with_columns(proven=True).collect()
+    marked = shown.join(found, on=["decision_id", "offer_id"], how="left").with_columns(pl.col("told").fill_null(False))
+    weekly = pl.col("told").mean().over("placement", "channel", pl.col("as_of").dt.truncate("1w"))
+    return marked.filter(pl.col("proven").fill_null(False) | (weekly < TELLS)).select(shown.columns)
 
 
 def exposures_of(

@@ -101,3 +101,27 @@ def decided(home: Path, *outcomes: tuple[str, str]) -> list[tuple[str, float, fl
 def test_what_came_of_another_offer_of_the_decision_is_no_answer_to_the_first(tmp_path: Path) -> None:
     assert decided(tmp_path / "own", ("tea", "clicked"), ("tea", "converted")) == [("tea", 1.0, 1.0)]
     assert decided(tmp_path / "other", ("coffee", "clicked"), ("coffee", "converted")) == [("tea", 0.0, 0.0)]
+
+
+def test_what_was_never_delivered_was_not_shown_where_deliveries_are_told(tmp_path: Path) -> None:
+    """A week of e-mails whose deliveries are told, one in which they are not, and a placement that never tells any."""
+    (tmp_path / "tables").mkdir()
+    made = [("told", "p", 8.0, ("delivered",)), ("proven", "p", 8.5, ("clicked",)), ("held", "p", 9.0, ()),
+            ("machine", "p", 9.5, ("opened",)), ("mute", "p", 30.0, ()), ("answered", "p", 31.0, ("clicked",)),
+            ("site", "q", 8.0, ())]  # fmt: skip
+    decisions = [
+        {"decision_id": name, "customer_id": "c", "decided_at": START + timedelta(days=day), "placement": placement,
+         "arm": "model", "policy": "default", "policy_version": "1", "channel": "email", "offer_id": "tea", "rank": 1,
+         "chosen": True, "propensity": 0.5}
+        for name, placement, day, _ in made
+    ]  # fmt: skip
+    outcomes = [
+        {"decision_id": name, "customer_id": "c", "channel": "email", "machine": name == "machine", "offer_id": "tea",
+         "kind": kind, "at": START + timedelta(days=day, hours=1), "message_id": f"{name}-{kind}"}
+        for name, _, day, kinds in made for kind in kinds
+    ]  # fmt: skip
+    DECISIONS.conform(pl.DataFrame(decisions)).write_parquet(tmp_path / "tables" / "decisions.parquet")
+    OUTCOMES.conform(pl.DataFrame(outcomes)).write_parquet(tmp_path / "tables" / "outcomes.parquet")
+    rows = read_log(tmp_path, START + timedelta(days=100))
+    days = sorted((row["as_of"] - START) / timedelta(days=1) for row in rows.iter_rows(named=True))
+    assert days == [8.0, 8.0, 8.5, 9.5, 30.0, 31.0]

@@ -130,7 +130,7 @@ def test_only_counted_offers_are_in_the_index(desk: Desk, database: Database) ->
         assert connection.execute(text(marked)).scalars().all() == ["b"]
         assert counted_of(connection, ["a", "b"]) == {"b"}
         if database.is_sqlite:
-            told = {"offer": "b", "since": 0, "until": 1, "planned": 1, "now": 0, "width": 1}
+            told = {"offer": "b", "since": 0, "until": 1, "planned": 1, "now": 0, "ahead": 1, "step": 1}
             shared = ledger_store._SHARED._made(connection.dialect)
             for query, values in (
                 (shared.sql, [0 if name != "offer" else "b" for name in shared.names]),

@@ -72,6 +72,8 @@ class Rules:
 
     `off_at_zero`: whether an offer of priority 0 is off; until then it was weighed, as worth what sending nothing is.
     `nothing_wins`: whether an offer worth as much as sending nothing is left; until then it came before it.
+    `tags_unchecked`: whether an offer is closed by the tag of a cool-down that cannot be checked; until then only one
+    that had another rule, too.
     """
 
     version: str
@@ -102,6 +104,7 @@ class Rules:
     explore_hours: float = 0.0
     off_at_zero: bool = False
     nothing_wins: bool = False
+    tags_unchecked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from service.decisions.assortment import Assortment, assortment
 from service.decisions.case import Case, CoolDown, Entry
 from service.decisions.channel_rules import channel_failures, cooling_down
-from service.decisions.offer_rules import not_eligible, offer_failures
+from service.decisions.offer_rules import cooled_tags, not_eligible, offer_failures
 from service.decisions.pairs import Pairs
 from service.decisions.quiet import next_allowed, zone_of
 from service.decisions.verdicts import Failure, Verdicts, first_of, in_words
@@ -86,7 +86,12 @@ def _offers(case: Case) -> Judged:
             seen.setdefault(entry.offer_id, []).append(entry)
     places = known.special
     if not case.checked:
-        places = tuple(place for place, offer in enumerate(case.offers) if offer.offer_id not in known.free)
+        tags = cooled_tags(case) if case.rules.tags_unchecked else frozenset()
+        places = tuple(
+            place
+            for place, offer in enumerate(case.offers)
+            if offer.offer_id not in known.free or not tags.isdisjoint(offer.info.tags)
+        )
     elif not seen.keys().isdisjoint(known.capped):
         places = tuple(sorted({*places, *(known.place[name] for name in seen if name in known.capped)}))
     plain = _plain(case, known)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from service.decisions.caps import excluded_until, full
-from service.decisions.case import DAY_US, Case, Entry, Shared
+from service.decisions.case import DAY_US, PULLED, Case, Entry, Shared
 from service.decisions.pacing import ahead, exceeds, wait
 from service.decisions.verdicts import Failure, in_days, in_words, moment, used_up
 from service.decisions.windows import Window, window_of
@@ -49,14 +49,24 @@ def offer_failures(case: Case, offer: Offer, seen: Sequence[Entry]) -> Iterator[
 
 def _counted(case: Case, offer: Offer) -> bool:
     """Whether an offer has a rule that needs the ledger."""
-    tags = {rule.tag for rule in case.rules.cool_downs if rule.tag is not None}
     return bool(
         offer.caps
         or offer.requires
         or offer.shared_limits
         or offer.exclusion_days
-        or tags.intersection(offer.info.tags)
+        or cooled_tags(case).intersection(offer.info.tags)
     )
+
+
+def cooled_tags(case: Case) -> frozenset[str]:
+    """The tags of cool-downs that may hold here, on a channel that is open without the database."""
+    here = [
+        rule
+        for rule in case.rules.cool_downs
+        if not case.rules.tags_unchecked
+        or (rule.placement in {None, case.placement} and rule.channel in {None, *PULLED})
+    ]
+    return frozenset(rule.tag for rule in here if rule.tag is not None)
 
 
 def _required(case: Case, required: Requirement) -> Iterator[Failure]:

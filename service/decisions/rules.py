@@ -84,6 +84,7 @@ class RuleBook:
             "explore_hours": decisions.explore_hours,
             "off_at_zero": True,
             "nothing_wins": True,
+            "tags_unchecked": True,
         }
         return Rules(version=_version(content), **content)
 

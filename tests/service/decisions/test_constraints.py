@@ -411,6 +411,19 @@ def test_a_cool_down_after_a_purchase_and_a_complaint(desk: Desk) -> None:
     assert ask(desk, placement="news")["actions"]
 
 
+def test_a_cool_down_counts_from_the_last_purchase_to_the_microsecond(desk: Desk) -> None:
+    desk.settings = settings(caps=[], cool_downs=[CoolDown(after="purchase", days=3)], **SURE)
+    desk.put(a={"channels": ["email"]})
+    for days in (10, 3):
+        with desk.database.write() as connection:
+            note_moments(connection, [("c1", "purchase", "", microseconds(NOON - timedelta(days=days)))])
+    assert ask(desk)["actions"]
+    with desk.database.write() as connection:
+        last = NOON - timedelta(days=3) + timedelta(microseconds=1)
+        note_moments(connection, [("c1", "purchase", "", microseconds(last))])
+    assert not ask(desk)["actions"]
+
+
 def test_offers_of_one_group_keep_their_distance(desk: Desk) -> None:
     group = {"exclusion_group": "big", "exclusion_days": 14.0, "channels": ["email"]}
     desk.put(a=group, b=group)

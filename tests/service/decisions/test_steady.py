@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from service.decisions.circuit import Circuit
 from service.decisions.explain import explain
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
+from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
@@ -183,6 +185,54 @@ def test_without_the_database_a_cool_down_closes_what_it_is_about(
     decider = steady(desk)
     line.cut = True
     assert bool(decide(decider)["actions"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("cool_down", "offer", "shown"),
+    [
+        ({}, {}, True),
+        ({}, {"caps": [{"max": 5, "per_days": 7}]}, False),
+        ({}, {"requires": [{"offer_id": "b", "event": "clicked"}]}, False),
+        ({}, {"budget": {"amount": 9, "per_days": 1}, "cost": 0.1}, False),
+        ({}, {"exclusion_group": "big", "exclusion_days": 3.0}, False),
+        ({}, {"tags": ["sale"]}, False),
+        ({}, {"tags": ["sale"], "ends_at": "2030-01-01T00:00:00Z"}, False),
+        ({"channel": "web"}, {"tags": ["sale"]}, False),
+        ({"channel": "email"}, {"tags": ["sale"]}, True),
+        ({"placement": "elsewhere"}, {"tags": ["sale"]}, True),
+        ({"channel": "email"}, {"tags": ["sale"], "ends_at": "2030-01-01T00:00:00Z"}, True),
+    ],
+)
+def test_without_the_database_nothing_that_the_ledger_limits_is_shown(
+    desk: Desk, line: Line, steady: Make, cool_down: dict[str, str], offer: dict[str, Any], shown: bool
+) -> None:
+    desk.settings = settings(cool_downs=[CoolDown(after="purchase", days=3, tag="sale", **cool_down)], caps=[])
+    desk.put(a={"channels": ["web"], **offer}, b={"channels": ["sms"]})
+    decider = steady(desk)
+    line.cut = True
+    made = decide(decider)
+    stopped = [one["rule"] for one in made["excluded"] if one["offer_id"] == "a"]
+    assert stopped == ([] if shown else ["unchecked"])
+    line.cut = False
+    decider.run_pass()
+    told = DecisionReader(line, desk.served).replay(made["decision_id"])
+    assert told["equal"], told["differences"]
+
+
+def test_records_of_before_a_tag_alone_was_unchecked_replay_as_they_were(
+    desk: Desk, line: Line, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = RuleBook._make
+    monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), tags_unchecked=False))
+    desk.settings = settings(cool_downs=[CoolDown(after="purchase", days=3, tag="sale")], caps=[])
+    desk.put(a={"channels": ["web"], "tags": ["sale"]})
+    decider = steady(desk)
+    line.cut = True
+    made = decide(decider)
+    line.cut = False
+    decider.run_pass()
+    assert [action["offer_id"] for action in made["actions"]] == ["a"]
+    assert DecisionReader(line, desk.served).replay(made["decision_id"])["equal"]
 
 
 def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

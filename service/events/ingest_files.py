@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import re
 import time
 from collections import Counter
@@ -17,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 import xxhash
 from numpy.typing import NDArray
 
@@ -41,6 +39,7 @@ from service.events.ports import Handler, Identities, NoIdentities
 from service.events.quality_store import add_counts, drop_counts
 from service.events.read_files import Item, check, chunks, content_hash, is_table, sources
 from service.events.rebuild_store import ask_rebuild, hand_over, release_file
+from service.events.rejects import Rejects, fault
 from service.events.tally import Key, tally
 from service.storage.database import Database
 
@@ -259,13 +258,13 @@ class FileIngest:
         refused: Counter[str] = Counter()
         for item in items:
             if item.fault is not None:
-                faults.append(_fault(item, [item.fault]))
+                faults.append(fault(item, [item.fault]))
                 refused[reasons.see(item.fault)] += 1
                 continue
             try:
                 row = normalize(item.message, rules, now, imported=True)
             except BadMessage as bad:
-                faults.append(_fault(item, bad.errors))
+                faults.append(fault(item, bad.errors))
                 refused[reasons.see(bad.errors[0])] += 1
                 continue
             if row["message_id"] is None:
@@ -322,31 +321,6 @@ class Reasons:
         return tuple((name, count, self._first[name]) for name, count in self._counts.most_common(3))
 
 
-class Rejects:
-    """What could not be read of a file, beside it as `<source>.rejects.jsonl`, replaced whole at the end."""
-
-    def __init__(self, source: Path) -> None:
-        self._path = source.with_name(f"{source.name}.rejects.jsonl")
-        self._draft = source.with_name(f".{source.name}.rejects.{os.getpid()}.tmp")
-
-    def draft(self) -> IO[bytes]:
-        """Where to write; nothing of it is seen before `finish`."""
-        return self._draft.open("wb")
-
-    def finish(self, count: int) -> Path | None:
-        """Puts the draft into its place; with nothing rejected, an older file goes."""
-        if count:
-            os.replace(self._draft, self._path)
-            return self._path
-        self._draft.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-        return None
-
-    def existing(self) -> Path | None:
-        """The file, where there is one."""
-        return self._path if self._path.exists() else None
-
-
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Millions of young dictionaries without cycles: searching them for garbage costs a third of the time."""
@@ -361,16 +335,6 @@ def _uncollected() -> Iterator[None]:
 
 class _UndoneError(Exception):
     """Rolls a transaction back that only had to look ahead."""
-
-
-def _fault(item: Item, errors: Sequence[FieldError]) -> bytes:
-    told = [{"field": error.field, "detail": error.detail} for error in errors]
-    record: dict[str, Any] = {"line": item.line, "errors": told}
-    original = {"message": item.message} if item.text is None else {"text": item.text}
-    try:
-        return orjson.dumps({**record, **original}) + b"\n"
-    except orjson.JSONEncodeError:  # nested too deeply to be written again
-        return orjson.dumps(record) + b"\n"
 
 
 def _frame(rows: Sequence[Row]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -48,6 +49,7 @@ from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
 from service.decisions.withdraw_clicks import withdraw_clicks
+from service.errors import Unavailable
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
@@ -344,7 +346,7 @@ def start_loops(parts: Parts) -> list[Loop]:
     loops = [
         parts.events_loop,
         Loop("models", take_up_models, _MODELS_EVERY_S),
-        Loop("ladder", parts.steady.run_pass, _LADDER_EVERY_S),
+        Loop("ladder", partial(bring_in_what_waits, parts), _LADDER_EVERY_S),
         Loop("words", partial(get_words_ready, parts.database, parts.catalogue, parts.library), _WORDS_EVERY_S),
         Loop("data", watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
         Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
@@ -361,6 +363,16 @@ def start_loops(parts: Parts) -> list[Loop]:
     for loop in loops:
         loop.start()
     return loops
+
+
+def bring_in_what_waits(parts: Parts) -> bool:
+    """What was decided and answered without the database goes into it as soon as it answers: an erasure by another
+    process finds it only there."""
+    parts.steady.run_pass()
+    if not parts.steady.circuit.is_open:
+        with suppress(Unavailable):  # away again: the next pass notices
+            parts.kept_here.bring_in(parts.database)
+    return False
 
 
 def _forgets_records(parts: Parts) -> list[Loop]:

@@ -24,6 +24,7 @@ from service.web.middleware import Idempotent, LimitBody, PlainBody
 from service.web.problems import install_problem_handlers
 from service.web.threads import within
 from service.wiring import build
+from service.wiring.parts import bring_in_what_waits
 from tests.conftest import free_port
 
 
@@ -239,6 +240,20 @@ async def test_an_erasure_takes_answers_that_wait_for_the_database(tmp_path: Pat
     parts.kept_here.finish("k", 200, "application/json", body)
     assert parts.eraser.erase("c1", parts.events.exclusively)["erased"]["idempotency_answers"] == 1
     assert parts.kept_here.find("k") is None
+    parts.close()
+
+
+async def test_answers_that_wait_are_brought_in_before_anybody_asks(tmp_path: Path) -> None:
+    """Another process that erases a customer finds them in the database alone."""
+    parts = build(Settings(home=tmp_path))
+    parts.kept_here.begin("k", "hash")
+    parts.kept_here.finish("k", 200, "application/json", b'{"customer_id":"c1"}')
+    parts.kept_here.begin("still running", "hash")
+    bring_in_what_waits(parts)
+    assert parts.kept_here.answers() == []
+    assert parts.kept_here.find("still running") is not None
+    with parts.database.write() as connection:
+        assert erase_answers(connection, ["c1"]) == 1
     parts.close()
 
 

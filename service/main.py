@@ -153,6 +153,7 @@ def _pages(parts: Parts) -> page_routes.Pages:
         models=parts.models,
         home=parts.settings.home.absolute(),
         secure_cookies=parts.settings.base_url.startswith("https:"),
+        country=parts.settings.default_country,
     )
     return page_routes.Pages(sources, Sessions(parts.database, open_to_all=parts.settings.pages.open))
 

@@ -18,7 +18,7 @@ _LAYOUT = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+<meta name="color-scheme" content="light">
 <title>{subject}</title>
 </head>
 <body style="margin:0;padding:0;background-color:#f4f4f2">

@@ -7,7 +7,24 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, delete, insert, select, update
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from service.customers.profile import ConsentChange, Profile
 from service.storage.database import Connection, Json, UtcTime, any_of, metadata, texts, upsert
@@ -113,6 +130,15 @@ def read_customers(connection: Connection, customer_ids: Collection[str]) -> dic
             owner = owners.get(one, one)
             found[one] = theirs.get(owner) or Customer(owner, {}, None, None, None, (), {}, True, False)
     return found
+
+
+def with_trait(connection: Connection, values: Collection[str], limit: int) -> list[Customer]:
+    """Customers of whom some trait is exactly one of these texts, by id. It looks through everybody: for people."""
+    place = func.instr if connection.dialect.name == "sqlite" else func.pg_catalog.position
+    told = [literal(b":" + orjson.dumps(value), LargeBinary) for value in values]
+    holds = or_(*(place(type_coerce(customers.c.traits, LargeBinary), each) > 0 for each in told))
+    rows = connection.execute(_READ.where(holds).order_by(customers.c.customer_id).limit(limit))
+    return [_known(row) for row in rows]
 
 
 def read_profiles(connection: Connection, customer_ids: Iterable[str], lock: bool = False) -> dict[str, Profile]:
@@ -270,6 +296,11 @@ def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
 def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:
     found: dict[str, Customer] = {}
     for some in slices(ids):
-        for name, traits, zone, locale, country, segments, consents, profiling in _READ_SOME.rows(connection, ids=some):
-            found[name] = Customer(name, traits, zone, locale, country, tuple(segments), consents, profiling, True)
+        for row in _READ_SOME.rows(connection, ids=some):
+            found[row[0]] = _known(row)
     return found
+
+
+def _known(row: Sequence[Any]) -> Customer:
+    name, traits, zone, locale, country, segments, consents, profiling = row
+    return Customer(name, traits, zone, locale, country, tuple(segments), consents, profiling, True)

@@ -171,6 +171,12 @@ def newest_heads(connection: Connection, limit: int) -> list[Any]:
     return list(connection.execute(query.limit(limit)))
 
 
+def count_since(connection: Connection, since: datetime) -> int:
+    """How many decisions were made from a time on; the index alone is read."""
+    query = select(func.count()).select_from(decisions).where(decisions.c.decided_at >= since)
+    return int(connection.execute(query).scalar_one())
+
+
 def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
     """All decisions that have their records, with candidates alone of these, as stored, in chunks, ordered by id."""
     after = ""

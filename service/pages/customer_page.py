@@ -8,13 +8,14 @@ from typing import Any
 
 from features.catalogue import CATALOGUE
 from models.declared import PROPENSITIES
-from service.customers.customer_store import read_profiles
+from service.customers.customer_store import read_customer, read_profiles, with_trait
 from service.customers.look_up import CustomerReader
 from service.decisions.decision_store import newest_heads
 from service.decisions.explain import Explanation
 from service.decisions.quiet import zone_of
 from service.decisions.read_decision import DecisionReader
 from service.errors import Damaged, NotFound
+from service.events.contacts import tidy_email, tidy_phone
 from service.journeys.read_enrolments import show_customer
 from service.storage.database import Database
 
@@ -88,6 +89,22 @@ def decided_lately(database: Database) -> dict[str, Any]:
         lately = sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]
         profiles = read_profiles(connection, [head.customer_id for head in lately])
     return {"lately": lately, "zones": {name: profile.timezone for name, profile in profiles.items()}}
+
+
+def found_by(database: Database, asked: str, country: str | None) -> dict[str, Any]:
+    """Who is meant by a text that a person typed: `only` is one customer's id, `several` are those who share a trait.
+
+    An id of somebody is that; else it may be an e-mail address, a number, a name. Nobody found: the text, as an id.
+    """
+    asked = unicodedata.normalize("NFC", asked)
+    forms = [tidy_email(asked).value, tidy_phone(asked[:250], country).value]
+    with database.read() as connection:
+        if read_customer(connection, asked).known:
+            return {"only": asked, "several": []}
+        found = with_trait(connection, [asked, *(form for form in forms if form)], LATELY + 1)
+    if len(found) > 1:
+        return {"only": None, "several": found[:LATELY], "more": len(found) > LATELY, "asked": asked}
+    return {"only": found[0].customer_id if found else asked, "several": []}
 
 
 def shown_features(features: dict[str, Any]) -> list[tuple[str, Any, str]]:

@@ -15,7 +15,7 @@ from service.content.variant import said_hash
 from service.content.variant_store import approved_variants
 from service.decisions.decision_store import read_rates
 from service.decisions.rates import PooledRates
-from service.decisions.stages import IN_WORDS, stage_of
+from service.decisions.stages import stage_of
 from service.errors import Problem
 from service.experiments.define_experiment import get_experiments
 from service.experiments.read_results import read_results
@@ -25,11 +25,14 @@ from service.journeys.read_stats import read_stats
 from service.offers.offers_store import list_offers
 from service.pages.charts import Bar
 from service.pages.model_health import UPLIFT, drift_of, health_of, uplift_of
+from service.pages.offer_standing import standing_of
 from service.pages.report_page import read_json
 from service.pages.words import figure
 from service.storage.database import Database
 
 OFFERS = 50
+STAGES = {"rules": "offers like it", "pooled": "its responses so far", "model": "the model"}
+"""By what an offer's chances are known, stage by stage."""
 TITLES = {
     "auc": "Area under the ROC curve: higher is better",
     "average_precision": "Average precision: higher is better",
@@ -65,19 +68,18 @@ def offers_view(database: Database, after: str, now: datetime, model_serves: boo
         found = list_offers(connection, after, OFFERS + 1)
         approved = approved_variants(connection)
         rates = PooledRates(read_rates(connection))
-    fitting: dict[tuple[str, str], list[str]] = defaultdict(list)
+    fitting: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for variant in approved:
-        fitting[variant.offer_id, variant.offer_hash].append(f"{variant.channel} {variant.locale}")
-    rows = [
-        {
-            "offer": offer,
-            "d": offer.document,
-            "words": sorted(set(fitting[offer.offer_id, said_hash(offer.document)])),
-            "stage": stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves),
-        }
-        for offer in found[:OFFERS]
-    ]
-    return {"rows": rows, "stages": IN_WORDS, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
+        fitting[variant.offer_id, variant.offer_hash].add((variant.channel, variant.locale))
+    rows = []
+    for offer in found[:OFFERS]:
+        copy = fitting[offer.offer_id, said_hash(offer.document)]
+        channels = dict.fromkeys([*offer.document["channels"], *sorted(channel for channel, _ in copy)])
+        words = [(one, sorted(locale for channel, locale in copy if channel == one)) for one in channels]
+        stage = stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves)
+        standing = standing_of(offer.document, words, now)
+        rows.append({"offer": offer, "d": offer.document, "words": words, "stage": stage, "standing": standing})
+    return {"rows": rows, "stages": STAGES, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
 
 
 def journeys_view(database: Database, definitions: Definitions) -> list[dict[str, Any]]:

@@ -1,26 +1,40 @@
-"""What `/` shows: the demo's report (`reports/demo.json`), each figure said to be real or simulated."""
+"""What `/` shows after a demo: its report (`reports/demo.json`), each figure said to be real or simulated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from models.registry import ServedModels
 from service.customers.customer_store import read_profiles
 from service.pages.charts import Bar
+from service.pages.home_page import home_view
 from service.pages.words import figure, percent
 from service.storage.database import Database
 
 ARM_NAMES = {"model": "model", "random": "random", "business_as_usual": "business as usual", "holdout": "holdout"}
 
 
-def report_view(home: Path, database: Database) -> dict[str, Any]:
-    """`report` (None when no demo ran here), the zones of its customers, and the bars of its charts."""
+PAGE_WORDS = {
+    "/review": "copy that waits for approval, and new copy",
+    "/customers": "why a person gets what, and why not",
+    "/offers": "the catalogue, and what keeps an offer from being shown",
+    "/journeys": "how many are at which step",
+    "/experiments": "what a change brings, and whether that is sure",
+    "/models": "which versions serve, and how good they are",
+    "/data": "what comes in, and what is wrong with it",
+}
+
+
+def report_view(home: Path, database: Database, models: ServedModels, now: datetime) -> dict[str, Any]:
+    """The demo's `report`, the zones of its customers and the bars of its charts; where none ran, see `home_view`."""
     report = read_json(home / "reports" / "demo.json")
     if report is None:
-        return {"report": None}
+        return {"report": None, "page_words": PAGE_WORDS, **home_view(database, models, now)}
     customers = [decision["customer"] for decision in report.get("decisions") or []]
     with database.read() as connection:
         zones = {name: profile.timezone for name, profile in read_profiles(connection, customers).items()}

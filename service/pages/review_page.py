@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.content.content_desk import ContentDesk
 from service.content.email_layout import email_html
+from service.content.fields import CHANNEL_FIELDS
 from service.content.fill import Filled, RenderError, Values
 from service.content.locales import writing
 from service.content.merge_tags import CUSTOMER_TAGS, LINK_TAGS, known_paths
 from service.content.merge_values import look_up, offer_values
 from service.content.render import compile_copy
+from service.content.schemas import GenerateIn
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import count_states, list_variants, trail_of
 from service.offers.offers_store import read_offers
+from service.web.problems import invalid_from
 
 PAGE = 20
 SAMPLE = {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}
@@ -26,6 +31,9 @@ NOTICES = {
     "edit": "Saved. The checks ran again; it waits for approval.",
     "comment": "Comment added.",
 }
+WRITTEN = "Written. Nothing of it goes out before it is approved."
+ASKED = ("offer", "channel", "locale", "n")
+"""The fields of the form that has copy written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,32 @@ def _item(
 def _rendered(variant: Variant, offer: Mapping[str, Any], desk: ContentDesk) -> dict[str, str]:
     compiled = compile_copy(variant.channel, variant.locale, variant.fields, offer, desk.rules.zone)
     return compiled.render(Filled(Values(SAMPLE), lambda: SAMPLE_LINK))
+
+
+def order_of(asked: Mapping[str, str]) -> GenerateIn:
+    """What the form asks for; `Invalid` names what is wrong."""
+    try:
+        count: Any = int(asked["n"])
+    except ValueError:
+        count = asked["n"]
+    wanted = {"offer_id": asked["offer"], "channel": asked["channel"], "locale": asked["locale"], "n": count}
+    try:
+        return GenerateIn.model_validate(wanted)
+    except ValidationError as wrong:
+        raise invalid_from(wrong) from wrong
+
+
+def write_view(desk: ContentDesk, asked: Mapping[str, str]) -> dict[str, Any]:
+    """What the form for new copy begins with: the channels of its offer come first."""
+    with desk.database.read() as connection:
+        found = read_offers(connection, [asked["offer"]]) if asked.get("offer") else []
+    own = [channel for offer in found for channel in offer.document["channels"]]
+    return {
+        "asked": asked,
+        "channels": [*own, *(channel for channel in CHANNEL_FIELDS if channel not in own)],
+        "default_locale": desk.default_locale,
+        "writer": desk.model and desk.model.name,
+    }
 
 
 def preview_document(desk: ContentDesk, variant_id: str) -> str:

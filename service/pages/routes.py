@@ -23,11 +23,20 @@ from service.customers.look_up import CustomerReader
 from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
 from service.journeys.definitions import Definitions
-from service.pages.customer_page import customer_view, decided_lately
+from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
-from service.pages.review_page import NOTICES, edit_view, preview_document, review_view
+from service.pages.review_page import (
+    ASKED,
+    NOTICES,
+    WRITTEN,
+    edit_view,
+    order_of,
+    preview_document,
+    review_view,
+    write_view,
+)
 from service.pages.sign_in import COOKIE, LASTS_S, REVIEW, Reader, Sessions, check_form, local_path
 from service.pages.site import HEADERS, PREVIEW_HEADERS, Site
 from service.storage.database import Database
@@ -41,7 +50,7 @@ Handle = Callable[[Request, Reader], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where pages read from: the other slices' use cases. `home` holds `reports/`."""
+    """Where pages read from: the other slices' use cases. `home` holds `reports/`; `country` is the phone numbers'."""
 
     database: Database
     clock: Clock
@@ -51,6 +60,7 @@ class Sources:
     models: ServedModels
     home: FilePath
     secure_cookies: bool = False
+    country: str | None = None
 
 
 def routes(pages: Pages) -> APIRouter:
@@ -166,7 +176,7 @@ def _add_review(router: APIRouter, pages: Pages) -> None:
             status,
             here="/review",
             alert=alert,
-            notice=NOTICES.get(query.get("done", "")),
+            notice=(NOTICES | {"write": WRITTEN}).get(query.get("done", "")),
             filters=filters,
             states=STATES,
             channels=tuple(CHANNEL_FIELDS),
@@ -179,6 +189,29 @@ def _add_review(router: APIRouter, pages: Pages) -> None:
     async def review(request: Request) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
             return await shown(reader, request.query_params)
+
+        return await pages.for_reader(request, act)
+
+    @router.get("/review/new")
+    async def new_form(request: Request) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            return await _write_page(pages, reader, request.query_params)
+
+        return await pages.for_reader(request, act)
+
+    @router.post("/review/new")
+    async def write(request: Request) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            require(reader.key, REVIEW)
+            form = await request.form()
+            check_form(reader, request.headers, form)
+            asked = {name: _text(form, name) for name in ASKED}
+            try:
+                made = await desk.generate(order_of(asked), reader.who)
+            except Problem as problem:
+                return await _write_page(pages, reader, asked, problem)
+            before = made[0].variant_id[:-1]  # the newest stand last: show these first
+            return RedirectResponse(f"/review?{_back({'state': ''})}&after={before}&done=write", 303, HEADERS)
 
         return await pages.for_reader(request, act)
 
@@ -234,6 +267,13 @@ def _act(desk: ContentDesk, review: Review, verb: str, form: FormData) -> None:
         optional = {rule.name for rule in CHANNEL_FIELDS[variant.channel] if not rule.required}
         edited = {name: None if not text and name in optional else text for name, text in _edited(form).items()}
         desk.reviewer.edit(review, edited)
+
+
+async def _write_page(
+    pages: Pages, reader: Reader, asked: Mapping[str, str], problem: Problem | None = None
+) -> Response:
+    view = await in_thread(write_view, pages.sources.desk, asked)
+    return pages.page("write.html", reader, problem.status if problem else 200, here="/review", alert=problem, **view)
 
 
 async def _edit_page(
@@ -307,7 +347,12 @@ def _add_reading(router: APIRouter, pages: Pages) -> None:
 
             return await pages.for_reader(request, act)
 
-    reading("/", "report.html", "/", lambda _: report_view(sources.home, sources.database))
+    reading(
+        "/",
+        "report.html",
+        "/",
+        lambda _: report_view(sources.home, sources.database, sources.models, sources.clock.now()),
+    )
     reading(
         "/offers",
         "offers.html",
@@ -345,9 +390,12 @@ def _add_reading(router: APIRouter, pages: Pages) -> None:
     @router.get("/customers")
     async def customers(request: Request, id: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         async def act(_: Request, reader: Reader) -> Response:
+            found: dict[str, Any] = {"several": []}
             if id.strip():
-                return RedirectResponse(f"/customers/{quote(id.strip(), safe='')}", 303, HEADERS)
+                found = await in_thread(found_by, sources.database, id.strip(), sources.country)
+                if found["only"] is not None:
+                    return RedirectResponse(f"/customers/{quote(found['only'], safe='')}", 303, HEADERS)
             lately = await in_thread(decided_lately, sources.database)
-            return pages.page("customers.html", reader, here="/customers", **lately)
+            return pages.page("customers.html", reader, here="/customers", **found, **lately)
 
         return await pages.for_reader(request, act)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain, told_by
-from service.customers.customer_store import Customer, consents_told, read_customer, read_customers, read_merges
+from service.customers.customer_store import (
+    Customer,
+    consents_told,
+    read_customer,
+    read_customers,
+    read_merges,
+    with_trait,
+)
 from service.customers.link_identities import LinkedIdentities
 from service.customers.profile import Profile, absorb, merge
 from service.customers.set_consents import consents_of, set_consents
@@ -322,3 +329,12 @@ def test_a_profile_does_not_depend_on_the_order(order: list[int], twice: int) ->
         return profile
 
     assert result([events[place] for place in order] + events[:twice]) == result(events)
+
+
+def test_customers_are_found_by_a_whole_trait(database: Database) -> None:
+    apply(database, identify("b", 1, {"email": 'é"@x.org', "n": 5}), identify("a", 1, {"nick": "b@x.org", "n": "5"}))
+    with database.read() as connection:
+        assert [one.customer_id for one in with_trait(connection, ['é"@x.org', "b@x.org"], 9)] == ["a", "b"]
+        assert [one.customer_id for one in with_trait(connection, ['é"@x.org', "b@x.org"], 1)] == ["a"]
+        assert [one.customer_id for one in with_trait(connection, ["5"], 9)] == ["a"], "a text is no number"
+        assert with_trait(connection, ["x.org"], 9) == with_trait(connection, ["email"], 9) == []

@@ -307,14 +307,14 @@ async def test_a_customer_s_way_through_journeys_is_shown(house: House, reader: 
 async def test_lists_show_what_there_is(house: House, reader: httpx.AsyncClient) -> None:
     await fill(house)
     offers = (await reader.get("/offers")).text
-    assert "email en" in offers
-    assert "none: cannot be shown in words" in offers
+    assert "<li>email: en</li>" in offers
+    assert "no approved copy for sms, push" in offers
     assert "Nobody was exposed yet" in (await reader.get("/experiments")).text
     assert "What it may do" in (await reader.get("/models")).text
 
 
 async def test_the_report_says_what_is_real_and_what_is_simulated(house: House, reader: httpx.AsyncClient) -> None:
-    assert "opportune demo" in (await reader.get("/")).text
+    assert "The last 7 days" in (await reader.get("/")).text
     reports = house.parts.settings.home / "reports"
     reports.mkdir(parents=True)
     (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))

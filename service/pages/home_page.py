@@ -1,0 +1,54 @@
+"""What `/` shows of a home that no demo made: what happened lately, and what waits for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from features.vocabulary import NAMES
+from models.registry import ServedModels
+from service.content.variant_store import count_states
+from service.decisions.decision_store import count_since
+from service.events.inbox_store import backlog
+from service.events.quality_store import money_not_counted, read_counts
+from service.offers.offers_store import list_offers
+from service.storage.database import Connection, Database
+
+DAYS = 7
+VERBS = {"delivered": "messages delivered", "opened": "opened", "clicked": "clicked", "ordered": "orders"}
+ToDo = tuple[str, str, str]
+"""The address of a page, its link's words, and what follows them."""
+
+
+def home_view(database: Database, models: ServedModels, now: datetime) -> dict[str, Any]:
+    """`lately`: (how many, of what) of the last days; `todo`: what to do, each with the page that tells more."""
+    since = now - timedelta(days=DAYS)
+    with database.read() as connection:
+        first_day = f"{since.astimezone(UTC):%Y-%m-%d}"
+        verbs: Counter[str] = Counter()
+        for key, count in read_counts(connection, first_day).items():
+            if key.kind == "event" and key.day and key.name in NAMES:
+                verbs[NAMES[key.name].verb] += count
+        lately = [(count_since(connection, since), "decisions"), *((verbs[verb], VERBS[verb]) for verb in VERBS)]
+        todo = list(_to_do(connection, models, first_day))
+    return {"lately": lately, "days_back": DAYS, "todo": todo}
+
+
+def _to_do(connection: Connection, models: ServedModels, first_day: str) -> Iterator[ToDo]:
+    if not list_offers(connection, "", 1):
+        yield "/offers", "Put offers into the catalogue", "there is nothing to decide about"
+    pending = count_states(connection).get("pending", 0)
+    if pending:
+        yield "/review", f"Review {pending:,} {'text' if pending == 1 else 'texts'}", "only what is approved goes out"
+    aside = backlog(connection)[1]
+    if aside:
+        yield "/data", f"Look at {aside:,} events that were set aside", "they count nowhere until they are tried again"
+    for code in sorted(money_not_counted(connection, first_day)):
+        yield "/data", f"Give {code} a rate", "its money is counted nowhere"
+    status = models.status()
+    for name in sorted({entry["name"] for entry in status if entry["problem"] and entry["name"] != "sync"}):
+        yield "/models", f"Look at the model {name}", "a version of it was refused"
+    if not any(entry["alias"] == "champion" for entry in status):
+        yield "/models", "Train the models", "none serves, so offers are ranked by how they were answered so far"

@@ -1,0 +1,43 @@
+"""The first page of a home that no demo made: what happened lately, and what waits for a person."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from tests.service.pages.conftest import House, fill
+
+
+def figures(page: str) -> dict[str, str]:
+    return {what: count for count, what in re.findall(r'<p class="big">([^<]+)</p><p>([^<]+)</p>', page)}
+
+
+async def test_an_empty_home_says_what_to_begin_with(reader: httpx.AsyncClient) -> None:
+    page = (await reader.get("/")).text
+    assert set(figures(page).values()) == {"0"}
+    assert "Put offers into the catalogue" in page
+    assert "Train the models" in page
+
+
+async def test_what_happened_and_what_waits(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    async with house.client("ingest") as client:
+        told = [
+            {"type": "track", "userId": "c1", "event": "Email Delivered"},
+            {"type": "track", "userId": "c1", "event": "Order Completed", "timestamp": "2020-01-01T00:00:00Z"},
+            {
+                "type": "track",
+                "userId": "c1",
+                "event": "Order Completed",
+                "properties": {"revenue": 9, "currency": "GBP"},
+            },
+        ]
+        await client.post("/v1/batch", json={"batch": told})
+    house.parts.events.run_pass()
+    page = (await reader.get("/")).text
+    shown = figures(page)
+    assert (shown["decisions"], shown["messages delivered"], shown["orders"]) == ("2", "1", "2")
+    assert '<a href="/review">Review 3 texts</a>' in page
+    assert "Give GBP a rate" in page
+    assert "Put offers" not in page

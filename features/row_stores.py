@@ -20,6 +20,9 @@ Edit = Callable[[list[bytes | None]], list[bytes | None]]
 _T = TypeVar("_T")
 _MANY = 500
 _TRIES = 3
+_REDIS_S = 2.0
+"""How long an answer of Redis is waited for, unless its URL says otherwise: less than a decision may take (5 s), or the
+database would be taken for what hangs."""
 _LOOK_S = 5.0
 """How long a file's place is trusted."""
 _LOG_S = 0.5
@@ -279,21 +282,23 @@ class RedisRows:
     def __init__(self, url: str, table: str) -> None:
         import redis
 
-        self._client = redis.Redis.from_url(url)
+        self._client = redis.Redis.from_url(url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
         self._prefix = f"opportune:{_checked(table)}:"
         self._conflict = redis.WatchError
-        self._away = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
+        self._away = (
+            redis.RedisError
+        )  # refusals too (MISCONF, NOREPLICAS, NOPERM): of bytes by key there is no other fault
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         if not keys:
             return []
-        with _telling(*self._away):
+        with _telling(self._away):
             found: list[bytes | None] = self._client.mget([self._prefix + key for key in keys])  # type: ignore[assignment]
         return found
 
     def change(self, keys: Sequence[str], edit: Edit) -> None:
         if keys:
-            with _telling(*self._away):
+            with _telling(self._away):
                 self._change(keys, edit)
 
     def _change(self, keys: Sequence[str], edit: Edit) -> None:
@@ -315,7 +320,7 @@ class RedisRows:
     def keys(self, containing: str = "") -> Iterator[str]:
         found = self._client.scan_iter(match=f"{self._prefix}*{containing}*", count=1000)
         while True:
-            with _telling(*self._away):  # around each look alone: what the caller raises meanwhile is its own
+            with _telling(self._away):  # around each look alone: what the caller raises meanwhile is its own
                 name = next(found, None)
             if name is None:
                 return

@@ -11,11 +11,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from features.row_stores import StoreAway
+from service.errors import Problem
 from service.telemetry import LOOP_FAILURES, LOOP_SEEN
 
 log = logging.getLogger(__name__)
 PYTHON = (sys.executable, "-P")
 """Starts a module of ours, not one that has its name in the folder where the service was started."""
+_SAY = (Problem, StoreAway)
+"""Failures whose words are meant for others to read; of any other only its kind is told."""
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_OF_CHILD_S = 30.0
 
@@ -24,7 +28,8 @@ class Loop:
     """Runs `run_pass` in a thread: again at once while it returns True, else after `every_s` or a `wake()`.
 
     A failed pass is retried after a pause that doubles up to `longest_pause_s`; `run_pass` must be safe to repeat.
-    The first pass comes after `first_after_s`: what can wait leaves the first callers alone.
+    The first pass comes after `first_after_s`: what can wait leaves the first callers alone. `problem` is why the last
+    pass failed, if it did.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class Loop:
         first_after_s: float = 0.0,
     ) -> None:
         self.name = name
+        self.problem: str | None = None
         self._first_after_s = first_after_s
         self._run_pass = run_pass
         self._every_s = every_s
@@ -66,10 +72,11 @@ class Loop:
             more = False
             try:
                 more = self._run_pass()
-                failures = 0
+                failures, self.problem = 0, None
                 LOOP_SEEN.labels(self.name).set_to_current_time()
-            except Exception:
+            except Exception as failure:
                 failures += 1
+                self.problem = str(failure) if isinstance(failure, _SAY) else type(failure).__name__
                 LOOP_FAILURES.labels(self.name).inc()
                 log.exception("a pass of the loop %r failed (%d in a row); it will be tried again", self.name, failures)
             if failures:

@@ -45,6 +45,8 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
         problems.append("decisions: neither the database nor the disk takes them; free space on the disk of the home")
     if report["decisions"]["spool_waits"]:
         problems.append("decisions: some wait on the disk, to be brought into the database")
+    if parts.events_loop.problem:
+        problems.append(f"events: {parts.events_loop.problem}; those accepted are kept, and take effect when it works")
     report["texts"] = parts.text_watch.status()
     if parts.text_watch.failing:
         problems.append(f"texts: {report['texts']['problem']}; new offers are placed by their categories")

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from features.row_stores import PostgresRows, RowStore, StoreAway, open_store
+from features.row_stores import PostgresRows, RedisRows, RowStore, StoreAway, open_store
+from service.settings import Decisions
 from tests.conftest import free_port
 from tests.fakes.row_store import MemoryRows
 
@@ -135,6 +137,29 @@ def test_a_store_that_is_away_is_told_as_such(kind: str, request: pytest.Fixture
     with pytest.raises(StoreAway):
         list(store.keys())
     store.close()
+
+
+def test_a_redis_that_refuses_to_write_is_away(redis_url: str) -> None:
+    """As without a disk for its snapshots (MISCONF), or without its replicas: no row is to blame."""
+    store = open_store(redis_url, f"t{os.urandom(4).hex()}")
+    admin = redis.Redis.from_url(redis_url)
+    admin.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(StoreAway, match="ResponseError"):
+            put(store, a=b"1")
+    finally:
+        admin.config_set("min-replicas-to-write", 0)
+        admin.close()
+    put(store, a=b"1")
+    store.close()
+
+
+def test_redis_is_waited_for_less_than_a_decision_may_take() -> None:
+    """Else a decision that waits for features is late, and the database is taken for what hangs."""
+    urls = ("redis://127.0.0.1", "redis://127.0.0.1?socket_timeout=9")
+    ours, told = (RedisRows(url, "t")._client.connection_pool.make_connection().socket_timeout for url in urls)
+    assert ours <= Decisions().time_budget_ms / 2_000
+    assert told == 9
 
 
 def test_a_table_name_is_checked(tmp_path: Path) -> None:

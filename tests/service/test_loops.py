@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from features.row_stores import StoreAway
 from service.loops import Child, Loop
 
 
@@ -30,6 +31,30 @@ def test_a_loop_goes_on_after_a_failed_pass(caplog: pytest.LogCaptureFixture) ->
     wait_until(third)
     loop.stop()
     assert "a store is away" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(StoreAway("the store is full"), "the store is full"), (ValueError("a person's name"), "ValueError")],
+)
+def test_a_loop_tells_why_its_last_pass_failed(failure: Exception, told: str) -> None:
+    failing, go_on, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def run_pass() -> bool:
+        if not failing.is_set():
+            failing.set()
+            raise failure
+        ran.set()
+        go_on.wait(10)
+        return False
+
+    loop = Loop("test", run_pass, every_s=3600)
+    loop.start()
+    wait_until(ran)  # the second pass, before it has gone well
+    assert loop.problem == told
+    go_on.set()
+    loop.stop()
+    assert loop.problem is None
 
 
 def test_waking_runs_the_next_pass_at_once() -> None:

@@ -59,3 +59,12 @@ def test_a_database_that_is_read_but_not_written_is_named(tmp_path: Path) -> Non
     assert ready
     assert [problem.partition(":")[0] for problem in report["problems"]] == ["database"]
     parts.close()
+
+
+def test_events_that_wait_for_the_online_store_are_named(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    parts.events_loop.problem = "the online store does not answer: OutOfMemoryError"
+    ready, report = readiness(parts)
+    assert ready
+    assert "OutOfMemoryError" in report["problems"][0]
+    parts.close()

@@ -33,7 +33,7 @@ from service.events.inbox_store import (
 )
 from service.events.machine import is_click
 from service.events.machine_together import is_delivery, judge_together
-from service.events.orders import order_key
+from service.events.orders import order_key, told_before
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import tally
@@ -117,16 +117,11 @@ class Applier:
 
     def _orders_told_again(self, connection: Connection, events: list[Event]) -> list[Event]:
         """Renames orders that another message told before; returns those."""
-        keys = {event["seq"]: key for event in events if (key := order_key(event)) is not None}
+        keys = {place: key for place, event in enumerate(events) if (key := order_key(event)) is not None}
         fresh = claim_ids(connection, set(keys.values()), self._clock.now())
-        again = []
-        for event in events:
-            key = keys.get(event["seq"])
-            if key in fresh:
-                fresh.remove(key)
-            elif key is not None:
-                event["event"] = REPEATED
-                again.append(event)
+        again = [events[place] for place in told_before(keys, fresh)]
+        for event in again:
+            event["event"] = REPEATED
         return again
 
     def _look_again(self, connection: Connection, events: list[Event]) -> None:

@@ -34,14 +34,14 @@ from service.events.ingest_store import Standing, begin_file, finish_file, note_
 from service.events.machine_together import judge_together
 from service.events.mapping import ColumnMapping
 from service.events.normalize import BadMessage, Row, Rules, content_id, normalize
-from service.events.orders import order_key
+from service.events.orders import order_key, told_before
 from service.events.ports import Handler, Identities, NoIdentities
 from service.events.quality_store import add_counts, drop_counts
 from service.events.read_files import Item, check, chunks, content_hash, is_table, sources
 from service.events.rebuild_store import ask_rebuild, hand_over, release_file
 from service.events.rejects import Rejects, fault
 from service.events.tally import Key, tally
-from service.storage.database import Database
+from service.storage.database import Connection, Database
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,6 +141,7 @@ class FileIngest:
         if reached.finished:
             return FileReport(path, reached.accepted, reached.rejected, rejects.existing(), True)
         done = reached.chunks
+        lines = mapping is not None and mapping.group_by is None
         repeats = Repeats()
         reasons = Reasons()
         with rejects.draft() as draft:
@@ -149,11 +150,10 @@ class FileIngest:
                 draft.writelines(faults)
                 repeats.see(rows)
                 if number >= done:
-                    reached = self._store(content, file_hash, rows, refused, reached)
+                    reached = self._store(content, file_hash, rows, refused, reached, lines)
                 progress(path.name, share)
         for number in range(reached.chunks, reached.stale_chunks):
             self.event_log.append(events_frame([]), _part(content, number))
-        lines = mapping is not None and mapping.group_by is None
         again = self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"), not lines)
         written = rejects.finish(reached.rejected)
         with self.database.write() as connection:
@@ -210,8 +210,15 @@ class FileIngest:
             return standing(connection, file_hash)
 
     def _store(
-        self, content: str, file_hash: str, rows: list[Row], refused: Mapping[str, int], reached: Standing
+        self,
+        content: str,
+        file_hash: str,
+        rows: list[Row],
+        refused: Mapping[str, int],
+        reached: Standing,
+        lines: bool,
     ) -> Standing:
+        """`lines`: rows of a table of which an order may have several."""
         after = replace(
             reached,
             chunks=reached.chunks + 1,
@@ -227,19 +234,25 @@ class FileIngest:
             self.identities.give_owners(connection, rows)
             if [row["customer_id"] for row in rows] != owners:  # somebody became known while the part was written
                 self.event_log.append(_frame(rows), part)
+            counted = self._as_counted(connection, rows, lines)
             for handler in self.handlers:
-                handler(connection, rows)
-            claim_ids(connection, self._late_orders(rows), self.clock.now())
+                handler(connection, counted)
             ask_rebuild(connection, (row["customer_id"] for row in rows), self.event_log.buckets)
             add_counts(connection, content, tally(rows))
             add_counts(connection, content, {Key("", "rejected", name): count for name, count in refused.items()})
             note_chunk(connection, file_hash, after)
         return after
 
-    def _late_orders(self, rows: Sequence[Row]) -> set[str]:
-        """Orders that the API may tell again."""
-        since = self.clock.now() - WITHIN
-        return {key for row in rows if row["timestamp"] >= since and (key := order_key(row)) is not None}
+    def _as_counted(self, connection: Connection, rows: Sequence[Row], lines: bool) -> Sequence[Row]:
+        """What the state counts: of late orders, which the API may tell, too, each once. `lines` are not orders."""
+        now = self.clock.now()
+        keys = {place: key for place, row in enumerate(rows) if row["timestamp"] >= now - WITHIN
+                and (key := order_key(row)) is not None}  # fmt: skip
+        fresh = claim_ids(connection, set(keys.values()), now)
+        counted = list(rows)
+        for place in () if lines else told_before(keys, fresh):
+            counted[place] = {**rows[place], "event": REPEATED}
+        return counted
 
     def _foreseen_owners(self, rows: list[Row]) -> list[str]:
         """Sets the owners that the transaction after the part will find; nothing of it is kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import xxhash
@@ -22,3 +22,15 @@ def key_of(customer_id: str, order_id: str) -> str:
     """Stands for a customer's order."""
     told = f"{customer_id}\0{order_id}"
     return f"order-{xxhash.xxh3_128_hexdigest(told.encode())}"
+
+
+def told_before(keys: Mapping[int, str], fresh: Collection[str]) -> list[int]:
+    """Of orders by their place, those that are not the first: `fresh` are the keys that nobody had told until now."""
+    left = set(fresh)
+    again = []
+    for place, key in keys.items():
+        if key in left:
+            left.remove(key)
+        else:
+            again.append(place)
+    return again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,32 @@ def test_an_order_told_by_a_file_and_then_by_the_api_counts_once(tmp_path: Path)
     with database.read() as connection:
         assert [one["event"] for one in inbox_store.of_customers(connection, ["c1"])] == ["Order Repeated"]
     database.close()
+
+
+def test_late_orders_of_a_file_that_were_told_before_have_no_second_effect(tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+    database = database_at(tmp_path)
+    clock, lease = FixedClock(), EventsLease(database)
+
+    def note(_: Any, events: Any) -> None:
+        seen.extend((event["message_id"], event["event"]) for event in events)
+
+    def told(message_id: str, order_id: str, days: int = 0) -> dict[str, Any]:
+        at = clock.now() - timedelta(days=days)
+        fields = {"timestamp": at.isoformat(), "properties": {"order_id": order_id, "revenue": 5}}
+        return order(1, **fields, messageId=message_id)
+
+    with database.write() as connection:
+        first = row("m1", "c1", "Order Completed", properties={"order_id": "o1"})
+        inbox_store.add_events(connection, [first], clock.now())
+    Applier(database, clock, lease, [note]).drain()
+    source = tmp_path / "late.jsonl"
+    lines = [told("m2", "o1"), told("m3", "o2"), told("m4", "o2"), told("m5", "o3", 30), told("m6", "o3", 30)]
+    source.write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    ingest = FileIngest(database, EventLog(tmp_path / "events"), clock, Rules(), [note])
+    ingest.ingest([source])
+    database.close()
+    assert [message for message, event in seen if event == "Order Completed"] == ["m1", "m3", "m5", "m6"]
 
 
 def test_lines_of_an_order_in_a_table_without_groups_all_count(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class FeatureSet:
         Raises DeclarationError naming the file and the feature that is wrong.
         """
         if path.suffix == ".py":
-            return FeatureSet((*self.features, *_of_module(path)))
+            return self._and(_of_module(path), path)
         try:
             told = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
@@ -63,7 +63,17 @@ class FeatureSet:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise DeclarationError(f"{path}: declare each feature as a table [[feature]]")
         own = [] if python is None else _of_module(path.parent / python)
-        return FeatureSet((*self.features, *own, *(_declared(table, path) for table in tables)))
+        return self._and([*own, *(_declared(table, path) for table in tables)], path)
+
+    def _and(self, own: Sequence[Feature], path: Path) -> FeatureSet:
+        """This set and a file's features, or what is wrong, with the file's name."""
+        taken = sorted({one.name for one in own} & set(self.names))
+        if taken:
+            raise DeclarationError(f"{path}: {', '.join(taken)} comes with the product; give yours another name")
+        try:
+            return FeatureSet((*self.features, *own))
+        except DeclarationError as wrong:
+            raise DeclarationError(f"{path}: {wrong}") from wrong
 
 
 def _of_module(path: Path) -> list[Feature]:
@@ -151,7 +161,8 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
     try:
         return Feature(**fields)
     except (TypeError, ValueError) as cause:
-        raise DeclarationError(f"{path}: {named}: {cause}") from cause
+        told = str(cause) if str(cause).startswith(f"{named}: ") else f"{named}: {cause}"  # a Feature names itself
+        raise DeclarationError(f"{path}: {told}") from cause
 
 
 def _events(table: Any, where: str) -> Events:

@@ -145,6 +145,22 @@ levels = ["free", "pro"]
 """
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"trials_30d"\n', '"orders_7d"\n'), "{path}: orders_7d comes with the product; give yours another name"),
+        (('"plan_level"', '"trials_30d"'), "{path}: declared twice: trials_30d"),
+        (('"count"', '"maximum"'), "{path}: trials_30d: no aggregate maximum; use "),
+    ],
+)
+def test_what_is_wrong_in_a_file_names_it_once(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    path = tmp_path / "features.toml"
+    path.write_text(TOML.replace(*change, 1))
+    with pytest.raises(DeclarationError) as refused:
+        CATALOGUE.with_file(path)
+    assert str(refused.value).startswith(told.format(path=path))
+
+
 def test_a_user_adds_features_in_toml(tmp_path: Path) -> None:
     path = tmp_path / "features.toml"
     path.write_text(TOML)

@@ -17,7 +17,7 @@ from features.histogram import BINS, bin_of, bins_of
 from features.plan import ORDERED, VIEW, VIEWED, WEEK, Plan
 from features.prefix import SQUARE_LIMIT, squared
 from features.products import product_key
-from features.state import CATEGORIES, SEEN, Entries, State
+from features.state import SEEN, Entries, State
 
 
 def entries_of(facts: Facts, plan: Plan) -> tuple[Ints, Entries, Ints]:
@@ -121,7 +121,7 @@ class OneEvent:
 
     def _category_keys(self, names: tuple[str, ...], state: State) -> list[int]:
         fresh = [name for name in names if name not in state.categories]
-        fresh = fresh[: max(CATEGORIES - len(state.categories), 0)]
+        fresh = fresh[: max(self._plan.categories - len(state.categories), 0)]
         if fresh:
             state.categories = [*state.categories, *fresh]
             state.category_last = np.append(state.category_last, np.full(len(fresh), NEVER))

@@ -29,6 +29,10 @@ _Hour = TypeVar("_Hour", int, NDArray[np.int64])
 LAYOUT = 6
 """Raised when the meaning of packed rows changes."""
 WEEK = 168
+KEYS = 1 << 16
+"""Packed rows tell keys by 16 bits."""
+CATEGORIES, FEWEST_CATEGORIES = 60_000, 5_000
+"""Categories of a customer that a row has room for (further ones are left out); where features take more, so few."""
 CATEGORY_DAYS = 730
 """A category is remembered this long after its last order."""
 AFFINITY_WINDOWS = (90 * DAY, 365 * DAY)
@@ -203,7 +207,12 @@ class Plan:
             at += group.cells
         self.hour_base = self.trait_base + len(self.traits)
         self.day_hour_base = self.hour_base + sum(g.cells for g in self.hours if g.cells == WEEK)
-        self.category_base = at
+        self.category_base, self.categories = at, min(CATEGORIES, KEYS - at)
+        if self.categories < FEWEST_CATEGORIES:
+            raise DeclarationError(
+                f"these features keep {at:,} sums of a customer, and {KEYS - FEWEST_CATEGORIES:,} fit; declare fewer: "
+                f"a quantile of other events or another column takes {BINS}, a peak hour or concentration 24"
+            )
         self.category_tails = [self.window_index[w] for w in self.category_windows]
         self._lay_out_windows()
         self.cell_keys: NDArray[np.int64] = np.array([key for key, _ in self.cells], dtype=np.int64)

@@ -27,7 +27,7 @@ from features.plan import plan_of
 from features.products import bought_in
 from features.row_stores import RowStore, open_store
 from features.serving import FeatureVectors, Serving
-from features.state import CATEGORIES, SEEN, YOUNG, Entries, State, empty_state, fold
+from features.state import SEEN, YOUNG, Entries, State, empty_state, fold
 from features.tiles import Reading
 
 __all__ = ["CustomerRow", "FeatureVectors", "OnlineFeatures", "feature_matrix", "open_online"]
@@ -290,9 +290,9 @@ class OnlineFeatures:
         state.category_last = np.full(len(own), NEVER)
         entries.key[bought] = self._plan.category_base + place
         kept = np.ones(len(entries), dtype=np.bool_)
-        kept[bought[place >= CATEGORIES]] = False
-        state.categories = state.categories[:CATEGORIES]
-        state.category_last = state.category_last[:CATEGORIES]
+        most = self._plan.categories
+        kept[bought[place >= most]] = False
+        state.categories, state.category_last = state.categories[:most], state.category_last[:most]
         return entries.at(kept)
 
 

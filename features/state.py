@@ -26,8 +26,6 @@ CROWD = 512
 SEEN = 512
 """Message ids remembered, as hashes, against repeats."""
 _FEW = 6
-CATEGORIES = 60_000
-"""A customer's further categories are left out of the row."""
 
 
 def _ints() -> Ints:

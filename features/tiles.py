@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from features.declare import DAY, tail_of
 from features.finalize import FAR, NEVER, Ints, Partials
 from features.histogram import BINS
-from features.plan import ORDERS, VIEW, Plan
+from features.plan import KEYS, ORDERS, VIEW, Plan
 from features.products import distinct
 from features.state import State
 
 _T = TypeVar("_T", np.int64, np.float64)
 _DAY_BITS = 22
 _SUMS, _HISTOGRAMS, _MAXIMA, _TRAITS, _WEEK_HOURS, _DAY_HOURS, _CATEGORIES = range(7)
-_KEYS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Reading:
         self._note_traits(young)
         self.table = self._gather(young)
         bases = (plan.histogram_base, plan.maximum_base, plan.trait_base, plan.hour_base, plan.day_hour_base)
-        self._bounds = self.table.key.searchsorted((0, *bases, plan.category_base, _KEYS)).tolist()
+        self._bounds = self.table.key.searchsorted((0, *bases, plan.category_base, KEYS)).tolist()
 
     def _gather(self, young: Table) -> Table:
         states = self.states

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from features.catalogue import CATALOGUE, FEATURES
-from features.declare import Events, Feature
+from features.declare import DeclarationError, Events, Feature
 from features.feature_set import FeatureSet
+from features.plan import CATEGORIES, plan_of
 from features.rows import OnlineFeatures, open_online
 from tests.fakes.event_streams import frame
 from tests.fakes.row_store import MemoryRows
@@ -145,7 +146,34 @@ def test_serving_imports_nothing_heavy() -> None:
     assert not {"pandas", "feast", "mlflow", "pyarrow", "torch", "sklearn", "redis", "psycopg"} & set(loaded)
 
 
-def test_the_catalogue_fits_its_keys() -> None:
-    from features.plan import plan_of
+def quantiles(count: int) -> FeatureSet:
+    """The catalogue with so many quantiles of events of its own, each of which takes many keys."""
+    own = (
+        Feature(f"q{n}", "quantile", "", "", "", Events((f"Bid {n}",)), "quantity", window_days=30)
+        for n in range(count)
+    )
+    return FeatureSet((*FEATURES, *own))
 
-    assert plan_of(CATALOGUE).category_base + 60_000 < 1 << 16
+
+def test_the_catalogue_fits_its_keys() -> None:
+    assert plan_of(CATALOGUE).categories == CATEGORIES
+
+
+def test_features_that_no_row_has_room_for_are_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"these features keep 6\d,\d+ sums of a customer, and 60,536 fit"):
+        plan_of(quantiles(370))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_many_features_leave_of_a_row_is_for_categories(at_once: bool) -> None:
+    features = quantiles(350)
+    most = plan_of(features).categories
+    online = OnlineFeatures(MemoryRows(), features)
+    lines = [{"category": f"c{n:05}", "product_id": "p"} for n in range(most + 10)]
+    bids = order("2", event="Bid 349", products=[{"quantity": 7}])
+    told = [order("1", 48, products=lines), bids]
+    if at_once:
+        online.load(frame(told))
+    else:
+        online.apply(told)
+    assert (values(online)["categories_90d"], round(values(online)["q349"])) == (most, 7)

@@ -41,7 +41,7 @@ def answers(row: CustomerRow | None, pooled: Callable[[str], tuple[int, int]]) -
     if row is None:
         return {}
     own = {
-        channel: (float(hours.sends.sum()), float(hours.clicks.sum()))
+        channel: _clicked(float(hours.sends.sum()), float(hours.clicks.sum()))
         for channel, hours in row.response_hours.items()
         if channel in CLICKED
     }
@@ -54,3 +54,8 @@ def answers(row: CustomerRow | None, pooled: Callable[[str], tuple[int, int]]) -
             usual = (of_all + POOL_WEIGHT * at_all) / (shown + POOL_WEIGHT)
             found[channel] = Answers((clicked + GIVEN) / (sent * usual + GIVEN), clicked / sent)
     return found
+
+
+def _clicked(sends: float, clicks: float) -> tuple[float, float]:
+    """Messages, and those clicked: of two clicks nobody knows here whether they are of one message, so all at most."""
+    return sends, min(clicks, sends)

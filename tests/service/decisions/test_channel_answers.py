@@ -48,6 +48,14 @@ def test_a_channel_that_everybody_clicks_more_is_not_taken_for_a_liking() -> Non
     assert factors(customer)["sms"] > 1.0
 
 
+def test_who_clicks_more_than_once_clicks_no_more_than_every_message() -> None:
+    found = answers(got(sms=(10.0, 25.0), email=(10.0, 1.0)), lambda _: (0, 0))
+    assert found["sms"] == answers(got(sms=(10.0, 10.0), email=(10.0, 1.0)), lambda _: (0, 0))["sms"]
+    told = found["sms"].reason("sms")
+    assert told is not None
+    assert told["text"] == "this customer clicked 100% of the messages by sms, more than is usual"
+
+
 def test_what_cannot_be_clicked_and_who_is_not_known_stay_as_they_are() -> None:
     assert factors(got(call=(20.0, 0.0), webhook=(5.0, 0.0))) == {}
     assert factors(got(email=(0.0, 0.0))) == {}

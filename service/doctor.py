@@ -103,6 +103,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
     if not settings.smtp.host:
         yield Finding("note", "e-mail", "messages go to files in outbox/; set smtp.host to send")
+    if not settings.webhook.secret:
+        yield Finding("note", "webhooks", "what they would post goes to files in outbox/; set webhook.secret to post")
 
 
 def unknown_variables(names: Iterable[str]) -> set[str]:

@@ -245,6 +245,12 @@ class Webhook(Section):
     allow_private: bool = False
     timeout_s: float = Field(10.0, gt=0, le=60)
 
+    @model_validator(mode="after")
+    def _posts_are_signed(self) -> Webhook:
+        if self.url and not self.secret:  # messages would go to files, and count as sent
+            raise ValueError("url is set, but no secret, by which posts are signed; set secret = 'whsec_…', or no url")
+        return self
+
 
 class Copy(Section):
     """What copy must keep to."""
@@ -319,6 +325,10 @@ class Settings(BaseSettings):
     def _home_is_a_folder(cls, home: Path) -> Path:
         if home.exists() and not home.is_dir():
             raise ValueError(f"{home} is a file; name a folder, which is made where there is none")
+        if {"?", "%"}.intersection(str(home.absolute())):  # of its databases' URLs neither is read as a letter
+            raise ValueError(
+                f"{home.absolute()} has ? or % in it, so that its databases would lie elsewhere; rename it"
+            )
         return home
 
     @field_validator("database_url", "online_store")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -149,9 +149,14 @@ def count_active(connection: Connection, journey_id: str) -> int:
     return int(connection.execute(wanted.select_from(enrolments)).scalar_one())
 
 
+_LONGEST_CLAIM = timedelta(minutes=10)
+"""What is claimed for longer was so by a clock that went wrong, and is free."""
+
+
 def _due(now: datetime, wall: datetime) -> list[Any]:
     active = select(journeys.c.journey_id).where(journeys.c.status == "active")
-    free = or_(enrolments.c.claimed_until.is_(None), enrolments.c.claimed_until <= wall)
+    claim = enrolments.c.claimed_until
+    free = or_(claim.is_(None), claim <= wall, claim > wall + _LONGEST_CLAIM)
     return [enrolments.c.journey_id.in_(active), enrolments.c.due_at <= now, free]
 
 

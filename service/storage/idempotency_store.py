@@ -63,7 +63,10 @@ def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Ea
     Until there is an answer, its place holds the name of the request: who does it again has the same.
     """
     connection.execute(delete(idempotency_keys).where(idempotency_keys.c.started_at < now - KEEP))
-    dead = idempotency_keys.c.status.is_(None) & (idempotency_keys.c.started_at < now - GIVE_UP)
+    started = idempotency_keys.c.started_at
+    dead = idempotency_keys.c.status.is_(None) & (
+        (started < now - GIVE_UP) | (started > now + GIVE_UP)
+    )  # a wrong clock
     gone = delete(idempotency_keys).where(idempotency_keys.c.key == key, dead)
     died = connection.execute(gone.returning(idempotency_keys.c.answer, idempotency_keys.c.body_hash)).one_or_none()
     again = died is not None and died.answer is not None and died.body_hash == body_hash

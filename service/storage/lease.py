@@ -17,15 +17,20 @@ leases = Table(
 )
 
 
+_AHEAD = timedelta(minutes=1)
+"""How far the clocks of two machines may lie apart."""
+
+
 def take(connection: Connection, name: str, holder: str, now: datetime, seconds: float) -> bool:
     """Takes or renews the lease for `seconds`; False while another holder's runs.
 
-    Call it in a `write()` transaction. Times are the caller's clock, the machine's own (not a simulated one).
+    Call it in a `write()` transaction. Times are the caller's clock, the machine's own (not a simulated one). One that
+    runs for longer than a lease does was taken by a clock that went wrong, and is free.
     """
     until = now + timedelta(seconds=seconds)
     if upsert(connection, leases, [{"name": name, "holder": holder, "until": until}], update=()):
         return True
-    free = (leases.c.holder == holder) | (leases.c.until <= now)
+    free = (leases.c.holder == holder) | (leases.c.until <= now) | (leases.c.until > until + _AHEAD)
     changed = connection.execute(update(leases).where(leases.c.name == name, free).values(holder=holder, until=until))
     return changed.rowcount == 1
 

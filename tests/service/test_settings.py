@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from service.settings import CHANNELS, Placement, Settings
 
@@ -35,6 +36,23 @@ def test_a_placement_without_channels_could_show_nothing() -> None:
     with pytest.raises(ValidationError, match="is empty, so nothing could be shown"):
         Settings(placements={"x": {"channels": []}})  # type: ignore[dict-item]
     assert Placement().channels == list(CHANNELS)
+
+
+def test_a_webhook_without_a_secret_would_go_to_a_file_instead() -> None:
+    with pytest.raises(ValidationError, match="url is set, but no secret"):
+        Settings(webhook={"url": "https://example.org/hook"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["what?", "100%41"])
+def test_a_home_that_would_not_hold_its_databases_is_refused(name: str, tmp_path: Path) -> None:
+    assert make_url(f"sqlite:///{tmp_path / name}/state.db").database != str(tmp_path / name / "state.db")
+    with pytest.raises(ValidationError, match="would lie elsewhere"):
+        Settings(home=tmp_path / name / "home")
+
+
+def test_a_home_may_have_blanks_and_any_letters(tmp_path: Path) -> None:
+    home = tmp_path / "a b ก#'\"&+;" / "home"
+    assert make_url(Settings(home=home).state_url).database == str(home / "state.db")
 
 
 def test_no_channel_need_have_quiet_hours() -> None:

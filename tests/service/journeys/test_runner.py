@@ -121,6 +121,15 @@ def test_a_claim_is_had_by_one_until_it_ends(stage: Stage) -> None:
         assert len(claim_due(connection, T0, wall + timedelta(seconds=31), wall, 10)) == 1
 
 
+def test_a_claim_by_a_wrong_clock_is_had_by_the_next(stage: Stage) -> None:
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    wrong = SystemClock().now() + timedelta(days=400)
+    with stage.database.write() as connection:
+        assert len(claim_due(connection, T0, wrong, wrong + timedelta(seconds=60), 10)) == 1
+    assert stage.runner().run_due().sent == 1
+
+
 def test_quiet_hours_hold_a_message_back_and_no_decision_is_made_twice(stage: Stage) -> None:
     stage.journey(DECIDE, SEND)
     stage.enrol("anna")

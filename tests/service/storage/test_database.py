@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Column, Integer, String, Table, select, text
 
 from service.errors import Unavailable
-from service.storage import heartbeats, lease
+from service.storage import heartbeats, idempotency_store, lease
 from service.storage.database import Database, Json, UtcTime, metadata, upsert
 
 things = Table(
@@ -122,6 +122,24 @@ def test_a_lease_has_one_holder_and_ends(database: Database) -> None:
         assert lease.holder_of(connection, "flush") == "b"
         lease.release(connection, "flush", "b")
         assert lease.take(connection, "flush", "a", NOW, 10)
+
+
+def test_a_lease_that_a_wrong_clock_took_is_free(database: Database) -> None:
+    """A machine that came up in another year, and was killed before its clock was put right."""
+    with database.write() as connection:
+        assert lease.take(connection, "flush", "a", NOW + timedelta(days=400), 10)
+        assert lease.take(connection, "flush", "b", NOW, 10)
+        assert not lease.take(connection, "flush", "a", NOW + timedelta(seconds=5), 10)
+        assert not lease.take(connection, "flush", "a", NOW - timedelta(seconds=55), 10)  # clocks lie apart a little
+
+
+def test_a_key_for_idempotency_that_a_wrong_clock_claimed_is_claimed_again(database: Database) -> None:
+    with database.write() as connection:
+        begun = idempotency_store.begin(connection, "k", "body", NOW + timedelta(days=400))
+        again = idempotency_store.begin(connection, "k", "body", NOW)
+        assert isinstance(begun, idempotency_store.Once)
+        assert again == idempotency_store.Once(begun.name, again=True)
+        assert isinstance(idempotency_store.begin(connection, "k", "body", NOW), idempotency_store.Earlier)
 
 
 def test_a_heartbeat_is_the_last_one(database: Database) -> None:

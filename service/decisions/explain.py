@@ -31,7 +31,7 @@ DEGRADED = {
     "last_model:next-offer": "The newest model of offers failed or was refused, so the one before it was used.",
     "rates": "The response rates could not be read, so every offer was taken to do alike.",
     "model:next-offer": "No model of offers serves, so the response rates of the offers were used, and what this "
-    "customer bought and looked at.",
+    "customer bought, looked at and clicked.",
     "model:send-time": "No model of good hours serves, so the hour was chosen by the customer's own habits, or, where "
     "little is known of these, the first allowed time.",
     "content": "For some action there are no approved words.",

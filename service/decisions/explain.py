@@ -14,7 +14,7 @@ from service.decisions.formula import formula
 from service.decisions.money import money
 from service.decisions.quiet import zone_of
 from service.decisions.rule_words import RuleWords
-from service.decisions.stages import IN_WORDS
+from service.decisions.stages import KNOWN_BY
 from service.decisions.standing import standing
 
 ARMS = {
@@ -139,7 +139,7 @@ def _why(
         )
     stage = first.get("stage")
     if stage:
-        said.append(f"It stands at the stage of {IN_WORDS[stage['name']]}: {stage['text']}.")
+        said.append(f"Its chance is known by {KNOWN_BY[stage['name']]}: {stage['text']}.")
     said += [f"{_capital(reason['text'])}." for reason in first.get("reasons", ()) if reason["effect"] >= 0]
     return said
 

@@ -19,7 +19,8 @@ FEW = 50
 """Impressions under which an offer's own rate says next to nothing."""
 ENOUGH = 1_000
 """Impressions from which the model is trusted with an offer."""
-IN_WORDS = {"rules": "rules and alike texts", "pooled": "pooled rates", "model": "full model"}
+KNOWN_BY = {"rules": "offers like it", "pooled": "its responses so far and those of other offers", "model": "the model"}
+"""What an offer's chance is known by."""
 
 
 @dataclass(frozen=True, slots=True)

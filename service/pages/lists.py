@@ -15,7 +15,7 @@ from service.content.variant import said_hash
 from service.content.variant_store import approved_variants
 from service.decisions.decision_store import read_rates
 from service.decisions.rates import PooledRates
-from service.decisions.stages import stage_of
+from service.decisions.stages import KNOWN_BY, stage_of
 from service.errors import Problem
 from service.experiments.define_experiment import get_experiments
 from service.experiments.read_results import read_results
@@ -31,8 +31,6 @@ from service.pages.words import figure
 from service.storage.database import Database
 
 OFFERS = 50
-STAGES = {"rules": "offers like it", "pooled": "its responses so far", "model": "the model"}
-"""By what an offer's chances are known, stage by stage."""
 TITLES = {
     "auc": "Area under the ROC curve: higher is better",
     "average_precision": "Average precision: higher is better",
@@ -79,7 +77,7 @@ def offers_view(database: Database, after: str, now: datetime, model_serves: boo
         stage = stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves)
         standing = standing_of(offer.document, words, now)
         rows.append({"offer": offer, "d": offer.document, "words": words, "stage": stage, "standing": standing})
-    return {"rows": rows, "stages": STAGES, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
+    return {"rows": rows, "stages": KNOWN_BY, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
 
 
 def journeys_view(database: Database, definitions: Definitions) -> list[dict[str, Any]]:

@@ -41,6 +41,10 @@ class Reader:
     def who(self) -> str:
         return self.key.label
 
+    def may(self, scope: str) -> bool:
+        """Whether to show what this scope allows; whoever does it is asked again."""
+        return not {scope, "admin"}.isdisjoint(self.key.scopes)
+
 
 class Sessions:
     """Signs readers in and recognizes them. Cookies hold a key's hash, never the key; a revoked key ends them."""

@@ -29,7 +29,7 @@ ARGS = [
 LONG = "l" * 250
 PATHS = [
     "/", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys", "/experiments",
-    "/models", "/data", "/docs",
+    "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
 ]  # fmt: skip
 
 pytestmark = [

@@ -99,7 +99,7 @@ async def test_what_fails_on_a_page_is_told_on_a_page(house: House, monkeypatch:
     def fail(_: object, __: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("service.pages.routes.journeys_view", fail)
+    monkeypatch.setattr("service.pages.routes.reading.journeys_view", fail)
     async with house.client("review") as client:
         page = await client.get("/journeys", headers=BROWSER)
     assert (page.status_code, "<h1>Internal error</h1>" in page.text, "secret" in page.text) == (500, True, False)

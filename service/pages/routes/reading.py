@@ -1,0 +1,93 @@
+"""Pages that only show something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from service.journeys.definitions import Definitions
+from service.pages.customer_page import customer_view, decided_lately, found_by
+from service.pages.data_page import data_view
+from service.pages.journey_page import DONE
+from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
+from service.pages.report_page import report_view
+from service.pages.routes.frame import Pages
+from service.pages.sign_in import Reader
+from service.pages.site import HEADERS
+from service.web.paths import CUSTOMER_ID
+from service.web.threads import in_thread
+
+
+def add_reading(router: APIRouter, pages: Pages) -> None:
+    sources, definitions = pages.sources, Definitions()
+
+    def reading(path: str, template: str, here: str, view: Callable[[Request], dict[str, Any]]) -> None:
+        @router.get(path)
+        async def shown(request: Request) -> Response:
+            async def act(request: Request, reader: Reader) -> Response:
+                return pages.page(template, reader, here=here, **await in_thread(view, request))
+
+            return await pages.for_reader(request, act)
+
+    reading(
+        "/",
+        "report.html",
+        "/",
+        lambda _: report_view(sources.home, sources.database, sources.models, sources.clock.now()),
+    )
+    reading(
+        "/offers",
+        "offers.html",
+        "/offers",
+        lambda r: offers_view(
+            sources.database,
+            r.query_params.get("after", ""),
+            sources.clock.now(),
+            sources.models.get("next-offer") is not None,
+        ),
+    )
+    reading(
+        "/journeys",
+        "journeys.html",
+        "/journeys",
+        lambda r: {
+            "journeys": journeys_view(sources.database, definitions),
+            "notice": DONE.get(r.query_params.get("done", "")),
+        },
+    )
+    reading(
+        "/experiments",
+        "experiments.html",
+        "/experiments",
+        lambda _: {"experiments": experiments_view(sources.database, sources.clock.now())},
+    )
+    reading("/models", "models.html", "/models", lambda _: models_view(sources.models, sources.home, sources.database))
+    reading(
+        "/data",
+        "data.html",
+        "/data",
+        lambda r: data_view(sources.database, sources.clock.now(), r.query_params.get("days", "")),
+    )
+    reading(
+        f"/customers/{CUSTOMER_ID}",
+        "customer.html",
+        "/customers",
+        lambda r: customer_view(sources.database, sources.customers, sources.decisions, r.path_params["customer_id"]),
+    )
+
+    @router.get("/customers")
+    async def customers(request: Request, id: Annotated[str, Query(max_length=1_000)] = "") -> Response:
+        async def act(_: Request, reader: Reader) -> Response:
+            found: dict[str, Any] = {"several": []}
+            if id.strip():
+                found = await in_thread(found_by, sources.database, id.strip(), sources.country)
+                if found["only"] is not None:
+                    return RedirectResponse(f"/customers/{quote(found['only'], safe='')}", 303, HEADERS)
+            lately = await in_thread(decided_lately, sources.database)
+            return pages.page("customers.html", reader, here="/customers", **found, **lately)
+
+        return await pages.for_reader(request, act)

@@ -1,0 +1,202 @@
+"""Copy: shown, ordered, approved, rejected, edited and commented, each by a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.datastructures import FormData
+
+from service.content.content_desk import ContentDesk
+from service.content.fields import CHANNEL_FIELDS
+from service.content.review_variant import Review
+from service.content.schemas import canonical_locale
+from service.content.variant import STATES
+from service.errors import BadRequest, NotFound, Problem, Unauthorized
+from service.pages.review_page import (
+    ASKED,
+    NOTICES,
+    WRITTEN,
+    edit_view,
+    order_of,
+    preview_document,
+    review_view,
+    write_view,
+)
+from service.pages.routes.frame import Pages, text_of
+from service.pages.sign_in import REVIEW, Reader, check_form
+from service.pages.site import HEADERS, PREVIEW_HEADERS
+from service.web.auth import require
+from service.web.threads import in_thread
+
+VariantId = Annotated[str, Path(max_length=64)]
+
+
+def add_review(router: APIRouter, pages: Pages) -> None:
+    desk = pages.sources.desk
+
+    async def shown(
+        reader: Reader, query: Mapping[str, str], status: int = 200, alert: Problem | None = None
+    ) -> Response:
+        filters = _filters(query)
+        view = await in_thread(review_view, desk, filters, query.get("after") or None)
+        more = f"{_back(query)}&{urlencode({'after': view['after'] or ''})}"
+        return pages.page(
+            "review.html",
+            reader,
+            status,
+            here="/review",
+            alert=alert,
+            notice=(NOTICES | {"write": WRITTEN}).get(query.get("done", "")),
+            filters=filters,
+            states=STATES,
+            channels=tuple(CHANNEL_FIELDS),
+            back=_back(query),
+            next=f"/review?{more}" if view["after"] else None,
+            **view,
+        )
+
+    @router.get("/review")
+    async def review(request: Request) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            return await shown(reader, request.query_params)
+
+        return await pages.for_reader(request, act)
+
+    @router.get("/review/new")
+    async def new_form(request: Request) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            return await _write_page(pages, reader, request.query_params)
+
+        return await pages.for_reader(request, act)
+
+    @router.post("/review/new")
+    async def write(request: Request) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            require(reader.key, REVIEW)
+            form = await request.form()
+            check_form(reader, request.headers, form)
+            asked = {name: text_of(form, name) for name in ASKED}
+            try:
+                made = await desk.generate(order_of(asked), reader.who)
+            except Problem as problem:
+                return await _write_page(pages, reader, asked, problem)
+            before = made[0].variant_id[:-1]  # the newest stand last: show these first
+            return RedirectResponse(f"/review?{_back({'state': ''})}&after={before}&done=write", 303, HEADERS)
+
+        return await pages.for_reader(request, act)
+
+    @router.get("/review/{variant_id}/preview")
+    async def preview(request: Request, variant_id: VariantId) -> Response:
+        async def act(_: Request, __: Reader) -> Response:
+            return HTMLResponse(await in_thread(preview_document, desk, variant_id), 200, PREVIEW_HEADERS)
+
+        return await pages.for_reader(request, act)
+
+    @router.get("/review/{variant_id}/edit")
+    async def edit_form(request: Request, variant_id: VariantId) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            return await _edit_page(pages, reader, variant_id, _back(request.query_params))
+
+        return await pages.for_reader(request, act)
+
+    @router.post("/review/{variant_id}/{verb}")
+    async def change(request: Request, variant_id: VariantId, verb: str) -> Response:
+        async def act(request: Request, reader: Reader) -> Response:
+            require(reader.key, REVIEW)
+            form = await request.form()
+            check_form(reader, request.headers, form)
+            back = _back(dict(parse_qsl(text_of(form, "back"), keep_blank_values=True)))
+            if verb not in NOTICES:
+                raise NotFound(f"there is nothing to do called {verb[:40]!r}")
+            try:
+                await in_thread(_act, desk, Review(variant_id, text_of(form, "etag"), reader.who), verb, form)
+            except Unauthorized:
+                raise
+            except Problem as problem:
+                if verb == "edit" and problem.status != 404:
+                    return await _edit_page(pages, reader, variant_id, back, problem, _edited(form))
+                return await shown(reader, dict(parse_qsl(back, keep_blank_values=True)), problem.status, problem)
+            anchor = f"#v-{variant_id}" if verb in {"edit", "comment"} else ""
+            return RedirectResponse(f"/review?{back}&done={verb}{anchor}", 303, HEADERS)
+
+        return await pages.for_reader(request, act)
+
+
+def _act(desk: ContentDesk, review: Review, verb: str, form: FormData) -> None:
+    if verb == "approve":
+        desk.reviewer.approve(review)
+    elif verb == "reject":
+        desk.reviewer.reject(review, text_of(form, "reason") or None)
+    elif verb == "comment":
+        text = text_of(form, "text")
+        if not text:
+            raise BadRequest("the comment is empty; write something")
+        desk.reviewer.comment(review, text)
+    else:
+        variant, _ = desk.variant(review.variant_id)
+        optional = {rule.name for rule in CHANNEL_FIELDS[variant.channel] if not rule.required}
+        edited = {name: None if not text and name in optional else text for name, text in _edited(form).items()}
+        desk.reviewer.edit(review, edited)
+
+
+async def _write_page(
+    pages: Pages, reader: Reader, asked: Mapping[str, str], problem: Problem | None = None
+) -> Response:
+    view = await in_thread(write_view, pages.sources.desk, asked)
+    return pages.page("write.html", reader, problem.status if problem else 200, here="/review", alert=problem, **view)
+
+
+async def _edit_page(
+    pages: Pages,
+    reader: Reader,
+    variant_id: str,
+    back: str,
+    problem: Problem | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> Response:
+    view = await in_thread(edit_view, pages.sources.desk, variant_id)
+    variant = view["v"]
+    return pages.page(
+        "edit.html",
+        reader,
+        problem.status if problem else 200,
+        here="/review",
+        alert=problem,
+        back=back,
+        rules=CHANNEL_FIELDS[variant.channel],
+        fields={**variant.fields, **(typed or {})},
+        **view,
+    )
+
+
+def _edited(form: FormData) -> dict[str, str]:
+    """The fields of the edit form; browsers send line breaks as CR LF."""
+    return {
+        name.removeprefix("field."): text_of(form, name).replace("\r\n", "\n")
+        for name in form
+        if name.startswith("field.")
+    }
+
+
+def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
+    """`state` (pending unless asked otherwise), `channel`, `locale`; what is not known counts as any."""
+    state = query.get("state", "pending")
+    channel, locale = query.get("channel"), query.get("locale", "").strip()
+    try:
+        wanted = canonical_locale(locale) if locale else None
+    except ValueError:
+        wanted = None
+    return {
+        "state": state if state in STATES else None,
+        "channel": channel if channel in CHANNEL_FIELDS else None,
+        "locale": wanted,
+    }
+
+
+def _back(query: Mapping[str, str]) -> str:
+    """The filters in use, as a query string."""
+    return urlencode({name: value or "" for name, value in _filters(query).items()})

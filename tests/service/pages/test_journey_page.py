@@ -1,0 +1,93 @@
+"""Journeys are set up on the pages, too, by who may: as the API does it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.service.pages.conftest import House, fill
+from tests.service.pages.test_pages import hidden
+
+SHORT = "name: Think\nentry: {event: Signed Up}\nsteps:\n  - {id: think, kind: wait, for: 1h}\n"
+
+
+@pytest.fixture
+async def admin(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    async with house.client("admin") as client:
+        yield client
+
+
+@pytest.mark.parametrize("template", ["welcome", "winback", "abandoned-cart", "post-purchase"])
+async def test_a_template_can_be_saved_as_it_is_shown(admin: httpx.AsyncClient, template: str) -> None:
+    page = (await admin.get("/journeys/new", params={"template": template})).text
+    shown = page.partition("<textarea")[2].partition(">")[2].partition("</textarea>")[0]
+    text = (
+        shown.replace("&#39;", "'")
+        .replace("&#34;", '"')
+        .replace("&gt;", ">")
+        .replace("&lt;", "<")
+        .replace("&amp;", "&")
+    )
+    answer = await admin.post("/journeys/new", data={"journey": "mine", "text": text.replace("\n", "\r\n")})
+    assert answer.status_code == 303, answer.text
+    assert (await admin.get("/v1/journeys/mine")).json()["status"] == "draft"
+
+
+async def test_a_journey_is_saved_activated_changed_and_paused(admin: httpx.AsyncClient) -> None:
+    saved = await admin.post("/journeys/new", data={"journey": "think", "text": SHORT})
+    assert saved.headers["location"] == "/journeys?done=saved#think"
+    assert 'role="status"' in (await admin.get("/journeys?done=saved")).text
+    for verb, status in (("activate", "active"), ("pause", "paused"), ("retry", "paused")):
+        answer = await admin.post(f"/journeys/think/{verb}", data={})
+        assert answer.status_code == 303
+        assert (await admin.get("/v1/journeys/think")).json()["status"] == status
+    page = (await admin.get("/journeys/new?journey=think")).text
+    assert "for: PT1H" in page
+    await admin.post("/journeys/new", data={"journey": "think", "text": SHORT.replace("1h", "2h")})
+    assert (await admin.get("/v1/journeys/think")).json()["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ({"journey": "a b"}, 422, "begins with a letter"),
+        ({"text": "steps: ["}, 400, "is not YAML that can be read"),
+        ({"text": SHORT.replace("wait", "wiat")}, 422, "steps"),
+    ],
+)
+async def test_what_is_wrong_is_told_and_what_was_typed_stays(
+    admin: httpx.AsyncClient, asked: dict[str, str], status: int, told: str
+) -> None:
+    answer = await admin.post("/journeys/new", data={"journey": "think", "text": SHORT, **asked})
+    assert answer.status_code == status
+    assert told in answer.text
+    assert "name: Think" in answer.text or "steps: [" in answer.text
+    assert (await admin.get("/v1/journeys")).json()["journeys"] == []
+
+
+async def test_a_template_takes_no_id_that_is_taken(admin: httpx.AsyncClient) -> None:
+    for expected in ("welcome", "welcome-2", "welcome-3"):
+        page = (await admin.get("/journeys/new?template=welcome")).text
+        assert f'name="journey" value="{expected}"' in page
+        await admin.post("/journeys/new", data={"journey": expected, "text": SHORT})
+
+
+async def test_what_there_is_not_is_told(admin: httpx.AsyncClient) -> None:
+    for path in ("/journeys/new?template=none", "/journeys/new?journey=none"):
+        assert (await admin.get(path)).status_code == 404
+    for path in ("/journeys/none/activate", "/journeys/none/explode"):
+        assert (await admin.post(path, data={})).status_code == 404
+
+
+async def test_reviewers_read_journeys_and_change_none(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    assert "/journeys/new" not in (await reader.get("/journeys")).text
+    for path, form in (("/journeys/new", {"journey": "x", "text": SHORT}), ("/journeys/welcome/activate", {})):
+        assert (await reader.post(path, data=form)).status_code == 403
+    async with house.client() as client:
+        await client.post("/sign-in", data={"key": house.keys["admin"]})
+        assert (await client.post("/journeys/welcome/activate", data={})).status_code == 403  # without the form's token
+        form = {"csrf": hidden((await client.get("/journeys")).text, "csrf")}
+        assert (await client.post("/journeys/welcome/activate", data=form)).status_code == 303

@@ -34,10 +34,11 @@ from service.journeys.commands import (
     SendMessage,
     ZoneIs,
 )
-from service.journeys.definition import Journey
+from service.journeys.definition import Journey, UntilGoodHour, Wait
 from service.journeys.enrolment import InboxEvent, PlannedHour, State, from_json, to_json
 from service.journeys.parse_definition import parse_journey
 from service.journeys.transitions import answered, wake
+from service.journeys.waits import Over, Until, at_good_hour
 
 T0 = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -138,7 +139,19 @@ def test_a_good_hour_comes_from_the_decision_if_there_is_one_else_is_asked_for()
     decided = journey(DECIDE, wait, SEND)
     state, command = start(decided)
     timed = DECISION | {"actions": [ACTION | {"send_at": (T0 + 5 * HOUR).isoformat()}]}
-    assert answered(decided, state, Moment(T0), Decided(timed))[1] == Park(T0 + 5 * HOUR)
+    state, command = answered(decided, state, Moment(T0), Decided(timed))
+    assert command == Park(T0 + 5 * HOUR)
+    assert state.passed == ("hour",)  # whoever comes back to what was before has rested since
+
+
+def test_a_good_hour_that_is_waited_for_once_more_takes_time() -> None:
+    wait = Wait("hour", UntilGoodHour("email", 2 * DAY), None, None)
+    for best in (None, T0 - HOUR, T0):
+        assert at_good_hour(wait, Moment(T0), best, again=True) == Until(T0 + 2 * DAY)
+    assert at_good_hour(wait, Moment(T0), T0 + HOUR, again=True) == Until(T0 + HOUR)
+    assert at_good_hour(wait, Moment(T0), T0 + 3 * DAY, again=False) == Until(T0 + 2 * DAY)
+    assert at_good_hour(wait, Moment(T0), T0, again=False) == Over("time", T0)
+    assert at_good_hour(wait, Moment(T0), None, again=False) == Over("no_better_hour", T0)
 
 
 def test_an_empty_decision_takes_the_other_way() -> None:

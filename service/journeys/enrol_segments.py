@@ -10,7 +10,7 @@ from itertools import islice
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
 from service.journeys.enrolment_store import Enrolment, ever_enrolled
-from service.journeys.journey_store import JourneyRow, list_journeys
+from service.journeys.journey_store import JourneyRow, find_journey, list_journeys
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,10 @@ def _enrol_members(
         if not fresh:
             continue
         with database.write() as connection:
+            as_is = find_journey(connection, row.journey_id, lock=True)  # others may come in, or close the door
+            if as_is is None or (as_is.status, as_is.version) != (row.status, row.version):
+                break  # the next pass goes by what it is now
             source = {"segment": row.entry_segment}
-            results = [enrol(connection, row, journey, customer, now, source) for customer in fresh]
+            results = [enrol(connection, as_is, journey, customer, now, source) for customer in fresh]
         entered += sum(isinstance(result, Enrolment) for result in results)
     return entered

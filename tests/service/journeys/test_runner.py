@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
+from service.journeys import enrol_segments
 from service.journeys.channels.message import SendResult
 from service.journeys.enrol_customer import Refused
-from service.journeys.enrolment_store import Enrolment, claim_due, save
+from service.journeys.enrolment_store import Enrolment, claim_due, earlier, save
 from service.journeys.figures_store import list_intents
 from service.journeys.intent_store import list_tasks
 from service.journeys.journey_store import find_journey
@@ -478,6 +480,28 @@ def test_a_segment_lets_its_members_in_once(stage: Stage) -> None:
     stage.service.members["lapsed"].append("cleo")
     stage.later(minutes=10)
     assert runner.run_due().moved == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["pause", "archive", "put"])
+def test_a_journey_that_is_closed_or_changed_lets_no_more_of_a_segment_in(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    monkeypatch.setattr(enrol_segments, "_TOGETHER", 2)
+    rest = {"id": "rest", "kind": "wait", "for": "1d"}
+    stage.journey(rest, entry={"segment": "lapsed"})
+
+    def members(_: str) -> Iterator[str]:
+        yield from ("anna", "ben")
+        if meanwhile == "put":
+            stage.journey(rest, active=False)  # by its API alone
+        else:
+            with stage.database.write() as connection:
+                change_status(connection, "j", meanwhile, stage.clock.at)
+        yield from ("cleo", "dora")
+
+    assert enrol_segments.enrol_segments(stage.database, stage.definitions, members, stage.clock.at) == 2
+    with stage.database.read() as connection:
+        assert not earlier(connection, "j", "cleo")
 
 
 def test_the_loop_beats_and_is_cheap_when_nothing_is_due(stage: Stage) -> None:

@@ -7,6 +7,8 @@ other is then handed to uvicorn as it came: every refusal comes from one place.
 A client says the same before each of its requests. What was found plain once is known by its bytes on that connection,
 and the parser is not asked again: with its callbacks it takes as long as all else here.
 
+Who sends no more still gets its answers (RFC 9112, 9.6), and a request's head may not go on for ever.
+
 An offer to go on in another protocol is passed over (RFC 9110, 7.8). Java's client makes one with every request that is
 not encrypted, and httptools would take the request's body for the other protocol's.
 """
@@ -32,6 +34,8 @@ from service.decisions.together import Told
 
 _URL = PATH.encode()
 _BAD = "Invalid HTTP request received."
+_LONG, _MOST_HEAD = "The request's address and headers are too long.", 65_536
+"""Of a head that comes in many pieces; each piece is at most as long as what is read at once."""
 _END_OF_HEAD = b"\r\n\r\n"
 _HEADS, _HEAD_BYTES = 64, 2_048
 """Heads of plain requests that a connection remembers, and how long they may be; they differ in the length of what
@@ -76,6 +80,7 @@ class DecisionsProtocol(HttpToolsProtocol):
         self._held: Held | None = None
         self._between = True
         """Whether the parser has seen the last request's end and nothing of the next."""
+        self._in_head, self._head_bytes = False, 0
         self._plain: dict[bytes, tuple[str, int]] = {}
         """Heads of requests that were plain: the key, and the length of the body."""
 
@@ -110,9 +115,12 @@ class DecisionsProtocol(HttpToolsProtocol):
             self._plain[head] = held.secret, len(body)
 
     def _parse(self, data: bytes) -> None:
+        inside = self._in_head
         while data:
             try:
                 self.parser.feed_data(data)
+                if inside and self._in_head:
+                    self._goes_on(len(data))
                 return
             except httptools.HttpParserUpgrade as offer:
                 data = self._without_offer() + data[offer.args[0] :] if self._offers_another() else b""
@@ -121,11 +129,28 @@ class DecisionsProtocol(HttpToolsProtocol):
                 self.send_400_response(_BAD)
                 return
 
+    def _goes_on(self, more: int) -> None:
+        """A head that did not end with this piece either; nobody need have a key to send one."""
+        self._head_bytes += more
+        if self._head_bytes > _MOST_HEAD:
+            self.logger.warning(_LONG)
+            self.send_400_response(_LONG)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays until all is answered: the client may only have said that it asks no more."""
+        last = self.pipeline[0][0] if self.pipeline else self.cycle
+        stays = self._between and last is not None and not last.response_complete
+        if stays:
+            last.keep_alive = False
+        return stays
+
     def on_message_begin(self) -> None:
         self._between = False
+        self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         if self._offers_another():
             return
         secret = None if self._decisions is None else self._plain_secret()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -329,11 +330,51 @@ def test_a_client_that_leaves_is_decided_for_and_counted_and_disturbs_nobody(dat
             _until(lambda: server.decider.asked == ["gone"])
         with server.connect() as half:
             half.sendall(server.plain()[:-5])
-        _until(lambda: not server.server.server_state.connections)
+        _until(lambda: len(server.server.server_state.connections) == 1)  # it may only have said that it asks no more
         server.decider.gate.set()
         _until(lambda: counted() == before + 1)
+        _until(lambda: not server.server.server_state.connections)
         assert server.told(server.plain())[0].startswith(b"HTTP/1.1 200")
         assert server.decider.asked == ["gone", "c1"]
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "a query", "three on end", "others between", "without its length", "HTTP/1.0"]
+)
+def test_who_sends_no_more_gets_all_answers(database: Database, name: str) -> None:
+    """As `nc -N` and some proxies do: only their half of the connection ends (RFC 9112, 9.6)."""
+    with serving(database) as server:
+        sent, answers, _ = cases(server)[name]
+        for _ in range(2):  # the second time its head is known
+            server.decider.gate.clear()
+            with server.connect() as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                time.sleep(0.05)
+                server.decider.gate.set()
+                stream = connection.makefile("rb").read()  # to its end
+            assert len(re.findall(rb"HTTP/1.1 \d\d\d", stream)) == answers
+        server.decider.asked.clear()
+        with server.connect() as connection:
+            connection.sendall(server.plain()[:-1])
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(100) == b""
+        assert server.decider.asked == []
+
+
+def test_a_head_that_goes_on_for_ever_is_refused(database: Database) -> None:
+    with serving(database) as server:
+        long = server.plain(more=b"X-Long: %s\r\n" % (b"a" * 40_000))
+        assert server.told(long, piece=5_000)[0].startswith(b"HTTP/1.1 200")
+        with server.connect() as connection:
+            connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nX-Long: ")
+            sent, ended = 0, False
+            while sent < 4_000_000 and not ended:
+                ended = bool(select.select([connection], [], [], 0.01)[0])
+                with suppress(ConnectionError):
+                    sent += connection.send(b"a" * 16_384)
+        assert ended
+        assert server.told(server.plain())[0].startswith(b"HTTP/1.1 200")
 
 
 def test_a_server_that_ends_answers_what_is_under_way(database: Database) -> None:

@@ -34,11 +34,11 @@ from service.journeys.commands import (
     SendMessage,
     ZoneIs,
 )
-from service.journeys.definition import Journey, UntilGoodHour, Wait
-from service.journeys.enrolment import InboxEvent, PlannedHour, State, from_json, to_json
+from service.journeys.definition import Journey, Since, UntilEvent, UntilGoodHour, Wait
+from service.journeys.enrolment import InboxEvent, PlannedHour, SentMessage, State, from_json, to_json
 from service.journeys.parse_definition import parse_journey
 from service.journeys.transitions import answered, wake
-from service.journeys.waits import Over, Until, at_good_hour
+from service.journeys.waits import Over, Until, anchor, at_good_hour
 
 T0 = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -142,6 +142,26 @@ def test_a_good_hour_comes_from_the_decision_if_there_is_one_else_is_asked_for()
     state, command = answered(decided, state, Moment(T0), Decided(timed))
     assert command == Park(T0 + 5 * HOUR)
     assert state.passed == ("hour",)  # whoever comes back to what was before has rested since
+
+
+@pytest.mark.parametrize(
+    ("since", "sent", "events", "timeout"),
+    [
+        ("enrolment", True, T0, T0),
+        ("step", True, T0 + HOUR, T0 + 2 * HOUR),
+        ("delivery", True, T0 + 3 * HOUR, T0 + 3 * HOUR),
+        ("delivery", False, T0 + HOUR, T0 + 2 * HOUR),
+        ("open", True, T0 + 4 * HOUR, T0 + 4 * HOUR),
+        ("open", False, None, T0 + 2 * HOUR),
+        ("click", True, None, T0 + 2 * HOUR),
+    ],
+)
+def test_from_when_events_and_timeouts_count(
+    since: Since, sent: bool, events: datetime | None, timeout: datetime
+) -> None:
+    message = SentMessage(T0 + 3 * HOUR, opened_at=T0 + 4 * HOUR)
+    state = State(T0, rested_at=T0 + HOUR, sent={"send": message} if sent else {}, last_sent="send" if sent else None)
+    assert anchor(UntilEvent(("X",), DAY, since=since), state, T0 + 2 * HOUR) == (events, timeout)
 
 
 def test_a_good_hour_that_is_waited_for_once_more_takes_time() -> None:

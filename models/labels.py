@@ -150,8 +150,9 @@ def label(cuts: pl.DataFrame, happened: pl.DataFrame, goal: Goal, horizon: timed
 
 
 def _matches(event: str) -> pl.Expr:
+    """By verb, or a track call by its own name: a page's name is no event's (as features and journeys have it)."""
     if event not in VERBS:
-        return (pl.col("event") == event).fill_null(False)
+        return ((pl.col("type") == "track") & (pl.col("event") == event)).fill_null(False)
     names = [name for name, meaning in NAMES.items() if meaning.verb == event]
     kinds = [kind for kind, verb in TYPES.items() if verb == event]
     named = (pl.col("type") == "track") & pl.col("event").is_in(names)

@@ -56,6 +56,16 @@ def test_a_goal_may_be_an_events_own_name() -> None:
     assert goal_events(_events(rows), Goal("Plan Upgraded"))["customer_id"].to_list() == ["a"]
 
 
+def test_what_is_no_track_call_is_what_its_type_says() -> None:
+    names = ("a", "b", "c", "d", "e")
+    kinds = pl.Series(["page", "screen", "identify", "track", "page"])
+    told = _events([(who, "Order Completed", CUT, None) for who in names]).with_columns(type=kinds)
+    by_verb = {verb: goal_events(told, Goal(verb))["customer_id"].to_list() for verb in ("page_viewed", "identified")}
+    assert by_verb == {"page_viewed": ["a", "b", "e"], "identified": ["c"]}
+    for goal in ("ordered", "Order Completed"):  # a page of that name is no order
+        assert goal_events(told, Goal(goal))["customer_id"].to_list() == ["d"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     days=st.lists(st.tuples(st.sampled_from("abc"), st.integers(-40, 40)), max_size=12),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from service.pages.routes.experiments import add_experiments
 from service.pages.routes.frame import Pages, Sources
 from service.pages.routes.journeys import add_journeys
 from service.pages.routes.reading import add_reading
@@ -19,5 +20,6 @@ def routes(pages: Pages) -> APIRouter:
     add_signing_in(router, pages)
     add_review(router, pages)
     add_journeys(router, pages)
+    add_experiments(router, pages)
     add_reading(router, pages)
     return router

@@ -12,7 +12,8 @@ from fastapi.responses import RedirectResponse
 from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
-from service.pages.journey_page import DONE
+from service.pages.experiment_page import DONE as EXPERIMENT_DONE
+from service.pages.journey_page import DONE as JOURNEY_DONE
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
 from service.pages.routes.frame import Pages
@@ -56,14 +57,17 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
         "/journeys",
         lambda r: {
             "journeys": journeys_view(sources.database, definitions),
-            "notice": DONE.get(r.query_params.get("done", "")),
+            "notice": JOURNEY_DONE.get(r.query_params.get("done", "")),
         },
     )
     reading(
         "/experiments",
         "experiments.html",
         "/experiments",
-        lambda _: {"experiments": experiments_view(sources.database, sources.clock.now())},
+        lambda r: {
+            "experiments": experiments_view(sources.database, sources.clock.now()),
+            "notice": EXPERIMENT_DONE.get(r.query_params.get("done", "")),
+        },
     )
     reading("/models", "models.html", "/models", lambda _: models_view(sources.models, sources.home, sources.database))
     reading(

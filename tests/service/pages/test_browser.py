@@ -30,6 +30,7 @@ LONG = "l" * 250
 PATHS = [
     "/", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys", "/experiments",
     "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
+    "/experiments/new",
 ]  # fmt: skip
 
 pytestmark = [

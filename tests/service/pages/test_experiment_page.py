@@ -1,0 +1,70 @@
+"""Experiments are set up on the pages, too, by who may: as the API does it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.service.pages.conftest import House, fill
+from tests.service.pages.test_pages import hidden
+
+FORM = {"id": "hour", "name": "Hour", "hypothesis": "", "variants": "ten, own", "event": "Order Completed", "days": "7"}
+
+
+@pytest.fixture
+async def admin(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    async with house.client("admin") as client:
+        yield client
+
+
+async def test_an_experiment_is_saved_started_and_stopped(admin: httpx.AsyncClient) -> None:
+    assert (await admin.post("/experiments/new", data=FORM)).headers["location"] == "/experiments?done=saved#hour"
+    saved = (await admin.get("/v1/experiments/hour")).json()
+    assert (saved["status"], saved["control"], saved["metric"]["window_days"]) == ("draft", None, 7)
+    assert [(one["key"], one["weight"]) for one in saved["variants"]] == [("ten", 0.5), ("own", 0.5)]
+    page = (await admin.get("/experiments?done=saved")).text
+    assert 'action="/experiments/hour/start"' in page
+    assert 'role="status"' in page
+    await admin.post("/experiments/hour/start", data={})
+    assert (await admin.get("/v1/experiments/hour")).json()["status"] == "running"
+    assert (await admin.post("/experiments/hour/stop", data={"ship": "own"})).status_code == 303
+    stopped = (await admin.get("/v1/experiments/hour")).json()
+    assert (stopped["status"], stopped["ship"]) == ("stopped", "own")
+    assert 'action="/experiments/hour/' not in (await admin.get("/experiments")).text
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ({"id": "a b"}, 422, "begins with a letter"),
+        ({"variants": "one"}, 422, "variants"),
+        ({"days": "soon"}, 422, "metric.window_days"),
+        ({"id": "test"}, 409, "give this one another id"),
+    ],
+)
+async def test_what_is_wrong_is_told_and_what_was_typed_stays(
+    house: House, admin: httpx.AsyncClient, change: dict[str, str], status: int, told: str
+) -> None:
+    await fill(house)  # with an experiment called test
+    answer = await admin.post("/experiments/new", data=FORM | change)
+    assert answer.status_code == status
+    assert told in answer.text
+    for name, typed in (FORM | change).items():
+        assert f'name="{name}" value="{typed}"' in answer.text
+    assert [one["id"] for one in (await admin.get("/v1/experiments")).json()["experiments"]] == ["test"]
+
+
+async def test_reviewers_read_experiments_and_change_none(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    assert "/experiments/new" not in (await reader.get("/experiments")).text
+    for path in ("/experiments/new", "/experiments/test/stop"):
+        assert (await reader.post(path, data=FORM)).status_code == 403
+    async with house.client() as client:
+        await client.post("/sign-in", data={"key": house.keys["admin"]})
+        assert (await client.post("/experiments/test/stop", data={})).status_code == 403  # without the form's token
+        form = {"csrf": hidden((await client.get("/experiments")).text, "csrf")}
+        assert (await client.post("/experiments/test/explode", data=form)).status_code == 404
+        assert (await client.post("/experiments/none/stop", data=form)).status_code == 404
+        assert (await client.post("/experiments/test/stop", data=form)).status_code == 303

@@ -417,7 +417,10 @@ def doctor() -> None:
 
 @keys.command("create")
 def keys_create(
-    scope: Annotated[list[str], typer.Option(help="ingest, decide, review or admin; may be repeated")],
+    scope: Annotated[
+        list[str],
+        typer.Option(help="ingest (events), decide (decisions), review (pages, copy) or admin (all); may be repeated"),
+    ],
     label: Annotated[str, typer.Option(help="who uses it")] = "",
 ) -> None:
     """Make a key: alone on standard output, shown once, stored hashed."""

@@ -115,7 +115,8 @@ def from_file(path: Path, columns: Columns, home: Path, log: EventLog) -> Study:
     frame = pl.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     missing = [name for name in (columns.treatment, columns.outcome, *columns.ignore) if name not in frame.columns]
     if missing:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
+        hint = "; separate its values by commas, and write decimals with a point" if frame.width == 1 else ""
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}{hint}")
     arms = _arms(frame, columns)
     known = frame.with_columns(arms.alias(TREATED), _flags(frame[columns.outcome]).alias(OUTCOME))
     known = known.filter(pl.col(TREATED).is_not_null())

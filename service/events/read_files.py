@@ -1,10 +1,11 @@
-"""Files of events as chunks of (line, message or fault): JSONL, plain or gzipped, and mapped Parquet or CSV."""
+"""Files of events as chunks of (line, message or fault): JSONL and mapped CSV, plain or gzipped, and mapped Parquet."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ CHUNK_ROWS = 25_000
 CHUNK_BYTES = 48 * 1024 * 1024
 LONGEST_LINE = 4 * 1024 * 1024
 _JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-_TABLES = (".parquet", ".csv", ".tsv")
+_TABLES = (".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Ite
     import polars as pl
 
     try:
-        frame = _scan(path, mapping).collect()
+        frame = _scan(path, mapping).collect().select(mapping.columns)
     except pl.exceptions.PolarsError as wrong:
         raise ValueError(f"{path} cannot be read: {_short(wrong)}{_which_line(path, mapping)}") from wrong
     first = 1 if path.name.lower().endswith(".parquet") else 2  # a CSV's first line names its columns
@@ -152,7 +153,7 @@ def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Ite
 
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with _plain(path) as file:
         try:
             while block := file.read(4 * 1024 * 1024):
                 decoder.decode(block)
@@ -179,18 +180,26 @@ def _which_line(path: Path, mapping: ColumnMapping) -> str:
     """The first line of a CSV that has more values than its first line names, for a message."""
     if path.name.lower().endswith(".parquet"):
         return ""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file, delimiter=_separator(path, mapping))
+    with _plain(path) as raw:
+        reader = csv.reader(io.TextIOWrapper(raw, "utf-8", "replace", newline=""), delimiter=_separator(path, mapping))
         names = len(next(reader, []))
         return next((f" (line {reader.line_num} has {len(row)} values)" for row in reader if len(row) > names), "")
 
 
+def _plain(path: Path) -> IO[bytes]:
+    """A file's bytes, compressed or not."""
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
 def _separator(path: Path, mapping: ColumnMapping) -> str:
-    return mapping.separator or ("\t" if path.name.lower().endswith(".tsv") else ",")
+    return mapping.separator or ("\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else ",")
 
 
 def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
-    """The mapped columns. A CSV's values stay texts: guessing types would change ids such as 007."""
+    """The mapped columns of Parquet, all of a CSV: Polars tells of too many values only who reads whole lines.
+
+    A CSV's values stay texts: guessing types would change ids such as 007.
+    """
     import polars as pl
 
     if mapping is None:
@@ -198,12 +207,23 @@ def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
     try:
         if path.name.lower().endswith(".parquet"):
             scan = pl.scan_parquet(path, hive_partitioning=False)
-        else:
-            scan = pl.scan_csv(path, separator=_separator(path, mapping), infer_schema=False, encoding="utf8-lossy")
+            mapping.check(scan.collect_schema().names(), str(path))
+            return scan.select(mapping.columns)
+        told = _unpacked(path) if path.name.lower().endswith(".gz") else path
+        scan = pl.scan_csv(told, separator=_separator(path, mapping), infer_schema=False, encoding="utf8-lossy")
         mapping.check(scan.collect_schema().names(), str(path))
     except pl.exceptions.PolarsError as wrong:
         raise ValueError(f"{path} cannot be read: {_short(wrong)}") from wrong
-    return scan.select(mapping.columns)
+    return scan
+
+
+def _unpacked(path: Path) -> bytes:
+    """A gzipped file's bytes: Polars cuts lines with too many values off without a word where it unpacks itself."""
+    try:
+        with gzip.open(path) as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as broken:
+        raise ValueError(f"{path} cannot be read: {broken}") from broken
 
 
 def _kind(path: Path) -> bool:

@@ -297,6 +297,16 @@ def test_a_line_with_too_many_values_is_named(tmp_path: Path, mapping: ColumnMap
         ingest_into(tmp_path, tmp_path / "a.csv", mapping)
 
 
+def test_a_line_with_too_many_values_is_named_also_where_not_every_column_is_mapped(
+    tmp_path: Path, mapping: ColumnMapping
+) -> None:
+    """A comma in a value without its quotes moves all that follows into the wrong columns."""
+    head = HEAD.replace("sku,", "name,sku,")
+    (tmp_path / "a.csv").write_text(head + "1,1,2026-01-10,mug,a,1,1\n2,1,2026-01-10,mug, blue,a,1,1\n")
+    with pytest.raises(ValueError, match=r"a\.csv cannot be read: .* \(line 3 has 8 values\)"):
+        ingest_into(tmp_path, tmp_path / "a.csv", mapping)
+
+
 def test_a_parquet_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping) -> None:
     path = tmp_path / "orders.parquet"
     frame = pl.DataFrame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,21 @@ def test_small_letters_of_a_time_are_read_as_before() -> None:
     mapping: ColumnMapping = mapping_from({"type": "=track", "timestamp": "t"}, "m")
     [(_, message, fault)] = mapping.messages([{"t": "2026-01-31t09:30:00z"}])
     assert (message["timestamp"], fault) == ("2026-01-31T09:30:00+00:00", None)
+
+
+def test_a_compressed_table_is_read_as_it_is(tmp_path: Path) -> None:
+    text = "who,when,paid,sku\nada,2026-01-31,1.50,s\nbén,2026-02-01,2,s\n"
+    mapping = mapping_from({**ORDERS, "properties": {"revenue": "paid"}}, "m.toml")
+    whole = gzip.compress(text.encode())
+    (tmp_path / "a.csv.gz").write_bytes(whole)
+    (tmp_path / "b.tsv.gz").write_bytes(gzip.compress(text.replace(",", "\t").replace("2026-02", "2026-03").encode()))
+    for name in ("a.csv.gz", "b.tsv.gz"):
+        assert ingest_into(tmp_path, tmp_path / name, mapping).accepted == 2
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(text.encode("latin-1")))
+    assert ingest_into(tmp_path, tmp_path / "c.csv.gz", mapping).rejected == 1
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(f"{text}cara,2026-02-02,1,s,more\n".encode()))
+    with pytest.raises(ValueError, match=r"line 4 has 5 values"):
+        ingest_into(tmp_path, tmp_path / "d.csv.gz", mapping)
+    (tmp_path / "e.csv.gz").write_bytes(whole[:-12])
+    with pytest.raises(ValueError, match=r"e\.csv\.gz cannot be read"):
+        ingest_into(tmp_path, tmp_path / "e.csv.gz", mapping)

@@ -164,6 +164,12 @@ def test_ids_of_a_csv_are_texts_as_they_stand(own_test: Path, tmp_path: Path) ->
     assert "01000" not in study.frame["customer_id"]
 
 
+def test_another_separator_than_a_comma_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("arm;bought;age\nmail;1;30\n")
+    with pytest.raises(ValueError, match=r"has no column arm, bought; .* separate its values by commas"):
+        from_file(tmp_path / "a.csv", Columns("arm", "bought"), tmp_path, EventLog(tmp_path / "events"))
+
+
 def test_a_test_in_which_everybody_did_it_tells_nothing(own_test: Path, tmp_path: Path) -> None:
     pl.read_csv(own_test).with_columns(bought=1).write_parquet(tmp_path / "all.parquet")
     with pytest.raises(TooFew, match="0 of 100 customers without bought, among 2000"):

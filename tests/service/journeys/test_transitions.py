@@ -144,6 +144,30 @@ def test_a_good_hour_comes_from_the_decision_if_there_is_one_else_is_asked_for()
     assert state.passed == ("hour",)  # whoever comes back to what was before has rested since
 
 
+@pytest.mark.parametrize(("came", "counts"), [(T0 + HOUR / 2, False), (T0 + HOUR, True), (T0 + 2 * HOUR, True)])
+def test_events_count_from_when_the_last_wait_was_over_however_late_one_looks(came: datetime, counts: bool) -> None:
+    definition = journey(
+        {"id": "rest", "kind": "wait", "for": "1h"},
+        {"id": "x", "kind": "wait", "event": {"name": "X", "since": "enrolment", "timeout": "1d"}, "else": "exit"},
+        {"id": "y", "kind": "wait", "event": {"name": "Y", "timeout": "1d"}, "next": "won", "else": "exit"},
+        {"id": "won", "kind": "exit", "reason": "won"},
+    )
+    state, command = start(definition)
+    assert command == Park(T0 + HOUR)
+    before = InboxEvent(1, "X", T0 + HOUR / 4, matches=("x",))  # over before the rest was: nothing goes back
+    state, command = wake(definition, state, Moment(T0 + 3 * HOUR, (before, InboxEvent(2, "Y", came, matches=("y",)))))
+    assert state.rested_at == (came if counts else T0 + HOUR)
+    assert command == (End("won") if counts else Park(T0 + 3 * HOUR + DAY))
+
+
+@pytest.mark.parametrize(("verdicts", "outcome"), [((False, True), "case_2"), ((True, True), "case_1")])
+def test_the_first_case_that_holds_is_taken_and_named(verdicts: tuple[bool, ...], outcome: str) -> None:
+    cases = [{"when": "true", "next": "exit"}, {"when": "false", "next": "exit"}]
+    definition = journey({"id": "b", "kind": "branch", "cases": cases, "else": "exit"})
+    state, _ = start(definition)
+    assert answered(definition, state, Moment(T0), Evaluated(verdicts))[0].outcomes == {"b": outcome}
+
+
 @pytest.mark.parametrize(
     ("since", "sent", "events", "timeout"),
     [

@@ -30,6 +30,17 @@ def test_bucket_is_growthbooks(seed: str, value: str, version: int, place: float
     assert bucket(seed, value, version) == place
 
 
+@pytest.mark.parametrize(
+    ("seed", "value", "old", "new"),
+    [("seed", "日本", 0.545, 0.9652), ("seed", "Zoë", 0.21, 0.4369), ("x", "👩\u200d👧", 0.93, 0.0004)],
+)
+def test_names_in_any_script_fall_where_growthbooks_javascript_has_them(
+    seed: str, value: str, old: float, new: float
+) -> None:
+    """By its `hashFnv32a`, which goes by `charCodeAt`."""
+    assert (bucket(seed, value, 1), bucket(seed, value, 2)) == (old, new)
+
+
 def test_an_unknown_hash_version_is_refused() -> None:
     with pytest.raises(ValueError, match="hash version 99"):
         bucket("abc", "def", 99)

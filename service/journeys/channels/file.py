@@ -98,6 +98,7 @@ class FileChannel:
                 results[message.key] = SendResult("sent", f"{day}.jsonl")
             try:
                 _write_all(file.fileno(), b"".join(lines))
+                os.fsync(file.fileno())  # before they are marked as sent; also for what an earlier try has written
             except OSError as full:
                 del self._days[day]  # what of it was written is read again next time
                 return {message.key: SendResult("unreachable", f"the outbox: {full.strerror}") for message in messages}

@@ -84,6 +84,20 @@ def test_a_full_disk_is_told_and_nothing_is_taken_as_written(tmp_path: Path, mon
     assert [line["key"] for line in lines(tmp_path)] == ["k1"]
 
 
+def test_what_is_not_on_the_disk_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark that it was sent is on the disk: a line that is not would be lost with the machine's power."""
+    channel = FileChannel(tmp_path)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        assert [channel.send(MESSAGE).state for _ in range(2)] == ["unreachable"] * 2  # though the line is there
+    assert channel.send(MESSAGE).state == "sent"
+    assert [line["key"] for line in lines(tmp_path)] == ["k1"]
+
+
 _WRITER = """
 import sys
 import time

@@ -13,8 +13,8 @@ from service.storage.heartbeats import read_all
 from service.wiring.parts import Parts
 
 _STALE = timedelta(seconds=30)
-_LOOK_S = 0.5
-"""How long each part is waited for: who asks gives up after a second, usually, and one that hangs refuses nothing."""
+_LOOK_S = 0.4
+"""How long each of two parts is waited for: who asks often gives up after a second, and what hangs refuses nothing."""
 _lookers = ThreadPoolExecutor(8, "ready")
 """What hangs holds these, and looks that come meanwhile count as unanswered."""
 _T = TypeVar("_T")

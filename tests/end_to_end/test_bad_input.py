@@ -127,11 +127,18 @@ def test_a_body_of_ten_megabytes_is_refused(api: httpx.Client) -> None:
 
 
 def test_a_name_of_another_script_is_decided_for(api: httpx.Client) -> None:
-    for customer in ("สมชาย", "山田/太郎", "a b", "é", "c%20d", "😀", "../etc/passwd", "ก" * 341):
+    for customer in ("สมชาย", "山田/太郎", "a b", "é", "c%20d", "😀", "a..b/c.", "ก" * 341):
         answer = api.post("/v1/decisions", json={"customer_id": customer})
         assert answer.status_code == 200, answer.text
         assert answer.json()["customer_id"] == customer
         assert api.get(f"/v1/decisions/{answer.json()['decision_id']}").json()["customer_id"] == customer
+
+
+def test_a_name_that_no_address_can_hold_is_refused_by_its_field(api: httpx.Client) -> None:
+    for customer in ("..", "../etc/passwd"):
+        answer = api.post("/v1/decisions", json={"customer_id": customer})
+        assert answer.status_code == 422, answer.text
+        assert [error["field"] for error in answer.json()["errors"]] == ["customer_id"]
 
 
 def test_limits_that_hold_are_taken(api: httpx.Client) -> None:

@@ -285,9 +285,8 @@ class RedisRows:
         self._client = redis.Redis.from_url(url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
         self._prefix = f"opportune:{_checked(table)}:"
         self._conflict = redis.WatchError
-        self._away = (
-            redis.RedisError
-        )  # refusals too (MISCONF, NOREPLICAS, NOPERM): of bytes by key there is no other fault
+        # Refusals too (MISCONF, NOREPLICAS, NOPERM): of bytes by key there is no other fault.
+        self._away = redis.RedisError
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         if not keys:

@@ -190,8 +190,10 @@ class Scorer:
         answered = self.rates.answers(draft.row)
         told: Told = []
         for position, channel in wanted:
-            own = [None if liked is None else liked.reason(position)]
-            own += [answered[channel].reason(channel)] if channel in answered else []
+            own = (
+                None if liked is None else liked.reason(position),
+                answered[channel].reason(channel) if channel in answered else None,
+            )
             text = self.rates.sentence(offers[position].offer_id)
             rate = {"feature": "response_rate", "text": text, "effect": 0.0}
             told.append([*(reason for reason in own if reason is not None), rate])

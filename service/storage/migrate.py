@@ -47,10 +47,13 @@ def migrate(database: Database) -> None:
             # A look through a large table, or waiting for who does it now, may take longer than any other statement.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             driver_of(connection).patience_s = None
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        command.upgrade(_config(connection), "head")
-        if not database.is_sqlite:
-            del driver_of(connection).patience_s
+        try:
+            if not database.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            command.upgrade(_config(connection), "head")
+        finally:
+            if not database.is_sqlite:
+                del driver_of(connection).patience_s  # the pool gives it to others, who are not so patient
 
 
 def _current(database: Database) -> str | None:

@@ -9,10 +9,9 @@ from fastapi.responses import RedirectResponse
 
 from service.errors import NotFound, Problem
 from service.pages.experiment_page import ASKED, MOVES, move, save
-from service.pages.routes.frame import Pages, text_of
-from service.pages.sign_in import Reader, check_form
+from service.pages.routes.frame import Pages, form_of, text_of
+from service.pages.sign_in import Reader
 from service.pages.site import HEADERS
-from service.web.auth import require
 from service.web.threads import in_thread
 
 ADMIN = ("admin",)
@@ -31,9 +30,7 @@ def add_experiments(router: APIRouter, pages: Pages) -> None:
     @router.post("/experiments/new")
     async def declare(request: Request) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, ADMIN)
-            told = await request.form()
-            check_form(reader, request.headers, told)
+            told = await form_of(request, reader, ADMIN)
             asked = {name: text_of(told, name) for name in ASKED}
             try:
                 await in_thread(save, sources.database, asked, sources.clock.now())
@@ -48,9 +45,7 @@ def add_experiments(router: APIRouter, pages: Pages) -> None:
     @router.post("/experiments/{experiment_id}/{verb}")
     async def change(request: Request, experiment_id: str, verb: str) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, ADMIN)
-            told = await request.form()
-            check_form(reader, request.headers, told)
+            told = await form_of(request, reader, ADMIN)
             if verb not in MOVES:
                 raise NotFound(f"there is nothing to do called {verb[:40]!r}")
             ship = text_of(told, "ship") or None

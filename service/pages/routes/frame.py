@@ -18,9 +18,10 @@ from service.content.schemas import MAX_FIELD
 from service.customers.look_up import CustomerReader
 from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
-from service.pages.sign_in import Reader, Sessions, local_path
+from service.pages.sign_in import Reader, Sessions, check_form, local_path
 from service.pages.site import HEADERS, Site
 from service.storage.database import Database
+from service.web.auth import require
 from service.web.threads import in_thread
 
 Handle = Callable[[Request, Reader], Awaitable[Response]]
@@ -86,6 +87,15 @@ class Pages:
         response = self.page("sign_in.html", None, 401, next=local_path(back), alert=problem)
         response.headers["WWW-Authenticate"] = 'Bearer realm="opportune"'
         return response
+
+
+async def form_of(request: Request, reader: Reader, scopes: tuple[str, ...] = ()) -> FormData:
+    """What a reader sent by a form of these pages. `Forbidden` without one of the scopes, or from another site."""
+    if scopes:
+        require(reader.key, scopes)
+    form = await request.form()
+    check_form(reader, request.headers, form)
+    return form
 
 
 def text_of(form: FormData, name: str) -> str:

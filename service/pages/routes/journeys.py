@@ -9,10 +9,9 @@ from fastapi.responses import RedirectResponse
 
 from service.errors import NotFound, Problem
 from service.pages.journey_page import MOVES, move, save, written_view
-from service.pages.routes.frame import Pages, text_of
-from service.pages.sign_in import Reader, check_form
+from service.pages.routes.frame import Pages, form_of, text_of
+from service.pages.sign_in import Reader
 from service.pages.site import HEADERS
-from service.web.auth import require
 from service.web.threads import in_thread
 
 ADMIN = ("admin",)
@@ -33,9 +32,7 @@ def add_journeys(router: APIRouter, pages: Pages) -> None:
     @router.post("/journeys/new")
     async def write(request: Request) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, ADMIN)
-            form = await request.form()
-            check_form(reader, request.headers, form)
+            form = await form_of(request, reader, ADMIN)
             asked, text = text_of(form, "journey"), text_of(form, "text").replace("\r\n", "\n")
             try:
                 await in_thread(save, sources.database, asked, text, sources.clock.now(), reader.key.key_id)
@@ -50,8 +47,7 @@ def add_journeys(router: APIRouter, pages: Pages) -> None:
     @router.post("/journeys/{journey_id}/{verb}")
     async def change(request: Request, journey_id: str, verb: str) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, ADMIN)
-            check_form(reader, request.headers, await request.form())
+            await form_of(request, reader, ADMIN)
             if verb not in MOVES:
                 raise NotFound(f"there is nothing to do called {verb[:40]!r}")
             await in_thread(move, sources.database, journey_id, verb, sources.clock.now())

@@ -26,10 +26,9 @@ from service.pages.review_page import (
     review_view,
     write_view,
 )
-from service.pages.routes.frame import Pages, text_of
-from service.pages.sign_in import REVIEW, Reader, check_form
+from service.pages.routes.frame import Pages, form_of, text_of
+from service.pages.sign_in import REVIEW, Reader
 from service.pages.site import HEADERS, PREVIEW_HEADERS
-from service.web.auth import require
 from service.web.threads import in_thread
 
 VariantId = Annotated[str, Path(max_length=64)]
@@ -76,9 +75,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
     @router.post("/review/new")
     async def write(request: Request) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, REVIEW)
-            form = await request.form()
-            check_form(reader, request.headers, form)
+            form = await form_of(request, reader, REVIEW)
             asked = {name: text_of(form, name) for name in ASKED}
             try:
                 made = await desk.generate(order_of(asked), reader.who)
@@ -106,9 +103,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
     @router.post("/review/{variant_id}/{verb}")
     async def change(request: Request, variant_id: VariantId, verb: str) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            require(reader.key, REVIEW)
-            form = await request.form()
-            check_form(reader, request.headers, form)
+            form = await form_of(request, reader, REVIEW)
             back = _back(dict(parse_qsl(text_of(form, "back"), keep_blank_values=True)))
             if verb not in NOTICES:
                 raise NotFound(f"there is nothing to do called {verb[:40]!r}")

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from service.errors import NotFound, Problem, Unauthorized
-from service.pages.routes.frame import Pages
-from service.pages.sign_in import COOKIE, LASTS_S, Reader, check_form, local_path
+from service.pages.routes.frame import Pages, form_of
+from service.pages.sign_in import COOKIE, LASTS_S, Reader, local_path
 from service.pages.site import HEADERS
 from service.web.threads import in_thread
 
@@ -40,7 +40,7 @@ def add_signing_in(router: APIRouter, pages: Pages) -> None:
     @router.post("/sign-out")
     async def sign_out(request: Request) -> Response:
         async def act(request: Request, reader: Reader) -> Response:
-            check_form(reader, request.headers, await request.form())
+            await form_of(request, reader)
             response = RedirectResponse("/sign-in", 303, HEADERS)
             response.delete_cookie(COOKIE, path="/")
             return response

@@ -133,9 +133,12 @@ def words(customer: Customer, locale: str) -> ChooseContent:
     return choose
 
 
+EXPLORES = {"exploration": 8.0, "floor": 0.001}  # for `settings`: draws, as the product does unless told otherwise
+
+
 def settings(**decisions: Any) -> Settings:
-    """Everyone in the model's arm and nobody at another hour than the best, unless the arguments say otherwise."""
-    decisions = {"explore_hours": 0.0, **decisions}
+    """Everyone in the model's arm and always the best choice and hour, unless the arguments say otherwise."""
+    decisions = {"exploration": 1e12, "floor": 0.0, "explore_hours": 0.0, **decisions}
     arms = decisions.pop("arms", {"model": 1, "random": 0, "business_as_usual": 0, "holdout": 0})
     usual = decisions.pop("business_as_usual", None)
     other = {name: decisions.pop(name) for name in ("quiet_hours", "consent", "default_timezone") if name in decisions}

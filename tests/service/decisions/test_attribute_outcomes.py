@@ -22,7 +22,7 @@ from service.decisions.withdraw_clicks import withdraw_clicks
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, damage, settings
+from tests.fakes.decisions import NOON, Desk, NextOffer, damage
 
 COUNT = iter(range(10_000))
 
@@ -39,7 +39,7 @@ def event(name: str | None, customer: str = "c1", at: datetime = NOON, **fields:
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    made = Desk(database, settings(exploration=1e6, floor=0.0))
+    made = Desk(database)
     made.people.add("c1", traits={"email": "c1@example.com"})
     made.put(a={"product_ids": ["p1"]}, b={"category": "shoes", "channels": ["sms"]})
     made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.5})

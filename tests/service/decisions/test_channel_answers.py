@@ -80,7 +80,7 @@ def test_a_decision_takes_the_channel_that_the_customer_clicks_and_says_why(tmp_
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
     desk = Desk(database)
-    desk.settings = settings(floor=0.0, exploration=1e12, caps=[])
+    desk.settings = settings(caps=[])
     desk.put(tea={"name": "Tea", "channels": ["email", "sms"]})
     desk.people.add("c1")
     desk.rows.rows["c1"] = got(email=(20.0, 0.0), sms=(20.0, 8.0))

@@ -31,14 +31,12 @@ from service.settings import Cap, CoolDown, Settings
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
-SURE: dict[str, Any] = {"exploration": 1e12, "floor": 0.0}  # nothing is drawn but the best
-
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    made = Desk(database, settings(caps=[], **SURE))
+    made = Desk(database, settings(caps=[]))
     made.people.add("c1", timezone="America/New_York")
     made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.8})
     return made
@@ -87,7 +85,7 @@ def test_what_is_planned_for_later_counts_where_it_is_planned(steps: list[int], 
     with TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/state.db")
         database.create_tables()
-        _plan(Desk(database, settings(caps=[cap], **SURE)), steps, cap, data)
+        _plan(Desk(database, settings(caps=[cap])), steps, cap, data)
         database.close()
 
 
@@ -121,7 +119,7 @@ def _plan(desk: Desk, steps: list[int], cap: Cap, data: st.DataObject) -> None:
 
 
 def test_a_place_of_tomorrow_is_free_again_after_tomorrow(desk: Desk) -> None:
-    desk.settings = settings(caps=[CAPS[0]], **SURE)
+    desk.settings = settings(caps=[CAPS[0]])
     desk.put(a={"channels": ["email"]})
     desk.clock.time = datetime(2026, 3, 5, 4, tzinfo=UTC)  # 23:00 of the 4th
     (action,) = ask(desk)["actions"]
@@ -134,7 +132,7 @@ def test_a_place_of_tomorrow_is_free_again_after_tomorrow(desk: Desk) -> None:
 @pytest.mark.parametrize("cap", [Cap(max=1, per_days=7), Cap(max=1, per="calendar_week")])
 def test_what_is_decided_for_next_month_takes_no_place_of_this_week(desk: Desk, cap: Cap) -> None:
     """Nor does it tire anybody now, or exclude an offer of its group; what is planned for this week does."""
-    desk.settings = settings(caps=[cap], fatigue_cost=0.5, **SURE)
+    desk.settings = settings(caps=[cap], fatigue_cost=0.5)
     group = {"channels": ["email"], "exclusion_group": "g", "exclusion_days": 2.0}
     desk.put(a=group, b=group)
     worth = ask(desk, dry_run=True)["actions"][0]["expected_value"]
@@ -173,7 +171,7 @@ def test_what_is_decided_for_next_month_takes_no_place_that_customers_share_this
 def test_a_shared_place_is_free_when_a_reservation_ends_before_its_window(
     database: Database, limit: dict[str, Any], ends: timedelta | None, sent: bool
 ) -> None:
-    desk = Desk(database, settings(caps=[], reservation_hours=10, **SURE))
+    desk = Desk(database, settings(caps=[], reservation_hours=10))
     desk.people.add("c1")
     desk.served.models["next-offer"] = NextOffer({"a": 0.9})
     desk.put(a={"channels": ["web"], **limit})
@@ -198,7 +196,7 @@ def test_a_shared_place_of_a_later_day_is_free_after_that_day(database: Database
     within = window(microseconds(NOON), NOON, None, "calendar_day", ZoneInfo("America/New_York"))
     days = [datetime(2026, 3, day, 5, tzinfo=UTC) for day in (5, 6, 7, 8)]
     assert [datetime.fromtimestamp(end / 1e6, UTC) for end in within.ends()] == days
-    desk = Desk(database, settings(caps=[], reservation_hours=900, default_timezone="UTC", **SURE))
+    desk = Desk(database, settings(caps=[], reservation_hours=900, default_timezone="UTC"))
     desk.served.models["next-offer"] = NextOffer({"a": 0.9})
     desk.put(a={"channels": ["web"], "caps": [{"max": 1, "per": "calendar_day", "of": "everyone"}]})
     assert desk.decider.decide(DecisionIn(customer_id="c2", at=NOON + timedelta(days=1)))["actions"]
@@ -222,7 +220,7 @@ def test_a_shared_place_of_a_later_day_is_free_after_that_day(database: Database
 def test_a_limit_that_was_lowered_leaves_no_place_before_enough_has_ended(
     database: Database, limit: dict[str, Any], lower: dict[str, Any]
 ) -> None:
-    desk = Desk(database, settings(caps=[], **SURE))
+    desk = Desk(database, settings(caps=[]))
     desk.people.add("c1")
     desk.served.models["next-offer"] = NextOffer({"a": 0.9})
     desk.put(a={"channels": ["web"], **limit})
@@ -241,7 +239,7 @@ def test_a_limit_that_was_lowered_leaves_no_place_before_enough_has_ended(
 @pytest.mark.parametrize("arm", ["model", "random", "business_as_usual"])
 def test_an_offer_of_priority_0_is_off_whatever_else_there_is(desk: Desk, arm: str) -> None:
     arms = {name: float(name == arm) for name in ("model", "random", "business_as_usual", "holdout")}
-    desk.settings = settings(arms=arms, business_as_usual="a", caps=[], **SURE)
+    desk.settings = settings(arms=arms, business_as_usual="a", caps=[])
     desk.put(a={"channels": ["web"], "priority": 0.0}, b={"channels": ["web"], "cost": 20.0})
     decision = ask(desk)
     assert "a" not in {action["offer_id"] for action in decision["actions"]}
@@ -266,11 +264,11 @@ def test_records_of_before_an_offer_could_be_off_replay_as_they_were(
 def test_what_is_worth_as_much_as_nothing_is_not_sent(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, explore_by: str
 ) -> None:
-    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0, **SURE)
+    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0)
     desk.put(a={"channels": ["web"], "value": 0.0}, b={"channels": ["web"], "cost": 20.0})
     decisions = [ask(desk) for _ in range(10)]
     assert not any(decision["actions"] for decision in decisions)
-    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0, **SURE)
+    desk.settings = settings(caps=[], fatigue_cost=0.0, explore_by=explore_by, epsilon=0.0)
     make = RuleBook._make
     monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), nothing_wins=False))
     before = [ask(desk) for _ in range(10)]  # as records of before have it
@@ -293,7 +291,7 @@ def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:
 
 def test_caps_of_a_placement_and_of_a_calendar_over_messages(desk: Desk) -> None:
     caps = [Cap(max=1, per="calendar_day"), Cap(placement="home", max=2, per_days=7)]
-    desk.settings = settings(caps=caps, **SURE)
+    desk.settings = settings(caps=caps)
     desk.put(a={"channels": ["email", "web"]})
     delivered(desk, ask(desk, channels=["email"], placement="news"))
     detail, until = verdicts(desk, ask(desk, channels=["email"], placement="news"))["frequency_cap"]
@@ -390,7 +388,7 @@ def test_a_cool_down_after_a_purchase_and_a_complaint(desk: Desk) -> None:
         CoolDown(after="purchase", days=5, tag="upsell"),
         CoolDown(after="complaint", days=30, placement="news"),
     ]
-    desk.settings = settings(caps=[], cool_downs=rules, **SURE)
+    desk.settings = settings(caps=[], cool_downs=rules)
     desk.put(a={}, b={"tags": ["upsell"], "channels": ["sms"]})
     bought = NOON - timedelta(days=1)
     with desk.database.write() as connection:
@@ -412,7 +410,7 @@ def test_a_cool_down_after_a_purchase_and_a_complaint(desk: Desk) -> None:
 
 
 def test_a_cool_down_counts_from_the_last_purchase_to_the_microsecond(desk: Desk) -> None:
-    desk.settings = settings(caps=[], cool_downs=[CoolDown(after="purchase", days=3)], **SURE)
+    desk.settings = settings(caps=[], cool_downs=[CoolDown(after="purchase", days=3)])
     desk.put(a={"channels": ["email"]})
     for days in (10, 3):
         with desk.database.write() as connection:
@@ -467,7 +465,7 @@ def test_business_rules_of_the_settings_steer_and_are_told(desk: Desk) -> None:
         {"name": "spring", "do": "pin", "offers": ["b"], "when": "offer.value > 5.0 && context.page == 'home'"},
         {"name": "recall", "do": "exclude", "tags": ["recalled"]},
     ]
-    made = settings(caps=[], **SURE).model_dump()
+    made = settings(caps=[]).model_dump()
     made["placements"]["home"] = {"arms": made["placements"]["default"]["arms"], "rules": steering}
     desk.settings = Settings.model_validate(made)
     desk.put(a={"channels": ["web"]}, b={"channels": ["web"]}, c={"channels": ["web"], "tags": ["recalled"]})
@@ -490,7 +488,7 @@ def test_a_wrong_rule_of_the_settings_is_named(desk: Desk) -> None:
 
 
 def test_a_purpose_of_its_own(desk: Desk) -> None:
-    made = settings(caps=[], **SURE).model_dump()
+    made = settings(caps=[]).model_dump()
     made["placements"]["news"] = {"arms": made["placements"]["default"]["arms"], "purpose": "newsletter"}
     desk.settings = Settings.model_validate(made)
     desk.people.add("c1", consents={"email": {"marketing": True, "newsletter": False}})
@@ -500,7 +498,7 @@ def test_a_purpose_of_its_own(desk: Desk) -> None:
 
 
 def test_what_a_transaction_needs_goes_until_the_customer_says_no(desk: Desk) -> None:
-    made = settings(caps=[], consent={"when_unknown": "deny"}, **SURE).model_dump()
+    made = settings(caps=[], consent={"when_unknown": "deny"}).model_dump()
     made["placements"]["receipts"] = {"arms": made["placements"]["default"]["arms"], "purpose": "transactional"}
     desk.settings = Settings.model_validate(made)
     desk.people.add("c1", consents={})
@@ -533,7 +531,7 @@ def test_a_calendars_period_holds_its_time_and_the_next_follows_at_once(at: date
 def test_64_at_once_never_pass_a_calendar_cap_nor_a_paced_budget(database: Database) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    desk = Desk(database, settings(caps=[Cap(max=3, per="calendar_week")], **SURE))
+    desk = Desk(database, settings(caps=[Cap(max=3, per="calendar_week")]))
     desk.people.add("c1")
     desk.put(
         a={"channels": ["email"]},
@@ -555,7 +553,7 @@ def test_64_at_once_never_pass_a_calendar_cap_nor_a_paced_budget(database: Datab
 
 def test_a_person_joined_in_the_middle_of_a_decision_has_one_count(database: Database) -> None:
     """The anonymous visitor is known by the time that the reservation is written: it goes to the known customer."""
-    desk = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)], **SURE))
+    desk = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)]))
     desk.put(a={"channels": ["email"]})
     joined: list[str] = []
 
@@ -582,7 +580,7 @@ def test_a_person_joined_in_the_middle_of_a_decision_has_one_count(database: Dat
 
 
 def test_a_decision_for_nothing_follows_a_person_joined_in_the_middle_of_it(database: Database) -> None:
-    desk = Desk(database, settings(**SURE))  # without an offer nothing can be reserved
+    desk = Desk(database)  # without an offer nothing can be reserved
     joined: list[str] = []
 
     def read(_: Any, ids: Any) -> Any:

@@ -23,7 +23,7 @@ SMS = {"channels": ["sms"]}
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    desk = Desk(database, settings(exploration=1e6, floor=0.0, caps=[]))
+    desk = Desk(database, settings(caps=[]))
     desk.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.9})
     return desk
 

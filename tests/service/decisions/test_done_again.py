@@ -38,7 +38,7 @@ class Dying(Idempotent):
 def desk(tmp_path: Path) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    made = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)], floor=0.0, exploration=1e12))
+    made = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)]))
     made.put(a={"channels": ["email"]})
     made.served.models["next-offer"] = NextOffer({"a": 0.9})
     return made

@@ -42,7 +42,7 @@ def test_one_hour_is_certain_and_none_is_none(number: float) -> None:
 def desk(tmp_path: Any) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    made = Desk(database, settings(floor=0.0, exploration=1e12, explore_hours=0.3))
+    made = Desk(database, settings(explore_hours=0.3))
     made.people.add("c1", timezone="Europe/Paris")
     made.rows.add("c1", orders_90d=2.0)
     made.put(a={"channels": ["email", "web"]})

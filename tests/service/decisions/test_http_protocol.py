@@ -33,7 +33,7 @@ from service.telemetry import CountRequests, registry
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
 from tests.conftest import free_port
-from tests.fakes.decisions import NOON, Desk, settings
+from tests.fakes.decisions import NOON, Desk
 
 LABELS = {"method": "POST", "route": "/v1/decisions"}
 BODY = b'{"customer_id":"c1"}'
@@ -136,7 +136,7 @@ def serving(database: Database, app: FastAPI | None = None, **options: Any) -> I
     if app is None:
         app = FastAPI()
         install_problem_handlers(app)
-        desk = Desk(database, settings())
+        desk = Desk(database)
         app.include_router(routes(decider, DecisionReader(database, desk.served), guard, together))  # type: ignore[arg-type]
         app.add_middleware(CountRequests)
     front = Watched(app, together, guard)

@@ -37,7 +37,7 @@ def desk(tmp_path: Any) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
     made = Desk(database)
-    made.settings = settings(floor=0.0, exploration=1e12, caps=[])
+    made.settings = settings(caps=[])
     made.put(**{name: {"channels": ["email"], **offer} for name, offer in OFFERS.items()})
     return made
 

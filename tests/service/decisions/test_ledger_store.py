@@ -11,15 +11,11 @@ from service.decisions.ledger_store import read_entries, reserve
 from service.decisions.line import Line
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
-from service.settings import Cap, Settings
+from service.settings import Cap
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 NOW = microseconds(NOON)
-
-
-def capped(**decisions: Any) -> Settings:
-    return settings(exploration=1e6, floor=0.0, **decisions)
 
 
 def together(desk: Desk, requests: list[DecisionIn]) -> list[dict[str, Any]]:
@@ -30,7 +26,7 @@ def together(desk: Desk, requests: list[DecisionIn]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("most", [1, 5])
 def test_64_at_once_never_pass_the_cap_of_a_customer(database: Database, most: int) -> None:
-    desk = Desk(database, capped(caps=[Cap(channel=None, max=most, per_days=7)]))
+    desk = Desk(database, settings(caps=[Cap(channel=None, max=most, per_days=7)]))
     desk.people.add("c1")
     desk.put(a={})
     desk.served.models["next-offer"] = NextOffer({"a": 0.9})
@@ -45,7 +41,7 @@ def test_64_at_once_never_pass_the_cap_of_a_customer(database: Database, most: i
 
 
 def test_64_customers_at_once_never_pass_a_shared_cap_or_a_budget(database: Database) -> None:
-    desk = Desk(database, capped(caps=[]))
+    desk = Desk(database, settings(caps=[]))
     desk.put(
         scarce={"caps": [{"max": 7, "per_days": 1, "per": "everyone"}], "channels": ["email"]},
         costly={"budget": {"amount": 2.0, "per_days": 1}, "cost": 0.4, "channels": ["sms"]},
@@ -58,7 +54,7 @@ def test_64_customers_at_once_never_pass_a_shared_cap_or_a_budget(database: Data
 
 
 def test_two_batches_at_once_keep_the_caps(database: Database) -> None:
-    desk = Desk(database, capped(caps=[Cap(channel=None, max=2, per_days=7)]))
+    desk = Desk(database, settings(caps=[Cap(channel=None, max=2, per_days=7)]))
     desk.put(a={})
     desk.served.models["next-offer"] = NextOffer({"a": 0.9})
     decider = desk.decider

@@ -27,7 +27,7 @@ def desk(tmp_path: Path) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
     caps = [Cap(max=2, per_days=7)]
-    return Desk(database, settings(exploration=1e12, floor=0.0, caps=caps, durable=False))
+    return Desk(database, settings(caps=caps, durable=False))
 
 
 def test_5000_requests_at_once_are_answered_and_counted(desk: Desk, tmp_path: Path) -> None:

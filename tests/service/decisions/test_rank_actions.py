@@ -42,7 +42,6 @@ def rules(decision: dict[str, Any]) -> set[tuple[str, str | None, str]]:
 
 
 def test_a_decision_has_all_that_the_contract_names(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={}, b={})
     decision = ask(desk)
     assert decision["arm"] == "model"
@@ -64,7 +63,6 @@ def test_a_decision_has_all_that_the_contract_names(desk: Desk) -> None:
 
 
 def test_without_explanation_reasons_and_exclusions_are_left_out(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={}, b={"starts_at": "2030-01-01T00:00:00Z"})
     decision = ask(desk, explain=False)
     assert "excluded" not in decision
@@ -72,7 +70,6 @@ def test_without_explanation_reasons_and_exclusions_are_left_out(desk: Desk) -> 
 
 
 def test_a_dry_run_records_and_reserves_nothing(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing"
     desk.put(a={})
     for _ in range(5):
         assert ask(desk, dry_run=True)["actions"]
@@ -159,7 +156,6 @@ def test_offer_caps_and_budgets(desk: Desk) -> None:
 
 
 def test_messages_wait_for_the_morning_and_the_web_does_not(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which needs no hour
     desk.put(a={"channels": ["email", "web"]})
     desk.clock.time = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)  # 00:30 in Paris
     times = {a["channel"]: a["send_at"] for a in ask(desk, "c1", top_k=10)["actions"]}
@@ -171,7 +167,6 @@ def test_messages_wait_for_the_morning_and_the_web_does_not(desk: Desk) -> None:
 
 
 def test_an_unknown_zone_is_named_and_the_default_used(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which needs no hour
     desk.put(a={"channels": ["email"]})
     desk.people.add("c2", timezone="Mars/Olympus")
     assert "unknown_timezone" in ask(desk, "c2")["degraded"]
@@ -182,7 +177,6 @@ def test_an_unknown_zone_is_named_and_the_default_used(desk: Desk) -> None:
 
 
 def test_cold_start_and_the_ladder(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which needs no words
     desk.put(a={}, b={"name": "wordless"})
     cold = ask(desk, "nobody")
     assert cold["degraded"][0] == "unknown_customer"
@@ -202,7 +196,6 @@ def test_cold_start_and_the_ladder(desk: Desk) -> None:
 
 
 def test_a_message_that_costs_more_than_it_earns_is_not_sent(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)
     desk.put(a={"value": 1.0, "cost": 5.0})
     assert ask(desk)["actions"] == []
 
@@ -221,7 +214,7 @@ class Uplift:
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 0.5), (-0.2, -0.2), (float("nan"), 1.0)])
 def test_what_contact_causes_stands_for_the_probability(desk: Desk, share: float, expected: float) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12, fatigue_cost=0.0)
+    desk.settings = settings(fatigue_cost=0.0)
     desk.put(a={"value": 10.0, "cost": 0.0})
     plain = record(desk, ask(desk, "c1", placement="email.spring"))
     desk.served.models["uplift-email.spring"] = Uplift(share)
@@ -244,7 +237,7 @@ def test_uplift_of_another_placement_or_of_other_columns_counts_nothing(desk: De
 
 def test_fatigue_grows_with_what_was_sent_and_spares_the_web(desk: Desk) -> None:
     caps = [Cap(channel=None, max=99, per_days=7)]
-    desk.settings = settings(fatigue_cost=0.5, caps=caps, exploration=1e9, floor=0.0)  # else it may draw nothing
+    desk.settings = settings(fatigue_cost=0.5, caps=caps)
     desk.put(a={"channels": ["email", "web"]})
     first = {a["channel"]: a["expected_value"] for a in ask(desk)["actions"]}
     assert first["email"] == pytest.approx(2.0 - 0.5)

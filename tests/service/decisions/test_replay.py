@@ -23,14 +23,14 @@ from service.decisions.schemas import DecisionIn
 from service.errors import Damaged, NotFound
 from service.offers.offers_store import delete_offer
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
+from tests.fakes.decisions import EXPLORES, NOON, Desk, NextOffer, row, settings
 
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    made = Desk(database)
+    made = Desk(database, settings(**EXPLORES))
     made.people.add("c1", timezone="Europe/Paris", traits={"plan": "gold"}, segments=("new",))
     made.rows.rows["c1"] = row("c1", affinity={"shoes": (1.0, 2.0, float("nan"))}, orders_90d=2.0, gap=float("nan"))
     made.served.models = {
@@ -56,7 +56,7 @@ def reader(desk: Desk) -> DecisionReader:
 
 def test_every_arm_and_every_turn_replays_equal(desk: Desk) -> None:
     arms = {"model": 0.4, "random": 0.3, "business_as_usual": 0.2, "holdout": 0.1}
-    desk.settings = settings(arms=arms, explore_hours=0.4)
+    desk.settings = settings(**EXPLORES, arms=arms, explore_hours=0.4)
     for n in range(40):
         desk.clock.forward(hours=7)
         decision = desk.decider.decide(DecisionIn(customer_id=f"x{n}" if n % 2 else "c1", context={"page": "cart"}))
@@ -85,7 +85,7 @@ def test_a_change_since_then_changes_nothing(desk: Desk) -> None:
 
 
 def test_another_model_is_said_and_the_scores_taken_from_the_record(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which has no hour
+    desk.settings = settings()
     decision = decide(desk)
     desk.served.models = {"next-offer": NextOffer({"a": 0.9}, version="4")}
     told = reader(desk).replay(decision["decision_id"])
@@ -121,7 +121,7 @@ def test_a_record_that_was_touched_is_told(desk: Desk) -> None:
 def test_an_answer_that_was_touched_is_told(desk: Desk, name: str, value: Any) -> None:
     import zlib
 
-    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.settings = settings()
     decide(desk)
     with desk.database.write() as connection:
         stored = connection.execute(decisions.select()).one()
@@ -168,7 +168,7 @@ def test_a_damaged_record_is_told_by_its_decision_and_hides_no_other(
 
 
 def test_words_for_something_and_for_nothing(desk: Desk) -> None:
-    desk.settings = settings(exploration=1e9, floor=0.0)
+    desk.settings = settings()
     first = reader(desk).explain(decide(desk)["decision_id"])
     assert first.headline.startswith(("Offer a by", "Offer b by"))
     assert first.why[0].startswith("The model's policy")
@@ -213,14 +213,14 @@ def test_until_when_a_rule_holds_is_told_by_the_customer_s_own_clock() -> None:
 
 
 def test_channels_of_which_the_same_is_said_are_told_at_once(desk: Desk) -> None:
-    desk.settings = settings(exploration=1e9, floor=0.0)
+    desk.settings = settings()
     told = reader(desk).explain(decide(desk, top_k=1)["decision_id"])
     assert "Offer a by email or sms was expected to earn 1.99." in told.why_not
     assert sum(line.startswith("Offer b by") for line in told.why_not) == 1  # the other channel went
 
 
 def test_what_earns_and_costs_nothing_is_not_said_to_cost(desk: Desk) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.settings = settings()
     desk.put(a={"channels": ["web"], "value": 1.0}, b={"channels": ["web"], "value": 0.0})
     told = reader(desk).explain(decide(desk, channels=["web"])["decision_id"])
     assert "Offer b by web is expected to earn no more than sending nothing is worth (0.00)." in told.why_not
@@ -234,7 +234,7 @@ def test_words_for_consent_and_for_what_does_not_pay(desk: Desk) -> None:
         "If the customer agreed to marketing by email, Offer b by email could be sent, and it would most likely "
         "come first (5.99 against 0.00)."
     )
-    desk.settings = settings(exploration=1e12, floor=0.0)
+    desk.settings = settings()
     desk.put(dear={"value": 1.0, "cost": 5.0})
     poor = reader(desk).explain(decide(desk, offers=["dear"])["decision_id"])
     assert "cost more than it earns" in poor.why_nothing[0]
@@ -251,7 +251,7 @@ def test_words_for_the_holdout(desk: Desk) -> None:
 def test_every_way_to_explore_is_drawn_by_what_is_logged_and_replayed(tmp_path: Path, explore_by: str) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    desk = Desk(database, settings(explore_by=explore_by, caps=[]))
+    desk = Desk(database, settings(**EXPLORES, explore_by=explore_by, caps=[]))
     desk.put(a={}, b={"cost": 0.3}, c={"value": 8.0})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.31, "c": 0.2})
     reader = DecisionReader(database, desk.served)
@@ -275,7 +275,7 @@ def test_candidates_are_read_back_however_many(many: int) -> None:
 
 @pytest.mark.parametrize(("apart", "equal"), [(2.0**-52, True), (1e-9, False)])
 def test_another_processors_rounding_is_told_and_is_no_difference(desk: Desk, apart: float, equal: bool) -> None:
-    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.settings = settings()
     decision = decide(desk)
     assert reader(desk).replay(decision["decision_id"])["rounding"] == 0.0
     model = desk.served.models["next-offer"]

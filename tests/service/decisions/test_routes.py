@@ -24,7 +24,7 @@ from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 async def client(tmp_path: Any) -> AsyncIterator[httpx.AsyncClient]:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    desk = Desk(database, settings(caps=[], floor=0.0, exploration=1e12))  # the best is drawn
+    desk = Desk(database, settings(caps=[]))
     desk.served.models["next-offer"] = NextOffer({"a": 0.3})
     guard = Guard(database)
     app = FastAPI()

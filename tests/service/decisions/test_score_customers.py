@@ -18,12 +18,12 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.score_customers import score_customers
 from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.decisions import EXPLORES, NOON, Desk, NextOffer, settings
 
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    made = Desk(database)
+    made = Desk(database, settings(**EXPLORES))
     made.served.models["next-offer"] = NextOffer({"a": 0.1, "b": 0.3})
     made.put(a={}, b={"eligibility": "customer.features.orders_90d >= 2"})
     profiles = [Profile(f"c{n:03}", NOON, NOON, timezone="Europe/Paris") for n in range(130)]
@@ -114,15 +114,15 @@ def other_arms(desk: Desk) -> None:
 
 
 def other_seed(desk: Desk) -> None:
-    desk.settings = settings(seed="another")
+    desk.settings = settings(**EXPLORES, seed="another")
 
 
 def other_exploration(desk: Desk) -> None:
-    desk.settings = settings(exploration=1.0)
+    desk.settings = settings(**EXPLORES | {"exploration": 1.0})
 
 
 def other_zone(desk: Desk) -> None:
-    desk.settings = settings(default_timezone="Asia/Tokyo")
+    desk.settings = settings(**EXPLORES, default_timezone="Asia/Tokyo")
 
 
 def other_catalogue(desk: Desk) -> None:

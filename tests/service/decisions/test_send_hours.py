@@ -30,7 +30,7 @@ from service.decisions.quiet import is_quiet, next_allowed
 from service.decisions.schemas import DecisionIn
 from service.decisions.send_hours import Message, SendHours, freshness
 from service.storage.database import Database
-from tests.fakes.decisions import Desk, NextOffer, row, settings
+from tests.fakes.decisions import EXPLORES, Desk, NextOffer, row, settings
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe",
          "Pacific/Apia", "Africa/Cairo")  # fmt: skip
@@ -99,7 +99,7 @@ def test_hours_are_fresher_once_a_message_is_seven_days_old() -> None:
 def desk(tmp_path: Any) -> Desk:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    made = Desk(database, settings(floor=0.0, explore_hours=0.3))
+    made = Desk(database, settings(exploration=EXPLORES["exploration"], explore_hours=0.3))
     made.served.models = {"next-offer": NextOffer({}), "send-time": model()}
     random = np.random.default_rng(1)
     for number, zone in enumerate((*ZONES, "No/Where", None)):
@@ -167,7 +167,7 @@ def test_together_is_as_alone_and_as_ranking_has_it(desk: Desk, at: datetime, mo
 def test_where_every_whole_hour_is_quiet_the_first_free_time_is_taken(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
     night = {"start": time(0, 30), "end": time(0, 20), "channels": ["email"]}
-    desk.settings = settings(floor=0.0, exploration=1e12, quiet_hours=night)
+    desk.settings = settings(quiet_hours=night)
     for minute, planned in ((25, datetime(2026, 3, 4, 0, 25)), (40, datetime(2026, 3, 5, 0, 20))):
         desk.clock.time = datetime(2026, 3, 4, 0, minute, tzinfo=UTC)
         assert told(drafts_of(desk, ["c0"])[0])[0] == [("a", "email", planned.replace(tzinfo=UTC), 1.0)]
@@ -175,7 +175,7 @@ def test_where_every_whole_hour_is_quiet_the_first_free_time_is_taken(desk: Desk
 
 def test_a_customer_whose_row_cannot_be_read_spoils_no_other(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
-    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.settings = settings()
     alone = told(drafts_of(desk, ["c1"])[0])
     desk.rows.rows["c2"] = replace(desk.rows.rows["c2"], order_hours=np.zeros(3))
     drafts = drafts_of(desk, ["c1", "c2"])
@@ -186,7 +186,7 @@ def test_a_customer_whose_row_cannot_be_read_spoils_no_other(desk: Desk) -> None
 
 def test_what_was_planned_is_not_planned_again(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
-    desk.settings = settings(floor=0.0, exploration=1e12)  # no draw of "send nothing", which has no hour
+    desk.settings = settings()
     draft = drafts_of(desk, ["c1"])[0]
     hours, message = SendHours(desk.served.models["send-time"]), Message(draft, "email", None)
     hours.plan([message])
@@ -195,7 +195,7 @@ def test_what_was_planned_is_not_planned_again(desk: Desk) -> None:
 
 def test_the_next_message_waits_until_the_last_one_tires_no_more(desk: Desk) -> None:
     desk.put(a={"channels": ["email"]})
-    desk.settings = settings(floor=0.0, exploration=1e12)
+    desk.settings = settings()
     now = desk.clock.now()
     usual = drafts_of(desk, ["c1"])[0].actions[0]["send_at"]
     with desk.database.write() as connection:

@@ -18,7 +18,7 @@ from service.decisions.stages import ENOUGH, stage_of
 from service.offers.offer import Offer, offer_from_document
 from service.offers.schemas import OfferIn
 from service.storage.database import Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.decisions import NOON, Desk, NextOffer
 
 
 def first(days_ago: float) -> int:
@@ -86,7 +86,7 @@ def test_a_new_offer_starts_from_those_with_alike_texts() -> None:
 def test_each_action_tells_its_stage_in_answer_record_and_words(tmp_path: Any) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     database.create_tables()
-    desk = Desk(database, settings(exploration=1e12, floor=0.0))
+    desk = Desk(database)
     desk.put(a={"channels": ["web"]})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3})
     with database.write() as connection:

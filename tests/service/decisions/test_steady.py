@@ -76,7 +76,7 @@ def line(tmp_path: Path) -> Line:
 
 @pytest.fixture
 def desk(line: Line) -> Desk:
-    made = Desk(line, settings(exploration=1e12, floor=0.0))
+    made = Desk(line)
     made.people.add("c1", traits={"plan": "gold"})
     made.rows.add("c1", orders_90d=2.0)
     made.served.models["next-offer"] = NextOffer({"a": 0.3})
@@ -252,7 +252,7 @@ def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, 
         ids = set(connection.execute(text("SELECT decision_id FROM decisions WHERE customer_id = 'c1'")).scalars())
     assert ids == {decision["decision_id"] for decision in made}  # the person known by then
     assert held(line, "SELECT count(*) FROM ledger WHERE customer_id = 'c1' AND message") == 5
-    desk.settings = settings(exploration=1e12, floor=0.0, caps=[Cap(channel="web", max=5, per_days=7)])
+    desk.settings = settings(caps=[Cap(channel="web", max=5, per_days=7)])
     full = desk.decider.decide(DecisionIn(customer_id="c1"))
     assert [one["rule"] for one in full["excluded"]] == ["frequency_cap"]
 
@@ -550,7 +550,7 @@ def test_features_fall_back_to_those_read_last(desk: Desk, line: Line) -> None:
 
 def test_with_no_data_at_all_a_decision_is_sensible(line: Line) -> None:
     """No model, no features, no rates, an unknown customer: the offer of more worth first, and nothing at a loss."""
-    desk = Desk(line, settings(exploration=1e12, floor=0.0))
+    desk = Desk(line)
     desk.put(cheap={"value": 5.0}, dear={"value": 50.0}, loss={"value": 1.0, "cost": 9.0})
     decision = desk.decider.decide(DecisionIn(customer_id="nobody", channels=["email"]))
     assert [action["offer_id"] for action in decision["actions"]] == ["dear", "cheap"]

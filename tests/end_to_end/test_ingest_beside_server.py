@@ -20,14 +20,14 @@ def test_an_import_beside_a_server(make_service: MakeService, place: Place) -> N
     service = make_service(**place.settings)
     service.start()
     api = service.client("admin")
-    source = segment_file(service.home / "events.jsonl", customers=40, days=400, broken=False)
+    source = segment_file(service.home / "events.jsonl", customers=40, days=200, broken=False)
     imported = Counter(
         customer
         for line in source.read_text().splitlines()
         if '"Order Completed"' in line
         for customer in [line.split('"userId":"')[1].split('"')[0]]
     )
-    assert sum(imported.values()) > 500
+    assert sum(imported.values()) > 250
     done, statuses, sent = threading.Event(), Counter[int](), Counter[str]()
 
     def live() -> None:

@@ -171,7 +171,8 @@ def killing(real: Callable[..., Any], nth: int, before: bool) -> Callable[..., A
     return step
 
 
-def test_gzip_and_a_stream_that_ends_early(tmp_path: Path) -> None:
+def test_gzip_and_a_stream_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_files, "CHUNK_ROWS", 500)
     whole, torn = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
     packed = gzip.compress(b"\n".join(orjson.dumps(order(number)) for number in range(5000)))
     whole.write_bytes(packed)

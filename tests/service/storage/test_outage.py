@@ -77,22 +77,22 @@ def test_a_connection_that_the_server_ends_is_an_outage_and_the_next_is_well(pos
     database.close()
 
 
-def test_a_lock_held_too_long_is_an_outage(tmp_path: Path) -> None:
+def test_a_lock_held_too_long_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.storage.database.PATIENCE_S", 0.01)
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     with database.write() as connection:
         connection.execute(text("CREATE TABLE held (a INTEGER)"))
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    def write_at_once() -> None:
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    def write() -> None:
         with database.write():
             pass
 
     with pytest.raises(Unavailable):
-        write_at_once()
+        write()
     other.close()
+    write()
     database.close()
 
 

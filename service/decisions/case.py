@@ -74,6 +74,8 @@ class Rules:
     `nothing_wins`: whether an offer worth as much as sending nothing is left; until then it came before it.
     `tags_unchecked`: whether an offer is closed by the tag of a cool-down that cannot be checked; until then only one
     that had another rule, too.
+    `pins_explored_alike`: whether what is pinned to the first place is drawn as `explore_by` says; until then SquareCB
+    drew it always.
     """
 
     version: str
@@ -105,6 +107,7 @@ class Rules:
     off_at_zero: bool = False
     nothing_wins: bool = False
     tags_unchecked: bool = False
+    pins_explored_alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)

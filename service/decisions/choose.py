@@ -171,9 +171,26 @@ def _of_arm(
         case "business_as_usual":
             return certain(nothing + 1, _usual(case, eligible))
         case _ if pinned:
-            return inverse_gap(values[:-1], _boldness(case), case.rules.floor)
+            return _explored_pins(case, eligible, probabilities, values[:-1])
         case _:
             return _explored(case, eligible, probabilities, values, buried)
+
+
+def _explored_pins(
+    case: Case,
+    eligible: Sequence[tuple[int, str]],
+    probabilities: Sequence[float] | Floats,
+    values: Sequence[float] | Floats,
+) -> list[float]:
+    """The exploration that the settings name, where sending nothing is no choice."""
+    rules = case.rules
+    if rules.explore_by == "squarecb" or not rules.pins_explored_alike:
+        return inverse_gap(values, _boldness(case), rules.floor)
+    worth, chances = [float(value) for value in values], [float(chance) for chance in probabilities]
+    if rules.explore_by == "epsilon_greedy":
+        return epsilon_greedy(worth, rules.epsilon, rules.floor)
+    lines = _lines(case, eligible, chances, worth, ())
+    return thompson(best_of_draws(chances, lines, rules.evidence, case.seed, -inf)[:-1], rules.floor)
 
 
 def _explored(

@@ -31,10 +31,12 @@ from uvicorn.server import ServerState
 from service.decisions.fast_route import PATH, FastDecisions, answer_of, count, plain_secret
 from service.decisions.schemas import DecisionIn
 from service.decisions.together import Told
+from service.errors import BadRequest
+from service.web.problems import MEDIA_TYPE, problem_body
 
 _URL = PATH.encode()
-_BAD = "Invalid HTTP request received."
-_LONG, _MOST_HEAD = "The request's address and headers are too long.", 65_536
+_BAD = "this is no HTTP/1.1 request; see RFC 9112, or send another method"
+_LONG, _MOST_HEAD = "the request's address and headers are too long", 65_536
 """Of a head that comes in many pieces; each piece is at most as long as what is read at once."""
 _END_OF_HEAD = b"\r\n\r\n"
 _HEADS, _HEAD_BYTES = 64, 2_048
@@ -135,6 +137,14 @@ class DecisionsProtocol(HttpToolsProtocol):
         if self._head_bytes > _MOST_HEAD:
             self.logger.warning(_LONG)
             self.send_400_response(_LONG)
+
+    def send_400_response(self, msg: str) -> None:
+        """A problem like every other, of what no route sees."""
+        body = problem_body(BadRequest(msg))
+        head = [STATUS_LINE[400], *[b"%s: %s\r\n" % header for header in self.server_state.default_headers]]
+        head.append(b"content-type: %s\r\ncontent-length: %d\r\n" % (MEDIA_TYPE.encode(), len(body)))
+        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
+        self.transport.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays until all is answered: the client may only have said that it asks no more."""

@@ -85,6 +85,7 @@ class RuleBook:
             "off_at_zero": True,
             "nothing_wins": True,
             "tags_unchecked": True,
+            "pins_explored_alike": True,
         }
         return Rules(version=_version(content), **content)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -182,7 +183,6 @@ def cases(server: Server) -> dict[str, tuple[bytes, int, list[str]]]:
         "to be repeated": (plain(more=b"Idempotency-Key: k\r\n"), 1, ["POST"]),
         "compressed": (plain(b"\x1f\x8b\x08", more=b"Content-Encoding: gzip\r\n"), 1, ["POST"]),
         "said to be compressed": (plain(more=b"Content-Encoding: gzip\r\n"), 1, ["POST"]),
-        "a connection to elsewhere": (b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n", 1, []),
         "without its length": (chunked.replace(BODY, b"14\r\n" + BODY + b"\r\n0\r\n\r\n"), 1, ["POST"]),
         "waits to be asked on": (plain(more=b"Expect: 100-continue\r\n"), 2, ["POST"]),
         "long": (plain(b'{"customer_id":"c1"}' + b" " * 70_000), 1, ["POST"]),
@@ -191,7 +191,6 @@ def cases(server: Server) -> dict[str, tuple[bytes, int, list[str]]]:
         "not JSON": (plain(b"{"), 1, ["POST"]),
         "an empty body": (plain(b""), 1, ["POST"]),
         "a wrong field": (plain(b'{"customer_id":"c1","top_k":0}'), 1, ["POST"]),
-        "bad HTTP": (b"POST /v1/decisions HTTP/1.1\r\nContent-Length: x\r\n\r\n", 1, []),
         "three on end": (plain(b'{"customer_id":"c1"}') + plain(b'{"customer_id":"c2"}') * 2, 3, ["POST", "POST"]),
         "others between": (get + plain() + get + plain(b"{"), 4, ["GET", "POST", "GET", "POST"]),
         "others after it": (plain() + get, 2, ["GET"]),
@@ -232,7 +231,6 @@ def test_what_comes_behind_requests_that_are_known_has_the_same_bytes(database: 
         plain = ours.plain()
         more = {
             "one and a half": (plain + plain, 2, ["POST"]),
-            "half a head, then a whole request": (plain[:60] + plain, 1, []),
             "empty lines before it": (b"\r\n\r\n" + plain, 1, []),
             "empty lines behind it": (plain + b"\r\n\r\n" + plain, 2, ["POST"]),
             "the same head, another body": (ours.plain(b'{"customer_id":"c2"}') + plain, 2, ["POST"]),
@@ -375,6 +373,34 @@ def test_a_head_that_goes_on_for_ever_is_refused(database: Database) -> None:
                     sent += connection.send(b"a" * 16_384)
         assert ended
         assert server.told(server.plain())[0].startswith(b"HTTP/1.1 200")
+
+
+NO_HTTP = {
+    "a method that there is none": b"FOO /v1/decisions HTTP/1.1\r\n\r\n",
+    "a length that is none": b"POST /v1/decisions HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    "a part without its length": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a name that is none": b"POST /v1/decisions HTTP/1.1\r\nHo st: here\r\n\r\n",
+    "a connection to elsewhere": b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("name", NO_HTTP)
+def test_what_is_no_http_is_answered_by_a_problem(database: Database, name: str, known: bool) -> None:
+    with serving(database) as server, server.connect() as connection:
+        for _ in range(2 * known):
+            connection.sendall(server.plain())
+            read(connection, 1)
+        connection.sendall(NO_HTTP[name])
+        answer = b""
+        while part := connection.recv(4_096):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/problem+json\r\n" in head
+    assert b"content-length: %d\r\n" % len(body) in head
+    told = orjson.loads(body)
+    assert (told["type"], told["status"]) == ("urn:opportune:bad-request", 400)
 
 
 def test_a_server_that_ends_answers_what_is_under_way(database: Database) -> None:

@@ -100,6 +100,21 @@ def test_two_pins_to_the_first_place_share_the_draw() -> None:
     assert set(listed(chosen)[:2]) == {"o3", "o4"}
 
 
+def test_pins_are_explored_as_the_settings_say() -> None:
+    both = {Steer("both", "pin", ("o1", "o3", "o4")): (1, 3, 4)}
+
+    def weights(explore_by: str, **more: Any) -> list[float]:
+        rules = {"floor": 0.0, "pins_explored_alike": True, **more}
+        chosen = decide(case(FIVE, both, explore_by=explore_by, **rules))
+        return [candidate.propensity for candidate in chosen.candidates]
+
+    assert weights("epsilon_greedy", epsilon=0.3) == pytest.approx([0, 0.8, 0, 0.1, 0.1, 0])
+    drawn = weights("thompson", evidence=1e9)
+    assert drawn == [0, 1, 0, 0, 0, 0]  # with so much evidence each draw is the mean
+    assert sum(weights("thompson", evidence=20.0)) == pytest.approx(1)
+    assert weights("squarecb") == weights("epsilon_greedy", pins_explored_alike=False)
+
+
 def test_a_boost_lifts_gains_and_no_losses() -> None:
     boost = Steer("double", "boost", ("o2",), factor=2.0)
     assert listed(decide(case(FIVE, {boost: (2,)}, **GREEDY)))[0] == "o2"

@@ -451,14 +451,22 @@ def _service_runs(parts: Parts) -> bool:
 
 
 def _apply_feast(settings: Settings) -> None:
-    """Brings Feast's registry up to date, where Feast is installed (the extra `train`)."""
+    """Brings Feast's registry up to date, where Feast is installed (the extra `train`) and something has changed."""
     import importlib.util
 
     if importlib.util.find_spec("feast") is None:
         return
+    from features.store.declared import applied, fingerprint, mark_applied
+
+    home = settings.home.absolute()
+    told = fingerprint(home, settings.online_url)
+    if applied(home) == told:
+        print("Feast's registry has the feature views as they are")
+        return
     from features.store.registry import apply
 
-    apply(settings.home.absolute(), online_url=settings.online_url)
+    apply(home, online_url=settings.online_url)
+    mark_applied(home, told)
     print("applied the feature views to Feast's registry")
 
 

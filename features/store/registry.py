@@ -19,6 +19,7 @@ from features.feature_set import FeatureSet
 from features.files import write_whole
 from features.interests import INTERESTS
 from features.offer_features import OFFERS
+from features.store.declared import built, served_versions
 from features.store.online import URL_VARIABLE
 from features.store.views import CUSTOMER, OFFER, customer_view, interest_view, offer_view, services
 from features.variables import variables
@@ -74,25 +75,16 @@ def definitions(
     `versions`: a feature service for each model version, name -> feature names; by default those in `home/served`.
     """
     views: list[FeatureView] = []
-    if _built(home / "features"):
+    if built(home / "features"):
         views.append(customer_view(features, home / "features"))
-    if _built(home / "interests"):
+    if built(home / "interests"):
         views.append(interest_view(INTERESTS, home / "interests"))
-    if _built(home / "offer_features"):
+    if built(home / "offer_features"):
         views.append(offer_view(OFFERS, home / "offer_features"))
     chosen = services(views, served_versions(home) if versions is None else versions)
     project = Project(name=_PROJECT, description="What Opportune knows of customers and offers.")
     every: list[Project | Entity | FeatureView | FeatureService] = [project, CUSTOMER, OFFER, *views, *chosen]
     return {str(one.name).replace("-", "_"): one for one in every}
-
-
-def served_versions(home: Path) -> dict[str, tuple[str, ...]]:
-    """`churn-5` -> the features that the version takes, of every model version in `home/served`."""
-    found = {}
-    for manifest in sorted((home / "served").glob("*/*/model.json")):
-        told = orjson.loads(manifest.read_bytes())
-        found[f"{manifest.parent.parent.name}-{manifest.parent.name}"] = tuple(told.get("features", ()))
-    return found
 
 
 def apply(
@@ -106,10 +98,6 @@ def apply(
     store = feature_store(home, online_url)
     store.apply(list(definitions(home, features, versions).values()))
     return store
-
-
-def _built(folder: Path) -> bool:
-    return next(folder.rglob("*.parquet"), None) is not None
 
 
 @contextmanager

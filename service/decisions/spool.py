@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,11 +120,10 @@ class Spool:
                 file.close()
 
     def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
-        brought = 0
-        found = list(_read(file, path))
-        for start in range(0, len(found), AT_ONCE):
+        brought, waiting = 0, _read(file, path)
+        while some := list(islice(waiting, AT_ONCE)):  # of hours without the database memory may not hold everything
             with database.write() as connection:
-                brought += self._write(connection, found[start : start + AT_ONCE])
+                brought += self._write(connection, some)
         SPOOL_IMPORTED.inc(brought)
         log.info("%d decisions made without the database were brought in from %s", brought, path.name)
         return brought

@@ -22,6 +22,7 @@ from sqlalchemy import text
 from service.customers.customer_store import delete_profiles, owners_of, write_profiles
 from service.customers.erasure_store import begin_erasure, gone_since
 from service.customers.profile import Profile
+from service.decisions import spool as spools
 from service.decisions.circuit import Circuit
 from service.decisions.explain import explain
 from service.decisions.rank_actions import Decider
@@ -286,6 +287,35 @@ def test_who_was_erased_before_it_was_brought_in_does_not_come_back(
         assert (list(told), list(reserved)) == (["ben", "stranger"], ["ben", "stranger"])
     desk.clock.time += timedelta(seconds=1)
     assert kept("another").bring_in(line) == 1  # since the last erasure
+
+
+def test_of_a_long_outage_memory_holds_a_few_decisions_at_once(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    for number in range(5):
+        decide(decider, f"c{number}")
+    line.cut = False
+    read, ahead, whole = [0], list[int](), spools._read
+
+    def counted(*told: Any) -> Iterator[Any]:
+        for one in whole(*told):
+            read[0] += 1
+            yield one
+
+    def written(each: Spool, connection: Connection, some: Sequence[Any]) -> int:
+        ahead.append(read[0])
+        return really(each, connection, some)
+
+    really = Spool._write
+    monkeypatch.setattr(spools, "AT_ONCE", 2)
+    monkeypatch.setattr(spools, "_read", counted)
+    monkeypatch.setattr(Spool, "_write", written)
+    decider.run_pass()
+    assert ahead == [2, 4, 5]
+    assert held(line, "SELECT count(*) FROM decisions") == 5
 
 
 def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

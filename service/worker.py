@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Moves due enrolments until SIGTERM or SIGINT; the batch in progress is finished first."""
+    """Moves due enrolments until SIGTERM or SIGINT; messages that are being handed over are finished first."""
     set_up_logs()
     parts = build(settings)
     runner = journey_runner(parts)

@@ -77,6 +77,7 @@ class Delivering:
         retry: RetryPolicy,
         resend_uncertain: bool,
         still_working: Callable[[], None],
+        stopping: Callable[[], bool],
     ) -> None:
         self._database = database
         self._ask = ask
@@ -84,6 +85,7 @@ class Delivering:
         self._retry = retry
         self._resend_uncertain = resend_uncertain
         self._still_working = still_working
+        self._stopping = stopping
 
     def deliver(self, runs: Sequence[Run], now: datetime) -> Results:
         """Sends, and answers each run."""
@@ -193,10 +195,15 @@ class Delivering:
         return answers
 
     def _singly(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
-        """Each by itself, some at a time. Once the other side is found dead, the rest are not tried."""
+        """Each by itself, some at a time. Once the other side is found dead, or we are told to stop, the rest wait.
+
+        Who stops us kills us some seconds later, and a mail that is cut off then is one of which nobody knows.
+        """
         answers: Results = {}
         with ThreadPoolExecutor(max_workers=min(channel.parallel, len(parcels))) as pool:
             for start in range(0, len(parcels), channel.parallel):
+                if self._stopping():
+                    return answers | self._put_off(parcels[start:], now)
                 group = parcels[start : start + channel.parallel]
                 done = list(pool.map(lambda parcel: self._one(channel, parcel, now), group))
                 for found, _ in done:
@@ -208,6 +215,12 @@ class Delivering:
                     rest = parcels[start + len(group) :]
                     return answers | self._note([(parcel, refused) for parcel in rest], now)
         return answers
+
+    def _put_off(self, parcels: Sequence[Parcel], now: datetime) -> Results:
+        """For the next runner, at once; it costs them no try."""
+        why = "not tried: the runner was told to stop"
+        self._mark([Mark(one.intent.key, "intended", why, one.intent.attempts, now) for one in parcels], [], now)
+        return {parcel.id: Postponed(now, why) for parcel in parcels}
 
     def _one(self, channel: Channel, parcel: Parcel, now: datetime) -> tuple[Results, str | None]:
         """One message; also why the other side cannot be reached, if it cannot."""

@@ -119,7 +119,13 @@ class Runner:
         self._beaten: tuple[datetime | None, float] = (None, 0.0)
         self._stop = threading.Event()
         self._delivering = Delivering(
-            database, ask, channels, self._options.retry, self._options.resend_uncertain, self._renew
+            database,
+            ask,
+            channels,
+            self._options.retry,
+            self._options.resend_uncertain,
+            self._renew,
+            self._stop.is_set,
         )
 
     def run_due(self, now: datetime | None = None) -> PassReport:
@@ -160,7 +166,7 @@ class Runner:
             self._stop.wait(pause)
 
     def stop(self) -> None:
-        """Ends after the batch in progress; may be called from a signal handler."""
+        """Ends after the batch in progress, without the messages not begun; may be called from a signal handler."""
         self._stop.set()
 
     def _anything_due(self, now: datetime) -> bool:

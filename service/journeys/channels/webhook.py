@@ -3,10 +3,15 @@
 The same message carries the same `webhook-id` however often it is sent, so the other side can drop repeats. Addresses
 inside private networks are refused unless a setting allows them: a journey must not be a way into the machine's
 neighbourhood (server-side request forgery). The address that was checked is the one that is called.
+
+Of an answer only its status counts: whatever the other side says, and however slowly, a call ends within `timeout_s`
+and keeps nothing of it. An address that has left several calls in a row unanswered is left alone for a while, so that
+calls to others need not wait for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,17 +19,21 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import orjson
 
-from service.clock import Clock, SystemClock
+from service.clock import Clock, SystemClock, monotonic
 from service.journeys.channels.message import Message, OneByOne, SendResult
 
 Resolve = Callable[[str, int], Sequence[str]]
 _PREFIX = "whsec_"
+_READ = 65_536
+"""Bytes of an answer that are read for the sake of its connection, which then takes the next call."""
+_SILENT_CALLS, _LEFT_ALONE_S = 8, 30.0
 
 
 class WebhookChannel(OneByOne):
@@ -42,7 +51,7 @@ class WebhookChannel(OneByOne):
         timeout_s: float = 10.0,
         clock: Clock | None = None,
         resolve: Resolve | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`url` is where `send` steps of the channel `webhook` go; webhook steps carry their own in `to`.
 
@@ -54,7 +63,15 @@ class WebhookChannel(OneByOne):
         self._allow_private = allow_private
         self._clock = clock or SystemClock()
         self._resolve = resolve or _addresses
-        self._client = httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, transport=transport)
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            timeout=timeout_s, follow_redirects=False, trust_env=False, transport=transport
+        )
+        self._silent = Silent()
+        # Only a loop ends a call as a whole; a client without one waits as long for each piece of an answer.
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="webhooks", daemon=True)
+        self._thread.start()
 
     def send(self, message: Message) -> SendResult:
         url = message.to or self._url
@@ -68,14 +85,35 @@ class WebhookChannel(OneByOne):
         except OSError as unknown:
             return SendResult("retry", f"{urlsplit(url).hostname}: {unknown}"[:300])
         headers |= self._signed(message.key, body) | {"content-type": "application/json", "user-agent": "Opportune"}
-        try:
-            answer = self._client.post(target, content=body, headers=headers, extensions=extensions)
-        except httpx.HTTPError as lost:
-            return SendResult("retry", f"{type(lost).__name__}: {lost}"[:300])
-        return _result(answer)
+        request = self._client.build_request("POST", target, content=body, headers=headers, extensions=extensions)
+        host = urlsplit(url).netloc
+        if (why := self._silent.why(host)) is not None:
+            return SendResult("retry", f"not tried, {host} did not answer just now: {why}"[:300])
+        result, lost = asyncio.run_coroutine_threadsafe(self._call(request), self._loop).result()
+        self._silent.heard(host, lost)
+        return result
 
     def close(self) -> None:
-        self._client.close()
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _call(self, request: httpx.Request) -> tuple[SendResult, str | None]:
+        """How a call ended; and why there was no answer, if there was none."""
+        answer = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._client.send(request, stream=True)
+                await _read_a_little(answer)
+        except (httpx.HTTPError, TimeoutError) as lost:
+            if answer is None:
+                why = f"{type(lost).__name__}: {lost}" if str(lost) else f"no answer within {self._timeout_s:g} s"
+                return SendResult("retry", why[:300]), why
+        finally:
+            if answer is not None:
+                await answer.aclose()
+        return _result(answer), None
 
     def _signed(self, key: str, body: bytes) -> dict[str, str]:
         stamp = str(int(self._clock.now().timestamp()))
@@ -105,6 +143,36 @@ class WebhookChannel(OneByOne):
         target = urlunsplit((parts.scheme, f"{host}:{port}", parts.path or "/", parts.query, ""))
         secure = {"sni_hostname": name} if parts.scheme == "https" else {}
         return target, {"host": written.netloc.decode()}, secure
+
+
+class Silent:
+    """Hosts that have left several calls in a row without an answer, and were asked a moment ago."""
+
+    def __init__(self) -> None:
+        self._lost: dict[str, tuple[int, float, str]] = {}
+        self._lock = Lock()
+
+    def why(self, host: str) -> str | None:
+        """Why there is no use in asking it now; None where it may be asked."""
+        with self._lock:
+            calls, last, why = self._lost.get(host, (0, 0.0, ""))
+        return why if calls >= _SILENT_CALLS and monotonic() - last < _LEFT_ALONE_S else None
+
+    def heard(self, host: str, lost: str | None) -> None:
+        """How a call ended: `lost` says why there was no answer."""
+        with self._lock:
+            if lost is None:
+                self._lost.pop(host, None)
+            else:
+                self._lost[host] = (self._lost.get(host, (0,))[0] + 1, monotonic(), lost)
+
+
+async def _read_a_little(answer: httpx.Response) -> None:
+    size = 0
+    async for part in answer.aiter_raw():
+        size += len(part)
+        if size > _READ:
+            return
 
 
 def secret_bytes(secret: str) -> bytes:

@@ -14,12 +14,13 @@ import orjson
 import pytest
 from aiosmtpd.controller import Controller
 
+from service.journeys.channels.message import Message, SendResult
 from service.journeys.channels.smtp import SmtpChannel, SmtpServer
 from service.journeys.figures_store import list_intents
 from service.journeys.retry import RetryPolicy
 from service.journeys.runner import RunnerOptions
 from tests.conftest import free_port
-from tests.fakes.journeys import Stage
+from tests.fakes.journeys import FakeChannel, Stage
 
 DECIDE = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "else": "exit"}
 SEND = {"id": "send", "kind": "send"}
@@ -36,7 +37,7 @@ from service.storage.database import Database
 from service.journeys import deliver, runner
 from service.journeys.channels import file
 from service.journeys.runner import RunnerOptions
-from tests.fakes.journeys import Stage
+from tests.fakes.journeys import FakeChannel, Stage
 
 url, outbox, die = sys.argv[1:4]
 
@@ -182,3 +183,25 @@ def test_a_slow_mail_server_costs_no_claim_and_no_second_message(stage: Stage) -
         controller.stop()
     assert sum(taken) == 0
     assert mails.count == {f"c{number}@example.com": 1 for number in range(24)}
+
+
+def test_a_runner_that_is_told_to_stop_leaves_what_it_has_not_begun_to_the_next_one(stage: Stage) -> None:
+    """It sent the whole batch first: longer than who stops it waits, and mails that were cut off then are uncertain."""
+    stage.journey(DECIDE, SEND, REST)
+    for number in range(24):
+        stage.enrol(f"c{number}")
+    runner = stage.runner(email=(channel := FakeChannel(parallel=4)))
+
+    def send(message: Message) -> SendResult:
+        runner.stop()
+        channel.tried.append(message)
+        return SendResult("sent")
+
+    channel.send = send  # type: ignore[method-assign]
+    assert runner.run_due().sent == 4
+    assert len(channel.tried) == 4
+    with stage.database.read() as connection:
+        waiting = list_intents(connection, ("j", None), "intended", 100)
+    assert {intent.attempts for intent in waiting} == {0}
+    assert stage.runner().run_due().sent == 20
+    assert len({message.key for message in (*channel.tried, *stage.email.tried)}) == 24

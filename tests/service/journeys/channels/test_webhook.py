@@ -5,6 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -28,9 +34,19 @@ def channel(handler, public: str = "93.184.216.34", **more) -> WebhookChannel:  
         [SECRET],
         clock=HandClock(AT),
         resolve=lambda host, port: [public],
-        transport=httpx.MockTransport(handler),
+        transport=answering(handler),
         **more,
     )
+
+
+def answering(handler) -> httpx.MockTransport:  # type: ignore[no-untyped-def]
+    """Answers as they come from the wire: read by nobody yet."""
+
+    def unread(request: httpx.Request) -> httpx.Response:
+        answer = handler(request)
+        return httpx.Response(answer.status_code, stream=httpx.ByteStream(answer.content))
+
+    return httpx.MockTransport(unread)
 
 
 def test_the_signature_of_the_standards_own_example() -> None:
@@ -53,7 +69,7 @@ def test_a_name_in_another_script_is_called_as_dns_has_it() -> None:
         names.append(f"{host}:{port}")
         return ["93.184.216.34"]
 
-    hooks = WebhookChannel([SECRET], clock=HandClock(AT), resolve=resolve, transport=httpx.MockTransport(take))
+    hooks = WebhookChannel([SECRET], clock=HandClock(AT), resolve=resolve, transport=answering(take))
     assert hooks.send(replace(MESSAGE, to="https://münchen.example:8443/hook?wo=süd")).state == "sent"
     (request,) = seen
     assert str(request.url) == "https://93.184.216.34:8443/hook?wo=s%C3%BCd"
@@ -149,3 +165,118 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 def test_a_weak_secret_is_refused_at_once(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook secret"):
         WebhookChannel([secret])
+
+
+@contextmanager
+def host(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Takes calls, and does with each what it is told; its address."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+
+        def take() -> None:
+            with suppress(OSError):
+                while True:
+                    call, _ = listener.accept()
+                    threading.Thread(target=answer, args=(call,), daemon=True).start()
+
+        def answer(call: socket.socket) -> None:
+            with call, suppress(OSError):
+                call.recv(65_536)
+                talk(call)
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def drip(begin: bytes, piece: bytes) -> Callable[[socket.socket], None]:
+    def talk(call: socket.socket) -> None:
+        call.sendall(begin)
+        while True:
+            call.sendall(piece)
+            time.sleep(0.05)
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("talk", "state"),
+    [
+        (drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", b"x"), "sent"),
+        (drip(b"HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n", b"x"), "retry"),
+        (drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), "retry"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_who_answers_drop_by_drop_holds_nobody_up(talk: Callable[[socket.socket], None], state: str) -> None:
+    """Each drop began the wait anew, so that one such address stopped all journeys."""
+    hooks = WebhookChannel([SECRET], allow_private=True, timeout_s=0.4)
+    with host(talk) as url:
+        assert hooks.send(replace(MESSAGE, to=url)).state == state
+    hooks.close()
+
+
+def test_nothing_is_kept_of_a_huge_answer() -> None:
+    piece = b"x" * 2**20
+
+    def talk(call: socket.socket) -> None:
+        call.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n")
+        while True:
+            call.sendall(piece)
+
+    hooks = WebhookChannel([SECRET], allow_private=True)
+    with host(talk) as url:
+        tracemalloc.start()
+        assert hooks.send(replace(MESSAGE, to=url)).state == "sent"
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    hooks.close()
+    assert peak < 10_000_000
+
+
+def test_a_short_answer_leaves_its_connection_to_the_next_call() -> None:
+    calls = []
+
+    def talk(call: socket.socket) -> None:
+        calls.append(1)
+        while True:
+            call.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            if not call.recv(65_536):
+                return
+
+    hooks = WebhookChannel([SECRET], allow_private=True)
+    with host(talk) as url:
+        assert [hooks.send(replace(MESSAGE, to=url)).state for _ in range(3)] == ["sent"] * 3
+    hooks.close()
+    assert len(calls) == 1
+
+
+def test_a_host_that_never_answers_is_left_alone_for_a_while_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every message to a host that was down waited its whole time, and all other journeys with it."""
+    at = [1000.0]
+    monkeypatch.setattr("service.journeys.channels.webhook.monotonic", lambda: at[0])
+    called: list[str] = []
+    down = ["dead.example"]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        name = request.headers["host"]
+        called.append(name)
+        if name in down:
+            raise httpx.ConnectTimeout("")
+        return httpx.Response(200)
+
+    hooks = channel(handler)
+
+    def tell(name: str) -> str:
+        return hooks.send(replace(MESSAGE, to=f"https://{name}/in")).state
+
+    assert {tell("dead.example") for _ in range(20)} == {"retry"}
+    assert len(called) == 8
+    assert tell("alive.example") == "sent"
+    at[0] += 31
+    assert tell("dead.example") == "retry"
+    assert called.count("dead.example") == 9
+    down.clear()
+    at[0] += 31
+    assert [tell("dead.example") for _ in range(3)] == ["sent"] * 3

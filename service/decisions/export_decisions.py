@@ -6,11 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.currencies import CURRENCIES
+from service.decisions.candidate_rows import candidate_rows
 from service.decisions.decision_store import every_decision, every_outcome
 from service.decisions.whole import candidates_whole, records_whole
 from service.offers.offer import offer_from_document
@@ -19,6 +19,8 @@ from service.offers.versions import versions_since
 from service.storage.database import Connection
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from features.tables import Table
 
 _PART = 200_000
@@ -42,64 +44,34 @@ def export_decisions(connection: Connection, folder: Path) -> Exported:
 
     folder.mkdir(parents=True, exist_ok=True)
     damaged: list[str] = []
-    made = (some for rows in every_decision(connection) for some in _decisions(connection, rows, damaged))
-    counts = {
-        "decisions": _write(DECISIONS, made, folder),
-        "outcomes": _write(OUTCOMES, ([_outcome(row) for row in rows] for rows in every_outcome(connection)), folder),
-        "offers": _write(OFFERS, ([_offer(offer)] for offer in all_offers(connection)), folder),
-        "offer_versions": _write(OFFER_VERSIONS, ([version] for version in versions_since(connection, 0)), folder),
-    }
-    return Exported(counts, damaged)
+    outcomes = ([_outcome(row) for row in rows] for rows in every_outcome(connection))
+    tables = [
+        (DECISIONS, (_decisions(connection, rows, damaged) for rows in every_decision(connection))),
+        (OUTCOMES, _frames(OUTCOMES, outcomes)),
+        (OFFERS, _frames(OFFERS, ([_offer(offer)] for offer in all_offers(connection)))),
+        (OFFER_VERSIONS, _frames(OFFER_VERSIONS, ([version] for version in versions_since(connection, 0)))),
+    ]
+    return Exported({table.name: _write(table, frames, folder) for table, frames in tables}, damaged)
 
 
-def _decisions(connection: Connection, rows: Sequence[Any], damaged: list[str]) -> Iterator[list[dict[str, Any]]]:
+def _decisions(connection: Connection, rows: Sequence[Any], damaged: list[str]) -> pl.DataFrame:
     """`damaged` is told of decisions that cannot be read.
 
     Candidates that a business rule excluded are left out: no policy may send them, so none is judged by them. Only
     records tell, and only decisions with a propensity of 0 need to be asked.
     """
     told, unreadable = candidates_whole(rows)
-    asked = [name for name, (lines, _) in told.items() if any(line[4] == 0.0 for line in lines)]
+    asked = [name for name, (columns, _) in told.items() if not columns.numbers[2].all()]
     records, unknown = records_whole(connection, asked)
     damaged += [*unreadable, *unknown]
-    for row in rows:
-        if row.decision_id in told and row.decision_id not in unknown:
-            lines, another_time = told[row.decision_id]
-            out = _excluded(records.get(row.decision_id, {}))
-            yield _candidates(row, [line for line in lines if tuple(line[:2]) not in out], another_time)
+    kept = [row for row in rows if row.decision_id in told and row.decision_id not in unknown]
+    out = [_excluded(records.get(row.decision_id, {})) for row in kept]
+    return candidate_rows(kept, [told[row.decision_id] for row in kept], out)
 
 
 def _excluded(record: Mapping[str, Any]) -> set[tuple[str, str]]:
     """(offer, channel) of candidates that a business rule excluded."""
     return {(offer, channel) for offer, channel, rule, _ in record.get("left_out", ()) if rule == "business_rule"}
-
-
-def _candidates(row: Any, lines: Iterable[Sequence[Any]], another_time: bool) -> list[dict[str, Any]]:
-    head = {
-        "decision_id": row.decision_id,
-        "customer_id": row.customer_id,
-        "decided_at": row.decided_at,
-        "placement": row.placement,
-        "arm": row.arm,
-        "policy": row.policy,
-        "policy_version": row.policy_version,
-        "another_time": another_time,
-    }
-    return [
-        {
-            **head,
-            "offer_id": offer_id,
-            "channel": channel,
-            "rank": rank,
-            "chosen": rank == 1,
-            "propensity": propensity,
-            "probability": probability,
-            "expected_value": value,
-            "send_at": datetime.fromisoformat(send_at) if send_at else None,
-            "send_at_probability": hour,
-        }
-        for offer_id, channel, probability, value, propensity, rank, send_at, hour in lines
-    ]
 
 
 def _outcome(row: Any) -> dict[str, Any]:
@@ -129,28 +101,43 @@ def _offer(stored: StoredOffer) -> dict[str, Any]:
     }
 
 
-def _write(table: Table, groups: Iterable[Sequence[Mapping[str, Any]]], folder: Path) -> int:
-    """Writes rows in parts of bounded size, then joins them into one file."""
+def _frames(table: Table, groups: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[pl.DataFrame]:
+    """Groups of rows as frames, each of a part's size or a group more."""
+    import polars as pl
+
+    waiting: list[Mapping[str, Any]] = []
+    for rows in groups:
+        waiting.extend(rows)
+        if len(waiting) >= _PART:
+            yield pl.DataFrame(waiting, schema=table.schema)
+            waiting = []
+    yield pl.DataFrame(waiting, schema=table.schema)
+
+
+def _write(table: Table, frames: Iterable[pl.DataFrame], folder: Path) -> int:
+    """Writes frames in parts of bounded size, then joins them into one file."""
     import polars as pl
 
     from features.files import write_whole
 
     parts = Path(tempfile.mkdtemp(prefix=f".{table.name}-", dir=folder))
-    count = 0
-    waiting: list[Mapping[str, Any]] = []
+    count = waiting_rows = 0
+    waiting: list[pl.DataFrame] = []
 
     def flush() -> None:
-        frame = table.conform(pl.DataFrame([dict(row) for row in waiting], schema=table.schema))
-        frame.write_parquet(parts / f"{count:012}.parquet")
+        whole = pl.concat(waiting) if waiting else table.empty()
+        table.conform(whole).write_parquet(parts / f"{count:012}.parquet")
         waiting.clear()
 
     try:
-        for rows in groups:
-            waiting.extend(rows)
-            count += len(rows)
-            if len(waiting) >= _PART:
+        for frame in frames:
+            waiting.append(frame)
+            waiting_rows += frame.height
+            count += frame.height
+            if waiting_rows >= _PART:
                 flush()
-        if waiting or not count:
+                waiting_rows = 0
+        if waiting_rows or not count:
             flush()
         joined = pl.scan_parquet(parts / "*.parquet")
         write_whole(folder / f"{table.name}.parquet", lambda draft: joined.sink_parquet(draft, compression="zstd"))

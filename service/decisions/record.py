@@ -32,6 +32,7 @@ _REFUSAL_TOLD = 3
 """The first version whose verdicts tell a refusal of profiling."""
 COST_OF_WHAT_GOES = 3
 """The first version in which a rule costs what goes out, no longer the whole list: see `steering`."""
+_NOT_RANKED = (None, None, None)
 _WRITTEN_WHOLE = b"x\x01"
 """How records and candidates begin that were written before version 2: compressed JSON with everything in it."""
 
@@ -118,21 +119,58 @@ def pack_candidates(
     return b"".join((len(numbers).to_bytes(4, "little"), numbers, *rest))
 
 
-def unpack_candidates(packed: bytes) -> list[list[Any]]:
-    """[offer, channel, probability, expected value, propensity, rank, send_at, its probability] of each candidate;
-    "send nothing" is the last. Decisions made before hours were explored have no probability of their time.
+class Columns(NamedTuple):
+    """Stored candidates as columns: those of candidate n are `offers[of_offer[n]]`, `channels[of_channel[n]]`,
+    `numbers[:, n]`. "Send nothing" (both None) is the last.
     """
+
+    offers: list[str | None]
+    channels: list[str | None]
+    of_offer: list[int]
+    of_channel: list[int]
+    numbers: np.ndarray
+    """float64 [3, candidates]: probability (NaN: none), expected value, propensity."""
+    ranked: list[list[Any]]
+    """[place, rank, send_at, its probability] of those that have them. Decisions made before hours were explored have
+    no probability of their time."""
+
+
+def unpack_columns(packed: bytes) -> Columns:
+    """What `pack_candidates` wrote, and what was written before it."""
     end = 4 + int.from_bytes(packed[:4], "little")
     if packed[:2] == _WRITTEN_WHOLE and packed[end : end + 1] != b"[":  # the length of 5,477 columns looks like it
-        return [[*line, None] for line in orjson.loads(zlib.decompress(packed))]
-    chances, values, weights = np.frombuffer(packed[4:end], np.float64).reshape(3, -1).tolist()
+        return _columns_of(orjson.loads(zlib.decompress(packed)))
+    numbers = np.frombuffer(packed[4:end], np.float64).reshape(3, -1)
     offers, channels, of_offer, of_channel, ranked, *_ = orjson.loads(packed[end:])
+    told = Columns(offers, channels, of_offer, of_channel, numbers, [[*one, None][:4] for one in ranked])
+    places = [one[0] for one in ranked]
+    many = {len(of_offer), len(of_channel), numbers.shape[1]}
+    named = ((of_offer, len(offers)), (of_channel, len(channels)), (places, numbers.shape[1]))
+    if len(many) > 1 or any(of and not (min(of) >= 0 and max(of) < most) for of, most in named):
+        raise ValueError("its candidates have names and numbers that do not belong together")
+    return told
+
+
+def _columns_of(lines: list[list[Any]]) -> Columns:
+    numbers = np.array([[np.nan if line[at] is None else line[at] for line in lines] for at in (2, 3, 4)], np.float64)
+    ranked = [[place, line[5], line[6], None] for place, line in enumerate(lines) if line[5] is not None]
+    places = list(range(len(lines)))
+    return Columns([line[0] for line in lines], [line[1] for line in lines], places, places, numbers, ranked)
+
+
+def unpack_candidates(packed: bytes) -> list[list[Any]]:
+    """[offer, channel, probability, expected value, propensity, rank, send_at, its probability] of each candidate;
+    "send nothing" is the last: see `Columns`.
+    """
+    told = unpack_columns(packed)
     lines = [
-        [offers[offer], channels[channel], None if chance != chance else chance, value, weight, None, None, None]
-        for offer, channel, chance, value, weight in zip(of_offer, of_channel, chances, values, weights, strict=True)
+        [told.offers[offer], told.channels[channel], None if chance != chance else chance, value, weight, *_NOT_RANKED]
+        for offer, channel, chance, value, weight in zip(
+            told.of_offer, told.of_channel, *told.numbers.tolist(), strict=True
+        )
     ]
-    for place, rank, time, *probability in ranked:
-        lines[place][5:] = [rank, time, *(probability or [None])]
+    for place, *ranked in told.ranked:
+        lines[place][5:] = ranked
     return lines
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from service.decisions.decision_store import read_decision, stored_records
 from service.decisions.parts_store import Parts
-from service.decisions.record import of_another_time, unpack_candidates, unsqueeze
+from service.decisions.record import Columns, of_another_time, unpack_candidates, unpack_columns, unsqueeze
 from service.errors import Damaged, NotFound
 from service.storage.compressed import plain
 from service.storage.database import Connection
@@ -44,12 +44,12 @@ def records_whole(connection: Connection, decision_ids: Sequence[str]) -> tuple[
     return _each(stored_records(connection, decision_ids), lambda packed: unsqueeze(packed, parts))
 
 
-def candidates_whole(rows: Sequence[Any]) -> tuple[dict[str, tuple[list[list[Any]], bool]], list[str]]:
+def candidates_whole(rows: Sequence[Any]) -> tuple[dict[str, tuple[Columns, bool]], list[str]]:
     """By id of rows of `every_decision`: their candidates, and whether they are `of_another_time`, as far as they can
     be read; the ids of those damaged.
     """
     stored = {row.decision_id: row.candidates for row in rows}
-    return _each(stored, lambda packed: (unpack_candidates(packed), of_another_time(packed)))
+    return _each(stored, lambda packed: (unpack_columns(packed), of_another_time(packed)))
 
 
 def left_out(damaged: Sequence[str]) -> Iterator[str]:

@@ -407,11 +407,17 @@ def worker() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    adopt_home: Annotated[
+        bool, typer.Option("--adopt-home", help="first make this home the one that the database belongs to")
+    ] = False,
+) -> None:
     """Check every part, and say what to do."""
     settings = _settings()
-    from service.doctor import examine
+    from service.doctor import adopt, examine
 
+    if adopt_home:
+        print(adopt(settings))
     sys.exit(examine(settings))
 
 

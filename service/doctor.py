@@ -18,6 +18,9 @@ from service.clock import SystemClock
 from service.errors import Problem, cause_of
 from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
+from service.storage.database import Database
+from service.storage.home_store import OtherHome, adopt_home
+from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
     from service.wiring import Parts
@@ -39,6 +42,19 @@ class Finding:
     detail: str
 
 
+def adopt(settings: Settings) -> str:
+    """Makes this home the one that the database belongs to; what was done."""
+    home, database = settings.make_home(), Database(settings.state_url)
+    try:
+        migrate(database)
+        adopted = adopt_home(database, home, SystemClock().now())
+    finally:
+        database.close()
+    if adopted is None:
+        raise ValueError("the state is in the home itself (SQLite); there is nothing to adopt")
+    return f"the database belongs to {home} now (home-id {adopted}); start again what runs with another home"
+
+
 def examine(settings: Settings) -> int:
     """Prints a line a finding; 1 when something fails, else 0."""
     findings = [*_configuration(settings), *_rules(settings)]
@@ -54,6 +70,8 @@ def _parts(settings: Settings) -> list[Finding]:
 
     try:
         parts = build(settings)
+    except OtherHome as other:
+        return [Finding("fail", "home", str(other))]
     except Exception as away:
         told = f"cannot be opened: {_short(away)}; check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
         return [Finding("fail", "state", told)]

@@ -16,9 +16,11 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import uvicorn
 
+from service.clock import SystemClock
 from service.loops import PYTHON, Child
 from service.settings import Settings
 from service.storage.database import Database
+from service.storage.home_store import settle_home
 from service.storage.migrate import migrate
 from service.telemetry import TOGETHER, set_up_logs
 
@@ -35,14 +37,18 @@ def serve(settings: Settings, workers: int = 1) -> None:
 
     Raises:
         OSError: the port is taken.
+        ValueError: the database belongs to another home.
     """
     set_up_logs()
     raise_open_files()
     _claim_port(settings.host, settings.port)
-    settings.make_home()
+    home = settings.make_home()
     database = Database(settings.state_url)
-    migrate(database)
-    database.close()
+    try:
+        migrate(database)
+        settle_home(database, home, SystemClock().now())
+    finally:
+        database.close()
     _hand_down(settings)
     fetcher = Child("model-fetcher", fetcher_command(settings))
     fetcher.start()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from service.clock import SystemClock
 from service.events.inbox_store import backlog
 from service.storage.heartbeats import read_all
+from service.storage.home_store import home_of
 from service.wiring.parts import Parts
 
 _STALE = timedelta(seconds=30)
@@ -29,7 +30,8 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     problems: list[str] = report["problems"]
     ready = True
     try:
-        report["heartbeats"] = _in_time(lambda: _heartbeats(parts))
+        report["heartbeats"], home = _in_time(lambda: _state(parts))
+        problems += _other_home(home, parts.home_id)
     except Exception as away:
         ready = parts.steady.can_keep()
         problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
@@ -71,9 +73,16 @@ def _in_time(look: Callable[[], _T]) -> _T:
         looking.cancel()  # where it has not even begun
 
 
-def _heartbeats(parts: Parts) -> dict[str, dict[str, Any]]:
+def _other_home(of_database: str | None, here: str | None) -> list[str]:
+    if of_database is None or of_database == here or here is None:
+        return []
+    return [f"home: the database belongs to another home by now ({of_database}, here {here}); end this process"]
+
+
+def _state(parts: Parts) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """The heartbeats, and the home that the database belongs to."""
     with parts.database.read() as connection:
         pending, set_aside = backlog(connection)
-        found = read_all(connection)
+        found, home = read_all(connection), home_of(connection)
     found.setdefault("events", {}).update(pending=pending, set_aside=set_aside)
-    return found
+    return found, home

@@ -72,6 +72,7 @@ from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
+from service.storage.home_store import settle_home
 from service.storage.idempotency_store import erase_answers
 from service.storage.migrate import migrate
 from service.web.auth import Guard
@@ -140,6 +141,7 @@ class Parts:
     customers: CustomerReader
     eraser: CustomerEraser
     kept_here: KeptHere
+    home_id: str | None
 
     def close(self) -> None:
         """Gives back what is held; call it after the loops have stopped."""
@@ -165,12 +167,20 @@ def _withdraw(buckets: int) -> Handler:
 
 
 def build(settings: Settings) -> Parts:
-    """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
+    """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing.
+
+    `OtherHome` where the database belongs to the event log of another home.
+    """
     _check_declared(settings)
     home = settings.make_home()
     clock = clock_from(settings.clock)
     database = Database(settings.state_url)
-    migrate(database)
+    try:
+        migrate(database)
+        home_id = settle_home(database, home, SystemClock().now())
+    except BaseException:
+        database.close()
+        raise
     event_log = EventLog(home / "events")
     online, offers_online = open_online(settings.online_url), open_online_offers(settings.online_url)
     feed = FeatureFeed(database, online, offers_online)
@@ -312,6 +322,7 @@ def build(settings: Settings) -> Parts:
         ),
         eraser=eraser,
         kept_here=kept_here,
+        home_id=home_id,
     )
 
 

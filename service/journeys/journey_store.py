@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -78,6 +78,14 @@ def find_journey(connection: Connection, journey_id: str, lock: bool = False) ->
     wanted = select(journeys).where(journeys.c.journey_id == journey_id)
     row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     return None if row is None else JourneyRow(**row._mapping)
+
+
+def lock_journeys(connection: Connection, journey_ids: Collection[str]) -> dict[str, JourneyRow]:
+    """These as they are now, locked in one order: no other transaction changes them, or lets in, meanwhile."""
+    if not journey_ids:
+        return {}
+    wanted = select(journeys).where(journeys.c.journey_id.in_(journey_ids)).order_by(journeys.c.journey_id)
+    return {row.journey_id: JourneyRow(**row._mapping) for row in connection.execute(wanted.with_for_update())}
 
 
 def list_journeys(connection: Connection, status: str | None = None) -> list[JourneyRow]:

@@ -27,7 +27,7 @@ from service.journeys.enrolment_store import (
     of_customers,
 )
 from service.journeys.intent_store import Intent, by_decisions, mark_engaged, move_intents, sent_to
-from service.journeys.journey_store import JourneyRow, add_counts, list_journeys
+from service.journeys.journey_store import JourneyRow, add_counts, list_journeys, lock_journeys
 from service.storage.database import Connection
 
 Event = Mapping[str, Any]
@@ -45,11 +45,13 @@ def wake_handler(clock: Clock, definitions: Definitions | None = None) -> Handle
     known = definitions or Definitions()
 
     def wake_journeys(connection: Connection, events: Sequence[Event]) -> None:
-        rows = {row.journey_id: row for row in list_journeys(connection)}
+        rows, now = {row.journey_id: row for row in list_journeys(connection)}, clock.now()
         if rows:
-            _Arrivals(connection, known, rows, clock.now()).take(
-                [event for event in events if not event.get("machine")]
-            )
+            persons = [event for event in events if not event.get("machine")]
+            names = {name_of(event) for event in persons if event["timestamp"] >= now - OLDEST_ENTRY}
+            doors = [row.journey_id for row in rows.values() if row.status == "active" and row.entry_event in names]
+            rows |= lock_journeys(connection, doors)  # first: who archives one locks it before its enrolments, too
+            _Arrivals(connection, known, rows, now).take(persons)
 
     return wake_journeys
 

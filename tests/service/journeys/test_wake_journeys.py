@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from service.customers.customer_store import set_owner
 from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
-from service.journeys.enrol_customer import Refused
+from service.journeys.enrol_customer import Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
 from service.journeys.journey_store import find_journey
+from service.journeys.manage_journeys import change_status, must_find
 from service.journeys.read_stats import read_stats
+from service.storage.database import Connection
 from tests.fakes.journeys import T0, FakeChannel, Stage
 
 DECIDE = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "else": "exit"}
@@ -244,3 +249,32 @@ def test_stuck_is_seen_in_the_figures(stage: Stage) -> None:
     assert step(stage, "choose")["stuck"] == 1
     (problem,) = stats(stage)["problems"]
     assert (problem["customer_id"], problem["problem"]) == ("anna", "ConnectionError: the decisions are away")
+
+
+def meanwhile(stage: Stage, before: Callable[[Connection], object], event: dict[str, Any]) -> None:
+    """The event arrives while another process has done `before` and has not yet committed it."""
+    with stage.database.write() as connection:
+        before(connection)
+        arriving = threading.Thread(target=stage.happens, args=[event])
+        arriving.start()
+        arriving.join(0.5)  # as long as it needs where it waits for nobody
+    arriving.join()
+
+
+def test_an_event_in_the_moment_of_the_archive_lets_nobody_in(stage: Stage) -> None:
+    stage.journey(REST, entry={"event": "Order Completed"})
+    event = stage.event("Order Completed", "anna")
+    meanwhile(stage, lambda connection: change_status(connection, "j", "archive", T0), event)
+    assert entered(stage, "anna") == 0
+
+
+def test_the_most_enrolled_hold_while_another_process_lets_in(stage: Stage) -> None:
+    stage.journey(REST, entry={"event": "Order Completed"}, caps={"enrolled": 1})
+
+    def enrol_ben(connection: Connection) -> None:
+        row = must_find(connection, "j", lock=True)
+        let_in = enrol(connection, row, stage.definitions.get(connection, "j", row.version), "ben", T0, {"api": True})
+        assert isinstance(let_in, Enrolment)
+
+    meanwhile(stage, enrol_ben, stage.event("Order Completed", "anna"))
+    assert [entered(stage, name) for name in ("ben", "anna")] == [1, 0]

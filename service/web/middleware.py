@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
@@ -131,9 +132,9 @@ class Idempotent:
     """`Idempotency-Key` on POST: the same key and body get the first answer again; another body 422; running 409.
 
     Keys belong to the API key that sends them and to the path. Answers of 5xx and 429 are not kept: a retry may do
-    better. A claim whose process died is free again after five minutes. While the database does not answer, or takes
-    longer than `patience_s`, paths of `going_on` are answered all the same; their keys are then kept by this process,
-    and brought into the database when it is back.
+    better. A claim whose process died, or was stopped before it had an answer, is free again after five minutes. While
+    the database does not answer, or takes longer than `patience_s`, paths of `going_on` are answered all the same;
+    their keys are then kept by this process, and brought into the database when it is back.
     """
 
     def __init__(
@@ -230,6 +231,8 @@ class Idempotent:
 
         try:
             await self.app(scope, replay, capture)
+        except CancelledError:
+            raise  # by a shutdown: its thread may still commit, so the claim stands, as after a kill
         except BaseException:
             if not answered:  # else the client did not wait for it, and what was done is not done again
                 await self._keep(key, body_hash, here, {"status": 500}, b"")

@@ -22,7 +22,7 @@ from service.web import auth
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent, LimitBody, PlainBody
 from service.web.problems import install_problem_handlers
-from service.web.threads import within
+from service.web.threads import in_thread, within
 from service.wiring import build
 from service.wiring.parts import bring_in_what_waits
 from tests.conftest import free_port
@@ -176,6 +176,34 @@ async def test_an_answer_that_nobody_waited_for_is_kept_and_nothing_is_done_agai
         await Idempotent(app, database)(scope, receive, send)
     again = await client.post("/things", content=b'{"a":1}', headers={"Idempotency-Key": "k"})
     assert (again.json(), counter.runs) == ({"run": 1, "body": {"a": 1}}, 1)
+
+
+async def test_what_a_shutdown_cancels_is_not_done_again_while_its_thread_may_still_commit(
+    database: Database, client: httpx.AsyncClient, counter: Counter
+) -> None:
+    app, begun, go_on = FastAPI(), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    async def post() -> dict[str, bool]:
+        await in_thread(slow)
+        return {"ok": True}
+
+    app.add_api_route("/things", post, methods=["POST"])
+    stopped = httpx.ASGITransport(Idempotent(app, database))
+    headers = {"Idempotency-Key": "k"}
+    async with httpx.AsyncClient(transport=stopped, base_url="http://test") as asker:
+        request = asyncio.create_task(asker.post("/things", json={}, headers=headers))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        request.cancel()  # as uvicorn does after its patience
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    again = await client.post("/things", json={}, headers=headers)
+    go_on.set()
+    assert (again.status_code, counter.runs) == (409, 0)
 
 
 async def test_a_body_that_breaks_off_runs_nothing_and_leaves_the_key_free(

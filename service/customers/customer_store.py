@@ -168,6 +168,16 @@ def those_there(connection: Connection, ids: Sequence[str]) -> set[str]:
     return {name for some in slices(ids) for (name,) in _THERE.rows(connection, ids=some)}
 
 
+def first_seen_of(connection: Connection, ids: Sequence[str]) -> dict[str, datetime]:
+    """When each of these customers was first seen; those without a profile are not in it."""
+    wanted = select(customers.c.customer_id, customers.c.first_seen)
+    return {
+        name: at
+        for some in slices(ids)
+        for name, at in connection.execute(wanted.where(customers.c.customer_id.in_(some)))
+    }
+
+
 def owners_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The present customer of each id that has another one now."""
     found: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, String, Table, func, insert, select, update
 
-from service.customers.customer_store import those_there
+from service.customers.customer_store import first_seen_of
 from service.storage.database import Connection, Json, UtcTime, metadata
 
 erasures = Table(
@@ -37,10 +37,14 @@ def open_erasures(connection: Connection) -> list[tuple[str, list[str]]]:
 
 
 def gone_since(connection: Connection, since: Mapping[str, datetime]) -> set[str]:
-    """Those of whom nothing is known, if anybody was erased since the time beside them: whom, nobody keeps."""
+    """Those of whom nothing is known from before the time beside them, if anybody was erased since: whom, nobody keeps.
+
+    A profile that is younger may be that of somebody who was erased and came again.
+    """
     last: datetime | None = connection.execute(select(func.max(erasures.c.requested_at, type_=UtcTime))).scalar_one()
     asked = [name for name, at in since.items() if last is not None and at <= last]
-    return set(asked) - those_there(connection, asked)
+    seen = first_seen_of(connection, asked)
+    return {name for name in asked if name not in seen or seen[name] > since[name]}
 
 
 def newest_erasure(connection: Connection) -> str | None:

@@ -288,6 +288,15 @@ def test_who_was_erased_before_it_was_brought_in_does_not_come_back(
     desk.clock.time += timedelta(seconds=1)
     assert kept("another").bring_in(line) == 1  # since the last erasure
 
+    spool, erased_at = kept("anna", "ben"), desk.clock.now()
+    with line.write() as connection:
+        begin_erasure(connection, "e2", ["anna"], {}, erased_at)
+        again = erased_at + timedelta(seconds=1)
+        write_profiles(connection, [Profile("anna", again, again, identified=True)])  # by an event of after it
+    assert spool.bring_in(line) == 1
+    with line.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM decisions WHERE customer_id = 'anna'")).scalar_one() == 0
+
 
 def test_of_a_long_outage_memory_holds_a_few_decisions_at_once(
     desk: Desk, line: Line, tmp_path: Path, steady: Make, monkeypatch: pytest.MonkeyPatch

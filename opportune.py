@@ -64,6 +64,8 @@ def _sentence(error: Exception) -> str:
     """One line that says what is wrong; OPPORTUNE_DEBUG=1 shows the whole trace instead."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         return f"{error.name} is not installed; install what commands need: pip install 'opportune[train,demo]'"
+    if isinstance(error, OSError) and "libgomp" in str(error):  # LightGBM's, and torch brings none
+        return f"{error}; install it: apt-get install libgomp1"
     unread = re.match(r'error parsing value for field "(\w+)"', str(error))  # pydantic-settings', of a variable
     if unread:
         return f"OPPORTUNE_{unread[1].upper()}…: lists and tables are written as JSON, and this is none"

@@ -9,26 +9,22 @@ because a rule pins an offer, says nothing, and the other arm speaks alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from training.challenger import challenger_values
-from training.decision_log import asked_in_time, of_another_time
+from training.decision_log import of_another_time
+from training.matured_log import ARMS, MaturedLog, NoEstimate
 from training.off_policy import Estimate, Floats, Ints, Weights, counts_of, estimates, mean_of, weights_of
+from training.target_policies import POLICIES, Aim
 
-ARMS = ("model", "random")
 LEAST_EFFECTIVE = 30.0
 MOST_UNSUPPORTED = 0.01
-
-
-class NoEstimate(ValueError):
-    """The log cannot say what the policy would earn; the text says why and what would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,125 +90,17 @@ def evaluate(policy: str, home: Path, matured_days: float = 14.0) -> Report:
     path = home / "tables" / "decisions.parquet"
     left_out = of_another_time(pl.scan_parquet(path)) if path.exists() else 0
     try:
-        log = read_log(home, matured_days)
-        aimed = POLICIES[policy](log, home)
-        report = _estimate(policy, aimed, log.get_column("decided_at"))
+        log = MaturedLog(home, matured_days)
+        report = _estimate(policy, log, POLICIES[policy](log))
     except NoEstimate as why:
         report = Report(policy, 0, 0, None, None, (), str(why))
     return replace(report, left_out=left_out)
 
 
-def read_log(home: Path, matured_days: float) -> pl.DataFrame:
-    """A row a candidate of each matured decision of the log, with `responded`, `value`, `cost` of its offer."""
-    paths = {name: home / "tables" / f"{name}.parquet" for name in ("decisions", "outcomes", "offers")}
-    missing = [str(path) for path in paths.values() if not path.exists()]
-    if missing:
-        raise NoEstimate(f"There is no {missing[0]}; decisions must be logged and exported first.")
-    decisions, outcomes = asked_in_time(pl.scan_parquet(paths["decisions"])), pl.scan_parquet(paths["outcomes"])
-    last = max(
-        (time for time in (_latest(decisions, "decided_at"), _latest(outcomes, "at")) if time is not None), default=None
-    )
-    if last is None:
-        raise NoEstimate("The decision log is empty.")
-    answered = (
-        outcomes.filter(~pl.col("machine") & pl.col("kind").is_in(["converted", "redeemed"]))
-        .select("decision_id", "offer_id", responded=pl.lit(1.0))
-        .unique()
-    )
-    offers = pl.scan_parquet(paths["offers"]).select("offer_id", "value", "cost")
-    matured = pl.col("decided_at") <= last - timedelta(days=matured_days)
-    log = (
-        decisions.filter(pl.col("arm").is_in(ARMS) | (pl.col("arm") == "business_as_usual"), matured)
-        .with_row_index("row")
-        .join(answered, on=["decision_id", "offer_id"], how="left")
-        .join(offers, on="offer_id", how="left")
-        .with_columns(pl.col("responded", "cost").fill_null(0.0), pl.col("value").fill_null(1.0))
-        .sort("row")
-        .collect()
-    )
-    if not log.get_column("arm").is_in(ARMS).any():
-        raise NoEstimate(_nothing_to_learn(decisions, matured_days))
-    return log
-
-
-def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float) -> str:
-    arms = decisions.select(pl.col("arm").unique().sort()).collect().to_series().to_list()
-    if set(arms).isdisjoint(ARMS):
-        return (
-            f"All decisions in the log are of the arms {', '.join(arms)}, which try nothing: give the arms model or "
-            "random a share of the placement first."
-        )
-    return f"No decision by the model or by chance is older than {matured_days:g} days yet."
-
-
-def _latest(table: pl.LazyFrame, column: str) -> datetime | None:
-    latest: datetime | None = table.select(pl.col(column).max()).collect().item()
-    return latest
-
-
-def _learnable(log: pl.DataFrame) -> pl.DataFrame:
-    return log.filter(pl.col("arm").is_in(ARMS))
-
-
-def uniform(log: pl.DataFrame, _: Path) -> pl.DataFrame:
-    """`target`: the same for every candidate."""
-    return _learnable(log).with_columns(target=1.0 / pl.len().over("decision_id"))
-
-
-def greedy(log: pl.DataFrame, _: Path) -> pl.DataFrame:
-    """`target`: 1 for the first of the highest expected value; for sending nothing where that is one of them."""
-    return _best(_learnable(log), pl.col("expected_value"))
-
-
-def business_as_usual(log: pl.DataFrame, _: Path) -> pl.DataFrame:
-    """`target`: 1 for what that arm sends most in the placement, and on nothing where that is no candidate."""
-    usual = (
-        log.filter((pl.col("arm") == "business_as_usual") & pl.col("chosen") & pl.col("offer_id").is_not_null())
-        .group_by("placement", "offer_id", "channel")
-        .agg(times=pl.len())
-        .sort("times", "offer_id", "channel", descending=[True, False, False])
-        .group_by("placement", maintain_order=True)
-        .first()
-        .select("placement", usual_offer="offer_id", usual_channel="channel")
-    )
-    if usual.is_empty():
-        raise NoEstimate("The log has no decision of the business_as_usual arm; give that arm a share first.")
-    joined = _learnable(log).join(usual, on="placement", how="left", maintain_order="left")
-    same = (pl.col("offer_id") == pl.col("usual_offer")) & (pl.col("channel") == pl.col("usual_channel"))
-    wanted = same.fill_null(False).cast(pl.Float64) + pl.col("offer_id").is_null().cast(pl.Float64) * 0.5
-    return _best(joined, wanted)
-
-
-def challenger(log: pl.DataFrame, home: Path) -> pl.DataFrame:
-    """`target`: 1 for the highest expected value by the challenger's probabilities."""
-    known = _learnable(log)
-    try:
-        values = challenger_values(known, home)
-    except LookupError as why:
-        raise NoEstimate(str(why)) from None
-    return _best(known.with_columns(again=values), pl.col("again"))
-
-
-def _best(log: pl.DataFrame, worth: pl.Expr) -> pl.DataFrame:
-    told = log.with_columns(worth=worth.fill_nan(None), nothing=pl.col("offer_id").is_null())
-    highest = pl.col("worth") == pl.col("worth").max().over("decision_id")
-    told = told.with_columns(rank=pl.when(highest).then(1 + pl.col("nothing").cast(pl.Int8)).otherwise(0))
-    place = pl.int_range(pl.len()).over("decision_id")
-    best = place == pl.col("rank").arg_max().over("decision_id")
-    return told.with_columns(target=best.cast(pl.Float64)).drop("nothing", "rank")
-
-
-POLICIES: dict[str, Callable[[pl.DataFrame, Path], pl.DataFrame]] = {
-    "uniform": uniform,
-    "greedy": greedy,
-    "business-as-usual": business_as_usual,
-    "challenger": challenger,
-}
-
-
-def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
-    """`aimed`: the log with `target`, the policy's probability of each candidate."""
-    per = _per_decision(aimed)
+def _estimate(policy: str, log: MaturedLog, aim: Aim) -> Report:
+    scales = _scales(log)
+    per = pl.concat([_per_decision(aim(piece), scales) for piece in log.pieces()])
+    per = per.with_columns(lacks=pl.col("outside").mean().over("placement", "arm"))
     customers: Ints = per["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
     strata, arms = (per[name].rank("dense").to_numpy().astype(np.int64) for name in ("placement", "arm"))
     lacks = _floats(per, "lacks")
@@ -232,7 +120,7 @@ def _estimate(policy: str, aimed: pl.DataFrame, times: pl.Series) -> Report:
             ("net value", "value less cost, per decision", "earned_net", "guess_net", "policy_net"),
         )
     )
-    period: Any = (times.min(), times.max())
+    period: Any = log.rows().select(pl.col("decided_at").min(), last=pl.col("decided_at").max()).collect().row(0)
     silent = tuple(_silent(per.filter(counts == 0.0)))
     return Report(policy, per.height, int(customers.max()) + 1, period, weights, measures, None, silent)
 
@@ -247,11 +135,12 @@ def _silent(per: pl.DataFrame) -> Iterator[str]:
         )
 
 
-def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
+def _per_decision(aimed: pl.DataFrame, scales: pl.DataFrame) -> pl.DataFrame:
     """A row a decision: what was chosen, what it earned, and what the guesses say of it and of the policy."""
     nothing = pl.col("offer_id").is_null()
-    guess = _guess(aimed)
-    aimed = aimed.with_columns(guess, target=pl.col("target").fill_null(0.0)).with_columns(
+    aimed = aimed.join(scales, on="customer_id", how="left", maintain_order="left")
+    guess = (pl.col("probability").fill_null(0.0) * pl.col("scale")).clip(0.0, 1.0)
+    aimed = aimed.with_columns(guess=guess, target=pl.col("target").fill_null(0.0)).with_columns(
         guess_net=pl.when(nothing).then(0.0).otherwise(pl.col("guess") * pl.col("value") - pl.col("cost"))
     )
     whole = aimed.group_by("decision_id", maintain_order=True).agg(
@@ -270,8 +159,7 @@ def _per_decision(aimed: pl.DataFrame) -> pl.DataFrame:
         earned=pl.col("responded"),
         earned_net=pl.when(nothing).then(0.0).otherwise(pl.col("responded") * pl.col("value") - pl.col("cost")),
     )
-    per = whole.join(chosen, on="decision_id", how="inner", maintain_order="left")
-    return per.with_columns(lacks=pl.col("outside").mean().over("placement", "arm"))
+    return whole.join(chosen, on="decision_id", how="inner", maintain_order="left")
 
 
 def _refuse_without_support(per: pl.DataFrame, counts: Floats, weights: Weights) -> None:
@@ -307,18 +195,21 @@ def _refuse_without_outcomes(per: pl.DataFrame, w: Floats) -> None:
         )
 
 
-def _guess(aimed: pl.DataFrame) -> pl.Series:
-    """q(x, a): the logged probability, scaled to what happened to the other half of the customers (cross-fitted)."""
-    aimed = aimed.with_columns(fold=pl.col("customer_id").rank("dense") % 2)
-    chosen = aimed.filter(pl.col("chosen") & pl.col("offer_id").is_not_null())
+def _scales(log: MaturedLog) -> pl.DataFrame:
+    """By customer, what the logged probability is multiplied with to guess q(x, a): what happened to the other half of
+    the customers over what was expected of them (cross-fitted).
+    """
+    learnable = log.rows().filter(pl.col("arm").is_in(ARMS))
+    customers = learnable.select(pl.col("customer_id").unique().sort()).collect()
+    folds = customers.with_columns(fold=pl.int_range(1, pl.len() + 1) % 2)
+    chosen = log.with_offers(learnable.filter(pl.col("chosen") & pl.col("offer_id").is_not_null()))
+    chosen = chosen.join(folds, on="customer_id", how="left")
     scale = {}
     for fold in (0, 1):
         other = chosen.filter(pl.col("fold") != fold)
         expected = float(other["probability"].sum() or 0.0)
         scale[fold] = min(float(other["responded"].sum() or 0.0) / expected, 5.0) if expected > 0 else 1.0
-    factor = pl.when(pl.col("fold") == 0).then(scale[0]).otherwise(scale[1])
-    guess = (pl.col("probability").fill_null(0.0) * factor).clip(0.0, 1.0)
-    return aimed.select(guess=guess)["guess"]
+    return folds.select("customer_id", scale=pl.when(pl.col("fold") == 0).then(scale[0]).otherwise(scale[1]))
 
 
 def _floats(frame: pl.DataFrame, column: str) -> Floats:

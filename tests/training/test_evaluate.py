@@ -12,8 +12,10 @@ import pytest
 from features.offers import OfferInfo
 from features.rows import CustomerRow
 from features.tables import DECISIONS, EVENTS, OFFER_VERSIONS, OFFERS, OUTCOMES, UTC_TIME
-from training import challenger
-from training.evaluate import evaluate, greedy
+from training import challenger, matured_log
+from training.evaluate import evaluate
+from training.matured_log import MaturedLog
+from training.target_policies import best
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHANCE = {"a": 0.30, "b": 0.15, "c": 0.05}
@@ -216,13 +218,29 @@ def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch
     assert len(seen) == 400
 
 
+@pytest.mark.parametrize("rows", [7, 64, 1_000])
+@pytest.mark.parametrize("policy", ["uniform", "greedy", "business-as-usual"])
+def test_a_log_read_in_pieces_tells_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, policy: str
+) -> None:
+    write_log(tmp_path, 400, arms=["model", "business_as_usual"])
+    whole = evaluate(policy, tmp_path, matured_days=0)
+    monkeypatch.setattr(matured_log, "PIECE", rows)
+    pieces = list(MaturedLog(tmp_path, 0).pieces())
+    assert 1 + 1_600 // rows <= len(pieces) <= 2 + 1_600 // rows
+    assert all(piece.group_by("decision_id").len()["len"].eq(4).all() for piece in pieces)
+    again = evaluate(policy, tmp_path, matured_days=0)
+    assert (whole.refused, whole.decisions, whole.period) == (again.refused, again.decisions, again.period)
+    assert str(again) == str(whole)
+
+
 def test_the_greedy_policy_sends_nothing_where_that_is_worth_as_much(tmp_path: Path) -> None:
     write_log(tmp_path, 400)
     log = pl.read_parquet(tmp_path / "tables" / "decisions.parquet")
-    sent = greedy(log, tmp_path).filter(pl.col("target") == 1.0)
+    sent = best(log, pl.col("expected_value")).filter(pl.col("target") == 1.0)
     assert (sent.height, set(sent["offer_id"])) == (400, {"b"})
     level = log.with_columns(expected_value=pl.lit(0.0))
-    sent = greedy(level, tmp_path).filter(pl.col("target") == 1.0)
+    sent = best(level, pl.col("expected_value")).filter(pl.col("target") == 1.0)
     assert (sent.height, set(sent["offer_id"])) == (400, {None})
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from xxhash import xxh3_64_hexdigest
 
 from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow
@@ -36,8 +37,12 @@ PERSUADABLE, SURE_THING, LOST_CAUSE, DO_NOT_DISTURB = SEGMENTS = (
 
 @lru_cache(maxsize=1024)
 def uplift_name(placement: str) -> str:
-    """The name of the model that was learnt from a placement's randomized arms, as the registry and files take it."""
-    return PREFIX + (re.sub(r"[^A-Za-z0-9._-]+", "-", placement).strip(".-") or "test")
+    """The name of the model that was learnt from a placement's randomized arms, as the registry and files take it.
+
+    What they do not take becomes a dash; a few letters more then tell `a/b` from `a-b`.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", placement).strip(".-") or "test"
+    return PREFIX + (plain if plain == placement else f"{plain}-{xxh3_64_hexdigest(placement.encode())[:8]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from features.rows import CustomerRow
-from models.uplift import DO_NOT_DISTURB, LOST_CAUSE, PERSUADABLE, SURE_THING, Input, Money, segment_of
+from models.uplift import DO_NOT_DISTURB, LOST_CAUSE, PERSUADABLE, SURE_THING, Input, Money, segment_of, uplift_name
 from tests.fakes.model_cases import FEATURES, uplift
 
 
@@ -55,3 +56,10 @@ def test_a_row_without_a_feature_is_refused() -> None:
     row = row_of(dict.fromkeys(FEATURES[1:], 1.0))
     with pytest.raises(KeyError, match=FEATURES[0]):
         uplift().uplifts([row])
+
+
+def test_placements_have_models_of_their_own() -> None:
+    names = {uplift_name(placement) for placement in ("a/b", "a-b", "a:b", "a--b", "a-b-", "site:a/b", "site-a-b", "")}
+    assert len(names) == 8
+    assert all(re.fullmatch(r"uplift-[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
+    assert uplift_name("email.weekly") == "uplift-email.weekly"

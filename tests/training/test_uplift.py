@@ -208,11 +208,11 @@ def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: P
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     columns = Columns("arm", "bought", "mail", "none", ("spent",))
     result, told = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
-    assert (result.name, result.version, result.promoted) == ("uplift-own-test", "1", True)
-    written = orjson.loads((tmp_path / "reports" / "uplift" / "own-test.json").read_bytes())
+    assert (result.name, result.version, result.promoted) == ("uplift-own-test-2e6efb63", "1", True)
+    written = orjson.loads((tmp_path / "reports" / "uplift" / "own-test-2e6efb63.json").read_bytes())
     assert written["qini"]["value"] == told["qini"]["value"]
-    assert (tmp_path / "reports" / "uplift" / "own-test.png").read_bytes().startswith(b"\x89PNG")
-    found = tracking.champion(tracking.Tracking.at(uri, tmp_path), "uplift-own-test")
+    assert (tmp_path / "reports" / "uplift" / "own-test-2e6efb63.png").read_bytes().startswith(b"\x89PNG")
+    found = tracking.champion(tracking.Tracking.at(uri, tmp_path), "uplift-own-test-2e6efb63")
     assert found is not None
     model = load(found[1], "1")
     verify_golden(model, found[1])
@@ -223,7 +223,7 @@ def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: P
     same.with_columns(bought=other.outcome.astype(int), arm=arms, spent=1).write_csv(own_test)
     result, _ = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
     assert (result.version, result.promoted) == ("2", False)
-    assert tracking.aliases(tracking.Tracking.at(uri, tmp_path), "uplift-own-test")["champion"] == "1"
+    assert tracking.aliases(tracking.Tracking.at(uri, tmp_path), "uplift-own-test-2e6efb63")["champion"] == "1"
 
 
 def _home(home: Path, customers: int) -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 
 from service.errors import Conflict, FieldError, NotFound
 from service.experiments.experiment_store import (
+    counted_names,
     find_experiment,
     has_exposures,
     list_experiments,
@@ -16,6 +17,7 @@ from service.experiments.experiment_store import (
 from service.experiments.schemas import ExperimentIn
 from service.storage.database import Connection
 
+_NOT_COUNTED = {"name", "harm", "margin"}
 _FIXED = ("variants", "control", "seed", "namespace", "metric", "cuped")
 
 
@@ -25,7 +27,8 @@ def define_experiment(
     """Stores the definition; returns it and whether it is new.
 
     `Conflict` when subjects are exposed and the change would mix two experiments: other variants, weights, seed,
-    goal. Status, coverage (which moves nobody), texts, guardrails and dates may change at any time.
+    goal, or what a guardrail counts under its name. Status, coverage (which moves nobody), texts, which guardrails
+    there are, and dates may change at any time.
     """
     stored = find_experiment(connection, experiment_id, lock=True)
     definition = body.model_dump(mode="json")
@@ -33,6 +36,7 @@ def define_experiment(
         return shown(stored), False
     if stored and has_exposures(connection, experiment_id):
         _refuse_mixing(stored["definition"], definition)
+        _refuse_recounting(connection, experiment_id, stored["definition"], definition)
     row = {
         "id": experiment_id,
         "version": stored["version"] + 1 if stored else 1,
@@ -62,14 +66,42 @@ def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         )
 
 
+def _refuse_recounting(
+    connection: Connection, experiment_id: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+    """What is counted is kept by the metric's name, also when its guardrail is taken out."""
+    before, after = _guardrails(old), _guardrails(new)
+    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    changed |= counted_names(connection, experiment_id, after.keys() - before.keys())
+    if changed:
+        names = ", ".join(map(repr, sorted(changed)))
+        raise Conflict(
+            f"people were already exposed, so what is counted as the guardrail {names} cannot change; give the new one "
+            "a `name` of its own",
+            [FieldError("guardrails", f"something else was counted as {names} before")],
+        )
+
+
+def _guardrails(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each guardrail counts, by its name."""
+    return {
+        rail["name"] or rail["event"]: {name: value for name, value in _said(rail).items() if name not in _NOT_COUNTED}
+        for rail in definition["guardrails"]
+    }
+
+
 def _essence(definition: Mapping[str, Any], field: str) -> Any:
-    """Variants without their texts: a description may be corrected at any time. A goal by what it says, since one of
-    before cannot have what was added to the form."""
+    """Variants without their texts: a description may be corrected at any time."""
     if field == "metric":
-        return {name: value for name, value in definition["metric"].items() if value is not None}
+        return _said(definition["metric"])
     if field != "variants":
         return definition.get(field)
     return [(variant["key"], round(variant["weight"], 9)) for variant in definition["variants"]]
+
+
+def _said(metric: Mapping[str, Any]) -> dict[str, Any]:
+    """What it says, since one of before cannot have what was added to the form."""
+    return {name: value for name, value in metric.items() if value is not None}
 
 
 def get_experiment(connection: Connection, experiment_id: str) -> dict[str, Any]:

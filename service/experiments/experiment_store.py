@@ -105,6 +105,12 @@ def has_exposures(connection: Connection, experiment_id: str) -> bool:
     return connection.execute(query).first() is not None
 
 
+def counted_names(connection: Connection, experiment_id: str, names: Collection[str]) -> set[str]:
+    """Those of these metrics' names under which something is counted."""
+    query = select(values.c.metric).where(values.c.experiment_id == experiment_id, values.c.metric.in_(sorted(names)))
+    return set(connection.execute(query.distinct()).scalars())
+
+
 def find_exposures(
     connection: Connection, customer_ids: Iterable[str], experiment_ids: Collection[str] | None = None
 ) -> list[Exposure]:

@@ -105,6 +105,23 @@ def test_what_would_mix_two_experiments_is_a_conflict(database: Database) -> Non
     declare(database, coverage=0.3, description="may change")
 
 
+def test_what_a_guardrail_counts_stays_the_same_under_its_name(database: Database) -> None:
+    rail = {"name": "refunds", "event": "Order Refunded"}
+    declare(database, guardrails=[rail])
+    declare(database, guardrails=[{**rail, "event": "Refund Asked"}])  # nobody is exposed yet
+    declare(database, guardrails=[rail])
+    expose_many(database, 1)
+    apply(database, event("c0", name="Order Refunded"))
+    for change in ({"event": "Refund Asked"}, {"kind": "count"}, {"window_days": 3}, {"where": "event.name == 'x'"}):
+        with pytest.raises(Conflict, match="guardrail 'refunds'"):
+            declare(database, guardrails=[{**rail, **change}])
+    declare(database, guardrails=[{**rail, "harm": "decrease", "margin": 0.1}, {"event": "Unsubscribed"}])
+    declare(database, guardrails=[])
+    with pytest.raises(Conflict, match="guardrail 'refunds'"):  # what was counted before is still there
+        declare(database, guardrails=[{**rail, "event": "Refund Asked"}])
+    declare(database, guardrails=[{**rail, "name": "asked", "event": "Refund Asked"}])
+
+
 def test_who_takes_no_part_gets_none_and_is_not_counted(database: Database) -> None:
     declare(database, status="draft")
     assert set(expose_many(database, 5)) == {"None"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 import orjson
@@ -178,11 +178,11 @@ def _budget(budget: Mapping[str, Any]) -> Budget:
 
 
 def price_cents(facts: Mapping[str, Any]) -> int | None:
-    """The price in minor units of its currency; None without a price."""
+    """The price in minor units of its currency, rounded half up as money of events is; None without a price."""
     price = facts.get("price")
     if price is None:
         return None
-    return int((Decimal(price["amount"]) * minor_scale(price["currency"])).to_integral_value())
+    return int((Decimal(price["amount"]) * minor_scale(price["currency"])).to_integral_value(ROUND_HALF_UP))
 
 
 def _info(offer_id: str, document: Mapping[str, Any], starts: datetime | None, ends: datetime | None) -> OfferInfo:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from features.currencies import minor_scale
+from service.events.values import minor_units
 from service.offers.offer import content_hash, offer_from_document, price_cents
 from service.offers.schemas import OfferIn
 
@@ -112,10 +114,18 @@ def test_any_text_is_accepted_or_refused_never_a_crash(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "cents"), [("9.90", "EUR", 990), ("1200", "JPY", 1200), ("1.2345", "KWD", 1234)]
+    ("amount", "currency", "cents"),
+    [
+        ("9.90", "EUR", 990),
+        ("1200", "JPY", 1200),
+        ("1.2344", "KWD", 1234),
+        ("1.2345", "KWD", 1235),
+        ("0.045", "EUR", 5),
+    ],
 )
-def test_prices_are_in_minor_units(amount: str, currency: str, cents: int) -> None:
+def test_prices_are_in_minor_units_rounded_as_money_of_events_is(amount: str, currency: str, cents: int) -> None:
     assert price_cents({"price": {"amount": amount, "currency": currency}}) == cents
+    assert minor_units(amount, "price", minor_scale(currency), []) == cents
 
 
 def test_names_are_told_as_events_tell_them() -> None:

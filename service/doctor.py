@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from features.catalogue import FEATURE_NAMES
@@ -110,10 +111,13 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "configuration", f"{name} is no setting, so it does nothing; check its spelling")
     home = settings.home.absolute()
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
-    if os.access(nearest, os.W_OK):
-        yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
-    else:
+    if not os.access(nearest, os.W_OK):
         yield Finding("fail", "home", f"{home} cannot be written; set OPPORTUNE_HOME to a folder that can")
+    elif foreign := unwritable(home):
+        told = f"{len(foreign):,} of its folders and files cannot be written, such as {foreign[0]}"
+        yield Finding("fail", "home", f"{told}: give them to the user who runs this (a command ran as another one)")
+    else:
+        yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
     free = free_bytes(home)
     if free < _LEAST_FREE:
         yield Finding("fail", "disk", f"only {free / 1e6:,.0f} MB are free for {home}; make room")
@@ -123,6 +127,14 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "e-mail", "messages go to files in outbox/; set smtp.host to send")
     if not settings.webhook.secret:
         yield Finding("note", "webhooks", "what they would post goes to files in outbox/; set webhook.secret to post")
+
+
+def unwritable(home: Path, may: Callable[[Path, int], bool] = os.access) -> list[Path]:
+    """Folders anywhere in the home, and files right in it, that may not be written: files deeper in are never written
+    again, only replaced."""
+    folders = (Path(folder) for folder, _, _ in os.walk(home))
+    files = (path for path in home.glob("*") if path.is_file())
+    return sorted(path for path in (*folders, *files) if not may(path, os.W_OK))
 
 
 def unknown_variables(names: Iterable[str]) -> set[str]:

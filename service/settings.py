@@ -325,6 +325,8 @@ class Settings(BaseSettings):
     def _home_is_a_folder(cls, home: Path) -> Path:
         if home.exists() and not home.is_dir():
             raise ValueError(f"{home} is a file; name a folder, which is made where there is none")
+        if home.is_symlink() and not home.exists():  # of a disk that is not mounted, say
+            raise ValueError(f"{home} is a link to {home.readlink()}, which is not there; make or mount that")
         if {"?", "%"}.intersection(str(home.absolute())):  # of its databases' URLs neither is read as a letter
             raise ValueError(
                 f"{home.absolute()} has ? or % in it, so that its databases would lie elsewhere; rename it"

@@ -13,7 +13,7 @@ from service.errors import Unavailable
 _AWAY_STATES = ("08", "25006", "40", "53", "55P03", "57")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
 _AWAY_CODES = {5, 6, 8, 10, 13, 14}
-_SQLITE_IOERR, _SQLITE_FULL, _DISK_FULL = 10, 13, "53100"
+_SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_FULL, _DISK_FULL = 8, 10, 13, "53100"
 _DRIVERS = {"sqlite3", "psycopg"}
 
 
@@ -35,6 +35,8 @@ def _detail(failure: Exception) -> str:
         return "the database's disk is full; make room, then try again"
     if code == _SQLITE_IOERR:  # of a full disk, too, where it is the shared memory that cannot grow
         return "the database cannot read or write its file; see whether the disk is full, then try again"
+    if code == _SQLITE_READONLY:
+        return "the database may not be written; give its file to the user who runs this, then try again"
     return "the database does not answer now; try again in a few seconds"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.doctor import examine, unknown_variables
+from service.doctor import examine, unknown_variables, unwritable
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
@@ -133,3 +134,20 @@ def test_a_model_that_was_trained_and_that_nothing_serves_yet_is_named(
     away = examine(Settings(home=tmp_path, text_vectors=False, mlflow_tracking_uri="http://127.0.0.1:9"))
     assert away == 1
     assert "cannot read the registry at http://127.0.0.1:9" in capsys.readouterr().out
+
+
+def test_what_another_user_left_in_the_home_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nightly run as root, and the service could write no event any more; the doctor saw nothing."""
+    build(Settings(home=tmp_path, text_vectors=False)).close()
+    (tmp_path / "events" / "bucket=3").mkdir(parents=True, exist_ok=True)
+    assert unwritable(tmp_path) == []
+    foreign = {tmp_path / "state.db", tmp_path / "events" / "bucket=3"}
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) not in foreign and access(path, mode))
+    assert unwritable(tmp_path, os.access) == sorted(foreign)
+    monkeypatch.setattr("service.doctor.unwritable", lambda home: sorted(foreign))
+    assert examine(Settings(home=tmp_path, text_vectors=False)) == 1
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["fail", "home"]]
+    assert f"2 of its folders and files cannot be written, such as {tmp_path}/events/bucket=3" in line

@@ -72,6 +72,15 @@ def test_what_there_is_not_is_refused_with_what_there_is(settings: dict[str, Any
         Settings(**settings)
 
 
+def test_a_home_that_is_a_link_to_what_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    """The disk is not mounted; commands said "File exists", and so did the doctor, and nothing else."""
+    (tmp_path / "home").symlink_to(tmp_path / "disk" / "shop")
+    with pytest.raises(ValidationError, match="disk/shop, which is not there; make or mount that"):
+        Settings(home=tmp_path / "home")
+    (tmp_path / "disk" / "shop").mkdir(parents=True)
+    assert Settings(home=tmp_path / "home").make_home() == tmp_path / "home"
+
+
 def test_a_home_that_is_a_file_and_a_config_that_is_no_toml_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,15 @@ def test_what_postgres_says(failure: Exception, away: bool) -> None:
     assert is_outage(DBAPIError("SELECT 1", {}, failure)) is away
 
 
+def test_a_file_that_may_not_be_written_is_told_as_such(tmp_path: Path) -> None:
+    """To try again in a few seconds, as of one that does not answer, would never help."""
+    sqlite3.connect(tmp_path / "state.db").execute("CREATE TABLE one (n)").connection.close()
+    reader = sqlite3.connect(f"file:{tmp_path}/state.db?mode=ro", uri=True)
+    with pytest.raises(Unavailable, match="give its file to the user"), telling_outages():
+        reader.execute("INSERT INTO one VALUES (1)")
+    reader.close()
+
+
 def test_a_wrong_statement_is_no_outage(database: Database) -> None:
     with pytest.raises(DBAPIError), database.read() as connection:
         connection.execute(text("SELECT * FROM nowhere"))

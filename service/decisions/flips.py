@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from service.decisions.case import Case
@@ -165,7 +166,7 @@ def in_words(opening: Opening, names: Sequence[str], sent: bool, modelled: bool)
     channels = list(dict.fromkeys(channel for _, channel in opening.pairs))
     what = f"{names[offers[0]] if len(offers) == 1 else f'{len(offers)} more offers'} by {one_of(channels)}"
     conditions, since = opening.change.conditions, opening.change.since
-    when = f"from {since:%Y-%m-%d %H:%M} UTC on" if since is not None else ""
+    when = f"from {_whole(since):%Y-%m-%d %H:%M} UTC on" if since is not None else ""
     held = " and ".join(condition.words for condition in conditions)
     if held:
         said = f"If {held}, {f'{when}, ' if when else ''}{what} could be sent"
@@ -175,6 +176,12 @@ def in_words(opening: Opening, names: Sequence[str], sent: bool, modelled: bool)
         said = f"{when[:1].upper()}{when[1:]} {what} can be sent"
     supposed = modelled and (since is not None or any(one.expression for one in conditions))
     return f"{said}{_outcome(opening, names[opening.best[0]], len(offers) > 1, supposed)}."
+
+
+def _whole(since: datetime) -> datetime:
+    """The first whole minute from then on: the one that it begins in is too early."""
+    minute = since.replace(second=0, microsecond=0)
+    return minute if minute == since else minute + timedelta(minutes=1)
 
 
 def _outcome(one: Opening, name: str, several: bool, supposed: bool) -> str:

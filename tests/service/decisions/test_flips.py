@@ -88,6 +88,14 @@ def test_a_time_that_is_told_is_when_every_rule_lets_it(desk: Desk) -> None:
         assert first_of(decide(desk, offers=["best"], dry_run=True)) == sent
 
 
+
+def test_the_minute_that_is_told_is_late_enough(desk: Desk) -> None:
+    desk.put(best={"starts_at": (NOON + timedelta(hours=1, seconds=17)).isoformat()})
+    told = flips(desk, decide(desk))[0]
+    assert told.startswith("Decided from 2026-03-04 13:01 UTC on instead, Offer best by email could be sent")
+    assert first_of(decide(desk, dry_run=True, at=datetime(2026, 3, 4, 13, 1, tzinfo=UTC))) == "best"
+
+
 def test_the_fewest_conditions_that_open_an_offer_are_told(desk: Desk) -> None:
     desk.put(best={"eligibility": "customer.traits.plan == 'gold'", "channels": ["email", "sms"]})
     desk.people.add("c1", traits={"plan": "tin"}, consents={"email": {"marketing": False}})

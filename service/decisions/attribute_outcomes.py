@@ -252,8 +252,10 @@ class AttributeOutcomes:
 
     def _join_people(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         """One person has one count: what was decided for an anonymous id follows it to its customer."""
-        for alias, owner in joined_by(connection, events).items():
-            lock(connection, [alias, owner], ())  # a decision about either ends first, or sees who they are now
+        joined = joined_by(connection, events)
+        if joined:  # a decision about one of them ends first, or sees who they are now; all at once, as decisions lock
+            lock(connection, [*joined, *joined.values()], ())
+        for alias, owner in joined.items():
             move_decisions(connection, alias, owner)
             move_ledger(connection, alias, owner)
             move_suppressions(connection, alias, owner)

@@ -30,8 +30,9 @@ def part_id(body: bytes) -> str:
 
 
 def add_parts(connection: Connection, parts: Mapping[str, bytes]) -> None:
-    """Keeps these, by their ids; those that are there already stay."""
-    upsert(connection, decision_parts, [{"part_id": name, "body": body} for name, body in parts.items()], update=())
+    """Keeps these, by their ids; those that are there already stay. In one order, as others may add the same now."""
+    rows = [{"part_id": name, "body": parts[name]} for name in sorted(parts)]
+    upsert(connection, decision_parts, rows, update=())
 
 
 class Parts:

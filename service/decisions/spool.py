@@ -134,7 +134,7 @@ class Spool:
         owners = self._owners(connection, names)
         some = self._of_those_there(connection, some, owners)
         parts = {name: body for one, _, _ in some for name, body in one.parts.items()}
-        add_parts(connection, dict(sorted(parts.items())))
+        add_parts(connection, parts)
         new = add_missing_decisions(connection, [_of_owner(one.row, owners) for one, _, _ in some])
         kept = [lines for one, lines, _ in some if one.row["decision_id"] in new]
         reserve(connection, [Line(**_of_owner(line, owners)) for lines in kept for line in lines])

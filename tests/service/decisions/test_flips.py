@@ -88,7 +88,6 @@ def test_a_time_that_is_told_is_when_every_rule_lets_it(desk: Desk) -> None:
         assert first_of(decide(desk, offers=["best"], dry_run=True)) == sent
 
 
-
 def test_the_minute_that_is_told_is_late_enough(desk: Desk) -> None:
     desk.put(best={"starts_at": (NOON + timedelta(hours=1, seconds=17)).isoformat()})
     told = flips(desk, decide(desk))[0]

@@ -55,7 +55,7 @@ enrolments = Table(
     Column("problem", String),
     Column("claimed_until", UtcTime),
     Index("ix_journey_enrolments_due", "journey_id", "due_at"),
-    Index("ix_journey_enrolments_customer", "customer_id"),
+    Index("ix_journey_enrolments_customer", "customer_id", "journey_id"),
     Index("ix_journey_enrolments_step", "journey_id", "status", "step"),
 )
 
@@ -145,7 +145,9 @@ def ever_enrolled(connection: Connection, journey_id: str, customers: Sequence[s
 
 def count_active(connection: Connection, journey_id: str) -> int:
     """How many are enrolled now."""
-    wanted = select(func.count()).where(enrolments.c.journey_id == journey_id, enrolments.c.status != "ended")
+    wanted = select(func.count()).where(
+        enrolments.c.journey_id == journey_id, enrolments.c.status.in_(("active", "stuck"))
+    )
     return int(connection.execute(wanted.select_from(enrolments)).scalar_one())
 
 

@@ -63,6 +63,9 @@ _TIME = regex.compile(
     r"|\s?(?P<half2>[ap])\.?m\b\.?|\s?(?:uhr|o['’]clock|นาฬิกา)|h\b)(?!\d)",
     regex.IGNORECASE,
 )
+_OF_MILLIONS = regex.compile(
+    r"(?<=\bmill(?:ón|ones|ions?|iards?))\s+(?:de\s+|d['’]\s?)", regex.IGNORECASE
+)  # as Spanish and French say it: "un millón de euros"
 _DURATION = regex.compile(
     r"[\s-]*(?:(?:hours?|hrs?|days?|weeks?|months?|years?|minutes?|mins?|seconds?|stunden?|tagen?|tage|wochen?|monaten?"
     r"|jahren?|horas?|días?|semanas?|mes(?:es)?|años?|heures?|jours?|semaines?|mois|ans|jam|hari|minggu|bulan|tahun)\b"
@@ -194,14 +197,18 @@ class _Finder:
 
     def _times(self, at: int, money: bool = False) -> tuple[int, int]:
         """What the figure that ends at `at` is multiplied by ("5 million", "€5m"), and where that ends."""
-        match = _times_pattern(self.language).match(self.left, at)
-        if match is not None and match["word"]:
-            return large_of(self.language)[match["word"].casefold()], match.end()
-        if match is not None and money:
+        pattern, large = _times_pattern(self.language), large_of(self.language)
+        times, last, match = 1, 0, pattern.match(self.left, at)
+        while match is not None and match["word"] and (word := large[match["word"].casefold()]) > last:
+            times, last, at = times * word, word, match.end()  # "5 mil millones", not "5 mil doscientos"
+            match = pattern.match(self.left, at)
+        if times == 1 and money and match is not None and match["letters"]:
             return _TIMES[match["letters"].casefold().strip(f"{SPACES}.")], match.end()
-        return 1, at
+        return times, at
 
     def _sign_after(self, at: int) -> tuple[int, frozenset[str], str] | None:
+        of = _OF_MILLIONS.match(self.left, at)
+        at = of.end() if of else at
         gap = 1 if self.left[at : at + 1] in tuple(SPACES) else 0
         right = self.left[at + gap : at + gap + 40]
         for sign, exact, codes in _signs(self.writing.tag):

@@ -60,8 +60,9 @@ def _spanish() -> dict[str, int]:
         words[word] = tens * 10
         for unit in range(1, 10):
             words[f"{word} y {_ES[unit - 1]}"] = tens * 10 + unit
+        words[f"{word} y un"] = tens * 10 + 1
     joined = "veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete veintiocho veintinueve"
-    return words | {word: number for number, word in enumerate(joined.split(), 21)}
+    return words | {word: number for number, word in enumerate(joined.split(), 21)} | {"veintiún": 21}
 
 
 def _french() -> dict[str, int]:
@@ -113,6 +114,8 @@ _LARGE: dict[str, dict[str, int]] = {
            "miliar": _BILLION, "semiliar": _BILLION},
     "th": {"ร้อย": 100, "พัน": _THOUSAND, "หมื่น": 10 * _THOUSAND, "แสน": 100 * _THOUSAND, "ล้าน": _MILLION},
 }  # fmt: skip
+_HUNDREDS = {"fr": {f"{word} cents": 100 * number for number, word in enumerate(_FR[1:9], 2)}}
+"""Written otherwise than a hundred and what it is multiplied by; alone they are cents."""
 _LANGUAGES = {
     "en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _indonesian, "th": _thai,
 }  # fmt: skip
@@ -163,7 +166,8 @@ def _sum(numbers: Sequence[int]) -> int:
         if number == 100 and 0 < below < 100:
             below *= number
         elif number >= _THOUSAND:
-            total, below = total + max(below, 1) * number, 0
+            smaller = total % number + below  # 'mil millones', 'แสนล้าน': what stands before it and is smaller
+            total, below = total - total % number + max(smaller, 1) * number, 0
         else:
             below += number
     return total + below
@@ -171,5 +175,5 @@ def _sum(numbers: Sequence[int]) -> int:
 
 @lru_cache(maxsize=32)
 def _folded(language: str) -> dict[str, int]:
-    every = large_of(language) | words_of(language)
+    every = large_of(language) | words_of(language) | _HUNDREDS.get(language, {})
     return {word.casefold(): number for word, number in every.items()}

@@ -231,6 +231,23 @@ def test_a_number_is_read_with_all_its_words(locale: str, body: str, true: bool)
 
 
 @pytest.mark.parametrize(
+    ("locale", "body", "price"),
+    [
+        ("es", "mil millones de euros", 10**9), ("es", "5 mil millones de euros", 5 * 10**9),
+        ("es", "€5 mil millones", 5 * 10**9), ("es", "un millón de euros", 10**6),
+        ("fr", "deux millions d’euros", 2 * 10**6), ("fr", "3 millions d'euros", 3 * 10**6),
+        ("fr", "deux cents euros", 200), ("th", "สองแสนล้านยูโร", 2 * 10**11), ("th", "2 แสนล้านยูโร", 2 * 10**11),
+        ("en", "€2 hundred thousand", 200_000),
+    ],
+)  # fmt: skip
+def test_a_large_price_in_words_is_the_offers_and_no_other(locale: str, body: str, price: int) -> None:
+    for told, true in ((price, True), (price + 1, False)):
+        offer = {"name": "Tea", "facts": {"price": {"amount": str(told), "currency": "EUR"}}}
+        found = failed("call", locale, offer, script=f"Tea: {body}" if locale != "th" else f"ชา {body}")
+        assert ([one.name for one in found] == []) is true
+
+
+@pytest.mark.parametrize(
     ("locale", "share", "percent"),
     [("en", "half the price", 50), ("en", "a third off", 33.3), ("en", "a quarter off", 25),
      ("en", "two-thirds off", 67), ("en", "three quarters off", 75), ("en", "a fifth cheaper", 20),

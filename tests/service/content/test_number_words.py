@@ -27,6 +27,13 @@ def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
         ("ms", "dua ribu seratus dua puluh", 2_120), ("ms", "tiga ratus", 300),
         ("id", "delapan puluh delapan", 88), ("id", "dua miliar", 2_000_000_000),
         ("th", "สองหมื่นห้าพันหนึ่งร้อยยี่สิบ", 25_120), ("th", "สองร้อย", 200),
+        ("es", "mil millones", 10**9), ("es", "dos mil quinientos millones", 2_500_000_000),
+        ("es", "mil doscientos millones trescientos mil", 1_200_300_000), ("es", "veintiún mil", 21_000),
+        ("es", "treinta y un mil", 31_000), ("en", "two thousand million five", 2_000_000_005),
+        ("fr", "deux cents", 200), ("fr", "deux mille trois cents", 2_300), ("fr", "mille milliards", 10**12),
+        ("de", "zwei Millionen tausend", 2_001_000), ("de", "tausend Millionen", 10**9), ("ms", "seribu juta", 10**9),
+        ("th", "สองหมื่นห้าพัน", 25_000), ("th", "สองแสนล้าน", 200_000_000_000), ("th", "สามสิบสองล้านห้าแสน", 32_500_000),
+        ("th", "หนึ่งหมื่นห้าพันล้าน", 15_000_000_000),
     ],
 )  # fmt: skip
 def test_words_mean_their_number(language: str, words: str, number: int) -> None:

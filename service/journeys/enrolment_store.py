@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Index,
     Integer,
     String,
@@ -151,38 +152,47 @@ def count_active(connection: Connection, journey_id: str) -> int:
     return int(connection.execute(wanted.select_from(enrolments)).scalar_one())
 
 
+_ACTIVE = select(journeys.c.journey_id).where(journeys.c.status == "active")
 _LONGEST_CLAIM = timedelta(minutes=10)
 """What is claimed for longer was so by a clock that went wrong, and is free."""
 
 
-def _due(now: datetime, wall: datetime) -> list[Any]:
-    active = select(journeys.c.journey_id).where(journeys.c.status == "active")
+def _due(now: datetime, wall: datetime) -> list[ColumnElement[bool]]:
+    """Due, and held by nobody."""
     claim = enrolments.c.claimed_until
     free = or_(claim.is_(None), claim <= wall, claim > wall + _LONGEST_CLAIM)
-    return [enrolments.c.journey_id.in_(active), enrolments.c.due_at <= now, free]
+    return [enrolments.c.due_at <= now, free]
 
 
 def any_due(connection: Connection, now: datetime, wall: datetime) -> bool:
     """Whether a claim would find something: one look into an index."""
-    return connection.execute(select(enrolments.c.id).where(*_due(now, wall)).limit(1)).first() is not None
+    due = (enrolments.c.journey_id.in_(_ACTIVE), *_due(now, wall))
+    return connection.execute(select(enrolments.c.id).where(*due).limit(1)).first() is not None
 
 
 def count_due(connection: Connection, now: datetime) -> int:
     """Due rows of active journeys, claimed or not."""
-    active = select(journeys.c.journey_id).where(journeys.c.status == "active")
-    due = (enrolments.c.journey_id.in_(active), enrolments.c.due_at <= now)
+    due = (enrolments.c.journey_id.in_(_ACTIVE), enrolments.c.due_at <= now)
     return int(connection.execute(select(func.count()).select_from(enrolments).where(*due)).scalar_one())
 
 
 def claim_due(connection: Connection, now: datetime, wall: datetime, until: datetime, limit: int) -> list[Enrolment]:
     """Takes up to `limit` due rows that nobody holds, those due first first; two claimers never get the same row."""
-    wanted = select(enrolments).where(*_due(now, wall)).order_by(enrolments.c.due_at, enrolments.c.id).limit(limit)
-    rows = connection.execute(wanted.with_for_update(skip_locked=True, of=enrolments)).all()
-    for chunk in chunks([row.id for row in rows]):
-        connection.execute(
-            update(enrolments).where(enrolments.c.id.in_(chunk)).values(seq=enrolments.c.seq + 1, claimed_until=until)
+    found: list[Any] = []
+    for journey_id in connection.execute(_ACTIVE.order_by(journeys.c.journey_id)).scalars().all():
+        # A journey at a time: so the first ones are read off the index, where a wave of a hundred thousand is due.
+        first = select(enrolments.c.due_at, enrolments.c.id).where(
+            enrolments.c.journey_id == journey_id, *_due(now, wall)
         )
-    return [_enrolment(row, claimed=True) for row in rows]
+        first = first.order_by(enrolments.c.due_at).limit(limit).with_for_update(skip_locked=True, of=enrolments)
+        found += connection.execute(first).all()
+    names = [row.id for row in sorted(found, key=tuple)[:limit]]
+    rows: dict[str, Any] = {}
+    for chunk in chunks(names):
+        mine = enrolments.c.id.in_(chunk)
+        rows |= {row.id: row for row in connection.execute(select(enrolments).where(mine))}
+        connection.execute(update(enrolments).where(mine).values(seq=enrolments.c.seq + 1, claimed_until=until))
+    return [_enrolment(rows[name], claimed=True) for name in names]
 
 
 def extend_claims(connection: Connection, held: Mapping[str, int], until: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,20 @@ import pytest
 from sqlalchemy import event
 
 from service.journeys import enrolment_store
+from service.journeys.enrolment import State
+from service.journeys.enrolment_store import Enrolment, claim_due
+from service.journeys.journey_store import journeys
 from service.storage.database import Connection, Database
 
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 OF_CUSTOMER = "ix_journey_enrolments_customer (customer_id=? AND journey_id=?)"
+DUE = "SEARCH journey_enrolments USING INDEX ix_journey_enrolments_due (journey_id=? AND due_at<?)"
+
+
+def enrol(connection: Connection, name: str, journey: str, due: datetime) -> None:
+    state = State(NOON)
+    enrolment = Enrolment(name, journey, 1, name, "active", 0, state, due_at=due)
+    assert enrolment_store.add_enrolment(connection, enrolment, None)
 
 
 @pytest.mark.parametrize(
@@ -35,4 +47,38 @@ def test_an_index_of_what_is_asked_is_read(tmp_path: Path, ask: Callable[[Connec
         [(query, values)] = asked
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
     assert [row for row in plan if index in row[3]], plan
+    database.close()
+
+
+def test_a_wave_is_claimed_off_the_index_and_those_due_first_first(tmp_path: Path) -> None:
+    """Of a hundred thousand that are due at once each claim sorted all."""
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database.create_tables()
+    asked: list[tuple[str, Any]] = []
+    with database.write() as connection:
+        for journey, status in (("one", "active"), ("other", "active"), ("still", "paused")):
+            made = {"journey_id": journey, "status": status, "version": 1, "created_at": NOON, "changed_at": NOON}
+            connection.execute(journeys.insert().values(made))
+            for place in range(6):
+                enrol(
+                    connection,
+                    f"{journey}-{place}",
+                    journey,
+                    NOON - timedelta(minutes=place * 2 + (journey == "other")),
+                )
+        enrol(connection, "later", "one", NOON + timedelta(minutes=1))
+        event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        until = NOON + timedelta(minutes=1)
+        claimed = [one.id for one in claim_due(connection, NOON, NOON, until, 5)]
+        assert claimed == ["other-5", "one-5", "other-4", "one-4", "other-3"]
+        plans = [
+            row[3]
+            for query, values in list(asked)
+            if "due_at <=" in query
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)
+        ]
+        assert plans == [DUE] * 2
+        rest = [one.id for one in claim_due(connection, NOON, NOON, until, 50)]
+        assert len(rest) == 7
+        assert not set(rest) & {*claimed, "later"}
     database.close()

@@ -94,17 +94,17 @@ def decided_lately(database: Database) -> dict[str, Any]:
 def found_by(database: Database, asked: str, country: str | None) -> dict[str, Any]:
     """Who is meant by a text that a person typed: `only` is one customer's id, `several` are those who share a trait.
 
-    An id of somebody is that; else it may be an e-mail address, a number, a name. Nobody found: the text, as an id.
+    An id of somebody is that; else it may be an e-mail address, a number, a name. Nobody `known`: the text, as an id.
     """
     asked = unicodedata.normalize("NFC", asked)
     forms = [tidy_email(asked).value, tidy_phone(asked[:250], country).value]
     with database.read() as connection:
         if read_customer(connection, asked).known:
-            return {"only": asked, "several": []}
+            return {"only": asked, "known": True}
         found = with_trait(connection, [asked, *(form for form in forms if form)], LATELY + 1)
     if len(found) > 1:
         return {"only": None, "several": found[:LATELY], "more": len(found) > LATELY, "asked": asked}
-    return {"only": found[0].customer_id if found else asked, "several": []}
+    return {"only": found[0].customer_id if found else asked, "known": bool(found)}
 
 
 def shown_features(features: dict[str, Any]) -> list[tuple[str, Any, str]]:

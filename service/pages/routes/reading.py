@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from service.errors import BadRequest
 from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
@@ -16,11 +17,13 @@ from service.pages.experiment_page import DONE as EXPERIMENT_DONE
 from service.pages.journey_page import DONE as JOURNEY_DONE
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
-from service.pages.routes.frame import Pages
+from service.pages.routes.frame import Pages, form_of, text_of
 from service.pages.sign_in import Reader
 from service.pages.site import HEADERS
 from service.web.paths import CUSTOMER_ID
 from service.web.threads import in_thread
+
+MOST_ASKED = 1_000
 
 
 def add_reading(router: APIRouter, pages: Pages) -> None:
@@ -84,14 +87,28 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
     )
 
     @router.get("/customers")
-    async def customers(request: Request, id: Annotated[str, Query(max_length=1_000)] = "") -> Response:
+    async def customers(request: Request) -> Response:
         async def act(_: Request, reader: Reader) -> Response:
-            found: dict[str, Any] = {"several": []}
-            if id.strip():
-                found = await in_thread(found_by, sources.database, id.strip(), sources.country)
-                if found["only"] is not None:
-                    return RedirectResponse(f"/customers/{quote(found['only'], safe='')}", 303, HEADERS)
-            lately = await in_thread(decided_lately, sources.database)
-            return pages.page("customers.html", reader, here="/customers", **found, **lately)
+            return pages.page("customers.html", reader, here="/customers", **await in_thread(lately))
 
         return await pages.for_reader(request, act)
+
+    @router.post("/customers")
+    async def find(request: Request) -> Response:
+        """By a form that is posted: an e-mail address in a page's address would stay in the logs of proxies."""
+
+        async def act(request: Request, reader: Reader) -> Response:
+            asked = text_of(await form_of(request, reader), "id")
+            if len(asked) > MOST_ASKED:
+                raise BadRequest(f"nobody has an id or a trait of more than {MOST_ASKED:,} characters")
+            found = await in_thread(found_by, sources.database, asked, sources.country)
+            if (only := found["only"]) is None:
+                return pages.page("customers.html", reader, here="/customers", **found, **await in_thread(lately))
+            if not found["known"]:  # where there is nothing to show either, that is told here
+                await in_thread(customer_view, sources.database, sources.customers, sources.decisions, only)
+            return RedirectResponse(f"/customers/{quote(only, safe='')}", 303, HEADERS)
+
+        return await pages.for_reader(request, act)
+
+    def lately() -> dict[str, Any]:
+        return decided_lately(sources.database)

@@ -47,6 +47,12 @@ def add_signing_in(router: APIRouter, pages: Pages) -> None:
 
         return await pages.for_reader(request, act)
 
+    @router.get("/favicon.ico")
+    async def icon() -> Response:
+        """What browsers ask for where no page names an icon: beside `/docs` and JSON."""
+        found = pages.site.files["icon.svg"]
+        return Response(found.body, 200, {"Cache-Control": "public, max-age=86400"}, found.kind)
+
     @router.get("/static/{name}")
     async def static(name: str) -> Response:
         found = pages.site.files.get(name)

@@ -87,7 +87,7 @@ async def test_a_browser_at_an_unknown_address_gets_a_page_and_a_program_a_probl
         for address, headers in (("/nowhere", {"Accept": "*/*"}), ("/v1/nowhere", BROWSER)):
             answer = await client.get(address, headers=headers)
             assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-        long = await client.get("/customers", params={"id": "x" * 2_000}, headers=BROWSER)
+        long = await client.get("/sign-in", params={"next": "x" * 3_000}, headers=BROWSER)
         assert (long.status_code, "<h1>A field is not valid</h1>" in long.text) == (422, True)
         assert (await client.get("/sign-out", headers=BROWSER)).headers["Allow"] == "POST"
     async with house.client() as nobody:
@@ -207,8 +207,16 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert "&lt;b&gt;x" in page
     assert ">nan<" not in page
     assert (await reader.get("/customers/nobody")).status_code == 404
-    found = await reader.get("/customers", params={"id": " a/b?c "})
+    async with house.client("decide") as client:
+        await client.post("/v1/decisions", json={"customer_id": "a/b?c"})
+    found = await reader.post("/customers", data={"id": " a/b?c "})
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
+
+
+async def test_an_icon_is_there_for_who_asks_where_no_page_names_it(house: House) -> None:
+    async with house.client() as nobody:
+        icon = await nobody.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
 
 
 async def test_a_customer_is_shown_while_the_online_store_is_away(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import resource
 import shutil
@@ -13,10 +14,11 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from time import sleep
 
 import uvicorn
 
-from service.clock import SystemClock
+from service.clock import SystemClock, monotonic
 from service.loops import PYTHON, Child
 from service.settings import Settings
 from service.storage.database import Database
@@ -24,10 +26,13 @@ from service.storage.home_store import settle_home
 from service.storage.migrate import migrate
 from service.telemetry import TOGETHER, set_up_logs
 
+log = logging.getLogger(__name__)
 OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
 PROTOCOL = "service.decisions.http_protocol:DecisionsProtocol"
 """By its name: each worker imports it for itself."""
+PORT_S = 5.0
+"""How long a port is waited for: workers of a service that was killed hold it for a moment."""
 _COUNTS, _LOCK = "opportune-metrics-", "lock"
 """How the folders begin in which workers count, and the file in each that its service holds."""
 
@@ -120,17 +125,30 @@ def raise_open_files(wanted: int = OPEN_FILES) -> int:
     return soft
 
 
-def _claim_port(host: str, port: int) -> None:
-    """Says plainly that a port is taken, before anything is started."""
+def _claim_port(host: str, port: int, patience_s: float = PORT_S) -> None:
+    """Says plainly that a port is taken, before anything is started; waits a little for who is letting it go."""
+    until, told = monotonic() + patience_s, False
+    while (taken := _bind(host, port)) is not None:
+        if taken.errno != errno.EADDRINUSE or monotonic() >= until:
+            ours = taken.errno in {errno.EADDRINUSE, errno.EACCES}
+            advice = "choose another with --port" if ours else "name an address of this machine with --host"
+            raise OSError(f"cannot listen on {host}:{port} ({taken.strerror}); {advice}") from taken
+        if not told:
+            log.warning("%s:%d is taken; waiting up to %g s for it", host, port, patience_s)
+            told = True
+        sleep(0.1)
+
+
+def _bind(host: str, port: int) -> OSError | None:
+    """None where the port is free; it is let go again."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as taken:
-            ours = taken.errno in {errno.EADDRINUSE, errno.EACCES}
-            advice = "choose another with --port" if ours else "name an address of this machine with --host"
-            raise OSError(f"cannot listen on {host}:{port} ({taken.strerror}); {advice}") from taken
+            return taken
+    return None
 
 
 def _hand_down(settings: Settings) -> None:

@@ -110,9 +110,26 @@ def test_who_cannot_listen_is_told_what_to_change() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="choose another with --port"):
-            _claim_port("127.0.0.1", port)
+            _claim_port("127.0.0.1", port, patience_s=0)
         with pytest.raises(OSError, match="name an address of this machine with --host"):
             _claim_port("192.0.2.1", port)
+
+
+def test_a_port_that_a_killed_service_still_holds_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port, waited = held.getsockname()[1], []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 2:
+                held.close()
+
+        monkeypatch.setattr(serve, "sleep", sleep)
+        _claim_port("127.0.0.1", port, patience_s=30)
+    assert len(waited) == 2
+    assert [one.getMessage() for one in caplog.records] == [f"127.0.0.1:{port} is taken; waiting up to 30 s for it"]
 
 
 @pytest.mark.parametrize("gone", [ProcessLookupError, PermissionError])

@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    tuple_,
     type_coerce,
     union,
     update,
@@ -232,9 +233,9 @@ def outcomes_of(connection: Connection, decision_id: str) -> list[Any]:
 def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequence[Any]]:
     """All outcomes in chunks, in the order of message and kind."""
     message, kind = "", ""
+    key = tuple_(outcomes.c.message_id, outcomes.c.kind)
     while True:
-        after = (outcomes.c.message_id > message) | ((outcomes.c.message_id == message) & (outcomes.c.kind > kind))
-        query = select(outcomes).where(after).order_by(outcomes.c.message_id, outcomes.c.kind).limit(size)
+        query = select(outcomes).where(key > tuple_(message, kind)).order_by(*key.clauses).limit(size)
         rows = connection.execute(query).all()
         if not rows:
             return

@@ -23,12 +23,11 @@ from sqlalchemy import (
     delete,
     func,
     select,
-    tuple_,
     update,
 )
 
 from service.decisions.decision_store import decisions, outcomes
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 lessons = Table(
     "lessons",
@@ -115,7 +114,7 @@ def take_lessons(connection: Connection, rows: Sequence[Any]) -> None:
     columns = (lessons.c.decision_id, lessons.c.offer_id, lessons.c.channel, lessons.c.stage)
     for start in range(0, len(rows), 200):
         keys = [(row.decision_id, row.offer_id, row.channel, row.stage) for row in rows[start : start + 200]]
-        connection.execute(update(lessons).where(tuple_(*columns).in_(keys)).values(taken=True))
+        connection.execute(update(lessons).where(any_key(columns, keys)).values(taken=True))
 
 
 def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str | None]]:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Float, Index, String, Table, delete, select, tuple_, update
+from sqlalchemy import Column, Float, Index, String, Table, delete, select, update
 
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 KEPT = timedelta(days=7)
 early_goals = Table(
@@ -52,10 +52,10 @@ def keep_early(connection: Connection, goals: Sequence[EarlyGoal]) -> None:
 
 def take_early(connection: Connection, subjects: Collection[Subject]) -> list[EarlyGoal]:
     """Removes and returns what is kept of these subjects."""
-    wanted, found = sorted(subjects), []
+    wanted, found = sorted((customer, experiment) for experiment, customer in subjects), []
     for start in range(0, len(wanted), _CHUNK):
-        key = tuple_(early_goals.c.experiment_id, early_goals.c.customer_id)
-        mine = key.in_(wanted[start : start + _CHUNK])
+        columns = (early_goals.c.customer_id, early_goals.c.experiment_id)
+        mine = any_key(columns, wanted[start : start + _CHUNK])
         found += [EarlyGoal(**row) for row in connection.execute(select(early_goals).where(mine)).mappings()]
         connection.execute(delete(early_goals).where(mine))
     return found

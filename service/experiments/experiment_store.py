@@ -24,13 +24,12 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    tuple_,
     update,
 )
 
 from service.experiments.definition import Experiment, Metric, experiment_from
 from service.experiments.statistics import Sums
-from service.storage.database import Json, UtcTime, metadata, upsert
+from service.storage.database import Json, UtcTime, any_key, metadata, upsert
 
 experiments = Table(
     "experiments",
@@ -143,10 +142,10 @@ def add_values(connection: Connection, added: Mapping[ValueKey, tuple[int, float
     """Adds counts and totals to (experiment, customer, metric). Call it in a `write()` transaction."""
     keys = sorted(added)
     known: dict[ValueKey, tuple[int, float]] = {}
-    columns = (values.c.experiment_id, values.c.customer_id, values.c.metric)
+    columns = (values.c.customer_id, values.c.experiment_id, values.c.metric)
     for start in range(0, len(keys), _CHUNK):
-        query = select(values).where(tuple_(*columns).in_(keys[start : start + _CHUNK])).with_for_update()
-        for row in connection.execute(query):
+        asked = [(customer, experiment, metric) for experiment, customer, metric in keys[start : start + _CHUNK]]
+        for row in connection.execute(select(values).where(any_key(columns, asked)).with_for_update()):
             known[(row.experiment_id, row.customer_id, row.metric)] = (row.times, row.total)
     rows = []
     for key in keys:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, bindparam, select, tuple_, update
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, bindparam, select, update
 
 from service.offers.offer import content_hash
-from service.storage.database import Connection, Json, UtcTime, metadata, upsert
+from service.storage.database import Connection, Json, UtcTime, any_key, metadata, upsert
 from service.storage.prepared import Prepared
 
 offers = Table(
@@ -146,9 +146,9 @@ def read_versions(
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
     """Documents by (offer, version): what the catalogue said when a decision was made."""
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    key = tuple_(offer_versions.c.offer_id, offer_versions.c.version)
+    columns = (offer_versions.c.offer_id, offer_versions.c.version)
     for start in range(0, len(wanted), 200):
-        for row in connection.execute(select(offer_versions).where(key.in_(wanted[start : start + 200]))):
+        for row in connection.execute(select(offer_versions).where(any_key(columns, wanted[start : start + 200]))):
             found[row.offer_id, row.version] = row.document
     return found
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Boolean,
+    ColumnElement,
     Connection,
     LargeBinary,
     MetaData,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
@@ -38,7 +40,7 @@ from service.errors import Unavailable
 from service.storage.checkpoints import Checkpoints
 from service.storage.outage import telling_outages
 
-__all__ = ["Connection", "Database", "Json", "UtcTime", "any_of", "metadata", "texts", "upsert"]
+__all__ = ["Connection", "Database", "Json", "UtcTime", "any_key", "any_of", "metadata", "texts", "upsert"]
 
 log = logging.getLogger(__name__)
 metadata = MetaData(
@@ -333,6 +335,13 @@ def _begin_sqlite(connection: Connection) -> None:
         info["waited"] = waits
         driver.execute(f"PRAGMA synchronous={'FULL' if waits else 'NORMAL'}")
     driver.execute("BEGIN" if waits is None else "BEGIN IMMEDIATE")
+
+
+def any_key(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Rows whose `columns` together are one of `keys`. An index has to begin with the first of the columns: by several
+    at once SQLite looks into none, and reads the table.
+    """
+    return columns[0].in_(sorted({key[0] for key in keys})) & tuple_(*columns).in_(keys)
 
 
 def driver_of(connection: Connection) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from service.journeys import enrolment_store
 from service.journeys.enrolment import State
 from service.journeys.enrolment_store import Enrolment, claim_due
 from service.journeys.journey_store import journeys
-from service.storage.database import Connection, Database
+from service.storage.database import Connection
+from tests.fakes.plans import plans_of, sqlite_at
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 OF_CUSTOMER = "ix_journey_enrolments_customer (customer_id=? AND journey_id=?)"
@@ -37,24 +37,15 @@ def enrol(connection: Connection, name: str, journey: str, due: datetime) -> Non
     ],
 )
 def test_an_index_of_what_is_asked_is_read(tmp_path: Path, ask: Callable[[Connection], Any], index: str) -> None:
-    """On SQLite, which plans without knowing what the tables hold."""
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
-    asked: list[tuple[str, Any]] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    database = sqlite_at(tmp_path)
     with database.read() as connection:
-        ask(connection)
-        [(query, values)] = asked
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
-    assert [row for row in plan if index in row[3]], plan
+        assert [line for line in plans_of(database, connection, ask) if index in line]
     database.close()
 
 
 def test_a_wave_is_claimed_off_the_index_and_those_due_first_first(tmp_path: Path) -> None:
     """Of a hundred thousand that are due at once each claim sorted all."""
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
-    asked: list[tuple[str, Any]] = []
+    database = sqlite_at(tmp_path)
     with database.write() as connection:
         for journey, status in (("one", "active"), ("other", "active"), ("still", "paused")):
             made = {"journey_id": journey, "status": status, "version": 1, "created_at": NOON, "changed_at": NOON}
@@ -67,17 +58,17 @@ def test_a_wave_is_claimed_off_the_index_and_those_due_first_first(tmp_path: Pat
                     NOON - timedelta(minutes=place * 2 + (journey == "other")),
                 )
         enrol(connection, "later", "one", NOON + timedelta(minutes=1))
-        event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
         until = NOON + timedelta(minutes=1)
-        claimed = [one.id for one in claim_due(connection, NOON, NOON, until, 5)]
+        claimed: list[str] = []
+
+        def claim(at: Connection) -> None:
+            claimed.extend(one.id for one in claim_due(at, NOON, NOON, until, 5))
+
+        plans = plans_of(database, connection, claim)
         assert claimed == ["other-5", "one-5", "other-4", "one-4", "other-3"]
-        plans = [
-            row[3]
-            for query, values in list(asked)
-            if "due_at <=" in query
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)
-        ]
-        assert plans == [DUE] * 2
+        assert [line for line in plans if "due_at" in line] == [DUE] * 2
+        assert not [line for line in plans if "journey_enrolments" in line and line.startswith("SCAN")]
+        assert not [line for line in plans if "TEMP B-TREE" in line]
         rest = [one.id for one in claim_due(connection, NOON, NOON, until, 50)]
         assert len(rest) == 7
         assert not set(rest) & {*claimed, "later"}

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from service.errors import Conflict, FieldError, NotFound
+from service.experiments.definition import Experiment, experiment_from
+from service.experiments.early_goals_store import drop_early
 from service.experiments.experiment_store import (
     counted_names,
     find_experiment,
@@ -17,7 +19,6 @@ from service.experiments.experiment_store import (
 from service.experiments.schemas import ExperimentIn
 from service.storage.database import Connection
 
-_NOT_COUNTED = {"name", "harm", "margin"}
 _FIXED = ("variants", "control", "seed", "namespace", "metric", "cuped")
 
 
@@ -34,9 +35,6 @@ def define_experiment(
     definition = body.model_dump(mode="json")
     if stored and stored["definition"] == definition:
         return shown(stored), False
-    if stored and has_exposures(connection, experiment_id):
-        _refuse_mixing(stored["definition"], definition)
-        _refuse_recounting(connection, experiment_id, stored["definition"], definition)
     row = {
         "id": experiment_id,
         "version": stored["version"] + 1 if stored else 1,
@@ -45,6 +43,12 @@ def define_experiment(
         "updated_at": now,
         "stopped_at": _stopped_at(stored, definition, now),
     }
+    if stored:
+        before, after = experiment_from(stored), experiment_from(row)
+        if has_exposures(connection, experiment_id):
+            _refuse_mixing(stored["definition"], definition)
+            _refuse_recounting(connection, before, after)
+        drop_early(connection, experiment_id, [one for one in before.metrics if one not in after.metrics])
     save_experiment(connection, row)
     return shown(row), stored is None
 
@@ -66,13 +70,11 @@ def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_recounting(
-    connection: Connection, experiment_id: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> None:
+def _refuse_recounting(connection: Connection, old: Experiment, new: Experiment) -> None:
     """What is counted is kept by the metric's name, also when its guardrail is taken out."""
-    before, after = _guardrails(old), _guardrails(new)
+    before, after = ({rail.metric.name: rail.metric for rail in one.guardrails} for one in (old, new))
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-    changed |= counted_names(connection, experiment_id, after.keys() - before.keys())
+    changed |= counted_names(connection, old.id, after.keys() - before.keys())
     if changed:
         names = ", ".join(map(repr, sorted(changed)))
         raise Conflict(
@@ -82,26 +84,14 @@ def _refuse_recounting(
         )
 
 
-def _guardrails(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each guardrail counts, by its name."""
-    return {
-        rail["name"] or rail["event"]: {name: value for name, value in _said(rail).items() if name not in _NOT_COUNTED}
-        for rail in definition["guardrails"]
-    }
-
-
 def _essence(definition: Mapping[str, Any], field: str) -> Any:
-    """Variants without their texts: a description may be corrected at any time."""
+    """Variants without their texts: a description may be corrected at any time. A goal by what it says, since one of
+    before cannot have what was added to the form."""
     if field == "metric":
-        return _said(definition["metric"])
+        return {name: value for name, value in definition["metric"].items() if value is not None}
     if field != "variants":
         return definition.get(field)
     return [(variant["key"], round(variant["weight"], 9)) for variant in definition["variants"]]
-
-
-def _said(metric: Mapping[str, Any]) -> dict[str, Any]:
-    """What it says, since one of before cannot have what was added to the form."""
-    return {name: value for name, value in metric.items() if value is not None}
 
 
 def get_experiment(connection: Connection, experiment_id: str) -> dict[str, Any]:

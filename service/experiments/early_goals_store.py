@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Float, Index, String, Table, delete, select, update
 
+from service.experiments.definition import Metric
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 KEPT = timedelta(days=7)
@@ -66,6 +67,13 @@ def forget_early(connection: Connection, message_ids: Sequence[str]) -> None:
     for start in range(0, len(message_ids), _CHUNK):
         some = message_ids[start : start + _CHUNK]
         connection.execute(delete(early_goals).where(early_goals.c.message_id.in_(some)))
+
+
+def drop_early(connection: Connection, experiment_id: str, metrics: Sequence[Metric]) -> None:
+    """Removes what is kept for these metrics of an experiment."""
+    names = [name for metric in metrics for name in (metric.name, metric.below)]
+    mine = (early_goals.c.experiment_id == experiment_id) & early_goals.c.metric.in_(names)
+    connection.execute(delete(early_goals).where(mine))
 
 
 def move_early(connection: Connection, from_id: str, to_id: str) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import select
 
 from service.customers.customer_store import set_owner
 from service.errors import Conflict, NotFound
 from service.experiments.assign_customer import assign
 from service.experiments.assignment import Plan, assign_variant
 from service.experiments.define_experiment import define_experiment, get_experiment
-from service.experiments.experiment_store import find_experiment, find_exposures, save_experiment
+from service.experiments.experiment_store import find_experiment, find_exposures, save_experiment, values
 from service.experiments.read_results import read_results
 from service.experiments.record_outcomes import (
     apply_outcomes,
@@ -387,6 +388,18 @@ def test_a_goal_that_comes_before_the_event_that_tells_its_exposure_counts(datab
     apply(database, seen)
     apply(database, seen, order("c1", 6, 30))
     assert sum(arm["total"] for arm in results(database)["arms"]) == 40
+
+
+def test_early_goals_count_for_the_goal_that_they_were_kept_for(database: Database) -> None:
+    rail = {"event": "Order Refunded"}
+    declare(database, **SEEN_LATE, guardrails=[rail])
+    apply(database, order("c1", 1, 100), event("c1", name="Order Refunded", message_id="r1"))
+    declare(database, exposed_by="event", metric={**SEEN_LATE["metric"], "value": "discount_cents"}, guardrails=[rail])
+    apply(database, order("c1", 2, 10, discount_cents=3))
+    apply(database, event("c1", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
+    with database.read() as connection:
+        counted = {row.metric: (row.times, row.total) for row in connection.execute(select(values))}
+    assert counted == {"Order Completed": (1, 3.0), "Order Refunded": (1, 0.0)}
 
 
 def test_early_goals_follow_a_person_and_are_erased_withdrawn_and_forgotten(database: Database) -> None:

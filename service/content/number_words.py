@@ -114,8 +114,9 @@ _LARGE: dict[str, dict[str, int]] = {
            "miliar": _BILLION, "semiliar": _BILLION},
     "th": {"ร้อย": 100, "พัน": _THOUSAND, "หมื่น": 10 * _THOUSAND, "แสน": 100 * _THOUSAND, "ล้าน": _MILLION},
 }  # fmt: skip
-_HUNDREDS = {"fr": {f"{word} cents": 100 * number for number, word in enumerate(_FR[1:9], 2)}}
-"""Written otherwise than a hundred and what it is multiplied by; alone they are cents."""
+_MORE = {"fr": {f"{word} cents": 100 * number for number, word in enumerate(_FR[1:9], 2)}, "th": {"เอ็ด": 1}}
+"""What is no word of a number by itself: in French `cents`, which are money, in Thai a one at the end."""
+_WITHIN = {"เอ็ด": "(?<=ร้อย|พัน|หมื่น|แสน|ล้าน)เอ็ด"}
 _LANGUAGES = {
     "en": _english, "de": _german, "es": _spanish, "fr": _french, "ms": _malay, "id": _indonesian, "th": _thai,
 }  # fmt: skip
@@ -147,7 +148,8 @@ def pattern_of(language: str) -> regex.Pattern[str]:
 def _word(language: str) -> str:
     """Matches one word, the longest that there is; atomic, so that no text takes long."""
     words = sorted({*words_of(language), *_folded(language)}, key=len, reverse=True)
-    return f"(?>{'|'.join(regex.escape(word).replace(chr(92) + ' ', chr(92) + 's+') for word in words)})"
+    written = (_WITHIN.get(word) or regex.escape(word).replace(chr(92) + " ", chr(92) + "s+") for word in words)
+    return f"(?>{'|'.join(written)})"
 
 
 def value_of(written: str, language: str) -> int | None:
@@ -175,5 +177,5 @@ def _sum(numbers: Sequence[int]) -> int:
 
 @lru_cache(maxsize=32)
 def _folded(language: str) -> dict[str, int]:
-    every = large_of(language) | words_of(language) | _HUNDREDS.get(language, {})
+    every = large_of(language) | words_of(language) | _MORE.get(language, {})
     return {word.casefold(): number for word, number in every.items()}

@@ -34,8 +34,13 @@ def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
         ("de", "zwei Millionen tausend", 2_001_000), ("de", "tausend Millionen", 10**9), ("ms", "seribu juta", 10**9),
         ("th", "สองหมื่นห้าพัน", 25_000), ("th", "สองแสนล้าน", 200_000_000_000), ("th", "สามสิบสองล้านห้าแสน", 32_500_000),
         ("th", "หนึ่งหมื่นห้าพันล้าน", 15_000_000_000),
+        ("th", "ร้อยเอ็ด", 101), ("th", "สองพันเอ็ด", 2_001),
     ],
 )  # fmt: skip
 def test_words_mean_their_number(language: str, words: str, number: int) -> None:
     assert pattern_of(language).fullmatch(words)
     assert value_of(words, language) == number
+
+
+def test_a_thai_one_of_the_end_is_none_by_itself() -> None:
+    assert pattern_of("th").search("เอ็ดเวิร์ด") is None  # Edward

@@ -32,7 +32,7 @@ from service.events.inbox_store import (
     without_features,
 )
 from service.events.machine import is_click
-from service.events.machine_together import is_delivery, judge_together
+from service.events.machine_together import is_delivery, is_honeypot, judge_together
 from service.events.orders import order_key, told_before
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
@@ -127,12 +127,13 @@ class Applier:
     def _look_again(self, connection: Connection, events: list[Event]) -> None:
         """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too.
 
-        A delivery may be told after the click: then it is the delivery that shows how soon the click came.
+        A delivery may be told after the click: then it is the delivery that shows how soon the click came; so with a
+        honeypot that is followed after it.
         """
         clicked = {event["customer_id"] for event in events if event["machine"] is False and is_click(event["event"])}
-        delivered = {event["customer_id"] for event in events if is_delivery(event)} - clicked
-        if delivered:
-            clicked |= with_open_clicks(connection, delivered, BESIDE)
+        told = {event["customer_id"] for event in events if is_delivery(event) or is_honeypot(event)} - clicked
+        if told:
+            clicked |= with_open_clicks(connection, told, BESIDE)
         if not clicked:
             return
         seqs = {event["seq"]: event for event in events}

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 # A person needs this long to see a message and click in it; scanners follow links at once.
 FASTEST_HUMAN_CLICK_S = 5.0
+HONEYPOT = "honeypot"
+"""The reason of who followed a link that people do not see."""
 
 _ENGAGEMENT = re.compile(
     r"^(Email|SMS|Push|Web|Call|Webhook|In-App|Message|Offer)\b.*\b(Opened|Clicked|Tapped)$|^Link Clicked$"
@@ -78,7 +80,7 @@ def judge(
     if type(method) is str and method.upper() == "HEAD":
         return Verdict(True, "head_request")
     if properties.get("honeypot") is True:
-        return Verdict(True, "honeypot")
+        return Verdict(True, HONEYPOT)
     by_agent = agent_reason(user_agent) if type(user_agent) is str else None
     if by_agent:
         return Verdict(True, by_agent)

@@ -1,4 +1,5 @@
-"""Clicks that only stand out beside other events of their message: too soon after its delivery, or of every link. Pure.
+"""Clicks that only stand out beside other events of their message: too soon after its delivery, of every link, or in
+one go with a link that people do not see. Pure.
 
 `machine.judge` sees one event; here are the rules that need several. Messages are told apart by decision, else
 campaign, else offer, of one customer on one channel.
@@ -13,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from service.events.machine import FASTEST_HUMAN_CLICK_S, is_click
+from service.events.machine import FASTEST_HUMAN_CLICK_S, HONEYPOT, is_click
 
 BURST = timedelta(seconds=10)
 """Scanners follow all links of a message within seconds."""
@@ -36,7 +37,13 @@ def judge_together(events: Iterable[Event]) -> dict[str, str]:
         ordered = sorted(those, key=lambda click: click["timestamp"])
         found |= dict.fromkeys(_every_link(ordered), "every_link_clicked")
         found |= dict.fromkeys(_too_soon(ordered, delivered.get(message, ())), "click_within_5s")
+        found |= dict.fromkeys(_beside_honeypots(ordered), "beside_honeypot")
     return found
+
+
+def is_honeypot(event: Event) -> bool:
+    """Whether a link was followed that people do not see."""
+    return event["machine_reason"] == HONEYPOT and _is_click(event)
 
 
 def is_delivery(event: Event) -> bool:
@@ -65,6 +72,16 @@ def _too_soon(clicks: Sequence[Event], delivered: Sequence[datetime]) -> list[st
         click["message_id"]
         for click in clicks
         if any(timedelta() <= click["timestamp"] - at < soon for at in delivered)
+    ]
+
+
+def _beside_honeypots(clicks: Sequence[Event]) -> list[str]:
+    """The clicks of whoever followed a honeypot, which is no reward itself: those of a burst with it."""
+    traps = [click["timestamp"] for click in clicks if is_honeypot(click)]
+    return [
+        click["message_id"]
+        for click in clicks
+        if not is_honeypot(click) and any(abs(click["timestamp"] - at) <= BURST for at in traps)
     ]
 
 

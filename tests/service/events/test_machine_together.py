@@ -75,6 +75,14 @@ def test_what_the_sender_declares_wins_here_too() -> None:
     assert reasons(event("Email Delivered", 0), click(2, "/machine", machine=None)) == ["click_within_5s"]
 
 
+def test_who_follows_a_honeypot_made_the_clicks_beside_it() -> None:
+    trap = click(60, "/unseen", honeypot=True)
+    beside = "beside_honeypot"
+    assert reasons(click(52, "/a"), trap, click(69, "/b"), click(75, "/a")) == [beside, None, beside, None]
+    assert reasons(trap, click(61, "/a", machine=False)) == [None, None]
+    assert reasons(trap, click(61, "/a", decision_id="d2")) == [None, None]
+
+
 def test_people_and_messages_are_apart() -> None:
     two = [click(60, "/a"), click(61, "/b"), event("Email Link Clicked", 61, "/c", customer="c2")]
     assert reasons(*two) == [None] * 3
@@ -116,6 +124,14 @@ def test_a_burst_in_portions_withdraws_what_came_first(database: Database) -> No
     assert told.handled == [(name, "/a", False), (name, "/b", True), (name, "/c", True)]
     assert told.withdrawn == ["/a"]
     assert told.verdicts() == [(True, "every_link_clicked")] * 3
+
+
+def test_a_click_told_before_the_honeypot_is_judged_again(database: Database) -> None:
+    told = Told(database)
+    told.tell(click(60, "/a"))
+    told.tell(click(62, "/unseen", honeypot=True))
+    assert told.withdrawn == ["/a"]
+    assert told.verdicts() == [(True, "beside_honeypot"), (True, "honeypot")]
 
 
 def test_a_click_told_before_its_delivery_is_judged_again(database: Database) -> None:

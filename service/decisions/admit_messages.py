@@ -22,7 +22,7 @@ from service.decisions.ledger_view import LedgerView
 from service.decisions.line import Line
 from service.decisions.rank_actions import Contended
 from service.decisions.schemas import DecisionIn
-from service.decisions.verdicts import Failure
+from service.decisions.verdicts import Failure, first_of
 from service.decisions.write_decisions import with_lines
 from service.errors import Problem
 from service.offers.offer import past_of
@@ -151,7 +151,8 @@ def _request(one: Outgoing) -> DecisionIn:
 def _stopped_by(case: Case, one: Outgoing) -> Failure | None:
     verdicts = judge(case)
     if one.offer_id is None:
-        return next(iter(verdicts.channels[one.channel]), None)
+        failures = verdicts.channels[one.channel]
+        return first_of(failures) if failures else None
     offer = case.offers[0]
     if one.channel not in offer.channels:
         return Failure("offer_channel", f"the offer goes by {', '.join(offer.channels)} only")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from service.decisions.record import unpack_candidates
-from service.decisions.verdicts import LIST_RULES, RULES
+from service.decisions.verdicts import LIST_RULES, RULES, lasts
 
 
 def describe(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -77,11 +78,16 @@ def _weighed(row: Any, record: Mapping[str, Any], channels_of: Mapping[str, Sequ
 
 
 def _each_rule(failures: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Of a rule that fails more than once that which lasts longest, as an answer names it."""
     verdicts: dict[str, Any] = dict.fromkeys((*RULES, *LIST_RULES), "pass")
     for rule, detail, until in failures:
-        if verdicts[rule] == "pass":
+        if verdicts[rule] == "pass" or _lasts(until) > _lasts(verdicts[rule]["until"]):
             verdicts[rule] = {"detail": detail, "until": until}
     return verdicts
+
+
+def _lasts(until: str | None) -> float:
+    return lasts(None if until is None else datetime.fromisoformat(until))
 
 
 def _numbers(line: Sequence[Any] | None) -> dict[str, Any]:

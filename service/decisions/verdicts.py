@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from service.decisions.caps import Full
@@ -57,12 +58,21 @@ class Verdicts:
     def of(self, offer_id: str, channel: str) -> tuple[Failure, ...]:
         """Every failure of one candidate, first the one to name."""
         both = (*self.channels[channel], *self.offers[offer_id], *self.pairs.get((offer_id, channel), ()))
-        return both if len(both) < 2 else tuple(sorted(both, key=lambda failure: RULES.index(failure.rule)))
+        return both if len(both) < 2 else tuple(sorted(both, key=_to_name))
 
 
 def first_of(failures: Sequence[Failure]) -> Failure:
-    """The one to name, of at least one."""
-    return failures[0] if len(failures) == 1 else min(failures, key=lambda failure: RULES.index(failure.rule))
+    """The one to name, of at least one: by the first rule, that which lasts longest (of two caps, say)."""
+    return failures[0] if len(failures) == 1 else min(failures, key=_to_name)
+
+
+def _to_name(failure: Failure) -> tuple[int, float]:
+    return RULES.index(failure.rule), -lasts(failure.until)
+
+
+def lasts(until: datetime | None) -> float:
+    """Until when a rule says no, to compare: what no time ends lasts longest."""
+    return inf if until is None else until.timestamp()
 
 
 def used_up(reached: Full, kind: str) -> str:

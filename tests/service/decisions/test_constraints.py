@@ -25,6 +25,7 @@ from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
+from service.decisions.verdicts import Failure, first_of
 from service.decisions.windows import window
 from service.offers.catalogue import CatalogueCache
 from service.settings import Cap, CoolDown, Settings
@@ -116,6 +117,22 @@ def _plan(desk: Desk, steps: list[int], cap: Cap, data: st.DataObject) -> None:
             until = at if within.end is None else datetime.fromtimestamp(within.end / 1e6 - 1, UTC)
             in_it = [one for one in planned if microseconds(one) > within.since and one <= until]
             assert len(in_it) <= cap.max
+
+
+def test_of_two_caps_that_are_reached_the_one_that_lasts_longer_is_named(desk: Desk) -> None:
+    """Else nothing would go at the time that is told."""
+    desk.settings = settings(caps=[{"max": 1, "per_days": 0.5}, {"max": 1, "per_days": 2}])
+    desk.put(a={"channels": ["email"]}, b={"channels": ["web"], "caps": [{"max": 1, "per_days": n} for n in (1, 3, 2)]})
+    delivered(desk, ask(desk, channels=["email"]))
+    delivered(desk, ask(desk, channels=["web"]))
+    decision = ask(desk)
+    now, told = desk.clock.now(), verdicts(desk, decision)
+    assert told["frequency_cap"] == ("1 of 1 messages in 2 days", now + timedelta(days=2))
+    assert told["offer_cap"] == ("1 of 1 impressions in 3 days", now + timedelta(days=3))
+    shown = DecisionReader(desk.database, desk.served).read(decision["decision_id"])["candidates"][0]
+    assert shown["verdicts"]["frequency_cap"]["detail"] == "1 of 1 messages in 2 days"
+    never = Failure("offer_cap", "0 of 0 impressions in 1 day")
+    assert first_of([Failure("offer_cap", "", now), never, Failure("offer_cap", "", now)]) is never
 
 
 def test_a_place_of_tomorrow_is_free_again_after_tomorrow(desk: Desk) -> None:

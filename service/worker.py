@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Moves due enrolments until SIGTERM or SIGINT; messages that are being handed over are finished first."""
+    """Moves due enrolments until SIGTERM, SIGINT or SIGHUP (its terminal was closed).
+
+    Messages that are being handed over are finished first.
+    """
     set_up_logs()
     parts = build(settings)
     runner = journey_runner(parts)
@@ -26,6 +29,8 @@ def run(settings: Settings) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's
+            signal.signal(signal.SIGHUP, stop)
     log.info("the journeys' runner has started")
     try:
         runner.run_forever()

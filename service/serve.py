@@ -8,7 +8,9 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -45,6 +47,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         ValueError: the database belongs to another home.
     """
     set_up_logs()
+    _end_in_order()
     raise_open_files()
     _claim_port(settings.host, settings.port)
     home = settings.make_home()
@@ -105,6 +108,15 @@ def listen(settings: Settings, workers: int = 1) -> None:
         timeout_keep_alive=65,
         backlog=8192,
     )
+
+
+def _end_in_order() -> None:
+    """SIGTERM ends us as SIGINT does.
+
+    uvicorn raises it once more when it has stopped, which ended us there and then: what we had started lived on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def fetcher_command(settings: Settings) -> list[str]:

@@ -103,7 +103,10 @@ def build_offer_tables(
         build_interests(log, moment, home / "interests", texts)
         progress(place + 1, len(times))
     written = online.load_new(history, files)
-    return [*told, f"built the features of {history['customer_id'].n_unique():,} offers, loaded {written:,} that changed"]
+    return [
+        *told,
+        f"built the features of {history['customer_id'].n_unique():,} offers, loaded {written:,} that changed",
+    ]
 
 
 def _heard(history: pl.DataFrame, moment: datetime) -> bool:

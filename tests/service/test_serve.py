@@ -5,7 +5,9 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from service import serve
 from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files
 from service.settings import Settings
 from service.telemetry import TOGETHER, forget_the_dead
+from tests.conftest import free_port
 
 
 @pytest.fixture
@@ -145,3 +148,31 @@ def test_a_dead_workers_number_may_be_somebody_elses(
         (tmp_path / name).touch()
     forget_the_dead(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_7.db", "gauge_livesum_8.db"]
+
+
+def test_a_service_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    """What fetches models went on for seconds in a home that was taken for one that nothing uses."""
+    port = free_port()
+    service = subprocess.Popen(
+        [sys.executable, "-P", "-m", "opportune", "serve", "--port", str(port)],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OPPORTUNE_HOME": str(tmp_path),
+            "OPPORTUNE_TEXT_VECTORS": "false",
+        },
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    with service:
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert service.poll() is None
+            time.sleep(0.05)
+        tasks = Path(f"/proc/{service.pid}/task").glob("*/children")
+        started = [pid for task in tasks for pid in task.read_text().split()]
+        assert started
+        service.terminate()
+        assert service.wait(20) == 0
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
+LEAST_FREE = 200_000_000
+"""Bytes free on the home's disk below which people are told of it."""
+
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` with a temporary path in the same folder, then renames what it wrote to `path`, durably."""

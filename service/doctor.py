@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
-from features.files import free_bytes
+from features.files import LEAST_FREE, free_bytes
 from features.row_stores import StoreAway
 from models.declared import PROPENSITIES
 from models.load import ModelError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
-_LEAST_FREE = 200_000_000
 _OTHER_VARIABLES = ("CONFIG", "DEBUG", "PURE", "EMBEDDING_MODEL")
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 
@@ -119,7 +118,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
     free = free_bytes(home)
-    if free < _LEAST_FREE:
+    if free < LEAST_FREE:
         yield Finding("fail", "disk", f"only {free / 1e6:,.0f} MB are free for {home}; make room")
     if not (settings.text_model.base_url or settings.text_model.api_key):
         yield Finding("note", "copy", "templates write the copy; set text_model.base_url or api_key for a model")
@@ -156,6 +155,8 @@ def _rules(settings: Settings) -> Iterator[Finding]:
             check(settings)
         except ValueError as fault:
             yield Finding("fail", "configuration", f"{fault}; correct the {name} in {config_file()}")
+        except OSError as fault:  # of a home that may only be read; the other looks are still worth having
+            yield Finding("fail", "home", _short(fault))
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

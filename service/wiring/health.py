@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from service.clock import SystemClock
+from features.files import LEAST_FREE, free_bytes
+from service.clock import SystemClock, monotonic
 from service.events.inbox_store import backlog
 from service.storage.heartbeats import read_all
 from service.storage.home_store import home_of
@@ -18,6 +19,7 @@ _LOOK_S = 0.4
 """How long each of two parts is waited for: who asks often gives up after a second, and what hangs refuses nothing."""
 _lookers = ThreadPoolExecutor(8, "ready")
 """What hangs holds these, and looks that come meanwhile count as unanswered."""
+_disk_looker = ThreadPoolExecutor(1, "ready-disk")
 _T = TypeVar("_T")
 
 
@@ -29,6 +31,7 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     report: dict[str, Any] = {"status": "ready", "problems": []}
     problems: list[str] = report["problems"]
     ready = True
+    room, began = _disk_looker.submit(free_bytes, parts.settings.home), monotonic()
     try:
         report["heartbeats"], home = _in_time(lambda: _state(parts))
         problems += _other_home(home, parts.home_id)
@@ -39,6 +42,7 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
         _in_time(lambda: parts.online.read(["readiness"], parts.clock.now()))
     except Exception as away:
         problems.append(f"online store: {type(away).__name__}; decisions do without features")
+    problems += _little_room(room, began + _LOOK_S - monotonic())
     report["decisions"] = parts.steady.status()
     if "database" in report["decisions"]["open"] and not any(problem.startswith("database:") for problem in problems):
         problems.append("database: it is read, but takes no decisions in time; see its disk, locks and load")
@@ -71,6 +75,17 @@ def _in_time(look: Callable[[], _T]) -> _T:
         return looking.result(_LOOK_S)
     finally:
         looking.cancel()  # where it has not even begun
+
+
+def _little_room(room: Future[int], wait_s: float) -> list[str]:
+    """Of a full disk the loops know no more than that something failed."""
+    try:
+        free = room.result(max(wait_s, 0.0))
+    except Exception as away:
+        return [f"home: {type(away).__name__}; see whether its disk is there"]
+    finally:
+        room.cancel()
+    return [f"disk: only {free / 1e6:,.0f} MB are free for the home; make room"] if free < LEAST_FREE else []
 
 
 def _other_home(of_database: str | None, here: str | None) -> list[str]:

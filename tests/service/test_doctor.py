@@ -151,3 +151,16 @@ def test_what_another_user_left_in_the_home_is_named(
     assert examine(Settings(home=tmp_path, text_vectors=False)) == 1
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["fail", "home"]]
     assert f"2 of its folders and files cannot be written, such as {tmp_path}/events/bucket=3" in line
+
+
+def test_a_home_that_may_only_be_read_is_examined_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> None:
+        raise OSError(30, "Read-only file system", f"{tmp_path}/outbox")
+
+    monkeypatch.setattr("service.wiring.journeys.FileChannel", refused)
+    assert examine(Settings(home=tmp_path, text_vectors=False)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("fail  home ") and "Read-only file system" in line for line in lines)
+    assert any(line.split()[1] == "events" for line in lines)

@@ -68,3 +68,14 @@ def test_events_that_wait_for_the_online_store_are_named(tmp_path: Path) -> None
     assert ready
     assert "OutOfMemoryError" in report["problems"][0]
     parts.close()
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that could not be written to the log were told as `ComputeError`, and before that nothing was."""
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    parts.steady.run_pass()
+    monkeypatch.setattr(health, "free_bytes", lambda _: 3_000_000)
+    ready, report = readiness(parts)
+    assert (ready, report["status"]) == (True, "degraded")
+    assert report["problems"] == ["disk: only 3 MB are free for the home; make room"]
+    parts.close()

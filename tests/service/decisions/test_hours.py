@@ -69,9 +69,7 @@ def test_a_decision_explores_allowed_hours_and_logs_with_which_probability(desk:
     for one in told[:20]:
         assert reader.replay(one["decision_id"])["equal"]
     with desk.database.read() as connection:
-        rows = [
-            line for some in every_decision(connection) for lines in _decisions(connection, some, []) for line in lines
-        ]
+        rows = [line for some in every_decision(connection) for line in _decisions(connection, some, []).to_dicts()]
     logged = {(row["decision_id"], row["channel"]): row["send_at_probability"] for row in rows if row["offer_id"]}
     assert logged[told[3]["decision_id"], "email"] == emails[3]["send_at_probability"]
     assert reader.read(told[3]["decision_id"])["actions"][0]["send_at_probability"] is not None

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Float,
     Index,
     LargeBinary,
     String,
@@ -33,10 +34,13 @@ from sqlalchemy import (
 )
 
 from service.decisions.ledger_store import ledger
+from service.decisions.maturity import NONE_YOUNG, Young
 from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
 from service.storage.prepared import insert_rows
 
+_YOUNG = ("young_hour", "young_day", "young_week")
+"""The counts of `Young`."""
 decisions = Table(
     "decisions",
     metadata,
@@ -85,6 +89,8 @@ offer_rates = Table(
     Column("clicked", BigInteger, nullable=False, server_default="0"),
     Column("redeemed", BigInteger, nullable=False, server_default="0"),
     Column("first_at", BigInteger),
+    *(Column(name, Float(53), nullable=False, server_default="0") for name in _YOUNG),
+    Column("young_at", BigInteger),
 )
 _FIRST = ("decision_id", "customer_id")
 _NEXT = tuple(column.name for column in decisions.c)[3:-3]
@@ -101,7 +107,7 @@ _RECORDED = func.length(decisions.c.candidates) > 0
 class Rate:
     """Deliveries of an offer on a channel, and how many led to an order or redemption, a click, a redemption.
 
-    `first_at`: when the first was, in microseconds.
+    `first_at`: when the first was, in microseconds. `young`: deliveries of which it cannot be told yet.
     """
 
     shown: int
@@ -109,6 +115,7 @@ class Rate:
     clicked: int = 0
     redeemed: int = 0
     first_at: int | None = None
+    young: Young = NONE_YOUNG
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -253,18 +260,26 @@ def count_response(
     key = {"offer_id": offer_id, "channel": channel, "first_at": at}
     upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
     here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
-    counts = {name: offer_rates.c[name] + by for name in more}
+    counts: dict[str, Any] = {name: offer_rates.c[name] + by for name in more}
+    if "shown" in more:
+        young = _young(connection.execute(select(offer_rates).where(here).with_for_update()).one())
+        told = young.with_delivery(at, by)
+        counts |= dict(zip(_YOUNG, told.counts, strict=True)) | {"young_at": told.at}
     first = case((offer_rates.c.first_at > at, at), else_=offer_rates.c.first_at)
     connection.execute(update(offer_rates).where(here).values(first_at=first, **counts))
 
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     """Every offer's rates by (offer, channel)."""
-    rows = connection.execute(select(offer_rates))
-    return {
-        (row.offer_id, row.channel): Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at)
-        for row in rows
-    }
+    return {(row.offer_id, row.channel): _rate(row) for row in connection.execute(select(offer_rates))}
+
+
+def _rate(row: Any) -> Rate:
+    return Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at, _young(row))
+
+
+def _young(row: Any) -> Young:
+    return Young(tuple(getattr(row, name) for name in _YOUNG), row.young_at or 0)
 
 
 def move_decisions(connection: Connection, from_id: str, to_id: str) -> None:

@@ -27,7 +27,6 @@ from service.decisions.decision_store import read_heads
 from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
     CONVERTED,
-    STAGES,
     UNTIED,
     UNTIED_WORTH,
     State,
@@ -41,6 +40,7 @@ from service.decisions.lessons_store import (
     read_layer,
     take_lessons,
 )
+from service.decisions.maturity import STAGES
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
 from service.decisions.score import NEXT_OFFER

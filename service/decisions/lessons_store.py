@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from service.decisions.decision_store import decisions, outcomes
+from service.decisions.maturity import STAGES
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 lessons = Table(
@@ -57,10 +58,6 @@ CONVERTED = 0
 UNTIED, UNTIED_WORTH = -1, 0.25
 """The stage of an order that names neither decision nor offer, after no click, and what it counts: many of those
 would have come without the message."""
-STAGES = ((timedelta(hours=1), 0.25), (timedelta(days=1), 0.35), (timedelta(days=7), 0.40))
-"""After so long without a conversion, this much of "did not" is sure: of those who convert, about a quarter do within
-the hour, 60% within a day. Conversions count whole and at once, so shares that are a little off bias nothing but the
-speed at which rates are learnt to be low."""
 
 
 @dataclass(frozen=True, slots=True)

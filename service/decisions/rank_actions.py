@@ -12,6 +12,7 @@ from service.clock import Clock, monotonic, new_id
 from service.decisions.actions import Stages, act, listed, messages, word
 from service.decisions.alike import Alike
 from service.decisions.answers import answer, answer_of
+from service.decisions.case import microseconds
 from service.decisions.choose import choose
 from service.decisions.decision_store import forget_decisions, read_decisions, read_rates
 from service.decisions.draft import Draft
@@ -267,8 +268,8 @@ class Decider:
         with self.sources.database.read() as connection:
             counts = read_rates(connection)
             catalogue = self.sources.catalogue.current(connection)
-        last = self.sources.last
-        last.rates, last.rates_at = PooledRates(counts, alike=self._alike(catalogue)), monotonic()
+        last, now = self.sources.last, microseconds(self._clock.now())
+        last.rates, last.rates_at = PooledRates(counts, alike=self._alike(catalogue), now=now), monotonic()
         return last.rates
 
     def _alike(self, catalogue: Catalogue) -> Alike:

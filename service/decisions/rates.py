@@ -9,6 +9,7 @@ from features.customer_row import CustomerRow
 from service.decisions.alike import Alike
 from service.decisions.channel_answers import Answers, answers
 from service.decisions.interests import Interests, interests
+from service.decisions.maturity import Young
 from service.decisions.stages import FEW
 from service.offers.offer import Offer
 
@@ -32,6 +33,8 @@ class Counts(Protocol):
     def redeemed(self) -> int: ...
     @property
     def first_at(self) -> int | None: ...
+    @property
+    def young(self) -> Young: ...
 
 
 GOALS = {"conversion": "converted", "click": "clicked", "redemption": "redeemed"}
@@ -45,6 +48,9 @@ class PooledRates:
     top's prior is `PRIOR_RATE` with `PRIOR_WEIGHT`. So an offer never shown gets the common rate, and with no data at
     all every offer gets 5%. With `alike`, the level above an offer that was shown less than `FEW` times is what offers
     with alike texts led to, each counted by its likeness, themselves below the common rate.
+
+    Orders and redemptions take days: a delivery of which it cannot be told yet counts only as far as it can
+    (`maturity.Young`), else everything would look bad on the day of a campaign. Clicks come at once or never.
     """
 
     def __init__(
@@ -53,31 +59,36 @@ class PooledRates:
         goal: str = "conversion",
         unread: bool = False,
         alike: Alike | None = None,
+        now: int | None = None,
     ) -> None:
-        """`unread`: the counts could not be read, so there are none."""
+        """`unread`: the counts could not be read, so there are none. `now`, in microseconds: as of when deliveries are
+        too young to tell; None counts all of them whole.
+        """
         self.unread = unread
-        self._all = counts
+        self._all, self._now = counts, now
         self._alike = alike
         self._above: dict[str, tuple[float, float]] = {}
         self._clicked: dict[str, tuple[int, int]] = {}
-        self._counts = {key: (count.shown, int(getattr(count, GOALS[goal]))) for key, count in counts.items()}
-        self._offers: dict[str, tuple[int, int]] = {}
-        for (offer, _), (more, responses) in self._counts.items():
-            shown, converted = self._offers.get(offer, (0, 0))
-            self._offers[offer] = (shown + more, converted + responses)
+        self._counts = {key: _matured(count, GOALS[goal], now) for key, count in counts.items()}
+        self._offers: dict[str, tuple[float, int]] = {}
+        self._shown: dict[str, int] = {}
+        for (offer, channel), (more, responses) in self._counts.items():
+            matured, converted = self._offers.get(offer, (0.0, 0))
+            self._offers[offer] = (matured + more, converted + responses)
+            self._shown[offer] = self._shown.get(offer, 0) + counts[offer, channel].shown
         self._first: dict[str, int] = {}
         for (offer, _), count in counts.items():
             if count.first_at is not None:
                 self._first[offer] = min(count.first_at, self._first.get(offer, count.first_at))
-        shown = sum(shown for shown, _ in self._offers.values())
+        matured = sum(matured for matured, _ in self._offers.values())
         converted = sum(converted for _, converted in self._offers.values())
-        self._common = (converted + PRIOR_RATE * PRIOR_WEIGHT) / (shown + PRIOR_WEIGHT)
+        self._common = (converted + PRIOR_RATE * PRIOR_WEIGHT) / (matured + PRIOR_WEIGHT)
 
     def rate(self, offer_id: str, channel: str) -> float:
         """Probability that a delivery of this offer on this channel leads to an order, in (0, 1)."""
-        shown, converted = self._offers.get(offer_id, (0, 0))
-        above = self._common if shown >= FEW or self._alike is None else self._from_alike(offer_id)[0]
-        of_offer = (converted + POOL_WEIGHT * above) / (shown + POOL_WEIGHT)
+        matured, converted = self._offers.get(offer_id, (0.0, 0))
+        above = self._common if self.shown(offer_id) >= FEW or self._alike is None else self._from_alike(offer_id)[0]
+        of_offer = (converted + POOL_WEIGHT * above) / (matured + POOL_WEIGHT)
         here = self._counts.get((offer_id, channel))
         if here is None:
             return of_offer
@@ -85,24 +96,25 @@ class PooledRates:
 
     def of(self, goal: str) -> PooledRates:
         """The rates of another goal from the same deliveries."""
-        return PooledRates(self._all, goal, self.unread, self._alike)
+        return PooledRates(self._all, goal, self.unread, self._alike, self._now)
 
     def _from_alike(self, offer_id: str) -> tuple[float, float]:
         """The rate of offers with alike texts, and how many deliveries it stands on."""
         if self._alike is None:
             return self._common, 0.0
         if offer_id not in self._above:
-            known = sorted(self._offers, key=lambda name: (-self._offers[name][0], name))[:MOST_ALIKE]
-            likeness = self._alike.to(offer_id, (name for name in known if self._offers[name][0] > 0))
-            shown = sum(weight * self._offers[name][0] for name, weight in likeness.items())
+            known = sorted(self._shown, key=lambda name: (-self._shown[name], name))[:MOST_ALIKE]
+            likeness = self._alike.to(offer_id, (name for name in known if self._shown[name] > 0))
+            shown = sum(weight * self._shown[name] for name, weight in likeness.items())
+            matured = sum(weight * self._offers[name][0] for name, weight in likeness.items())
             converted = sum(weight * self._offers[name][1] for name, weight in likeness.items())
-            rate = (converted + POOL_WEIGHT * self._common) / (shown + POOL_WEIGHT)
+            rate = (converted + POOL_WEIGHT * self._common) / (matured + POOL_WEIGHT)
             self._above[offer_id] = (rate, shown)
         return self._above[offer_id]
 
     def shown(self, offer_id: str) -> int:
         """Deliveries of an offer on all channels."""
-        return self._offers.get(offer_id, (0, 0))[0]
+        return self._shown.get(offer_id, 0)
 
     def first_at(self, offer_id: str) -> int | None:
         """When the offer was first delivered, in microseconds."""
@@ -129,7 +141,7 @@ class PooledRates:
 
     def sentence(self, offer_id: str) -> str:
         """The evidence in words."""
-        shown, converted = self._offers.get(offer_id, (0, 0))
+        shown, (matured, converted) = self.shown(offer_id), self._offers.get(offer_id, (0.0, 0))
         if shown == 0 and self._from_alike(offer_id)[1] >= 1:
             rate, deliveries = self._from_alike(offer_id)
             return (
@@ -138,4 +150,14 @@ class PooledRates:
             )
         if shown == 0:
             return "this offer has not been delivered yet; offers in general are assumed to do alike"
-        return f"{converted} of {shown} deliveries of this offer led to an order"
+        young = round(shown - matured)
+        fresh = f"; {young} of them are too fresh to tell" if young else ""
+        return f"{converted} of {shown} deliveries of this offer led to an order{fresh}"
+
+
+def _matured(count: Counts, goal: str, now: int | None) -> tuple[float, int]:
+    """How many deliveries tell, and how many led to the goal: those count at once, the rest as far as they can tell."""
+    shown, led = count.shown, int(getattr(count, goal))
+    if now is None or goal == "clicked" or shown <= 0:
+        return float(shown), led
+    return max(shown - count.young.untold(now) * (1.0 - min(led / shown, 1.0)), float(led)), led

@@ -20,7 +20,7 @@ from service.errors import Problem, cause_of
 from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
 from service.storage.database import Database
-from service.storage.home_store import OtherHome, adopt_home
+from service.storage.home_store import adopt_home, home_of, other_home
 from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -70,12 +70,11 @@ def _parts(settings: Settings) -> list[Finding]:
 
     try:
         parts = build(settings)
-    except OtherHome as other:
-        return [Finding("fail", "home", str(other))]
     except Exception as away:
         told = f"cannot be opened: {_short(away)}; check OPPORTUNE_HOME or OPPORTUNE_DATABASE_URL"
         return [Finding("fail", "state", told)]
     looks = (
+        _home,
         _keys,
         _online,
         _events,
@@ -157,6 +156,13 @@ def _rules(settings: Settings) -> Iterator[Finding]:
             yield Finding("fail", "configuration", f"{fault}; correct the {name} in {config_file()}")
         except OSError as fault:  # of a home that may only be read; the other looks are still worth having
             yield Finding("fail", "home", _short(fault))
+
+
+def _home(parts: Parts) -> Iterator[Finding]:
+    with parts.database.read() as connection:
+        other = other_home(home_of(connection), parts.home_id)
+    if other is not None:
+        yield Finding("fail", "home", other)
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

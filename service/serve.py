@@ -20,11 +20,10 @@ from time import sleep
 
 import uvicorn
 
-from service.clock import SystemClock, monotonic
+from service.clock import monotonic
 from service.loops import PYTHON, Child
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.home_store import settle_home
 from service.storage.migrate import migrate
 from service.telemetry import TOGETHER, set_up_logs
 
@@ -44,17 +43,15 @@ def serve(settings: Settings, workers: int = 1) -> None:
 
     Raises:
         OSError: the port is taken.
-        ValueError: the database belongs to another home.
     """
     set_up_logs()
     _end_in_order()
     raise_open_files()
     _claim_port(settings.host, settings.port)
-    home = settings.make_home()
+    settings.make_home()
     database = Database(settings.state_url)
     try:
         migrate(database)
-        settle_home(database, home, SystemClock().now())
     finally:
         database.close()
     _hand_down(settings)

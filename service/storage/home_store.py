@@ -28,12 +28,9 @@ homes = Table(
 )
 
 
-class OtherHome(ValueError):
-    """The database belongs to another home."""
-
-
 def settle_home(database: Database, home: Path, now: datetime) -> str | None:
-    """The home's name; None on SQLite. A database and a home that have none yet get one; `OtherHome` if they differ.
+    """The home's name, "" where it has none and the database belongs to another; None on SQLite. A database and a home
+    that have none yet get one.
 
     A new database takes the name of the home: it was made anew, or is the first of an older home.
     """
@@ -47,13 +44,18 @@ def settle_home(database: Database, home: Path, now: datetime) -> str | None:
         with database.write() as connection:
             _keep(connection, here, now, replace=False)
             known = home_of(connection)
-    if here != known:
-        raise OtherHome(
-            f"the database belongs to the event log of another home than {home} (home-id {known}, here "
-            f"{here or 'none'}): set OPPORTUNE_HOME to the folder that the others share, itself and no copy; where "
-            "that one is lost or was brought back without its file home-id, run 'opportune doctor --adopt-home' here"
-        )
-    return here
+    return here or ""
+
+
+def other_home(of_database: str | None, here: str | None) -> str | None:
+    """What is wrong where the database belongs to another home than the one here (as `settle_home` told it)."""
+    if of_database is None or here is None or of_database == here:
+        return None
+    return (
+        f"the database belongs to the event log of another home (home-id {of_database}, here {here or 'none'}): events "
+        "that come through this one are missing there; set OPPORTUNE_HOME to the folder that the others share, itself "
+        "and no copy; where that one is lost or came back without its file home-id, run 'opportune doctor --adopt-home'"
+    )
 
 
 def adopt_home(database: Database, home: Path, now: datetime) -> str | None:
@@ -100,5 +102,5 @@ def _make(home: Path) -> str:
     fsync_folder(home)
     made = _read(home)
     if made is None:
-        raise OtherHome(f"{home / FILE} is empty; remove it, or bring it back from a backup")
+        raise ValueError(f"{home / FILE} is empty; remove it, or bring it back from a backup")
     return made

@@ -11,7 +11,7 @@ from features.files import LEAST_FREE, free_bytes
 from service.clock import SystemClock, monotonic
 from service.events.inbox_store import backlog
 from service.storage.heartbeats import read_all
-from service.storage.home_store import home_of
+from service.storage.home_store import home_of, other_home
 from service.wiring.parts import Parts
 
 _STALE = timedelta(seconds=30)
@@ -34,7 +34,8 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     room, began = _disk_looker.submit(free_bytes, parts.settings.home), monotonic()
     try:
         report["heartbeats"], home = _in_time(lambda: _state(parts))
-        problems += _other_home(home, parts.home_id)
+        other = other_home(home, parts.home_id)
+        problems += [] if other is None else [f"home: {other}"]
     except Exception as away:
         ready = parts.steady.can_keep()
         problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
@@ -86,12 +87,6 @@ def _little_room(room: Future[int], wait_s: float) -> list[str]:
     finally:
         room.cancel()
     return [f"disk: only {free / 1e6:,.0f} MB are free for the home; make room"] if free < LEAST_FREE else []
-
-
-def _other_home(of_database: str | None, here: str | None) -> list[str]:
-    if of_database is None or of_database == here or here is None:
-        return []
-    return [f"home: the database belongs to another home by now ({of_database}, here {here}); end this process"]
 
 
 def _state(parts: Parts) -> tuple[dict[str, dict[str, Any]], str | None]:

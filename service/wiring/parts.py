@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -72,7 +74,7 @@ from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
-from service.storage.home_store import settle_home
+from service.storage.home_store import home_of, other_home, settle_home
 from service.storage.idempotency_store import erase_answers
 from service.storage.migrate import migrate
 from service.web.auth import Guard
@@ -100,6 +102,9 @@ _WATCH_AFTER_S, _VECTORS_AFTER_S = 30.0, 20.0
 _TEXTS_EVERY_S = 2.0
 _RECORDS_EVERY_S = 60.0
 _BEAT_EVERY = timedelta(seconds=2)
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,18 +171,25 @@ def _withdraw(buckets: int) -> Handler:
     return withdraw
 
 
-def build(settings: Settings) -> Parts:
-    """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing.
+def _settled(database: Database, home: Path) -> str | None:
+    """The home's name; another than the database's goes on, since all else is shared, and is told."""
+    home_id = settle_home(database, home, SystemClock().now())
+    with database.read() as connection:
+        other = other_home(home_of(connection), home_id)
+    if other is not None:
+        log.warning("%s", other)
+    return home_id
 
-    `OtherHome` where the database belongs to the event log of another home.
-    """
+
+def build(settings: Settings) -> Parts:
+    """Opens the stores (migrating the state where needed) and puts the parts together. Starts nothing."""
     _check_declared(settings)
     home = settings.make_home()
     clock = clock_from(settings.clock)
     database = Database(settings.state_url)
     try:
         migrate(database)
-        home_id = settle_home(database, home, SystemClock().now())
+        home_id = _settled(database, home)
     except BaseException:
         database.close()
         raise

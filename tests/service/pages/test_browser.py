@@ -98,7 +98,8 @@ def test_every_page_is_accessible_and_keeps_to_itself(browser: Any, address: str
         page.on("request", lambda request, said=said: said.append(request.url) if address not in request.url else None)
         assert page.goto(address + path).status == 200
         page.evaluate(axe_source())
-        found = page.evaluate("axe.run({rules: {'target-size': {enabled: true}}})")["violations"]
+        # Without frames: a mail's preview runs no scripts, and axe complains on the console where one has loaded.
+        found = page.evaluate("axe.run({iframes: false, rules: {'target-size': {enabled: true}}})")["violations"]
         said += [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             said.append("wider than the window")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from service.clock import Clock, SystemClock
+from service.decisions.case import microseconds
 from service.decisions.decision_store import (
     erase_decisions,
     held_of,
@@ -37,9 +39,11 @@ class DecisionReader:
     `NotFound` where there is no record (any more), `Damaged` where it cannot be read.
     """
 
-    def __init__(self, database: Database, models: Models) -> None:
+    def __init__(self, database: Database, models: Models, clock: Clock | None = None) -> None:
+        """`clock` tells which deliveries are too young to tell yet, as decisions ask it."""
         self._database = database
         self._models = models
+        self._clock = clock or SystemClock()
 
     def read(self, decision_id: str) -> dict[str, Any]:
         """The full record, with the outcomes so far."""
@@ -70,7 +74,12 @@ class DecisionReader:
         row, record = whole(connection, decision_id)
         offers = offers_then(connection, {row.decision_id: record})[row.decision_id]
         shown = _described(connection, row, record)
-        return shown, explained(row, record, shown, offers, self._models, lambda: PooledRates(read_rates(connection)))
+        now = microseconds(self._clock.now())
+
+        def rates() -> PooledRates:
+            return PooledRates(read_rates(connection), now=now)
+
+        return shown, explained(row, record, shown, offers, self._models, rates)
 
     def replay(self, decision_id: str) -> dict[str, Any]:
         """Decides again from the record: see `replay.replay`."""

@@ -319,7 +319,7 @@ def build(settings: Settings) -> Parts:
         desk=ContentDesk(database, clock, copy_rules, _text_model(settings), settings.default_locale, library.refresh),
         decider=decider,
         steady=steady,
-        decisions=DecisionReader(database, learning),
+        decisions=DecisionReader(database, learning, clock),
         learning=learning,
         learner=LearnOutcomes(database, clock, models),
         customers=CustomerReader(

@@ -13,6 +13,7 @@ from service.decisions.case import microseconds
 from service.decisions.decision_store import Rate, count_response, read_rates
 from service.decisions.maturity import NONE_YOUNG, STAGES, Young
 from service.decisions.rates import PooledRates
+from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk
@@ -86,3 +87,22 @@ def test_a_campaign_goes_on_until_it_can_be_known_to_fail(database: Database) ->
     assert sent("on the day")
     desk.clock.forward(days=30)
     assert not sent("a month later")
+
+
+def test_what_would_flip_is_told_by_the_rates_that_decisions_go_by(database: Database) -> None:
+    desk = Desk(database)
+    desk.people.add("c1", consents={"email": {"marketing": False}})
+    desk.put(a={"channels": ["email"]})
+    with database.write() as connection:
+        for _ in range(200):
+            count_response(connection, "a", "email", ["shown"], NOW)
+    decision = desk.decider.decide(DecisionIn(customer_id="c1"))
+    assert decision["actions"] == []
+    told = DecisionReader(database, desk.served, desk.clock).explain(decision["decision_id"]).would_flip
+    assert any(line.startswith("If the customer agreed to marketing by email") for line in told)
+    assert not any("would still not come first" in line for line in told)
+    desk.people.add("c1", consents={"email": {"marketing": True}})
+    assert desk.decider.decide(DecisionIn(customer_id="c1"))["actions"]
+    desk.clock.forward(days=30)
+    later = DecisionReader(database, desk.served, desk.clock).explain(decision["decision_id"]).would_flip
+    assert any("would still not come first" in line for line in later)

@@ -30,6 +30,7 @@ from service.events.inbox_store import erase_customers
 from service.events.quality_store import erase_names
 from service.events.rebuild_store import forget_rebuilds
 from service.storage.database import Connection, Database
+from service.storage.idempotency_store import answers_naming, erase_answers
 
 if TYPE_CHECKING:
     from features.event_log import EventLog
@@ -114,18 +115,24 @@ class CustomerEraser:
                 self._lease.hold(connection)
                 for eraser in self._erasers.values():
                     eraser(connection, ids)  # what was under way while the state went, such as a decision
+                erase_answers(connection, ids, (), self._clock.now())
                 finish_erasure(connection, erasure_id, counts, self._clock.now())
         for store in self._stores:
             empty_log(store)
         return bool(waiting)
 
     def _erase_state(self, customer_id: str) -> tuple[str, datetime | None]:
+        with self._database.read() as connection:  # so that no writer waits while all answers are looked through
+            known = _ids(connection, customer_id)
+            answers = answers_naming(connection, known)
         now = self._clock.now()
         with self._database.write() as connection:
-            owner = present_id(connection, customer_id)
-            ids = list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
-            profile = read_profiles(connection, [owner], lock=True).get(owner)
+            ids = _ids(connection, customer_id)
+            if others := [one for one in ids if one not in known]:  # joined since
+                answers += answers_naming(connection, others)
+            profile = read_profiles(connection, ids[:1], lock=True).get(ids[0])
             erased = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
+            erased["idempotency_answers"] = erase_answers(connection, ids, answers, now)
             erased["names_of_counts"] = erase_names(connection, [*ids, *_addresses(profile)])
             erased["inbox"] = erase_customers(connection, ids)
             erased["profile"] = delete_profiles(connection, ids)
@@ -146,6 +153,12 @@ class CustomerEraser:
     def _result(self, erasure_id: str) -> tuple[bool, dict[str, Any]]:
         with self._database.read() as connection:
             return read_erasure(connection, erasure_id)
+
+
+def _ids(connection: Connection, customer_id: str) -> list[str]:
+    """All ids of a customer; the first is their own."""
+    owner = present_id(connection, customer_id)
+    return list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
 
 
 def _addresses(profile: Profile | None) -> list[str]:

@@ -8,19 +8,16 @@ from datetime import datetime, timedelta
 
 import orjson
 import xxhash
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, delete, select, text, update
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, TextClause, delete, select, text, update
 
 from service.clock import new_id
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, any_of, metadata, texts, upsert
 
 KEEP = timedelta(days=1)
 GIVE_UP = timedelta(minutes=5)
 ERASED = 410
 """The status of an answer that went with a customer whom it named."""
-_CONTAINS = {
-    "sqlite": text("answer IS NOT NULL AND instr(answer, :name) > 0"),
-    "postgresql": text("position(CAST(:name AS bytea) IN answer) > 0"),
-}
+_CONTAINS = {"sqlite": "instr(answer, :{}) > 0", "postgresql": "position(CAST(:{} AS bytea) IN answer) > 0"}
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -87,18 +84,32 @@ def finish(connection: Connection, key: str, status: int, media_type: str, answe
     )
 
 
-def erase_answers(connection: Connection, customer_ids: Sequence[str]) -> int:
-    """Empties the answers that name these customers; their keys stay used, so that nothing is done a second time.
+def answers_naming(connection: Connection, customer_ids: Sequence[str]) -> list[str]:
+    """The keys of answers that name these customers. It looks through all of them, so let no writer wait for it.
 
     Answers name them as a value, refusals in a sentence (`'c42' is in this journey now`).
     """
-    gone = 0
-    for customer_id in customer_ids:
-        for name in (orjson.dumps(customer_id), orjson.dumps(repr(customer_id))[1:-1]):
-            named = _CONTAINS[connection.dialect.name].bindparams(name=name)
-            erased = update(idempotency_keys).where(named).values(status=ERASED, answer=None)
-            gone += connection.execute(erased).rowcount
-    return gone
+    return list(connection.execute(select(idempotency_keys.c.key).where(_names(connection, customer_ids))).scalars())
+
+
+def erase_answers(connection: Connection, customer_ids: Sequence[str], keys: Sequence[str], now: datetime) -> int:
+    """Empties the answers that name these customers; their keys stay used, so that nothing is done a second time.
+
+    `keys`: those of `answers_naming`, asked before. What has been answered since is looked for here, among requests
+    that began in the last minutes before `now`.
+    """
+    young = idempotency_keys.c.started_at >= now - GIVE_UP, _names(connection, customer_ids)
+    found = {*keys, *connection.execute(select(idempotency_keys.c.key).where(*young)).scalars()}
+    named = any_of(idempotency_keys.c.key, texts("keys")) & idempotency_keys.c.answer.is_not(None)
+    erased = update(idempotency_keys).where(named).values(status=ERASED, answer=None)
+    return connection.execute(erased, {"keys": sorted(found)}).rowcount
+
+
+def _names(connection: Connection, customer_ids: Sequence[str]) -> TextClause:
+    names = [form for one in customer_ids for form in (orjson.dumps(one), orjson.dumps(repr(one))[1:-1])]
+    told = {f"name_{number}": name for number, name in enumerate(names)}
+    each = " OR ".join(_CONTAINS[connection.dialect.name].format(name) for name in told)
+    return text(f"(answer IS NOT NULL AND ({each}))").bindparams(**told)
 
 
 def bring_in(connection: Connection, answers: Sequence[tuple[str, Earlier]], now: datetime) -> None:

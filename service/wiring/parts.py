@@ -75,7 +75,6 @@ from service.settings import Settings
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import beat
 from service.storage.home_store import home_of, other_home, settle_home
-from service.storage.idempotency_store import erase_answers
 from service.storage.migrate import migrate
 from service.web.auth import Guard
 from service.web.kept_here import KeptHere
@@ -230,7 +229,6 @@ def build(settings: Settings) -> Parts:
         models,
         {
             "decisions": erase_of,
-            "idempotency_answers": erase_answers,
             "shadow_scores": erase_shadow,
             "experiments": _erase_experiments,
             "journeys": _erase_journeys,

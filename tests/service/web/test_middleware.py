@@ -3,20 +3,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from service.clock import SystemClock
 from service.errors import NotFound, Unavailable
 from service.settings import Settings
-from service.storage.database import Database
-from service.storage.idempotency_store import erase_answers, idempotency_keys
+from service.storage.database import Connection, Database
+from service.storage.idempotency_store import GIVE_UP, answers_naming, erase_answers, idempotency_keys
 from service.storage.migrate import migrate
 from service.web import auth
 from service.web.auth import Guard, create_key
@@ -26,6 +26,7 @@ from service.web.threads import in_thread, within
 from service.wiring import build
 from service.wiring.parts import bring_in_what_waits
 from tests.conftest import free_port
+from tests.fakes.plans import plans_of, sqlite_at
 
 
 class Counter:
@@ -71,6 +72,11 @@ async def client(database: Database, counter: Counter) -> AsyncIterator[httpx.As
         yield made
 
 
+def erase(connection: Connection, ids: Sequence[str]) -> int:
+    """As an erasure does."""
+    return erase_answers(connection, ids, answers_naming(connection, ids), SystemClock().now())
+
+
 async def test_the_first_answer_comes_again(client: httpx.AsyncClient, counter: Counter) -> None:
     headers = {"Idempotency-Key": "k"}
     first = await client.post("/things", json={"a": 1}, headers=headers)
@@ -86,7 +92,7 @@ async def test_an_answer_that_names_an_erased_customer_is_gone_and_nothing_is_do
     for key, name in (("k", "anna ä"), ("l", "anna"), ("m", "ben")):
         await client.post("/things", json={"customer_id": name}, headers={"Idempotency-Key": key})
     with database.write() as connection:
-        assert erase_answers(connection, ["anna ä", "nobody"]) == 1
+        assert erase(connection, ["anna ä", "nobody"]) == 1
     again = await client.post("/things", json={"customer_id": "anna ä"}, headers={"Idempotency-Key": "k"})
     assert (again.status_code, again.json()["type"], counter.runs) == (410, "urn:opportune:gone", 3)
     for key, name in (("l", "anna"), ("m", "ben")):
@@ -104,10 +110,28 @@ async def test_a_refusal_that_names_an_erased_customer_is_gone(client: httpx.Asy
             "/things", json={"detail": f"{name!r} is in this journey now"}, headers={"Idempotency-Key": name}
         )
     with database.write() as connection:
-        assert erase_answers(connection, names[:2]) == 2
+        assert erase(connection, names[:2]) == 2
     with database.read() as connection:
         answers = connection.execute(select(idempotency_keys.c.answer)).scalars().all()
     assert [b"annabel" in bytes(answer) for answer in answers if answer is not None] == [True]
+
+
+async def test_writers_do_not_wait_while_an_erasure_looks_through_answers(tmp_path: Path) -> None:
+    """Only those that were found before, and requests of the last minutes, are asked for in the transaction."""
+    database, ids, now = sqlite_at(tmp_path), ["anna", "anna's"], SystemClock().now()
+    made = {"body_hash": "", "status": 200, "media_type": "application/json"}
+    rows = [
+        {"key": "old", "started_at": now - 2 * GIVE_UP, "answer": b'{"customer_id":"anna"}', **made},
+        {"key": "young", "started_at": now, "answer": b'{"detail":"\'anna\' is in this journey now"}', **made},
+        {"key": "another", "started_at": now, "answer": b'{"customer_id":"annabel"}', **made},
+    ]
+    with database.write() as connection:
+        connection.execute(insert(idempotency_keys), rows)
+        assert answers_naming(connection, ids) == ["old", "young"]
+        assert erase_answers(connection, ids, ["old"], now) == 2
+        lines = plans_of(database, connection, lambda held: erase_answers(held, ids, ["old"], now))
+    assert [line for line in lines if line.startswith("SCAN idempotency_keys")] == []
+    database.close()
 
 
 async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_failure_of_ours(
@@ -281,7 +305,7 @@ async def test_answers_that_wait_are_brought_in_before_anybody_asks(tmp_path: Pa
     assert parts.kept_here.answers() == []
     assert parts.kept_here.find("still running") is not None
     with parts.database.write() as connection:
-        assert erase_answers(connection, ["c1"]) == 1
+        assert erase(connection, ["c1"]) == 1
     parts.close()
 
 

@@ -49,7 +49,9 @@ from service.storage.database import Connection, Database
 from service.storage.lease import take
 
 LEASE, LEASE_S = "learning", 20.0
-AT_ONCE, TIDY_EVERY = 100, 200
+AT_ONCE = 100
+FORGOTTEN_AT_ONCE = 2_000
+"""Decisions must not wait for longer than that takes."""
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""
 HALF_LIFE = timedelta(days=60)
@@ -91,8 +93,6 @@ class LearnOutcomes:
             weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
             add_layer(connection, State(number, str(model.version), now, learnt.seen, weights, posterior))
             take_lessons(connection, rows)
-            if number % TIDY_EVERY == 0:
-                forget_lessons(connection, now - MEMORY)
         return len(rows) == AT_ONCE
 
 
@@ -145,6 +145,21 @@ def _offers(connection: Connection, records: Mapping[str, Mapping[str, Any]]) ->
     """(decision, offer) -> the offer as it was then."""
     weighed = offers_then(connection, records)
     return {(decision, offer.offer_id): offer.info for decision, offers in weighed.items() for offer in offers}
+
+
+class ForgetLessons:
+    """`run_pass` is for a loop, whether anything learns or not: deliveries teach on, and a table would grow for good.
+
+    Several processes may do it; who comes second finds nothing to do.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def run_pass(self) -> bool:
+        """Some of what no model will learn any more; True when there may be more."""
+        with self._database.write() as connection:
+            return forget_lessons(connection, self._clock.now() - MEMORY, FORGOTTEN_AT_ONCE)
 
 
 class LearningModels:

@@ -129,12 +129,24 @@ def give_back_lessons(connection: Connection, since: datetime, learnt_until: dat
         connection.execute(update(lessons).where(lessons.c.decision_id.in_(known)).values(taken=True))
 
 
-def forget_lessons(connection: Connection, before: datetime) -> None:
-    """Drops what was taken and due long ago, and states of the layer of that time but the newest."""
-    connection.execute(delete(lessons).where(lessons.c.taken.is_(True) & (lessons.c.due_at < before)))
+def forget_lessons(connection: Connection, before: datetime, most: int) -> bool:
+    """Drops what was due before a time, taken or not, and states of the layer of that time but the newest.
+
+    At most about `most` of each at once; True when there may be more.
+    """
+    more = False
+    for taken in (lessons.c.taken.is_(True), lessons.c.taken.is_(False)):  # each a stretch of the index
+        old = taken & (lessons.c.due_at < before)
+        at = connection.execute(
+            select(lessons.c.due_at).where(old).order_by(lessons.c.due_at).offset(most - 1).limit(1)
+        )
+        last = at.scalar()
+        connection.execute(delete(lessons).where(old if last is None else taken & (lessons.c.due_at <= last)))
+        more = more or last is not None
     newest = select(func.max(online_layers.c.version)).scalar_subquery()
-    old = (online_layers.c.made_at < before) & (online_layers.c.version < newest)
-    connection.execute(delete(online_layers).where(old))
+    past = (online_layers.c.made_at < before) & (online_layers.c.version < newest)
+    connection.execute(delete(online_layers).where(past))
+    return more
 
 
 def newest_layer(connection: Connection) -> State | None:

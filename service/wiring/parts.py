@@ -43,7 +43,7 @@ from service.decisions.check_drift import DriftCheck
 from service.decisions.check_skew import SkewCheck
 from service.decisions.drift_store import erase_shadow
 from service.decisions.forget_records import ForgetRecords
-from service.decisions.learn_outcomes import LearningModels, LearnOutcomes
+from service.decisions.learn_outcomes import ForgetLessons, LearningModels, LearnOutcomes
 from service.decisions.ports import ChooseContent
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
@@ -99,6 +99,7 @@ _VECTORS_EVERY_S = 300.0
 _WATCH_AFTER_S, _VECTORS_AFTER_S = 30.0, 20.0
 """What is due now and then need not be done while a new process meets its first callers."""
 _TEXTS_EVERY_S = 2.0
+_LESSONS_EVERY_S = 3600.0
 _RECORDS_EVERY_S = 60.0
 _BEAT_EVERY = timedelta(seconds=2)
 
@@ -372,6 +373,12 @@ def start_loops(parts: Parts) -> list[Loop]:
         Loop("data", watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
         Loop("model-watch", models_watch.run_pass, _DATA_EVERY_S, first_after_s=_WATCH_AFTER_S),
         *_forgets_records(parts),
+        Loop(
+            "lessons",
+            ForgetLessons(parts.database, parts.clock).run_pass,
+            _LESSONS_EVERY_S,
+            first_after_s=_WATCH_AFTER_S,
+        ),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
         Loop(

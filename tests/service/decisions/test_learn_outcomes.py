@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from models.layered import LayeredModel, beginning
 from models.next_offer import NextOfferModel
@@ -15,14 +17,16 @@ from models.offer_features import PAIR
 from models.online_layer import OnlineLayer
 from models.response import INPUTS
 from service.customers.set_consents import set_consents
+from service.decisions import learn_outcomes
 from service.decisions.attribute_outcomes import AttributeOutcomes
-from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, LearningModels, LearnOutcomes
+from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, ForgetLessons, LearningModels, LearnOutcomes
 from service.decisions.lessons_store import (
     CONVERTED,
     STAGES,
     UNTIED,
     UNTIED_WORTH,
     due_lessons,
+    lessons,
     newest_layer,
     newest_number,
 )
@@ -370,6 +374,32 @@ def test_a_customer_who_is_erased_teaches_nothing_more(learning: Learning) -> No
     learning.desk.clock.time += MEMORY
     with learning.desk.database.read() as connection:
         assert due_lessons(connection, learning.desk.clock.now(), 10) == []
+
+
+def test_lessons_are_forgotten_while_no_ranker_serves(learning: Learning, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learn_outcomes, "FORGOTTEN_AT_ONCE", 2)
+    forget = ForgetLessons(learning.desk.database, learning.desk.clock)
+    taken, untaken = learning.decide("c1"), learning.decide("c2")
+    learning.happens("Order Completed", taken, revenue_cents=900)
+    learning.learn()
+    learning.happens("Email Delivered", untaken, channel="email")
+    learning.desk.served.models.clear()
+    assert (learning.learn(), forget.run_pass(), sum(left(learning).values())) == (0, False, 7)
+    learning.desk.clock.time += MEMORY
+    new = learning.decide("c3")
+    learning.happens("Email Delivered", new, channel="email")
+    learning.desk.clock.time += timedelta(days=7, minutes=1)
+    passes = 1
+    while forget.run_pass():
+        passes += 1
+    assert passes > 2
+    assert left(learning) == {new["decision_id"]: 3}
+
+
+def left(learning: Learning) -> dict[str, int]:
+    """How many lessons there are of each decision."""
+    with learning.desk.database.read() as connection:
+        return dict(Counter(connection.execute(select(lessons.c.decision_id)).scalars()))
 
 
 def test_probabilities_with_a_layer_are_the_models_moved_by_its_part(learning: Learning) -> None:

@@ -56,7 +56,8 @@ class Brief:
 
 
 class TextModel:
-    """A client of one endpoint. Each call ends within `timeout_s`, whatever the endpoint does."""
+    """A client of one endpoint. Each call ends within `timeout_s` and keeps a bounded answer, whatever the endpoint
+    does."""
 
     def __init__(self, settings: TextModelSettings) -> None:
         self._settings = settings
@@ -92,12 +93,15 @@ class TextModel:
     async def _ask(self, messages: Sequence[ChatCompletionMessageParam], brief: Brief) -> str:
         from openai import AsyncOpenAI, OpenAIError
 
+        from service.content.bounded_answers import AnswerRefused, bounded_client
+
         secret = self._settings.api_key
         client = AsyncOpenAI(
             base_url=self._settings.base_url or "https://api.openai.com/v1",
             api_key=secret.get_secret_value() if secret else "none",
             timeout=self._settings.timeout_s,
             max_retries=1,
+            http_client=bounded_client(self._settings.timeout_s),
         )
         try:
             async with asyncio.timeout(self._settings.timeout_s), client:
@@ -112,6 +116,8 @@ class TextModel:
                 )
         except TimeoutError as error:
             raise TextModelFailure(f"no answer within {self._settings.timeout_s:g} s") from error
+        except AnswerRefused as error:
+            raise TextModelFailure(str(error)) from error
         except OpenAIError as error:
             raise TextModelFailure(_why(error)) from error
         except ValueError as error:  # a body that is not JSON
@@ -213,6 +219,8 @@ def _why(error: Exception) -> str:
 
     if isinstance(error, APITimeoutError):
         return "no answer in time"
+    if isinstance(error, APIStatusError) and 300 <= error.status_code < 400:
+        return f"the endpoint answered {error.status_code}, a redirect, which is not followed: set base_url to its end"
     if isinstance(error, APIStatusError):
         return f"the endpoint answered {error.status_code}"
     if isinstance(error, APIConnectionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -12,8 +13,10 @@ from typing import Any
 
 BEHAVIOURS = (
     "honest", "lying", "repairing", "refusing", "empty", "prose", "fenced", "truncated", "slow", "dripping", "error",
-    "not_json", "wrong_shape", "too_few", "hang_up",
+    "not_json", "wrong_shape", "too_few", "hang_up", "endless", "endless_error", "bomb", "redirecting",
 )  # fmt: skip
+ENDLESS = 64 * 2**20
+"""Bytes after which an endless answer ends all the same, so that a test does."""
 _TEXT = {
     "subject": "For you: {{ offer.name }}", "preheader": "{{ offer.name }}",
     "title": "{{ offer.name }}", "cta": "See it",
@@ -29,6 +32,8 @@ class FakeTextModel:
         self.behaviour = behaviour
         self.requests: list[dict[str, Any]] = []
         self.released = threading.Event()
+        self.written = 0
+        """Bytes of endless answers that somebody took."""
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -111,6 +116,36 @@ class FakeTextModel:
 
     def _too_few(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
         _send(handler, _completion(json.dumps({"variants": _variants(request)[:1]})))
+
+    def _endless(self, handler: BaseHTTPRequestHandler, request: dict[str, Any], status: int = 200) -> None:
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json")
+        handler.end_headers()
+        while self.written < ENDLESS and not self.released.is_set():
+            self.written += handler.wfile.write(b" " * 65_536)
+
+    def _endless_error(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        self._endless(handler, request, 400)
+
+    def _bomb(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        """Little to send, much to keep."""
+        body = gzip.compress(b" " * ENDLESS + json.dumps(_completion("{}")).encode())
+        handler.send_response(200)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-encoding", "gzip")
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def _redirecting(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        """To where it would be answered well."""
+        if handler.path == "/other":
+            self._honest(handler, request)
+            return
+        handler.send_response(307)
+        handler.send_header("location", "/other")
+        handler.send_header("content-length", "0")
+        handler.end_headers()
 
     def _hang_up(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
         handler.close_connection = True

@@ -23,7 +23,8 @@ FALLBACKS = {
     "lying": "checks failed after a repair", "refusing": "refused", "empty": "empty", "prose": "not JSON",
     "truncated": "cut off", "slow": "no answer", "dripping": "no answer", "error": "answered 500",
     "not_json": "not an OpenAI-compatible", "wrong_shape": "did not fit the schema", "too_few": "1 of 3",
-    "hang_up": "cannot be reached",
+    "hang_up": "cannot be reached", "endless": "longer than", "endless_error": "longer than", "bomb": "was compressed",
+    "redirecting": "answered 307, a redirect",
 }  # fmt: skip
 
 
@@ -43,6 +44,20 @@ async def test_three_honest_variants_come_out_whatever_the_endpoint_does(behavio
     by_templates = [variant for variant in made if variant.lineage["writer"] == "templates"]
     assert bool(by_templates) == (expected is not None)
     assert all(expected in variant.lineage["fallback"] for variant in by_templates)
+
+
+@pytest.mark.parametrize("behaviour", ["endless", "endless_error"])
+async def test_an_answer_without_end_is_left_soon(behaviour: str) -> None:
+    with fake_text_model(behaviour) as fake:
+        await _generate(fake.base_url)
+        assert fake.written < 16 * 2**20  # with what the sockets hold
+    assert len(fake.requests) == 1
+
+
+async def test_key_and_prompt_follow_no_redirect() -> None:
+    with fake_text_model("redirecting") as fake:
+        await _generate(fake.base_url)
+    assert len(fake.requests) == 1
 
 
 async def test_templates_write_all_they_have_beside_a_model() -> None:

@@ -228,6 +228,7 @@ class Smtp(Section):
     sender: str = "Opportune <opportune@localhost>"
     start_tls: bool = False
     timeout_s: float = Field(10.0, gt=0, le=120)
+    data_timeout_s: float = Field(120.0, gt=0, le=600)
 
     @field_validator("sender")
     @classmethod

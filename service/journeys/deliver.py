@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,7 +44,10 @@ from service.storage.database import Database
 log = logging.getLogger(__name__)
 
 _TOGETHER = 200
+_WATCH_S = 1.0
+"""A mail server may take minutes over a mail, and what is being sent must stay ours."""
 _ADDRESSED = frozenset({"email", "sms"})
+_UNANSWERED = frozenset({"unreachable", "uncertain"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,10 @@ class Delivering:
                 if self._stopping():
                     return answers | self._put_off(parcels[start:], now)
                 group = parcels[start : start + channel.parallel]
-                done = list(pool.map(lambda parcel: self._one(channel, parcel, now), group))
+                sends = [pool.submit(self._one, channel, parcel, now) for parcel in group]
+                while wait(sends, _WATCH_S).not_done:
+                    self._still_working()
+                done = [send.result() for send in sends]
                 for found, _ in done:
                     answers |= found
                 self._still_working()
@@ -223,7 +229,7 @@ class Delivering:
         return {parcel.id: Postponed(now, why) for parcel in parcels}
 
     def _one(self, channel: Channel, parcel: Parcel, now: datetime) -> tuple[Results, str | None]:
-        """One message; also why the other side cannot be reached, if it cannot."""
+        """One message; also what the other side did instead of answering, if it did not answer."""
         try:
             allowed, answers = self._allowed([parcel], now)
             if not allowed:
@@ -231,7 +237,7 @@ class Delivering:
             if not channel.repeatable and not self._begin(parcel, now):
                 return {}, None  # another process has just begun it, and will note how it ended
             result = channel.send(_ready(parcel))
-            return self._note([(parcel, result)], now), result.detail if result.state == "unreachable" else None
+            return self._note([(parcel, result)], now), result.detail if result.state in _UNANSWERED else None
         except Exception as fault:
             return {parcel.id: _broke(parcel, fault)}, None
 

@@ -53,6 +53,7 @@ Heartbeat = Callable[[str, datetime, Mapping[str, object]], object]
 NAME = "journeys"
 _TOGETHER = 100
 _LITTLE = timedelta(seconds=1)
+_ALIVE_S = 5.0
 _Deliveries = (SendMessage, OpenTask, CallWebhook)
 
 
@@ -105,11 +106,15 @@ class Runner:
         heartbeat: Heartbeat | None = None,
         options: RunnerOptions | None = None,
         definitions: Definitions | None = None,
+        stopping: threading.Event | None = None,
+        alive: Callable[[], object] | None = None,
     ) -> None:
+        """`stopping` is set by `stop`: channels may watch it. `heartbeat` is told of passes, `alive` in long ones."""
         self._database = database
         self._clock = clock
         self._ask = ask
         self._heartbeat = heartbeat
+        self._alive, self._told_alive = alive, 0.0
         self._options = options or RunnerOptions()
         self._definitions = definitions or Definitions()
         self._wall = SystemClock()
@@ -117,14 +122,14 @@ class Runner:
         self._renewed = 0.0
         self._segments_at: datetime | None = None
         self._beaten: tuple[datetime | None, float] = (None, 0.0)
-        self._stop = threading.Event()
+        self._stop = stopping or threading.Event()
         self._delivering = Delivering(
             database,
             ask,
             channels,
             self._options.retry,
             self._options.resend_uncertain,
-            self._renew,
+            self._go_on,
             self._stop.is_set,
         )
 
@@ -138,6 +143,7 @@ class Runner:
             if not claimed:
                 break
             self._move(claimed, now, tally)
+            self._tell_alive()
         with self._database.read() as connection:
             left = count_due(connection, now)
         return tally.report(left)
@@ -201,6 +207,17 @@ class Runner:
         self._renewed = monotonic()
         return claimed
 
+    def _go_on(self) -> None:
+        """In the middle of a batch: what we hold stays ours, and whoever asks sees us at work."""
+        self._renew()
+        self._tell_alive()
+
+    def _tell_alive(self) -> None:
+        """A wave of many, or a slow mail server, takes longer than a pass that nobody need wonder about."""
+        if self._alive is not None and monotonic() - self._told_alive >= _ALIVE_S:
+            self._alive()
+            self._told_alive = monotonic()
+
     def _renew(self) -> None:
         """Keeps the claims of the batch, well before they end."""
         if monotonic() - self._renewed < self._options.lease_s / 4:
@@ -262,7 +279,7 @@ class Runner:
             some = runs[start : start + _TOGETHER]
             for run, answer in zip(some, carry_out(some, self._ask), strict=True):
                 self._take(run, answer)
-            self._renew()
+            self._go_on()
 
     def _take(self, run: Run, answer: Answer | Exception) -> None:
         try:

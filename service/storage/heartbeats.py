@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, String, Table, select
+from sqlalchemy import Column, Connection, String, Table, select, update
 
 from service.storage.database import Json, UtcTime, metadata, upsert
 
@@ -23,6 +23,11 @@ heartbeats = Table(
 def beat(connection: Connection, name: str, at: datetime, seen: datetime, detail: Mapping[str, Any]) -> None:
     """Notes that loop `name` finished a pass at `at` (the service's clock, maybe simulated) and `seen` (real)."""
     upsert(connection, heartbeats, [{"name": name, "at": at, "seen": seen, "detail": dict(detail)}])
+
+
+def touch(connection: Connection, name: str, seen: datetime) -> None:
+    """Notes that loop `name` is at work on a pass that takes long; of one that never finished any, nothing."""
+    connection.execute(update(heartbeats).where(heartbeats.c.name == name).values(seen=seen))
 
 
 def read_all(connection: Connection) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 from features.rows import CustomerRow
@@ -30,10 +31,10 @@ from service.journeys.channels.message import Channel
 from service.journeys.channels.smtp import SmtpChannel, SmtpServer
 from service.journeys.channels.webhook import WebhookChannel
 from service.journeys.collaborators import Clearance, Copy, DecisionRequest
-from service.journeys.runner import Runner
+from service.journeys.runner import NAME, Runner
 from service.settings import Settings
 from service.storage.database import Connection
-from service.storage.heartbeats import beat
+from service.storage.heartbeats import beat, touch
 from service.wiring.parts import Parts
 
 _ADDRESSES = {"email": ("email",), "sms": ("phone",), "call": ("phone",), "push": ("pushToken", "push_token")}
@@ -47,19 +48,32 @@ def journey_runner(parts: Parts) -> Runner:
         with parts.database.write() as connection:
             beat(connection, name, at, wall.now(), detail)
 
-    return Runner(parts.database, parts.clock, JourneyCollaborators(parts), channels(parts.settings), heartbeat)
+    def alive() -> None:
+        with parts.database.write() as connection:
+            touch(connection, NAME, wall.now())
+
+    stopping = Event()
+    return Runner(
+        parts.database,
+        parts.clock,
+        JourneyCollaborators(parts),
+        channels(parts.settings, stopping),
+        heartbeat,
+        stopping=stopping,
+        alive=alive,
+    )
 
 
-def channels(settings: Settings) -> dict[str, Channel]:
+def channels(settings: Settings, stopping: Event | None = None) -> dict[str, Channel]:
     """SMTP and webhook where they are set up; files in `outbox/` for the rest."""
     files = FileChannel(settings.home.absolute() / "outbox")
     made: dict[str, Channel] = dict.fromkeys(("email", "sms", "push", "web", "call", "webhook"), files)
     smtp, hook = settings.smtp, settings.webhook
     if smtp.host:
         password = smtp.password.get_secret_value() if smtp.password else None
-        made["email"] = SmtpChannel(
-            SmtpServer(smtp.host, smtp.port, smtp.sender, smtp.user, password, smtp.start_tls, smtp.timeout_s)
-        )
+        timeouts = smtp.timeout_s, smtp.data_timeout_s
+        server = SmtpServer(smtp.host, smtp.port, smtp.sender, smtp.user, password, smtp.start_tls, *timeouts)
+        made["email"] = SmtpChannel(server, stopping=stopping)
     if hook.secret:
         secret = hook.secret.get_secret_value()
         made["webhook"] = WebhookChannel([secret], hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s)

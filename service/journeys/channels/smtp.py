@@ -1,11 +1,14 @@
 """E-mail by SMTP. What was refused before the message's last line was surely not taken; after it, who knows.
 
 RFC 5321, section 4.5.4.1 lets a server take a message and lose the connection before it says so. Such a message is
-`uncertain`: it is listed for a person, and never sent again blindly.
+`uncertain`: it is listed for a person, and never sent again blindly. Servers look for spam before they say so, which
+takes minutes at times (section 4.5.3.2.6 asks for a patience of ten): that answer is waited for longer than others,
+until we are told to stop.
 """
 
 from __future__ import annotations
 
+import select
 import smtplib
 import socket
 import ssl
@@ -16,12 +19,16 @@ from email.message import EmailMessage
 from email.policy import SMTP as CRLF
 from email.policy import SMTPUTF8 as CRLF_UTF8
 from email.utils import parseaddr
-from threading import Lock
+from threading import Event, Lock
 
+from service.clock import monotonic
 from service.journeys.channels.email_message import build_email
 from service.journeys.channels.message import Message, OneByOne, SendResult
 
 _MOST_IDLE = 8
+_LAST_S = 5.0
+"""Who stops us kills us some seconds later."""
+_LOOK_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class SmtpServer:
     password: str | None = None
     start_tls: bool = False
     timeout_s: float = 10.0
+    data_timeout_s: float = 120.0
 
 
 class _Refused(Exception):
@@ -51,8 +59,14 @@ class SmtpChannel(OneByOne):
     repeatable = False
     parallel = 4
 
-    def __init__(self, server: SmtpServer, connect: Callable[[SmtpServer], smtplib.SMTP] | None = None) -> None:
+    def __init__(
+        self,
+        server: SmtpServer,
+        connect: Callable[[SmtpServer], smtplib.SMTP] | None = None,
+        stopping: Event | None = None,
+    ) -> None:
         self._server = server
+        self._stopping = stopping or Event()
         self._connect = connect or _connect
         self._idle: list[smtplib.SMTP] = []
         self._lock = Lock()
@@ -97,7 +111,9 @@ class SmtpChannel(OneByOne):
         try:
             text = _envelope(connection, email)
             begun = True
-            code, answer = _data(connection, text)
+            _data(connection, text)
+            self._await_answer(connection.sock)
+            code, answer = connection.getreply()
         except _Refused as refused:
             self._give_back(connection)
             return SendResult("retry" if refused.temporary else "failed", str(refused))
@@ -113,6 +129,20 @@ class SmtpChannel(OneByOne):
         if code == 250:
             return SendResult("sent", said)
         return SendResult("retry" if 400 <= code < 500 else "failed", said)
+
+    def _await_answer(self, line: socket.socket | None) -> None:
+        """Until there is something to read. TimeoutError when there is not."""
+        if line is None or (isinstance(line, ssl.SSLSocket) and line.pending()):
+            return
+        poll, stops = select.poll(), False
+        poll.register(line, select.POLLIN)
+        within = self._server.data_timeout_s
+        until, why = monotonic() + within, f"within {within:g} s"
+        while not poll.poll(_LOOK_MS):
+            if self._stopping.is_set() and not stops:
+                stops, until, why = True, min(until, monotonic() + _LAST_S), "before we had to stop"
+            if monotonic() >= until:
+                raise TimeoutError(f"no answer {why}")
 
     def _give_back(self, connection: smtplib.SMTP) -> None:
         try:
@@ -177,12 +207,11 @@ def _commands(connection: smtplib.SMTP, sender: str, recipient: str, options: li
     return answers
 
 
-def _data(connection: smtplib.SMTP, text: bytes) -> tuple[int, bytes]:
-    """The message and the final dot (RFC 5321, 4.5.2), and the server's answer."""
+def _data(connection: smtplib.SMTP, text: bytes) -> None:
+    """The message and the final dot (RFC 5321, 4.5.2)."""
     lines = text.replace(b"\r\n.", b"\r\n..")
     if lines.startswith(b"."):
         lines = b"." + lines
     if not lines.endswith(b"\r\n"):
         lines += b"\r\n"
     connection.send(lines + b".\r\n")
-    return connection.getreply()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
 from service.journeys import enrol_segments
-from service.journeys.channels.message import SendResult
+from service.journeys import runner as runner_module
+from service.journeys.channels.message import Message, SendResult
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, earlier, save
 from service.journeys.figures_store import list_intents
@@ -21,7 +23,7 @@ from service.journeys.manage_journeys import change_status, retry_stuck
 from service.journeys.read_enrolments import erase_customer, show_enrolments
 from service.journeys.read_stats import read_stats
 from service.journeys.retry import RetryPolicy
-from service.journeys.runner import PassReport, RunnerOptions
+from service.journeys.runner import PassReport, Runner, RunnerOptions
 from tests.fakes.journeys import T0, FakeChannel, Stage
 
 DECIDE = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "else": "exit"}
@@ -339,16 +341,61 @@ def test_a_permanent_refusal_goes_on_by_else(stage: Stage) -> None:
     assert stage.service.events == []
 
 
-def test_once_the_other_side_is_found_dead_the_rest_are_not_tried(stage: Stage) -> None:
+@pytest.mark.parametrize(("state", "left"), [("unreachable", 20), ("uncertain", 16)])
+def test_once_the_other_side_is_found_dead_the_rest_are_not_tried(
+    stage: Stage, state: Literal["unreachable", "uncertain"], left: int
+) -> None:
+    """One that takes mails and falls silent would otherwise be waited for by each of them."""
     stage.journey(DECIDE, SEND)
     for number in range(20):
         stage.enrol(f"c{number}")
-    stage.email = FakeChannel(False, 4, [SendResult("unreachable", "refused")] * 20)
+    stage.email = FakeChannel(False, 4, [SendResult(state, "no answer")] * 20)
     stage.runner().run_due()
     assert len(stage.email.tried) == 4
     stage.email.answers.clear()
     stage.later(minutes=2)
-    assert stage.runner().run_due().sent == 20
+    assert stage.runner().run_due().sent == left
+
+
+def test_what_a_slow_server_thinks_about_stays_with_who_sends_it(stage: Stage) -> None:
+    """Another runner would find it begun, and call it uncertain."""
+    stage.options = RunnerOptions(lease_s=2.0)
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    others: list[PassReport] = []
+
+    class Slow(FakeChannel):
+        def send(self, message: Message) -> SendResult:
+            time.sleep(3.0)
+            others.append(stage.runner().run_due())
+            return super().send(message)
+
+    stage.email = Slow(False, 4)
+    assert stage.runner().run_due() == PassReport(moved=1, sent=1, ended=1)
+    assert others == [PassReport(due_left=1)]
+
+
+def test_a_long_pass_tells_that_it_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "_ALIVE_S", 0.0)
+    stage.options = RunnerOptions(batch=1)
+    stage.journey(DECIDE, SEND)
+    for number in range(3):
+        stage.enrol(f"c{number}")
+    told: list[str] = []
+    channels = {"email": stage.email}
+    runner = Runner(
+        stage.database,
+        stage.clock,
+        stage.service,
+        channels,
+        lambda *_: told.append("passed"),
+        stage.options,
+        alive=lambda: told.append("alive"),
+    )
+    runner.run_pass()
+    assert told.count("alive") >= 3
+    assert told[-1] == "passed"
+    assert told.count("passed") == 1
 
 
 def test_an_uncertain_message_is_listed_and_never_sent_again(stage: Stage) -> None:

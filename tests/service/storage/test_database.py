@@ -150,6 +150,15 @@ def test_a_heartbeat_is_the_last_one(database: Database) -> None:
         assert heartbeats.read_all(connection) == {"journeys": {"at": NOW + timedelta(hours=1), "seen": NOW, "due": 0}}
 
 
+def test_a_loop_that_is_at_work_is_seen_and_has_finished_nothing(database: Database) -> None:
+    with database.write() as connection:
+        heartbeats.touch(connection, "journeys", NOW)
+        assert heartbeats.read_all(connection) == {}
+        heartbeats.beat(connection, "journeys", NOW, NOW, {"due": 3})
+        heartbeats.touch(connection, "journeys", NOW + timedelta(hours=1))
+        assert heartbeats.read_all(connection) == {"journeys": {"at": NOW, "seen": NOW + timedelta(hours=1), "due": 3}}
+
+
 def test_a_file_keeps_the_pages_that_it_was_made_with(tmp_path: Path) -> None:
     old = sqlite3.connect(tmp_path / "old.db")
     old.execute("CREATE TABLE kept (a INTEGER)")

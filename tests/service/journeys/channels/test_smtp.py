@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from service.journeys.channels import smtp
 from service.journeys.channels.message import Message
 from service.journeys.channels.smtp import SmtpChannel, SmtpServer
 from tests.conftest import free_port
@@ -44,6 +45,8 @@ class Script:
     answers: dict[str, str | None] = field(default_factory=dict)
     after_data: str | None = "250 taken"
     silent: bool = False
+    thinks_s: float = 0.0
+    """How long it takes to say what it makes of a mail."""
     taken: list[bytes] = field(default_factory=list)
 
 
@@ -75,6 +78,7 @@ def scripted(script: Script) -> Iterator[int]:
                         return
                     if script.after_data is None:
                         return
+                    stopping.wait(script.thinks_s)
                     script.taken.append(text)
                     file.write(script.after_data.encode() + b"\r\n")
                     file.flush()
@@ -118,7 +122,11 @@ def channel() -> Iterator[Make]:
     made: list[SmtpChannel] = []
 
     def make(port: int, **more: Any) -> SmtpChannel:
-        made.append(SmtpChannel(SmtpServer("127.0.0.1", port, "Shop <shop@example.org>", timeout_s=0.5, **more)))
+        stopping = more.pop("stopping", None)
+        server = SmtpServer(
+            "127.0.0.1", port, "Shop <shop@example.org>", timeout_s=0.5, **{"data_timeout_s": 0.5, **more}
+        )
+        made.append(SmtpChannel(server, stopping=stopping))
         return made[-1]
 
     yield make
@@ -192,7 +200,24 @@ def test_a_server_that_falls_silent_after_the_mail_leaves_it_uncertain(channel: 
     with scripted(Script(silent=True)) as port:
         result = channel(port).send(MESSAGE)
     assert result.state == "uncertain"
-    assert "after DATA" in result.detail
+    assert "after DATA: no answer within 0.5 s" in result.detail
+
+
+def test_a_server_may_look_for_spam_longer_than_it_may_take_over_a_command(channel: Make) -> None:
+    with scripted(Script(thinks_s=1.0)) as port:
+        assert channel(port, data_timeout_s=20.0).send(MESSAGE).state == "sent"
+
+
+def test_who_is_told_to_stop_waits_no_longer(channel: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "_LAST_S", 0.1)
+    stopping = threading.Event()
+    stopping.set()
+    with scripted(Script(silent=True)) as port:
+        result = channel(port, data_timeout_s=600.0, stopping=stopping).send(MESSAGE)
+    assert (result.state, result.detail) == (
+        "uncertain",
+        "the connection was lost after DATA: no answer before we had to stop",
+    )
 
 
 def test_a_dead_server_is_unreachable_and_a_returning_one_is_used_again(channel: Make) -> None:

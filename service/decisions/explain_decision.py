@@ -87,10 +87,11 @@ def _with_offers(named_offers: Sequence[str] | None) -> str:
 
 
 def _another_draw(case: Case, weighed: Sequence[Any], place: int, names: Mapping[str, str]) -> Iterator[str]:
-    """Where chance decided, and something else looked better or as good."""
+    """Where chance decided, and something else looked better or as good. `weighed` ends with sending nothing."""
     first, likeliest = weighed[place], max(weighed, key=lambda one: one.propensity)
     if case.arm == "random":
-        yield "Another draw would: in this arm each has the same chance."
+        if len(weighed) > 1:
+            yield "Another draw would: in this arm each has the same chance."
     elif likeliest is not first and first.propensity < 1.0:
         other = "nothing" if likeliest.offer_id is None else f"{names[likeliest.offer_id]} by {likeliest.channel}"
         yield f"Another draw would: {other} had a chance of {percent(likeliest.propensity)}."

@@ -124,6 +124,14 @@ def test_chance_is_told_where_it_decided(desk: Desk) -> None:
     assert flips(desk, decide(desk))[0] == "Another draw would: in this arm each has the same chance."
 
 
+def test_no_other_draw_is_promised_where_rules_stop_everything(desk: Desk) -> None:
+    desk.settings = settings(arms={"model": 0, "random": 1, "business_as_usual": 0, "holdout": 0})
+    desk.people.add("c1", consents={"email": {"marketing": False}, "sms": {"marketing": False}})
+    told = flips(desk, decide(desk))
+    assert told
+    assert [line for line in told if "draw" in line] == []
+
+
 def test_what_ends_before_it_may_go_is_not_promised(desk: Desk) -> None:
     desk.settings = settings(**GREEDY, cool_downs=[{"after": "purchase", "days": 3}])
     desk.put(best={"ends_at": (NOON + timedelta(days=2)).isoformat()})

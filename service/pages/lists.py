@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ TITLES = {
     "ndcg_at_10": "NDCG@10: higher is better",
     "recall_at_10": "Recall@10: higher is better",
     "redemption_auc": "Area under the ROC curve, of redemptions: higher is better",
-    "order_log_likelihood": "Log-likelihood of the hours of orders, above chance: higher is better",
+    "order_log_likelihood": "Log-likelihood of the hours of orders: nearer 0 is better",
     "order_in_best_band": "Orders in the three hours named best: higher is better",
-    "send_log_likelihood": "Log-likelihood of responses by hour, above chance: higher is better",
+    "visit_log_likelihood": "Log-likelihood of the hours of visits: nearer 0 is better",
+    "visit_in_best_band": "Visits in the three hours named best: higher is better",
+    "send_log_likelihood": "Log-likelihood of responses by hour: nearer 0 is better",
     "response_in_best_band": "Responses in the three hours named best: higher is better",
     "sends_in_best_band": "Share of messages that went in the three hours named best",
 }
@@ -167,7 +170,8 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
     def bar(label: str, who: str, name: str, figures: Mapping[str, float], ours: bool = False) -> Bar:
         told = figures.get(f"{name}.low"), figures.get(f"{name}.high")
         low, high = (ends.get(who) or {}).get(name) or told
-        return Bar(label, figures[name], figure(figures[name]), ours, low, high)
+        made = Bar(label, figures[name], figure(figures[name]), ours, low, high)
+        return _from_zero(made) if name.endswith("log_likelihood") else made
 
     own = str(result.get("name"))
     shared = [name for name in metrics if "." not in name and any(name in figures for figures in rivals.values())]
@@ -178,6 +182,12 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
         ]
         for name in [one for one in shared if one not in COUNTS][:6]
     }
+
+
+def _from_zero(bar: Bar) -> Bar:
+    """A figure that is never above 0 as a bar as long as it is far from there: else it has no length."""
+    low, high = (None if end is None else -end for end in (bar.high, bar.low))
+    return replace(bar, value=-bar.value, low=low, high=high)
 
 
 def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:

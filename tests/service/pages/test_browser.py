@@ -27,6 +27,10 @@ ARGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 LONG = "l" * 250
+ONE_COLUMN = """[...document.querySelectorAll('.table')].some(table => {
+  const second = table.querySelector('thead th:nth-child(2)');
+  return second && second.getBoundingClientRect().left > table.getBoundingClientRect().right - 20;
+})"""
 PATHS = [
     "/", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys", "/experiments",
     "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
@@ -66,8 +70,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 async def know_somebody_of_long_words(house: House) -> None:
     words = {"type": "identify", "userId": LONG, "messageId": "long-words", "traits": {"name": "w" * 500}}
-    async with house.client("ingest") as sender:
-        assert (await sender.post("/v1/batch", json={"batch": [words]})).status_code == 200
+    event = {"type": "track", "userId": LONG, "messageId": "long-event", "event": "z" * 200}
+    async with house.client("admin") as sender:
+        assert (await sender.post("/v1/batch", json={"batch": [words, event]})).status_code == 200
+        offer = {"name": "o" * 200, "facts": {}, "channels": ["push"]}
+        assert (await sender.put("/v1/offers/long", json=offer)).status_code == 200
     house.parts.events.run_pass()
 
 
@@ -103,6 +110,8 @@ def test_every_page_is_accessible_and_keeps_to_itself(browser: Any, address: str
         said += [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             said.append("wider than the window")
+        if page.evaluate(ONE_COLUMN):
+            said.append("a table of whose columns only the first is in sight")
         if said:
             faults[path] = said
         page.close()

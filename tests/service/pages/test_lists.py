@@ -51,3 +51,13 @@ def test_ends_of_intervals_are_whiskers_and_counts_are_no_rivalry() -> None:
         "ndcg": [Bar("opportune", 0.5, "0.500", True, 0.4, 0.6), Bar("most bought", 0.3, "0.300", False, 0.2, 0.4)],
         "auc": [Bar("opportune", 0.8, "0.800", True, 0.75, 0.85), Bar("most bought", 0.7, "0.700")],
     }
+
+
+def test_bars_of_log_likelihoods_have_a_length() -> None:
+    ours = {"order_log_likelihood": -4.5, "order_log_likelihood.low": -4.6, "order_log_likelihood.high": -4.4}
+    result = {"name": "send-time", "metrics": ours, "rivals": {"overall_best_hours": {"order_log_likelihood": -4.75}}}
+    assert result_charts(result) == {
+        "order_log_likelihood": [
+            Bar("opportune", 4.5, "-4.500", True, 4.4, 4.6), Bar("overall best hours", 4.75, "-4.750"),
+        ]
+    }  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from training.datasets import known_since
 from training.offer_data import Versions, offer_at, read_versions
 
 
-def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
-    """Expected value (n,) of each logged candidate by the challenger; sending nothing stays 0.
+def challenger_values(pieces: Iterable[pl.DataFrame], home: Path) -> Iterator[pl.DataFrame]:
+    """The pieces of the log, cut anew by customers, with `again`: the expected value of each candidate by the
+    challenger; sending nothing stays 0. Decisions stay whole.
 
-    The logged value moves by (new - logged probability) x the offer's value; priorities are taken as 1. Raises
-    LookupError when there is no challenger.
+    The logged value moves by (new - logged probability) x the offer's value; priorities are taken as 1. The events are
+    read once: the log is laid aside by their buckets first. Raises LookupError when there is no challenger.
     """
     served = ServedModels(home / "served")
     served.refresh()
@@ -35,19 +37,32 @@ def challenger_values(log: pl.DataFrame, home: Path) -> pl.Series:
     offers = {
         info.offer_id: info for info in offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").to_dicts())
     }
-    log, versions = log.with_row_index("place"), read_versions(home)
+    versions = read_versions(home)
+    with TemporaryDirectory() as folder:
+        for log, rows in _by_bucket(pieces, EventLog(home / "events"), Path(folder)):
+            yield _with_values(log.with_row_index("place"), rows, model, offers, versions)
+
+
+def _with_values(
+    log: pl.DataFrame,
+    rows: Mapping[tuple[str, Any], CustomerRow],
+    model: Any,
+    offers: Mapping[str, OfferInfo],
+    versions: Versions,
+) -> pl.DataFrame:
     places: list[int] = []
     chances: list[float] = []
-    for row, candidates in _decisions(log, EventLog(home / "events")):
+    for candidates in log.partition_by("decision_id", maintain_order=True):
         known = candidates.filter(pl.col("offer_id").is_in(list(offers)))
         if known.is_empty():
             continue
         places += known["place"].to_list()
+        row = rows.get((candidates["customer_id"][0], candidates["decided_at"][0]))
         chances += _scored(model, row, known, offers, versions)
     scored = pl.DataFrame({"place": places, "again": chances}, schema={"place": pl.UInt32, "again": pl.Float64})
-    joined = log.join(scored, on="place", how="left", maintain_order="left")
+    joined = log.join(scored, on="place", how="left", maintain_order="left").drop("place")
     moved = pl.col("expected_value") + (pl.col("again") - pl.col("probability")) * pl.col("value")
-    return joined.select(value=moved.fill_null(pl.col("expected_value")))["value"]
+    return joined.with_columns(again=moved.fill_null(pl.col("expected_value")))
 
 
 def _scored(
@@ -63,15 +78,24 @@ def _scored(
     return [float(grid[line[offer], column[channel]]) for offer, channel in pairs]
 
 
-def _decisions(log: pl.DataFrame, events: EventLog) -> Iterator[tuple[CustomerRow | None, pl.DataFrame]]:
-    """Each decision's candidates with the customer's row as of then, one bucket of customers at a time."""
-    marked = in_buckets(log, events.buckets)
-    for bucket in sorted(marked["_bucket"].unique().to_list()):
-        mine = marked.filter(pl.col("_bucket") == bucket)
-        cuts = mine.select("customer_id", as_of="decided_at").unique(maintain_order=True)
-        rows = _rows(events.scan(buckets=[bucket]).collect(), cuts)
-        for candidates in mine.partition_by("decision_id", maintain_order=True):
-            yield rows.get((candidates["customer_id"][0], candidates["decided_at"][0])), candidates
+def _by_bucket(
+    pieces: Iterable[pl.DataFrame], events: EventLog, folder: Path
+) -> Iterator[tuple[pl.DataFrame, dict[tuple[str, Any], CustomerRow]]]:
+    """Parts of the log, each of one bucket of customers, with their rows as of each decision."""
+    laid: dict[int, list[Path]] = {}
+    for number, piece in enumerate(pieces):
+        for part in in_buckets(piece, events.buckets).partition_by("_bucket"):
+            bucket = part["_bucket"][0]
+            path = folder / f"{bucket}-{number}.parquet"
+            part.drop("_bucket").write_parquet(path)
+            laid.setdefault(bucket, []).append(path)
+    for bucket in sorted(laid):
+        told = events.scan(buckets=[bucket]).collect()
+        for path in laid[bucket]:
+            part = pl.read_parquet(path)
+            cuts = part.select("customer_id", as_of="decided_at").unique(maintain_order=True)
+            theirs = told.filter(pl.col("customer_id").is_in(cuts["customer_id"].unique().implode()))
+            yield part, _rows(theirs, cuts)
 
 
 def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:

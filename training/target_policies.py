@@ -13,6 +13,8 @@ from training.challenger import challenger_values
 from training.matured_log import MaturedLog, NoEstimate
 
 Aim = Callable[[pl.DataFrame], pl.DataFrame]
+_PLACE = pl.int_range(pl.len()).over("decision_id")
+"""Of a candidate within its decision."""
 
 
 def uniform(_: MaturedLog) -> Aim:
@@ -48,24 +50,26 @@ def business_as_usual(log: MaturedLog) -> Aim:
 
 def challenger(log: MaturedLog) -> Aim:
     """1 for the highest expected value by the challenger's probabilities."""
-
-    def aim(piece: pl.DataFrame) -> pl.DataFrame:
-        try:
-            values = challenger_values(piece, log.home)
-        except LookupError as why:
-            raise NoEstimate(str(why)) from None
-        return best(piece.with_columns(again=values), pl.col("again"))
-
-    return aim
+    try:
+        chosen = pl.concat(
+            best(piece, pl.col("again")).filter(pl.col("target") == 1.0).select("decision_id", wanted="place")
+            for piece in challenger_values(log.pieces(), log.home)
+        )
+    except LookupError as why:
+        raise NoEstimate(str(why)) from None
+    wanted = (pl.col("wanted") == _PLACE).fill_null(False).cast(pl.Float64)
+    return lambda piece: piece.join(chosen, on="decision_id", how="left", maintain_order="left").select(
+        pl.exclude("wanted"), target=wanted
+    )
 
 
 def best(piece: pl.DataFrame, worth: pl.Expr) -> pl.DataFrame:
-    """`target`: 1 for the first of the highest worth; for sending nothing where that is one of them."""
+    """`target`: 1 for the first of the highest worth; for sending nothing where that is one of them. And `place`."""
     told = piece.with_columns(worth=worth.fill_nan(None), nothing=pl.col("offer_id").is_null())
     highest = pl.col("worth") == pl.col("worth").max().over("decision_id")
     told = told.with_columns(rank=pl.when(highest).then(1 + pl.col("nothing").cast(pl.Int8)).otherwise(0))
-    place = pl.int_range(pl.len()).over("decision_id")
-    first = place == pl.col("rank").arg_max().over("decision_id")
+    told = told.with_columns(place=_PLACE)
+    first = pl.col("place") == pl.col("rank").arg_max().over("decision_id")
     return told.with_columns(target=first.cast(pl.Float64)).drop("nothing", "rank", "worth")
 
 

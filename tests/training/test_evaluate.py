@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.event_log import EventLog
 from features.offers import OfferInfo
 from features.rows import CustomerRow
 from features.tables import DECISIONS, EVENTS, OFFER_VERSIONS, OFFERS, OUTCOMES, UTC_TIME
@@ -208,14 +210,46 @@ def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch
     event = EVENTS.sample(1, 3).with_columns(
         customer_id=pl.lit("c1"), timestamp=pl.lit(START - timedelta(days=3)), received_at=pl.lit(START)
     )
-    from features.event_log import EventLog
-
     EventLog(tmp_path / "events").append(event.cast(dict(EVENTS.schema)), "part")
     report = evaluate("challenger", tmp_path, matured_days=0)
     assert report.refused is None
     assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.08)
     assert [row.customer_id for row in seen if row is not None] == ["c1"]
     assert len(seen) == 400
+
+
+def test_the_challenger_reads_the_events_once_whatever_the_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(tmp_path, decisions=400)
+    read: list[int] = []
+
+    class Served:
+        def __init__(self, _: Path) -> None: ...
+
+        def refresh(self) -> bool:
+            return True
+
+        def get(self, _: str, __: str) -> Any:
+            return self
+
+        def score(self, _: Any, offers: list[OfferInfo], channels: list[str], at: datetime) -> np.ndarray:
+            chance = 0.1 + at.second / 100
+            return np.array([[chance if offer.offer_id == "c" else 0.3] * len(channels) for offer in offers])
+
+    def scan(_: EventLog, *, buckets: Sequence[int]) -> pl.LazyFrame:
+        read.extend(buckets)
+        return EVENTS.empty().lazy()
+
+    monkeypatch.setattr(challenger, "ServedModels", Served)
+    monkeypatch.setattr(EventLog, "scan", scan)
+    whole = evaluate("challenger", tmp_path, matured_days=0)
+    assert (whole.refused, sorted(read)) == (None, sorted(set(read)))
+    once = sorted(read)
+    read.clear()
+    monkeypatch.setattr(matured_log, "PIECE", 64)
+    assert str(evaluate("challenger", tmp_path, matured_days=0)) == str(whole)
+    assert sorted(read) == once
 
 
 @pytest.mark.parametrize("rows", [7, 64, 1_000])

@@ -41,7 +41,7 @@ from service.decisions.ledger_lines_store import (
 )
 from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
-from service.decisions.moments_store import Moment, move_moments, note_moments
+from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
@@ -90,9 +90,10 @@ class AttributeOutcomes:
         self._new_addresses(connection, events)
         decided = decided_for(connection, [event["customer_id"] for event in events])
         moments: list[Moment] = []
+        proofs: list[Moment] = []
         for event in events:
             if event["event"] == REPEATED and event["decision_id"] and event["type"] == "track":
-                self._tie(connection, event)
+                moments += self._tie(connection, event)
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
                 continue
@@ -103,15 +104,20 @@ class AttributeOutcomes:
                 kind = KINDS[meaning.verb]
                 link = self._link(connection, event, kind, channel, decided)
                 offer_id, delivered = self._outcome(connection, event, kind, channel, link)
-                moments += _moments(event, meaning.verb, kind, offer_id, delivered)
+                at = microseconds(event["timestamp"] if link is None else link.at)
+                moments += _moments(event, at, meaning.verb, kind, offer_id, delivered)
+                if offer_id is not None and kind in _PROVE_DELIVERY:
+                    proofs.append((event["customer_id"], "delivered", offer_id, at))
         note_moments(connection, moments)
+        note_unknown(connection, proofs)
 
-    def _tie(self, connection: Connection, event: Mapping[str, Any]) -> None:
+    def _tie(self, connection: Connection, event: Mapping[str, Any]) -> list[Moment]:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""
         link = self._link(connection, event, "converted", None, set())
         if link is None or responded(connection, link.decision_id, link.offer_id or link.first_offer, RESPONSES):
-            return
-        self._outcome(connection, event, "converted", None, link)
+            return []
+        told = self._outcome(connection, event, "converted", None, link)
+        return list(_moments(event, microseconds(link.at), REPEATED, "converted", *told))
 
     def _outcome(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, link: Link | None
@@ -269,9 +275,11 @@ def _reached(connection: Connection, customer: str, channel: str, since: datetim
     return foreign or delivered_since(connection, customer, channel, since)
 
 
-def _moments(event: Mapping[str, Any], verb: str, kind: str, offer_id: str | None, delivered: bool) -> Iterator[Moment]:
+def _moments(
+    event: Mapping[str, Any], at: int, verb: str, kind: str, offer_id: str | None, delivered: bool
+) -> Iterator[Moment]:
     """What rules may ask for later; machines' clicks are none, but prove that something was `delivered`."""
-    customer, at = event["customer_id"], microseconds(event["timestamp"])
+    customer = event["customer_id"]
     if verb == "ordered":
         yield customer, "purchase", "", at
     if kind == "complained":

@@ -45,6 +45,17 @@ def note_moments(connection: Connection, seen: Iterable[Moment]) -> None:
     _widen(connection, spans)
 
 
+def note_unknown(connection: Connection, proven: Iterable[Moment]) -> None:
+    """Notes what must have happened by the time told, unless it is known to have happened by then."""
+    earliest: dict[tuple[str, str, str], int] = {}
+    for customer, kind, offer, at in proven:
+        earliest[customer, kind, offer] = min(at, earliest.get((customer, kind, offer), at))
+    known = read_moments(connection, sorted({customer for customer, _, _ in earliest})) if earliest else {}
+    spans = {key: known.get(key[0], {}).get(key[1:]) for key in earliest}
+    new = {key: at for key, at in earliest.items() if (span := spans[key]) is None or at < span[0]}
+    _widen(connection, {key: (at, at) for key, at in new.items()})
+
+
 def _widen(connection: Connection, spans: Mapping[tuple[str, str, str], tuple[int, int]]) -> None:
     rows = [
         {"customer_id": customer, "kind": kind, "offer_id": offer, "first_at": first, "last_at": last}

@@ -20,9 +20,10 @@ def withdraw_clicks(connection: Connection, events: Sequence[Mapping[str, Any]])
     for (decision, offer, channel), row in clicks.items():
         if offer is not None and channel is not None and responded(connection, decision, offer, ["clicked"]) == 0:
             count_response(connection, offer, channel, ["clicked"], microseconds(row.at), by=-1)
-    offer_of = {row.message_id: row.offer_id for row in taken}
+    told = {row.message_id: (row.offer_id, row.at) for row in taken}
     for event in events:
-        customer, offer = event["customer_id"], offer_of.get(event["message_id"], event["offer_id"])
+        customer = event["customer_id"]
+        offer, at = told.get(event["message_id"], (event["offer_id"], event["timestamp"]))
         if offer is not None:
             others = [microseconds(at) for at in times_of(connection, customer, offer, "clicked")]
-            take_back(connection, (customer, "clicked", offer, microseconds(event["timestamp"])), others)
+            take_back(connection, (customer, "clicked", offer, microseconds(at)), others)

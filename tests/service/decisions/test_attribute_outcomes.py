@@ -193,6 +193,39 @@ def test_what_proves_a_delivery_meets_a_prerequisite_that_asks_for_it(desk: Desk
         assert bool(told["actions"]) is met
 
 
+@pytest.mark.parametrize("decided", [True, False])
+@pytest.mark.parametrize("name", ["Email Opened", "Email Link Clicked"])
+def test_what_names_an_offer_that_no_decision_sent_proves_its_delivery(desk: Desk, name: str, decided: bool) -> None:
+    """Once: what comes later does not make it newer, nor does what a machine follows."""
+    desk.put(b={"requires": [{"offer_id": "a", "event": "delivered", "within_days": 2}]})
+    if decided:
+        decide(desk, offers=["b"])
+    proofs = [
+        event(name, at=NOON + timedelta(days=days), channel="email", offer_id="a", machine=True) for days in (0, 1.5)
+    ]
+    for proof, hours, met in ((proofs[0], 36, True), (proofs[1], 24, False)):
+        handle(desk, proof)
+        desk.clock.forward(hours=hours)
+        told = desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], dry_run=True))
+        assert bool(told["actions"]) is met
+    handle(desk, *proofs)
+    handle(desk, event("Email Delivered", at=NOON + timedelta(days=2), channel="email", offer_id="a"))
+    assert desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], channels=["sms"], dry_run=True))["actions"]
+
+
+def test_a_prerequisite_counts_from_the_decision_where_the_sender_s_clock_is_behind(desk: Desk) -> None:
+    needed = {"offer_id": "a", "event": "clicked", "within_days": 2}
+    desk.put(b={"requires": [needed]}, c={"requires": [{**needed, "event": "delivered"}]})
+    click = event("Email Link Clicked", at=NOON - timedelta(days=3_000), channel="email", decision_id=decide(desk))
+    handle(desk, click)
+    desk.clock.forward(days=1)
+    for offer in ("b", "c"):
+        assert desk.decider.decide(DecisionIn(customer_id="c1", offers=[offer], dry_run=True))["actions"], offer
+    with desk.database.write() as connection:
+        withdraw_clicks(connection, [click])
+    assert not desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], dry_run=True))["actions"]
+
+
 def test_the_message_of_another_sender_counts_for_the_caps(desk: Desk) -> None:
     handle(desk, *[event("Email Delivered", channel="email") for _ in range(2)])
     decision = desk.decider.decide(DecisionIn(customer_id="c1"))
@@ -378,6 +411,14 @@ def test_an_order_told_again_with_its_decision_is_tied_to_it_once(desk: Desk) ->
     assert outcomes(desk) == [("converted", decision, "a", 500, False)]
     handle(desk, event("Order Repeated", order_id="o1", revenue_cents=500))
     assert len(outcomes(desk)) == 1
+
+
+def test_an_order_told_again_with_its_decision_meets_a_prerequisite(desk: Desk) -> None:
+    desk.put(b={"requires": [{"offer_id": "a", "event": "converted"}]})
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Order Repeated", decision_id=decision, revenue_cents=100))
+    desk.clock.forward(hours=1)
+    assert desk.decider.decide(DecisionIn(customer_id="c1", offers=["b"], dry_run=True))["actions"]
 
 
 def test_an_empty_log_is_exported_too(database: Database, tmp_path: Any) -> None:

@@ -6,8 +6,10 @@ headers, timeout and sampling. A span carries the route's template, never an add
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from service.telemetry import App, Message
@@ -15,6 +17,8 @@ from service.telemetry import App, Message
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+log = logging.getLogger(__name__)
+FLUSH_S = 2.0
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -41,7 +45,7 @@ class TraceRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             if scope["type"] == "lifespan":
-                self._provider.shutdown()
+                self._flush()
             return
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode
@@ -63,6 +67,15 @@ class TraceRequests:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 span.update_name(f"{method} {route}")
                 span.set_attributes({"http.request.method": method, "http.route": route})
+
+
+    def _flush(self) -> None:
+        """Sends what waits, as long as a stop may take; OpenTelemetry would wait 10 s for each batch."""
+        last = Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        last.start()
+        last.join(FLUSH_S)
+        if last.is_alive():
+            log.warning("the collector did not take the last spans within %g s; they are lost", FLUSH_S)
 
 
 def _tracer() -> tuple[Tracer, Any]:

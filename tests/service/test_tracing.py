@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from service import tracing
 from service.tracing import TraceRequests, is_configured
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -106,6 +108,23 @@ async def test_a_collector_that_is_away_costs_a_request_nothing(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     assert await ask(shop(), "/customers/anna") == [200]
     assert "Failed to export" in caplog.text
+
+
+async def test_a_collector_that_takes_and_never_answers_is_not_waited_for_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracing, "FLUSH_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+        assert await ask(shop(), "/customers/anna") == [200]
+        mute.settimeout(2)
+        line, _ = mute.accept()
+        with line:
+            line.settimeout(0.2)
+            with pytest.raises(TimeoutError):  # what was sent is there, and its sender still waits: no end of file
+                while line.recv(65_536):
+                    pass
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,13 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+_UTF8 = "PYTHONUTF8"
 AsOf = Annotated[str | None, typer.Option("--as-of", help="an RFC 3339 time; default: now")]
 
 
 def main() -> None:
     """Runs a command: exit status 0 done, 1 failed (one sentence on standard error), 2 wrong usage."""
+    _read_utf8()
     if os.environ.get("OPPORTUNE_DEBUG"):
         app()
     try:
@@ -58,6 +60,13 @@ def main() -> None:
     except Exception as error:
         print(f"opportune: {_sentence(error)}{_of_a_full_disk(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _read_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where the locale has another encoding, which Polars and our files know not."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get(_UTF8) != "1":
+        os.environ[_UTF8] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _sentence(error: Exception) -> str:

@@ -40,6 +40,20 @@ def test_drift_without_models_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_names_outside_ascii_are_read_whatever_the_locale(tmp_path: Path) -> None:
+    """Cron's locale is C; PYTHONUTF8=0 and latin-1 locales switch off what Python does about that by itself."""
+    home = tmp_path / "hömé"
+    home.mkdir()
+    line = '{"type": "track", "userId": "jürgen", "event": "Café visité", "messageId": "m", "timestamp": "%s"}'
+    (home / "évents.jsonl").write_text(line % "2026-05-01T00:00:00Z", encoding="utf-8")
+    service = Service(home, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert service.done("ingest", "évents.jsonl") == "évents.jsonl: 1 events\n"
+    service.done("keys", "create", "--scope", "ingest", "--label", "Jürgen")
+    assert "Jürgen" in service.done("keys", "list")
+    service.done("score", "--out", "scöre.parquet")
+    assert pl.read_parquet(home / "scöre.parquet").height == 1
+
+
 def test_a_policy_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
     wrong = Service(tmp_path).run("evaluate", "nosuch")
     assert wrong.returncode == 2

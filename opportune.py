@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _read_utf8() -> None:
-    """Begins again in Python's UTF-8 mode where the locale has another encoding, which Polars and our files know not."""
+    """Begins again in Python's UTF-8 mode where the locale has another encoding: Polars and our files have none."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get(_UTF8) != "1":
         os.environ[_UTF8] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

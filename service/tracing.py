@@ -68,7 +68,6 @@ class TraceRequests:
                 span.update_name(f"{method} {route}")
                 span.set_attributes({"http.request.method": method, "http.route": route})
 
-
     def _flush(self) -> None:
         """Sends what waits, as long as a stop may take; OpenTelemetry would wait 10 s for each batch."""
         last = Thread(target=self._provider.shutdown, name="last-spans", daemon=True)

@@ -22,8 +22,11 @@ from models.online_layer import Lessons, OnlineLayer, Priors, Weights
 from models.reasons import NEGLIGIBLE, Reason
 from models.response import CHANNEL
 from models.seen_words import Plain
+from models.situations import Moments, Told, inputs
+from models.sums import summed
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 PLAIN = frozenset({"top_category_share_365d", "discount_share_365d", "current_gap_ratio"})
 """Customer's numbers that are taken as they are; the others are counts, days or cents, and are taken as logarithms."""
 OWN = ("orders_90d", "discount_share_365d", "redeemed_365d", "clicks_human_90d", "days_since_last_order")
@@ -43,6 +46,7 @@ _SCALE = {
 }  # fmt: skip
 _FURTHEST = 4.0
 _REMEMBERED = 256
+_OWN_WIDTH = 1 + len(OWN)
 _CUSTOMER_WIDTH, _PAIR_WIDTH = 1 + len(CUSTOMER), len(PAIRS) + len(CROSSED)
 SHARED_WIDTH = _CUSTOMER_WIDTH + _PAIR_WIDTH + len(CHANNEL) + 1
 _OF_PAIR = slice(_CUSTOMER_WIDTH, _CUSTOMER_WIDTH + _PAIR_WIDTH)
@@ -51,16 +55,18 @@ SURE = 1e-6
 """Probabilities are kept this far from 0 and 1 when taken as log-odds."""
 
 
-def first_priors() -> Priors:
+def first_priors(situations: int = 0) -> Priors:
     """Levels may move freely, what depends on the customer or the pair little, an offer least; then it is learnt.
 
-    Learnt together: the customer's numbers; the pair's; the channels; for offers their levels, and each of OWN.
+    Learnt together: the customer's numbers; the pair's; the channels; so many situations; for offers their levels,
+    each of OWN, and the situations.
     """
-    parts = ((1.0, 1), (10.0, len(CUSTOMER)), (10.0, _PAIR_WIDTH), (3.0, len(CHANNEL) + 1))
+    parts = ((1.0, 1), (10.0, len(CUSTOMER)), (10.0, _PAIR_WIDTH), (3.0, len(CHANNEL) + 1), (1.0, situations))
     shared = np.concatenate([np.full(width, precision) for precision, width in parts])
     groups = np.concatenate([np.full(width, group) for group, (_, width) in enumerate(parts, -1)])
-    own = np.concatenate([[1.0], np.full(len(OWN), 30.0)])
-    return Priors(shared, own, groups, np.arange(len(own)))
+    own = np.concatenate([[1.0], np.full(len(OWN), 30.0), np.full(situations, 8.0)])
+    own_groups = np.minimum(np.arange(len(own)), _OWN_WIDTH)
+    return Priors(shared, own, groups, own_groups)
 
 
 def new_layer() -> OnlineLayer:
@@ -167,31 +173,55 @@ class LayeredModel:
     def version(self) -> str:
         return f"{self.model.version}+{self.number}"
 
+    @property
+    def situations(self) -> tuple[str, ...]:
+        """What it tells apart of what `told` says; where there are none, `told` need not be given."""
+        return self.weights.situations
+
     def weigh(
-        self, rows: Sequence[CustomerRow | None], offers: Sequence[OfferInfo], channels: Sequence[str]
+        self,
+        rows: Sequence[CustomerRow | None],
+        offers: Sequence[OfferInfo],
+        channels: Sequence[str],
+        told: Sequence[Told] | None = None,
     ) -> LayeredWeighing:
-        """As `NextOfferModel.weigh`."""
+        """As `NextOfferModel.weigh`; `told`: what each customer's request says of its moment (None: nothing)."""
         below = self.model.weigh(rows, offers, channels)
         names = tuple(offer.offer_id for offer in offers)
         if names not in self._known:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[names] = self.weights.own_of(names)
-        return LayeredWeighing(below, residuals(below, self.weights, self._known[names]))
+        own, moments = self._known[names], None
+        if told is not None and self.situations:
+            effects = self.weights.shared[SHARED_WIDTH:] + own[:, _OWN_WIDTH:]
+            moments = Moments(self.situations, inputs(self.situations, told), effects)
+        return LayeredWeighing(below, residuals(below, self.weights, own), moments)
 
     def score(
-        self, row: CustomerRow | None, offers: Sequence[OfferInfo], channels: Sequence[str], at: datetime
+        self,
+        row: CustomerRow | None,
+        offers: Sequence[OfferInfo],
+        channels: Sequence[str],
+        at: datetime,
+        told: Sequence[Told] | None = None,
     ) -> Floats:
-        """As `NextOfferModel.score`: P(conversion), (offers, channels)."""
+        """As `NextOfferModel.score`: P(conversion), (offers, channels); `told` as in `weigh`, of the one."""
         if not offers or not channels:
             return np.zeros((len(offers), len(channels)))
-        return np.asarray(self.weigh([row], offers, channels).probabilities[0], np.float64)
+        return np.asarray(self.weigh([row], offers, channels, told).probabilities[0], np.float64)
 
     def reasons(
-        self, row: CustomerRow | None, offer: OfferInfo, channel: str, at: datetime, n: int = 3
+        self,
+        row: CustomerRow | None,
+        offer: OfferInfo,
+        channel: str,
+        at: datetime,
+        n: int = 3,
+        told: Sequence[Told] | None = None,
     ) -> tuple[Reason, ...]:
-        """As `NextOfferModel.reasons`."""
-        return self.weigh([row], [offer], [channel]).reasons(0, 0, 0, n)
+        """As `NextOfferModel.reasons`; `told` as in `weigh`, of the one."""
+        return self.weigh([row], [offer], [channel], told).reasons(0, 0, 0, n)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the model's own."""
@@ -201,11 +231,14 @@ class LayeredModel:
 
 
 class LayeredWeighing:
-    """`probabilities` (customers, offers, channels) with the layer's part, which is one more reason where it counts."""
+    """`probabilities` (customers, offers, channels) with the layer's part, which is one more reason where it counts;
+    with those of the `moments`, which are reasons of their own.
+    """
 
-    def __init__(self, below: Weighed, residual: Floats) -> None:
-        self._below, self._residual = below, residual
-        self.probabilities: Floats = sigmoid(logit(np.clip(below.probabilities, SURE, 1 - SURE)) + residual)
+    def __init__(self, below: Weighed, residual: Floats, moments: Moments | None = None) -> None:
+        self._below, self._residual, self._moments = below, residual, moments
+        moved = residual if moments is None else residual + moments.residual()[:, :, None]
+        self.probabilities: Floats = sigmoid(logit(np.clip(below.probabilities, SURE, 1 - SURE)) + moved)
 
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
         """As `Weighing.reasons`."""
@@ -218,29 +251,23 @@ class LayeredWeighing:
     def told_of(self, asked: Sequence[tuple[int, int, int]], n: int = 3) -> list[list[Plain]]:
         """As `Weighing.told_of`."""
         told = self._below.told_of(asked, n)
-        return [
-            _with_outcomes(reasons, float(self._residual[place]), n) for reasons, place in zip(told, asked, strict=True)
-        ]
+        return [self._with_own(reasons, place, n) for reasons, place in zip(told, asked, strict=True)]
+
+    def _with_own(self, reasons: list[Plain], place: tuple[int, int, int], n: int) -> list[Plain]:
+        own = _of_outcomes(float(self._residual[place]))
+        if self._moments is not None:
+            own += self._moments.reasons(place[0], place[1])
+        return sorted([*reasons, *own], key=lambda one: -abs(one["effect"]))[:n] if own else reasons
 
 
 def residuals(below: Weighed, weights: Weights, of_offers: Floats) -> Floats:
     """The layer's part of the log-odds, (customers, offers, channels); `of_offers`: their own weights, (offers, k)."""
     shared, own = customer_inputs(below.pairs[:, 0, : len(CUSTOMER)])
-    of_customer = _summed(shared * weights.shared[:_CUSTOMER_WIDTH])
-    of_pair = _summed(pair_inputs(below.pairs) * weights.shared[_OF_PAIR])
-    of_pair += (own[:, None] * of_offers[None]).sum(axis=-1)
+    of_customer = summed(shared * weights.shared[:_CUSTOMER_WIDTH])
+    of_pair = summed(pair_inputs(below.pairs) * weights.shared[_OF_PAIR])
+    of_pair += (own[:, None] * of_offers[None, :, :_OWN_WIDTH]).sum(axis=-1)
     of_channel = (channel_inputs(below.of_channels) * weights.shared[_OF_CHANNEL]).sum(axis=-1)
     return np.asarray(of_customer[:, None, None] + of_pair[:, :, None] + of_channel[:, None, :], np.float64)
-
-
-def _summed(numbers: Floats) -> Floats:
-    """(...) of (..., k): added one after another, so that nobody's numbers depend on who else is asked about.
-
-    numpy adds those that lie side by side in memory by eights; which do hangs on the shape. Fewer than eight need none
-    of this.
-    """
-    first = np.ascontiguousarray(np.moveaxis(numbers, -1, 0))
-    return np.asarray(first.cumsum(axis=0)[-1] if first[0].size == 1 else first.sum(axis=0), np.float64)
 
 
 def lesson_inputs(below: Weighed) -> tuple[Floats, Floats, Floats]:
@@ -269,18 +296,28 @@ def beginning(
     return new_layer().sure_of(Lessons(shared, own, offers, logit(chance), chance, np.full(len(chance), certainty)))
 
 
-def begun(layer: bytes) -> OnlineLayer:
+def begun(layer: bytes, situations: tuple[str, ...] = ()) -> OnlineLayer:
     """What a model's `layer` says that learning begins with; nothing learnt where it says nothing, or of other
-    inputs.
+    inputs. Of `situations` no model knows anything.
     """
     fresh = new_layer()
     held = OnlineLayer.from_bytes(layer) if layer else fresh
-    return held if held.alike(fresh) else fresh
+    priors = first_priors(len(situations))
+    wide = priors.shared[SHARED_WIDTH:], priors.own[_OWN_WIDTH:]
+    return (held if held.alike(fresh) else fresh).in_situations(situations, *wide)
 
 
-def _with_outcomes(reasons: list[Plain], residual: float, n: int) -> list[Plain]:
+def with_moments(shared: Floats, own: Floats, moments: Floats, only_moments: Bools) -> tuple[Floats, Floats]:
+    """Lessons' inputs (n, ...) with those of their moments (n, situations); of some nothing but those.
+
+    What a model was fitted on teaches it nothing again, but it knows of no moments.
+    """
+    new = np.where(only_moments, 0.0, 1.0)[:, None]
+    return np.concatenate([shared * new, moments], axis=1), np.concatenate([own * new, moments], axis=1)
+
+
+def _of_outcomes(residual: float) -> list[Plain]:
     if abs(residual) <= NEGLIGIBLE:
-        return reasons
+        return []
     text = f"lately brings {'more' if residual > 0 else 'fewer'} orders than expected from people like this"
-    found: list[Plain] = [*reasons, {"feature": "recent_outcomes", "text": text, "effect": round(residual, 4)}]
-    return sorted(found, key=lambda one: -abs(one["effect"]))[:n]
+    return [{"feature": "recent_outcomes", "text": text, "effect": round(residual, 4)}]

@@ -16,9 +16,9 @@ with the number of offers, not with its cube.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +47,15 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The posterior mean alone, all that scoring needs: `shared` (d,), and `own` (m, k) of the `offers`."""
+    """The posterior mean alone, all that scoring needs: `shared` (d,), and `own` (m, k) of the `offers`.
+
+    The last inputs of both are the `situations`, by name (`models.situations`).
+    """
 
     shared: Floats
     own: Floats
     offers: tuple[str, ...]
+    situations: tuple[str, ...] = ()
 
     def own_of(self, offers: Sequence[str]) -> Floats:
         """(len(offers), k); zeros for an offer that nothing is known of."""
@@ -66,12 +70,23 @@ class Weights:
 
     def to_bytes(self) -> bytes:
         """For a table; `from_bytes` gives them back to the bit."""
-        return _packed(shared=self.shared, own=self.own, offers=np.array(self.offers, np.str_))
+        return _packed(**self.arrays())
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
         with np.load(io.BytesIO(packed), allow_pickle=False) as held:
-            return cls(held["shared"], held["own"], tuple(held["offers"].tolist()))
+            return cls.of(held)
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Everything by name; `of` makes it of these again."""
+        names = {"offers": np.array(self.offers, np.str_), "situations": np.array(self.situations, np.str_)}
+        return {"shared": self.shared, "own": self.own, **names}
+
+    @classmethod
+    def of(cls, held: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Those kept before there were situations have none."""
+        situations = held["situations"].tolist() if "situations" in held else ()
+        return cls(held["shared"], held["own"], tuple(held["offers"].tolist()), tuple(situations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,7 @@ class OnlineLayer:
             x, z, s = lessons.shared[here], lessons.own[here], slope[here, None]
             b[offer] += (z * s).T @ z
             c[offer] += (x * s).T @ z
-        weights = Weights(w, v, grown.weights.offers)
+        weights = replace(grown.weights, shared=w, own=v)
         return replace(grown, weights=weights, a=a, b=b, c=c, seen=self.seen + float(lessons.weight.sum()))
 
     def sure_of(self, lessons: Lessons) -> Self:
@@ -145,9 +160,33 @@ class OnlineLayer:
         return replace(self.learn(replace(lessons, label=_sigmoid(lessons.score))), seen=self.seen)
 
     def alike(self, other: OnlineLayer) -> bool:
-        """Whether both have as many inputs."""
-        mine, theirs = ((len(one.shared_prior), len(one.own_prior)) for one in (self, other))
+        """Whether both have the same inputs."""
+        mine, theirs = ((len(one.shared_prior), len(one.own_prior), one.weights.situations) for one in (self, other))
         return mine == theirs
+
+    def in_situations(self, names: tuple[str, ...], shared_prior: Floats, own_prior: Floats) -> Self:
+        """With an input more for each of these situations, shared and own, of which nothing is learnt yet.
+
+        Precisions of their priors, (len(names),) each, all above 0. ValueError where it has some already.
+        """
+        if self.weights.situations:
+            raise ValueError("it learns from situations already")
+        if not names:
+            return self
+        wide, (m, d, k) = len(names), self.c.shape
+        a, b, c = (
+            np.zeros(shape) for shape in ((d + wide, d + wide), (m, k + wide, k + wide), (m, d + wide, k + wide))
+        )
+        a[:d, :d], b[:, :k, :k], c[:, :d, :k] = self.a, self.b, self.c
+        a[d:, d:], b[:, k:, k:] = np.diag(shared_prior), np.diag(own_prior)
+        weights = Weights(
+            np.concatenate([self.weights.shared, np.zeros(wide)]),
+            np.concatenate([self.weights.own, np.zeros((m, wide))], axis=1),
+            self.weights.offers,
+            names,
+        )
+        shared, own = np.concatenate([self.shared_prior, shared_prior]), np.concatenate([self.own_prior, own_prior])
+        return replace(self, weights=weights, a=a, b=b, c=c, shared_prior=shared, own_prior=own)
 
     def tuned(self, first: Priors) -> Self:
         """With prior variances as the weights turned out: empirical Bayes, one step of MacKay (1992) by groups.
@@ -165,7 +204,8 @@ class OnlineLayer:
         told_w = self.a @ w + np.einsum("mdk,mk->d", self.c, v)
         told_v = np.einsum("mkj,mj->mk", self.b, v) + np.einsum("mdk,d->mk", self.c, w)
         a, b = self.a + np.diag(shared - self.shared_prior), self.b + np.diag(own - self.own_prior)
-        weights = Weights(*_arrow_solve(a, b, self.c, told_w, told_v), self.weights.offers)
+        mean_w, mean_v = _arrow_solve(a, b, self.c, told_w, told_v)
+        weights = replace(self.weights, shared=mean_w, own=mean_v)
         return replace(self, weights=weights, a=a, b=b, shared_prior=shared, own_prior=own)
 
     def _variances(self) -> tuple[Floats, Floats]:
@@ -191,9 +231,8 @@ class OnlineLayer:
         if not fresh:
             return self
         d, k, n = len(self.shared_prior), len(self.own_prior), len(fresh)
-        weights = Weights(
-            self.weights.shared, np.vstack([self.weights.own, np.zeros((n, k))]), (*self.weights.offers, *fresh)
-        )
+        own, offers = np.vstack([self.weights.own, np.zeros((n, k))]), (*self.weights.offers, *fresh)
+        weights = replace(self.weights, own=own, offers=offers)
         b = np.concatenate([self.b, np.repeat(np.diag(self.own_prior)[None], n, axis=0)])
         return replace(self, weights=weights, b=b, c=np.concatenate([self.c, np.zeros((n, d, k))]))
 
@@ -229,15 +268,14 @@ class OnlineLayer:
     def to_bytes(self) -> bytes:
         """For a table; `from_bytes` gives it back to the bit."""
         return _packed(
-            shared=self.weights.shared, own=self.weights.own, offers=np.array(self.weights.offers, np.str_),
-            a=self.a, b=self.b, c=self.c, shared_prior=self.shared_prior, own_prior=self.own_prior,
-            seen=np.array(self.seen),
+            **self.weights.arrays(), a=self.a, b=self.b, c=self.c,
+            shared_prior=self.shared_prior, own_prior=self.own_prior, seen=np.array(self.seen),
         )  # fmt: skip
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
         with np.load(io.BytesIO(packed), allow_pickle=False) as held:
-            weights = Weights(held["shared"], held["own"], tuple(held["offers"].tolist()))
+            weights = Weights.of(held)
             a, b, c, shared, own = (held[name] for name in ("a", "b", "c", "shared_prior", "own_prior"))
             return cls(weights, a, b, c, shared, own, float(held["seen"]))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from datetime import time
 from decimal import Decimal
@@ -40,6 +42,8 @@ MOST_LOOKED_BACK = 14.0
 """Days back to which records are read to learn from outcomes and to check served features. Drift compares what models
 promised with what came of it, and asks for their whole horizon: with fewer days it says nothing of that."""
 CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
+MOST_SITUATIONS = 16
+"""Values of `situations`: what is learnt of an offer grows with their square."""
 
 
 def _known_channel(name: str) -> str:
@@ -191,12 +195,41 @@ class Decisions(Section):
     reservation_hours: float = Field(48.0, gt=0, le=87_840)
     attribution_days: float = Field(14.0, gt=0, le=3_660)
     learn_online: bool = True
+    situations: dict[str, list[str]] = Field(default_factory=dict)
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])
     cool_downs: list[CoolDown] = Field(default_factory=list)
     durable: bool = True
     keep_records_days: float = Field(0.0, ge=0, le=36_600)
     time_budget_ms: float = Field(5_000, ge=0, le=600_000)
     seed: str = "opportune"
+
+    @field_validator("situations", mode="before")
+    @classmethod
+    def _as_requests_write_them(cls, told: object) -> object:
+        """Numbers, true and false may be written as such."""
+        if not isinstance(told, dict):
+            return told
+        return {
+            field: [json.dumps(one) if isinstance(one, bool | int | float) else one for one in values]
+            if isinstance(values, list)
+            else values
+            for field, values in told.items()
+        }
+
+    @field_validator("situations")
+    @classmethod
+    def _few_situations(cls, told: dict[str, list[str]]) -> dict[str, list[str]]:
+        for field, values in told.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", field):
+                raise ValueError(f"{field!r} is no name of a field of the context; use letters, digits, _, - and .")
+            if not values or len(set(values)) < len(values) or not all(0 < len(one) <= 100 for one in values):
+                raise ValueError(f"{field} must list values, each once, of 1 to 100 characters")
+        if (many := sum(map(len, told.values()))) > MOST_SITUATIONS:
+            raise ValueError(
+                f"lists {many} values; {MOST_SITUATIONS} in all is the most, as each is learnt for each offer: list "
+                "those that matter most, the others are learnt together"
+            )
+        return told
 
     @model_validator(mode="after")
     def _records_are_there_to_learn_from(self) -> Decisions:

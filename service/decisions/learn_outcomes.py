@@ -2,8 +2,9 @@
 
 Every state of the layer has a number, which stands in each decision's `models` ("next-offer": "7+123") and brings the
 same state back when the decision is replayed. Machine opens and scanner clicks are no lessons: only orders and
-redemptions that a person made are. When another model version serves, its layer learns anew from the last lessons,
-without those of decisions that the model itself has learnt from.
+redemptions that a person made are. When another model version serves, or other situations are declared, the layer
+learns anew from the last lessons. Decisions that the model itself has learnt from teach it only what it does not know:
+in which situations they were (`models.situations`), and nothing where none is declared.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
-from models.layered import LayeredModel, begun, first_priors, lesson_inputs
+from models.layered import LayeredModel, begun, first_priors, lesson_inputs, with_moments
 from models.online_layer import Lessons, OnlineLayer, Weights
+from models.situations import Told, inputs
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import read_customers
 from service.decisions.decision_store import read_heads
@@ -43,7 +45,7 @@ from service.decisions.lessons_store import (
 from service.decisions.maturity import STAGES
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
-from service.decisions.score import NEXT_OFFER
+from service.decisions.score import NEXT_OFFER, moment
 from service.decisions.whole import records_whole
 from service.storage.database import Connection, Database
 from service.storage.lease import take
@@ -61,10 +63,12 @@ HALF_LIFE = timedelta(days=60)
 class LearnOutcomes:
     """Moves the layer on; of several processes only one does at a time."""
 
-    def __init__(self, database: Database, clock: Clock, models: Models) -> None:
-        self._database, self._clock, self._models = database, clock, models
+    def __init__(self, database: Database, clock: Clock, models: Models, situations: tuple[str, ...] = ()) -> None:
+        """`situations`: names of the inputs by which moments are told apart (`models.situations.names_of`)."""
+        self._database, self._clock, self._models, self.situations = database, clock, models, situations
         self._wall = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._looked_at: tuple[int, bool] | None = None
 
     def run_pass(self) -> bool:
         """One portion of due lessons; for a loop. True when there may be more."""
@@ -75,25 +79,39 @@ class LearnOutcomes:
         with self._database.read() as connection:
             present = newest_number(connection)
             waiting = bool(due_lessons(connection, now, 1))
-        changed = present is not None and present[1] != str(model.version)
+            changed = present is not None and (
+                present[1] != str(model.version) or self._other_situations(connection, present[0])
+            )
         if not waiting and not changed:
             return False
         with self._database.write() as connection:
             if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
                 return False
             state = newest_layer(connection)
-            if state is None or state.model_version != str(model.version):
-                give_back_lessons(connection, now - MEMORY, getattr(model, "learnt_until", None))
+            held = None if state is None or state.model_version != str(model.version) else _held(state)
+            fresh = begun(getattr(model, "layer", b""), self.situations)
+            learnt_until = getattr(model, "learnt_until", None)
+            if held is None or not held.alike(fresh):
+                held = fresh
+                give_back_lessons(connection, now - MEMORY, None if self.situations else learnt_until)
             rows = due_lessons(connection, now, AT_ONCE)
-            layer = _layer(state, model)
-            lessons = _lessons(connection, model, rows)
-            aged = layer if state is None else layer.forget(_kept(now - state.made_at))
-            learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors())
+            lessons = _lessons(connection, model, rows, self.situations, learnt_until)
+            aged = held if state is None else held.forget(_kept(now - state.made_at))
+            learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors(len(self.situations)))
             number = 1 if state is None else state.version + 1
             weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
             add_layer(connection, State(number, str(model.version), now, learnt.seen, weights, posterior))
             take_lessons(connection, rows)
+        self._looked_at = number, False
         return len(rows) == AT_ONCE
+
+    def _other_situations(self, connection: Connection, version: int) -> bool:
+        """Whether a state of the layer tells other situations apart. Each state is looked at once."""
+        if self._looked_at is None or self._looked_at[0] != version:
+            state = read_layer(connection, version)
+            told = () if state is None else Weights.from_bytes(state.weights).situations
+            self._looked_at = version, told != self.situations
+        return self._looked_at[1]
 
 
 def _kept(age: timedelta) -> float:
@@ -101,16 +119,17 @@ def _kept(age: timedelta) -> float:
     return float(0.5 ** max(age / HALF_LIFE, 0.0))
 
 
-def _layer(state: State | None, model: Any) -> OnlineLayer:
-    """Where learning goes on; from what the model says of itself for another model, or other inputs."""
-    fresh = begun(getattr(model, "layer", b""))
-    if state is None or state.posterior is None or state.model_version != str(model.version):
-        return fresh
-    held = OnlineLayer.from_bytes(state.posterior)
-    return held if held.alike(fresh) else fresh
+def _held(state: State) -> OnlineLayer | None:
+    return None if state.posterior is None else OnlineLayer.from_bytes(state.posterior)
 
 
-def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons | None:
+def _lessons(
+    connection: Connection,
+    model: Any,
+    rows: Sequence[Any],
+    situations: tuple[str, ...],
+    learnt_until: datetime | None,
+) -> Lessons | None:
     """What these rows teach, with the features that each decision was made with."""
     records, _ = records_whole(connection, list({row.decision_id for row in rows}))
     found = read_heads(connection, list(records))
@@ -119,6 +138,8 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
     people = read_customers(connection, {row.customer_id for row in found.values()})
     hidden = {name for name, row in found.items() if not people[row.customer_id].profiling}
     told: list[tuple[CustomerRow | None, OfferInfo, str, float, float]] = []
+    moments: list[Told] = []
+    known: list[bool] = []
     for row in rows:
         record = records.get(row.decision_id)
         offer = None if record is None else infos.get((row.decision_id, row.offer_id))
@@ -132,11 +153,16 @@ def _lessons(connection: Connection, model: Any, rows: Sequence[Any]) -> Lessons
             continue
         else:
             label, weight = 0.0, STAGES[row.stage - CONVERTED - 1][1]
+        head = found[row.decision_id]
         told.append((row_from_json(record["features"]), offer, row.channel, label, weight))
+        moments.append(moment(head.placement, record["request"]["context"], record["contextless"]))
+        known.append(learnt_until is not None and head.decided_at < learnt_until)
     if not told:
         return None
-    inputs = [lesson_inputs(model.weigh([row], [offer], [channel])) for row, offer, channel, _, _ in told]
-    shared, own, score = (np.concatenate(part) for part in zip(*inputs, strict=True))
+    weighed = [lesson_inputs(model.weigh([row], [offer], [channel])) for row, offer, channel, _, _ in told]
+    shared, own, score = (np.concatenate(part) for part in zip(*weighed, strict=True))
+    if situations:
+        shared, own = with_moments(shared, own, inputs(situations, moments), np.array(known))
     labels, weights = (np.array([line[place] for line in told]) for place in (3, 4))
     return Lessons(shared, own, [offer.offer_id for _, offer, _, _, _ in told], score, labels, weights)
 

@@ -11,13 +11,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from models.situations import Told as Moment
 from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
@@ -115,7 +117,7 @@ class Scorer:
             infos, line = tuple(infos[position] for position in positions.tolist()), np.full(len(case.offers), -1)
             line[positions] = np.arange(len(positions))
         try:
-            weighing = model.weigh([draft.row for draft in drafts], infos, case.channels)
+            weighing = model.weigh([draft.row for draft in drafts], infos, case.channels, **_told(model, drafts))
         except Exception:  # one of them may be the cause; the others shall not suffer
             log.exception("the %s model could not weigh %d decisions together", NEXT_OFFER, len(drafts))
             return
@@ -129,13 +131,13 @@ class Scorer:
         if weighed is not None:
             scores = weighed.probabilities(draft.eligible)
         else:
-            scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible)
+            scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible, moment_of(draft))
         if scores is not None and model is not None:
             self._last.worked(model)
             self._take(draft, model, scores)
             return
         other = None if model is None else self._last.instead_of(model)
-        scores = None if other is None else by_model(other, draft.row, draft.case, draft.eligible)
+        scores = None if other is None else by_model(other, draft.row, draft.case, draft.eligible, moment_of(draft))
         if scores is not None and other is not None:
             draft.degrade(f"last_model:{NEXT_OFFER}")
             self._weighings.pop(draft.decision_id, None)
@@ -202,12 +204,16 @@ class Scorer:
     def _reasons(self, draft: Draft, wanted: Wanted) -> Told:
         weighed = self._weighings.get(draft.decision_id)
         if weighed is not None:
-            told: Told = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
-            return told
+            found: Told = weighed.together.weighing.told_of(weighed.places(wanted), REASONS)
+            return found
         model, offers, at = self._used.get(draft.decision_id), draft.case.offers, draft.case.at
         if model is None:
             return [[] for _ in wanted]
-        some = (model.reasons(draft.row, offers[position].info, channel, at, REASONS) for position, channel in wanted)
+        told = _told(model, [draft])
+        some = (
+            model.reasons(draft.row, offers[position].info, channel, at, REASONS, **told)
+            for position, channel in wanted
+        )
         return [[one._asdict() for one in reasons] for reasons in some]
 
 
@@ -274,10 +280,28 @@ def by_rates(rates: PooledRates, row: Any, case: Case, eligible: Sequence[tuple[
     return told
 
 
-def by_model(model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]]) -> list[float] | None:
+def moment(placement: str, context: Mapping[str, Any], contextless: str | None) -> Moment:
+    """What a request says of its moment; only where it shows, if nothing of the customer may be used."""
+    return placement, context if contextless is None else {}
+
+
+def moment_of(draft: Draft) -> Moment:
+    """That of a draft."""
+    return moment(draft.case.placement, draft.request.context, draft.contextless)
+
+
+def _told(model: Any, drafts: Sequence[Draft]) -> dict[str, list[Moment]]:
+    """The drafts' moments, for a model that tells situations apart."""
+    return {"told": [moment_of(draft) for draft in drafts]} if getattr(model, "situations", ()) else {}
+
+
+def by_model(
+    model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]], of_moment: Moment
+) -> list[float] | None:
     """The model's probability of each candidate; None when it fails or says what is no probability."""
+    score = partial(model.score, told=[of_moment]) if getattr(model, "situations", ()) else model.score
     try:
-        picked = _picked(model.score, row, case, eligible)
+        picked = _picked(score, row, case, eligible)
         if not all(0.0 <= value <= 1.0 for value in picked):
             raise ValueError("the model gave values that are no probabilities")
     except Exception:  # the caller falls back and names it

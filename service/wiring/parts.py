@@ -24,6 +24,7 @@ from features.store.vectors import erase_materialized
 from features.texts import Texts
 from models import declared
 from models.registry import ServedModels
+from models.situations import names_of
 from service.clock import Clock, SystemClock, clock_from
 from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
@@ -320,7 +321,7 @@ def build(settings: Settings) -> Parts:
         steady=steady,
         decisions=DecisionReader(database, learning, clock),
         learning=learning,
-        learner=LearnOutcomes(database, clock, models),
+        learner=LearnOutcomes(database, clock, models, names_of(settings.decisions.situations)),
         customers=CustomerReader(
             database,
             event_log,

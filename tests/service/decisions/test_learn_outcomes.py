@@ -12,14 +12,12 @@ import pytest
 from sqlalchemy import select
 
 from models.layered import LayeredModel, beginning
-from models.next_offer import NextOfferModel
 from models.offer_features import PAIR
 from models.online_layer import OnlineLayer
 from models.response import INPUTS
 from service.customers.set_consents import set_consents
 from service.decisions import learn_outcomes
-from service.decisions.attribute_outcomes import AttributeOutcomes
-from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, ForgetLessons, LearningModels, LearnOutcomes
+from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, ForgetLessons, LearningModels
 from service.decisions.lessons_store import (
     CONVERTED,
     STAGES,
@@ -31,62 +29,16 @@ from service.decisions.lessons_store import (
     newest_number,
 )
 from service.decisions.policy import inverse_gap
-from service.decisions.read_decision import DecisionReader, erase_of
+from service.decisions.read_decision import erase_of
 from service.decisions.schemas import DecisionIn
-from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
-from tests.fakes.decisions import Desk, damage, row, settings
-from tests.fakes.model_cases import next_offer_case
-
-COUNT = iter(range(10_000))
+from tests.fakes.decisions import Desk, damage, settings
+from tests.fakes.learning import Learning, learning_desk
 
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    made = Desk(database, settings(exploration=20.0, caps=[]))
-    made.put(a={"category": "tea"}, b={"category": "shoes"})
-    model = next_offer_case().model
-    assert isinstance(model, NextOfferModel)
-    made.served.models["next-offer"] = replace(model, version="7")
-    for number in range(40):
-        known = row(f"c{number}", orders_90d=float(number % 5), orders_365d=3.0)
-        made.rows.rows[f"c{number}"] = replace(known, views={"tea": number % 3, "shoes": 1})
-    return made
-
-
-class Learning:
-    """A desk that decides by what it learnt."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.models = LearningModels(desk.served, desk.database)
-        self.learner = LearnOutcomes(desk.database, desk.clock, desk.served)
-        self.decider = replace(desk, served=self.models).decider  # type: ignore[arg-type]
-        self.reader = DecisionReader(desk.database, self.models)
-
-    def decide(self, customer: str) -> dict[str, Any]:
-        """A decision that sends something: now and then nothing is drawn."""
-        request = DecisionIn(customer_id=customer, offers=["a", "b"], channels=["email"], top_k=1)
-        return next(made for made in (self.decider.decide(request) for _ in range(50)) if made["actions"])
-
-    def happens(self, name: str, decision: dict[str, Any], **fields: Any) -> None:
-        empty = dict.fromkeys(
-            ("anonymous_id", "channel", "offer_id", "campaign_id", "order_id", "currency", "revenue_cents",
-             "discount_cents", "products", "timezone", "machine", "machine_reason", "url", "traits", "context")
-        )  # fmt: skip
-        at = self.desk.clock.now()
-        event = {**empty, "message_id": f"m{next(COUNT)}", "type": "track", "event": name, "timestamp": at,
-                 "received_at": at, "properties": "{}", "customer_id": decision["customer_id"],
-                 "decision_id": decision["decision_id"], **fields}  # fmt: skip
-        with self.desk.database.write() as connection:
-            AttributeOutcomes(CatalogueCache(), 14)(connection, [event])
-
-    def learn(self) -> int:
-        passes = 0
-        while self.learner.run_pass():
-            passes += 1
-        self.models.refresh()
-        return passes
+    return learning_desk(database)
 
 
 @pytest.fixture

@@ -52,3 +52,12 @@ def test_a_covariate_is_of_before_the_exposure_however_late_that_is_told(tmp_pat
         assert told == [1.0, 0.0, None]
     finally:
         parts.close()
+
+
+def test_situations_of_the_settings_are_learnt_from(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, decisions={"situations": {"page": ["home", "cart"], "placement": ["web.top"]}})  # type: ignore[arg-type]
+    parts = build(settings)
+    try:
+        assert parts.learner.situations == ("page=cart", "page=home", "placement=web.top")
+    finally:
+        parts.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,7 +74,7 @@ def read_vectors(
 
 
 def scores(model: Any, vectors: Sequence[ServedVector], pair: str = "drawn") -> list[float | None]:
-    """What a served model says of each: None where it does not apply.
+    """What a served model says of each: None where it does not apply, or asks for features that were not served then.
 
     Propensities and uplift are of the customer; a ranker's is of the offer and channel that `pair` names (`drawn` or
     `first`); send time's the chance of a response at the best hour. Models of other kinds say nothing here.
@@ -84,13 +84,24 @@ def scores(model: Any, vectors: Sequence[ServedVector], pair: str = "drawn") -> 
         chances: list[float | None] = model.best_chances(rows)
         return chances
     if hasattr(model, "probabilities"):
-        told: list[float | None] = model.probabilities(rows)
-        return told
-    if hasattr(model, "uplifts"):
-        return model.uplifts(rows).tolist() if model.serves else [None] * len(rows)
+        return _of_whole(model.columns, rows, model.probabilities)
+    if hasattr(model, "uplifts") and model.serves:
+        return _of_whole(model.columns, rows, lambda whole: model.uplifts(whole).tolist())
     if hasattr(model, "weigh"):
         return [_of_pair(model, vector, getattr(vector, pair)) for vector in vectors]
     return [None] * len(rows)
+
+
+def _of_whole(
+    columns: Sequence[str], rows: Sequence[CustomerRow], ask: Callable[[list[CustomerRow]], list[float | None]]
+) -> list[float | None]:
+    """Asks of the rows that have all of `columns`; what was decided before a feature was there lacks it."""
+    wanted = frozenset(columns)
+    whole = [place for place, row in enumerate(rows) if wanted <= row.values.keys()]
+    found: list[float | None] = [None] * len(rows)
+    for place, score in zip(whole, ask([rows[place] for place in whole]), strict=True):
+        found[place] = score
+    return found
 
 
 def _of_pair(model: Any, vector: ServedVector, pair: Pair | None) -> float | None:

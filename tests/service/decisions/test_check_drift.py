@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from sqlalchemy import select
 
+from features.rows import CustomerRow
 from models.load import write_golden
 from models.propensity import PropensityModel
 from models.reference import Reference
@@ -21,6 +22,7 @@ from models.send_time import SendTimeModel
 from service.commands import drift_command
 from service.decisions.check_drift import _promises, lines, shifted
 from service.decisions.drift_store import erase_shadow, shadow_scores
+from service.decisions.frozen_row import row_from_json
 from service.decisions.served_vectors import sample
 from service.events.inbox_store import add_events
 from service.events.normalize import normalize
@@ -175,6 +177,26 @@ def test_a_challenger_without_a_champion_is_scored_alone(house: House) -> None:
     assert "champion_mean" not in told["shadow"]
     report = {"decisions": 1, "damaged": [], "seconds": 0, "models": {"churn": told}}
     assert any("challenger 8: mean" in line for line in lines(report))
+
+
+def test_decisions_from_before_a_feature_are_passed_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that were trained with a new feature, beside records of before: an upgrade, or a feature of one's own."""
+    serve(house.settings.home, propensity(), known_now(house), champion="12", challenger="13")
+    house.parts.models.refresh()
+
+    def recorded_before(value: Mapping[str, Any] | None) -> CustomerRow | None:
+        row = row_from_json(value)
+        old = row is not None and row.customer_id != "c3"
+        return replace(row, values={k: v for k, v in row.values.items() if k != FEATURES[2]}) if old else row
+
+    monkeypatch.setattr("service.decisions.served_vectors.row_from_json", recorded_before)
+    house.decide("c3")
+    house.decide("c4")
+    assert house.parts.shadow.run(most=2) == 1
+    told = house.parts.drift.run()["models"]["churn"]
+    assert told["problem"] == "1 of 50 customers to compare"
+    assert told["calibration"] == {"rows": 0, "needed": 50}
+    assert told["shadow"]["rows"] == 1
 
 
 def test_a_challenger_that_fails_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,11 +273,3 @@ def _forget(part: Path) -> None:
 
 def _digest(names: Sequence[str]) -> str:
     return f"{xxh3_64_intdigest(repr(tuple(names)).encode()):016x}"
-
-
-def sweep(root: Path) -> int:
-    """Removes temporary files that a killed writer left; returns how many."""
-    left = list(root.glob("**/.*.tmp"))
-    for path in left:
-        path.unlink(missing_ok=True)
-    return len(left)

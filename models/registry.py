@@ -327,7 +327,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         return False
     from mlflow.artifacts import download_artifacts
 
-    draft = folder / f".{name}-{version}.{os.getpid()}"
+    draft = folder / f".{name}-{version}.{os.getpid()}.tmp"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
@@ -336,7 +336,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         manifests = sorted(fetched.rglob(MANIFEST), key=lambda path: len(path.parts))
         if not manifests:
             raise ModelError(f"its files hold no {MANIFEST}; register it by training, not by hand")
-        _verified(manifests[0].parent, version)
+        _verified_as(f"{PREFIX}{name}/{version}", manifests[0].parent, version)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(manifests[0].parent, place)
@@ -347,6 +347,14 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         raise NotFetched(f"its files cannot be fetched: {problem}") from problem
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _verified_as(told: str, folder: Path, version: str) -> None:
+    """What is wrong names the version: the folder is gone by the time that somebody reads it."""
+    try:
+        _verified(folder, version)
+    except ModelError as problem:
+        raise ModelError(str(problem).replace(str(folder), told)) from problem
 
 
 def _is_damaged(folder: Path, version: str) -> bool:
@@ -419,9 +427,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=1))
-    os.replace(draft, path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(json.dumps(content, indent=1))
+        os.replace(draft, path)
+    finally:  # a full disk must not keep half of it
+        draft.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

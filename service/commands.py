@@ -172,10 +172,12 @@ def features_command(
     settings: Settings, as_of: datetime | None, backfill: int, engine: str, address: str | None
 ) -> None:
     """Feature tables as of a time (and of the days before), and the online store: both from what is new."""
+    from features.leftovers import sweep
     from features.online_load import OnlineLoad
     from features.ray_engine import NoRay
 
     with _parts(settings) as parts:
+        sweep(settings.home.absolute(), SystemClock().now())
         _settle(parts)
         days = days_of(as_of, parts.clock.now(), backfill)
         try:

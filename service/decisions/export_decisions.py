@@ -120,7 +120,7 @@ def _write(table: Table, frames: Iterable[pl.DataFrame], folder: Path) -> int:
 
     from features.files import write_whole
 
-    parts = Path(tempfile.mkdtemp(prefix=f".{table.name}-", dir=folder))
+    parts = Path(tempfile.mkdtemp(prefix=f".{table.name}-", suffix=".tmp", dir=folder))
     count = waiting_rows = 0
     waiting: list[pl.DataFrame] = []
 

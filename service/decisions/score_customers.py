@@ -85,7 +85,7 @@ def _score(
 ) -> int:
     import polars as pl
 
-    from features.files import write_whole
+    from features.files import fsync_folder, write_whole
 
     as_of = _resume(decider, parts, now, placement, top_k)
     done, after = _done(parts)
@@ -120,7 +120,12 @@ def _score(
         after = ids[-1]
         progress(done)
     frame = pl.scan_parquet(parts / "part-*.parquet") if any(parts.glob("part-*.parquet")) else _frame([]).lazy()
-    write_whole(out, lambda draft: frame.sink_parquet(draft, compression="zstd"))
+    whole = (
+        parts / "whole.parquet"
+    )  # among the parts, which the next run takes away: a kill leaves nothing beside `out`
+    write_whole(whole, lambda draft: frame.sink_parquet(draft, compression="zstd"))
+    os.replace(whole, out)
+    fsync_folder(out.parent)
     shutil.rmtree(parts)
     return done
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
+from features.leftovers import drop_stale
+from service.clock import SystemClock
 from service.errors import FieldError
 from service.events.read_files import Item
 
@@ -20,9 +24,19 @@ class Rejects:
         self._path = source.with_name(f"{source.name}.rejects.jsonl")
         self._draft = source.with_name(f".{source.name}.rejects.{os.getpid()}.tmp")
 
-    def draft(self) -> IO[bytes]:
-        """Where to write; nothing of it is seen before `finish`."""
-        return self._draft.open("wb")
+    @contextmanager
+    def draft(self) -> Iterator[IO[bytes]]:
+        """Where to write; nothing of it is seen before `finish`. It goes where reading fails, and what a killed run
+        left, when it is a day old: there are people in it.
+        """
+        left = self._draft.parent.glob(f".{escape(self._path.name.removesuffix('.jsonl'))}.*.tmp")
+        drop_stale(left, SystemClock().now())
+        try:
+            with self._draft.open("wb") as file:
+                yield file
+        except BaseException:
+            self._draft.unlink(missing_ok=True)
+            raise
 
     def finish(self, count: int) -> Path | None:
         """Puts the draft into its place; with nothing rejected, an older file goes."""

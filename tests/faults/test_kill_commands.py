@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +79,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return commands
 
 
+def drafts_of(home: Path) -> list[Path]:
+    return list((home / "state").rglob(".*.tmp*"))
+
+
 def copy_of(commands: Commands, home: Path) -> Commands:
     shutil.copytree(commands.home, home)
     return Commands(home)
@@ -114,8 +119,11 @@ def test_features(shop: Commands, tmp_path: Path) -> None:
     for before in spread(steps, 3):
         broken = copy_of(shop, tmp_path / f"killed-{before}")
         broken.killed(before, *FEATURES)
+        for draft in drafts_of(broken.home):
+            os.utime(draft, (0, 0))  # as on the next day
         again = broken.run(*FEATURES)
         assert again.returncode == 0, (before, again.stderr)
+        assert drafts_of(broken.home) == []
         assert_frame_equal(snapshot_of(broken.home), expected)
         assert online_of(broken.home, customers) == online_of(whole.home, customers)
 

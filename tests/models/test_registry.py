@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.load import load, write_golden
+from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
-from models.registry import ServedModels, main, sync_forever, sync_once
+from models.registry import ServedModels, _verified_as, main, sync_forever, sync_once
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.tracking import Tracking, champion, log_and_register, promote
 
@@ -225,6 +225,15 @@ def test_the_registrys_aliases_are_brought_over(registry: Registry, tmp_path: Pa
     assert models.get("churn", "challenger") is None
     registry.tracking.client.delete_registered_model_alias("opportune-churn", "champion")
     assert sync_once(registry.uri, served) == ["churn champion: taken away"]
+
+
+def test_what_is_wrong_with_a_fetched_version_names_the_version(tmp_path: Path) -> None:
+    """Its folder is gone by the time that somebody reads it."""
+    _write(tmp_path / "draft", propensity())
+    (tmp_path / "draft" / "model.txt").write_text("no trees")
+    with pytest.raises(ModelError, match="the churn model in opportune-churn/7 does not load") as told:
+        _verified_as("opportune-churn/7", tmp_path / "draft", "7")
+    assert str(tmp_path) not in str(told.value)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -153,6 +154,20 @@ def test_a_kill_anywhere_and_a_second_run_give_the_same_result(
     ingest_into(disturbed, source)
     assert result_of(disturbed) == result_of(undisturbed)
     assert (source.parent / "events.jsonl.rejects.jsonl").read_bytes() == expected_rejects
+
+
+def test_what_could_not_be_read_is_left_nowhere_by_a_run_that_failed(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_old = source.with_name(f".{source.name}.rejects.77.tmp")
+    day_old.write_text("of a run that was killed")
+    os.utime(day_old, (0, 0))
+    other = source.with_name(f".{source.name}.rejects.78.tmp")
+    other.write_text("of a run beside this one")
+    monkeypatch.setattr(ingest_files, "note_chunk", killing(ingest_files.note_chunk, 3, True))
+    with pytest.raises(KilledError):
+        ingest_into(tmp_path, source)
+    assert sorted(source.parent.glob(".*")) == [other]
 
 
 def killing(real: Callable[..., Any], nth: int, before: bool) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -40,21 +40,22 @@ def add_review(router: APIRouter, pages: Pages) -> None:
     async def shown(
         reader: Reader, query: Mapping[str, str], status: int = 200, alert: Problem | None = None
     ) -> Response:
-        filters = _filters(query)
-        view = await in_thread(review_view, desk, filters, query.get("after") or None)
-        more = f"{_back(query)}&{urlencode({'after': view['after'] or ''})}"
+        filters, after, done = _filters(query), query.get("after"), query.get("done", "")
+        view = await in_thread(review_view, desk, filters, after or None)
         return pages.page(
             "review.html",
             reader,
             status,
             here="/review",
             alert=alert,
-            notice=(NOTICES | {"write": WRITTEN}).get(query.get("done", "")),
+            notice=(NOTICES | {"write": WRITTEN}).get(done),
+            again=_again(query["was"]) if done in ("approve", "reject") and query.get("was") else None,
             filters=filters,
             states=STATES,
             channels=tuple(CHANNEL_FIELDS),
             back=_back(query),
-            next=f"/review?{more}" if view["after"] else None,
+            first=f"/review?{_back({**query, 'after': ''})}" if after else None,
+            next=f"/review?{_back({**query, 'after': view['after']})}" if view["after"] else None,
             **view,
         )
 
@@ -81,8 +82,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
                 made = await desk.generate(order_of(asked), reader.who)
             except Problem as problem:
                 return await _write_page(pages, reader, asked, problem)
-            before = made[0].variant_id[:-1]  # the newest stand last: show these first
-            return RedirectResponse(f"/review?{_back({'state': ''})}&after={before}&done=write", 303, HEADERS)
+            return RedirectResponse(f"{_again(made[0].variant_id)}&done=write", 303, HEADERS)  # the newest stand last
 
         return await pages.for_reader(request, act)
 
@@ -115,8 +115,9 @@ def add_review(router: APIRouter, pages: Pages) -> None:
                 if verb == "edit" and problem.status != 404:
                     return await _edit_page(pages, reader, variant_id, back, problem, _edited(form))
                 return await shown(reader, dict(parse_qsl(back, keep_blank_values=True)), problem.status, problem)
-            anchor = f"#v-{variant_id}" if verb in {"edit", "comment"} else ""
-            return RedirectResponse(f"/review?{back}&done={verb}{anchor}", 303, HEADERS)
+            done = f"/review?{back}&{urlencode({'done': verb, 'was': variant_id})}"
+            shown_next = variant_id if verb in {"edit", "comment"} else quote(text_of(form, "next")[:64], safe="")
+            return RedirectResponse(f"{done}#v-{shown_next}" if shown_next else done, 303, HEADERS)
 
         return await pages.for_reader(request, act)
 
@@ -193,5 +194,11 @@ def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _back(query: Mapping[str, str]) -> str:
-    """The filters in use, as a query string."""
-    return urlencode({name: value or "" for name, value in _filters(query).items()})
+    """The filters in use and the page of the list, as a query string."""
+    page = {"after": query["after"][:64]} if query.get("after") else {}
+    return urlencode({name: value or "" for name, value in _filters(query).items()} | page)
+
+
+def _again(variant_id: str) -> str:
+    """The list from this variant on, in whatever state it is."""
+    return f"/review?{_back({'state': '', 'after': variant_id[:-1]})}"

@@ -1,9 +1,18 @@
-// Keys on the review page. Everything works without this file, by form.
+// Keys: "/" on every page, the others on the review page. Everything works without this file, by form.
 "use strict";
 (() => {
   const list = document.querySelector("[data-reviews]");
   const help = document.querySelector("[data-help-box]");
+  let leave = () => {};
   document.querySelectorAll(".needs-js").forEach((each) => { each.hidden = false; });
+  const keys = { "/": () => { const find = document.getElementById("go-id"); if (find) find.focus(); } };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select, dialog");
+    if (typing && event.key === "Escape") { leave(); return; }
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
   if (!list || !help) return;
   const cards = [...list.querySelectorAll("[data-variant]")];
   const current = () => cards.find((card) => card.contains(document.activeElement));
@@ -15,18 +24,13 @@
   const submit = (card) => { const form = card && card.querySelector("[data-approve]"); if (form) form.requestSubmit(); };
   const open = (card) => { const link = card && card.querySelector("[data-edit]"); if (link) link.click(); };
   const reason = (card) => { const input = card && card.querySelector("[data-reject] input[name=reason]"); if (input) input.focus(); };
-  const keys = {
+  const follow = (name) => { const link = document.querySelector(name); if (link) link.click(); };
+  Object.assign(keys, {
     j: () => step(1), k: () => step(-1), a: () => submit(current()), e: () => open(current()), r: () => reason(current()),
-    "?": () => help.showModal(),
-  };
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, textarea, select, dialog");
-    if (typing && event.key === "Escape") { const card = current(); if (card) { go(card); } return; }
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
-    event.preventDefault();
-    keys[event.key]();
+    u: () => follow("[data-again]"), n: () => follow("[data-next]"), "?": () => help.showModal(),
   });
+  leave = () => go(current());
   document.querySelectorAll("[data-help]").forEach((button) => button.addEventListener("click", () => help.showModal()));
   const wanted = location.hash && document.getElementById(location.hash.slice(1));
-  go(wanted || cards[0]);
+  if (wanted) go(wanted); else if (cards[0]) cards[0].focus({ preventScroll: true });
 })();

@@ -138,14 +138,23 @@ def test_copy_is_reviewed_by_keys_alone(browser: Any, address: str) -> None:
         page.keyboard.press("a")
     assert page.locator("[role=status]").inner_text().startswith("Approved")
     assert (cards.count(), page.locator(f"#{second}").count()) == (before - 1, 0)
+    assert page.evaluate(focused) not in (first, second)  # the one after it
     page.keyboard.press("r")
     page.keyboard.type("jak e?")  # typing is no command
     with page.expect_navigation():
         page.keyboard.press("Enter")
-    assert page.locator("[role=status]").inner_text() == "Rejected."
+    assert page.locator("[role=status]").inner_text().startswith("Rejected.")
+    with page.expect_navigation():
+        page.keyboard.press("u")
+    assert page.locator("[data-variant]").first.locator(".state-rejected").count() == 1
     with page.expect_navigation():
         page.keyboard.press("e")
     assert "/edit" in page.url
+    assert page.evaluate("document.activeElement.name").startswith("field.")  # typing begins at once
+    page.keyboard.press("Escape")
+    page.goto(f"{address}/offers")
+    page.keyboard.press("/")
+    assert page.evaluate(focused) == "go-id"
     page.close()
 
 
@@ -158,5 +167,5 @@ def test_review_works_without_javascript(browser: Any, address: str) -> None:
     with page.expect_navigation():
         card.get_by_role("button", name="Add").click()
     assert page.locator("[role=status]").inner_text() == "Comment added."
-    assert page.locator(".needs-js").is_hidden()
+    assert page.locator(".needs-js:visible").count() == 0
     context.close()

@@ -280,6 +280,7 @@ DECISIONS = Table(
         "another_time": Column(pl.Boolean(), nullable=True),
     },
 )
+_ANSWERS = ("opened", "clicked", "converted", "redeemed", "unsubscribed", "complained", "refunded", "returned")
 OUTCOMES = Table(
     "outcomes",
     {
@@ -289,7 +290,7 @@ OUTCOMES = Table(
         "channel": _TEXT_OR_NULL,
         "kind": Column(
             pl.String(),
-            values=("delivered", "opened", "clicked", "converted", "redeemed", "unsubscribed", "complained"),
+            values=("delivered", *_ANSWERS),
         ),
         "at": _TIME,
         "value_cents": _MONEY_OR_NULL,

@@ -32,8 +32,10 @@ SHOWN = pl.Schema(
     }
 )
 """What was shown when; `label` and `clicked`: whether a person then converted and clicked, 0 or 1."""
-PROOFS = ("delivered", "opened", "clicked", "converted", "redeemed")
+PROOFS = ("delivered", "opened", "clicked", "converted", "redeemed", "returned")
 """Outcomes that show that an offer came to its customer."""
+MATURES = timedelta(days=14)
+"""After so long it is known what came of a showing."""
 TELLS = 0.02
 """The share of a week's decisions with a delivery from which on those without one did not go out."""
 KEYS = ("customer_id", "as_of")
@@ -65,7 +67,8 @@ class Exposures:
 
 def read_log(home: Path, matured: datetime) -> pl.DataFrame:
     """SHOWN from the decision log: what was put first before `matured` and reached its customer, and what came of that
-    very offer, by people alone: who answers another offer of the same decision does not answer the first.
+    very offer, by people alone: who answers another offer of the same decision does not answer the first. An order that
+    was given back by the time at which all this had matured is none.
 
     The weight is 1/propensity (at most 10), so that the rows stand for all candidates and not for the policy's taste.
     """
@@ -81,11 +84,13 @@ def read_log(home: Path, matured: datetime) -> pl.DataFrame:
     )
     shown = _reached(shown, pl.scan_parquet(outcomes))
     human = pl.scan_parquet(outcomes).filter(~pl.col("machine"))
+    given_back = pl.col("at").filter(pl.col("kind") == "refunded").max()
+    unknown = (pl.col("kind") == "returned") & (given_back >= matured + MATURES)
     first = human.group_by("decision_id", "offer_id").agg(
-        converted=pl.col("at").filter(pl.col("kind").is_in(["converted", "redeemed"])).min(),
+        converted=pl.col("at").filter(pl.col("kind").is_in(["converted", "redeemed"]) | unknown).min(),
         clicked=pl.col("at").filter(pl.col("kind") == "clicked").min(),
     )
-    until = pl.col("as_of") + timedelta(days=14)
+    until = pl.col("as_of") + MATURES
     marked = shown.join(first.collect(), on=["decision_id", "offer_id"], how="left").with_columns(
         label=(pl.col("converted") < until).fill_null(False).cast(pl.Float64),
         clicked=(pl.col("clicked") < until).fill_null(False).cast(pl.Float64),

@@ -3,6 +3,7 @@
 A delivery turns the reservation into use (so do an open, a click, an order that name their decision). What names a
 decision and another offer than it has is the decision's, but no response to its own offers. Orders without
 an id belong to the newest delivered offer that has one of their products, else their category, else is for anything.
+A refund of an order is its decision's outcome, too, and in full takes it back (`take_back_orders`).
 Machine opens and clicks are kept with their flag; nothing rewards them. A message of another sender counts for the
 caps. A hard bounce suppresses the channel until a delivery, or a new address; one of an older address does not.
 """
@@ -22,6 +23,7 @@ from service.customers.customer_store import joined_by, read_customers
 from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.decision_store import (
+    RESPONSES,
     add_outcome,
     count_response,
     delivered_since,
@@ -43,6 +45,7 @@ from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
+from service.decisions.take_back_orders import move_order, refund_order
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import read_offers
@@ -57,7 +60,6 @@ KINDS = {
     "unsubscribed": "unsubscribed",
     "complained": "complained",
 }
-RESPONSES = ("converted", "redeemed")
 _PROVE_DELIVERY = ("delivered", "opened", "clicked", "converted", "redeemed")
 _SOFT = frozenset({"soft", "transient", "temporary", "block", "deferred"})
 
@@ -100,6 +102,8 @@ class AttributeOutcomes:
             channel = event["channel"] or meaning.channel
             if meaning.verb == "bounced":
                 self._bounce(connection, event, channel or "email")
+            elif meaning.verb == "refunded":
+                refund_order(connection, event)
             elif meaning.verb in KINDS:
                 kind = KINDS[meaning.verb]
                 link = self._link(connection, event, kind, channel, decided)
@@ -115,6 +119,8 @@ class AttributeOutcomes:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""
         link = self._link(connection, event, "converted", None, set())
         if link is None or responded(connection, link.decision_id, link.offer_id or link.first_offer, RESPONSES):
+            return []
+        if not move_order(connection, event):
             return []
         told = self._outcome(connection, event, "converted", None, link)
         return list(_moments(event, microseconds(link.at), REPEATED, "converted", *told))
@@ -159,6 +165,7 @@ class AttributeOutcomes:
                 if kind in RESPONSES
                 else None,
                 "machine": machine,
+                "order_id": event["order_id"] if kind in RESPONSES else None,
             },
         )
         if counts and added and line is not None:

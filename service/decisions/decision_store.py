@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    and_,
     case,
     delete,
     false,
@@ -76,6 +77,7 @@ outcomes = Table(
     Column("at", UtcTime, nullable=False),
     Column("value_cents", BigInteger),
     Column("machine", Boolean, nullable=False),
+    Column("order_id", String),
     Index("ix_outcomes_decision", "decision_id"),
     Index("ix_outcomes_customer", "customer_id"),
 )
@@ -92,6 +94,8 @@ offer_rates = Table(
     *(Column(name, Float(53), nullable=False, server_default="0") for name in _YOUNG),
     Column("young_at", BigInteger),
 )
+RESPONSES = ("converted", "redeemed")
+"""Outcomes that are what decisions are for."""
 _FIRST = ("decision_id", "customer_id")
 _NEXT = tuple(column.name for column in decisions.c)[3:-3]
 """Columns before and behind `decided_at`; candidates, record and `in_ledger` are the last."""
@@ -229,6 +233,26 @@ def withdraw_outcomes(connection: Connection, message_ids: Sequence[str]) -> lis
     found = list(connection.execute(select(outcomes).where(where)))
     connection.execute(update(outcomes).where(where).values(machine=True))
     return found
+
+
+def outcomes_of_order(connection: Connection, customer_id: str, order_id: str) -> list[Any]:
+    """What was put down to decisions of a customer's order: it, what was redeemed with it, what was given back."""
+    mine = (outcomes.c.customer_id == customer_id) & (outcomes.c.order_id == order_id)
+    return list(connection.execute(select(outcomes).where(mine).order_by(outcomes.c.at, outcomes.c.message_id)))
+
+
+def returned(connection: Connection, outcome: Any) -> None:
+    """An order's outcome is none any more: all of it was given back."""
+    connection.execute(update(outcomes).where(_is(outcome)).values(kind="returned"))
+
+
+def forget_outcome(connection: Connection, outcome: Any) -> None:
+    """Takes an outcome off the record."""
+    connection.execute(delete(outcomes).where(_is(outcome)))
+
+
+def _is(outcome: Any) -> ColumnElement[bool]:
+    return and_(outcomes.c.message_id == outcome.message_id, outcomes.c.kind == outcome.kind)
 
 
 def outcomes_of(connection: Connection, decision_id: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Float, Index, String, Table, delete, func, select
 
-from service.decisions.decision_store import outcomes
+from service.decisions.decision_store import RESPONSES, outcomes
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
 drift_checks = Table(
@@ -87,7 +87,5 @@ def responses(connection: Connection, decision_ids: Sequence[str]) -> dict[str, 
         for row in connection.execute(query.where(outcomes.c.decision_id.in_(some))):
             found.setdefault(row.decision_id, set()).add(row.kind)
     return {
-        decision_id: bool(kinds & {"converted", "redeemed"})
-        for decision_id, kinds in found.items()
-        if "delivered" in kinds
+        decision_id: not kinds.isdisjoint(RESPONSES) for decision_id, kinds in found.items() if "delivered" in kinds
     }

@@ -75,7 +75,7 @@ def _excluded(record: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def _outcome(row: Any) -> dict[str, Any]:
-    return dict(row._mapping)
+    return {name: value for name, value in row._mapping.items() if name != "order_id"}
 
 
 def _offer(stored: StoredOffer) -> dict[str, Any]:

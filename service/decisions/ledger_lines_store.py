@@ -178,6 +178,12 @@ def delivered_to(connection: Connection, customer_id: str, since: int, until: in
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 
+def was_delivered(connection: Connection, decision_id: str, offer_id: str) -> bool:
+    """Whether a line of a decision's own offer was used."""
+    mine = (ledger.c.decision_id == decision_id) & (ledger.c.offer_id == offer_id) & ledger.c.expires.is_(None)
+    return connection.execute(select(1).where(mine).limit(1)).first() is not None
+
+
 def offered_to(connection: Connection, customer_id: str, offer_id: str, since: int, until: int) -> list[Line]:
     """Lines of one offer to a customer in [since, until], delivered or not, newest first.
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.decision_store import decisions, outcomes
+from service.decisions.decision_store import RESPONSES, decisions, outcomes
 from service.decisions.maturity import STAGES
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
@@ -94,6 +94,12 @@ def add_conversion(
     upsert(connection, lessons, [_row(decision_id, customer_id, offer_id, channel, stage, at)], update=())
 
 
+def withdraw_conversion(connection: Connection, decision_id: str, offer_id: str) -> None:
+    """It is no conversion any more. What is still to come of the delivery teaches that, and a new model all of it."""
+    here = (lessons.c.decision_id == decision_id) & (lessons.c.offer_id == offer_id)
+    connection.execute(delete(lessons).where(here, lessons.c.stage.in_((CONVERTED, UNTIED))))
+
+
 def _row(decision_id: str, customer_id: str, offer_id: str, channel: str, stage: int, due: datetime) -> dict[str, Any]:
     return {"decision_id": decision_id, "offer_id": offer_id, "channel": channel, "stage": stage,
             "customer_id": customer_id, "due_at": due, "taken": False}  # fmt: skip
@@ -116,7 +122,7 @@ def take_lessons(connection: Connection, rows: Sequence[Any]) -> None:
 
 def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str | None]]:
     """(decision, offer) of those that people converted on."""
-    known = outcomes.c.decision_id.in_(list(decision_ids)) & outcomes.c.kind.in_(("converted", "redeemed"))
+    known = outcomes.c.decision_id.in_(list(decision_ids)) & outcomes.c.kind.in_(RESPONSES)
     rows = connection.execute(select(outcomes.c.decision_id, outcomes.c.offer_id).where(known & ~outcomes.c.machine))
     return {(row.decision_id, row.offer_id) for row in rows}
 

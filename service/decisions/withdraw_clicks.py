@@ -9,6 +9,7 @@ from typing import Any
 
 from service.decisions.case import microseconds
 from service.decisions.decision_store import count_response, responded, times_of, withdraw_outcomes
+from service.decisions.ledger_lines_store import was_delivered
 from service.decisions.moments_store import take_back
 from service.storage.database import Connection
 
@@ -18,7 +19,9 @@ def withdraw_clicks(connection: Connection, events: Sequence[Mapping[str, Any]])
     taken = withdraw_outcomes(connection, [event["message_id"] for event in events])
     clicks = {(row.decision_id, row.offer_id, row.channel): row for row in taken if row.kind == "clicked"}
     for (decision, offer, channel), row in clicks.items():
-        if offer is not None and channel is not None and responded(connection, decision, offer, ["clicked"]) == 0:
+        if offer is None or channel is None or not was_delivered(connection, decision, offer):
+            continue  # it was not counted: of another offer than the decision's
+        if responded(connection, decision, offer, ["clicked"]) == 0:
             count_response(connection, offer, channel, ["clicked"], microseconds(row.at), by=-1)
     told = {row.message_id: (row.offer_id, row.at) for row in taken}
     for event in events:

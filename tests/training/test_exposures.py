@@ -77,8 +77,8 @@ def test_what_was_decided_or_is_too_new_is_left_out() -> None:
     assert came((0, "Email Delivered", {"decision_id": "d"}), (101, "Email Delivered", {})) == []
 
 
-def decided(home: Path, *outcomes: tuple[str, str]) -> list[tuple[str, float, float]]:
-    """One decision that put `tea` first: what `read_log` makes of these outcomes (offer, kind)."""
+def decided(home: Path, *outcomes: tuple[str, str], days: float = 0.0) -> list[tuple[str, float, float]]:
+    """One decision that put `tea` first: what `read_log` makes of outcomes (offer, kind), refunds after `days`."""
     (home / "tables").mkdir(parents=True)
     decision: dict[str, Any] = {
         "decision_id": "d", "customer_id": "c", "decided_at": START, "placement": "p", "arm": "model",
@@ -88,9 +88,10 @@ def decided(home: Path, *outcomes: tuple[str, str]) -> list[tuple[str, float, fl
              {"offer_id": "coffee", "rank": 2, "chosen": False, "propensity": 0.5}]  # fmt: skip
     outcome: dict[str, Any] = {"decision_id": "d", "customer_id": "c", "channel": "email", "machine": False}
     told = [
-        {**outcome, "offer_id": offer, "kind": kind, "at": START + timedelta(hours=1), "message_id": f"m{number}"}
+        {**outcome, "offer_id": offer, "kind": kind, "message_id": f"m{number}",
+         "at": START + timedelta(hours=1, days=days if kind == "refunded" else 0.0)}
         for number, (offer, kind) in enumerate(outcomes)
-    ]
+    ]  # fmt: skip
     candidates = DECISIONS.conform(pl.DataFrame([{**decision, **rank} for rank in ranks]))
     candidates.write_parquet(home / "tables" / "decisions.parquet")
     OUTCOMES.conform(pl.DataFrame(told, schema=OUTCOMES.schema)).write_parquet(home / "tables" / "outcomes.parquet")
@@ -101,6 +102,14 @@ def decided(home: Path, *outcomes: tuple[str, str]) -> list[tuple[str, float, fl
 def test_what_came_of_another_offer_of_the_decision_is_no_answer_to_the_first(tmp_path: Path) -> None:
     assert decided(tmp_path / "own", ("tea", "clicked"), ("tea", "converted")) == [("tea", 1.0, 1.0)]
     assert decided(tmp_path / "other", ("coffee", "clicked"), ("coffee", "converted")) == [("tea", 0.0, 0.0)]
+
+
+def test_an_order_that_was_given_back_is_no_answer_from_then_on(tmp_path: Path) -> None:
+    """What is learnt as of a time knows of no later refund; that something was ordered proves that it was shown."""
+    back = ("tea", "returned"), ("tea", "refunded")
+    assert decided(tmp_path / "by then", *back, days=113) == [("tea", 0.0, 0.0)]
+    assert decided(tmp_path / "later", *back, days=114) == [("tea", 0.0, 1.0)]
+    assert decided(tmp_path / "in part", ("tea", "converted"), ("tea", "refunded"), days=1) == [("tea", 0.0, 1.0)]
 
 
 def test_what_was_never_delivered_was_not_shown_where_deliveries_are_told(tmp_path: Path) -> None:

@@ -162,6 +162,17 @@ def test_a_click_that_turns_out_to_be_a_machines_is_taken_back(desk: Desk) -> No
     assert [machine for _, _, _, _, machine in outcomes(desk)] == [True, True]
 
 
+def test_a_machine_s_click_on_another_offer_under_a_decision_takes_nothing_from_its_counts(desk: Desk) -> None:
+    """It added nothing to them either."""
+    for customer, offer, clicked in (("c2", "b", "b"), ("c1", "a", "b")):
+        decision = decide(desk, customer, offers=[offer])
+        click = event("SMS Link Clicked", customer, channel="sms", decision_id=decision, offer_id=clicked)
+        handle(desk, click)
+    with desk.database.write() as connection:
+        withdraw_clicks(connection, [click])
+        assert read_rates(connection)["b", "sms"].clicked == 1
+
+
 @pytest.mark.parametrize("linked", [True, False])
 def test_a_machine_s_click_that_was_taken_back_meets_no_prerequisite(desk: Desk, linked: bool) -> None:
     desk.put(b={"requires": [{"offer_id": "a", "event": "clicked"}]})

@@ -1,0 +1,94 @@
+"""Takes back what orders did that were refunded, or that turn out to belong to another decision.
+
+A refund is an outcome of the order's decision, with the money given back. In full it makes the order's outcome
+`returned`, which no reader takes for a conversion: counts, what was still to be learnt, and what prerequisites ask for
+go back. What the online layer has learnt of it stays until a new version of the model begins without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from features.currencies import CURRENCIES
+from service.decisions.case import microseconds
+from service.decisions.decision_store import (
+    RESPONSES,
+    add_outcome,
+    count_response,
+    forget_outcome,
+    outcomes_of_order,
+    responded,
+    returned,
+    times_of,
+)
+from service.decisions.ledger_lines_store import was_delivered
+from service.decisions.lessons_store import withdraw_conversion
+from service.decisions.moments_store import take_back
+from service.storage.database import Connection
+
+
+def refund_order(connection: Connection, event: Mapping[str, Any]) -> None:
+    """`event`: an `Order Refunded`. One that names no order, or an order that no decision led to, changes nothing."""
+    if event["order_id"] is None:
+        return
+    told = outcomes_of_order(connection, event["customer_id"], event["order_id"])
+    orders = [row for row in told if row.kind in RESPONSES]
+    if not orders:
+        return
+    order = min(orders, key=lambda row: RESPONSES.index(row.kind))
+    before = sum(row.value_cents or 0 for row in told if row.kind == "refunded")
+    amount, whole = given_back(event, order.value_cents, before)
+    row = {
+        **order._mapping,
+        "message_id": event["message_id"],
+        "kind": "refunded",
+        "at": max(event["timestamp"], order.at),
+        "value_cents": amount,
+    }
+    if add_outcome(connection, row) and whole:
+        for one in orders:
+            returned(connection, one)
+            _undo(connection, one)
+
+
+def move_order(connection: Connection, event: Mapping[str, Any]) -> bool:
+    """An order is told once more, for another decision: it is no outcome of the one before any more. False where it
+    was given back since.
+    """
+    if event["order_id"] is None:
+        return True
+    told = outcomes_of_order(connection, event["customer_id"], event["order_id"])
+    if any(row.kind == "returned" for row in told):
+        return False
+    for row in told:
+        if row.kind == "converted":
+            forget_outcome(connection, row)
+            _undo(connection, row)
+    return True
+
+
+def given_back(event: Mapping[str, Any], value: int | None, before: int) -> tuple[int | None, bool]:
+    """What a refund gives back of an order worth `value`, in cents of the home currency, and whether nothing of it is
+    left; `before` was given back already. One that tells neither an amount nor products is of all that is left.
+    """
+    if event["revenue_cents"] is None and not event["products"]:
+        return None if value is None else max(value - before, 0), True
+    told = CURRENCIES.in_home(event["revenue_cents"], event["currency"])
+    amount = None if told is None else abs(told)
+    return amount, amount is not None and value is not None and before + amount >= value
+
+
+def _undo(connection: Connection, row: Any) -> None:
+    """What an order's outcome did, once it is none any more."""
+    if row.offer_id is None:
+        return
+    ours = row.channel is not None and was_delivered(connection, row.decision_id, row.offer_id)
+    for name, kinds in {"converted": RESPONSES, "redeemed": ("redeemed",)}.items():
+        if ours and row.kind in kinds and responded(connection, row.decision_id, row.offer_id, kinds) == 0:
+            count_response(connection, row.offer_id, row.channel, [name], microseconds(row.at), by=-1)
+    if responded(connection, row.decision_id, row.offer_id, RESPONSES) == 0:
+        withdraw_conversion(connection, row.decision_id, row.offer_id)
+    others = [at for kind in RESPONSES for at in times_of(connection, row.customer_id, row.offer_id, kind)]
+    moment = row.customer_id, "converted", row.offer_id, microseconds(row.at)
+    take_back(connection, moment, [microseconds(at) for at in others])

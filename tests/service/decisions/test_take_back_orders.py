@@ -1,0 +1,163 @@
+"""What orders did is taken back when they are refunded, or told once more for another decision."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from features.currencies import CURRENCIES
+from service.customers.customer_store import set_owner
+from service.decisions.decision_store import every_outcome, read_rates
+from service.decisions.export_decisions import export_decisions
+from service.decisions.lessons_store import CONVERTED, due_lessons
+from service.decisions.schemas import DecisionIn
+from service.decisions.take_back_orders import given_back
+from service.storage.database import Database
+from tests.fakes.decisions import NOON, Desk, NextOffer
+from tests.service.decisions.test_attribute_outcomes import decide, event, handle
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    made = Desk(database)
+    made.put(a={"product_ids": ["p1"]}, b={"category": "shoes"})
+    made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.5})
+    return made
+
+
+def ordered(order: str, decision: str | None, **fields: Any) -> dict[str, Any]:
+    told = {"revenue_cents": 4200, "at": NOON + HOUR, **fields}
+    return event("Order Completed", order_id=order, decision_id=decision, **told)
+
+
+def refunded(order: str | None, cents: int | None, at: Any = NOON + 2 * HOUR, **fields: Any) -> dict[str, Any]:
+    return event("Order Refunded", order_id=order, revenue_cents=cents, at=at, **fields)
+
+
+def outcomes(desk: Desk) -> list[tuple[str, str, int | None]]:
+    with desk.database.read() as connection:
+        rows = [row for rows in every_outcome(connection) for row in rows]
+    return [(row.kind, row.decision_id, row.value_cents) for row in sorted(rows, key=lambda row: row.at)]
+
+
+def converted(desk: Desk, offer: str = "a") -> int:
+    with desk.database.read() as connection:
+        return sum(rate.converted for (name, _), rate in read_rates(connection).items() if name == offer)
+
+
+def conversions_to_learn(desk: Desk) -> int:
+    with desk.database.read() as connection:
+        due = due_lessons(connection, NOON + timedelta(days=30), 100)
+    return sum(row.stage <= CONVERTED for row in due)
+
+
+def may_get(desk: Desk, offer: str) -> bool:
+    return bool(desk.decider.decide(DecisionIn(customer_id="c1", offers=[offer], dry_run=True))["actions"])
+
+
+def test_an_order_given_back_in_full_is_no_conversion(desk: Desk, tmp_path: Path) -> None:
+    desk.put(b={"requires": [{"offer_id": "a", "event": "converted"}]})
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision), ordered("o1", decision))
+    desk.clock.forward(days=1)
+    assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (1, 1, True)
+    again = refunded("o1", 2200, NOON + 3 * HOUR)
+    handle(desk, refunded("o1", 2000), refunded("of nobody", 4200), refunded(None, 4200))
+    assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (1, 1, True)
+    for _ in range(2):  # once more: nothing twice
+        handle(desk, again)
+        assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (0, 0, False)
+    with desk.database.read() as connection:
+        export_decisions(connection, tmp_path)
+    told = pl.read_parquet(tmp_path / "outcomes.parquet").sort("at")
+    assert outcomes(desk) == list(told.select("kind", "decision_id", "value_cents").iter_rows())
+    assert outcomes(desk) == [
+        ("delivered", decision, None),
+        ("returned", decision, 4200),
+        ("refunded", decision, 2000),
+        ("refunded", decision, 2200),
+    ]
+    handle(desk, ordered("o2", decision, at=NOON + 3 * HOUR))
+    assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (1, 1, True)
+
+
+def test_another_order_of_the_decision_stands(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision), ordered("o2", decision, at=NOON + 2 * HOUR))
+    handle(desk, refunded("o2", 4200))
+    assert (converted(desk), conversions_to_learn(desk)) == (1, 1)
+    handle(desk, refunded("o1", None))
+    assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
+
+
+def test_what_was_redeemed_with_an_order_goes_back_with_it(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Coupon Redeemed", decision_id=decision, order_id="o1"), ordered("o1", decision))
+    handle(desk, refunded("o1", 4200))
+    with desk.database.read() as connection:
+        rate = read_rates(connection)["a", "email"]
+    assert (rate.shown, rate.converted, rate.redeemed) == (1, 0, 0)
+
+
+def test_a_refund_finds_the_order_of_whoever_the_customer_was_before(desk: Desk) -> None:
+    decision = decide(desk, customer="anonymous", offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision, customer="anonymous"))
+    with desk.database.write() as connection:
+        set_owner(connection, "anonymous", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anonymous"), refunded("o1", 4200))
+    assert converted(desk) == 0
+
+
+def test_an_order_of_another_offer_under_a_decision_takes_nothing_from_its_counts(desk: Desk) -> None:
+    theirs = decide(desk, "c2", offers=["b"], channels=["email"])
+    handle(desk, ordered("o9", theirs, customer="c2"))
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision, offer_id="b"), refunded("o1", 4200))
+    assert converted(desk, "b") == 1
+
+
+def test_an_order_told_again_for_a_decision_is_no_outcome_of_another(desk: Desk) -> None:
+    """At first its products spoke for the newest delivery; the second message names the one that it was for."""
+    named, newest = (decide(desk, offers=["a"], channels=[channel]) for channel in ("email", "sms"))
+    for decision, channel in ((named, "email"), (newest, "sms")):
+        handle(desk, event("Offer Delivered", channel=channel, decision_id=decision))
+    handle(desk, ordered("o1", None, products=[{"product_id": "p1", "category": None}]))
+    assert [decision for kind, decision, _ in outcomes(desk) if kind == "converted"] == [newest]
+    repeated = event("Order Repeated", order_id="o1", decision_id=named, revenue_cents=4200, at=NOON + HOUR)
+    handle(desk, repeated)
+    assert [decision for kind, decision, _ in outcomes(desk) if kind == "converted"] == [named]
+    with desk.database.read() as connection:
+        rates = {channel: rate.converted for (_, channel), rate in read_rates(connection).items()}
+    assert (rates, conversions_to_learn(desk)) == ({"email": 1, "sms": 0}, 1)
+    handle(desk, refunded("o1", 4200), {**repeated, "message_id": "later", "decision_id": newest})
+    assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
+
+
+LINES = [{"product_id": "p1"}]
+
+
+@pytest.mark.parametrize(
+    ("told", "value", "before", "expected"),
+    [
+        ({"revenue_cents": 4200}, 4200, 0, (4200, True)),
+        ({"revenue_cents": -4200}, 4200, 0, (4200, True)),
+        ({"revenue_cents": 4199}, 4200, 0, (4199, False)),
+        ({"revenue_cents": 1000}, 4200, 3200, (1000, True)),
+        ({}, 4200, 1200, (3000, True)),
+        ({}, None, 0, (None, True)),
+        ({"products": LINES}, 4200, 0, (None, False)),
+        ({"revenue_cents": 4200}, None, 0, (4200, False)),
+        ({"revenue_cents": 4200, "currency": "XXX"}, 4200, 0, (None, False)),
+    ],
+)
+def test_how_much_a_refund_gives_back(
+    told: dict[str, Any], value: int | None, before: int, expected: tuple[int | None, bool]
+) -> None:
+    empty = {"revenue_cents": None, "currency": CURRENCIES.home, "products": None}
+    assert given_back({**empty, **told}, value, before) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from service.decisions.read_decision import DecisionReader
 from service.errors import Damaged, NotFound
 from service.events.contacts import tidy_email, tidy_phone
 from service.journeys.read_enrolments import show_customer
-from service.storage.database import Database
+from service.offers.offers_store import read_offers
+from service.storage.database import Connection, Database
 
 DECISIONS = 5
 LATELY = 20
@@ -60,8 +62,11 @@ def customer_view(
     told = [each if isinstance(each, Damaged) else Told(*each) for each in decisions.told(owner, DECISIONS)]
     if missing is not None and not told:
         raise missing
+    timeline = (overview or {}).get("timeline", [])[:TIMELINE]
     with database.read() as connection:
         journeys = show_customer(connection, owner)[:JOURNEYS]
+        messages = [message for way in journeys for message in way["messages"]]
+        names = offer_names(connection, (each.get("offer_id") for each in (*timeline, *messages)))
     return {
         "customer_id": owner,
         "known": overview,
@@ -70,7 +75,8 @@ def customer_view(
         "journeys": journeys,
         "message_states": MESSAGE_STATES,
         "titles": {name: one.title for name, one in PROPENSITIES.items()},
-        "timeline": (overview or {}).get("timeline", [])[:TIMELINE],
+        "timeline": timeline,
+        "names": names,
         "features": shown_features((overview or {}).get("features") or {}),
     }
 
@@ -88,7 +94,15 @@ def decided_lately(database: Database) -> dict[str, Any]:
         newest = {head.customer_id: head for head in reversed(heads) if head.customer_id}
         lately = sorted(newest.values(), key=lambda head: head.decided_at, reverse=True)[:LATELY]
         profiles = read_profiles(connection, [head.customer_id for head in lately])
-    return {"lately": lately, "zones": {name: profile.timezone for name, profile in profiles.items()}}
+        names = offer_names(connection, (head.offer_id for head in lately))
+    zones = {name: profile.timezone for name, profile in profiles.items()}
+    return {"lately": lately, "zones": zones, "names": names}
+
+
+def offer_names(connection: Connection, offer_ids: Iterable[str | None]) -> dict[str, str]:
+    """The names of offers, also of those that are no longer in the catalogue."""
+    wanted = sorted({each for each in offer_ids if each})
+    return {offer.offer_id: str(offer.document["name"]) for offer in read_offers(connection, wanted, deleted=True)}
 
 
 def found_by(database: Database, asked: str, country: str | None) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,20 @@ from service.experiments.read_results import read_results
 from service.journeys.definitions import Definitions
 from service.journeys.journey_store import list_journeys
 from service.journeys.read_stats import read_stats
-from service.offers.offers_store import list_offers
+from service.offers.offers_store import StoredOffer, list_offers
 from service.pages.charts import Bar
 from service.pages.model_health import UPLIFT, drift_of, health_of, uplift_of
 from service.pages.offer_standing import standing_of
 from service.pages.report_page import read_json
-from service.pages.words import figure
-from service.storage.database import Database
+from service.pages.words import figure, moment
+from service.storage.database import Connection, Database
+from service.storage.heartbeats import read_all
 
+NO_WORKER = timedelta(minutes=1)
+"""A worker is seen every few seconds."""
 OFFERS = 50
+LOOKED_THROUGH = 500
+"""So many offers are read at a time for those of a name."""
 TITLES = {
     "auc": "Area under the ROC curve: higher is better",
     "average_precision": "Average precision: higher is better",
@@ -63,10 +69,14 @@ MAY = {
 }
 
 
-def offers_view(database: Database, after: str, now: datetime, model_serves: bool) -> dict[str, Any]:
-    """A page of the catalogue with the approved copy that fits each offer as it is now, and where each stands."""
+def offers_view(database: Database, asked: Mapping[str, str], now: datetime, model_serves: bool) -> dict[str, Any]:
+    """A page of the catalogue with the approved copy that fits each offer as it is now, and where each stands.
+
+    `asked` may hold `after`, an id, and `named`: a part of an id or a name.
+    """
+    named = asked.get("named", "").strip()
     with database.read() as connection:
-        found = list_offers(connection, after, OFFERS + 1)
+        found = list(islice(_offers_named(connection, named, asked.get("after", "")), OFFERS + 1))
         approved = approved_variants(connection)
         rates = PooledRates(read_rates(connection))
     fitting: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
@@ -80,20 +90,38 @@ def offers_view(database: Database, after: str, now: datetime, model_serves: boo
         stage = stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves)
         standing = standing_of(offer.document, words, now)
         rows.append({"offer": offer, "d": offer.document, "words": words, "stage": stage, "standing": standing})
-    return {"rows": rows, "stages": KNOWN_BY, "after": found[OFFERS - 1].offer_id if len(found) > OFFERS else None}
+    after = found[OFFERS - 1].offer_id if len(found) > OFFERS else None
+    return {"rows": rows, "stages": KNOWN_BY, "after": after, "named": named}
 
 
-def journeys_view(database: Database, definitions: Definitions) -> list[dict[str, Any]]:
-    """Every journey with its figures; one whose definition cannot be read says so."""
+def _offers_named(connection: Connection, named: str, after: str) -> Iterator[StoredOffer]:
+    """Offers with these letters in their id or name, in the order of ids; all where none are asked for."""
+    letters = named.casefold()
+    while found := list_offers(connection, after, LOOKED_THROUGH if named else OFFERS + 1):
+        for offer in found:
+            if letters in offer.offer_id.casefold() or letters in str(offer.document["name"]).casefold():
+                yield offer
+        after = found[-1].offer_id
+
+
+def journeys_view(database: Database, definitions: Definitions, now: datetime) -> dict[str, Any]:
+    """Every journey with its figures; one whose definition cannot be read says so.
+
+    `still`: that nobody moves though some are in, since no worker ran at `now`, the real time; else None.
+    """
     shown: list[dict[str, Any]] = []
     with database.read() as connection:
+        seen = read_all(connection).get("journeys", {}).get("seen")
         for row in list_journeys(connection):
             try:
                 journey = definitions.get(connection, row.journey_id, row.version)
                 shown.append({"stats": read_stats(connection, row, journey), "fault": None, "id": row.journey_id})
             except (LookupError, Problem) as fault:
                 shown.append({"stats": None, "fault": str(fault), "id": row.journey_id})
-    return shown
+    waiting = any(one["stats"] and one["stats"]["enrollments"]["active"] for one in shown)
+    still = "no worker has run yet" if seen is None else f"no worker was seen since {moment(seen)}"
+    runs = seen is not None and now - seen <= NO_WORKER
+    return {"journeys": shown, "still": still if waiting and not runs else None}
 
 
 def experiments_view(database: Database, now: Any) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import orjson
 
 from models.registry import ServedModels
 from service.customers.customer_store import read_profiles
+from service.decisions.explain import DEGRADED
 from service.pages.charts import Bar
 from service.pages.home_page import home_view
 from service.pages.words import figure, percent
@@ -43,6 +44,7 @@ def report_view(home: Path, database: Database, models: ServedModels, now: datet
         "zones": zones,
         "model_charts": {model["name"]: model_bars(model) for model in report.get("models") or []},
         "arm_bars": arm_bars(report["world"]) if report.get("world") else [],
+        "degraded": DEGRADED,
         "experiment_bars": experiment_bars(report.get("experiment") or {}),
     }
 

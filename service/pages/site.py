@@ -71,6 +71,7 @@ class Site:
             "moment": words.time_tag,
             "days": words.days,
             "figure": words.figure,
+            "trait": words.trait,
             "percent": words.percent,
             "points": words.points,
             "sentence": words.sentence,

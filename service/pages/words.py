@@ -10,6 +10,9 @@ from markupsafe import Markup, escape
 
 from service.decisions.quiet import zone_of
 
+LONGEST = 300
+"""More characters of a trait are not shown."""
+
 
 def figure(value: Any, digits: int = 3) -> str:
     """A number as people read it; a dash for none."""
@@ -20,6 +23,19 @@ def figure(value: Any, digits: int = 3) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{round(value, digits) + 0.0:.{digits}f}"  # no zero is minus zero
+
+
+def trait(value: Any) -> str:
+    """What is known of a customer as people write it: lists with commas, no quotes, long texts cut."""
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{name}: {trait(each)}" for name, each in value.items())
+    elif isinstance(value, list | tuple):
+        text = ", ".join(trait(each) for each in value)
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = "" if value is None else str(value)
+    return f"{text[:LONGEST]}… ({len(text):,} characters)" if len(text) > LONGEST else text or "–"
 
 
 def percent(value: Any, digits: int = 1) -> str:

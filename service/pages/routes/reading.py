@@ -9,7 +9,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from service.errors import BadRequest
+from service.clock import SystemClock
+from service.errors import BadRequest, NotFound
 from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
@@ -49,7 +50,7 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
         "/offers",
         lambda r: offers_view(
             sources.database,
-            r.query_params.get("after", ""),
+            r.query_params,
             sources.clock.now(),
             sources.models.get("next-offer") is not None,
         ),
@@ -59,7 +60,7 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
         "journeys.html",
         "/journeys",
         lambda r: {
-            "journeys": journeys_view(sources.database, definitions),
+            **journeys_view(sources.database, definitions, SystemClock().now()),
             "notice": JOURNEY_DONE.get(r.query_params.get("done", "")),
         },
     )
@@ -104,8 +105,12 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
             found = await in_thread(found_by, sources.database, asked, sources.country)
             if (only := found["only"]) is None:
                 return pages.page("customers.html", reader, here="/customers", **found, **await in_thread(lately))
-            if not found["known"]:  # where there is nothing to show either, that is told here
-                await in_thread(customer_view, sources.database, sources.customers, sources.decisions, only)
+            if not found["known"]:  # where there is nothing to show either, that is told here, beside what was typed
+                try:
+                    await in_thread(customer_view, sources.database, sources.customers, sources.decisions, only)
+                except NotFound as nobody:
+                    told = {"alert": nobody, "asked": asked, **await in_thread(lately)}
+                    return pages.page("customers.html", reader, 404, here="/customers", **told)
             return RedirectResponse(f"/customers/{quote(only, safe='')}", 303, HEADERS)
 
         return await pages.for_reader(request, act)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
 from service.pages.customer_page import own_clock
-from service.pages.words import figure, marked, moment, percent, sentence, time_tag, verdict
+from service.pages.words import figure, marked, moment, percent, sentence, time_tag, trait, verdict
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -43,6 +43,12 @@ def test_calibration_and_lines_are_whole_too() -> None:
     assert [span.text for span in lines.iter("span")] == ["a", "b", "3", "0", "Monday", "Sunday"]
     assert lines.attrib["aria-label"] == "l: 0 to 3, Monday to Sunday"
     assert calibration_chart("c", []) == line_chart("l", [], ("", "")) == bar_chart("b", []) == ""
+
+
+def test_traits_are_no_python() -> None:
+    assert [trait(True), trait(None), trait(""), trait(3), trait(0.5)] == ["yes", "–", "–", "3", "0.5"]
+    assert trait({"a": ["x", None, {"b": False}], "c": "<i>"}) == "a: x, –, b: no, c: <i>"
+    assert trait("w" * 301) == "w" * 300 + "… (301 characters)"
 
 
 def test_words() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from service.clock import SystemClock
+from service.storage.heartbeats import beat
 from tests.service.pages.conftest import House, fill
 from tests.service.pages.test_pages import hidden
 
@@ -91,3 +94,16 @@ async def test_reviewers_read_journeys_and_change_none(house: House, reader: htt
         assert (await client.post("/journeys/welcome/activate", data={})).status_code == 403  # without the form's token
         form = {"csrf": hidden((await client.get("/journeys")).text, "csrf")}
         assert (await client.post("/journeys/welcome/activate", data=form)).status_code == 303
+
+
+async def test_who_is_in_a_journey_that_no_worker_moves_is_told(house: House, admin: httpx.AsyncClient) -> None:
+    await admin.post("/journeys/new", data={"journey": "think", "text": SHORT})
+    await admin.post("/journeys/think/activate", data={})
+    assert "Nobody moves" not in (await admin.get("/journeys")).text, "nobody is in it"
+    assert (await admin.post("/v1/journeys/think/enrollments", json={"customer_id": "c1"})).status_code == 201
+    assert "Nobody moves in any journey: no worker has run yet" in (await admin.get("/journeys")).text
+    now = SystemClock().now()
+    for ago, told in ((timedelta(), False), (timedelta(minutes=5), True)):
+        with house.parts.database.write() as connection:
+            beat(connection, "journeys", now - ago, now - ago, {})
+        assert ("no worker was seen since" in (await admin.get("/journeys")).text) is told

@@ -8,9 +8,11 @@ import pytest
 
 from models import lead
 from models.registry import ServedModels
+from service.offers.offers_store import put_offers
+from service.pages import lists
 from service.pages.charts import Bar
-from service.pages.lists import models_view, purpose, result_charts
-from tests.service.pages.conftest import House
+from service.pages.lists import OFFERS, models_view, offers_view, purpose, result_charts
+from tests.service.pages.conftest import OFFER, House
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,23 @@ def test_bars_of_log_likelihoods_have_a_length() -> None:
             Bar("opportune", 4.5, "-4.500", True, 4.4, 4.6), Bar("overall best hours", 4.75, "-4.750"),
         ]
     }  # fmt: skip
+
+
+def test_offers_are_found_by_a_part_of_their_name_or_id(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = house.parts.clock.now()
+    monkeypatch.setattr(lists, "LOOKED_THROUGH", 7)
+    with house.parts.database.write() as connection:
+        documents = {
+            f"o{n:03}": OFFER | {"name": "Tea" if n % 2 else "Größe", "requires_approval": True} for n in range(130)
+        }
+        put_offers(connection, documents, now)
+
+    def found(**asked: str) -> tuple[list[str], str | None]:
+        view = offers_view(house.parts.database, asked, now, False)
+        return [row["offer"].offer_id for row in view["rows"]], view["after"]
+
+    assert found(named=" GRÖSSE ") == ([f"o{2 * n:03}" for n in range(OFFERS)], "o098")
+    assert found(named="größe", after="o098") == ([f"o{n:03}" for n in range(100, 130, 2)], None)
+    assert found(named="o12") == ([f"o{n}" for n in range(120, 130)], None)
+    assert found(named="coffee") == ([], None)
+    assert found() == ([f"o{n:03}" for n in range(OFFERS)], "o049")

@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from features.row_stores import StoreAway
+from service.pages.customer_page import offer_names
 from service.pages.sign_in import COOKIE, is_loopback, local_path
+from service.pages.site import Site
 from tests.fakes.demo_report import DEMO_REPORT
 from tests.service.pages.conftest import House, fill, make_house
 
@@ -291,6 +293,19 @@ async def test_customers_decided_for_lately_are_listed_once(house: House, reader
     assert (await reader.get("/customers/a/b%3Fc")).status_code == 200
 
 
+async def test_offers_are_called_by_their_names_also_when_they_are_gone(house: House) -> None:
+    await fill(house)
+    async with house.client("admin") as admin:
+        assert (await admin.delete("/v1/offers/o1")).status_code < 300
+    with house.parts.database.read() as connection:
+        names = offer_names(connection, ["o1", None, "never"])
+    assert names == {"o1": "Coffee Gold"}
+    one = {"customer_id": "c1", "channel": "email", "placement": "weekly", "arm": "model", "decided_at": None}
+    lately = [{**one, "offer_id": "o1"}, {**one, "offer_id": "never"}]
+    page = Site().render("customers.html", None, lately=lately, names=names, zones={}, asked=None)
+    assert re.findall(r"<td>([^<]*) by email</td>", page) == ["Coffee Gold", "never"]
+
+
 async def test_a_machine_s_click_says_how_it_was_known(house: House, reader: httpx.AsyncClient) -> None:
     click = {"userId": "c1", "event": "Email Link Clicked", "properties": {"method": "HEAD"}}
     async with house.client("ingest") as sender:
@@ -308,7 +323,7 @@ async def test_a_customer_s_way_through_journeys_is_shown(house: House, reader: 
         made = await admin.post("/v1/journeys/calm/enrollments", json={"customer_id": "c1"})
     assert made.status_code == 201
     page = (await reader.get("/customers/c1")).text
-    assert '<a href="/journeys">calm</a>' in page
+    assert '<a href="/journeys#calm">calm</a>' in page
     assert "At step the beginning, next look" in page
 
 
@@ -328,6 +343,8 @@ async def test_the_report_says_what_is_real_and_what_is_simulated(house: House, 
     (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
     page = (await reader.get("/")).text
     assert page.count('kind-real">real') > 8
+    assert "unknown_customer" not in page
+    assert "Nothing is known of this customer yet" in page
     assert page.count('kind-simulated">simulated') >= 3
     assert page.count('<svg class="chart"') == 4
     assert "/customers/somebody%20new/%3F" in page

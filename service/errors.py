@@ -46,6 +46,10 @@ class NotFound(Problem):
     status, type, title = 404, "urn:opportune:not-found", "Not found"
 
 
+class TooSlow(Problem):
+    status, type, title = 408, "urn:opportune:request-timeout", "The request took too long to come"
+
+
 class Conflict(Problem):
     status, type, title = 409, "urn:opportune:conflict", "In conflict with the current state"
 

@@ -25,14 +25,14 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from service.decisions.fast_route import PATH, FastDecisions, answer_of, count, plain_secret
 from service.decisions.schemas import DecisionIn
 from service.decisions.together import Told
 from service.errors import BadRequest
-from service.web.problems import MEDIA_TYPE, problem_body
+from service.web.patient_protocol import PatientProtocol
 
 _URL = PATH.encode()
 _BAD = "this is no HTTP/1.1 request; see RFC 9112, or send another method"
@@ -60,11 +60,9 @@ class Held:
     """Set by uvicorn when a part has come; nobody waits for it."""
 
 
-class DecisionsProtocol(HttpToolsProtocol):
+class DecisionsProtocol(PatientProtocol):
     """For `uvicorn.Config(http=…)`. Only uvicorn's own where anything stands before `FastDecisions` that must see all
     requests: traces, a log of requests, a limit on connections."""
-
-    cycle: Any
 
     def __init__(
         self,
@@ -80,9 +78,7 @@ class DecisionsProtocol(HttpToolsProtocol):
         sees_all = self.access_log or self.limit_concurrency is not None or self.root_path
         self._decisions = app if isinstance(app, FastDecisions) and not sees_all else None
         self._held: Held | None = None
-        self._between = True
-        """Whether the parser has seen the last request's end and nothing of the next."""
-        self._in_head, self._head_bytes = False, 0
+        self._head_bytes = 0
         self._plain: dict[bytes, tuple[str, int]] = {}
         """Heads of requests that were plain: the key, and the length of the body."""
 
@@ -118,7 +114,7 @@ class DecisionsProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         inside = self._in_head
-        while data:
+        while data and not self._refused:
             try:
                 self.parser.feed_data(data)
                 if inside and self._in_head:
@@ -128,46 +124,35 @@ class DecisionsProtocol(HttpToolsProtocol):
                 data = self._without_offer() + data[offer.args[0] :] if self._offers_another() else b""
             except httptools.HttpParserError:
                 self.logger.warning(_BAD)
-                self.send_400_response(_BAD)
-                return
+                self._refuse(BadRequest(_BAD))
 
     def _goes_on(self, more: int) -> None:
         """A head that did not end with this piece either; nobody need have a key to send one."""
         self._head_bytes += more
         if self._head_bytes > _MOST_HEAD:
             self.logger.warning(_LONG)
-            self.send_400_response(_LONG)
-
-    def send_400_response(self, msg: str) -> None:
-        """A problem like every other, of what no route sees."""
-        body = problem_body(BadRequest(msg))
-        head = [STATUS_LINE[400], *[b"%s: %s\r\n" % header for header in self.server_state.default_headers]]
-        head.append(b"content-type: %s\r\ncontent-length: %d\r\n" % (MEDIA_TYPE.encode(), len(body)))
-        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
-        self.transport.close()
+            self._refuse(BadRequest(_LONG))
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays until all is answered: the client may only have said that it asks no more."""
         last = self.pipeline[0][0] if self.pipeline else self.cycle
-        stays = self._between and last is not None and not last.response_complete
+        stays = (self._between or self._refused) and last is not None and not last.response_complete
         if stays:
             last.keep_alive = False
         return stays
 
     def on_message_begin(self) -> None:
-        self._between = False
-        self._in_head, self._head_bytes = True, 0
+        self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        if self._offers_another():
-            return
-        secret = None if self._decisions is None else self._plain_secret()
-        if secret is None:
-            super().on_headers_complete()
-        else:
-            self.cycle = self._held = Held(secret, perf_counter())
+        if not self._offers_another():
+            secret = None if self._decisions is None else self._plain_secret()
+            if secret is None:
+                super().on_headers_complete()
+            else:
+                self.cycle = self._held = Held(secret, perf_counter())
+        self._in_head = False  # not where the head could not be read: then the request has no cycle
 
     def on_message_complete(self) -> None:
         held, self._held = self._held, None
@@ -195,10 +180,6 @@ class DecisionsProtocol(HttpToolsProtocol):
             and self._is_first()
         )
         return plain_secret(self.headers, HIGH_WATER_LIMIT) if plain else None
-
-    def _is_first(self) -> bool:
-        """Whether no other request is before this one."""
-        return self.cycle is None or self.cycle.response_complete
 
     def _offers_another(self) -> bool:
         """Whether the request would go on in another protocol, so that it comes again, without that."""

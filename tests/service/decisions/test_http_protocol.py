@@ -403,6 +403,114 @@ def test_what_is_no_http_is_answered_by_a_problem(database: Database, name: str,
     assert (told["type"], told["status"]) == ("urn:opportune:bad-request", 400)
 
 
+@pytest.mark.parametrize("name", NO_HTTP)
+@pytest.mark.parametrize("before", ["plain", "a query", "others between", "three on end"])
+def test_requests_before_what_is_no_http_are_answered_before_it(database: Database, before: str, name: str) -> None:
+    """The refusal came first, as if it were the first request's answer, and then nothing."""
+    with serving(database) as server:
+        sent, answers, _ = cases(server)[before]
+        wanted = server.told(sent, answers)
+        server.decider.gate.clear()
+        with server.connect() as connection:
+            connection.sendall(sent + NO_HTTP[name])
+            time.sleep(0.05)
+            with suppress(ConnectionError):
+                connection.sendall(b"what is behind it is nothing to anybody\r\n\r\n")
+            server.decider.gate.set()
+            told = read(connection, answers + 1)
+        assert told[:-1] == wanted
+        assert told[-1].startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def test_who_sends_no_more_gets_the_refusal_too(database: Database) -> None:
+    with serving(database) as server:
+        server.decider.gate.clear()
+        with server.connect() as connection:
+            connection.sendall(server.plain() + b"~~~\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(0.05)
+            server.decider.gate.set()
+            told = read(connection, 2)
+        assert [answer[9:12] for answer in told] == [b"200", b"400"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.web.patient_protocol.LOOK_S", 0.2)
+
+
+SLOW = {"a head": (60, []), "a plain body": (-5, []), "another's body": (-5, ["POST"])}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("earlier", [0, 2])
+@pytest.mark.parametrize("drips", [False, True])
+@pytest.mark.parametrize("name", SLOW)
+def test_who_never_ends_a_request_is_told_and_left(database: Database, name: str, drips: bool, earlier: int) -> None:
+    with serving(database) as server, server.connect() as connection:
+        for _ in range(earlier):
+            connection.sendall(server.plain())
+            read(connection, 1)
+        more = b"X-Long: 1\r\n" * 500
+        cut, by_asgi = SLOW[name]
+        start = b"POST /v1/decisions?x=1 HTTP/1.1" if by_asgi else b"POST /v1/decisions HTTP/1.1"
+        body = b" " * 20_000
+        whole = server.plain(body if "body" in name else BODY, more, start)
+        at = cut if cut > 0 else len(whole) - 15_000
+        connection.sendall(whole[:at])
+        connection.settimeout(0.02)
+        answer = b""
+        while True:
+            try:
+                part = connection.recv(4_096)
+            except TimeoutError:
+                at += 1
+                assert at < len(whole), "it may go on for as long as it likes"
+                if drips:
+                    connection.sendall(whole[at - 1 : at])
+                continue
+            if not part:
+                break
+            answer += part
+        assert server.decider.asked == ["c1"] * earlier
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "urn:opportune:request-timeout"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_says_nothing_or_reads_nothing_is_left(database: Database) -> None:
+    with serving(database) as server:
+        with server.connect() as mute:
+            assert mute.recv(1) == b""
+        with server.connect() as empty:
+            empty.sendall(server.plain())
+            read(empty, 1)
+            empty.sendall(b"\r\n")
+            assert empty.recv(1) == b""
+        with server.connect() as unread:
+            server.decider.padding = "x" * 20_000_000
+            unread.sendall(server.plain())
+            _until(lambda: any(c.flow.write_paused for c in _connections(server)))
+            _until(lambda: not _connections(server))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_waits_for_us_is_not_left(database: Database) -> None:
+    with serving(database) as server:
+        server.decider.gate.clear()
+        with server.connect() as one, server.connect() as another:
+            one.sendall(server.plain() + server.plain()[:30])  # with the next one begun
+            another.sendall(cases(server)["a query"][0] * 2)
+            _until(lambda: server.decider.asked)
+            time.sleep(1.5)
+            server.decider.gate.set()
+            assert read(one, 1)[0].startswith(b"HTTP/1.1 200")
+            assert [answer[9:12] for answer in read(another, 2)] == [b"200", b"200"]
+            time.sleep(1.5)  # between two requests uvicorn's own patience counts
+            another.sendall(server.plain())
+            assert read(another, 1)[0].startswith(b"HTTP/1.1 200")
+
+
 def test_a_server_that_ends_answers_what_is_under_way(database: Database) -> None:
     with serving(database) as server, ThreadPoolExecutor() as pool:
         server.decider.gate.clear()

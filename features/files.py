@@ -28,6 +28,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     fsync_folder(path.parent)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file of this content, whole or not at all."""
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    write_whole(path, write)
+
+
 def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes a frame as Parquet (zstd, with statistics), whole or not at all."""
     write_whole(path, lambda draft: frame.write_parquet(draft, compression="zstd", statistics=True, metadata=metadata))

@@ -13,7 +13,7 @@ import polars as pl
 from features.catalogue import CATALOGUE
 from features.event_log import EventLog
 from features.event_numbers import EventFile, EventNumbers, settled
-from features.files import write_whole
+from features.files import write_bytes
 from features.gone import gone_from
 from features.plan import plan_of
 
@@ -83,9 +83,4 @@ class OnlineLoad:
         return dict(told["seen"]) if told["of"] == self._of else {}
 
     def _write(self, seen: dict[str, list[str]]) -> None:
-        content = orjson.dumps({"of": self._of, "seen": seen})
-        write_whole(self._note, lambda draft: _dump(draft, content))
-
-
-def _dump(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+        write_bytes(self._note, orjson.dumps({"of": self._of, "seen": seen}))

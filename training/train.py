@@ -13,7 +13,7 @@ from typing import cast
 import orjson
 
 from features.event_log import EventLog
-from features.files import write_whole
+from features.files import write_bytes
 from models.declared import PROPENSITIES
 from training.tracking import Tracking, aliases, training_lock
 from training.tune import Tuning
@@ -111,11 +111,7 @@ def _with_fallback(result: TrainResult, tracking: Tracking) -> TrainResult:
 def keep(result: TrainResult, home: Path) -> None:
     """Writes the result to `home`/reports/training/NAME.json, where reports find it."""
     text = orjson.dumps(asdict(result), option=orjson.OPT_INDENT_2)
-    write_whole(home / "reports" / "training" / f"{result.name}.json", lambda draft: _write(draft, text))
-
-
-def _write(path: Path, text: bytes) -> None:
-    path.write_bytes(text)
+    write_bytes(home / "reports" / "training" / f"{result.name}.json", text)
 
 
 def expand(names: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.event_log import EventLog
-from features.files import write_whole
+from features.files import write_bytes, write_whole
 from models.load import write_golden
 from models.uplift import PREFIX, Money, UpliftModel, uplift_name
 from training import tracking
@@ -203,11 +203,7 @@ def _numbers(frame: pl.DataFrame) -> list[str]:
 def _write(home: Path, name: str, report: Mapping[str, Any], trial: Trial, judged: Judgement) -> None:
     text = orjson.dumps(dict(report), option=orjson.OPT_INDENT_2)
     write_whole(home / REPORTS / f"{name}.png", lambda draft: plot(trial, judged).savefig(draft, format="png"))
-    write_whole(home / REPORTS / f"{name}.json", lambda draft: _bytes(draft, text))
-
-
-def _bytes(path: Path, text: bytes) -> None:
-    path.write_bytes(text)
+    write_bytes(home / REPORTS / f"{name}.json", text)
 
 
 def _card(model: UpliftModel, report: Mapping[str, Any], verdict: str) -> str:

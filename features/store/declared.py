@@ -9,7 +9,7 @@ import orjson
 import xxhash
 
 from features.catalogue import CATALOGUE
-from features.files import write_whole
+from features.files import write_bytes
 from features.interests import INTERESTS
 from features.offer_features import OFFERS
 from features.variables import variables
@@ -60,12 +60,8 @@ def applied(home: Path) -> str | None:
 
 def mark_applied(home: Path, told: str) -> None:
     """Keeps the fingerprint of what has been applied."""
-    write_whole(_marker(home), lambda draft: _write(draft, told))
+    write_bytes(_marker(home), told.encode())
 
 
 def _marker(home: Path) -> Path:
     return home / "feast" / "applied"
-
-
-def _write(path: Path, told: str) -> None:
-    path.write_text(told)

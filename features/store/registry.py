@@ -16,7 +16,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Project
 
 from features.catalogue import CATALOGUE
 from features.feature_set import FeatureSet
-from features.files import write_whole
+from features.files import write_bytes
 from features.interests import INTERESTS
 from features.offer_features import OFFERS
 from features.store.declared import built, served_versions
@@ -117,8 +117,4 @@ def _variable(url: str | None) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
-        write_whole(path, lambda draft: _dump(draft, content))
-
-
-def _dump(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+        write_bytes(path, content)

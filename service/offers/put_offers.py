@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,7 +125,7 @@ def _write_rejects(path: Path, rejects: list[dict[str, Any]]) -> Path | None:
     if not rejects:
         target.unlink(missing_ok=True)
         return None
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.write_bytes(b"".join(orjson.dumps(reject) + b"\n" for reject in rejects))
-    draft.replace(target)
+    from features.files import write_bytes
+
+    write_bytes(target, b"".join(orjson.dumps(reject) + b"\n" for reject in rejects))
     return target

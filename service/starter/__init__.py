@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from features.files import write_bytes
 from service.errors import Conflict
 
 FILES = (
@@ -31,8 +32,7 @@ def write_starter(folder: Path) -> list[Path]:
     missing = [name for name in FILES if not (folder / name).exists()]
     if not missing:
         raise Conflict(f"{folder} has all of the example files already; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     source = resources.files(__package__)
-    for name in missing:
-        (folder / name).write_bytes(source.joinpath(name).read_bytes())
+    for name in missing:  # each whole: what is there already would be left as it is
+        write_bytes(folder / name, source.joinpath(name).read_bytes())
     return [folder / name for name in missing]

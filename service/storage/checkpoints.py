@@ -62,7 +62,7 @@ class Checkpoints:
             try:
                 connection = connection or self._connect()
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except (sqlite3.Error, SQLAlchemyError):  # a full disk, say: who commits next is told
-                log.warning("the database's log could not be copied into its file", exc_info=True)
+            except (sqlite3.Error, SQLAlchemyError) as failure:  # a full disk, say: who commits next is told
+                log.warning("the database's log could not be copied into its file: %s", failure)
         if connection is not None:
             connection.close()

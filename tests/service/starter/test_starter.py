@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import tomllib
 from datetime import UTC, datetime
@@ -35,6 +36,24 @@ def test_what_is_there_already_is_not_touched(tmp_path: Path) -> None:
         write_starter(tmp_path)
     with pytest.raises(Conflict, match="is a file"):
         write_starter(tmp_path / "offers.jsonl")
+
+
+def test_a_file_that_the_disk_had_no_room_for_is_not_left_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be taken for the user's own, and left as it is."""
+    write = Path.write_bytes
+
+    def until_full(path: Path, content: bytes) -> int:
+        if "mapping" in path.name:
+            write(path, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", until_full)
+        with pytest.raises(OSError, match="No space left"):
+            write_starter(tmp_path / "new")
+    assert [path.name for path in write_starter(tmp_path / "new")] == list(FILES[FILES.index("mapping.toml") :])
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(FILES)
 
 
 def test_the_settings_file_is_valid_and_names_every_setting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,22 @@ def test_a_customer_is_forgotten_and_others_go_on(tmp_path: Path) -> None:
     assert [line["key"] for line in lines(tmp_path)] == ["k1", "k4"]
 
 
+def test_what_is_kept_when_a_customer_is_forgotten_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = FileChannel(tmp_path)
+    channel.send_many([MESSAGE, replace(MESSAGE, key="k2", customer_id="ben")])
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        channel.forget(["ben"])
+    assert [line["key"] for line in lines(tmp_path)] == ["k1", "k2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "2026-03-02.jsonl"]
+
+
 def test_a_full_disk_is_told_and_nothing_is_taken_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = FileChannel(tmp_path)
 

@@ -52,7 +52,7 @@ def adopt(settings: Settings) -> str:
         database.close()
     if adopted is None:
         raise ValueError("the state is in the home itself (SQLite); there is nothing to adopt")
-    return f"the database belongs to {home} now (home-id {adopted}); start again what runs with another home"
+    return f"the database belongs to {home} now, and to no copy of it (home-id {adopted}); start all processes again"
 
 
 def examine(settings: Settings) -> int:

@@ -59,9 +59,17 @@ def other_home(of_database: str | None, here: str | None) -> str | None:
 
 
 def adopt_home(database: Database, home: Path, now: datetime) -> str | None:
-    """Makes this home the database's, whatever it knew; the name, None on SQLite. Others are refused from then on."""
+    """Makes this home the database's, whatever it knew; the name, None on SQLite. Others are told from then on.
+
+    Where it is that already, a copy of it may be, too, as it bears its name: it gets a new one.
+    """
     if database.is_sqlite:
         return None
+    here = _read(home)
+    with database.read() as connection:
+        known = home_of(connection)
+    if here is not None and here == known:
+        (home / FILE).unlink()
     here = _read(home) or _make(home)
     with database.write() as connection:
         _keep(connection, here, now, replace=True)

@@ -141,6 +141,23 @@ def test_a_second_home_goes_on_and_is_told_until_it_is_adopted(
     again.close()
 
 
+def test_a_copy_of_a_home_is_told_once_one_of_them_is_adopted(postgres_url: str, tmp_path: Path) -> None:
+    """It bears the name of its original, as a backup must."""
+    first = Settings(home=tmp_path / "first", database_url=postgres_url, text_vectors=False)
+    build(first).close()
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    copy = Settings(home=tmp_path / "copy", database_url=postgres_url, text_vectors=False)
+    beside = build(copy)
+    assert not _told(beside)
+    adopt(first)
+    assert len(_told(beside)) == 1
+    beside.close()
+    for settings, told in ((first, 0), (copy, 1)):
+        parts = build(settings)
+        assert len(_told(parts)) == told
+        parts.close()
+
+
 def _told(parts: Parts) -> list[str]:
     return [one for one in readiness(parts)[1]["problems"] if one.startswith("home:")]
 

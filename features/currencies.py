@@ -37,6 +37,12 @@ def minor_scale(code: str) -> int:
     return _SCALES.get(code, 100)
 
 
+def in_units(amount: float, code: str) -> str:
+    """An amount in minor units as people write it: 123456 is "1,234.56" in USD, "123,456" in JPY."""
+    scale = minor_scale(code)
+    return f"{amount / scale:,.{len(str(scale)) - 1}f}"
+
+
 @dataclass(frozen=True)
 class Currencies:
     """`rates`: how many units of the home currency one unit of another is worth."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from features.codes import area_letters, country_letters
+from features.currencies import CURRENCIES, in_units
 from features.declare import DeclarationError, Events, Feature
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -100,7 +101,7 @@ class _Unknown(float):
 
 class _Money(float):
     def __format__(self, spec: str) -> str:
-        return f"{self / 100:,.2f}"
+        return in_units(self, CURRENCIES.home)
 
 
 class _Country(float):

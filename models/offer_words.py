@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from features.currencies import CURRENCIES, in_units
 from models.reasons import one_of_many
 
 SENTENCES: Mapping[str, str] = {
@@ -77,7 +78,7 @@ def _worded(name: str, number: float) -> str:
         return _times(round(number))
     if name == "offer_popularity":
         return _share(number)
-    return f"{number / 100:.2f}" if name == "offer_price_cents" else f"{number:.0f}"
+    return in_units(number, CURRENCIES.home) if name == "offer_price_cents" else f"{number:.0f}"
 
 
 def _times(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from features.currencies import CURRENCIES, in_units
 from service.experiments.definition import Metric
 from service.experiments.statistics import Effect, Moments
 
@@ -15,7 +16,7 @@ def money_or_number(metric: Metric, value: float) -> str:
     if metric.kind == "conversion":
         return f"{value * 100:.2f}%"
     if metric.kind == "sum" and metric.value is not None and metric.value.endswith("_cents"):
-        return f"{value / 100:,.2f}"
+        return in_units(value, CURRENCIES.home)
     return f"{value:,.3f}"
 
 

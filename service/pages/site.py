@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from features.currencies import CURRENCIES
+from features.currencies import CURRENCIES, in_units
 from service.content.variant import Variant
 from service.pages import charts, words
 from service.pages.sign_in import Reader
@@ -71,6 +71,7 @@ class Site:
             "moment": words.time_tag,
             "days": words.days,
             "figure": words.figure,
+            "in_units": in_units,
             "trait": words.trait,
             "percent": words.percent,
             "points": words.points,

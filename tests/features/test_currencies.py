@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import facts, numbers
+from features import facts, feature_set, numbers
 from features.build import compute
-from features.currencies import LIMIT, Currencies, minor_scale
+from features.currencies import LIMIT, Currencies, in_units, minor_scale
 from features.rows import OnlineFeatures
+from models import offer_words
+from service.experiments import words
+from service.experiments.definition import Metric
 from tests.fakes.event_streams import frame
 from tests.fakes.row_store import MemoryRows
 
@@ -106,3 +109,14 @@ def test_settings_that_a_process_reads_itself_come_in_time() -> None:
     told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)},
                           capture_output=True, text=True, check=True, timeout=60)  # fmt: skip
     assert told.stdout.split() == ["EUR"]
+
+
+def test_amounts_are_told_in_units_of_their_currency(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [in_units(123456, code) for code in ("USD", "JPY", "KWD")]
+    assert told == ["1,234.56", "123,456", "123.456"]
+    for module in (feature_set, offer_words, words):
+        monkeypatch.setattr(module, "CURRENCIES", Currencies("JPY"))
+    assert f"{feature_set.spoken('saved_cents_90d', 3007.0)}" == "3,007"
+    assert offer_words._worded("offer_price_cents", 480.0) == "480"
+    earned = Metric("revenue", "Order Completed", "sum", "revenue_cents")
+    assert words.money_or_number(earned, 5000.4) == "5,000"

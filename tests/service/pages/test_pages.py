@@ -235,6 +235,16 @@ async def test_a_customer_is_shown_while_the_online_store_is_away(
     assert "Order Completed" in page
 
 
+async def test_orders_are_told_in_units_of_their_currency(house: House, reader: httpx.AsyncClient) -> None:
+    async with house.client("ingest") as sender:
+        for code, revenue in (("JPY", 5000), ("USD", 1234.5), ("KWD", 12.5)):
+            order = {"order_id": code, "currency": code, "revenue": revenue}
+            await sender.post("/v1/track", json={"userId": "c1", "event": "Order Completed", "properties": order})
+    house.parts.events.run_pass()
+    page = (await reader.get("/customers/c1")).text
+    assert re.findall(r"order \w+ · ([^<]+)</td>", page) == ["12.500 KWD", "1,234.50 USD", "5,000 JPY"]
+
+
 async def test_times_of_a_customer_are_by_their_clock_too(house: House, reader: httpx.AsyncClient) -> None:
     async with house.client("admin") as admin:
         event = {"type": "track", "event": "Signed Up", "userId": "c1", "timestamp": "2026-07-01T20:00:00Z"}

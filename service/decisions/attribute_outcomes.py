@@ -43,6 +43,7 @@ from service.decisions.ledger_lines_store import (
 )
 from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
+from service.decisions.line import Line
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.decisions.take_back_orders import move_order, refund_order
@@ -191,12 +192,13 @@ class AttributeOutcomes:
         if customer not in decided:
             return None
         since = until - self._window
+        lines: Sequence[Any]
         if event["offer_id"]:
             lines = offered_to(connection, customer, event["offer_id"], since, until)
-            if kind != "delivered":
-                lines = [line for line in lines if line.expires is None] or lines
-            elif channel is not None:
-                lines = [line for line in lines if line.channel == channel and line.expires is not None]
+            if kind == "delivered":
+                lines = [line for line in lines if channel in {None, line.channel} and line.expires is not None]
+            else:
+                lines = _likeliest(lines, None if kind in RESPONSES else channel)
         elif kind == "converted":
             bought = _bought(event)
             offers: dict[str, Offer | None] = {}
@@ -239,7 +241,7 @@ class AttributeOutcomes:
     def _bounce(self, connection: Connection, event: Mapping[str, Any], channel: str) -> None:
         properties = orjson.loads(event["properties"] or "{}")
         kind = str(properties.get("bounce_type") or properties.get("type") or "").lower()
-        if event["decision_id"]:
+        if event["decision_id"] and kind != "deferred":  # which is tried again
             release(connection, event["decision_id"])
         if kind in _SOFT:
             return
@@ -298,6 +300,12 @@ def _moments(
     name = "converted" if kind in RESPONSES else kind
     if name in {"clicked", "converted"} and event["machine"] is not True:
         yield customer, name, offer_id, at
+
+
+def _likeliest(lines: Sequence[Line], channel: str | None) -> Sequence[Line]:
+    """Those of an offer's lines that an answer on a channel may be to: of that channel, and delivered, if any are."""
+    here = [line for line in lines if line.channel == channel] or lines
+    return [line for line in here if line.expires is None] or here
 
 
 def _first_of_its_kind(connection: Connection, decision_id: str, offer_id: str | None, kind: str) -> list[str]:

@@ -252,6 +252,43 @@ def test_a_delivery_without_an_id_is_the_offer_reserved(desk: Desk) -> None:
         assert len(read_entries(connection, ["c1"], 0)["c1"]) == 1
 
 
+@pytest.mark.parametrize("name", ["Email Opened", "Email Link Clicked"])
+@pytest.mark.parametrize("told", [True, False])
+def test_an_answer_on_a_channel_belongs_to_the_message_of_that_channel(desk: Desk, name: str, told: bool) -> None:
+    """The newest message of the offer came by another one. An order comes by the web, whatever was sent."""
+    mail, text = (decide(desk, offers=["a"], channels=[channel]) for channel in ("email", "sms"))
+    handle(desk, event("SMS Delivered", channel="sms", decision_id=text, at=NOON + timedelta(hours=1)))
+    if told:
+        handle(desk, event("Email Delivered", channel="email", decision_id=mail))
+    handle(desk, event(name, channel="email", offer_id="a", at=NOON + timedelta(hours=2)))
+    assert outcomes(desk)[-1][:2] == ({"Email Opened": "opened"}.get(name, "clicked"), mail)
+    handle(desk, event("Coupon Redeemed", channel="web", offer_id="a", at=NOON + timedelta(hours=3)))
+    handle(desk, event("Offer Clicked", channel="web", offer_id="a", at=NOON + timedelta(hours=4)))
+    newest = mail if not told else text
+    assert [decision for _, decision, *_ in outcomes(desk)[-2:]] == [newest, newest]
+
+
+def test_each_delivery_of_an_offer_that_tells_no_channel_is_a_message(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, *[event("Offer Delivered", offer_id="a", at=NOON + timedelta(hours=hour)) for hour in (1, 2)])
+    assert outcomes(desk) == [("delivered", decision, "a", None, False)]
+    with desk.database.read() as connection:
+        mine = [entry for entry in read_entries(connection, ["c1"], 0)["c1"] if entry.message]
+    assert len(mine) == 2
+
+
+def test_a_message_that_is_tried_again_later_keeps_its_place(desk: Desk) -> None:
+    """Deferred is not given up: what comes of it then still belongs to its decision."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    deferred = event("Email Bounced", channel="email", decision_id=decision, properties='{"bounce_type": "deferred"}')
+    handle(desk, deferred, event("Email Delivered", channel="email", decision_id=decision))
+    handle(desk, event("Order Completed", decision_id=decision, revenue_cents=100))
+    with desk.database.read() as connection:
+        rate = read_rates(connection)["a", "email"]
+        assert (rate.shown, rate.converted) == (1, 1)
+        assert len(read_entries(connection, ["c1"], 0)["c1"]) == 1  # and not a message of its own besides
+
+
 def test_a_hard_bounce_suppresses_until_delivery_or_a_new_address(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     soft = event("Email Bounced", channel="email", properties=orjson.dumps({"bounce_type": "soft"}).decode())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -33,6 +33,7 @@ from service.decisions.decision_store import (
 )
 from service.decisions.ledger_lines_store import (
     FOREIGN,
+    Delivered,
     add_foreign,
     decided_for,
     delivered_to,
@@ -44,7 +45,9 @@ from service.decisions.ledger_lines_store import (
 from service.decisions.ledger_store import FOREVER, lock
 from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.line import Line
+from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
+from service.decisions.prompt_channels import PromptChannels
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.decisions.take_back_orders import move_order, refund_order
 from service.offers.catalogue import CatalogueCache
@@ -87,6 +90,7 @@ class AttributeOutcomes:
     def __init__(self, catalogue: CatalogueCache, attribution_days: float) -> None:
         self._catalogue = catalogue
         self._window = round(attribution_days * DAY_US)
+        self._prompt = PromptChannels()
 
     def __call__(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         self._join_people(connection, events)
@@ -147,7 +151,8 @@ class AttributeOutcomes:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
                 count_response(connection, line.offer_id, line.channel, ["shown"], microseconds(at))
-                add_delivery(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at)
+                prompt = line.channel in self._prompt.at(connection, event["received_at"])
+                add_delivery(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at, prompt)
         elif kind == "delivered":
             self._foreign(connection, event["message_id"], link.customer_id, offer_id, sent_by, at)
         machine = event["machine"] is True
@@ -170,6 +175,7 @@ class AttributeOutcomes:
             },
         )
         if counts and added and line is not None:
+            counts += _delay(line, microseconds(at)) if "converted" in counts else ()
             count_response(connection, line.offer_id, line.channel, counts, microseconds(at))
         if kind in RESPONSES and added and line is not None and not machine:
             tied = kind == "redeemed" or _tied(connection, event, link.decision_id, offer_id)
@@ -275,6 +281,13 @@ class AttributeOutcomes:
             move_ledger(connection, alias, owner)
             move_suppressions(connection, alias, owner)
             move_moments(connection, alias, owner)
+
+
+def _delay(line: Delivered, at: int) -> tuple[str, ...]:
+    """The counts that a conversion adds to where it is known how long after the delivery it came."""
+    if line.first or at < line.at:
+        return ()
+    return ("delays", "prompt") if at - line.at <= PROMPT // timedelta(microseconds=1) else ("delays",)
 
 
 def _reached(connection: Connection, customer: str, channel: str, since: datetime) -> bool:

@@ -35,13 +35,14 @@ from sqlalchemy import (
 )
 
 from service.decisions.ledger_store import ledger
-from service.decisions.maturity import NONE_YOUNG, Young
+from service.decisions.maturity import NONE_YOUNG, Young, promptness
 from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
 from service.storage.prepared import insert_rows
 
-_YOUNG = ("young_hour", "young_day", "young_week")
+_YOUNG = ("young_hour", "young_day", "young_week", "young_minute")
 """The counts of `Young`."""
+_SURE = 0.9
 decisions = Table(
     "decisions",
     metadata,
@@ -93,6 +94,8 @@ offer_rates = Table(
     Column("first_at", BigInteger),
     *(Column(name, Float(53), nullable=False, server_default="0") for name in _YOUNG),
     Column("young_at", BigInteger),
+    Column("delays", BigInteger, nullable=False, server_default="0"),
+    Column("prompt", BigInteger, nullable=False, server_default="0"),
 )
 RESPONSES = ("converted", "redeemed")
 """Outcomes that are what decisions are for."""
@@ -111,7 +114,8 @@ _RECORDED = func.length(decisions.c.candidates) > 0
 class Rate:
     """Deliveries of an offer on a channel, and how many led to an order or redemption, a click, a redemption.
 
-    `first_at`: when the first was, in microseconds. `young`: deliveries of which it cannot be told yet.
+    `first_at`: when the first was, in microseconds. `young`: deliveries of which it cannot be told yet. `delays`: those
+    orders and redemptions of which it is known how long after the delivery they came; `prompt`: within a minute.
     """
 
     shown: int
@@ -120,6 +124,8 @@ class Rate:
     redeemed: int = 0
     first_at: int | None = None
     young: Young = NONE_YOUNG
+    delays: int = 0
+    prompt: int = 0
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -277,7 +283,7 @@ def every_outcome(connection: Connection, size: int = 5_000) -> Iterator[Sequenc
 def count_response(
     connection: Connection, offer_id: str, channel: str, more: Sequence[str], at: int, by: int = 1
 ) -> None:
-    """Adds one (or `by`) to these counts (`shown`, `converted`, `clicked`, `redeemed`) of an offer on a channel.
+    """Adds one (or `by`) to these counts (of `Rate`, by name) of an offer on a channel.
 
     `at`, in microseconds, is when it was: events come late, so one that comes later may be the first.
     """
@@ -298,8 +304,24 @@ def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     return {(row.offer_id, row.channel): _rate(row) for row in connection.execute(select(offer_rates))}
 
 
+def channels_told_promptly(connection: Connection, now: int) -> frozenset[str]:
+    """Channels on which conversions come within a minute or never, as far as can be told at `now` (microseconds)."""
+    of = offer_rates.c
+    query = select(
+        of.channel,
+        func.sum(of.delays).label("delays"),
+        func.sum(of.prompt).label("prompt"),
+        func.min(of.first_at).label("first_at"),
+    ).group_by(of.channel)
+    return frozenset(
+        row.channel
+        for row in connection.execute(query)
+        if promptness(int(row.delays), int(row.prompt), row.first_at, now) > _SURE
+    )
+
+
 def _rate(row: Any) -> Rate:
-    return Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at, _young(row))
+    return Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at, _young(row), row.delays, row.prompt)
 
 
 def _young(row: Any) -> Young:

@@ -37,6 +37,7 @@ from service.decisions.lessons_store import (
     due_lessons,
     forget_lessons,
     give_back_lessons,
+    hurry_lessons,
     newest_layer,
     newest_number,
     read_layer,
@@ -45,6 +46,7 @@ from service.decisions.lessons_store import (
 from service.decisions.maturity import STAGES
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
+from service.decisions.prompt_channels import PromptChannels
 from service.decisions.score import NEXT_OFFER, moment
 from service.decisions.whole import records_whole
 from service.storage.database import Connection, Database
@@ -69,6 +71,7 @@ class LearnOutcomes:
         self._wall = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._looked_at: tuple[int, bool] | None = None
+        self._prompt, self._hurried = PromptChannels(), frozenset[str]()
 
     def run_pass(self) -> bool:
         """One portion of due lessons; for a loop. True when there may be more."""
@@ -76,6 +79,7 @@ class LearnOutcomes:
         if model is None or not hasattr(model, "weigh"):
             return False
         now = self._clock.now()
+        self._hurry(now)
         with self._database.read() as connection:
             present = newest_number(connection)
             waiting = bool(due_lessons(connection, now, 1))
@@ -104,6 +108,16 @@ class LearnOutcomes:
             take_lessons(connection, rows)
         self._looked_at = number, False
         return len(rows) == AT_ONCE
+
+    def _hurry(self, now: datetime) -> None:
+        """Lessons of a channel of which it has turned out that orders come at once or never need not wait for days."""
+        with self._database.read() as connection:
+            prompt = self._prompt.at(connection, now)
+        if new := prompt - self._hurried:
+            with self._database.write() as connection:
+                for channel in sorted(new):
+                    hurry_lessons(connection, channel, now)
+        self._hurried = prompt
 
     def _other_situations(self, connection: Connection, version: int) -> bool:
         """Whether a state of the layer tells other situations apart. Each state is looked at once."""

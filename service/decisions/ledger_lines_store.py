@@ -31,13 +31,14 @@ _MARK_BARE = update(_DECISIONS).where(_MARKED, ~exists().where(_OWN)).values(in_
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A line of the ledger that a delivery has used, or had used before (`first` is false)."""
+    """A line of the ledger that a delivery has used, or had used before (`first` is false); `at`, in microseconds."""
 
     decision_id: str
     rank: int
     offer_id: str
     channel: str
     first: bool
+    at: int
 
 
 def add_foreign(
@@ -86,7 +87,7 @@ def use(
         return None
     row = min(rows, key=lambda r: (channel not in {None, r.channel}, r.expires is not None, r.rank))
     if row.expires is None:
-        return Delivered(decision_id, row.rank, row.offer_id, row.channel, False)
+        return Delivered(decision_id, row.rank, row.offer_id, row.channel, False, row.at)
     if all(row.rank != one.rank for one in stored):
         unfold(connection, here)
     connection.execute(
@@ -95,7 +96,7 @@ def use(
     connection.execute(
         update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
     )
-    return Delivered(decision_id, row.rank, row.offer_id, row.channel, True)
+    return Delivered(decision_id, row.rank, row.offer_id, row.channel, True, at)
 
 
 def release(connection: Connection, decision_id: str) -> int:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from service.decisions.decision_store import RESPONSES, decisions, outcomes
-from service.decisions.maturity import STAGES
+from service.decisions.maturity import PROMPT_AFTER, STAGES
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 lessons = Table(
@@ -76,12 +76,19 @@ class State:
 
 
 def add_delivery(
-    connection: Connection, decision_id: str, customer_id: str, offer_id: str, channel: str, at: datetime
+    connection: Connection,
+    decision_id: str,
+    customer_id: str,
+    offer_id: str,
+    channel: str,
+    at: datetime,
+    prompt: bool = False,
 ) -> None:
-    """A message arrived: what it will teach if nothing comes of it."""
+    """A message arrived: what it will teach if nothing comes of it; `prompt`: where orders come at once or never."""
+    times = PROMPT_AFTER if prompt else [after for after, _ in STAGES]
     rows = [
         _row(decision_id, customer_id, offer_id, channel, stage, at + after)
-        for stage, (after, _) in enumerate(STAGES, start=CONVERTED + 1)
+        for stage, after in enumerate(times, start=CONVERTED + 1)
     ]
     upsert(connection, lessons, rows, update=())
 
@@ -118,6 +125,14 @@ def take_lessons(connection: Connection, rows: Sequence[Any]) -> None:
     for start in range(0, len(rows), 200):
         keys = [(row.decision_id, row.offer_id, row.channel, row.stage) for row in rows[start : start + 200]]
         connection.execute(update(lessons).where(any_key(columns, keys)).values(taken=True))
+
+
+def hurry_lessons(connection: Connection, channel: str, now: datetime) -> None:
+    """What is still to be told of a channel's deliveries is told as where orders come at once or never."""
+    for stage, after in enumerate(PROMPT_AFTER, start=CONVERTED + 1):
+        late = lessons.c.taken.is_(False) & (lessons.c.due_at > now + after)
+        mine = (lessons.c.channel == channel) & (lessons.c.stage == stage)
+        connection.execute(update(lessons).where(late, mine).values(due_at=now + after))
 
 
 def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str | None]]:

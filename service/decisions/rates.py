@@ -9,7 +9,7 @@ from features.customer_row import CustomerRow
 from service.decisions.alike import Alike
 from service.decisions.channel_answers import Answers, answers
 from service.decisions.interests import Interests, interests
-from service.decisions.maturity import Young
+from service.decisions.maturity import Young, promptness
 from service.decisions.stages import FEW
 from service.offers.offer import Offer
 
@@ -35,6 +35,10 @@ class Counts(Protocol):
     def first_at(self) -> int | None: ...
     @property
     def young(self) -> Young: ...
+    @property
+    def delays(self) -> int: ...
+    @property
+    def prompt(self) -> int: ...
 
 
 GOALS = {"conversion": "converted", "click": "clicked", "redemption": "redeemed"}
@@ -50,7 +54,8 @@ class PooledRates:
     with alike texts led to, each counted by its likeness, themselves below the common rate.
 
     Orders and redemptions take days: a delivery of which it cannot be told yet counts only as far as it can
-    (`maturity.Young`), else everything would look bad on the day of a campaign. Clicks come at once or never.
+    (`maturity.Young`), else everything would look bad on the day of a campaign. Clicks come at once or never, and so do
+    orders on channels where all that came so far did (`maturity.promptness`).
     """
 
     def __init__(
@@ -69,7 +74,10 @@ class PooledRates:
         self._alike = alike
         self._above: dict[str, tuple[float, float]] = {}
         self._clicked: dict[str, tuple[int, int]] = {}
-        self._counts = {key: _matured(count, GOALS[goal], now) for key, count in counts.items()}
+        prompt = {} if now is None else prompt_channels(counts, now)
+        self._counts = {
+            key: _matured(count, GOALS[goal], now, prompt.get(key[1], 0.0)) for key, count in counts.items()
+        }
         self._offers: dict[str, tuple[float, int]] = {}
         self._shown: dict[str, int] = {}
         for (offer, channel), (more, responses) in self._counts.items():
@@ -155,9 +163,19 @@ class PooledRates:
         return f"{converted} of {shown} deliveries of this offer led to an order{fresh}"
 
 
-def _matured(count: Counts, goal: str, now: int | None) -> tuple[float, int]:
+def prompt_channels(counts: Mapping[tuple[str, str], Counts], now: int) -> dict[str, float]:
+    """`promptness` of each channel of these counts by (offer, channel), as of `now` in microseconds."""
+    told: dict[str, tuple[int, int, int | None]] = {}
+    for (_, channel), count in counts.items():
+        delays, prompt, first = told.get(channel, (0, 0, None))
+        first = min((at for at in (first, count.first_at) if at is not None), default=None)
+        told[channel] = delays + count.delays, prompt + count.prompt, first
+    return {channel: promptness(*one, now) for channel, one in told.items()}
+
+
+def _matured(count: Counts, goal: str, now: int | None, prompt: float) -> tuple[float, int]:
     """How many deliveries tell, and how many led to the goal: those count at once, the rest as far as they can tell."""
     shown, led = count.shown, int(getattr(count, goal))
     if now is None or goal == "clicked" or shown <= 0:
         return float(shown), led
-    return max(shown - count.young.untold(now) * (1.0 - min(led / shown, 1.0)), float(led)), led
+    return max(shown - count.young.untold(now, prompt) * (1.0 - min(led / shown, 1.0)), float(led)), led

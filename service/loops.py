@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from features.row_stores import StoreAway
+from service.clock import monotonic
 from service.errors import Problem
 from service.telemetry import LOOP_FAILURES, LOOP_SEEN
 
@@ -20,6 +21,7 @@ PYTHON = (sys.executable, "-P")
 """Starts a module of ours, not one that has its name in the folder where the service was started."""
 _SAY = (Problem, StoreAway)
 """Failures whose words are meant for others to read; of any other only its kind is told."""
+STOP_S = 10.0
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_OF_CHILD_S = 30.0
 
@@ -57,10 +59,14 @@ class Loop:
         """Runs the next pass at once."""
         self._wake.set()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Ends after the pass in progress."""
+    def begin_to_stop(self) -> None:
+        """No pass begins any more."""
         self._stopping.set()
         self._wake.set()
+
+    def stop(self, timeout_s: float = STOP_S) -> None:
+        """Ends after the pass in progress."""
+        self.begin_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -74,7 +80,7 @@ class Loop:
                 more = self._run_pass()
                 failures, self.problem = 0, None
                 LOOP_SEEN.labels(self.name).set_to_current_time()
-            except Exception as failure:
+            except BaseException as failure:  # Polars' panic is no Exception, and nobody starts this thread again
                 failures += 1
                 self.problem = str(failure) if isinstance(failure, _SAY) else type(failure).__name__
                 LOOP_FAILURES.labels(self.name).inc()
@@ -83,6 +89,15 @@ class Loop:
                 self._stopping.wait(min(0.5 * 2.0 ** min(failures - 1, 16), self._longest_pause_s))
             elif not more:
                 self._wake.wait(self._every_s)
+
+
+def stop_all(loops: Sequence[Loop], timeout_s: float = STOP_S) -> None:
+    """Ends them together: one by one, each with a pass that hangs would be waited for."""
+    for loop in loops:
+        loop.begin_to_stop()
+    until = monotonic() + timeout_s
+    for loop in loops:
+        loop.stop(max(0.0, until - monotonic()))
 
 
 class Child:

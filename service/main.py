@@ -24,7 +24,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
-from service.loops import end_with_parent
+from service.loops import end_with_parent, stop_all
 from service.memory import keep_freed_memory, leave_alone_what_stays
 from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
@@ -79,8 +79,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         finally:
             await in_thread(writer.close)
             await in_thread(deciding.close)
-            for loop in loops:
-                await in_thread(loop.stop)
+            await in_thread(stop_all, loops)
             await in_thread(parts.close)
 
     app = FastAPI(

@@ -168,6 +168,8 @@ def _decide(
         told = [one if isinstance(one, Exception) else json_of(one) for one in decide(requests)]
     except Exception as failure:
         told = [failure] * len(requests)
+    except BaseException as panic:  # of an engine in Rust: a lane that is not given back decides nothing any more
+        told = [RuntimeError(f"{type(panic).__name__}: {panic}")] * len(requests)
     loop.call_soon_threadsafe(done, told)
 
 

@@ -52,12 +52,13 @@ class InboxWriter:
             self._changed.notify()
         return future
 
-    def close(self) -> None:
-        """Writes what was queued, then stops."""
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Writes what was queued, then stops; a database that hangs is not waited for, as nobody was told that these
+        are stored."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while True:
@@ -67,7 +68,11 @@ class InboxWriter:
                 if not self._queue:
                     return
                 group = self._take_group()
-            self._store(group)
+            try:
+                self._store(group)
+            except BaseException as failure:  # nobody starts this thread again, and all who send events wait for it
+                for _, future in group:
+                    _fail(future, failure)
 
     def _take_group(self) -> list[tuple[Rows, Future[None]]]:
         group, size = [], 0
@@ -89,10 +94,7 @@ class InboxWriter:
             failure = self._commit([one]) if len(group) > 1 and in_a_row < 2 else failure
             in_a_row = in_a_row + 1 if failure else 0
             if failure:
-                log.error("events could not be stored", exc_info=failure)
-                problem = Unavailable("the events could not be stored now; send them again")
-                problem.__cause__ = failure
-                one[1].set_exception(problem)
+                _fail(one[1], failure)
 
     def _commit(self, group: list[tuple[Rows, Future[None]]]) -> Exception | None:
         if not group:
@@ -112,3 +114,12 @@ class InboxWriter:
             future.set_result(None)
         self._on_commit()
         return None
+
+
+def _fail(future: Future[None], failure: BaseException) -> None:
+    if future.done():
+        return
+    log.error("events could not be stored", exc_info=failure)
+    problem = Unavailable("the events could not be stored now; send them again")
+    problem.__cause__ = failure
+    future.set_exception(problem)

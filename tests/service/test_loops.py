@@ -8,20 +8,25 @@ from pathlib import Path
 import pytest
 
 from features.row_stores import StoreAway
-from service.loops import Child, Loop
+from service.loops import Child, Loop, stop_all
 
 
 def wait_until(condition: threading.Event) -> None:
     assert condition.wait(10)
 
 
-def test_a_loop_goes_on_after_a_failed_pass(caplog: pytest.LogCaptureFixture) -> None:
+class Panic(BaseException):
+    """As Polars and other libraries in Rust raise it: no Exception."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
+def test_a_loop_goes_on_after_a_failed_pass(kind: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
     passes, third = [], threading.Event()
 
     def run_pass() -> bool:
         passes.append(1)
         if len(passes) == 1:
-            raise RuntimeError("a store is away")
+            raise kind("a store is away")
         if len(passes) == 3:
             third.set()
         return True
@@ -55,6 +60,26 @@ def test_a_loop_tells_why_its_last_pass_failed(failure: Exception, told: str) ->
     go_on.set()
     loop.stop()
     assert loop.problem is None
+
+
+def test_loops_that_hang_are_waited_for_together() -> None:
+    """Ten of them, one after the other, would take a minute and a half of a stop."""
+    idle = Loop("idle", lambda: False, every_s=3600)
+    began, saw = threading.Event(), threading.Event()
+
+    def waits_for_the_other() -> bool:
+        began.set()
+        idle._thread.join(5)
+        if not idle._thread.is_alive():
+            saw.set()
+        return False
+
+    busy = Loop("busy", waits_for_the_other, every_s=3600)
+    idle.start()
+    busy.start()
+    wait_until(began)
+    stop_all([busy, idle], 5)
+    assert saw.is_set()
 
 
 def test_waking_runs_the_next_pass_at_once() -> None:

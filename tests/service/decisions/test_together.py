@@ -75,6 +75,23 @@ async def test_one_that_breaks_does_not_break_the_others(desk: Desk) -> None:
     together.close()
 
 
+async def test_a_panic_of_an_engine_is_a_failure_and_its_lane_goes_on(desk: Desk) -> None:
+    class Panic(BaseException):
+        """As libraries in Rust raise it: no Exception."""
+
+    class Panicking:
+        def decide_each(self, requests: Sequence[DecisionIn]) -> list[Any]:
+            if requests[0].customer_id == "c0":
+                raise Panic("entered unreachable code")
+            return desk.decider.decide_each(requests)
+
+    together = Together(Panicking())  # type: ignore[arg-type]
+    (told,) = await asyncio.wait_for(_all(together, [DecisionIn(customer_id="c0")]), 20)
+    assert isinstance(told, RuntimeError)
+    assert isinstance((await asyncio.wait_for(_all(together, [DecisionIn(customer_id="c1")]), 20))[0], bytes)
+    together.close()
+
+
 async def test_decided_together_is_replayed_alone(desk: Desk) -> None:
     desk.rows.add("c1", orders_90d=3.0)
     together = Together(desk.decider, lanes=1)

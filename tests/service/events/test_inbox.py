@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -149,6 +150,50 @@ def test_while_the_database_is_away_one_more_try_tells_it_to_all() -> None:
             future.result(30)
     writer.close()
     assert len(tries) == 3  # the first alone, the others together, one of them once more
+
+
+def test_a_writer_that_breaks_fails_who_waits_and_goes_on(database: Database) -> None:
+    """Nobody would start its thread again, and everyone who sends events would wait for good."""
+
+    class Panic(BaseException):
+        """As libraries in Rust raise it: no Exception."""
+
+    breaks = [True]
+
+    def on_commit() -> None:
+        if breaks:
+            raise Panic(breaks.pop())
+
+    class Breaking:
+        def write(self) -> Any:
+            if breaks:
+                raise Panic(breaks.pop())
+            return database.write()
+
+    for writer in (InboxWriter(cast(Database, Breaking()), CLOCK), InboxWriter(database, CLOCK, on_commit)):
+        first = writer.submit([row("m1")])
+        with suppress(Unavailable):
+            first.result(30)
+        writer.submit([row("m2")]).result(30)
+        writer.close()
+        breaks.append(True)
+
+
+def test_closing_waits_for_no_database_that_hangs() -> None:
+    go_on = threading.Event()
+
+    class Hangs:
+        def write(self) -> Any:
+            go_on.wait(30)
+            raise Unavailable("it hung")
+
+    writer = InboxWriter(cast(Database, Hangs()), CLOCK)
+    waiting = writer.submit([row("m1")])
+    writer.close(0.1)
+    assert not waiting.done()
+    go_on.set()
+    with pytest.raises(Unavailable):
+        waiting.result(30)
 
 
 def test_effects_are_made_once_and_in_order(

@@ -190,17 +190,15 @@ class AttributeOutcomes:
             head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
             if head is not None:
                 told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
-                at, offer = max(event["timestamp"], head.decided_at), event["offer_id"]
-                if offer and self._offer(connection, offer, {}) is None:
-                    offer = None  # none of ours: it says nothing of which of the decision's it was
+                at, offer = max(event["timestamp"], head.decided_at), self._named(connection, event)
                 return Link(head.decision_id, head.customer_id, at, offer, told, head.offer_id, head.channel)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         if customer not in decided:
             return None
         since = until - self._window
         lines: Sequence[Any]
-        if event["offer_id"]:
-            lines = offered_to(connection, customer, event["offer_id"], since, until)
+        if offer_id := self._named(connection, event):
+            lines = offered_to(connection, customer, offer_id, since, until)
             if kind == "delivered":
                 lines = [line for line in lines if channel in {None, line.channel} and line.expires is not None]
             else:
@@ -218,8 +216,13 @@ class AttributeOutcomes:
         own = [line for line in lines if not line.decision_id.startswith(FOREIGN)]
         if not own:
             return None
-        offer_id, sent_by = own[0].offer_id, own[0].channel
-        return Link(own[0].decision_id, customer, event["timestamp"], offer_id, sent_by, offer_id, sent_by)
+        told, sent_by = own[0].offer_id, own[0].channel
+        return Link(own[0].decision_id, customer, event["timestamp"], told, sent_by, told, sent_by)
+
+    def _named(self, connection: Connection, event: Mapping[str, Any]) -> str | None:
+        """The offer that an event tells. One that is none of ours says nothing, as codes of campaigns."""
+        offer_id: str | None = event["offer_id"]
+        return offer_id if offer_id and self._offer(connection, offer_id, {}) is not None else None
 
     def _foreign(
         self,
@@ -333,7 +336,7 @@ def _first_of_its_kind(connection: Connection, decision_id: str, offer_id: str |
 
 def _tied(connection: Connection, event: Mapping[str, Any], decision_id: str, offer_id: str | None) -> bool:
     """Whether anything ties an order to the message beside its products and its time: what it names, or a click."""
-    named = event["decision_id"] == decision_id or event["offer_id"] is not None
+    named = event["decision_id"] == decision_id or event["offer_id"] == offer_id
     return named or responded(connection, decision_id, offer_id, ("clicked",)) > 0
 
 

@@ -14,7 +14,7 @@ from service.decisions.case import microseconds
 from service.decisions.decision_store import every_outcome, read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.ledger_store import read_entries
-from service.decisions.lessons_store import due_lessons
+from service.decisions.lessons_store import CONVERTED, UNTIED, due_lessons
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
@@ -134,6 +134,20 @@ def test_an_order_belongs_to_the_newest_delivered_offer_it_fits(desk: Desk) -> N
     )
     converted = [(decision, offer) for kind, decision, offer, _, _ in outcomes(desk) if kind == "converted"]
     assert sorted(converted) == sorted([(first, "a"), (second, "b")])
+
+
+def test_an_order_with_a_code_that_is_none_of_our_offers_belongs_by_its_products(desk: Desk) -> None:
+    """As under a decision's id: it says nothing of the offer, nor ties the order to it."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Delivered", decision_id=decision, channel="email"))
+    for number, code in enumerate(("summer-sale", "b")):
+        bought = [{"product_id": "p1", "category": "hats"}]
+        handle(desk, event("Order Completed", at=NOON + timedelta(hours=1 + number), products=bought, offer_id=code))
+    assert [(one, offer) for kind, one, offer, _, _ in outcomes(desk) if kind == "converted"] == [(decision, "a")]
+    with desk.database.read() as connection:
+        due = due_lessons(connection, NOON + timedelta(days=1), 10)
+    assert UNTIED in {row.stage for row in due}
+    assert CONVERTED not in {row.stage for row in due}
 
 
 def test_a_redemption_belongs_by_customer_and_offer(desk: Desk) -> None:

@@ -123,9 +123,7 @@ class AttributeOutcomes:
     def _tie(self, connection: Connection, event: Mapping[str, Any]) -> list[Moment]:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""
         link = self._link(connection, event, "converted", None, set())
-        if link is None or responded(connection, link.decision_id, link.offer_id or link.first_offer, RESPONSES):
-            return []
-        if not move_order(connection, event):
+        if link is None or not move_order(connection, event, link.decision_id):
             return []
         told = self._outcome(connection, event, "converted", None, link)
         return list(_moments(event, microseconds(link.at), REPEATED, "converted", *told))

@@ -52,19 +52,17 @@ def refund_order(connection: Connection, event: Mapping[str, Any]) -> None:
             _undo(connection, one)
 
 
-def move_order(connection: Connection, event: Mapping[str, Any]) -> bool:
-    """An order is told once more, for another decision: it is no outcome of the one before any more. False where it
-    was given back since.
+def move_order(connection: Connection, event: Mapping[str, Any], decision_id: str) -> bool:
+    """An order is told once more, for a decision: it is no outcome of another one any more. False where it is that
+    decision's already, or was given back since.
     """
-    if event["order_id"] is None:
-        return True
-    told = outcomes_of_order(connection, event["customer_id"], event["order_id"])
-    if any(row.kind == "returned" for row in told):
+    told = outcomes_of_order(connection, event["customer_id"], event["order_id"]) if event["order_id"] else []
+    orders = [row for row in told if row.kind in {"converted", "returned"}]
+    if any(row.kind == "returned" or row.decision_id == decision_id for row in orders):
         return False
-    for row in told:
-        if row.kind == "converted":
-            forget_outcome(connection, row)
-            _undo(connection, row)
+    for row in orders:
+        forget_outcome(connection, row)
+        _undo(connection, row)
     return True
 
 

@@ -139,6 +139,16 @@ def test_an_order_told_again_for_a_decision_is_no_outcome_of_another(desk: Desk)
     assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
 
 
+def test_each_order_told_again_belongs_to_the_decision_that_it_names(desk: Desk) -> None:
+    """Also where that has led to another order already."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision), ordered("o2", None))
+    for _ in range(2):
+        again = event("Order Repeated", order_id="o2", decision_id=decision, revenue_cents=100, at=NOON + 2 * HOUR)
+        handle(desk, again)
+        assert [(kind, cents) for kind, _, cents in outcomes(desk)] == [("converted", 4200), ("converted", 100)]
+
+
 LINES = [{"product_id": "p1"}]
 
 

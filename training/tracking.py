@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from models.artifacts import FOLDER, found_at
 from models.load import MANIFEST
 from models.registry import make_database, without_passwords
+from training.moved_store import follow
 
 # MLflow reads these when it is imported; its own usage statistics and logs must stay quiet.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -64,13 +66,15 @@ class Tracking:
             home = home or Path(uri.removeprefix("sqlite:///")).parent
         if uri.startswith(("http://", "https://", "databricks")) or home is None:
             return cls(uri)
-        return cls(uri, home.absolute() / "mlartifacts")
+        return cls(uri, home.absolute() / FOLDER)
 
     @cached_property
     def client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
         make_database(self.uri)
+        if self.artifacts is not None and self.uri.startswith("sqlite:///"):
+            follow(Path(self.uri.removeprefix("sqlite:///")), EXPERIMENT, self.artifacts)
         return MlflowClient(self.uri, self.uri)
 
     def must_answer(self) -> None:
@@ -162,11 +166,11 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
     version = aliases(tracking, name).get(alias)
     if version is None:
         return None
-    found = tracking.client.get_model_version(PREFIX + name, version)
+    source = found_at(str(tracking.client.get_model_version(PREFIX + name, version).source), tracking.artifacts)
     try:
-        place = Path(download_artifacts(artifact_uri=found.source, tracking_uri=tracking.uri))
+        place = Path(download_artifacts(artifact_uri=source, tracking_uri=tracking.uri))
     except Exception as trouble:  # each kind of store fails in its own way
-        if str(found.source).partition(":")[0] == "file":
+        if source.partition(":")[0] == "file":
             return None
         raise TrackingError(
             f"the files of {alias} {version} of opportune-{name} cannot be fetched ({trouble!r}); try again, or make "

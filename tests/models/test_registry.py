@@ -206,6 +206,27 @@ def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_home_that_was_moved_or_copied_has_its_models(tmp_path: Path) -> None:
+    """MLflow names files by their whole path; a copy must neither miss them nor be trained into the original."""
+    first = Registry(tmp_path / "a home")
+    model = propensity()
+    first.register(model)
+    shutil.copytree(tmp_path / "a home", tmp_path / "copy")
+    shutil.move(tmp_path / "a home", tmp_path / "away")
+    served = tmp_path / "copy" / "served"
+    copy = Registry(tmp_path / "copy")
+    assert sync_once(copy.uri, served) == ["churn champion: version 1"]  # before anything was trained there
+    found = champion(copy.tracking, "churn")
+    assert found is not None
+    assert found[1].is_relative_to(tmp_path / "copy")
+    copy.register(model)
+    assert sync_once(copy.uri, served) == ["churn champion: version 2"]
+    assert not (tmp_path / "a home").exists()
+    (tmp_path / "copy").rename(tmp_path / "third")
+    assert sync_once(Registry(tmp_path / "third").uri, tmp_path / "third" / "other") == ["churn champion: version 2"]
+
+
+@pytest.mark.slow
 def test_the_registrys_aliases_are_brought_over(registry: Registry, tmp_path: Path) -> None:
     served = tmp_path / "served"
     model = propensity()

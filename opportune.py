@@ -73,6 +73,8 @@ def _sentence(error: Exception) -> str:
     """One line that says what is wrong; OPPORTUNE_DEBUG=1 shows the whole trace instead."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         return f"{error.name} is not installed; install what commands need: pip install 'opportune[train,demo]'"
+    if isinstance(error, MemoryError) or "failed to map segment" in str(error):  # the latter of a library's own code
+        return "the memory did not suffice; give this more, or end what else runs here, then again"
     if isinstance(error, OSError) and "libgomp" in str(error):  # LightGBM's, and torch brings none
         return f"{error}; install it: apt-get install libgomp1"
     unread = re.match(r'error parsing value for field "(\w+)"', str(error))  # pydantic-settings', of a variable

@@ -332,7 +332,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        source = found_at(client.get_model_version(PREFIX + name, version).source, folder.parent / FOLDER)
+        source = found_at(str(client.get_model_version(PREFIX + name, version).source), folder.parent / FOLDER)
         fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=tracking_uri))
         manifests = sorted(fetched.rglob(MANIFEST), key=lambda path: len(path.parts))
         if not manifests:

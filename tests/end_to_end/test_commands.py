@@ -16,6 +16,8 @@ from tests.end_to_end.conftest import ROOT, Service
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.tracking import Tracking, log_and_register
 
+NO_MEMORY = "the memory did not suffice; give this more, or end what else runs here, then again"
+
 
 def test_an_estimate_that_is_refused_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     refused = Service(tmp_path).run("evaluate", "uniform")
@@ -72,9 +74,11 @@ def test_what_cannot_be_done_is_refused_before_the_work(tmp_path: Path) -> None:
         (OSError("disk I/O error"), 57_000, "disk I/O error; only 0.1 MB are free for HOME: make room, then again"),
         (OSError("disk I/O error"), 10**9, "disk I/O error"),
         (ValueError("no such model"), 57_000, "no such model"),
+        (MemoryError(), 10**9, NO_MEMORY),
+        (ImportError("nh3.abi3.so: failed to map segment from shared object"), 10**9, NO_MEMORY),
     ],
 )
-def test_a_command_that_fails_on_a_full_disk_says_so(
+def test_a_command_that_fails_for_want_of_room_says_so(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

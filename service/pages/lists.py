@@ -118,7 +118,8 @@ def journeys_view(database: Database, definitions: Definitions, now: datetime) -
                 shown.append({"stats": read_stats(connection, row, journey), "fault": None, "id": row.journey_id})
             except (LookupError, Problem) as fault:
                 shown.append({"stats": None, "fault": str(fault), "id": row.journey_id})
-    waiting = any(one["stats"] and one["stats"]["enrollments"]["active"] for one in shown)
+    active = [one["stats"] for one in shown if one["stats"] and one["stats"]["status"] == "active"]
+    waiting = any(stats["enrollments"]["active"] for stats in active)
     still = "no worker has run yet" if seen is None else f"no worker was seen since {moment(seen)}"
     runs = seen is not None and now - seen <= NO_WORKER
     return {"journeys": shown, "still": still if waiting and not runs else None}

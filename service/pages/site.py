@@ -72,6 +72,7 @@ class Site:
             "days": words.days,
             "figure": words.figure,
             "in_units": in_units,
+            "said": words.said,
             "trait": words.trait,
             "percent": words.percent,
             "points": words.points,

@@ -91,6 +91,11 @@ def sentence(value: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+def said(detail: str) -> str:
+    """What a problem says, as a sentence."""
+    return f"{detail[:1].upper()}{detail[1:]}{'' if detail.endswith(('.', '!', '?')) else '.'}"
+
+
 def marked(text: str, checks: Iterable[Mapping[str, Any]], field: str) -> Markup:
     """The text with a mark over each span that a failed check of this field points at."""
     spans = sorted(

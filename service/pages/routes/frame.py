@@ -57,11 +57,11 @@ class Pages:
             reader = await self._reader(request)
             return await act(request, reader)
         except Unauthorized as problem:
-            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            back = _address(request)
             first_visit = request.method == "GET" and not {"authorization", "cookie"} & set(request.headers)
             return self.sign_in_form(back if request.method == "GET" else "/", None if first_visit else problem)
         except Problem as problem:
-            return self._message(reader, problem)
+            return self._message(reader, problem, request)
 
     async def problem(self, request: Request, problem: Problem) -> Response:
         """A problem that was met outside of `for_reader`: no page at the address, or something failed."""
@@ -71,14 +71,17 @@ class Pages:
             reader = None
         if problem.status == 404:
             problem = NotFound(f"there is no page at {request.url.path[:200]}")
-        return self._message(reader, problem)
+        return self._message(reader, problem, request)
 
     async def _reader(self, request: Request) -> Reader:
         client = request.client.host if request.client else None
         return await in_thread(self.sessions.read, request.headers, request.cookies, client)
 
-    def _message(self, reader: Reader | None, problem: Problem) -> HTMLResponse:
-        return self.page("message.html", reader, problem.status, heading=problem.title, detail=problem.detail)
+    def _message(self, reader: Reader | None, problem: Problem, request: Request) -> HTMLResponse:
+        told = {"heading": problem.title, "detail": problem.detail}
+        if problem.status == 503 and request.method == "GET":
+            told["again"] = local_path(_address(request))
+        return self.page("message.html", reader, problem.status, **told)
 
     def page(self, template: str, reader: Reader | None, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(self.site.render(template, reader, **values), status, HEADERS)
@@ -87,6 +90,10 @@ class Pages:
         response = self.page("sign_in.html", None, 401, next=local_path(back), alert=problem)
         response.headers["WWW-Authenticate"] = 'Bearer realm="opportune"'
         return response
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def form_of(request: Request, reader: Reader, scopes: tuple[str, ...] = ()) -> FormData:

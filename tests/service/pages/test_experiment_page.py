@@ -58,7 +58,9 @@ async def test_what_is_wrong_is_told_and_what_was_typed_stays(
 
 async def test_reviewers_read_experiments_and_change_none(house: House, reader: httpx.AsyncClient) -> None:
     await fill(house)
-    assert "/experiments/new" not in (await reader.get("/experiments")).text
+    page = (await reader.get("/experiments")).text
+    assert "/experiments/new" not in page
+    assert "/sign-in?next=/experiments" in page, "who may change them is told"
     for path in ("/experiments/new", "/experiments/test/stop"):
         assert (await reader.post(path, data=FORM)).status_code == 403
     async with house.client() as client:

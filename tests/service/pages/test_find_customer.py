@@ -49,7 +49,7 @@ async def test_what_is_typed_stands_in_no_address(house: House, reader: httpx.As
     assert all('method="post"' in form for form in forms)
     answer = await reader.post("/customers", data={"id": typed})
     assert (answer.status_code, "location" in answer.headers) == (404, False)
-    assert "othing is known of a customer" in answer.text
+    assert "Nothing is known of a customer" in answer.text
     assert f'value="{typed}"' in answer.text, "what was typed stays, to be corrected"
     assert (await reader.post("/customers", data={"id": "x" * 2_000})).status_code == 400
 

@@ -86,7 +86,9 @@ async def test_what_there_is_not_is_told(admin: httpx.AsyncClient) -> None:
 
 async def test_reviewers_read_journeys_and_change_none(house: House, reader: httpx.AsyncClient) -> None:
     await fill(house)
-    assert "/journeys/new" not in (await reader.get("/journeys")).text
+    page = (await reader.get("/journeys")).text
+    assert "/journeys/new" not in page
+    assert "/sign-in?next=/journeys" in page, "who may change them is told"
     for path, form in (("/journeys/new", {"journey": "x", "text": SHORT}), ("/journeys/welcome/activate", {})):
         assert (await reader.post(path, data=form)).status_code == 403
     async with house.client() as client:
@@ -107,3 +109,5 @@ async def test_who_is_in_a_journey_that_no_worker_moves_is_told(house: House, ad
         with house.parts.database.write() as connection:
             beat(connection, "journeys", now - ago, now - ago, {})
         assert ("no worker was seen since" in (await admin.get("/journeys")).text) is told
+    await admin.post("/journeys/think/pause", data={})
+    assert "no worker" not in (await admin.get("/journeys")).text, "nobody is to move"

@@ -26,7 +26,7 @@ async def test_copy_is_written_by_form_and_shown_first(house: House, reader: htt
 @pytest.mark.parametrize(
     ("wrong", "status", "told"),
     [
-        ({"offer": "none"}, 404, "there is no offer"),
+        ({"offer": "none"}, 404, "There is no offer"),
         ({"n": "many"}, 422, "<code>n</code>"),
         ({"locale": "Deutsch!"}, 422, "BCP 47"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from features.row_stores import StoreAway
+from service.errors import Unavailable
 from service.pages.customer_page import offer_names
 from service.pages.sign_in import COOKIE, is_loopback, local_path
 from service.pages.site import Site
@@ -105,6 +106,18 @@ async def test_what_fails_on_a_page_is_told_on_a_page(house: House, monkeypatch:
     async with house.client("review") as client:
         page = await client.get("/journeys", headers=BROWSER)
     assert (page.status_code, "<h1>Internal error</h1>" in page.text, "secret" in page.text) == (500, True, False)
+
+
+async def test_a_page_whose_part_is_away_is_tried_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("the database does not answer now; try again in a few seconds")
+
+    monkeypatch.setattr("service.pages.routes.reading.offers_view", away)
+    async with house.client("review") as client:
+        page = await client.get("/offers?named=a&after=b")
+    assert page.status_code == 503
+    assert "<p>The database does not answer now; try again in a few seconds.</p>" in page.text
+    assert '<a href="/offers?named=a&amp;after=b">Try again</a>' in page.text
 
 
 async def test_a_forged_cookie_is_nobody(house: House) -> None:
@@ -313,7 +326,7 @@ async def test_offers_are_called_by_their_names_also_when_they_are_gone(house: H
     one = {"customer_id": "c1", "channel": "email", "placement": "weekly", "arm": "model", "decided_at": None}
     lately = [{**one, "offer_id": "o1"}, {**one, "offer_id": "never"}]
     page = Site().render("customers.html", None, lately=lately, names=names, zones={}, asked=None)
-    assert re.findall(r"<td>([^<]*) by email</td>", page) == ["Coffee Gold", "never"]
+    assert re.findall(r"<bdi>([^<]*)</bdi> by email</td>", page) == ["Coffee Gold", "never"]
 
 
 async def test_a_machine_s_click_says_how_it_was_known(house: House, reader: httpx.AsyncClient) -> None:

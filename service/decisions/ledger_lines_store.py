@@ -87,6 +87,8 @@ def use(
         return None
     row = min(rows, key=lambda r: (channel not in {None, r.channel}, r.expires is not None, r.rank))
     if row.expires is None:
+        if at < row.at:  # what proved it first came later
+            connection.execute(update(ledger).where(here, ledger.c.rank == row.rank).values(at=at))
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False, row.at)
     if all(row.rank != one.rank for one in stored):
         unfold(connection, here)

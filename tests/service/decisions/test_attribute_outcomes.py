@@ -116,6 +116,19 @@ def test_a_delivery_told_late_may_be_the_first(desk: Desk) -> None:
         assert read_rates(connection)["a", "email"].first_at == microseconds(min(days))
 
 
+@pytest.mark.parametrize("told", ["Email Delivered", "Email Opened"])
+def test_a_delivery_counts_at_its_time_though_a_click_was_told_first(desk: Desk, told: str) -> None:
+    """A message of the evening, whose delivery a mail service tells in the morning, takes no place of the next day."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    click = event("Email Link Clicked", channel="email", decision_id=decision, at=NOON + timedelta(hours=13))
+    opened = event(told, channel="email", decision_id=decision, at=NOON + timedelta(hours=11))
+    for happened, hours in ((click, 13), (opened, 11), (click, 11)):
+        handle(desk, happened)
+        with desk.database.read() as connection:
+            [line] = [entry for entry in read_entries(connection, ["c1"], 0)["c1"] if entry.message]
+        assert line.at == microseconds(NOON + timedelta(hours=hours))
+
+
 def test_an_order_belongs_to_the_newest_delivered_offer_it_fits(desk: Desk) -> None:
     first = decide(desk, offers=["a"], channels=["email"])
     second = decide(desk, offers=["b"])

@@ -110,6 +110,21 @@ def _reached(shown: pl.DataFrame, outcomes: pl.LazyFrame) -> pl.DataFrame:
     return marked.filter(pl.col("proven").fill_null(False) | (weekly < TELLS)).select(shown.columns)
 
 
+def put_down(events: pl.DataFrame, home: Path) -> pl.DataFrame:
+    """The events with `decision_id` also where the service has found out to which decision they belong: what the log of
+    decisions tells is not to be told by them as well.
+    """
+    path = home / "tables" / "outcomes.parquet"
+    if not path.exists():
+        return events
+    mine = pl.col("customer_id").is_in(events["customer_id"].unique().implode())
+    told = pl.scan_parquet(path).filter(mine).select("message_id", _found="decision_id")
+    found = told.unique("message_id").collect()
+    return events.join(found, on="message_id", how="left", maintain_order="left").select(
+        pl.exclude("decision_id", "_found"), pl.coalesce("decision_id", "_found")
+    )
+
+
 def exposures_of(
     events: pl.DataFrame, logged: pl.DataFrame, matured: datetime, horizon: timedelta, keys: Ints
 ) -> Exposures:
@@ -134,7 +149,7 @@ def exposures_of(
 
 def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl.DataFrame:
     """SHOWN from events: an offer's delivery outside of decisions; clicked, and redeemed or ordered with it, within
-    the horizon."""
+    the horizon. What a decision led to is no answer to it."""
     sends, goals, clicks = _names("delivered"), _names("redeemed", "ordered"), _names("clicked")
     implied = {name: meaning.channel for name, meaning in NAMES.items() if meaning.channel}
     with_offer = events.filter((pl.col("type") == "track") & pl.col("offer_id").is_not_null())
@@ -143,7 +158,9 @@ def delivered(events: pl.DataFrame, matured: datetime, horizon: timedelta) -> pl
     shown = with_offer.filter(
         pl.col("event").is_in(sends) & pl.col("decision_id").is_null() & (pl.col("timestamp") < matured)
     ).select("customer_id", "offer_id", as_of="timestamp", channel=channel)
-    answers = with_offer.select("customer_id", "offer_id", "event", "machine", at="timestamp", channel=channel)
+    answers = with_offer.filter(pl.col("decision_id").is_null()).select(
+        "customer_id", "offer_id", "event", "machine", at="timestamp", channel=channel
+    )
     found = shown.drop_nulls("channel").sort("as_of")
     goal = answers.filter(pl.col("event").is_in(goals))
     click = answers.filter(pl.col("event").is_in(clicks) & ~pl.col("machine").fill_null(False))

@@ -21,7 +21,7 @@ from models.calibration import logit
 from models.offer_features import CUSTOMER, Customers, OfferKnowledge, products_signature
 from training.consent_store import unprofiled
 from training.datasets import Period, known_since
-from training.exposures import KNOWN, Exposures, exposures_of, read_log
+from training.exposures import KNOWN, Exposures, exposures_of, put_down, read_log
 from training.train import Job
 from training.week_hours import chosen
 
@@ -187,7 +187,7 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         bought += [one.of(keys) for one in products(known, wanted).each()]
         liked.append(interest(known, wanted))
         mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
-        seen.append(exposures_of(known, mine, covered.end - HORIZON, HORIZON, keys))
+        seen.append(exposures_of(put_down(known, job.home), mine, covered.end - HORIZON, HORIZON, keys))
         job.progress("next-offer: reading", (bucket + 1) / job.log.buckets)
     return Market(
         tuple(offers),

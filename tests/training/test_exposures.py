@@ -67,6 +67,14 @@ def test_an_answer_counts_for_the_last_showing_alone() -> None:
     assert came(*twice, (5.1, "Email Link Clicked", {})) == [("email", 0.0, 0.0), ("email", 1.0, 0.0)]
 
 
+def test_an_answer_to_a_decision_is_none_to_what_came_before_it() -> None:
+    shown: Told = (0.0, "Email Delivered", {"channel": "email"})
+    told: list[Told] = [(5.1, "Email Link Clicked", {"channel": "email"}), (5.2, "Order Completed", {})]
+    answers: list[Told] = [(day, name, {**more, "decision_id": "d"}) for day, name, more in told]
+    assert came(shown, (5.0, "Email Delivered", {"decision_id": "d"}), *answers) == [("email", 0.0, 0.0)]
+    assert came(shown, *told) == [("email", 1.0, 1.0)]
+
+
 def test_a_delivery_that_is_told_twice_was_one() -> None:
     """A file that is brought again later, beyond the days for which ids are remembered."""
     again: Told = (0.0, "Email Delivered", {"received_at": START + timedelta(days=30)})

@@ -147,3 +147,25 @@ def test_who_was_shown_something_and_never_heard_of_counts_too(tmp_path: Path) -
     market = gather(job, Period(FIRST, GONE, GONE, 0), [NOW], [SECOND - HOUR])
     rows = market.exposures.rows.select("customer_id", "label", KNOWN)
     assert rows.rows() == [("buyer", 1.0, False), ("gone", 0.0, False)]
+
+
+def test_a_delivery_that_names_no_decision_is_learnt_from_once(tmp_path: Path) -> None:
+    """The service put it down to its decision, whose log tells of it."""
+    log, tables = EventLog(tmp_path / "events"), tmp_path / "tables"
+    tables.mkdir()
+    told = {"type": "track", "event": "Email Delivered", "customer_id": "c", "properties": "{}", "channel": "email",
+            "offer_id": "tea", "timestamp": SECOND + HOUR, "received_at": SECOND + HOUR}  # fmt: skip
+    later = told | {"message_id": "another", "timestamp": SECOND + 5 * HOUR, "received_at": SECOND + 5 * HOUR}
+    log.append(EVENTS.conform(pl.DataFrame([told | {"message_id": "m"}, later])), "p")
+    decision: dict[str, Any] = {
+        "decision_id": "d", "customer_id": "c", "decided_at": SECOND, "placement": "p", "arm": "model",
+        "policy": "default", "policy_version": "1", "channel": "email", "offer_id": "tea", "rank": 1, "chosen": True,
+        "propensity": 0.5,
+    }  # fmt: skip
+    DECISIONS.conform(pl.DataFrame([decision])).write_parquet(tables / "decisions.parquet")
+    came = {"decision_id": "d", "customer_id": "c", "channel": "email", "machine": False, "offer_id": "tea",
+            "kind": "delivered", "at": SECOND + HOUR, "message_id": "m"}  # fmt: skip
+    OUTCOMES.conform(pl.DataFrame([came])).write_parquet(tables / "outcomes.parquet")
+    job = Job(tmp_path, log, Tracking("unread"), GONE, lambda what, share: None)
+    market = gather(job, Period(FIRST, GONE, GONE, 0), [NOW], [SECOND - HOUR])
+    assert market.exposures.rows["as_of"].to_list() == [SECOND, SECOND + 5 * HOUR]

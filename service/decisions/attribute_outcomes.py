@@ -49,7 +49,7 @@ from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.prompt_channels import PromptChannels
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
-from service.decisions.take_back_orders import move_order, refund_order
+from service.decisions.take_back_orders import join_orders, move_order, refund_order
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import read_offers
@@ -278,6 +278,7 @@ class AttributeOutcomes:
         if joined:  # a decision about one of them ends first, or sees who they are now; all at once, as decisions lock
             lock(connection, [*joined, *joined.values()], ())
         for alias, owner in joined.items():
+            join_orders(connection, alias, owner)
             move_decisions(connection, alias, owner)
             move_ledger(connection, alias, owner)
             move_suppressions(connection, alias, owner)

@@ -247,6 +247,12 @@ def outcomes_of_order(connection: Connection, customer_id: str, order_id: str) -
     return list(connection.execute(select(outcomes).where(mine).order_by(outcomes.c.at, outcomes.c.message_id)))
 
 
+def orders_known(connection: Connection, customer_ids: Sequence[str]) -> list[Any]:
+    """Orders of these customers that were put down to decisions and whose id is known, given back or not."""
+    theirs = outcomes.c.customer_id.in_(list(customer_ids)) & outcomes.c.order_id.is_not(None)
+    return list(connection.execute(select(outcomes).where(theirs, outcomes.c.kind.in_(("converted", "returned")))))
+
+
 def returned(connection: Connection, outcome: Any) -> None:
     """An order's outcome is none any more: all of it was given back."""
     connection.execute(update(outcomes).where(_is(outcome)).values(kind="returned"))

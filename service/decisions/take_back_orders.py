@@ -17,6 +17,7 @@ from service.decisions.decision_store import (
     add_outcome,
     count_response,
     forget_outcome,
+    orders_known,
     outcomes_of_order,
     responded,
     returned,
@@ -64,6 +65,16 @@ def move_order(connection: Connection, event: Mapping[str, Any], decision_id: st
         forget_outcome(connection, row)
         _undo(connection, row)
     return True
+
+
+def join_orders(connection: Connection, former: str, customer_id: str) -> None:
+    """Two ids turn out to be one person: of an order that was told under both, the customer's counts, as in the log."""
+    told = orders_known(connection, [former, customer_id])
+    own = {row.order_id for row in told if row.customer_id == customer_id}
+    for row in told:
+        if row.customer_id == former and row.kind == "converted" and row.order_id in own:
+            forget_outcome(connection, row)
+            _undo(connection, row)
 
 
 def given_back(event: Mapping[str, Any], value: int | None, before: int) -> tuple[int | None, bool]:

@@ -114,6 +114,21 @@ def test_a_refund_finds_the_order_of_whoever_the_customer_was_before(desk: Desk)
     assert converted(desk) == 0
 
 
+@pytest.mark.parametrize(("again", "counted"), [("o1", 1), ("o2", 2)])
+def test_an_order_that_one_person_told_under_two_ids_counts_once(desk: Desk, again: str, counted: int) -> None:
+    """As in the log, the customer's counts: one decision each, for the browser's visitor and for the server's user."""
+    for customer, order in (("anonymous", "o1"), ("c1", again)):
+        decision = decide(desk, customer=customer, offers=["a"], channels=["email"])
+        handle(desk, ordered(order, decision, customer=customer))
+    assert (converted(desk), conversions_to_learn(desk)) == (2, 2)
+    with desk.database.write() as connection:
+        set_owner(connection, "anonymous", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anonymous"))
+    assert (converted(desk), conversions_to_learn(desk)) == (counted, counted)
+    kept = [one for kind, one, _ in outcomes(desk) if kind == "converted"]
+    assert (len(kept), decision in kept) == (counted, True)
+
+
 def test_an_order_of_another_offer_under_a_decision_takes_nothing_from_its_counts(desk: Desk) -> None:
     theirs = decide(desk, "c2", offers=["b"], channels=["email"])
     handle(desk, ordered("o9", theirs, customer="c2"))

@@ -24,18 +24,21 @@ from typing import Any, BinaryIO
 import orjson
 import xxhash
 
-from service.clock import Clock, SystemClock
+from service.clock import Clock, SystemClock, monotonic
 from service.decisions.decision_store import add_missing_decisions
 from service.decisions.ledger_store import lock, reserve
 from service.decisions.line import Line
 from service.decisions.parts_store import add_parts
 from service.decisions.ports import Gone, Owners
 from service.decisions.record import Packed
+from service.errors import Unavailable
 from service.storage.database import Connection, Database
 from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
 
 log = logging.getLogger(__name__)
 AT_ONCE = 500
+AGAIN_S = 60.0
+"""So often a file is tried again with decisions in it that the database does not take."""
 _BYTES = ("candidates", "record")
 Reserved = Sequence[Mapping[str, Any]]
 Spooled = tuple[Packed, Reserved, datetime]
@@ -52,6 +55,13 @@ class Spool:
         self._clock = clock or SystemClock()
         self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._file: FileIO | None = None
+        self._stuck: dict[str, tuple[int, float]] = {}
+        """How many decisions of a file could not be written, and when they are tried again."""
+
+    @property
+    def stuck(self) -> int:
+        """How many decisions the database did not take, though it was there: an older version wrote them, say."""
+        return sum(count for count, _ in self._stuck.values())
 
     def append(self, decisions: Sequence[tuple[Packed, Reserved]]) -> None:
         """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
@@ -96,20 +106,24 @@ class Spool:
     def bring_in(self, database: Database) -> int:
         """Writes all that waits into the database; returns how many decisions were new. Again is safe.
 
-        Of several threads each returns when all is in: events that are applied next find what they belong to.
+        Of several threads each returns when all is in: events that are applied next find what they belong to. What the
+        database does not take stays on the disk, stops no other, and is `stuck`.
         """
         with self._bringing:
             self.close()
             brought = 0
             for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
+                if self._stuck.get(path.name, (0, 0.0))[1] > monotonic():
+                    continue
                 with suppress(FileNotFoundError), open(path, "rb") as file:  # else another process brought it in
                     try:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except BlockingIOError:  # another process writes it, or brings it in
                         continue
                     brought += self._bring_in(file, path, database)
-                    path.unlink(missing_ok=True)
-            SPOOL_WAITING.set(0)
+                    if path.name not in self._stuck:
+                        path.unlink(missing_ok=True)  # while it is locked: who writes it sees that it has gone
+            SPOOL_WAITING.set(self.stuck)
         return brought
 
     def close(self) -> None:
@@ -120,13 +134,31 @@ class Spool:
                 file.close()
 
     def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
-        brought, waiting = 0, _read(file, path)
+        brought, waiting, failures = 0, _read(file, path), list[Exception]()
         while some := list(islice(waiting, AT_ONCE)):  # of hours without the database memory may not hold everything
-            with database.write() as connection:
-                brought += self._write(connection, some)
+            brought += self._write_some(database, some, failures)
         SPOOL_IMPORTED.inc(brought)
         log.info("%d decisions made without the database were brought in from %s", brought, path.name)
+        self._stuck.pop(path.name, None)
+        if failures:
+            self._stuck[path.name] = len(failures), monotonic() + AGAIN_S
+            told = "%d decisions of %s cannot be brought in; they stay there and are tried again in a minute"
+            log.error(told, len(failures), path.name, exc_info=failures[0])
         return brought
+
+    def _write_some(self, database: Database, some: Sequence[bytes], failures: list[Exception]) -> int:
+        """Together, or, where that fails, each by itself."""
+        try:
+            spooled = [_spooled(body) for body in some]
+            with database.write() as connection:
+                return self._write(connection, spooled)
+        except Unavailable:
+            raise
+        except Exception as failure:
+            if len(some) == 1:
+                failures.append(failure)
+                return 0
+        return sum(self._write_some(database, [one], failures) for one in some)
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
         names = sorted({str(one.row["customer_id"]) for one, _, _ in some})
@@ -180,20 +212,24 @@ def _line(packed: Packed, lines: Reserved, now: datetime) -> bytes:
     return f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n"
 
 
-def _read(file: BinaryIO, path: Path) -> Iterator[Spooled]:
+def _read(file: BinaryIO, path: Path) -> Iterator[bytes]:
     """The whole lines of a file. A torn one is the last of a crash: nobody was answered by it."""
     for number, line in enumerate(file, 1):
         checksum, _, body = line.removesuffix(b"\n").partition(b" ")
         if not line.endswith(b"\n") or checksum.decode("latin-1") != xxhash.xxh3_64_hexdigest(body):
             log.warning("line %d of %s is not whole; it was never answered, and is left out", number, path.name)
             continue
-        told = orjson.loads(body)
-        row = told["decision"]
-        row |= {name: base64.b64decode(row[name]) for name in _BYTES}
-        row["decided_at"] = datetime.fromisoformat(row["decided_at"])
-        parts = {name: body.encode() for name, body in told.get("parts", {}).items()}
-        kept_at = datetime.fromisoformat(told["kept_at"]) if "kept_at" in told else row["decided_at"]
-        yield Packed(row, parts), told["ledger"], kept_at
+        yield body
+
+
+def _spooled(body: bytes) -> Spooled:
+    told = orjson.loads(body)
+    row = told["decision"]
+    row |= {name: base64.b64decode(row[name]) for name in _BYTES}
+    row["decided_at"] = datetime.fromisoformat(row["decided_at"])
+    parts = {name: body.encode() for name, body in told.get("parts", {}).items()}
+    kept_at = datetime.fromisoformat(told["kept_at"]) if "kept_at" in told else row["decided_at"]
+    return Packed(row, parts), told["ledger"], kept_at
 
 
 def _write_whole(file: FileIO, lines: bytes) -> None:

@@ -161,6 +161,15 @@ class SteadyDecider:
                 self._decider.forget(self._late)
                 self._late = []
 
+    def bring_all_in(self) -> None:
+        """`bring_in`, and `Unavailable` where that leaves something: an erasure would not find it."""
+        self.bring_in()
+        if self._spool.stuck:
+            raise Unavailable(
+                f"{self._spool.stuck} decisions that wait on the disk cannot be brought into the database, and may be "
+                "of the customer; the log says why"
+            )
+
     def close(self) -> None:
         """Call it when nothing is decided any more; what waits on the disk is brought in by the next process."""
         if self._pool is not None:

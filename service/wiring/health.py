@@ -51,7 +51,7 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
         ready = False
         problems.append("decisions: neither the database nor the disk takes them; free space on the disk of the home")
     if report["decisions"]["spool_waits"]:
-        problems.append("decisions: some wait on the disk, to be brought into the database")
+        problems.append("decisions: some wait on the disk for the database; if they stay there, the log says why")
     if parts.events_loop.problem:
         problems.append(f"events: {parts.events_loop.problem}; those accepted are kept, and take effect when it works")
     report["texts"] = parts.text_watch.status()

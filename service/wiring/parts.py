@@ -217,8 +217,8 @@ def build(settings: Settings) -> Parts:
     store_name = xxhash.xxh3_64_hexdigest(settings.online_url.encode())
     kept_here = KeptHere()
 
-    def bring_in() -> None:
-        steady.bring_in()
+    def bring_all_in() -> None:
+        steady.bring_all_in()
         kept_here.bring_in(database)
 
     eraser = CustomerEraser(
@@ -237,7 +237,7 @@ def build(settings: Settings) -> Parts:
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
         },
         partial(erase_materialized, settings.online_url),
-        bring_in,
+        bring_all_in,
         [settings.state_url, settings.online_url],
     )
     events = EventsRunner(
@@ -255,7 +255,8 @@ def build(settings: Settings) -> Parts:
     )
 
     def apply_events() -> bool:
-        bring_in()  # first, so that events find the decisions that they belong to
+        steady.bring_in()  # first, so that events find the decisions that they belong to
+        kept_here.bring_in(database)
         return events.run_pass()
 
     events_loop = Loop("events", _beating(database, clock, apply_events), _EVENTS_EVERY_S)

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
+import xxhash
 from sqlalchemy import text
 
 from service.customers.customer_store import delete_profiles, owners_of, write_profiles
@@ -325,6 +326,38 @@ def test_of_a_long_outage_memory_holds_a_few_decisions_at_once(
     decider.run_pass()
     assert ahead == [2, 4, 5]
     assert held(line, "SELECT count(*) FROM decisions") == 5
+
+
+def test_what_the_database_does_not_take_stops_no_other_and_stays(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another version, say: nothing was brought in any more, no event had its effects, and no service started."""
+    monkeypatch.setattr(spools, "AGAIN_S", 0.0)
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    for _ in range(3):
+        decide(decider)
+    [path] = (tmp_path / "spool").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    for change in (lambda one: one["decision"].pop("placement"), lambda one: one["ledger"].append({})):
+        told = orjson.loads(lines[-1].partition(b" ")[2])
+        told["decision"]["decision_id"] = f"d{len(lines)}"
+        change(told)
+        body = orjson.dumps(told)
+        lines.insert(0, f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n")
+    decider.close()
+    path.with_name("dead.jsonl").write_bytes(b"".join(lines))
+    path.unlink()
+    line.cut = False
+    again = steady(desk)
+    assert held(line, "SELECT count(*) FROM decisions") == 3
+    assert again.status()["spool_waits"]
+    with pytest.raises(Unavailable, match="2 decisions"):
+        again.bring_all_in()
+    (tmp_path / "spool" / "dead.jsonl").write_bytes(b"".join(lines[2:]))  # somebody mended it
+    again.bring_all_in()
+    assert not list((tmp_path / "spool").iterdir())
 
 
 def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, tmp_path: Path, steady: Make) -> None:

@@ -78,7 +78,13 @@ class Applier:
             if not anything_to_do(connection):
                 return 0
         try:
-            return max(self._apply_waiting(), self._feed_features())
+            applied = self._apply_waiting()
+            try:
+                return max(applied, self._feed_features())
+            except StoreAway:  # effects need no store, and after this failure there is a pause
+                while applied >= MOST_AT_ONCE:
+                    applied = self._apply_waiting()
+                raise
         except LostLease:
             return 0
 

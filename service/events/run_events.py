@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from service.errors import Unavailable
 from service.events.apply_events import MOST_AT_ONCE, Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
 
+log = logging.getLogger(__name__)
 _GATHER_S = 0.02
 
 Chore = Callable[[], bool]
@@ -34,14 +37,28 @@ class EventsRunner:
                 time.sleep(_GATHER_S)
             taken = self._applier.run_pass()
             self._streaming = 0 < taken < MOST_AT_ONCE
-            more = taken >= MOST_AT_ONCE
             try:
-                for chore in self._chores:
-                    more = chore() or more
-                self._flusher.flush_due()
+                return self._do_chores() or taken >= MOST_AT_ONCE
             except LostLease:
                 return False
-            return more
+
+    def _do_chores(self) -> bool:
+        """Whether there may be more to do. One that fails keeps no other from its turn: an erasure from its end, or the
+        inbox from being emptied; the first failure is told at the end.
+        """
+        more, failures = False, list[Exception]()
+        for chore in (*self._chores, self._flusher.flush_due):
+            try:
+                more = bool(chore()) or more
+            except (LostLease, Unavailable):  # nothing else would do any better
+                raise
+            except Exception as failure:
+                failures.append(failure)
+        for other in failures[1:]:
+            log.error("a piece of work on events failed beside another", exc_info=other)
+        if failures:
+            raise failures[0]
+        return more
 
     def finish(self) -> int:
         """Applies and flushes all there is: when a process ends, and before features are built from the log.

@@ -14,7 +14,7 @@ import pytest
 from features.event_log import EventLog
 from features.row_stores import StoreAway
 from service.errors import Unavailable
-from service.events import inbox_store
+from service.events import flush_events, inbox_store
 from service.events.apply_events import TRIES, Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
@@ -194,6 +194,46 @@ def test_closing_waits_for_no_database_that_hangs() -> None:
     go_on.set()
     with pytest.raises(Unavailable):
         waiting.result(30)
+
+
+def test_while_the_online_store_is_away_effects_do_not_wait_for_it(
+    database: Database, applier: Applier, effects: Effects, features: FakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each failure there is a pause of some seconds: a portion in each is less than comes in."""
+
+    def away(events: Sequence[Mapping[str, Any]]) -> None:
+        raise StoreAway("the online store is away")
+
+    monkeypatch.setattr(features, "apply", away)
+    put(database, *(row(f"m{number:04d}") for number in range(1200)))
+    with pytest.raises(StoreAway):
+        applier.run_pass()
+    assert len(effects.seen) == 1200
+
+
+def test_a_chore_that_fails_keeps_no_other_from_its_turn(
+    database: Database, effects: Effects, features: FakeFeatures, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erasure was never ended, and the inbox never emptied, while something else about events failed."""
+    monkeypatch.setattr(flush_events, "EVERY_S", 0.0)
+    done: list[str] = []
+
+    def broken() -> bool:
+        raise ValueError("a history that cannot be joined")
+
+    def erase() -> bool:
+        done.append("erased")
+        return True
+
+    lease = EventsLease(database)
+    applier = Applier(database, CLOCK, lease, [effects], features)
+    runner = EventsRunner(applier, Flusher(database, log, CLOCK, lease), lease, [broken, erase])
+    put(database, row("m1"))
+    with pytest.raises(ValueError, match="cannot be joined"):
+        runner.run_pass()
+    assert done == ["erased"]
+    assert held(database)[1] == 0
+    assert log.scan().collect()["message_id"].to_list() == ["m1"]
 
 
 def test_effects_are_made_once_and_in_order(

@@ -6,6 +6,9 @@
   let leave = () => {};
   document.querySelectorAll(".needs-js").forEach((each) => { each.hidden = false; });
   const keys = { "/": () => { const find = document.getElementById("go-id"); if (find) find.focus(); } };
+  // Keys go into a mail's preview that has the focus, and no selector of CSS tells it.
+  const enter = () => document.querySelectorAll("iframe").forEach((each) => each.classList.toggle("entered", each === document.activeElement));
+  ["blur", "focus"].forEach((name) => window.addEventListener(name, enter));
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, textarea, select, dialog");
     if (typing && event.key === "Escape") { leave(); return; }

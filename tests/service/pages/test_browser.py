@@ -133,6 +133,12 @@ def test_copy_is_reviewed_by_keys_alone(browser: Any, address: str) -> None:
     page.keyboard.press("?")
     assert page.locator("dialog[open]").count() == 1
     page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    page.keyboard.press("Tab")  # into the preview of a mail, where keys do nothing else than scroll
+    page.wait_for_selector("iframe.entered")
+    page.keyboard.press("Shift+Tab")
+    page.wait_for_selector("iframe.entered", state="detached")
+    page.keyboard.press("j")
     page.keyboard.press("j")
     with page.expect_navigation():
         page.keyboard.press("a")

@@ -87,7 +87,7 @@ def _world(speaker: Speaker, world: Mapping[str, Any]) -> None:
     speaker.say(f"a random choice {world['random']:.3f}, the best there is {world['best']:.3f}")
     journey = world["journey"]
     speaker.say(
-        f"journey: {journey['enrolled']} enrolled, {journey['arrived']} messages arrived, {journey['sales']} bought"
+        f"journey: {journey['enrolled']} enrolled, {journey['arrived']} messages arrived, {journey['sales']} of these led to an order"
     )
 
 

@@ -86,9 +86,8 @@ def _world(speaker: Speaker, world: Mapping[str, Any]) -> None:
     _rows(speaker, names, [(arm, *_arm(figures)) for arm, figures in named.items() if figures["decisions"]])
     speaker.say(f"a random choice {world['random']:.3f}, the best there is {world['best']:.3f}")
     journey = world["journey"]
-    speaker.say(
-        f"journey: {journey['enrolled']} enrolled, {journey['arrived']} messages arrived, {journey['sales']} of these led to an order"
-    )
+    told = f"{journey['arrived']} messages arrived, {journey['sales']} of these led to an order"
+    speaker.say(f"journey: {journey['enrolled']} enrolled, {told}")
 
 
 def _arm(figures: Mapping[str, Any]) -> tuple[str, ...]:

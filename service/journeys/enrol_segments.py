@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import islice
 
+from service.errors import Unavailable
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
 from service.journeys.enrolment_store import Enrolment, ever_enrolled
@@ -18,19 +19,41 @@ _TOGETHER = 500
 
 
 def enrol_segments(
-    database: Database, definitions: Definitions, members_of: Callable[[str], Iterable[str]], now: datetime
+    database: Database,
+    definitions: Definitions,
+    members_of: Callable[[str], Iterable[str]],
+    now: datetime,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Looks at every active journey with a segment at its door; returns how many came in."""
+    """Looks at every active journey with a segment at its door; returns how many came in.
+
+    A journey that cannot be read keeps no other waiting. `goes_on` is asked after each portion of members.
+    """
     with database.read() as connection:
         rows = [row for row in list_journeys(connection, "active") if row.entry_segment is not None]
-    return sum(_enrol_members(database, definitions, row, members_of(row.entry_segment or ""), now) for row in rows)
+    entered = 0
+    for row in rows:
+        try:
+            entered += _enrol_members(database, definitions, row, members_of(row.entry_segment or ""), now, goes_on)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("members of %s cannot come into journey %s", row.entry_segment, row.journey_id)
+        if not goes_on():
+            break
+    return entered
 
 
 def _enrol_members(
-    database: Database, definitions: Definitions, row: JourneyRow, members: Iterable[str], now: datetime
+    database: Database,
+    definitions: Definitions,
+    row: JourneyRow,
+    members: Iterable[str],
+    now: datetime,
+    goes_on: Callable[[], bool],
 ) -> int:
     iterator, entered = iter(members), 0
-    while some := list(islice(iterator, _TOGETHER)):
+    while goes_on() and (some := list(islice(iterator, _TOGETHER))):
         with database.read() as connection:
             journey = definitions.get(connection, row.journey_id, row.version)
             skip = ever_enrolled(connection, row.journey_id, some, running_only=journey.reentry.rule != "once")

@@ -184,7 +184,7 @@ class Runner:
 
     def _enter_by_segment(self, now: datetime) -> None:
         if self._segments_due(now):
-            enrol_segments(self._database, self._definitions, self._ask.members_of, now)
+            enrol_segments(self._database, self._definitions, self._ask.members_of, now, self._goes_on)
             self._segments_at = now + self._options.segments_every
 
     def _beat(self, now: datetime, report: PassReport | None) -> None:
@@ -211,6 +211,10 @@ class Runner:
         """In the middle of a batch: what we hold stays ours, and whoever asks sees us at work."""
         self._renew()
         self._tell_alive()
+
+    def _goes_on(self) -> bool:
+        self._tell_alive()
+        return not self._stop.is_set()
 
     def _tell_alive(self) -> None:
         """A wave of many, or a slow mail server, takes longer than a pass that nobody need wonder about."""

@@ -8,17 +8,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
+from sqlalchemy import update
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
 from service.journeys import enrol_segments
 from service.journeys import runner as runner_module
 from service.journeys.channels.message import Message, SendResult
+from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, earlier, save
 from service.journeys.figures_store import list_intents
 from service.journeys.intent_store import list_tasks
-from service.journeys.journey_store import find_journey
+from service.journeys.journey_store import find_journey, journey_versions
 from service.journeys.manage_journeys import change_status, retry_stuck
 from service.journeys.read_enrolments import erase_customer, show_enrolments
 from service.journeys.read_stats import read_stats
@@ -527,6 +529,39 @@ def test_a_segment_lets_its_members_in_once(stage: Stage) -> None:
     stage.service.members["lapsed"].append("cleo")
     stage.later(minutes=10)
     assert runner.run_due().moved == 1
+
+
+def test_a_journey_that_cannot_be_read_lets_nobody_in_and_holds_up_no_other(stage: Stage) -> None:
+    """Of another version, say: no journey of this database moved any more, with a segment at its door or without."""
+    stage.service.members = {"lapsed": ["anna"]}
+    rest = {"id": "rest", "kind": "wait", "for": "1d"}
+    stage.journey(rest, journey_id="a", entry={"segment": "lapsed"})
+    stage.journey(rest, journey_id="b", entry={"segment": "lapsed"})
+    stage.journey(rest, journey_id="c")
+    stage.enrol("ben", "c")
+    with stage.database.write() as connection:
+        connection.execute(
+            update(journey_versions).where(journey_versions.c.journey_id == "a").values(definition={"of": "before"})
+        )
+    stage.definitions = Definitions()
+    assert stage.runner().run_due().moved == 2
+
+
+def test_who_is_told_to_stop_lets_no_more_of_a_segment_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrol_segments, "_TOGETHER", 2)
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, entry={"segment": "lapsed"})
+    runner = stage.runner()
+
+    def members(_: str) -> Iterator[str]:
+        for number in range(9):
+            if number == 2:
+                runner.stop()
+            yield f"c{number}"
+
+    monkeypatch.setattr(stage.service, "members_of", members)
+    runner.run_due()
+    monkeypatch.undo()
+    assert stage.runner().run_due().moved == 4
 
 
 @pytest.mark.parametrize("meanwhile", ["pause", "archive", "put"])

@@ -22,15 +22,7 @@ from features.vocabulary import NAMES, REPEATED
 from service.customers.customer_store import joined_by, read_customers
 from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
-from service.decisions.decision_store import (
-    RESPONSES,
-    add_outcome,
-    count_response,
-    delivered_since,
-    move_decisions,
-    read_heads,
-    responded,
-)
+from service.decisions.decision_store import count_response, move_decisions, read_heads
 from service.decisions.ledger_lines_store import (
     FOREIGN,
     Delivered,
@@ -47,6 +39,7 @@ from service.decisions.lessons_store import add_conversion, add_delivery
 from service.decisions.line import Line
 from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
+from service.decisions.outcome_store import RESPONSES, add_outcome, delivered_since, responded
 from service.decisions.prompt_channels import PromptChannels
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.decisions.take_back_orders import join_orders, move_order, refund_order

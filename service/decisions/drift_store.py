@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Float, Index, String, Table, delete, func, select
 
-from service.decisions.decision_store import RESPONSES, outcomes
+from service.decisions.outcome_store import RESPONSES, outcomes
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
 drift_checks = Table(

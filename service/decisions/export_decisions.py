@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from features.currencies import CURRENCIES
 from service.decisions.candidate_rows import candidate_rows
-from service.decisions.decision_store import every_decision, every_outcome
+from service.decisions.decision_store import every_decision
+from service.decisions.outcome_store import every_outcome
 from service.decisions.whole import candidates_whole, records_whole
 from service.offers.offer import offer_from_document
 from service.offers.offers_store import StoredOffer, all_offers

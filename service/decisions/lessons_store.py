@@ -26,8 +26,9 @@ from sqlalchemy import (
     update,
 )
 
-from service.decisions.decision_store import RESPONSES, decisions, outcomes
+from service.decisions.decision_store import decisions
 from service.decisions.maturity import PROMPT_AFTER, STAGES
+from service.decisions.outcome_store import RESPONSES, outcomes
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 lessons = Table(

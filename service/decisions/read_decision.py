@@ -7,13 +7,7 @@ from typing import Any
 
 from service.clock import Clock, SystemClock
 from service.decisions.case import microseconds
-from service.decisions.decision_store import (
-    erase_decisions,
-    held_of,
-    latest_decisions,
-    outcomes_of,
-    read_rates,
-)
+from service.decisions.decision_store import erase_decisions, held_of, latest_decisions, read_rates
 from service.decisions.describe import describe
 from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
@@ -23,6 +17,7 @@ from service.decisions.ledger_store import lock
 from service.decisions.lessons_store import erase_lessons
 from service.decisions.moments_store import erase_moments
 from service.decisions.offers_then import offers_then
+from service.decisions.outcome_store import outcomes_of
 from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import case_from_record

@@ -12,10 +12,13 @@ from typing import Any
 
 from features.currencies import CURRENCIES
 from service.decisions.case import microseconds
-from service.decisions.decision_store import (
+from service.decisions.decision_store import count_response
+from service.decisions.ledger_lines_store import was_delivered
+from service.decisions.lessons_store import withdraw_conversion
+from service.decisions.moments_store import take_back
+from service.decisions.outcome_store import (
     RESPONSES,
     add_outcome,
-    count_response,
     forget_outcome,
     orders_known,
     outcomes_of_order,
@@ -23,9 +26,6 @@ from service.decisions.decision_store import (
     returned,
     times_of,
 )
-from service.decisions.ledger_lines_store import was_delivered
-from service.decisions.lessons_store import withdraw_conversion
-from service.decisions.moments_store import take_back
 from service.storage.database import Connection
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.decisions.case import microseconds
-from service.decisions.decision_store import count_response, responded, times_of, withdraw_outcomes
+from service.decisions.decision_store import count_response
 from service.decisions.ledger_lines_store import was_delivered
 from service.decisions.moments_store import take_back
+from service.decisions.outcome_store import responded, times_of, withdraw_outcomes
 from service.storage.database import Connection
 
 

@@ -11,10 +11,11 @@ from service.customers.customer_store import set_owner
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
-from service.decisions.decision_store import every_outcome, read_rates
+from service.decisions.decision_store import read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.ledger_store import read_entries
 from service.decisions.lessons_store import CONVERTED, UNTIED, due_lessons
+from service.decisions.outcome_store import every_outcome
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.decisions.answer_schemas import BatchOut, DecisionOut, OutcomeOut, RecordOut, ReplayOut
-from service.decisions.decision_store import outcomes
+from service.decisions.outcome_store import outcomes
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes

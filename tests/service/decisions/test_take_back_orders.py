@@ -11,9 +11,10 @@ import pytest
 
 from features.currencies import CURRENCIES
 from service.customers.customer_store import set_owner
-from service.decisions.decision_store import every_outcome, read_rates
+from service.decisions.decision_store import read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.lessons_store import CONVERTED, due_lessons
+from service.decisions.outcome_store import every_outcome
 from service.decisions.schemas import DecisionIn
 from service.decisions.take_back_orders import given_back
 from service.storage.database import Database

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, String, Table, select
 
-from service.decisions.decision_store import every_outcome, outcomes
 from service.decisions.lessons_store import take_lessons
+from service.decisions.outcome_store import every_outcome, outcomes
 from service.experiments.early_goals_store import take_early
 from service.experiments.experiment_store import add_values
 from service.offers.offers_store import read_versions

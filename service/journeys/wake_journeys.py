@@ -93,9 +93,8 @@ class _Arrivals:
 
     def _memory(self) -> timedelta:
         """How long after its end an enrolment can still convert."""
-        goals = (
-            self.definitions.get(self.connection, row.journey_id, row.version).goal for row in self.journeys.values()
-        )
+        found = (self.definitions.find(self.connection, one.journey_id, one.version) for one in self.journeys.values())
+        goals = (journey.goal for journey in found if journey is not None)
         return max([SHORTEST_MEMORY, *(goal.within for goal in goals if goal is not None)])
 
     def _let_in(self, place: int, event: Event) -> None:
@@ -105,8 +104,8 @@ class _Arrivals:
         for row in self.journeys.values():
             if row.status != "active" or row.entry_event is None or row.entry_event != name_of(event):
                 continue
-            journey = self.definitions.get(self.connection, row.journey_id, row.version)
-            if not holds(journey.entry.where, event):
+            journey = self.definitions.find(self.connection, row.journey_id, row.version)
+            if journey is None or not holds(journey.entry.where, event):
                 continue
             source = {"event": event["event"], "message_id": event["message_id"]}
             at = min(self.now, event["timestamp"])
@@ -125,7 +124,9 @@ class _Arrivals:
 
     def _arrive(self, event: Event, enrolment: Enrolment, message: Intent | None, messages: _Messages) -> None:
         """What one event means to one enrolment."""
-        journey = self.definitions.get(self.connection, enrolment.journey_id, enrolment.version)
+        journey = self.definitions.find(self.connection, enrolment.journey_id, enrolment.version)
+        if journey is None:
+            return
         goal = _is_goal(journey, enrolment, event)
         if goal:
             self._convert(event, enrolment, messages)

@@ -116,7 +116,7 @@ def journeys_view(database: Database, definitions: Definitions, now: datetime) -
             try:
                 journey = definitions.get(connection, row.journey_id, row.version)
                 shown.append({"stats": read_stats(connection, row, journey), "fault": None, "id": row.journey_id})
-            except (LookupError, Problem) as fault:
+            except (LookupError, ValueError, Problem) as fault:
                 shown.append({"stats": None, "fault": str(fault), "id": row.journey_id})
     active = [one["stats"] for one in shown if one["stats"] and one["stats"]["status"] == "active"]
     waiting = any(stats["enrollments"]["active"] for stats in active)

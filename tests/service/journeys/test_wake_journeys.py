@@ -8,15 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from service.customers.customer_store import set_owner
 from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
+from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
-from service.journeys.journey_store import find_journey
+from service.journeys.journey_store import find_journey, journey_versions
 from service.journeys.manage_journeys import change_status, must_find
 from service.journeys.read_stats import read_stats
+from service.pages.lists import journeys_view
 from service.storage.database import Connection
 from tests.fakes.journeys import T0, FakeChannel, Stage
 
@@ -57,6 +60,23 @@ def test_an_event_lets_in_those_that_fit(stage: Stage) -> None:
         stage.event("Order Completed", "old", revenue_cents=1500, timestamp=T0 - timedelta(days=2)),
     )
     assert [entered(stage, name) for name in ("anna", "ben", "cleo", "dora", "old")] == [1, 0, 0, 0, 0]
+
+
+def test_a_journey_that_cannot_be_read_keeps_no_event_from_the_others(stage: Stage) -> None:
+    """An earlier version took what this one refuses, such as a year 33658: every event failed, and was set aside."""
+    for name in ("j", "broken"):
+        stage.journey(REST, journey_id=name, entry={"event": "Order Completed"})
+    stage.happens(stage.event("Order Completed", "anna"))
+    with stage.database.write() as connection:
+        ruined = journey_versions.c.journey_id == "broken"
+        connection.execute(update(journey_versions).where(ruined).values(definition={"of": "before"}))
+    stage.definitions = Definitions()
+    stage.happens(stage.event("Order Completed", "anna"), stage.event("Order Completed", "ben"))
+    assert (entered(stage, "anna"), entered(stage, "ben")) == (1, 1)
+    with stage.database.read() as connection:
+        assert not earlier(connection, "broken", "ben")
+    told = journeys_view(stage.database, stage.definitions, stage.clock.at)["journeys"]
+    assert [one["fault"] is None for one in told] == [one["id"] == "j" for one in told]
 
 
 def test_a_page_opens_the_door_as_a_page_not_by_its_name(stage: Stage) -> None:

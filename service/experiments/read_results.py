@@ -24,7 +24,7 @@ from service.experiments.statistics import (
     ratio,
     sample_ratio,
 )
-from service.experiments.words import money_or_number, result_sentence
+from service.experiments.words import money_or_number, p_in_words, result_sentence
 from service.storage.database import Connection
 
 FEWEST = 30
@@ -150,7 +150,7 @@ def _withheld(split: SampleRatio, verdicts: list[dict[str, Any]], leader: str | 
     if not split.passed:
         p_value = min(split.p_value, split.sequential_p_value)
         return (
-            f"the split is not as planned (sample ratio mismatch, p = {p_value:.2g}); "
+            f"the split is not as planned (sample ratio mismatch, {p_in_words(p_value)}); "
             "find out why before believing any difference"
         )
     return _harms(leader, verdicts)
@@ -159,7 +159,7 @@ def _withheld(split: SampleRatio, verdicts: list[dict[str, Any]], leader: str | 
 def _harms(arm: str | None, verdicts: list[dict[str, Any]]) -> str | None:
     """Which guardrails an arm harms, in words; None where it harms none."""
     harmed = [verdict["name"] for verdict in verdicts if verdict["verdict"] == "harmed" and verdict["arm"] == arm]
-    return f"{arm} harms {' and '.join(harmed)}" if harmed else None
+    return f"{arm} does harm ({' and '.join(harmed)})" if harmed else None
 
 
 def _guardrail(rail: Guardrail, outcome: Outcome, arm: str) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def money_or_number(metric: Metric, value: float) -> str:
     return f"{value:,.3f}"
 
 
+def p_in_words(value: float) -> str:
+    """How likely chance alone does so much, to the digits that tell people something."""
+    return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
+
+
 def result_sentence(
     *,
     goal: Metric,
@@ -32,7 +37,7 @@ def result_sentence(
     confidence: float,
     fewest: int,
 ) -> str:
-    """What was seen, how sure it is, and what follows. Arms are (key, moments); `harmed` as "B harms Unsubscribed"."""
+    """What was seen, how sure it is, and what follows. Arms are (key, moments); `harmed` as "B does harm (Unsubscribed)"."""
     if treatment is None or treatment[1].n + control[1].n == 0:
         return "Nobody was exposed yet."
     levels = f"{goal.name}: {_level(goal, treatment)} against {_level(goal, control)}"

@@ -37,7 +37,7 @@ def result_sentence(
     confidence: float,
     fewest: int,
 ) -> str:
-    """What was seen, how sure it is, and what follows. Arms are (key, moments); `harmed` as "B does harm (Unsubscribed)"."""
+    """What was seen, how sure it is, what follows. Arms: (key, moments); `harmed`: as "B does harm (Unsubscribed)"."""
     if treatment is None or treatment[1].n + control[1].n == 0:
         return "Nobody was exposed yet."
     levels = f"{goal.name}: {_level(goal, treatment)} against {_level(goal, control)}"

@@ -333,7 +333,8 @@ def test_harm_is_said_while_no_difference_is_proven(database: Database) -> None:
     apply(database, *(event(customer, name="Unsubscribed") for customer in arms["B"][:150]))
     got = results(database)
     assert got["winner"] is None
-    assert got["sentence"].endswith("No difference is proven yet. B does harm (Unsubscribed): stop it, or find out why.")
+    told = "No difference is proven yet. B does harm (Unsubscribed): stop it, or find out why."
+    assert got["sentence"].endswith(told)
 
 
 def test_a_worse_treatment_leaves_control(database: Database) -> None:

@@ -30,7 +30,13 @@ def follow(file: Path, experiment: str, artifacts: Path) -> None:
         found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", [experiment]).fetchone()
         if found is None or found[0] == here or not str(found[0]).endswith(f"/{FOLDER}"):
             return
+        before = f"{found[0]}/"
         for table, column in _PLACES:
-            moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?"
-            before = f"{found[0]}/"
-            database.execute(moved, [here, len(before), len(before), before])
+            named = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column} || '/', 1, ?) = ?"
+            for (place,) in database.execute(named, [len(before), before]).fetchall():
+                rest = place[len(before) :]
+                if (
+                    artifacts / rest
+                ).exists():  # else it was written into the original by a version that did not follow
+                    moved = "/".join(filter(None, [here, rest]))
+                    database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [moved, place])

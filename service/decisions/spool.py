@@ -91,7 +91,7 @@ class Spool:
         """Whether the disk takes something now, by a try."""
         path = self._folder / f".{os.getpid()}.try"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(exist_ok=True)  # in a home that is there: one that was taken away must not seem to be
             path.write_bytes(bytes(8_192))
         except OSError:
             return False
@@ -189,7 +189,7 @@ class Spool:
         return left
 
     def _open(self) -> FileIO:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{os.getpid()}-{os.urandom(8).hex()}.jsonl"
         file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open, and locked, until it is brought in
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -219,7 +221,15 @@ def test_a_home_that_was_moved_or_copied_has_its_models(tmp_path: Path) -> None:
     found = champion(copy.tracking, "churn")
     assert found is not None
     assert found[1].is_relative_to(tmp_path / "copy")
+    gone = tmp_path / "copy" / "mlartifacts" / "elsewhere"
+    with closing(sqlite3.connect(tmp_path / "copy" / "mlflow.db")) as database, database:
+        [(place,)] = database.execute("SELECT artifact_location FROM experiments WHERE name = 'opportune'").fetchall()
+        database.execute("UPDATE runs SET artifact_uri = ?", [f"{place}/elsewhere/artifacts"])
     copy.register(model)
+    with closing(sqlite3.connect(tmp_path / "copy" / "mlflow.db")) as database:
+        places = {uri for (uri,) in database.execute("SELECT artifact_uri FROM runs")}
+    assert f"{place}/elsewhere/artifacts" in places  # what is not here stays where it is said to be
+    assert not gone.exists()
     assert sync_once(copy.uri, served) == ["churn champion: version 2"]
     assert not (tmp_path / "a home").exists()
     (tmp_path / "copy").rename(tmp_path / "third")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -157,6 +158,36 @@ def test_a_loop_that_is_at_work_is_seen_and_has_finished_nothing(database: Datab
         heartbeats.beat(connection, "journeys", NOW, NOW, {"due": 3})
         heartbeats.touch(connection, "journeys", NOW + timedelta(hours=1))
         assert heartbeats.read_all(connection) == {"journeys": {"at": NOW, "seen": NOW + timedelta(hours=1), "due": 3}}
+
+
+def test_nothing_is_written_into_a_file_that_was_taken_away_or_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite writes on, and whoever was told that it is kept would find nothing."""
+    monkeypatch.setattr("service.storage.database.LOOKS_S", 0.0)
+    home, away = tmp_path / "home", tmp_path / "away"
+    database = Database(f"sqlite:///{home / 'state.db'}")
+    database.create_tables()
+
+    def write() -> None:
+        with database.write() as connection:
+            upsert(connection, things, [{"name": "a", "count": 1}])
+
+    write()
+    shutil.copytree(home, tmp_path / "copy")
+    home.rename(away)
+    with pytest.raises(Unavailable, match="the database's file is gone; bring it back"):
+        write()
+    with database.engine.connect(), pytest.raises(Unavailable, match="is gone"):
+        database.engine.connect()  # the pool has no other; a new one would make a new, empty file
+    assert not home.exists()
+    (tmp_path / "copy").rename(home)
+    with pytest.raises(Unavailable, match="another file stands in the place"):
+        write()
+    shutil.rmtree(home)
+    away.rename(home)
+    write()
+    database.close()
 
 
 def test_a_file_keeps_the_pages_that_it_was_made_with(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ PYTHON = (sys.executable, "-P")
 _SAY = (Problem, StoreAway)
 """Failures whose words are meant for others to read; of any other only its kind is told."""
 STOP_S = 10.0
+FAILING_S, HANGS_S = 60.0, 1_200.0
+"""After which somebody is told. The longest passes are checks in a child, which end within ten minutes."""
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_OF_CHILD_S = 30.0
 
@@ -48,12 +50,23 @@ class Loop:
         self._run_pass = run_pass
         self._every_s = every_s
         self._longest_pause_s = longest_pause_s
+        self._began: float | None = None
+        self._failing_since: float | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def trouble(self) -> str | None:
+        """What is wrong for so long that somebody should look; parts that are away are told by others."""
+        now, began, failing = monotonic(), self._began, self._failing_since
+        if began is not None and now - began >= HANGS_S:
+            return f"one pass has been at work for {(now - began) / 60:.0f} minutes"
+        if failing is not None and now - failing >= FAILING_S:
+            return f"it has failed for {(now - failing) / 60:.0f} minutes ({self.problem})"
+        return None
 
     def wake(self) -> None:
         """Runs the next pass at once."""
@@ -76,15 +89,19 @@ class Loop:
         while not self._stopping.is_set():
             self._wake.clear()
             more = False
+            self._began = monotonic()
             try:
                 more = self._run_pass()
-                failures, self.problem = 0, None
+                failures, self.problem, self._failing_since = 0, None, None
                 LOOP_SEEN.labels(self.name).set_to_current_time()
             except BaseException as failure:  # Polars' panic is no Exception, and nobody starts this thread again
                 failures += 1
-                self.problem = str(failure) if isinstance(failure, _SAY) else type(failure).__name__
+                away = isinstance(failure, _SAY)
+                self.problem = str(failure) if away else type(failure).__name__
+                self._failing_since = None if away else self._failing_since or self._began
                 LOOP_FAILURES.labels(self.name).inc()
                 log.exception("a pass of the loop %r failed (%d in a row); it will be tried again", self.name, failures)
+            self._began = None
             if failures:
                 self._stopping.wait(min(0.5 * 2.0 ** min(failures - 1, 16), self._longest_pause_s))
             elif not more:

@@ -54,6 +54,8 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
         problems.append("decisions: some wait on the disk for the database; if they stay there, the log says why")
     if parts.events_loop.problem:
         problems.append(f"events: {parts.events_loop.problem}; those accepted are kept, and take effect when it works")
+    troubles = ((loop.name, loop.trouble()) for loop in parts.loops if not (loop is parts.events_loop and loop.problem))
+    problems += [f"loop {name}: {trouble}; the log says more" for name, trouble in troubles if trouble]
     report["texts"] = parts.text_watch.status()
     if parts.text_watch.failing:
         problems.append(f"texts: {report['texts']['problem']}; new offers are placed by their categories")

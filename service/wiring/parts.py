@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -148,6 +148,8 @@ class Parts:
     eraser: CustomerEraser
     kept_here: KeptHere
     home_id: str | None
+    loops: list[Loop] = field(default_factory=list)
+    """Those that run, once they do."""
 
     def close(self) -> None:
         """Gives back what is held; call it after the loops have stopped."""
@@ -392,6 +394,7 @@ def start_loops(parts: Parts) -> list[Loop]:
     ]
     for loop in loops:
         loop.start()
+    parts.loops.extend(loops)
     return loops
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from service import loops
 from service.decisions.schemas import DecisionIn
 from service.errors import Unavailable
+from service.loops import Loop
 from service.settings import Settings
 from service.wiring import build, health, readiness
 
@@ -49,6 +52,42 @@ def test_a_part_that_hangs_is_named_and_not_waited_for(tmp_path: Path, monkeypat
             assert [problem.partition(":")[0] for problem in report["problems"]] == ["database", "online store"]
     finally:
         over.set()
+    parts.close()
+
+
+def test_a_loop_that_fails_or_hangs_for_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that learns, say, was seen in the metrics alone."""
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    failed, over, away = threading.Event(), threading.Event(), threading.Event()
+
+    def fails() -> bool:
+        failed.set()
+        raise ValueError("of a person")
+
+    def is_away() -> bool:
+        away.set()
+        raise Unavailable("the database does not answer now")  # it is named itself
+
+    made = (("learning", fails), ("vectors", lambda: bool(over.wait(60))), ("texts", is_away))
+    parts.loops.extend(Loop(name, run_pass, 60.0) for name, run_pass in made)
+    for loop in parts.loops:
+        loop.start()
+    assert failed.wait(20)
+    assert away.wait(20)
+    while not (parts.loops[0].problem and parts.loops[2].problem):
+        time.sleep(0.01)
+    assert readiness(parts)[1]["problems"] == []
+    monkeypatch.setattr(loops, "FAILING_S", 0.0)
+    monkeypatch.setattr(loops, "HANGS_S", 0.0)
+    told = [problem for problem in readiness(parts)[1]["problems"] if problem.startswith("loop vectors")]
+    monkeypatch.setattr(loops, "HANGS_S", 3_600.0)
+    told += readiness(parts)[1]["problems"]
+    over.set()
+    loops.stop_all(parts.loops)
+    assert told == [
+        "loop vectors: one pass has been at work for 0 minutes; the log says more",
+        "loop learning: it has failed for 0 minutes (ValueError); the log says more",
+    ]
     parts.close()
 
 

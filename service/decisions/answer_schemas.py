@@ -110,7 +110,10 @@ class CandidateOut(Told):
 class OutcomeOut(Told):
     """What came of a decision."""
 
-    kind: str
+    kind: str = Field(
+        description="delivered, opened, clicked, converted, redeemed, unsubscribed, complained; refunded: so much of an "
+        "order was given back (value_cents); returned: an order of which nothing is left"
+    )
     at: datetime
     offer_id: str | None = Field(description="null where nothing tells which, as of a decision that sent nothing")
     value_cents: int | None

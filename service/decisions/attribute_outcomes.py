@@ -91,6 +91,7 @@ class AttributeOutcomes:
         decided = decided_for(connection, [event["customer_id"] for event in events])
         moments: list[Moment] = []
         proofs: list[Moment] = []
+        refunds: list[Mapping[str, Any]] = []
         for event in events:
             if event["event"] == REPEATED and event["decision_id"] and event["type"] == "track":
                 moments += self._tie(connection, event)
@@ -101,7 +102,7 @@ class AttributeOutcomes:
             if meaning.verb == "bounced":
                 self._bounce(connection, event, channel or "email")
             elif meaning.verb == "refunded":
-                refund_order(connection, event)
+                refunds.append(event)
             elif meaning.verb in KINDS:
                 kind = KINDS[meaning.verb]
                 link = self._link(connection, event, kind, channel, decided)
@@ -112,6 +113,8 @@ class AttributeOutcomes:
                     proofs.append((event["customer_id"], "delivered", offer_id, at))
         note_moments(connection, moments)
         note_unknown(connection, proofs)
+        for event in refunds:  # behind the orders that they are of, in whatever order both were sent
+            refund_order(connection, event)
 
     def _tie(self, connection: Connection, event: Mapping[str, Any]) -> list[Moment]:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""

@@ -97,6 +97,13 @@ def test_another_order_of_the_decision_stands(desk: Desk) -> None:
     assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
 
 
+def test_a_refund_that_is_sent_with_its_order_may_stand_before_it(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, refunded("o1", 4200), ordered("o1", decision))
+    assert outcomes(desk) == [("returned", decision, 4200), ("refunded", decision, 4200)]
+    assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
+
+
 def test_what_was_redeemed_with_an_order_goes_back_with_it(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     handle(desk, event("Coupon Redeemed", decision_id=decision, order_id="o1"), ordered("o1", decision))

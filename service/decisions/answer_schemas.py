@@ -111,8 +111,8 @@ class OutcomeOut(Told):
     """What came of a decision."""
 
     kind: str = Field(
-        description="delivered, opened, clicked, converted, redeemed, unsubscribed, complained; refunded: so much of an "
-        "order was given back (value_cents); returned: an order of which nothing is left"
+        description="delivered, opened, clicked, converted, redeemed, unsubscribed, complained; refunded: so much of "
+        "an order was given back (value_cents); returned: an order of which nothing is left"
     )
     at: datetime
     offer_id: str | None = Field(description="null where nothing tells which, as of a decision that sent nothing")

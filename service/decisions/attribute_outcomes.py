@@ -94,7 +94,8 @@ class AttributeOutcomes:
         refunds: list[Mapping[str, Any]] = []
         for event in events:
             if event["event"] == REPEATED and event["decision_id"] and event["type"] == "track":
-                moments += self._tie(connection, event)
+                note_moments(connection, moments)  # which it may take back
+                moments = self._tie(connection, event)
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
                 continue

@@ -162,6 +162,21 @@ def test_an_order_told_again_for_a_decision_is_no_outcome_of_another(desk: Desk)
     assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
 
 
+def test_an_order_told_again_at_once_meets_the_prerequisite_of_the_decision_that_it_names(desk: Desk) -> None:
+    """And of no other: both messages come in one portion."""
+    desk.put(
+        c={"requires": [{"offer_id": "b", "event": "converted"}]},
+        d={"requires": [{"offer_id": "a", "event": "converted"}]},
+    )
+    named, newest = decide(desk, offers=["a"], channels=["email"]), decide(desk, offers=["b"], channels=["sms"])
+    handle(desk, event("SMS Delivered", channel="sms", decision_id=newest))
+    shoes = [{"product_id": "p9", "category": "shoes"}]
+    again = event("Order Repeated", order_id="o1", decision_id=named, at=NOON + HOUR)
+    handle(desk, ordered("o1", None, products=shoes), again)
+    desk.clock.forward(days=8)
+    assert (may_get(desk, "c"), may_get(desk, "d")) == (False, True)
+
+
 def test_each_order_told_again_belongs_to_the_decision_that_it_names(desk: Desk) -> None:
     """Also where that has led to another order already."""
     decision = decide(desk, offers=["a"], channels=["email"])

@@ -80,6 +80,7 @@ def _parts(settings: Settings) -> list[Finding]:
         _events,
         _features,
         _served_features,
+        _deliveries,
         _models,
         _catalogue,
         _features_named,
@@ -274,6 +275,21 @@ def _models(parts: Parts) -> Iterator[Finding]:
     if hours is not None and hours.default_zone != parts.settings.default_timezone:
         was = f"was trained while default_timezone was {hours.default_zone}"
         yield Finding("note", "models", f"send-time: {was}; run 'opportune features', then 'opportune train send-time'")
+
+
+def _deliveries(parts: Parts) -> Iterator[Finding]:
+    from service.decisions.channel_habits import ChannelHabits
+
+    now = parts.clock.now()
+    with parts.database.read() as connection:
+        untold = ChannelHabits().at(connection, now).untold
+    for channel in sorted(untold):
+        yield Finding(
+            "note",
+            "deliveries",
+            f"those by {channel} are not told, so answers count as delivered for learning, and for no limit; send "
+            "'Offer Delivered' with the decision_id of each decision that was shown or sent",
+        )
 
 
 def _catalogue(parts: Parts) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from features.vocabulary import NAMES, REPEATED
 from service.customers.customer_store import joined_by, read_customers
 from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
+from service.decisions.channel_habits import ChannelHabits
 from service.decisions.decision_store import count_response, move_decisions, read_heads
 from service.decisions.ledger_lines_store import (
     FOREIGN,
@@ -35,12 +36,11 @@ from service.decisions.ledger_lines_store import (
     use,
 )
 from service.decisions.ledger_store import FOREVER, lock
-from service.decisions.lessons_store import add_conversion, add_delivery
+from service.decisions.lessons_store import Delivery, add_conversion, add_deliveries, deliveries_among
 from service.decisions.line import Line
 from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.outcome_store import RESPONSES, add_outcome, delivered_since, responded
-from service.decisions.prompt_channels import PromptChannels
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.decisions.take_back_orders import join_orders, move_order, refund_order
 from service.offers.catalogue import CatalogueCache
@@ -75,6 +75,7 @@ class Link:
     channel: str | None
     first_offer: str | None
     first_channel: str | None
+    decided_at: datetime | None = None
 
 
 class AttributeOutcomes:
@@ -83,7 +84,7 @@ class AttributeOutcomes:
     def __init__(self, catalogue: CatalogueCache, attribution_days: float) -> None:
         self._catalogue = catalogue
         self._window = round(attribution_days * DAY_US)
-        self._prompt = PromptChannels()
+        self._habits = ChannelHabits()
 
     def __call__(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         self._join_people(connection, events)
@@ -145,9 +146,7 @@ class AttributeOutcomes:
         if line is not None:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:
-                count_response(connection, line.offer_id, line.channel, ["shown"], microseconds(at))
-                prompt = line.channel in self._prompt.at(connection, event["received_at"])
-                add_delivery(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at, prompt)
+                self._delivered(connection, event, link, line, kind == "delivered")
         elif kind == "delivered":
             self._foreign(connection, event["message_id"], link.customer_id, offer_id, sent_by, at)
         machine = event["machine"] is True
@@ -170,13 +169,27 @@ class AttributeOutcomes:
             },
         )
         if counts and added and line is not None:
-            counts += _delay(line, microseconds(at)) if "converted" in counts else ()
+            counts += _delay(line, link.decided_at, microseconds(at)) if "converted" in counts else ()
             count_response(connection, line.offer_id, line.channel, counts, microseconds(at))
         if kind in RESPONSES and added and line is not None and not machine:
             tied = kind == "redeemed" or _tied(connection, event, link.decision_id, offer_id)
             if tied or "converted" in counts:
                 add_conversion(connection, link.decision_id, link.customer_id, line.offer_id, line.channel, at, tied)
         return offer_id, kind == "delivered" or (line is not None and line.first)
+
+    def _delivered(
+        self, connection: Connection, event: Mapping[str, Any], link: Link, line: Delivered, told: bool
+    ) -> None:
+        """Counts a delivery, and what it will teach; `told`: as such, not by an answer to it."""
+        habits, at = self._habits.at(connection, event["received_at"]), microseconds(link.at)
+        this = (link.decision_id, line.offer_id, line.channel)
+        if line.channel in habits.untold and this in deliveries_among(connection, [link.decision_id]):
+            if told:  # it was presumed
+                count_response(connection, line.offer_id, line.channel, ["presumed"], at, by=-1)
+            return
+        count_response(connection, line.offer_id, line.channel, ["shown"] if told else ["shown", "proven"], at)
+        arrived = Delivery(link.decision_id, link.customer_id, line.offer_id, line.channel, link.at)
+        add_deliveries(connection, [arrived], line.channel in habits.prompt)
 
     def _link(
         self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, decided: set[str]
@@ -186,7 +199,8 @@ class AttributeOutcomes:
             if head is not None:
                 told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
                 at, offer = max(event["timestamp"], head.decided_at), self._named(connection, event)
-                return Link(head.decision_id, head.customer_id, at, offer, told, head.offer_id, head.channel)
+                first = (head.offer_id, head.channel)
+                return Link(head.decision_id, head.customer_id, at, offer, told, *first, head.decided_at)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         if customer not in decided:
             return None
@@ -282,11 +296,14 @@ class AttributeOutcomes:
             move_moments(connection, alias, owner)
 
 
-def _delay(line: Delivered, at: int) -> tuple[str, ...]:
-    """The counts that a conversion adds to where it is known how long after the delivery it came."""
-    if line.first or at < line.at:
+def _delay(line: Delivered, decided_at: datetime | None, at: int) -> tuple[str, ...]:
+    """The counts that a conversion adds to where it is known how long after the delivery it came, or, where nothing but
+    itself tells that, how long after the decision.
+    """
+    since = line.at if not line.first else None if decided_at is None else microseconds(decided_at)
+    if since is None or at < since:
         return ()
-    return ("delays", "prompt") if at - line.at <= PROMPT // timedelta(microseconds=1) else ("delays",)
+    return ("delays", "prompt") if at - since <= PROMPT // timedelta(microseconds=1) else ("delays",)
 
 
 def _reached(connection: Connection, customer: str, channel: str, since: datetime) -> bool:

@@ -6,10 +6,10 @@ A customer's decisions are found by their lines of the ledger, and by an index o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from service.decisions.ledger_store import ledger
-from service.decisions.maturity import NONE_YOUNG, Young, promptness
+from service.decisions.maturity import NONE_YOUNG, Young
 from service.decisions.outcome_store import outcomes
 from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
@@ -41,7 +41,6 @@ from service.storage.prepared import insert_rows
 
 _YOUNG = ("young_hour", "young_day", "young_week", "young_minute")
 """The counts of `Young`."""
-_SURE = 0.9
 decisions = Table(
     "decisions",
     metadata,
@@ -79,6 +78,8 @@ offer_rates = Table(
     Column("young_at", BigInteger),
     Column("delays", BigInteger, nullable=False, server_default="0"),
     Column("prompt", BigInteger, nullable=False, server_default="0"),
+    Column("proven", BigInteger, nullable=False, server_default="0"),
+    Column("presumed", BigInteger, nullable=False, server_default="0"),
 )
 _FIRST = ("decision_id", "customer_id")
 _NEXT = tuple(column.name for column in decisions.c)[3:-3]
@@ -107,6 +108,18 @@ class Rate:
     young: Young = NONE_YOUNG
     delays: int = 0
     prompt: int = 0
+
+
+class ChannelSums(NamedTuple):
+    """Deliveries on a channel that were `told`, and that only an answer has `proven` (others are presumed); `delays`,
+    `prompt` and `first_at` as in `Rate`.
+    """
+
+    told: int
+    proven: int
+    delays: int
+    prompt: int
+    first_at: int | None
 
 
 def add_decisions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -190,10 +203,22 @@ def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence
         after = rows[-1].decision_id
 
 
+def answers_on(
+    connection: Connection, channels: Collection[str], after: tuple[datetime, str], until: datetime, most: int
+) -> list[Any]:
+    """Decisions that put an offer on one of these channels first, behind (time, id) `after`, made before `until`."""
+    of = decisions.c
+    first = of.offer_id.is_not(None) & of.channel.in_(sorted(channels))
+    behind = (of.decided_at > after[0]) | (of.decision_id > after[1])
+    made = (of.decided_at >= after[0]) & behind & (of.decided_at < until)
+    query = select(*_HEAD).where(made, first).order_by(of.decided_at, of.decision_id)
+    return list(connection.execute(query.limit(most)))
+
+
 def count_response(
     connection: Connection, offer_id: str, channel: str, more: Sequence[str], at: int, by: int = 1
 ) -> None:
-    """Adds one (or `by`) to these counts (of `Rate`, by name) of an offer on a channel.
+    """Adds one (or `by`) to these counts (of `Rate`, by name, `proven`, `presumed`) of an offer on a channel.
 
     `at`, in microseconds, is when it was: events come late, so one that comes later may be the first.
     """
@@ -214,20 +239,18 @@ def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     return {(row.offer_id, row.channel): _rate(row) for row in connection.execute(select(offer_rates))}
 
 
-def channels_told_promptly(connection: Connection, now: int) -> frozenset[str]:
-    """Channels on which conversions come within a minute or never, as far as can be told at `now` (microseconds)."""
+def channel_sums(connection: Connection) -> dict[str, ChannelSums]:
+    """By channel, over all offers."""
     of = offer_rates.c
-    query = select(
-        of.channel,
-        func.sum(of.delays).label("delays"),
-        func.sum(of.prompt).label("prompt"),
-        func.min(of.first_at).label("first_at"),
-    ).group_by(of.channel)
-    return frozenset(
-        row.channel
-        for row in connection.execute(query)
-        if promptness(int(row.delays), int(row.prompt), row.first_at, now) > _SURE
-    )
+    names = ("shown", "delays", "prompt", "proven", "presumed")
+    sums = [func.sum(of[name]).label(name) for name in names]
+    rows = connection.execute(select(of.channel, *sums, func.min(of.first_at).label("first_at")).group_by(of.channel))
+    return {
+        row.channel: ChannelSums(
+            int(row.shown - row.proven - row.presumed), int(row.proven), int(row.delays), int(row.prompt), row.first_at
+        )
+        for row in rows
+    }
 
 
 def _rate(row: Any) -> Rate:

@@ -25,6 +25,7 @@ from models.online_layer import Lessons, OnlineLayer, Weights
 from models.situations import Told, inputs
 from service.clock import Clock, SystemClock
 from service.customers.customer_store import read_customers
+from service.decisions.channel_habits import ChannelHabits
 from service.decisions.decision_store import read_heads
 from service.decisions.frozen_row import row_from_json
 from service.decisions.lessons_store import (
@@ -46,7 +47,6 @@ from service.decisions.lessons_store import (
 from service.decisions.maturity import STAGES
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
-from service.decisions.prompt_channels import PromptChannels
 from service.decisions.score import NEXT_OFFER, moment
 from service.decisions.whole import records_whole
 from service.storage.database import Connection, Database
@@ -71,7 +71,7 @@ class LearnOutcomes:
         self._wall = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._looked_at: tuple[int, bool] | None = None
-        self._prompt, self._hurried = PromptChannels(), frozenset[str]()
+        self._habits, self._hurried = ChannelHabits(), frozenset[str]()
 
     def run_pass(self) -> bool:
         """One portion of due lessons; for a loop. True when there may be more."""
@@ -112,7 +112,7 @@ class LearnOutcomes:
     def _hurry(self, now: datetime) -> None:
         """Lessons of a channel of which it has turned out that orders come at once or never need not wait for days."""
         with self._database.read() as connection:
-            prompt = self._prompt.at(connection, now)
+            prompt = self._habits.at(connection, now).prompt
         if new := prompt - self._hurried:
             with self._database.write() as connection:
                 for channel in sorted(new):

@@ -101,6 +101,12 @@ def use(
     return Delivered(decision_id, row.rank, row.offer_id, row.channel, True, at)
 
 
+def delivered_among(connection: Connection, decision_ids: Sequence[str]) -> set[str]:
+    """Those of these decisions of which something was delivered."""
+    used = ledger.c.decision_id.in_(list(decision_ids)) & ledger.c.expires.is_(None)
+    return set(connection.execute(select(ledger.c.decision_id).where(used).distinct()).scalars())
+
+
 def release(connection: Connection, decision_id: str) -> int:
     """Gives back what a decision reserved and nobody delivered. Returns how many lines."""
     return _release(connection, [decision_id], ledger.c.decision_id == decision_id)

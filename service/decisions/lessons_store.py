@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -76,22 +76,32 @@ class State:
     posterior: bytes | None
 
 
-def add_delivery(
-    connection: Connection,
-    decision_id: str,
-    customer_id: str,
-    offer_id: str,
-    channel: str,
-    at: datetime,
-    prompt: bool = False,
-) -> None:
-    """A message arrived: what it will teach if nothing comes of it; `prompt`: where orders come at once or never."""
+class Delivery(NamedTuple):
+    """A message that arrived."""
+
+    decision_id: str
+    customer_id: str
+    offer_id: str
+    channel: str
+    at: datetime
+
+
+def add_deliveries(connection: Connection, arrived: Sequence[Delivery], prompt: bool = False) -> None:
+    """What messages will teach if nothing comes of them; `prompt`: where orders come at once or never."""
     times = PROMPT_AFTER if prompt else [after for after, _ in STAGES]
     rows = [
-        _row(decision_id, customer_id, offer_id, channel, stage, at + after)
+        _row(*one[:4], stage, one.at + after)
+        for one in arrived
         for stage, after in enumerate(times, start=CONVERTED + 1)
     ]
     upsert(connection, lessons, rows, update=())
+
+
+def deliveries_among(connection: Connection, decision_ids: Sequence[str]) -> set[tuple[str, str, str]]:
+    """(decision, offer, channel) of these decisions that have taught, or will teach, as delivered."""
+    columns = (lessons.c.decision_id, lessons.c.offer_id, lessons.c.channel)
+    mine = lessons.c.decision_id.in_(list(decision_ids)) & (lessons.c.stage > CONVERTED)
+    return {tuple(row) for row in connection.execute(select(*columns).where(mine).distinct())}
 
 
 def add_conversion(

@@ -46,6 +46,7 @@ from service.decisions.drift_store import erase_shadow
 from service.decisions.forget_records import ForgetRecords
 from service.decisions.learn_outcomes import ForgetLessons, LearningModels, LearnOutcomes
 from service.decisions.ports import ChooseContent
+from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.shadow import Shadow
@@ -94,6 +95,7 @@ _EVENTS_EVERY_S = 0.2
 _MODELS_EVERY_S = 1.0
 _DATA_EVERY_S = 60.0
 _LEARN_EVERY_S = 2.0
+_DELIVERIES_EVERY_S = 5.0
 _LADDER_EVERY_S = 1.0
 _WORDS_EVERY_S = 5.0
 _VECTORS_EVERY_S = 300.0
@@ -383,6 +385,7 @@ def start_loops(parts: Parts) -> list[Loop]:
             _LESSONS_EVERY_S,
             first_after_s=_WATCH_AFTER_S,
         ),
+        Loop("deliveries", PresumeDelivered(parts.database, parts.clock).run_pass, _DELIVERIES_EVERY_S),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
         Loop(

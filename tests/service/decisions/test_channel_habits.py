@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.decisions.case import microseconds
-from service.decisions.decision_store import channels_told_promptly, read_rates
+from service.decisions.channel_habits import Habits, habits_of
+from service.decisions.decision_store import channel_sums, read_rates
 from service.decisions.lessons_store import due_lessons
 from service.decisions.maturity import PROMPT_AFTER, STAGES, promptness
 from service.decisions.rates import PooledRates
@@ -77,7 +78,7 @@ def delivered(learning: Learning, offer: str, customers: range, orders: int, cha
 
 @pytest.fixture
 def learning(database: Database, monkeypatch: pytest.MonkeyPatch) -> Learning:
-    monkeypatch.setattr("service.decisions.prompt_channels.EVERY_S", 0.0)
+    monkeypatch.setattr("service.decisions.channel_habits.EVERY_S", 0.0)
     return Learning(learning_desk(database))
 
 
@@ -86,26 +87,33 @@ def rates(learning: Learning) -> PooledRates:
         return PooledRates(read_rates(connection), now=microseconds(learning.desk.clock.now()))
 
 
+def habits(learning: Learning) -> Habits:
+    with learning.desk.database.read() as connection:
+        return habits_of(channel_sums(connection), microseconds(learning.desk.clock.now()))
+
+
 def test_rates_of_prompt_channels_are_what_they_are_within_minutes(learning: Learning) -> None:
     delivered(learning, "a", range(0, 150), 30)
     delivered(learning, "b", range(150, 300), 3)
     assert rates(learning).rate("a", "email") > rates(learning).rate("b", "email")
     assert rates(learning).rate("a", "email") > 0.4  # nothing tells yet that the others will not
     learning.desk.clock.forward(minutes=12)
-    with learning.desk.database.read() as connection:
-        assert channels_told_promptly(connection, microseconds(learning.desk.clock.now())) == {"email"}
+    assert habits(learning).prompt == {"email"}
     told = rates(learning)
     assert told.rate("a", "email") == pytest.approx(0.2, abs=0.05)
     assert told.rate("b", "email") == pytest.approx(0.02, abs=0.05)
     assert "too fresh" not in told.sentence("a")
 
 
-def test_orders_that_prove_their_own_delivery_tell_no_delay(learning: Learning) -> None:
+def test_orders_that_prove_their_own_delivery_tell_how_long_after_the_decision_they_came(learning: Learning) -> None:
     for number in range(30):
         learning.happens("Order Completed", learning.decide(f"c{number}", offers=["a"]), revenue_cents=900)
+    decision = learning.decide("c31", offers=["a"])
+    learning.desk.clock.forward(hours=2)
+    learning.happens("Order Completed", decision, revenue_cents=900)
     with learning.desk.database.read() as connection:
         told = read_rates(connection)["a", "email"]
-    assert (told.converted, told.delays, told.prompt) == (30, 0, 0)
+    assert (told.converted, told.delays, told.prompt) == (31, 31, 30)
 
 
 def test_late_orders_are_no_prompt_ones(learning: Learning) -> None:

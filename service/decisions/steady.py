@@ -114,8 +114,7 @@ class SteadyDecider:
             told = self._decider.decide_away(requests, self._spool, first)
             self._nowhere = False
             return told
-        except OSError as full:
-            log.exception("decisions cannot be kept on the disk either")
+        except OSError as full:  # told in the log, in a line, where it is answered
             self._nowhere = True
             away = Unavailable("neither the database nor the disk takes decisions now; try again in a few seconds")
             away.__cause__ = full

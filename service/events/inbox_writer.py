@@ -119,7 +119,8 @@ class InboxWriter:
 def _fail(future: Future[None], failure: BaseException) -> None:
     if future.done():
         return
-    log.error("events could not be stored", exc_info=failure)
+    if not isinstance(failure, Unavailable):  # that is told in a line where it is answered: traces would fill the disk
+        log.error("events could not be stored", exc_info=failure)
     problem = Unavailable("the events could not be stored now; send them again")
     problem.__cause__ = failure
     future.set_exception(problem)

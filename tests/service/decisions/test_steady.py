@@ -374,7 +374,7 @@ def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, 
 
 
 def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(
-    desk: Desk, line: Line, tmp_path: Path, steady: Make
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.put(a={"channels": ["web"]})
     decider = steady(desk)
@@ -387,6 +387,7 @@ def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(
         with pytest.raises(Unavailable, match="neither the database nor the disk"):
             decide(decider)
         assert decider.status()["nowhere"]
+        assert "Traceback" not in caplog.text  # for each request it would fill the disk that is full
         decider.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

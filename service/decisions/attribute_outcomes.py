@@ -42,7 +42,7 @@ from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.outcome_store import RESPONSES, add_outcome, delivered_since, responded
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
-from service.decisions.take_back_orders import join_orders, move_order, refund_order
+from service.decisions.take_back_orders import join_orders, move_order, price_order, refund_order
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer, offer_from_document
 from service.offers.offers_store import read_offers
@@ -94,9 +94,10 @@ class AttributeOutcomes:
         proofs: list[Moment] = []
         refunds: list[Mapping[str, Any]] = []
         for event in events:
-            if event["event"] == REPEATED and event["decision_id"] and event["type"] == "track":
+            if event["event"] == REPEATED and event["type"] == "track":
                 note_moments(connection, moments)  # which it may take back
-                moments = self._tie(connection, event)
+                moments = self._tie(connection, event) if event["decision_id"] else []
+                price_order(connection, event)
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
                 continue

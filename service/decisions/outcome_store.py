@@ -82,6 +82,13 @@ def outcomes_of_order(connection: Connection, customer_id: str, order_id: str) -
     return list(connection.execute(select(outcomes).where(mine).order_by(outcomes.c.at, outcomes.c.message_id)))
 
 
+def tell_value(connection: Connection, customer_id: str, order_id: str, value_cents: int) -> None:
+    """What an order was worth, where the message that told it first did not say so."""
+    mine = (outcomes.c.customer_id == customer_id) & (outcomes.c.order_id == order_id)
+    unknown = (outcomes.c.kind == "converted") & outcomes.c.value_cents.is_(None)
+    connection.execute(update(outcomes).where(mine, unknown).values(value_cents=value_cents))
+
+
 def orders_known(connection: Connection, customer_ids: Sequence[str]) -> list[Any]:
     """Orders of these customers that were put down to decisions and whose id is known, given back or not."""
     theirs = outcomes.c.customer_id.in_(list(customer_ids)) & outcomes.c.order_id.is_not(None)

@@ -24,6 +24,7 @@ from service.decisions.outcome_store import (
     outcomes_of_order,
     responded,
     returned,
+    tell_value,
     times_of,
 )
 from service.storage.database import Connection
@@ -65,6 +66,13 @@ def move_order(connection: Connection, event: Mapping[str, Any], decision_id: st
         forget_outcome(connection, row)
         _undo(connection, row)
     return True
+
+
+def price_order(connection: Connection, event: Mapping[str, Any]) -> None:
+    """An order is told once more: by a server, which may know what it was worth where the browser did not."""
+    value = CURRENCIES.in_home(event["revenue_cents"], event["currency"])
+    if event["order_id"] is not None and value is not None:
+        tell_value(connection, event["customer_id"], event["order_id"], value)
 
 
 def join_orders(connection: Connection, former: str, customer_id: str) -> None:

@@ -97,6 +97,17 @@ def test_another_order_of_the_decision_stands(desk: Desk) -> None:
     assert (converted(desk), conversions_to_learn(desk)) == (0, 0)
 
 
+def test_what_an_order_was_worth_may_be_told_by_the_second_message(desk: Desk) -> None:
+    """Else nobody could tell that all of it was given back."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision, revenue_cents=None))
+    for cents in (None, 4200, 9999):
+        handle(desk, event("Order Repeated", order_id="o1", revenue_cents=cents))
+    assert outcomes(desk) == [("converted", decision, 4200)]
+    handle(desk, refunded("o1", 4200))
+    assert converted(desk) == 0
+
+
 def test_a_refund_that_is_sent_with_its_order_may_stand_before_it(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     handle(desk, refunded("o1", 4200), ordered("o1", decision))

@@ -327,6 +327,12 @@ def end_all(connection: Connection, journey_id: str, reason: str, now: datetime)
     return changed.rowcount
 
 
+def count_stuck(connection: Connection, journey_id: str) -> int:
+    """How many enrolments of a journey are stuck; the index alone is read."""
+    stuck = enrolments.c.journey_id == journey_id, enrolments.c.status == "stuck"
+    return int(connection.execute(select(func.count()).select_from(enrolments).where(*stuck)).scalar_one())
+
+
 def free_stuck(connection: Connection, journey_id: str, now: datetime) -> int:
     """Lets the stuck enrolments of a journey try again; returns how many."""
     changed = connection.execute(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from features.vocabulary import NAMES
 from models.registry import ServedModels
@@ -13,6 +14,8 @@ from service.content.variant_store import count_states
 from service.decisions.decision_store import count_since
 from service.events.inbox_store import backlog
 from service.events.quality_store import money_not_counted, read_counts
+from service.journeys.enrolment_store import count_stuck
+from service.journeys.journey_store import list_journeys
 from service.offers.offers_store import list_offers
 from service.storage.database import Connection, Database
 
@@ -45,6 +48,11 @@ def _to_do(connection: Connection, models: ServedModels, first_day: str) -> Iter
     aside = backlog(connection)[1]
     if aside:
         yield "/data", f"Look at {aside:,} events that were set aside", "they count nowhere until they are tried again"
+    for journey in list_journeys(connection):
+        if stuck := count_stuck(connection, journey.journey_id):
+            who = "1 customer who is" if stuck == 1 else f"{stuck:,} customers who are"
+            path = f"/journeys#{quote(journey.journey_id)}"
+            yield path, f"Look at {who} stuck in {journey.journey_id}", "they wait until a person lets them try again"
     for code in sorted(money_not_counted(connection, first_day)):
         yield "/data", f"Give {code} a rate", "its money is counted nowhere"
     status = models.status()

@@ -70,3 +70,11 @@ async def test_reviewers_read_experiments_and_change_none(house: House, reader: 
         assert (await client.post("/experiments/test/explode", data=form)).status_code == 404
         assert (await client.post("/experiments/none/stop", data=form)).status_code == 404
         assert (await client.post("/experiments/test/stop", data=form)).status_code == 303
+
+
+async def test_many_experiments_have_a_list_at_the_top(admin: httpx.AsyncClient) -> None:
+    for count, listed in ((3, False), (4, True)):
+        for number in range(count):
+            await admin.post("/experiments/new", data=FORM | {"id": f"e{number}"})
+        page = (await admin.get("/experiments")).text
+        assert ('<li class="tag"><a href="#e2">Hour</a> draft</li>' in page) is listed

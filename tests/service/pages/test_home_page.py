@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+from sqlalchemy import text
 
 from tests.service.pages.conftest import House, fill
 
@@ -41,3 +42,16 @@ async def test_what_happened_and_what_waits(house: House, reader: httpx.AsyncCli
     assert '<a href="/review">Review 3 texts</a>' in page
     assert "Give GBP a rate" in page
     assert "Put offers" not in page
+
+
+async def test_who_is_stuck_in_a_journey_waits_for_a_person(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    async with house.client("admin") as admin:
+        await admin.post("/v1/journeys/welcome/activate")
+        for customer in ("c1", "c2"):
+            await admin.post("/v1/journeys/welcome/enrollments", json={"customer_id": customer})
+    assert "stuck" not in (await reader.get("/")).text
+    with house.parts.database.write() as connection:
+        connection.execute(text("UPDATE journey_enrolments SET status = 'stuck', due_at = NULL"))
+    page = (await reader.get("/")).text
+    assert '<a href="/journeys#welcome">Look at 2 customers who are stuck in welcome</a>' in page

@@ -111,3 +111,11 @@ async def test_who_is_in_a_journey_that_no_worker_moves_is_told(house: House, ad
         assert ("no worker was seen since" in (await admin.get("/journeys")).text) is told
     await admin.post("/journeys/think/pause", data={})
     assert "no worker" not in (await admin.get("/journeys")).text, "nobody is to move"
+
+
+async def test_many_journeys_have_a_list_at_the_top(admin: httpx.AsyncClient) -> None:
+    for count, listed in ((3, False), (4, True)):
+        for number in range(count):
+            await admin.post("/journeys/new", data={"journey": f"j{number}", "text": SHORT})
+        page = (await admin.get("/journeys")).text
+        assert ('<li class="tag"><a href="#j2">Think</a> draft</li>' in page) is listed

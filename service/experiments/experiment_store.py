@@ -163,11 +163,23 @@ def add_values(connection: Connection, added: Mapping[ValueKey, tuple[int, float
     upsert(connection, values, rows)
 
 
-def arm_sums(connection: Connection, experiment: Experiment, metric: Metric, covariate: bool) -> dict[str, Sums]:
+def count_exposed(connection: Connection, experiment_id: str) -> dict[str, int]:
+    """How many subjects were exposed to each variant."""
+    here = exposures.c.experiment_id == experiment_id
+    counts = select(exposures.c.variant, func.count()).where(here).group_by(exposures.c.variant)
+    return {variant: int(number) for variant, number in connection.execute(counts)}
+
+
+def arm_sums(
+    connection: Connection, experiment: Experiment, metric: Metric, covariate: bool, exposed: Mapping[str, int]
+) -> dict[str, Sums]:
     """Each arm's sums of the metric per exposed subject (x), and of the ratio's denominator or covariate (y).
 
-    A subject without a covariate has the mean of the others, which leaves it unadjusted.
+    A subject without a covariate has the mean of the others, which leaves it unadjusted. `exposed`: `count_exposed`.
     """
+    if metric.kind != "ratio" and not covariate:
+        told = _sums_of_who_did_something(connection, experiment, metric)
+        return {variant: Sums(exposed.get(variant, 0), *told.get(variant, ())) for variant in experiment.plan.variants}
     above, below = values.alias("above"), values.alias("below")
     x = _subject_value(metric, above)
     y: ColumnElement[Any] = literal(0.0)
@@ -191,6 +203,20 @@ def arm_sums(connection: Connection, experiment: Experiment, metric: Metric, cov
     )
     sums = {row[0]: Sums(int(row[1]), *(float(term) for term in row[2:])) for row in connection.execute(query)}
     return {variant: sums.get(variant, Sums(0)) for variant in experiment.plan.variants}
+
+
+def _sums_of_who_did_something(
+    connection: Connection, experiment: Experiment, metric: Metric
+) -> dict[str, tuple[float, float]]:
+    """Sums of x and of its square; who did nothing adds nothing, and need not be looked up one by one."""
+    x = _subject_value(metric, values)
+    query = (
+        select(exposures.c.variant, func.sum(x), func.sum(x * x))
+        .select_from(values.join(exposures, _of_subject(values, metric.name)))
+        .where(values.c.experiment_id == experiment.id, values.c.metric == metric.name)
+        .group_by(exposures.c.variant)
+    )
+    return {variant: (float(total), float(squares)) for variant, total, squares in connection.execute(query)}
 
 
 def _subject_value(metric: Metric, table: Any) -> ColumnElement[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.experiments.assign_customer import load
 from service.experiments.definition import Experiment, Guardrail, Metric
-from service.experiments.experiment_store import arm_sums
+from service.experiments.experiment_store import arm_sums, count_exposed
 from service.experiments.statistics import (
     Adjusted,
     Effect,
@@ -49,8 +49,9 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
     as planned withholds the winner, and so does a harmed guardrail.
     """
     experiment = load(connection, experiment_id)
-    goal = _measure(connection, experiment, experiment.metric, adjust=experiment.covariate is not None)
-    rails = [(rail, _measure(connection, experiment, rail.metric)) for rail in experiment.guardrails]
+    exposed = count_exposed(connection, experiment_id)
+    goal = _measure(connection, experiment, experiment.metric, exposed, adjust=experiment.covariate is not None)
+    rails = [(rail, _measure(connection, experiment, rail.metric, exposed)) for rail in experiment.guardrails]
     counts = {key: goal.sums[key].n for key in experiment.plan.variants}
     split = sample_ratio([counts[key] for key in experiment.plan.variants], experiment.plan.weights)
     verdicts = [_guardrail(rail, outcome, key) for rail, outcome in rails for key in outcome.effects]
@@ -91,9 +92,11 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
     }
 
 
-def _measure(connection: Connection, experiment: Experiment, metric: Metric, adjust: bool = False) -> Outcome:
+def _measure(
+    connection: Connection, experiment: Experiment, metric: Metric, exposed: Mapping[str, int], adjust: bool = False
+) -> Outcome:
     adjust = adjust and metric.kind != "ratio"
-    sums = arm_sums(connection, experiment, metric, adjust)
+    sums = arm_sums(connection, experiment, metric, adjust, exposed)
     adjusted = cuped(list(sums.values())) if adjust else None
     if adjusted:
         arms = dict(zip(sums, adjusted.arms, strict=True))

@@ -29,7 +29,7 @@ from service.pages.charts import Bar
 from service.pages.model_health import UPLIFT, drift_of, health_of, uplift_of
 from service.pages.offer_standing import standing_of
 from service.pages.report_page import read_json
-from service.pages.words import figure, moment
+from service.pages.words import moment, small_figure
 from service.storage.database import Connection, Database
 from service.storage.heartbeats import read_all
 
@@ -199,7 +199,7 @@ def result_charts(result: Mapping[str, Any]) -> dict[str, list[Bar]]:
     def bar(label: str, who: str, name: str, figures: Mapping[str, float], ours: bool = False) -> Bar:
         told = figures.get(f"{name}.low"), figures.get(f"{name}.high")
         low, high = (ends.get(who) or {}).get(name) or told
-        made = Bar(label, figures[name], figure(figures[name]), ours, low, high)
+        made = Bar(label, figures[name], small_figure(figures[name]), ours, low, high)
         return _from_zero(made) if name.endswith("log_likelihood") else made
 
     own = str(result.get("name"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,13 @@ def trait(value: Any) -> str:
     else:
         text = "" if value is None else str(value)
     return f"{text[:LONGEST]}… ({len(text):,} characters)" if len(text) > LONGEST else text or "–"
+
+
+def small_figure(value: float) -> str:
+    """As `figure`, with two digits that tell something also below .01: a loss of .00035 is no 0.000."""
+    if not 0 < abs(value) < 0.01:
+        return figure(value)
+    return figure(value, min(8, 1 - math.floor(math.log10(abs(value)))))
 
 
 def percent(value: Any, digits: int = 1) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
 from service.pages.customer_page import own_clock
-from service.pages.words import figure, marked, moment, percent, sentence, time_tag, trait, verdict
+from service.pages.words import figure, marked, moment, percent, sentence, small_figure, time_tag, trait, verdict
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -43,6 +43,12 @@ def test_calibration_and_lines_are_whole_too() -> None:
     assert [span.text for span in lines.iter("span")] == ["a", "b", "3", "0", "Monday", "Sunday"]
     assert lines.attrib["aria-label"] == "l: 0 to 3, Monday to Sunday"
     assert calibration_chart("c", []) == line_chart("l", [], ("", "")) == bar_chart("b", []) == ""
+
+
+def test_small_figures_keep_two_digits() -> None:
+    assert [small_figure(each) for each in (0.00035, -0.0048, 0.0951, 0.0, 1234.5, 1e-12)] == [
+        "0.00035", "-0.0048", "0.095", "0.000", "1,234", "0.00000000",
+    ]  # fmt: skip
 
 
 def test_traits_are_no_python() -> None:

@@ -320,6 +320,12 @@ def backlog(connection: Connection) -> tuple[int, int]:
     return connection.execute(unapplied).scalar_one(), quarantined(connection)
 
 
+def oldest_waiting(connection: Connection) -> datetime | None:
+    """When the oldest event came in that waits for its effects or its features; None where none does."""
+    first = select(inbox.c.received_at).where(inbox.c.features_at.is_(None)).order_by(inbox.c.seq).limit(1)
+    return connection.execute(first).scalar_one_or_none()
+
+
 def newest(connection: Connection) -> int:
     """The place of the newest event; 0 for an empty inbox."""
     return int(connection.execute(select(func.coalesce(func.max(inbox.c.seq), 0))).scalar_one())

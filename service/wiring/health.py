@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from features.files import LEAST_FREE, free_bytes
 from service.clock import SystemClock, monotonic
-from service.events.inbox_store import backlog
+from service.events.inbox_store import backlog, oldest_waiting
 from service.storage.heartbeats import read_all
 from service.storage.home_store import home_of, other_home
 from service.wiring.parts import Parts
 
 _STALE = timedelta(seconds=30)
+_LATE = timedelta(minutes=1)
 _LOOK_S = 0.4
 """How long each of two parts is waited for: who asks often gives up after a second, and what hangs refuses nothing."""
 _lookers = ThreadPoolExecutor(8, "ready")
@@ -33,9 +34,10 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     ready = True
     room, began = _disk_looker.submit(free_bytes, parts.settings.home), monotonic()
     try:
-        report["heartbeats"], home = _in_time(lambda: _state(parts))
+        report["heartbeats"], home, oldest = _in_time(lambda: _state(parts))
         other = other_home(home, parts.home_id)
         problems += [] if other is None else [f"home: {other}"]
+        problems += _late_events(parts, oldest, report["heartbeats"]["events"]["pending"])
     except Exception as away:
         ready = parts.steady.can_keep()
         problems.append(f"database: {type(away).__name__}; check OPPORTUNE_DATABASE_URL and the server")
@@ -91,10 +93,22 @@ def _little_room(room: Future[int], wait_s: float) -> list[str]:
     return [f"disk: only {free / 1e6:,.0f} MB are free for the home; make room"] if free < LEAST_FREE else []
 
 
-def _state(parts: Parts) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """The heartbeats, and the home that the database belongs to."""
+def _late_events(parts: Parts, oldest: datetime | None, pending: int) -> list[str]:
+    """Each pass may go well, and all of them be fewer than the events that come in. Simulated time jumps."""
+    if oldest is None or parts.settings.clock != "system" or parts.events_loop.problem:
+        return []
+    since = parts.clock.now() - oldest
+    if since < _LATE:
+        return []
+    return [
+        f"events: {pending:,} wait for their effects, the oldest event for {since.total_seconds() / 60:.0f} minutes"
+    ]
+
+
+def _state(parts: Parts) -> tuple[dict[str, dict[str, Any]], str | None, datetime | None]:
+    """The heartbeats, the home that the database belongs to, and since when an event waits."""
     with parts.database.read() as connection:
         pending, set_aside = backlog(connection)
-        found, home = read_all(connection), home_of(connection)
+        found, home, oldest = read_all(connection), home_of(connection), oldest_waiting(connection)
     found.setdefault("events", {}).update(pending=pending, set_aside=set_aside)
-    return found, home
+    return found, home, oldest

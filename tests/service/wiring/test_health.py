@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from service import loops
 from service.decisions.schemas import DecisionIn
 from service.errors import Unavailable
+from service.events.inbox_store import add_events, inbox
 from service.loops import Loop
 from service.settings import Settings
 from service.wiring import build, health, readiness
+from tests.fakes.events import row
 
 
 def test_decisions_that_nothing_keeps_make_it_unready_until_something_does(
@@ -106,6 +109,20 @@ def test_events_that_wait_for_the_online_store_are_named(tmp_path: Path) -> None
     ready, report = readiness(parts)
     assert ready
     assert "OutOfMemoryError" in report["problems"][0]
+    parts.close()
+
+
+def test_events_that_come_faster_than_their_effects_are_named(tmp_path: Path) -> None:
+    """Passes may go well for hours, while what comes in waits longer and longer."""
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    now = parts.clock.now()
+    for age, told in ((timedelta(), 0), (timedelta(minutes=5), 1)):
+        with parts.database.write() as connection:
+            connection.execute(inbox.delete())
+            add_events(connection, [row(f"m{told}") | {"received_at": now - age}], now)
+        problems = readiness(parts)[1]["problems"]
+        assert len(problems) == told
+    assert problems == ["events: 1 wait for their effects, the oldest event for 5 minutes"]
     parts.close()
 
 

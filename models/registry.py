@@ -3,6 +3,7 @@
     served/<name>/<version>/…     a model's folder, whole or not there
     served/aliases.json           {"churn": {"champion": "3", "challenger": "4"}}: what is to be served
     served/sync.json              what the child saw last: refused versions with reasons, its own trouble
+    served/seen                   written at each of its turns: one that hangs tells of no trouble
 
 `python -m models.registry TRACKING_URI FOLDER` is that child. It ends when its parent does; with `once` behind, when it
 has looked once.
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 PREFIX = "opportune-"
 ALIASES = ("champion", "challenger")
-ALIAS_FILE, SYNC_FILE = "aliases.json", "sync.json"
+ALIAS_FILE, SYNC_FILE, SEEN_FILE = "aliases.json", "sync.json", "seen"
 ANEW_S = 300.0
 """So often a version that was refused is tried again: somebody may have repaired it in its place."""
+SILENT_S = 900.0
+"""After which the child is taken for one that hangs: bringing a large model may take minutes."""
 
 
 class NotFetched(ModelError):
@@ -66,6 +69,7 @@ class ServedModels:
     _asked_stamp: tuple[int, ...] | None = None
     _tried: float = -math.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _began: float = field(default_factory=time.time)
 
     def refresh(self) -> bool:
         """Takes up moved aliases; True when what is served changed. Cheap when nothing did: two `stat`s.
@@ -112,9 +116,17 @@ class ServedModels:
         keys = {(name, alias) for name, row in wanted.items() for alias in row} | set(self._models)
         keys |= {(entry["name"], entry["alias"]) for entry in refused.values()}
         entries = [self._entry(name, alias, wanted, refused) for name, alias in sorted(keys)]
-        if sync.get("problem"):
-            entries.append({"name": "sync", "alias": None, "version": None, "wanted": None, "problem": sync["problem"]})
+        if problem := self._silence() or sync.get("problem"):
+            entries.append({"name": "sync", "alias": None, "version": None, "wanted": None, "problem": problem})
         return entries
+
+    def _silence(self) -> str | None:
+        """That the child has not taken a turn for long, where there ever was one."""
+        seen = _stamp(self.folder / SEEN_FILE)
+        silent_s = time.time() - max(seen[0] / 1e9, self._began) if seen else 0.0
+        if silent_s < SILENT_S:
+            return None
+        return f"what brings models from MLflow has done nothing for {silent_s / 60:.0f} minutes; start 'serve' again"
 
     def _entry(self, name: str, alias: str, wanted: Wanted, refused: Mapping[str, Any]) -> dict[str, Any]:
         model, asked = self.get(name, alias), refused.get(f"{name}/{alias}")
@@ -189,6 +201,8 @@ def sync_forever(
     while going():
         now, anew = _database_stamp(tracking_uri), time.monotonic() - tried >= anew_s
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SEEN_FILE).touch()
             if now is None or now != seen or (anew and _refused(folder)):
                 client = client or _client(tracking_uri)
                 for line in _sync(client, tracking_uri, folder, anew, looks=tried == -math.inf):

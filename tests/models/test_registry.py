@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models import registry as registry_module
 from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
 from models.registry import ServedModels, _verified_as, main, sync_forever, sync_once
@@ -328,6 +330,26 @@ def test_a_start_tries_again_what_was_refused(registry: Registry, tmp_path: Path
         sync_forever(registry.uri, served, 0.0, lambda left=left: next(left, False))  # type: ignore[misc]
         assert _serving(served) == expected
         registry.repair()
+
+
+def test_a_child_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that never answers tells of no trouble, and no new champion came."""
+    monkeypatch.setattr(registry_module, "_client", lambda _: None)
+    monkeypatch.setattr(registry_module, "_sync", lambda *_, **__: [])
+
+    def turn() -> None:
+        left = iter([True, False])
+        sync_forever("http://127.0.0.1:9", tmp_path, 0.0, lambda: next(left, False))
+
+    assert ServedModels(tmp_path, _began=0.0).status() == []  # there never was one
+    turn()
+    assert ServedModels(tmp_path, _began=0.0).status() == []
+    os.utime(tmp_path / "seen", (time.time() - 1_800,) * 2)
+    assert ServedModels(tmp_path).status() == []  # just started, as the child is
+    [told] = ServedModels(tmp_path, _began=0.0).status()
+    assert (told["name"], "done nothing for 30 minutes" in told["problem"]) == ("sync", True)
+    turn()
+    assert ServedModels(tmp_path, _began=0.0).status() == []
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ class DriftCheck:
         if hasattr(model, "weigh"):
             promised = {v.decision_id: v.promised for v in vectors if v.promised is not None}
             with self._database.read() as connection:
-                shown = responses(connection, list(promised))
+                shown = responses(connection, list(promised), self._matures_after(model))
             return _promises(
                 np.array([promised[name] for name in shown], np.float64), np.array([*shown.values()], float)
             )
@@ -169,7 +169,8 @@ class DriftCheck:
             recent = read_shadow(connection, name, version, now + _TICK, most)
             old = read_shadow(connection, name, version, now - self._matures_after(challenger), most)
             old = [row for row in old if row.champion == present]
-            shown = responses(connection, [row.decision_id for row in old]) if hasattr(challenger, "weigh") else {}
+            asked = [row.decision_id for row in old] if hasattr(challenger, "weigh") else []
+            shown = responses(connection, asked, self._matures_after(challenger))
         beside = _beside([row for row in recent if row.champion == present])
         if hasattr(challenger, "declaration"):
             happened = self._happened(challenger, [(row.customer_id, row.decided_at) for row in old], now)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Float, Index, String, Table, delete, func, select
 
+from service.decisions.decision_store import decisions
 from service.decisions.outcome_store import RESPONSES, outcomes
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
 
@@ -78,14 +79,22 @@ def erase_shadow(connection: Connection, customer_ids: Sequence[str]) -> int:
     return connection.execute(delete(shadow_scores).where(shadow_scores.c.customer_id.in_(list(customer_ids)))).rowcount
 
 
-def responses(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bool]:
-    """Of these decisions those whose message was delivered, and whether a person then ordered or redeemed."""
-    found: dict[str, set[str]] = {}
-    query = select(outcomes.c.decision_id, outcomes.c.kind).where(outcomes.c.machine.is_(False))
+def responses(connection: Connection, decision_ids: Sequence[str], within: timedelta) -> dict[str, bool]:
+    """Of these decisions those whose first offer was delivered, and whether a person then ordered or redeemed it within
+    a time: as much as was promised of them. Who answers another offer of a decision does not answer its first.
+    """
+    found: dict[str, bool] = {}
+    query = select(outcomes.c.decision_id, outcomes.c.kind, outcomes.c.at, decisions.c.decided_at).where(
+        outcomes.c.decision_id == decisions.c.decision_id,
+        outcomes.c.offer_id == decisions.c.offer_id,
+        outcomes.c.machine.is_(False),
+        outcomes.c.kind.in_(("delivered", *RESPONSES)),
+    )
+    delivered: set[str] = set()
     for start in range(0, len(decision_ids), 500):
-        some = list(decision_ids[start : start + 500])
-        for row in connection.execute(query.where(outcomes.c.decision_id.in_(some))):
-            found.setdefault(row.decision_id, set()).add(row.kind)
-    return {
-        decision_id: not kinds.isdisjoint(RESPONSES) for decision_id, kinds in found.items() if "delivered" in kinds
-    }
+        for row in connection.execute(query.where(outcomes.c.decision_id.in_(decision_ids[start : start + 500]))):
+            if row.kind == "delivered":
+                delivered.add(row.decision_id)
+            kept = row.kind in RESPONSES and row.at < row.decided_at + within
+            found[row.decision_id] = found.get(row.decision_id, False) or kept
+    return {decision_id: kept for decision_id, kept in found.items() if decision_id in delivered}

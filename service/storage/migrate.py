@@ -19,6 +19,9 @@ from service.storage.database import Connection, Database, driver_of
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _DAMAGED = (11, 26)  # SQLite's CORRUPT and NOTADB
+_FIRST = frozenset({"api_keys", "customers", "decisions", "journeys", "offers"})
+"""Of the tables that the first revision makes, those whose names others have, too."""
+_OF_ANOTHER = "the database is another application's ({}): give opportune one, or a schema (search_path), of its own"
 _LOCK = 7_067_267_823  # any number of our own, for Postgres' advisory lock
 
 
@@ -30,11 +33,14 @@ def newest() -> str:
 def migrate(database: Database) -> None:
     """Applies what is missing, in one transaction; Alembic is imported only then.
 
-    ValueError where the state is of a newer version of the service, or where its file is damaged.
+    ValueError where the state is of a newer version of the service, where its file is damaged, and where the database
+    is another application's.
     """
     current = _current(database)
     if current == newest():
         return
+    if current is not None and not re.fullmatch(r"\d{4}", current):
+        raise ValueError(_OF_ANOTHER.format(f"its revision is {current}"))
     if current is not None and current > newest():
         raise ValueError(
             f"the state is of a newer version of opportune (its revision is {current}, this version knows {newest()}): "
@@ -59,7 +65,11 @@ def migrate(database: Database) -> None:
 def _current(database: Database) -> str | None:
     try:
         with database.read() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            names = inspect(connection).get_table_names()
+            if "alembic_version" not in names:
+                taken = sorted(_FIRST.intersection(names))
+                if taken:
+                    raise ValueError(_OF_ANOTHER.format(f"it has tables named {', '.join(taken)}"))
                 return None
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     except DatabaseError as fault:

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from service.storage.database import Database, metadata
 from service.storage.migrate import import_every_table, migrate
@@ -60,6 +60,25 @@ def test_the_state_of_a_newer_version_is_refused_by_name(empty_url: str) -> None
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ValueError, match="of a newer version of opportune"):
         migrate(database)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("CREATE TABLE customers (id INTEGER)", "it has tables named customers"),
+        ("CREATE TABLE alembic_version AS SELECT 'f3a9' AS version_num", "its revision is f3a9"),
+    ],
+)
+def test_another_applications_database_is_told_as_such_and_left_alone(empty_url: str, made: str, told: str) -> None:
+    database = Database(empty_url)
+    with database.write() as connection:
+        connection.execute(text(made))
+        before = inspect(connection).get_table_names()
+    with pytest.raises(ValueError, match=rf"is another application's \({told}\)"):
+        migrate(database)
+    with database.read() as connection:
+        assert inspect(connection).get_table_names() == before
     database.close()
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.errors import Unavailable
+
 log = logging.getLogger(__name__)
 EVERY_S = 0.01
 """A moment between two copies."""
@@ -62,7 +64,7 @@ class Checkpoints:
             try:
                 connection = connection or self._connect()
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except (sqlite3.Error, SQLAlchemyError) as failure:  # a full disk, say: who commits next is told
+            except (sqlite3.Error, SQLAlchemyError, Unavailable) as failure:  # a full disk: who commits next is told
                 log.warning("the database's log could not be copied into its file: %s", failure)
         if connection is not None:
             connection.close()

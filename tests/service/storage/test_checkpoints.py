@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, Table
 
+from service.errors import Unavailable
 from service.storage import checkpoints
 from service.storage.database import Database, metadata
 
@@ -48,6 +49,29 @@ def test_what_was_committed_is_copied_into_the_file_beside_those_who_commit(tmp_
     written(database, 3 * checkpoints.MANY, 3 * checkpoints.MANY + 1)
     wait_for(path, 3 * checkpoints.MANY + 1)
     database.close()
+
+
+def test_a_file_that_is_gone_does_not_end_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects looks whether it is the file of before, and says so; the next commit is copied all the same."""
+    monkeypatch.setattr(checkpoints, "AFTER_S", 0.0)
+    monkeypatch.setattr(checkpoints, "EVERY_S", 0.0)
+    asked: list[None] = []
+    again = threading.Event()
+
+    def connect() -> sqlite3.Connection:
+        asked.append(None)
+        if len(asked) == 1:
+            raise Unavailable("the database's file is gone")
+        again.set()
+        return sqlite3.connect(tmp_path / "state.db", check_same_thread=False)
+
+    made = checkpoints.Checkpoints(connect)
+    end = time.monotonic() + 30
+    while not again.is_set():
+        assert time.monotonic() < end, "nobody copies any more"
+        made.committed()
+        time.sleep(0.01)
+    made.close()
 
 
 def test_closing_ends_the_thread(tmp_path: Path) -> None:

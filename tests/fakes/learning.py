@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from models.next_offer import NextOfferModel
@@ -31,6 +32,17 @@ def learning_desk(database: Database) -> Desk:
     return made
 
 
+def event_of(name: str, decision: dict[str, Any], at: datetime, **fields: Any) -> dict[str, Any]:
+    """An event as handlers get it, of a decision's customer and with its id."""
+    empty = dict.fromkeys(
+        ("anonymous_id", "channel", "offer_id", "campaign_id", "order_id", "currency", "revenue_cents",
+         "discount_cents", "products", "timezone", "machine", "machine_reason", "url", "traits", "context")
+    )  # fmt: skip
+    return {**empty, "message_id": f"m{next(COUNT)}", "type": "track", "event": name, "timestamp": at,
+            "received_at": at, "properties": "{}", "customer_id": decision["customer_id"],
+            "decision_id": decision["decision_id"], **fields}  # fmt: skip
+
+
 class Learning:
     """A desk that decides by what it learnt."""
 
@@ -49,14 +61,7 @@ class Learning:
         return next(made for made in (self.decider.decide(request) for _ in range(50)) if made["actions"])
 
     def happens(self, name: str, decision: dict[str, Any], **fields: Any) -> None:
-        empty = dict.fromkeys(
-            ("anonymous_id", "channel", "offer_id", "campaign_id", "order_id", "currency", "revenue_cents",
-             "discount_cents", "products", "timezone", "machine", "machine_reason", "url", "traits", "context")
-        )  # fmt: skip
-        at = self.desk.clock.now()
-        event = {**empty, "message_id": f"m{next(COUNT)}", "type": "track", "event": name, "timestamp": at,
-                 "received_at": at, "properties": "{}", "customer_id": decision["customer_id"],
-                 "decision_id": decision["decision_id"], **fields}  # fmt: skip
+        event = event_of(name, decision, self.desk.clock.now(), **fields)
         with self.desk.database.write() as connection:
             AttributeOutcomes(CatalogueCache(), 14)(connection, [event])
 

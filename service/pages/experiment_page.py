@@ -13,6 +13,7 @@ from service.errors import Conflict, FieldError, Invalid
 from service.experiments.define_experiment import define_experiment, get_experiment
 from service.experiments.experiment_store import find_experiment
 from service.experiments.schemas import ExperimentIn
+from service.pages.form_faults import in_words_of
 from service.storage.database import Database
 from service.web.problems import invalid_from
 
@@ -24,6 +25,8 @@ DONE = {
     "start": "Running: customers are assigned as they come.",
     "stop": "Stopped: the result stands as it was, and everybody gets the same from now on.",
 }
+LABELS = {"name": "Name", "hypothesis": "What is expected", "variants": "Variants", "body": "Variants",
+          "metric.event": "Goal", "metric.window_days": "Days"}  # fmt: skip
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -32,10 +35,14 @@ def save(database: Database, asked: Mapping[str, str], now: datetime) -> None:
     if not _ID.fullmatch(asked["id"]):
         told = "begins with a letter or a digit and goes on with these, '.', '_', ':' and '-'"
         raise Invalid(f"the id {told}", [FieldError("id", told)])
+    variants = [one.strip() for one in asked["variants"].split(",") if one.strip()]
+    if not all(_ID.fullmatch(one) for one in variants):
+        told = "each begins with a letter or a digit and goes on with these, '.', '_', ':' and '-', without blanks"
+        raise Invalid(f"Variants: {told}", [FieldError("Variants", told)])
     body = {
         **{name: asked[name] for name in ("name", "hypothesis")},
         "status": "draft",
-        "variants": [one.strip() for one in asked["variants"].split(",") if one.strip()],
+        "variants": variants,
         "metric": {"event": asked["event"], "window_days": asked["days"]},
     }
     with database.write() as connection:
@@ -57,4 +64,4 @@ def _checked(body: Mapping[str, Any]) -> ExperimentIn:
     try:
         return ExperimentIn.model_validate(body)
     except ValidationError as wrong:
-        raise invalid_from(wrong) from wrong
+        raise in_words_of(LABELS, invalid_from(wrong)) from wrong

@@ -20,6 +20,7 @@ from service.content.schemas import GenerateIn
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import count_states, list_variants, trail_of
 from service.offers.offers_store import read_offers
+from service.pages.form_faults import in_words_of
 from service.web.problems import invalid_from
 
 PAGE = 20
@@ -32,6 +33,7 @@ NOTICES = {
     "comment": "Comment added.",
 }
 WRITTEN = "Written. Nothing of it goes out before it is approved."
+LABELS = {"offer_id": "Offer's id", "channel": "Channel", "locale": "Language", "n": "How many texts"}
 ASKED = ("offer", "channel", "locale", "n")
 """The fields of the form that has copy written."""
 
@@ -90,7 +92,7 @@ def order_of(asked: Mapping[str, str]) -> GenerateIn:
     try:
         return GenerateIn.model_validate(wanted)
     except ValidationError as wrong:
-        raise invalid_from(wrong) from wrong
+        raise in_words_of(LABELS, invalid_from(wrong)) from wrong
 
 
 def write_view(desk: ContentDesk, asked: Mapping[str, str]) -> dict[str, Any]:

@@ -100,8 +100,10 @@ def sentence(value: Any) -> str:
 
 
 def said(detail: str) -> str:
-    """What a problem says, as a sentence."""
-    return f"{detail[:1].upper()}{detail[1:]}{'' if detail.endswith(('.', '!', '?')) else '.'}"
+    """What a problem says, as a sentence; the name of a field, with which it may begin, stays as it is written."""
+    first, _, rest = detail.partition(" ")
+    begun = first if first.endswith(":") else first[:1].upper() + first[1:]
+    return f"{begun}{' ' if rest else ''}{rest}{'' if detail.endswith(('.', '!', '?')) else '.'}"
 
 
 def marked(text: str, checks: Iterable[Mapping[str, Any]], field: str) -> Markup:

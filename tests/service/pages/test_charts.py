@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
 from service.pages.customer_page import own_clock
-from service.pages.words import figure, marked, moment, percent, sentence, small_figure, time_tag, trait, verdict
+from service.pages.words import figure, marked, moment, percent, said, sentence, small_figure, time_tag, trait, verdict
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -43,6 +43,12 @@ def test_calibration_and_lines_are_whole_too() -> None:
     assert [span.text for span in lines.iter("span")] == ["a", "b", "3", "0", "Monday", "Sunday"]
     assert lines.attrib["aria-label"] == "l: 0 to 3, Monday to Sunday"
     assert calibration_chart("c", []) == line_chart("l", [], ("", "")) == bar_chart("b", []) == ""
+
+
+def test_what_a_problem_says_is_a_sentence() -> None:
+    assert said("there is none") == "There is none."
+    assert said("steps[0].for: 5 is not a duration") == "steps[0].for: 5 is not a duration."
+    assert [said("Wait!"), said("x")] == ["Wait!", "X."]
 
 
 def test_small_figures_keep_two_digits() -> None:

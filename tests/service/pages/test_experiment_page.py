@@ -39,8 +39,11 @@ async def test_an_experiment_is_saved_started_and_stopped(admin: httpx.AsyncClie
     ("change", "status", "told"),
     [
         ({"id": "a b"}, 422, "begins with a letter"),
-        ({"variants": "one"}, 422, "variants"),
-        ({"days": "soon"}, 422, "metric.window_days"),
+        ({"variants": "one"}, 422, "<p>Variants: List should have at least 2 items"),
+        ({"variants": "old words, new"}, 422, "<p>Variants: each begins with a letter"),
+        ({"variants": "a, a"}, 422, "<p>Variants: two variants have the same key"),
+        ({"days": "soon"}, 422, "<p>Days: Input should be a valid number"),
+        ({"days": "0", "name": "x" * 300}, 422, "<p>This is to be mended.</p><ul><li><code>Name</code>"),
         ({"id": "test"}, 409, "give this one another id"),
     ],
 )

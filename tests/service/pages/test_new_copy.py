@@ -27,8 +27,8 @@ async def test_copy_is_written_by_form_and_shown_first(house: House, reader: htt
     ("wrong", "status", "told"),
     [
         ({"offer": "none"}, 404, "There is no offer"),
-        ({"n": "many"}, 422, "<code>n</code>"),
-        ({"locale": "Deutsch!"}, 422, "BCP 47"),
+        ({"n": "many"}, 422, "<p>How many texts: Input should be a valid integer.</p>"),
+        ({"locale": "Deutsch!"}, 422, "<p>Language: must be a BCP 47 tag"),
     ],
 )
 async def test_an_order_of_copy_that_is_none_is_told_with_what_was_typed(

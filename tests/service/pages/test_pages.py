@@ -228,11 +228,6 @@ async def test_a_customer_is_explained(house: House, reader: httpx.AsyncClient) 
     assert found.headers["location"] == "/customers/a%2Fb%3Fc"
 
 
-async def test_who_came_to_the_api_finds_back_to_the_pages(reader: httpx.AsyncClient) -> None:
-    assert 'href="/docs"' in (await reader.get("/offers")).text
-    assert '<a href="/">pages</a>' in (await reader.get("/docs")).text
-
-
 async def test_an_icon_is_there_for_who_asks_where_no_page_names_it(house: House) -> None:
     async with house.client() as nobody:
         icon = await nobody.get("/favicon.ico")

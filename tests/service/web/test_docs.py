@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
-from service.web.docs import code_marked, grouped, linked_to, shapes
+from service.web.docs import code_marked, grouped, linked_to, routes, shapes
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,10 @@ def test_a_shape_of_any_names_says_what_stands_under_them() -> None:
     assert shape["fields"] == [
         {"name": "…", "type": "number", "required": False, "default": "", "description": "Under any name"}
     ]
+
+
+async def test_who_came_to_the_api_finds_back_to_the_pages() -> None:
+    app = FastAPI()
+    app.include_router(routes(app))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        assert '<a href="/">pages</a>' in (await client.get("/docs")).text

@@ -143,7 +143,8 @@ class AttributeOutcomes:
         offer_id, sent_by = link.offer_id or link.first_offer, link.channel or link.first_channel
         line = None
         if kind in _PROVE_DELIVERY:
-            line = use(connection, link.decision_id, link.offer_id, link.channel, microseconds(at))
+            told_so = kind == "delivered"
+            line = use(connection, link.decision_id, link.offer_id, link.channel, microseconds(at), told_so)
         if line is not None:
             offer_id, sent_by = line.offer_id, line.channel
             if line.first:

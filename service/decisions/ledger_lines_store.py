@@ -73,12 +73,13 @@ def add_foreign(
 
 
 def use(
-    connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int
+    connection: Connection, decision_id: str, offer_id: str | None, channel: str | None, at: int, told: bool = True
 ) -> Delivered | None:
     """Marks what was delivered: the decision's line of this offer, as far as it is told, on this channel, if it has it.
 
     Among those that fit, one delivered before, else the first. The one message that the decision reserved becomes this
-    one. None when the decision has no such line.
+    one. Not `told`, but proven by an answer: then it came with the message of that channel that was delivered, if one
+    was. None when the decision has no such line.
     """
     here = ledger.c.decision_id == decision_id
     stored = connection.execute(select(ledger).where(here)).all()
@@ -92,11 +93,14 @@ def use(
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False, row.at)
     if all(row.rank != one.rank for one in stored):
         unfold(connection, here)
+    beside = any(one.expires is None and one.message and one.channel == row.channel for one in stored)
     connection.execute(
         update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
     )
     connection.execute(
-        update(ledger).where(here, ledger.c.rank == row.rank).values(message=True, impression=True, expires=None, at=at)
+        update(ledger)
+        .where(here, ledger.c.rank == row.rank)
+        .values(message=told or not beside, impression=True, expires=None, at=at)
     )
     return Delivered(decision_id, row.rank, row.offer_id, row.channel, True, at)
 

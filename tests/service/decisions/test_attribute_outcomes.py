@@ -296,6 +296,21 @@ def test_an_answer_on_a_channel_belongs_to_the_message_of_that_channel(desk: Des
     assert [decision for _, decision, *_ in outcomes(desk)[-2:]] == [newest, newest]
 
 
+@pytest.mark.parametrize("name", ["Email Link Clicked", "Order Completed", "Coupon Redeemed"])
+def test_an_answer_to_another_offer_of_a_message_is_no_message_besides(desk: Desk, name: str) -> None:
+    """A mail with several offers was sent once; what is told delivered is counted as it is told."""
+    desk.put(b={"category": "shoes", "channels": ["email"]})
+    decision = decide(desk, offers=["a", "b"], channels=["email"], top_k=2)
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision))
+    for happened, messages in ((name, 1), ("Email Delivered", 1)):
+        handle(desk, event(happened, channel="email", decision_id=decision, offer_id="b"))
+        with desk.database.read() as connection:
+            lines = read_entries(connection, ["c1"], 0)["c1"]
+            rates = {offer: rate.shown for (offer, _), rate in read_rates(connection).items()}
+        assert [line.message for line in lines].count(True) == messages
+        assert ([line.impression for line in lines].count(True), rates) == (2, {"a": 1, "b": 1})
+
+
 def test_each_delivery_of_an_offer_that_tells_no_channel_is_a_message(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     handle(desk, *[event("Offer Delivered", offer_id="a", at=NOON + timedelta(hours=hour)) for hour in (1, 2)])

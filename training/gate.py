@@ -14,6 +14,8 @@ AGAINST_CHAMPION = 0.9
 AGAINST_BASELINE = 0.8  # a baseline serves nobody: the other choice is no model at all
 LEAST_UNITS = 20  # customers: resamples of a handful are all alike, and each of them would be ahead
 DRAWS = 1000
+ROUNDING = 1e-9
+"""Gains up to this are sums of the same numbers in another order: nobody is ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Comparison:
     @property
     def won(self) -> bool:
         enough = self.units >= LEAST_UNITS and not self.unanswered
-        return enough and self.gain > 0 and self.ahead >= self.needed
+        return enough and self.gain > ROUNDING and self.ahead >= self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def compare(
     units = len(kept) if groups is None else len(np.unique(groups))
     means = np.concatenate([w @ kept / w.sum(axis=1) for w in resamples(len(kept), groups, DRAWS, seed)])
     low, high = np.quantile(means, [0.025, 0.975])
-    ahead = float((means > 0).mean())
+    ahead = float((means > ROUNDING).mean())
     return Comparison(rival, float(kept.mean()), float(low), float(high), ahead, needed, units, unanswered)
 
 

@@ -26,6 +26,13 @@ def test_no_better_than_the_baseline_is_not_promoted() -> None:
     assert verdict.text.startswith("not promoted: does not beat recency")
 
 
+def test_the_last_bits_of_equal_gains_promote_nothing() -> None:
+    """A candidate that says what its baseline says, added up otherwise: seen where all orders came in an hour."""
+    verdict = judge(PLAIN * (1 + 1e-14) + 1e-14, {"overall": PLAIN}, measure="log loss")
+    assert not verdict.promote
+    assert "ahead in 0% of resamples" in verdict.text
+
+
 @pytest.mark.parametrize(("champion", "promoted"), [(PLAIN, True), (BETTER, False), (BETTER + 1, False)])
 def test_the_champion_must_be_beaten_too(champion: np.ndarray, promoted: bool) -> None:
     verdict = judge(BETTER, {"recency": PLAIN}, champion, measure="log loss", champion_version="7")

@@ -44,7 +44,7 @@ def test_a_shape_of_any_names_says_what_stands_under_them() -> None:
 
 
 async def test_who_came_to_the_api_finds_back_to_the_pages() -> None:
-    app = FastAPI()
+    app = FastAPI(docs_url=None, openapi_url=None)
     app.include_router(routes(app))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         assert '<a href="/">pages</a>' in (await client.get("/docs")).text

@@ -93,7 +93,7 @@ def use(
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False, row.at)
     if all(row.rank != one.rank for one in stored):
         unfold(connection, here)
-    beside = any(one.expires is None and one.message and one.channel == row.channel for one in stored)
+    beside = any(_went(one) and one.channel == row.channel for one in stored if one.rank != row.rank)
     connection.execute(
         update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
     )
@@ -109,6 +109,11 @@ def delivered_among(connection: Connection, decision_ids: Sequence[str]) -> set[
     """Those of these decisions of which something was delivered."""
     used = ledger.c.decision_id.in_(list(decision_ids)) & ledger.c.expires.is_(None)
     return set(connection.execute(select(ledger.c.decision_id).where(used).distinct()).scalars())
+
+
+def _went(line: Any) -> bool:
+    """Whether a line is a message that was delivered, or went out while the event of that is on its way."""
+    return bool(line.message and (line.expires is None or line.expires >= FOREVER))
 
 
 def release(connection: Connection, decision_id: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.decisions.case import DAY_US, microseconds
-from service.decisions.ledger_lines_store import move_ledger, release, use
+from service.decisions.ledger_lines_store import move_ledger, release, settle, use
 from service.decisions.ledger_store import read_entries, reserve
 from service.decisions.line import Line
 from service.decisions.read_decision import DecisionReader
@@ -99,6 +99,19 @@ def test_delivery_uses_one_line_and_moves_the_message_to_it(database: Database) 
     assert [key for key, entry in entries.items() if entry.message] == [("b", "sms")]
     assert entries["b", "sms"].expires is None
     assert entries["b", "sms"].at == NOW + 5
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_an_answer_proves_came_with_the_message_that_went_out(database: Database, told: bool) -> None:
+    with database.write() as connection:
+        reserve(connection, [line("d1"), line("d1", 2, "b"), line("d1", 3, "c", "sms")])
+        settle(connection, [("d1", 1)])
+        use(connection, "d1", "b", "email", NOW + 5, told)
+        use(connection, "d1", "a", "email", NOW + 6, told)
+    with database.read() as connection:
+        entries = {e.offer_id: e for e in read_entries(connection, ["c1"], 0)["c1"]}
+    assert {name: entry.message for name, entry in entries.items()} == {"a": True, "b": told, "c": False}
+    assert entries["b"].impression
 
 
 def test_released_lines_are_gone_and_delivered_ones_stay(database: Database) -> None:

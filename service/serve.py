@@ -17,8 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from time import sleep
+from typing import Any
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from service.clock import monotonic
 from service.loops import PYTHON, Child
@@ -34,6 +36,8 @@ PROTOCOL = "service.decisions.http_protocol:DecisionsProtocol"
 """By its name: each worker imports it for itself."""
 PORT_S = 5.0
 """How long a port is waited for: workers of a service that was killed hold it for a moment."""
+TRIES = 2
+"""How often each worker may end before any has come up: at a first start they may be in each other's way."""
 _COUNTS, _LOCK = "opportune-metrics-", "lock"
 """How the folders begin in which workers count, and the file in each that its service holds."""
 
@@ -91,20 +95,52 @@ def sweep_counts() -> None:
 
 def listen(settings: Settings, workers: int = 1) -> None:
     """The server alone, over a home that is ready; the app in it reads its settings for itself."""
-    uvicorn.run(
-        "service.main:app_from_settings",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=workers,
-        http=PROTOCOL if find_spec("httptools") else "auto",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-        timeout_keep_alive=65,
-        backlog=8192,
-    )
+    options: dict[str, Any] = {
+        "app": "service.main:app_from_settings",
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "workers": workers,
+        "http": PROTOCOL if find_spec("httptools") else "auto",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "timeout_graceful_shutdown": 10,
+        "timeout_keep_alive": 65,
+        "backlog": 8192,
+    }
+    if workers == 1:
+        uvicorn.run(**options)
+    else:
+        run_workers(uvicorn.Config(**options))
+
+
+def run_workers(config: uvicorn.Config) -> None:
+    """Serves until it is told to stop. RuntimeError where no worker comes up."""
+    workers = Workers(config, sockets=[config.bind_socket()])
+    workers.run()
+    if workers.ended and not workers.came_up:
+        raise RuntimeError("no worker came up; the log says why")
+
+
+class Workers(Multiprocess):
+    """Gives up where none ever comes up: a mistake in the settings, say, ended each again and again, for good.
+
+    Once one has come up, one that ends is started again as before.
+    """
+
+    came_up, ended = False, 0
+
+    def keep_subprocess_alive(self) -> None:
+        """Called twice a second."""
+        if not self.came_up:
+            patience_s = self.config.timeout_worker_healthcheck
+            self.came_up = any(one.is_ready(patience_s) for one in self.processes if one.exitcode is None)
+        before = list(self.processes)
+        super().keep_subprocess_alive()  # puts others in their places
+        self.ended += sum((one.exitcode or 0) > 0 for one in before)
+        if not self.came_up and self.ended >= TRIES * self.processes_num:
+            self.should_exit.set()
 
 
 def _end_in_order() -> None:

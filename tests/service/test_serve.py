@@ -38,7 +38,8 @@ def test_room_for_many_connections_is_asked_for() -> None:
 
 def test_decisions_are_answered_before_asgi_where_uvicorns_parser_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
-    monkeypatch.setattr(serve.uvicorn, "run", lambda _, **options: given.append(options))
+    monkeypatch.setattr(serve.uvicorn, "run", lambda **options: given.append(options))
+    monkeypatch.setattr(serve, "run_workers", lambda config: given.append(vars(config)))
     listen(Settings())
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     listen(Settings(), workers=2)
@@ -46,6 +47,20 @@ def test_decisions_are_answered_before_asgi_where_uvicorns_parser_is_installed(m
         (PROTOCOL, 1, False),
         ("auto", 2, False),
     ]
+
+
+def test_workers_none_of_which_comes_up_end_the_service(tmp_path: Path) -> None:
+    """They were started again twice a second, for good, while the port was held."""
+    (tmp_path / "features.toml").write_text("[[feature]]\nbroken =\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from service.serve import listen; from service.settings import Settings\n"
+         f"if __name__ == '__main__': listen(Settings(port={free_port()}), workers=2)"],
+        env=os.environ | {"OPPORTUNE_HOME": str(tmp_path), "OPPORTUNE_FEATURES_FILE": str(tmp_path / "features.toml")},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "no worker came up" in ended.stderr
+    assert ended.stderr.count("DeclarationError: ") >= 4
 
 
 COUNTS = """

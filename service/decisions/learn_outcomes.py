@@ -54,7 +54,7 @@ from service.storage.lease import take
 
 LEASE, LEASE_S = "learning", 20.0
 AT_ONCE = 100
-FORGOTTEN_AT_ONCE = 2_000
+FORGOTTEN_AT_ONCE = 200
 """Decisions must not wait for longer than that takes."""
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -57,9 +58,9 @@ class Pages:
             reader = await self._reader(request)
             return await act(request, reader)
         except Unauthorized as problem:
-            back = _address(request)
+            back = _address(request) if request.method == "GET" else _page_before(request)
             first_visit = request.method == "GET" and not {"authorization", "cookie"} & set(request.headers)
-            return self.sign_in_form(back if request.method == "GET" else "/", None if first_visit else problem)
+            return self.sign_in_form(back, None if first_visit else problem)
         except Problem as problem:
             return self._message(reader, problem, request)
 
@@ -94,6 +95,11 @@ class Pages:
 
 def _address(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _page_before(request: Request) -> str:
+    """The page whose form was sent, as browsers tell the site itself (`Referrer-Policy`)."""
+    return re.sub(r"^https?://[^/]*", "", request.headers.get("referer", ""))
 
 
 async def form_of(request: Request, reader: Reader, scopes: tuple[str, ...] = ()) -> FormData:

@@ -126,6 +126,22 @@ async def test_a_forged_cookie_is_nobody(house: House) -> None:
         assert (await client.get("/offers")).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("before", "back"),
+    [
+        ("http://localhost/review?state=&after=a", "/review?state=&amp;after=a"),
+        ("http://x//evil", "/"), ("http://[", "/"), (None, "/"),
+    ],
+)  # fmt: skip
+async def test_whose_session_ended_comes_back_to_the_page_of_the_form(
+    house: House, before: str | None, back: str
+) -> None:
+    async with house.client() as client:
+        page = await client.post("/review/x/approve", data={}, headers={"Referer": before} if before else {})
+    assert page.status_code == 401
+    assert f'name="next" value="{back}"' in page.text
+
+
 async def test_open_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     house = make_house(tmp_path / "open", open_pages=True)
     async with house.client() as client:

@@ -8,11 +8,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 STALE = timedelta(days=1)
 """Nobody writes at one for so long without a change of it. Locks would tell at once, but not every file system has
 them, and a draft's process may be of another machine or container."""
 _DRAFT = re.compile(r"\..+\.tmp(-\w+)?")  # a file or a folder, or what SQLite keeps beside one
+
+
+def scratch(home: Path) -> TemporaryDirectory[str]:
+    """A folder for what is made on the way; who is killed leaves it in the home, for `sweep`, not in /tmp for good."""
+    home.mkdir(parents=True, exist_ok=True)
+    return TemporaryDirectory(prefix=".scratch-", suffix=".tmp", dir=home)
 
 
 def sweep(home: Path, now: datetime) -> int:

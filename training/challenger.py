@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from features.build import compute, hours, interest
 from features.catalogue import FEATURE_NAMES
 from features.channel_hours import HOURS, NO_HOURS, ChannelHours
 from features.event_log import EventLog, in_buckets
+from features.leftovers import scratch
 from features.offers import OfferInfo, offer_infos
 from features.products import products
 from features.rows import CustomerRow
@@ -38,7 +38,7 @@ def challenger_values(pieces: Iterable[pl.DataFrame], home: Path) -> Iterator[pl
         info.offer_id: info for info in offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").to_dicts())
     }
     versions = read_versions(home)
-    with TemporaryDirectory() as folder:
+    with scratch(home) as folder:
         for log, rows in _by_bucket(pieces, EventLog(home / "events"), Path(folder)):
             yield _with_values(log.with_row_index("place"), rows, model, offers, versions)
 

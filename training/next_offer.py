@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.leftovers import scratch
 from features.offers import OfferInfo
 from models.calibration import sigmoid
 from models.candidates import MOST, Together
@@ -272,8 +272,8 @@ def _register(
     }
     some = judged.block.features.reshape(-1, len(PAIR))
     some = some[np.random.default_rng(5).permutation(len(some))[:PLOTTED_ROWS]]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch(job.home) as made:
+        folder = Path(made) / "model"
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, example)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from features.leftovers import scratch
 from models.bgnbd import INPUTS
 from models.calibration import sigmoid
 from models.declaration import Declaration
@@ -131,8 +131,8 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
     groups, notes = slices(test, learnt.predictions, datasets.segments(job.home)), _notes(declaration, learnt, data)
     card = propensity_card(declaration, found, described, verdict.text, model.tiers, groups, notes)
     job.progress(f"{name}: logging", 0.5)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch(job.home) as made:
+        folder = Path(made) / "model"
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, data.frame.sample(min(GOLDEN_ROWS, data.frame.height), seed=3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.default_zone import DEFAULT_ZONE
+from features.leftovers import scratch
 from features.rows import CustomerRow
 from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
@@ -473,8 +473,8 @@ def _register(
         schema={"channel": pl.String, "hour_of_week": pl.Int64},
         orient="row",
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch(job.home) as made:
+        folder = Path(made) / "model"
         model.save(folder)
         twin.save(folder / "twin")
         write_golden(model, folder, example)

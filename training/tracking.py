@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from xxhash import xxh3_64_hexdigest
 
 from models.artifacts import FOLDER, found_at
 from models.load import MANIFEST
@@ -139,7 +142,7 @@ def log_and_register(
     try:
         _log_numbers(client, run_id, metrics, rivals, fold_metrics, params or {})
         _log_data(client, run_id, name, data or {})
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=model_folder.parent) as scratch:
             _write_files(Path(scratch), figures or {}, texts or {}, tables or {})
             client.log_artifacts(run_id, scratch)
         source, model_id = _log_model(tracking, run_id, name, model_folder, example, metrics)
@@ -161,14 +164,12 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
 
     Raises TrackingError where another machine has the files and does not give them: they may well be there.
     """
-    from mlflow.artifacts import download_artifacts
-
     version = aliases(tracking, name).get(alias)
     if version is None:
         return None
     source = found_at(str(tracking.client.get_model_version(PREFIX + name, version).source), tracking.artifacts)
     try:
-        place = Path(download_artifacts(artifact_uri=source, tracking_uri=tracking.uri))
+        place = _brought(source, tracking.uri)
     except Exception as trouble:  # each kind of store fails in its own way
         if source.partition(":")[0] == "file":
             return None
@@ -178,6 +179,30 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
         ) from trouble
     manifests = sorted(place.rglob(MANIFEST), key=lambda path: len(path.parts))
     return (version, manifests[0].parent) if manifests else None
+
+
+def _brought(source: str, uri: str) -> Path:
+    """The folder of a version's files: where they lie, or of another machine's a copy until this process ends."""
+    from mlflow.artifacts import download_artifacts
+
+    scheme, remote, _ = source.partition(":")
+    if not remote or scheme == "file":
+        return Path(download_artifacts(artifact_uri=source, tracking_uri=uri))
+    copy = _copies() / xxh3_64_hexdigest(f"{uri}\0{source}".encode())
+    if not copy.exists():  # versions do not change; MLflow would leave a new folder behind for each call
+        draft = copy.with_suffix(".tmp")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=uri)
+        draft.rename(copy)
+    return copy
+
+
+@cache
+def _copies() -> Path:
+    folder = tempfile.mkdtemp(prefix="opportune-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def aliases(tracking: Tracking, name: str) -> dict[str, str]:
@@ -321,7 +346,7 @@ def _log_model(
     import mlflow.pyfunc
 
     client = tracking.client
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         path = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             path=str(path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.event_log import EventLog
 from features.files import write_bytes, write_whole
+from features.leftovers import scratch
 from models.load import write_golden
 from models.uplift import PREFIX, Money, UpliftModel, uplift_name
 from training import tracking
@@ -74,7 +74,7 @@ def train_uplift(
             keep(result, home)
             return result, {"name": name, "verdict": result.verdict, "usable": False}
         model, judged, report, verdict = learn(study, name, typical(home, value, cost), show)
-        version = _register(place, study, model, judged, report, verdict)
+        version = _register(home, place, study, model, judged, report, verdict)
         show(f"{PREFIX}{name}: logging", 1.0)
         metrics = {"qini": judged.qini.value, "average_uplift": report["average_uplift"]["value"]}
         rivals = {rival: {"qini": one.value} for rival, one in {**judged.learners, **judged.rivals}.items()}
@@ -144,6 +144,7 @@ def typical(home: Path, value: float | None = None, cost: float | None = None) -
 
 
 def _register(
+    home: Path,
     place: tracking.Tracking,
     study: Study,
     model: UpliftModel,
@@ -152,8 +153,8 @@ def _register(
     verdict: str,
 ) -> str:
     frame = study.frame.select(model.columns)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch(home) as made:
+        folder = Path(made) / "model"
         model.save(folder)
         write_golden(model, folder, frame.sample(min(GOLDEN_ROWS, frame.height), seed=3))
         drift = keep_reference(model, folder, frame, tracking.champion(place, model.name))

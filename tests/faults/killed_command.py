@@ -55,14 +55,20 @@ class Commands:
 
     home: Path
 
+    @property
+    def tmp(self) -> Path:
+        """Where what is not in the home is left, by who is killed."""
+        return self.home / "tmp"
+
     def run(self, *arguments: str, kill_before: int = 0) -> subprocess.CompletedProcess[str]:
         """A command to its end, or killed before a step (counted from 1; 0: never)."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.tmp.mkdir(parents=True, exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
             "OPPORTUNE_HOME": str(self.home / "state"),
+            "TMPDIR": str(self.tmp),
             "OPPORTUNE_TEXT_VECTORS": "false",
         }
         command = [sys.executable, "-c", _DRIVER, str(self.home), str(kill_before), *arguments]

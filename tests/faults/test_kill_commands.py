@@ -141,6 +141,7 @@ def test_train(shop: Commands, tmp_path: Path) -> None:
         found = trained(broken.home)
         assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-6), before
         _check_registry(broken.home)
+        assert list(broken.tmp.iterdir()) == [], before
 
 
 def trained(home: Path) -> dict[str, Any]:

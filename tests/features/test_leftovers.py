@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from features.leftovers import drop_stale, sweep
+from features.leftovers import drop_stale, scratch, sweep
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
@@ -37,6 +37,14 @@ def test_what_nobody_touched_for_a_day_goes(tmp_path: Path) -> None:
     assert sweep(tmp_path, NOW) == len(gone)
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in kept)
+
+
+def test_what_a_killed_training_made_on_the_way_goes_too(tmp_path: Path) -> None:
+    with scratch(tmp_path / "home") as made:
+        assert Path(made).parent == tmp_path / "home"
+        assert sweep(tmp_path / "home", datetime.now(UTC)) == 0
+        assert sweep(tmp_path / "home", datetime.now(UTC) + timedelta(days=2)) == 1
+        assert not Path(made).exists()
 
 
 def test_one_that_another_process_swept_is_no_fault(tmp_path: Path) -> None:

@@ -227,6 +227,39 @@ def test_a_second_training_of_the_same_model_is_told_to_wait(tmp_path: Path) -> 
         pass
 
 
+def test_files_of_a_server_are_fetched_once_and_go_with_the_process() -> None:
+    """Without a folder to put them into MLflow makes one for each call, and leaves it behind."""
+    code = """
+import mlflow.artifacts
+from pathlib import Path
+from training.tracking import _brought
+
+def download(artifact_uri, dst_path=None, tracking_uri=None):
+    assert dst_path is not None
+    calls.append(artifact_uri)
+    (Path(dst_path) / "model").mkdir()
+    if artifact_uri.endswith("bad"):
+        raise OSError("away")
+    return dst_path
+
+calls, mlflow.artifacts.download_artifacts = [], download
+first, again, other = (_brought(f"mlflow-artifacts:/{one}", "http://there") for one in ("m-1", "m-1", "m-2"))
+assert first == again != other and (first / "model").is_dir()
+for _ in range(2):
+    try:
+        _brought("mlflow-artifacts:/bad", "http://there")
+    except OSError:
+        pass
+assert len(calls) == 4, calls
+print(first.parent)
+"""
+    asked = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert not Path(asked.stdout.strip()).exists()
+
+
 def test_mlflow_is_told_to_send_nothing() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 

@@ -115,6 +115,8 @@ class LearnOutcomes:
             prompt = self._habits.at(connection, now).prompt
         if new := prompt - self._hurried:
             with self._database.write() as connection:
+                if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
+                    return
                 for channel in sorted(new):
                     hurry_lessons(connection, channel, now)
         self._hurried = prompt

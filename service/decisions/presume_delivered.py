@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from service.clock import Clock, SystemClock
 from service.decisions.case import microseconds
 from service.decisions.channel_habits import ChannelHabits, Habits
-from service.decisions.decision_store import answers_on, count_response
+from service.decisions.decision_store import answers_on, count_response, read_heads
 from service.decisions.ledger_lines_store import delivered_among
+from service.decisions.ledger_store import lock
 from service.decisions.lessons_store import Delivery, add_deliveries, deliveries_among
 from service.storage.database import Connection, Database
 from service.storage.lease import take
@@ -53,26 +53,27 @@ class PresumeDelivered:
             behind, until = self._behind.get(channel, (now - BACK, "")), now - AFTER
             with self._database.read() as connection:
                 rows = answers_on(connection, [channel], behind, until, AT_ONCE)
-            if rows:
+            for offer_id in sorted({row.offer_id for row in rows}):  # one by one: events count several, in their order
                 with self._database.write() as connection:
                     if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
                         return False
-                    _presume(connection, rows, channel, habits)
+                    _presume(connection, [row for row in rows if row.offer_id == offer_id], habits)
             full = len(rows) == AT_ONCE
             self._behind[channel] = (rows[-1].decided_at, rows[-1].decision_id) if full else (until, "")
             more |= full
         return more
 
 
-def _presume(connection: Connection, rows: list[Any], channel: str, habits: Habits) -> None:
-    ids = [row.decision_id for row in rows]
-    told = delivered_among(connection, ids)
-    counted = {decision_id for decision_id, _, _ in deliveries_among(connection, ids)}
-    new = [row for row in rows if row.decision_id not in told | counted]
-    by_offer: defaultdict[str, list[datetime]] = defaultdict(list)
-    for row in new:
-        by_offer[row.offer_id].append(row.decided_at)
-    for offer_id, times in sorted(by_offer.items()):
-        count_response(connection, offer_id, channel, ["shown", "presumed"], microseconds(min(times)), by=len(times))
-    arrived = [Delivery(row.decision_id, row.customer_id, row.offer_id, channel, row.decided_at) for row in new]
+def _presume(connection: Connection, rows: list[Any], habits: Habits) -> None:
+    """Answers with one offer on one channel. Behind the customers' locks: who is erased meanwhile has none any more."""
+    offer_id, channel, ids = rows[0].offer_id, rows[0].channel, [row.decision_id for row in rows]
+    lock(connection, sorted({row.customer_id for row in rows}), ())
+    there = read_heads(connection, ids)
+    known = delivered_among(connection, ids) | {decision for decision, _, _ in deliveries_among(connection, ids)}
+    new = [there[name] for name in ids if name in there and name not in known]
+    if not new:
+        return
+    first = min(row.decided_at for row in new)
+    count_response(connection, offer_id, channel, ["shown", "presumed"], microseconds(first), by=len(new))
+    arrived = [Delivery(row.decision_id, row.customer_id, offer_id, channel, row.decided_at) for row in new]
     add_deliveries(connection, arrived, channel in habits.prompt)

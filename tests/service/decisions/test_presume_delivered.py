@@ -8,11 +8,12 @@ import pytest
 
 from service.decisions.case import microseconds
 from service.decisions.channel_habits import Habits, habits_of
-from service.decisions.decision_store import ChannelSums, Rate, channel_sums, read_rates
+from service.decisions.decision_store import ChannelSums, Rate, answers_on, channel_sums, read_rates
 from service.decisions.ledger_lines_store import delivered_among
 from service.decisions.lessons_store import deliveries_among
 from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rates import PooledRates
+from service.decisions.read_decision import erase_of
 from service.storage.database import Database
 from tests.fakes.learning import Learning, learning_desk
 
@@ -124,6 +125,25 @@ def test_limits_count_nothing_that_is_presumed(learning: Learning) -> None:
     with learning.desk.database.read() as connection:
         ids = [one["decision_id"] for one in made]
         assert delivered_among(connection, ids) == set(ids[:12])
+
+
+def test_who_is_erased_meanwhile_is_taught_of_no_more(learning: Learning, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = answered(learning, "a", 40, 12)
+    learning.desk.clock.forward(minutes=2)
+    gone = made[20]
+
+    def read_then_erased(*asked: Any) -> list[Any]:
+        rows = answers_on(*asked)
+        if rows:
+            with learning.desk.database.write() as connection:
+                erase_of(connection, [gone["customer_id"]])
+        return rows
+
+    monkeypatch.setattr("service.decisions.presume_delivered.answers_on", read_then_erased)
+    presume(learning)
+    with learning.desk.database.read() as connection:
+        assert deliveries_among(connection, [gone["decision_id"]]) == set()
+    assert shown(learning) == 39
 
 
 def test_habits_need_ten() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,13 @@ from features.tables import EVENTS
 FILE = "file-"
 """How the names of parts begin that were made from a file."""
 _EMPTY = "empty_columns"
+Step = Callable[[], object]
+"""Called before each file is changed; where it raises, the rest is left as it was. Two processes must not change files
+at a time: one would join what the other takes out."""
+
+
+def _nothing() -> None:
+    """Where nobody else is there."""
 
 
 def bucket_of(customer_id: str, buckets: int = 16) -> int:
@@ -133,11 +140,11 @@ class EventLog:
         found = (pl.read_parquet(path, columns=["customer_id"], hive_partitioning=False) for path in paths)
         return sorted({one for frame in found for one in frame["customer_id"].unique()})
 
-    def erase(self, customer_ids: Sequence[str]) -> int:
+    def erase(self, customer_ids: Sequence[str], before_each: Step = _nothing) -> int:
         """Removes these customers' events from every file that has any; returns how many rows went."""
-        return self._remove(list(customer_ids))
+        return self._remove(list(customer_ids), before_each)
 
-    def reassign(self, owners: Mapping[str, str]) -> int:
+    def reassign(self, owners: Mapping[str, str], before_each: Step = _nothing) -> int:
         """Gives events of the key customers (anonymous ids) to the value customers; returns how many moved.
 
         The moved rows are written first as a part of their own; a run killed between the two steps leaves
@@ -151,8 +158,9 @@ class EventLog:
             own = f"joined-{_digest((source, owner))}"
             earlier = self._own_part(own, owner)
             both = pl.concat([earlier, rows.with_columns(customer_id=pl.lit(owner))])
+            before_each()
             self.append(both.unique("message_id", keep="first", maintain_order=True), own)
-            moved += self._remove([source])
+            moved += self._remove([source], before_each)
         return moved
 
     def rename(self, bucket: int, message_ids: Collection[str], event: str) -> None:
@@ -164,7 +172,7 @@ class EventLog:
                 name = pl.when(wanted).then(pl.lit(event)).otherwise(pl.col("event"))
                 self._replace(path, rows.with_columns(event=name))
 
-    def compact(self, bucket: int) -> int:
+    def compact(self, bucket: int, before_each: Step = _nothing) -> int:
         """Joins the many small parts of each month of a bucket into one; returns how many files went.
 
         Killed in between, a month holds rows twice under the same message ids, which reading drops. The parts of a
@@ -178,6 +186,7 @@ class EventLog:
             rows = scan_files(parts).collect()
             rows = rows.sort("received_at", maintain_order=True).unique("message_id", keep="first", maintain_order=True)
             whole = folder / f"part-whole-{_digest([p.name for p in parts])}.parquet"
+            before_each()
             _write(rows.sort("customer_id", "timestamp"), whole)
             for path in parts:
                 if path != whole:
@@ -212,7 +221,7 @@ class EventLog:
         paths = [p for p in self.files(bucket_of(owner, self.buckets)) if p.name == f"part-{part}.parquet"]
         return scan_files(paths).collect() if paths else EVENTS.empty()
 
-    def _remove(self, customer_ids: list[str]) -> int:
+    def _remove(self, customer_ids: list[str], before_each: Step) -> int:
         removed = 0
         wanted = pl.Series(customer_ids, dtype=pl.String)
         for bucket in sorted({bucket_of(c, self.buckets) for c in customer_ids}):
@@ -222,6 +231,7 @@ class EventLog:
                 if kept.height == rows.height:
                     continue
                 removed += rows.height - kept.height
+                before_each()
                 self._replace(path, kept)
         return removed
 

@@ -107,7 +107,7 @@ class CustomerEraser:
             self._lease.hold(connection)
             waiting = open_erasures(connection)
         for erasure_id, ids in waiting:
-            counts = {"events": self._log.erase(ids), "features": self._erase_features(ids)}
+            counts = {"events": self._log.erase(ids, self._lease.keep), "features": self._erase_features(ids)}
             if self._materialized is not None:
                 counts["materialized"] = self._materialized(ids)
             counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)

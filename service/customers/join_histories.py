@@ -53,7 +53,7 @@ class JoinHistories:
         with self._database.write() as connection:
             self._lease.hold(connection)
             merges = read_merges(connection, _AT_ONCE)
-        self._log.reassign(merges)
+        self._log.reassign(merges, self._lease.keep)
         owners = set(merges.values())
         orders = self._name_told_again(owners)
         if self._features is not None:

@@ -41,6 +41,12 @@ class EventsLease:
         """Whether most of the lease's time is left, so that it need not be renewed before a short step."""
         return monotonic() - self._held_at < LEASE_S / 4
 
+    def keep(self) -> None:
+        """Between the steps of work that may take longer than a lease: renews it, or `LostLease`, so that nobody writes
+        files that another process writes now."""
+        if not self.held_lately():
+            self.claim()
+
     def release(self) -> None:
         """Lets the next process begin at once."""
         self._held_at = -LEASE_S

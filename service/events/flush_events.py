@@ -87,4 +87,4 @@ class Flusher:
             for path in self._log.files(bucket):
                 months[path.parent.name] = months.get(path.parent.name, 0) + 1
             if max(months.values(), default=0) > MOST_FILES_A_MONTH:
-                log.info("joined %d small files of bucket %d", self._log.compact(bucket), bucket)
+                log.info("joined %d small files of bucket %d", self._log.compact(bucket, self._lease.keep), bucket)

@@ -42,6 +42,7 @@ from service.events.run_events import EventsRunner
 from service.events.tally import Key
 from service.settings import QuietHours
 from service.storage.database import Connection, Database
+from service.storage.lease import leases
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
 from tests.fakes.events import FixedClock, row
@@ -142,6 +143,36 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
 def order(message_id: str, customer: str | None = "c1", **message: Any) -> dict[str, Any]:
     fields = {"properties": {"order_id": message_id, "revenue": 20}, "timestamp": "2026-03-01T11:00:00Z"}
     return row(message_id, customer, "Order Completed", **{**fields, **message})
+
+
+async def test_an_erasure_that_outlives_its_lease_leaves_the_files_to_the_next_holder(
+    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process may be joining small files: it would write what is being taken out once more."""
+    for month in (1, 2):
+        stage.put(order(f"o{month}", timestamp=f"2026-0{month}-01T11:00:00Z"), flush=True)
+    changed: list[Path] = []
+    really = EventLog._replace
+
+    def slow(log: EventLog, path: Path, rows: Any) -> None:
+        really(log, path, rows)
+        if not changed:  # it took longer than a lease
+            with database.write() as connection:
+                connection.execute(leases.delete())
+            EventsLease(database).claim()
+            monkeypatch.setattr(EventsLease, "held_lately", lambda _: False)
+        changed.append(path)
+
+    monkeypatch.setattr(EventLog, "_replace", slow)
+    monkeypatch.setattr("service.customers.erase_customer._WAIT_S", 0.0)
+    answer = await stage.api.delete("/v1/customers/c1")
+    assert not answer.json()["complete"]
+    assert len(changed) == 1
+    monkeypatch.undo()
+    with database.write() as connection:
+        connection.execute(leases.delete())
+    stage.runner.run_pass()
+    assert stage.log.scan().collect().is_empty()
 
 
 async def test_a_customer_is_shown_with_features_scores_and_timeline(stage: Stage) -> None:
@@ -392,10 +423,10 @@ async def test_an_erasure_takes_what_was_under_way(stage: Stage, monkeypatch: py
     stage.put(order("o1"), flush=True)
     erase, score = stage.log.erase, {"model": "churn", "version": "1", "decision_id": "d", "customer_id": "c1"}
 
-    def meanwhile(ids: Any) -> int:
+    def meanwhile(ids: Any, *more: Any) -> int:
         with stage.database.write() as connection:
             add_shadow_scores(connection, [{**score, "decided_at": CLOCK.now(), "score": 0.5}])
-        return erase(ids)
+        return erase(ids, *more)
 
     monkeypatch.setattr(stage.log, "erase", meanwhile)
     assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]

@@ -79,6 +79,8 @@ class Spool:
                 self._file = None
                 with file:
                     file.truncate(before)
+                if not before:  # each try makes a new one
+                    Path(str(file.name)).unlink(missing_ok=True)
                 raise
         SPOOLED.inc(len(decisions))
         SPOOL_WAITING.inc(len(decisions))

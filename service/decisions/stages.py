@@ -59,4 +59,5 @@ def _stage(shown: int, left: int | None, model_serves: bool) -> Stage:
     name = "rules" if shown < FEW else "pooled"
     if left is None:
         return Stage(name, shown, ENOUGH, None, counted)
-    return Stage(name, shown, ENOUGH, left, f"{counted}, about {left:,} {'day' if left == 1 else 'days'} left")
+    told = "more than a year" if left > 365 else f"about {left} {'day' if left == 1 else 'days'}"
+    return Stage(name, shown, ENOUGH, left, f"{counted}, {told} left")

@@ -31,6 +31,8 @@ def test_an_offer_says_where_it_stands() -> None:
     stage = stage_of(612, first(14), NOON, True)
     assert (stage.name, stage.days_left, stage.text) == ("pooled", 9, "612 of 1,000 impressions, about 9 days left")
     assert stage_of(999, first(30), NOON, True).text == "999 of 1,000 impressions, about 1 day left"
+    slow = stage_of(45, first(250), NOON, True)
+    assert (slow.days_left, slow.text) == (5306, "45 of 1,000 impressions, more than a year left")
     assert stage_of(1_500, first(30), NOON, True).name == "model"
     assert stage_of(1_500, first(30), NOON, False).text == "1,500 of 1,000 impressions, but no model serves"
 

@@ -185,7 +185,7 @@ class AttributeOutcomes:
         """Counts a delivery, and what it will teach; `told`: as such, not by an answer to it."""
         habits, at = self._habits.at(connection, event["received_at"]), microseconds(link.at)
         this = (link.decision_id, line.offer_id, line.channel)
-        if line.channel in habits.untold and this in deliveries_among(connection, [link.decision_id]):
+        if line.channel in habits.presumed and this in deliveries_among(connection, [link.decision_id]):
             if told:  # it was presumed
                 count_response(connection, line.offer_id, line.channel, ["presumed"], at, by=-1)
             return

@@ -18,10 +18,13 @@ _ENOUGH = 10
 
 
 class Habits(NamedTuple):
-    """`prompt`: channels on which orders come within a minute or never. `untold`: whose deliveries nobody tells."""
+    """`prompt`: channels on which orders come within a minute or never. `untold`: whose deliveries nobody tells.
+    `presumed`: where some have been presumed, now or before.
+    """
 
     prompt: frozenset[str] = frozenset()
     untold: frozenset[str] = frozenset()
+    presumed: frozenset[str] = frozenset()
 
 
 def habits_of(sums: dict[str, ChannelSums], now: int) -> Habits:
@@ -33,6 +36,7 @@ def habits_of(sums: dict[str, ChannelSums], now: int) -> Habits:
     return Habits(
         frozenset(c for c, of in sums.items() if promptness(of.delays, of.prompt, of.first_at, now) > _SURE),
         frozenset(c for c, of in sums.items() if of.proven >= _ENOUGH and of.told < of.proven),
+        frozenset(c for c, of in sums.items() if of.presumed),
     )
 
 

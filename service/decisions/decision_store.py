@@ -111,12 +111,13 @@ class Rate:
 
 
 class ChannelSums(NamedTuple):
-    """Deliveries on a channel that were `told`, and that only an answer has `proven` (others are presumed); `delays`,
+    """Deliveries on a channel that were `told`, that only an answer has `proven`, and that are `presumed`; `delays`,
     `prompt` and `first_at` as in `Rate`.
     """
 
     told: int
     proven: int
+    presumed: int
     delays: int
     prompt: int
     first_at: int | None
@@ -247,7 +248,12 @@ def channel_sums(connection: Connection) -> dict[str, ChannelSums]:
     rows = connection.execute(select(of.channel, *sums, func.min(of.first_at).label("first_at")).group_by(of.channel))
     return {
         row.channel: ChannelSums(
-            int(row.shown - row.proven - row.presumed), int(row.proven), int(row.delays), int(row.prompt), row.first_at
+            told=int(row.shown - row.proven - row.presumed),
+            proven=int(row.proven),
+            presumed=int(row.presumed),
+            delays=int(row.delays),
+            prompt=int(row.prompt),
+            first_at=row.first_at,
         )
         for row in rows
     }

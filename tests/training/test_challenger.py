@@ -35,7 +35,8 @@ def test_rows_made_again_are_those_that_were_served(events: list[dict[str, Any]]
     told = [one | {"received_at": max(one["received_at"], one["timestamp"])} for one in events]
     at = START + timedelta(days=days)
     online = OnlineFeatures(MemoryRows())
-    online.apply(sorted((one for one in told if one["received_at"] < at), key=lambda one: one["received_at"]))
+    known = [one for one in told if one["received_at"] <= at and one["timestamp"] < at]  # to the microsecond
+    online.apply(sorted(known, key=lambda one: one["received_at"]))
     cuts = pl.DataFrame({"customer_id": CUSTOMERS}).with_columns(pl.lit(at, pl.Datetime("us", "UTC")).alias("as_of"))
     again = _rows(frame(told), cuts)
     for name, row in zip(CUSTOMERS, online.read(CUSTOMERS, at), strict=True):

@@ -93,8 +93,8 @@ def habits(learning: Learning) -> Habits:
 
 
 def test_rates_of_prompt_channels_are_what_they_are_within_minutes(learning: Learning) -> None:
-    delivered(learning, "a", range(0, 150), 30)
-    delivered(learning, "b", range(150, 300), 3)
+    delivered(learning, "a", range(0, 100), 20)
+    delivered(learning, "b", range(100, 200), 3)
     assert rates(learning).rate("a", "email") > rates(learning).rate("b", "email")
     assert rates(learning).rate("a", "email") > 0.4  # nothing tells yet that the others will not
     learning.desk.clock.forward(minutes=12)

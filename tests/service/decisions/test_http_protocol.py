@@ -443,8 +443,7 @@ SLOW = {"a head": (60, []), "a plain body": (-5, []), "another's body": (-5, ["P
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("earlier", [0, 2])
-@pytest.mark.parametrize("drips", [False, True])
+@pytest.mark.parametrize(("drips", "earlier"), [(False, 0), (True, 2)])
 @pytest.mark.parametrize("name", SLOW)
 def test_who_never_ends_a_request_is_told_and_left(database: Database, name: str, drips: bool, earlier: int) -> None:
     with serving(database) as server, server.connect() as connection:

@@ -22,7 +22,7 @@ from models.online_layer import Lessons, OnlineLayer, Priors, Weights
 from models.reasons import NEGLIGIBLE, Reason
 from models.response import CHANNEL
 from models.seen_words import Plain
-from models.situations import Moments, Told, inputs
+from models.situations import Situations, Told, inputs
 from models.sums import summed
 
 Floats = npt.NDArray[np.float64]
@@ -185,18 +185,18 @@ class LayeredModel:
         channels: Sequence[str],
         told: Sequence[Told] | None = None,
     ) -> LayeredWeighing:
-        """As `NextOfferModel.weigh`; `told`: what each customer's request says of its moment (None: nothing)."""
+        """As `NextOfferModel.weigh`; `told`: what each customer's request says of its situation (None: nothing)."""
         below = self.model.weigh(rows, offers, channels)
         names = tuple(offer.offer_id for offer in offers)
         if names not in self._known:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[names] = self.weights.own_of(names)
-        own, moments = self._known[names], None
+        own, situated = self._known[names], None
         if told is not None and self.situations:
             effects = self.weights.shared[SHARED_WIDTH:] + own[:, _OWN_WIDTH:]
-            moments = Moments(self.situations, inputs(self.situations, told), effects)
-        return LayeredWeighing(below, residuals(below, self.weights, own), moments)
+            situated = Situations(self.situations, inputs(self.situations, told), effects)
+        return LayeredWeighing(below, residuals(below, self.weights, own), situated)
 
     def score(
         self,
@@ -232,12 +232,12 @@ class LayeredModel:
 
 class LayeredWeighing:
     """`probabilities` (customers, offers, channels) with the layer's part, which is one more reason where it counts;
-    with those of the `moments`, which are reasons of their own.
+    with those of the `situated`, which are reasons of their own.
     """
 
-    def __init__(self, below: Weighed, residual: Floats, moments: Moments | None = None) -> None:
-        self._below, self._residual, self._moments = below, residual, moments
-        moved = residual if moments is None else residual + moments.residual()[:, :, None]
+    def __init__(self, below: Weighed, residual: Floats, situated: Situations | None = None) -> None:
+        self._below, self._residual, self._situated = below, residual, situated
+        moved = residual if situated is None else residual + situated.residual()[:, :, None]
         self.probabilities: Floats = sigmoid(logit(np.clip(below.probabilities, SURE, 1 - SURE)) + moved)
 
     def reasons(self, customer: int, offer: int, channel: int, n: int = 3) -> tuple[Reason, ...]:
@@ -255,8 +255,8 @@ class LayeredWeighing:
 
     def _with_own(self, reasons: list[Plain], place: tuple[int, int, int], n: int) -> list[Plain]:
         own = _of_outcomes(float(self._residual[place]))
-        if self._moments is not None:
-            own += self._moments.reasons(place[0], place[1])
+        if self._situated is not None:
+            own += self._situated.reasons(place[0], place[1])
         return sorted([*reasons, *own], key=lambda one: -abs(one["effect"]))[:n] if own else reasons
 
 
@@ -307,13 +307,13 @@ def begun(layer: bytes, situations: tuple[str, ...] = ()) -> OnlineLayer:
     return (held if held.alike(fresh) else fresh).in_situations(situations, *wide)
 
 
-def with_moments(shared: Floats, own: Floats, moments: Floats, only_moments: Bools) -> tuple[Floats, Floats]:
-    """Lessons' inputs (n, ...) with those of their moments (n, situations); of some nothing but those.
+def with_situations(shared: Floats, own: Floats, situated: Floats, only_situations: Bools) -> tuple[Floats, Floats]:
+    """Lessons' inputs (n, ...) with those of their situations (n, situations); of some nothing but those.
 
-    What a model was fitted on teaches it nothing again, but it knows of no moments.
+    What a model was fitted on teaches it nothing again, but it knows of no situations.
     """
-    new = np.where(only_moments, 0.0, 1.0)[:, None]
-    return np.concatenate([shared * new, moments], axis=1), np.concatenate([own * new, moments], axis=1)
+    new = np.where(only_situations, 0.0, 1.0)[:, None]
+    return np.concatenate([shared * new, situated], axis=1), np.concatenate([own * new, situated], axis=1)
 
 
 def _of_outcomes(residual: float) -> list[Plain]:

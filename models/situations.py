@@ -1,4 +1,4 @@
-"""The moment a decision is for, as inputs in which offers may differ: where it shows, on what page, by what device.
+"""A request's situation as inputs in which offers may differ: where it shows, on what page, by what device.
 
 A declared value (`page=cart`) is one input, 1 where a request says it: its `placement`, or a field of its `context`.
 """
@@ -19,7 +19,7 @@ from models.sums import summed
 
 Floats = npt.NDArray[np.float64]
 Told = tuple[str, Mapping[str, Any]]
-"""What a request says of its moment: its placement and its context."""
+"""What a request says of its situation: its placement and its context."""
 PLACEMENT = "placement"
 """The field that is no part of the context."""
 
@@ -55,8 +55,8 @@ def said(told: Told, field: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """Requests' moments: which of the `names` each says, `inputs` (customers, names), and how far each moves the
+class Situations:
+    """Requests' situations: which of the `names` each says, `inputs` (customers, names), and how far each moves the
     log-odds of each offer, `effects` (offers, names).
     """
 
@@ -69,7 +69,7 @@ class Moments:
         return summed(self.inputs[:, None, :] * self.effects[None])
 
     def reasons(self, customer: int, offer: int) -> list[Plain]:
-        """What of the moment moves the offer, in words."""
+        """What of the situation moves the offer, in words."""
         found: list[Plain] = []
         for place in np.flatnonzero(self.inputs[customer]).tolist():
             effect = float(self.effects[offer, place])

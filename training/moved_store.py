@@ -35,8 +35,7 @@ def follow(file: Path, experiment: str, artifacts: Path) -> None:
             named = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column} || '/', 1, ?) = ?"
             for (place,) in database.execute(named, [len(before), before]).fetchall():
                 rest = place[len(before) :]
-                if (
-                    artifacts / rest
-                ).exists():  # else it was written into the original by a version that did not follow
+                # What is not here was written into the original, by a version that did not follow.
+                if (artifacts / rest).exists():
                     moved = "/".join(filter(None, [here, rest]))
                     database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [moved, place])

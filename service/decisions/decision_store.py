@@ -6,7 +6,7 @@ A customer's decisions are found by their lines of the ledger, and by an index o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -205,11 +205,11 @@ def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence
 
 
 def answers_on(
-    connection: Connection, channels: Collection[str], after: tuple[datetime, str], until: datetime, most: int
+    connection: Connection, channel: str, after: tuple[datetime, str], until: datetime, most: int
 ) -> list[Any]:
-    """Decisions that put an offer on one of these channels first, behind (time, id) `after`, made before `until`."""
+    """Decisions that put an offer on this channel first, behind (time, id) `after`, made before `until`."""
     of = decisions.c
-    first = of.offer_id.is_not(None) & of.channel.in_(sorted(channels))
+    first = of.offer_id.is_not(None) & (of.channel == channel)
     behind = (of.decided_at > after[0]) | (of.decision_id > after[1])
     made = (of.decided_at >= after[0]) & behind & (of.decided_at < until)
     query = select(*_HEAD).where(made, first).order_by(of.decided_at, of.decision_id)

@@ -16,7 +16,7 @@ from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import candidates_of, case_from_record
 from service.decisions.rule_flips import without_rules
-from service.decisions.score import BY_RATES, NEXT_OFFER, by_model, by_rates, moment
+from service.decisions.score import BY_RATES, NEXT_OFFER, by_model, by_rates, situation
 from service.offers.offer import Offer
 
 
@@ -150,5 +150,5 @@ def _chances(
         return by_rates(rates(), row_from_json(record["features"]), case, pairs)
     if model is None or (version is not None and str(model.version) != version):
         return None
-    asked = moment(case.placement, record["request"]["context"], record["contextless"])
+    asked = situation(case.placement, record["request"]["context"], record["contextless"])
     return by_model(model, row_from_json(record["features"]), case, pairs, asked)

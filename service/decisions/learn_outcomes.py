@@ -20,7 +20,7 @@ import numpy as np
 
 from features.offers import OfferInfo
 from features.rows import CustomerRow
-from models.layered import LayeredModel, begun, first_priors, lesson_inputs, with_moments
+from models.layered import LayeredModel, begun, first_priors, lesson_inputs, with_situations
 from models.online_layer import Lessons, OnlineLayer, Weights
 from models.situations import Told, inputs
 from service.clock import Clock, SystemClock
@@ -47,7 +47,7 @@ from service.decisions.lessons_store import (
 from service.decisions.maturity import STAGES
 from service.decisions.offers_then import offers_then
 from service.decisions.ports import Models
-from service.decisions.score import NEXT_OFFER, moment
+from service.decisions.score import NEXT_OFFER, situation
 from service.decisions.whole import records_whole
 from service.storage.database import Connection, Database
 from service.storage.lease import take
@@ -66,7 +66,7 @@ class LearnOutcomes:
     """Moves the layer on; of several processes only one does at a time."""
 
     def __init__(self, database: Database, clock: Clock, models: Models, situations: tuple[str, ...] = ()) -> None:
-        """`situations`: names of the inputs by which moments are told apart (`models.situations.names_of`)."""
+        """`situations`: names of the inputs by which requests are told apart (`models.situations.names_of`)."""
         self._database, self._clock, self._models, self.situations = database, clock, models, situations
         self._wall = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -154,7 +154,7 @@ def _lessons(
     people = read_customers(connection, {row.customer_id for row in found.values()})
     hidden = {name for name, row in found.items() if not people[row.customer_id].profiling}
     told: list[tuple[CustomerRow | None, OfferInfo, str, float, float]] = []
-    moments: list[Told] = []
+    asked: list[Told] = []
     known: list[bool] = []
     for row in rows:
         record = records.get(row.decision_id)
@@ -171,14 +171,14 @@ def _lessons(
             label, weight = 0.0, STAGES[row.stage - CONVERTED - 1][1]
         head = found[row.decision_id]
         told.append((row_from_json(record["features"]), offer, row.channel, label, weight))
-        moments.append(moment(head.placement, record["request"]["context"], record["contextless"]))
+        asked.append(situation(head.placement, record["request"]["context"], record["contextless"]))
         known.append(learnt_until is not None and head.decided_at < learnt_until)
     if not told:
         return None
     weighed = [lesson_inputs(model.weigh([row], [offer], [channel])) for row, offer, channel, _, _ in told]
     shared, own, score = (np.concatenate(part) for part in zip(*weighed, strict=True))
     if situations:
-        shared, own = with_moments(shared, own, inputs(situations, moments), np.array(known))
+        shared, own = with_situations(shared, own, inputs(situations, asked), np.array(known))
     labels, weights = (np.array([line[place] for line in told]) for place in (3, 4))
     return Lessons(shared, own, [offer.offer_id for _, offer, _, _, _ in told], score, labels, weights)
 

@@ -52,7 +52,7 @@ class PresumeDelivered:
                 log.warning("deliveries by %s are not told: answers count as delivered in rates and lessons", channel)
             behind, until = self._behind.get(channel, (now - BACK, "")), now - AFTER
             with self._database.read() as connection:
-                rows = answers_on(connection, [channel], behind, until, AT_ONCE)
+                rows = answers_on(connection, channel, behind, until, AT_ONCE)
             for offer_id in sorted({row.offer_id for row in rows}):  # one by one: events count several, in their order
                 with self._database.write() as connection:
                     if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):

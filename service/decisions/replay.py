@@ -33,7 +33,7 @@ from service.decisions.record import (
     worded_as_then,
 )
 from service.decisions.schemas import DecisionIn
-from service.decisions.score import BY_RATES, NEXT_OFFER, by_model, moment
+from service.decisions.score import BY_RATES, NEXT_OFFER, by_model, situation
 from service.decisions.send_hours import BY_HABITS, SEND_TIME, TIMED, Message, SendHours
 from service.offers.catalogue import distinct_expressions
 from service.offers.offer import Offer
@@ -128,7 +128,7 @@ def _probabilities(
     model = models.at(NEXT_OFFER, used) if hasattr(models, "at") else models.get(NEXT_OFFER)
     if model is None or str(model.version) != used:
         return None
-    asked = moment(case.placement, record["request"]["context"], record["contextless"])
+    asked = situation(case.placement, record["request"]["context"], record["contextless"])
     return by_model(model, features, case, eligible, asked)
 
 

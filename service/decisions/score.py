@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from models.situations import Told as Moment
+from models.situations import Told as Situation
 from models.uplift import uplift_name
 from service.decisions.assortment import assortment
 from service.decisions.case import Case
@@ -131,13 +131,13 @@ class Scorer:
         if weighed is not None:
             scores = weighed.probabilities(draft.eligible)
         else:
-            scores = None if model is None else by_model(model, draft.row, draft.case, draft.eligible, moment_of(draft))
+            scores = None if model is None else _alone(model, draft)
         if scores is not None and model is not None:
             self._last.worked(model)
             self._take(draft, model, scores)
             return
         other = None if model is None else self._last.instead_of(model)
-        scores = None if other is None else by_model(other, draft.row, draft.case, draft.eligible, moment_of(draft))
+        scores = None if other is None else _alone(other, draft)
         if scores is not None and other is not None:
             draft.degrade(f"last_model:{NEXT_OFFER}")
             self._weighings.pop(draft.decision_id, None)
@@ -280,26 +280,30 @@ def by_rates(rates: PooledRates, row: Any, case: Case, eligible: Sequence[tuple[
     return told
 
 
-def moment(placement: str, context: Mapping[str, Any], contextless: str | None) -> Moment:
-    """What a request says of its moment; only where it shows, if nothing of the customer may be used."""
+def situation(placement: str, context: Mapping[str, Any], contextless: str | None) -> Situation:
+    """What a request says of its situation; only where it shows, if nothing of the customer may be used."""
     return placement, context if contextless is None else {}
 
 
-def moment_of(draft: Draft) -> Moment:
+def situation_of(draft: Draft) -> Situation:
     """That of a draft."""
-    return moment(draft.case.placement, draft.request.context, draft.contextless)
+    return situation(draft.case.placement, draft.request.context, draft.contextless)
 
 
-def _told(model: Any, drafts: Sequence[Draft]) -> dict[str, list[Moment]]:
-    """The drafts' moments, for a model that tells situations apart."""
-    return {"told": [moment_of(draft) for draft in drafts]} if getattr(model, "situations", ()) else {}
+def _told(model: Any, drafts: Sequence[Draft]) -> dict[str, list[Situation]]:
+    """The drafts' situations, for a model that tells situations apart."""
+    return {"told": [situation_of(draft) for draft in drafts]} if getattr(model, "situations", ()) else {}
+
+
+def _alone(model: Any, draft: Draft) -> list[float] | None:
+    return by_model(model, draft.row, draft.case, draft.eligible, situation_of(draft))
 
 
 def by_model(
-    model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]], of_moment: Moment
+    model: Any, row: Any, case: Case, eligible: Sequence[tuple[int, str]], told: Situation
 ) -> list[float] | None:
     """The model's probability of each candidate; None when it fails or says what is no probability."""
-    score = partial(model.score, told=[of_moment]) if getattr(model, "situations", ()) else model.score
+    score = partial(model.score, told=[told]) if getattr(model, "situations", ()) else model.score
     try:
         picked = _picked(score, row, case, eligible)
         if not all(0.0 <= value <= 1.0 for value in picked):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.layered import OWN, SHARED_WIDTH, begun, first_priors, with_moments
+from models.layered import OWN, SHARED_WIDTH, begun, first_priors, with_situations
 from models.online_layer import Lessons
 from training.world.bandits import squarecb
 
@@ -43,7 +43,7 @@ def closed(seed: int, truth: Floats, declared: bool) -> float:
         shared, own = np.zeros((BATCH, SHARED_WIDTH)), np.zeros((BATCH, 1 + len(OWN)))
         shared[:, 0] = own[:, 0] = 1.0
         if declared:
-            shared, own = with_moments(shared, own, np.eye(PAGES)[page], np.zeros(BATCH, np.bool_))
+            shared, own = with_situations(shared, own, np.eye(PAGES)[page], np.zeros(BATCH, np.bool_))
         told = Lessons(shared, own, [offers[one] for one in drawn], np.full(BATCH, BASE), label, np.ones(BATCH))
         layer = layer.learn(told).tuned(first_priors(len(names)))
         reached += truth[page, drawn].sum()

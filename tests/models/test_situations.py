@@ -1,4 +1,4 @@
-"""The moment of a request as inputs, and the layer that learns from them."""
+"""The situation of a request as inputs, and the layer that learns from them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.layered import OWN, SHARED_WIDTH, begun, first_priors, new_layer, with_moments
+from models.layered import OWN, SHARED_WIDTH, begun, first_priors, new_layer, with_situations
 from models.online_layer import Lessons, OnlineLayer, Weights
-from models.situations import Moments, inputs, names_of
+from models.situations import Situations, inputs, names_of
 
 NAMES = names_of({"page": ["home", "cart"], "placement": ["web.top"], "step": ["2"], "member": ["true"]})
 
@@ -33,10 +33,10 @@ def test_one_asked_about_alone_has_the_same_bits(names: int, offers: int, custom
     random = np.random.default_rng(seed)
     said = (random.random((customers, names)) < 0.5).astype(np.float64)
     effects = random.normal(size=(offers, names))
-    together = Moments(NAMES, said, effects).residual()
+    together = Situations(NAMES, said, effects).residual()
     assert together == pytest.approx(said @ effects.T)
     for customer in range(customers):
-        alone = Moments(NAMES, said[customer : customer + 1], effects).residual()
+        alone = Situations(NAMES, said[customer : customer + 1], effects).residual()
         assert np.array_equal(alone, together[customer : customer + 1])
 
 
@@ -44,7 +44,7 @@ def lessons_of(label: list[float], said: list[float], only: bool) -> Lessons:
     n = len(label)
     shared, own = np.zeros((n, SHARED_WIDTH)), np.zeros((n, 1 + len(OWN)))
     shared[:, 0] = own[:, 0] = 1.0
-    shared, own = with_moments(shared, own, np.array(said)[:, None], np.full(n, only))
+    shared, own = with_situations(shared, own, np.array(said)[:, None], np.full(n, only))
     return Lessons(shared, own, ["a"] * n, np.full(n, -2.0), np.array(label), np.ones(n))
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="The right offer, at the opportune moment, in words that a person approved.",
+    epilog="""Begin with 'opportune init DIR' and 'cd DIR'; 'opportune doctor' says what comes next. 'opportune COMMAND
+    --help' tells more of each. State lies in OPPORTUNE_HOME (./.opportune), settings are opportune.toml of this folder,
+    or variables. Exit status: 0 done, 1 failed (one sentence on standard error), 2 wrong usage.""",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,10 +30,11 @@ app.add_typer(keys, name="keys")
 Model = Annotated[
     list[str],
     typer.Argument(
-        help="lead churn winback send-time next-offer, one of propensities.toml, or all", show_default=False
+        metavar="MODEL",
+        help="lead, churn, winback, send-time, next-offer, one of propensities.toml, or all",
+        show_default=False,
     ),
 ]
-
 
 OneModel = Annotated[
     str, typer.Argument(metavar="MODEL", help="as in 'opportune train', or uplift-PLACEMENT", show_default=False)
@@ -45,16 +49,16 @@ class Engine(StrEnum):
 
 
 _UTF8 = "PYTHONUTF8"
-AsOf = Annotated[str | None, typer.Option("--as-of", help="an RFC 3339 time; default: now")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="as of which time, such as 2026-01-31T09:30:00Z [now]")]
 
 
 def main() -> None:
     """Runs a command: exit status 0 done, 1 failed (one sentence on standard error), 2 wrong usage."""
     _read_utf8()
     if os.environ.get("OPPORTUNE_DEBUG"):
-        app()
+        app(prog_name="opportune")
     try:
-        app(standalone_mode=True)
+        app(prog_name="opportune", standalone_mode=True)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -161,23 +165,30 @@ def demo(
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
-    """Write a commented opportune.toml and example files."""
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="made if need be", show_default=False)]) -> None:
+    """Write a commented opportune.toml and example files.
+
+    Its README.md says how to go on. Files that are there already stay as they are.
+    """
     from service.starter import write_starter
 
     for path in write_starter(folder):
         print(path)
 
 
-@app.command()
+@app.command(epilog="Example: opportune ingest orders.csv --mapping mapping.toml --offers offers.jsonl")
 def ingest(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH…", show_default=False)] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="files of events, or folders", show_default=False)
+    ] = None,
     offers: Annotated[Path | None, typer.Option(help="an offer catalogue, JSON or JSONL")] = None,
     mapping: Annotated[Path | None, typer.Option(help="column mapping (TOML) for CSV and Parquet")] = None,
 ) -> None:
     """Read events and offers from files.
 
-    Events as Segment's JSONL, or CSV and Parquet through a column mapping; offers as JSON or JSONL.
+    Events as Segment's JSONL, or CSV and Parquet through a column mapping ('opportune init' writes an example); offers
+    as JSON or JSONL. Lines that cannot be read go to PATH.rejects.jsonl, each with its reason. A file that was read
+    before is not read again.
     """
     if not paths and offers is None:
         raise typer.BadParameter("name at least one PATH, or --offers FILE")
@@ -220,13 +231,15 @@ def drift(sample: Annotated[int, typer.Option(min=1, help="how many customers")]
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Examples: opportune features --backfill 90; opportune features --explain orders_90d")
 def features(
     as_of: AsOf = None,
     backfill: Annotated[int, typer.Option(help="also build so many days before", min=0, max=3_660)] = 0,
     engine: Annotated[Engine, typer.Option(help="where buckets are computed")] = Engine.LOCAL,
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; without one Ray runs here")] = None,
-    explain: Annotated[str | None, typer.Option(help="say what one feature means, and its distribution")] = None,
+    explain: Annotated[
+        str | None, typer.Option(help="say what one feature means, and its distribution; 'all' lists them")
+    ] = None,
 ) -> None:
     """Build the feature tables and load the online store.
 
@@ -243,7 +256,7 @@ def features(
         features_command(settings, _time(as_of, settings) if as_of else None, backfill, engine.value, address)
 
 
-@app.command()
+@app.command(epilog="Examples: opportune train all; opportune train churn --tune 5m")
 def train(
     models: Model,
     as_of: AsOf = None,
@@ -252,7 +265,11 @@ def train(
         typer.Option(help="try other tree parameters for so long (60s, 5m), or so many (20), per propensity"),
     ] = None,
 ) -> None:
-    """Train, log, register, and promote through the gate."""
+    """Train, log, register, and promote through the gate.
+
+    Trains on the events until --as-of, keeps each model as a version in MLflow, and makes it the champion only if it
+    does better than plain baselines and the champion. With too little data it says how much is lacking.
+    """
     settings = _settings()
     from service.commands import Progress, export_command
     from training.train import expand, say
@@ -273,9 +290,14 @@ def train(
         print(say(result))
 
 
-@app.command()
+@app.command(
+    epilog="Example: opportune uplift spring --file test.csv --treatment arm --treated mail --control none "
+    "--outcome bought"
+)
 def uplift(
-    placement: Annotated[str, typer.Argument(help="a placement, or a name for your own test", show_default=False)],
+    placement: Annotated[
+        str, typer.Argument(metavar="PLACEMENT", help="a placement, or a name for your own test", show_default=False)
+    ],
     file: Annotated[
         Path | None, typer.Option(help="your own randomized test: Parquet or CSV, a row a customer")
     ] = None,
@@ -336,7 +358,7 @@ def uplift(
         print(line)
 
 
-@app.command()
+@app.command(epilog="Example: opportune promote churn 3")
 def promote(
     model: OneModel,
     version: Annotated[
@@ -359,7 +381,7 @@ def rollback(model: OneModel) -> None:
     print(move(settings.tracking_uri, model))
 
 
-@app.command()
+@app.command(epilog="Example: opportune score --out scores.parquet")
 def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scores.parquet")) -> None:
     """Write every customer's scores and ranked actions to Parquet."""
     if out.is_dir():
@@ -372,7 +394,7 @@ def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scor
     score_command(settings, out)
 
 
-@app.command()
+@app.command(epilog="Example: opportune evaluate greedy")
 def evaluate(
     policy: Annotated[
         str,
@@ -381,7 +403,7 @@ def evaluate(
 ) -> None:
     """Estimate what another policy would have earned.
 
-    It is told by the decision log.
+    From the decision log: nobody gets anything by it. The log needs decisions with their outcomes.
     """
     settings = _settings()
     from service.commands import export_command
@@ -400,10 +422,13 @@ def evaluate(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="the address to answer at [the setting `host`]")] = None,
-    port: Annotated[int | None, typer.Option(help="and its port [the setting `port`]")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="and its port [the setting `port`]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; shared state is safe with any number")] = 1,
 ) -> None:
-    """Answer the API and the pages."""
+    """Answer the API and the pages.
+
+    Until it is ended (Ctrl+C, SIGTERM). It also applies what comes in, and takes up models as they are promoted.
+    """
     settings = _settings(host=host, port=port)
     from service.serve import serve as run
 
@@ -412,7 +437,10 @@ def serve(
 
 @app.command()
 def worker() -> None:
-    """Run the journeys: move what is due, send, retry."""
+    """Run the journeys: move what is due, send, retry.
+
+    In a process of its own, beside 'opportune serve', until it is ended (Ctrl+C, SIGTERM).
+    """
     settings = _settings()
     from service.worker import run
 
@@ -425,7 +453,11 @@ def doctor(
         bool, typer.Option("--adopt-home", help="first make this home the one that the database belongs to")
     ] = False,
 ) -> None:
-    """Check every part, and say what to do."""
+    """Check every part, and say what to do.
+
+    A line a part: ok, note (may stay as it is) or fail; at the end the next step of setting up, while there is one.
+    Exit status 1 when something fails.
+    """
     settings = _settings()
     from service.doctor import adopt, examine
 
@@ -434,7 +466,7 @@ def doctor(
     sys.exit(examine(settings))
 
 
-@keys.command("create")
+@keys.command("create", epilog="Example: opportune keys create --scope ingest --scope decide --label shop")
 def keys_create(
     scope: Annotated[
         list[str],
@@ -463,7 +495,9 @@ def keys_list() -> None:
 
 
 @keys.command("revoke")
-def keys_revoke(key_id: str) -> None:
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="as 'opportune keys list' shows it")],
+) -> None:
     """End a key; it opens nothing within seconds."""
     from service.commands import revoke_key_command
 

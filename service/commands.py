@@ -27,6 +27,7 @@ _PATIENCE_S = 30.0
 _ALIVE = timedelta(seconds=8)
 _ALONE_AT_ONCE = 2_000
 _TRIES = 5
+_NOBODY = "there are no customers yet; bring events with 'opportune ingest PATH'"
 
 
 def create_key_command(settings: Settings, scopes: tuple[str, ...], label: str) -> str:
@@ -68,6 +69,8 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
         if offers is not None:
             imported = import_offers(offers, parts.database, parts.clock.now())
             print(f"{offers}: {imported.put} offers" + _rejected(imported.rejected, imported.rejects))
+            if imported.such_as:
+                print(f"  such as {imported.such_as}")
             _refuse_if_nothing_was_read(offers, imported.put, imported.rejected, imported.rejects)
             _make_text_vectors(settings, parts)
         if not paths:
@@ -189,6 +192,8 @@ def features_command(
         written = load.run(days[0], lambda done, all_: bar.show("online store", done / all_))
         bar.end()
         print(f"loaded {written:,} customers into the online store")
+        if not any(parts.event_log.files(bucket) for bucket in range(parts.event_log.buckets)):
+            print(_NOBODY, file=sys.stderr)
         _build_offer_tables(settings, parts, days)
         _apply_feast(settings)
 
@@ -246,14 +251,18 @@ def _build_offer_tables(settings: Settings, parts: Parts, days: list[datetime]) 
 
 
 def explain_feature(settings: Settings, name: str) -> None:
-    """What a feature means, where it comes from, and how it is distributed in the newest snapshot."""
-    from features.explain import explain
+    """What a feature means, where it comes from, and how it is distributed in the newest table; `all`: a line each."""
+    from features.explain import EVERY, explain
 
+    if name == "all":
+        for feature in EVERY.features:
+            print(f"{feature.name:<32} {feature.description}")
+        return
     try:
         for line in explain(settings.home.absolute(), name):
             print(line)
     except KeyError as unknown:
-        raise ValueError(unknown.args[0]) from unknown
+        raise ValueError(f"{unknown.args[0]}; 'opportune features --explain all' lists them") from unknown
 
 
 def export_command(settings: Settings) -> None:
@@ -308,6 +317,8 @@ def score_command(settings: Settings, out: Path) -> None:
         )
         bar.end()
         print(f"{out}: {count:,} customers")
+        if not count:
+            print(_NOBODY, file=sys.stderr)
 
 
 def _bring_models(settings: Settings) -> str | None:

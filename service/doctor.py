@@ -31,15 +31,26 @@ _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
 _OTHER_VARIABLES = ("CONFIG", "DEBUG", "PURE", "EMBEDDING_MODEL")
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
+FIRST_STEPS = (
+    "opportune ingest --offers FILE",
+    "opportune ingest PATH",
+    "opportune features",
+    "opportune keys create --scope admin",
+    "opportune serve",
+    "opportune worker",
+    "opportune train all",
+)
+"""From an empty home to a whole one, in the order in which each has what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """What was looked at, how it is, and what to do about it; `step`: the one of FIRST_STEPS that is still to do."""
 
     verdict: Literal["ok", "note", "fail"]
     part: str
     detail: str
+    step: str | None = None
 
 
 def adopt(settings: Settings) -> str:
@@ -56,13 +67,26 @@ def adopt(settings: Settings) -> str:
 
 
 def examine(settings: Settings) -> int:
-    """Prints a line a finding; 1 when something fails, else 0."""
+    """Prints a line a finding, and the next step; 1 when something fails, else 0."""
     findings = [*_configuration(settings), *_rules(settings)]
     if not any(finding.part == "configuration" and finding.verdict == "fail" for finding in findings):
         findings += _parts(settings)
     for finding in findings:
         print(f"{finding.verdict:<5} {finding.part:<14} {finding.detail}")
+    step = next_step(findings)
+    if step is not None:
+        print(f"next  {step}")
     return int(any(finding.verdict == "fail" for finding in findings))
+
+
+def next_step(findings: Iterable[Finding]) -> str | None:
+    """The first of FIRST_STEPS that is still to do; None where all are done, or where something else is to be mended
+    before."""
+    findings = list(findings)
+    if any(finding.verdict == "fail" and finding.step is None for finding in findings):
+        return None
+    steps = [finding.step for finding in findings if finding.step is not None]
+    return min(steps, key=FIRST_STEPS.index, default=None)
 
 
 def _parts(settings: Settings) -> list[Finding]:
@@ -116,7 +140,9 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         told = f"{len(foreign):,} of its folders and files cannot be written, such as {foreign[0]}"
         yield Finding("fail", "home", f"{told}: give them to the user who runs this (a command ran as another one)")
     else:
-        yield Finding("ok", "home", f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})")
+        told = f"{home} ({'SQLite' if not settings.database_url else 'Postgres'})"
+        new = "" if home.exists() else "; it is new: if you have one, go to its folder, or set OPPORTUNE_HOME"
+        yield Finding("ok", "home", told + new)
     free = free_bytes(home)
     if free < LEAST_FREE:
         yield Finding("fail", "disk", f"only {free / 1e6:,.0f} MB are free for {home}; make room")
@@ -174,7 +200,8 @@ def _keys(parts: Parts) -> Iterator[Finding]:
     if live:
         yield Finding("ok", "keys", f"{len(live)} in use")
     else:
-        yield Finding("fail", "keys", "none: nobody can call the API; run 'opportune keys create --scope admin'")
+        told = "none: nobody can call the API; run 'opportune keys create --scope admin'"
+        yield Finding("fail", "keys", told, "opportune keys create --scope admin")
 
 
 def _online(parts: Parts) -> Iterator[Finding]:
@@ -194,7 +221,8 @@ def _events(parts: Parts) -> Iterator[Finding]:
         pending, set_aside = backlog(connection)
     buckets = sum(1 for bucket in range(parts.event_log.buckets) if parts.event_log.files(bucket))
     if not buckets and not pending:
-        yield Finding("note", "events", "none yet; send them to POST /v1/batch, or 'opportune ingest PATH'")
+        told = "none yet; send them to POST /v1/batch, or 'opportune ingest PATH'"
+        yield Finding("note", "events", told, "opportune ingest PATH")
     else:
         yield Finding("ok" if pending < 10_000 else "note", "events", f"{pending:,} wait for their effects")
     with parts.database.read() as connection:
@@ -232,7 +260,8 @@ def _served_features(parts: Parts) -> Iterator[Finding]:
 def _features(parts: Parts) -> Iterator[Finding]:
     snapshots = sorted((parts.settings.home.absolute() / "features").glob("as_of=*"))
     if not snapshots:
-        yield Finding("note", "features", "no table is built; run 'opportune features' (a daily job)")
+        told = "no table is built; run 'opportune features' (a daily job)"
+        yield Finding("note", "features", told, "opportune features")
         return
     newest = datetime.strptime(snapshots[-1].name, "as_of=%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
     age = parts.clock.now() - newest
@@ -259,18 +288,24 @@ def _models(parts: Parts) -> Iterator[Finding]:
             away.append(str(problem))
     for told in away:
         yield Finding("fail", "models", f"{told[:200]}; start MLflow, or correct mlflow_tracking_uri")
+    none: list[str] = []
     for name in _MODELS:
         entry = served.get(name)
         if entry is None and name in coming:
             told = f"{name}: version {coming[name]} will serve; 'opportune serve' brings it in, and 'opportune score'"
             yield Finding("note", "models", told)
         elif entry is None:
-            rule = f"'opportune train {name}' makes one, 'opportune serve' brings it in"
-            yield Finding("note", "models", f"{name}: none serves, its fallback does; {rule}")
+            none.append(name)
         elif entry["problem"]:
             yield Finding("fail", "models", f"{name}: {entry['problem']}")
         else:
             yield Finding("ok", "models", f"{name}: version {entry['version']} serves")
+    if none:
+        which = "all" if len(none) == len(_MODELS) else " ".join(none)
+        rule = f"'opportune train {which}' makes them where there is enough data, 'opportune serve' brings them in"
+        tried = (parts.settings.home.absolute() / "reports" / "training").exists()  # it was said what is lacking
+        step = "opportune train all" if which == "all" and not tried else None
+        yield Finding("note", "models", f"{', '.join(none)}: none serves, fallbacks do; {rule}", step)
     hours = parts.models.get("send-time")
     if hours is not None and hours.default_zone != parts.settings.default_timezone:
         was = f"was trained while default_timezone was {hours.default_zone}"
@@ -303,9 +338,8 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
     if offers:
         yield Finding("ok", "offers", f"{len(offers):,} in the catalogue")
     else:
-        yield Finding(
-            "note", "offers", "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers'"
-        )
+        told = "none: decisions have nothing to rank; PUT /v1/offers or 'opportune ingest --offers FILE'"
+        yield Finding("note", "offers", told, "opportune ingest --offers FILE")
 
 
 def _features_named(parts: Parts) -> Iterator[Finding]:
@@ -360,7 +394,7 @@ def _loops(parts: Parts) -> Iterator[Finding]:
     for name, command in (("events", "opportune serve"), ("journeys", "opportune worker")):
         seen = beats.get(name, {}).get("seen")
         if seen is None:
-            yield Finding("note", name, f"has never run; start '{command}'")
+            yield Finding("note", name, f"has never run; start '{command}'", command)
         elif now - seen > _SILENT:
             yield Finding("note", name, f"last seen {seen:%Y-%m-%d %H:%M}Z; is '{command}' running?")
         else:

@@ -220,11 +220,12 @@ def promote(tracking: Tracking | str, name: str, version: str) -> str:
 
     at = _tracking(tracking)
     at.must_answer()
+    _must_be_registered(at, name)
     try:
         at.client.get_model_version(PREFIX + name, version)
     except MlflowException as missing:
         known = sorted(int(one.version) for one in at.client.search_model_versions(f"name = '{PREFIX}{name}'"))
-        told = f"it has {', '.join(map(str, known))}" if known else "it has none yet; 'opportune train' registers them"
+        told = f"it has {', '.join(map(str, known)) or 'none'}"
         raise TrackingError(f"opportune-{name} has no version {version}; {told}") from missing
     before = aliases(at, name)
     history = [*_history(at, name), *([before[CHAMPION]] if CHAMPION in before else [])]
@@ -240,6 +241,7 @@ def rollback(tracking: Tracking | str, name: str) -> str:
     """Makes the champion before this one the champion again; says so in a sentence. Raises TrackingError."""
     at = _tracking(tracking)
     at.must_answer()
+    _must_be_registered(at, name)
     history, present = _history(at, name), aliases(at, name).get(CHAMPION)
     while history and history[-1] == present:
         history.pop()
@@ -249,6 +251,15 @@ def rollback(tracking: Tracking | str, name: str) -> str:
     _remember(at, name, history)  # before the alias: killed in between, it goes to the same version when run again
     at.client.set_registered_model_alias(PREFIX + name, CHAMPION, version)
     return f"{name}: version {version} is champion again, in place of {present or 'none'}"
+
+
+def _must_be_registered(tracking: Tracking, name: str) -> None:
+    """TrackingError where no version of the model is, with those that there are."""
+    if not tracking.client.search_registered_models(f"name = '{PREFIX}{name}'"):
+        ours = tracking.client.search_registered_models(f"name LIKE '{PREFIX}%'")
+        known = sorted(model.name.removeprefix(PREFIX) for model in ours)
+        there = f"there are {', '.join(known)}" if known else "none is yet; 'opportune train' registers them"
+        raise TrackingError(f"no model {name} is registered; {there}")
 
 
 def _tracking(tracking: Tracking | str) -> Tracking:

@@ -82,12 +82,13 @@ def normalize(message: Any, rules: Rules, now: datetime, *, imported: bool = Fal
     errors: Errors = []
     if not message.keys() <= TOP_LEVEL:
         errors += [
-            FieldError(str(key), "unknown field; put it into properties, traits or context")
-            for key in message.keys() - TOP_LEVEL
+            FieldError(key, "unknown field; put it into properties, traits or context")
+            for key in sorted(map(str, message.keys() - TOP_LEVEL))
         ]
     kind = message.get("type")
     if kind not in TYPES:
-        errors.append(FieldError("type", f"is {_shown(kind)}; send one of {', '.join(TYPES)}"))
+        offer = "; is it an offer? they are read by --offers FILE" if imported and "offer_id" in message else ""
+        errors.insert(0, FieldError("type", f"is {_shown(kind)}; send one of {', '.join(TYPES)}{offer}"))
         raise BadMessage(errors)
     properties = _object(message, "properties", errors)
     properties = dict(properties) if kind in _ENRICHED else properties

@@ -21,11 +21,12 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file gave: offers put, and lines refused (with their reasons in `rejects`)."""
+    """What a file gave: offers put, and lines refused, with their reasons in `rejects`; of the first in `such_as`."""
 
     put: int
     rejected: int
     rejects: Path | None
+    such_as: str | None = None
 
 
 def described(offer: StoredOffer) -> dict[str, Any]:
@@ -68,7 +69,8 @@ def import_offers(
             progress(put)
     put += _put(database, chunk, now)
     progress(put)
-    return Imported(put, len(rejects), _write_rejects(path, rejects))
+    such_as = f"line {rejects[0]['line']}: {rejects[0]['reason']}" if rejects else None
+    return Imported(put, len(rejects), _write_rejects(path, rejects), such_as)
 
 
 def _put(database: Database, chunk: dict[str, Mapping[str, Any]], now: datetime) -> int:

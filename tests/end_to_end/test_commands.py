@@ -164,11 +164,43 @@ def test_a_file_of_which_nothing_can_be_read_is_a_failure(tmp_path: Path) -> Non
         told = f"opportune: {wrong}: none of its 2 lines could be read; {why} says why of each"
         assert refused.stderr.splitlines()[-1] == told
         assert len(Path(why).read_text().splitlines()) == 2
-    assert service.run("ingest", "--offers", str(offers)).returncode == 1
+    refused = service.run("ingest", "--offers", str(offers))
+    assert refused.returncode == 1
+    assert "  such as line 1: name: Field required\n" in refused.stdout
     read = service.run("ingest", str(mixed))
     assert read.returncode == 0
     assert f"1 events, 1 rejected (see {mixed}.rejects.jsonl)\n  1 by line, such as: is no JSON" in read.stdout
     assert "money in GBP (1 events) is counted nowhere; give its rate in [currencies]" in read.stderr
+
+
+def test_a_file_of_offers_that_is_read_as_events_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "offers.jsonl").write_text('{"offer_id": "o1", "name": "A", "channels": ["email"]}\n')
+    refused = Service(tmp_path).run("ingest", "offers.jsonl")
+    assert refused.returncode == 1
+    assert "1 by type, such as: is missing; send one of" in refused.stdout
+    assert "is it an offer? they are read by --offers FILE" in refused.stdout
+
+
+def test_a_home_without_events_is_told_what_is_lacking(tmp_path: Path) -> None:
+    service, told = Service(tmp_path), "there are no customers yet; bring events with 'opportune ingest PATH'"
+    for command in ("score", "features"):
+        done = service.run(command)
+        assert done.returncode == 0
+        assert told in done.stderr.splitlines()
+
+
+def test_features_are_listed_and_one_that_there_is_not_leads_to_the_list(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    listed = service.done("features", "--explain", "all").splitlines()
+    assert any(line.startswith("orders_90d ") for line in listed)
+    assert any(line.startswith("offer_click_rate_90d ") for line in listed)
+    unknown = service.run("features", "--explain", "nosuch")
+    assert unknown.returncode == 1
+    assert unknown.stderr == "opportune: no feature nosuch; 'opportune features --explain all' lists them\n"
+
+
+def test_a_port_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
+    assert Service(tmp_path).run("serve", "--port", "99999").returncode == 2
 
 
 def test_customers_are_scored_by_the_champion_also_where_no_service_runs(tmp_path: Path) -> None:

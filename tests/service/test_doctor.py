@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.doctor import examine, unknown_variables, unwritable
+from service.doctor import FIRST_STEPS, Finding, examine, next_step, unknown_variables, unwritable
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
@@ -121,19 +121,43 @@ def test_a_model_that_was_trained_and_that_nothing_serves_yet_is_named(
     settings = Settings(home=tmp_path, text_vectors=False)
     examine(settings)
     assert not (tmp_path / "mlflow.db").exists()
-    assert "churn: none serves" in capsys.readouterr().out
+    assert "lead, churn, winback, send-time, next-offer: none serves" in capsys.readouterr().out
     client = Tracking.at(settings.tracking_uri).client
     for name in ("opportune-churn", "opportune-lead"):
         client.create_registered_model(name)
         client.create_model_version(name, str(tmp_path))
     client.set_registered_model_alias("opportune-churn", "champion", "1")
     assert examine(settings) == 1  # for want of a key
-    told = {line.split()[2]: line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "models"}
-    assert "version 1 will serve; 'opportune serve' brings it in" in told["churn:"]
-    assert "none serves" in told["lead:"]
+    told = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines() if line.split()[1] == "models"]
+    assert told[0].startswith("churn: version 1 will serve; 'opportune serve' brings it in")
+    assert told[1].startswith("lead, winback, send-time, next-offer: none serves")
+    assert "'opportune train lead winback send-time next-offer' makes them" in told[1]
     away = examine(Settings(home=tmp_path, text_vectors=False, mlflow_tracking_uri="http://127.0.0.1:9"))
     assert away == 1
     assert "cannot read the registry at http://127.0.0.1:9" in capsys.readouterr().out
+
+
+def test_the_next_step_is_the_first_that_is_still_to_do() -> None:
+    todo = [Finding("fail", "", "", "opportune serve"), Finding("note", "", "", "opportune features")]
+    assert next_step(todo) == "opportune features"
+    assert next_step([Finding("ok", "", "")]) is None
+    assert next_step([*todo, Finding("fail", "", "")]) is None  # what fails is to be mended before
+
+
+def test_an_empty_home_is_told_the_way_to_a_whole_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(home=tmp_path / "home", text_vectors=False)
+    examine(settings)
+    first = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ok    home") and "it is new" in line for line in first)
+    assert first[-1] == f"next  {FIRST_STEPS[0]}"
+    parts = build(settings)
+    with parts.database.write() as connection:
+        put_offers(connection, {"a": OfferIn.model_validate({"name": "A"}).document()}, parts.clock.now())
+    parts.close()
+    examine(settings)
+    second = capsys.readouterr().out.splitlines()
+    assert not any("it is new" in line for line in second)
+    assert second[-1] == f"next  {FIRST_STEPS[1]}"
 
 
 def test_what_another_user_left_in_the_home_is_named(

@@ -130,8 +130,14 @@ def test_aliases_move_forth_and_back(tracking: Tracking, folder: Path) -> None:
         rollback(tracking, "churn")
     with pytest.raises(TrackingError, match="no version 9; it has 1, 2"):
         promote(tracking, "churn", "9")
-    with pytest.raises(TrackingError, match="it has none yet"):
-        promote(tracking, "chrn", "1")
+    for move in (lambda: promote(tracking, "chrn", "1"), lambda: rollback(tracking, "chrn")):
+        with pytest.raises(TrackingError, match="no model chrn is registered; there are churn"):
+            move()
+
+
+def test_going_back_before_anything_was_registered_says_what_does_it(tracking: Tracking) -> None:
+    with pytest.raises(TrackingError, match="none is yet; 'opportune train' registers them"):
+        rollback(tracking, "churn")
 
 
 @pytest.mark.slow

@@ -97,6 +97,7 @@ def test_a_file_is_read_and_its_broken_lines_are_set_aside(database: Database, t
     assert [reject["line"] for reject in rejected] == [2, 4, 5]
     assert "column" in rejected[0]["reason"]
     assert rejected[1]["reason"].startswith("eligibility")
+    assert done.such_as == f"line 2: {rejected[0]['reason']}"
     path.write_bytes(b"\n".join([lines[0], lines[5]]))
     assert import_offers(path, database, NOW).rejects is None
     assert not done.rejects.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +86,20 @@ class Damaged(Problem):
 
 class Unavailable(Problem):
     status, type, title = 503, "urn:opportune:unavailable", "A part is not available"
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+_FILES = {errno.EMFILE, errno.ENFILE}
+
+
+def disk_trouble(failure: BaseException) -> str | None:
+    """What is wrong with the home's disk, or with how many files may be open, where the system said so; names no file:
+    a path may hold a customer's id.
+    """
+    code = failure.errno if isinstance(failure, OSError) else None
+    if code in _DISK:
+        return f"the disk of the home takes nothing now ({os.strerror(code)})"
+    return f"no more files can be opened ({os.strerror(code)})" if code in _FILES else None
 
 
 def cause_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from features.row_stores import StoreAway
 from service.clock import monotonic
-from service.errors import Problem
+from service.errors import Problem, disk_trouble
 from service.telemetry import LOOP_FAILURES, LOOP_SEEN
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Loop:
             except BaseException as failure:  # Polars' panic is no Exception, and nobody starts this thread again
                 failures += 1
                 away = isinstance(failure, _SAY)
-                self.problem = str(failure) if away else type(failure).__name__
+                self.problem = str(failure) if away else disk_trouble(failure) or type(failure).__name__
                 self._failing_since = None if away else self._failing_since or self._began
                 LOOP_FAILURES.labels(self.name).inc()
                 log.exception("a pass of the loop %r failed (%d in a row); it will be tried again", self.name, failures)

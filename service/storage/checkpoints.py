@@ -66,5 +66,8 @@ class Checkpoints:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except (sqlite3.Error, SQLAlchemyError, Unavailable) as failure:  # a full disk: who commits next is told
                 log.warning("the database's log could not be copied into its file: %s", failure)
+                if connection is not None:  # one that was opened while the disk only let it read would never write
+                    connection.close()
+                    connection = None
         if connection is not None:
             connection.close()

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
@@ -40,7 +40,7 @@ from sqlalchemy.types import TypeDecorator
 from service.clock import monotonic
 from service.errors import Unavailable
 from service.storage.checkpoints import Checkpoints
-from service.storage.outage import telling_outages
+from service.storage.outage import only_reads, telling_outages
 
 __all__ = ["Connection", "Database", "Json", "UtcTime", "any_key", "any_of", "metadata", "texts", "upsert"]
 
@@ -264,9 +264,12 @@ class Database:
             connection = self.engine.connect()
         try:
             yield connection
-        except BaseException:
+        except BaseException as failure:
             if not connection.invalidated and getattr(driver_of(connection), "closed", False):
                 connection.invalidate()  # else the pool would try to roll back, and log that it cannot
+            if only_reads(failure):
+                connection.invalidate()
+                self._begin_anew()
             connection.close()
             raise
         if self.is_sqlite and len(self._idle) < _KEPT:
@@ -274,6 +277,13 @@ class Database:
             self._idle.append(connection)
         else:
             connection.close()
+
+    def _begin_anew(self) -> None:
+        """Lets go of all connections that nobody uses now: SQLite opens a file that it may not write (a disk that turned
+        read-only) to read it, and such a connection never writes again, nor does another of its process beside it.
+        """
+        self._forget_idle()
+        self.engine.dispose()
 
     def mark(self) -> int | None:
         """A number that changes when anything is committed to the database, by whichever process.
@@ -314,13 +324,17 @@ class Database:
         """Gives every connection back."""
         if self._checkpoints is not None:
             self._checkpoints.close()
-        while self._idle:
-            self._idle.pop().close()
+        self._forget_idle()
+        self.engine.dispose()
+
+    def _forget_idle(self) -> None:
+        with suppress(IndexError):  # who else takes from them was quicker
+            while True:
+                self._idle.pop().close()
         with self._watching:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
-        self.engine.dispose()
 
 
 def _connect_postgres(_dialect: Dialect, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:

@@ -29,8 +29,7 @@ def telling_outages() -> Iterator[None]:
 
 
 def _detail(failure: Exception) -> str:
-    cause = getattr(failure, "orig", failure)
-    code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+    cause, code = getattr(failure, "orig", failure), _sqlite_code(failure)
     if code == _SQLITE_FULL or getattr(cause, "sqlstate", None) == _DISK_FULL:
         return "the database's disk is full; make room, then try again"
     if code == _SQLITE_IOERR:  # of a full disk, too, where it is the shared memory that cannot grow
@@ -40,6 +39,17 @@ def _detail(failure: Exception) -> str:
     return "the database does not answer now; try again in a few seconds"
 
 
+def only_reads(failure: BaseException) -> bool:
+    """Whether SQLite says that it opened its file for reading alone; told raw, or as `Unavailable`."""
+    return _SQLITE_READONLY in {_sqlite_code(failure), _sqlite_code(failure.__cause__)}
+
+
+def _sqlite_code(failure: BaseException | None) -> int:
+    """SQLite's primary result code; 0 where it is not SQLite's."""
+    cause = getattr(failure, "orig", failure)
+    return (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+
+
 def is_outage(failure: Exception) -> bool:
     """Whether it is the database's, told by SQLAlchemy or its driver, and the same work may well succeed later."""
     if isinstance(failure, TimeoutError):  # no connection became free
@@ -47,9 +57,8 @@ def is_outage(failure: Exception) -> bool:
     cause = failure.orig if isinstance(failure, DBAPIError) else failure
     if cause is failure and type(failure).__module__.partition(".")[0] not in _DRIVERS:
         return False
-    code = getattr(cause, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _AWAY_CODES
+    if getattr(cause, "sqlite_errorcode", None) is not None:
+        return _sqlite_code(failure) in _AWAY_CODES
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_AWAY_STATES)

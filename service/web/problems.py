@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from features.row_stores import StoreAway
-from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable
+from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable, disk_trouble
 from service.web.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,9 @@ def problem_response(problem: Problem) -> Response:
 
 def as_problem(error: Exception, method: str, route: str) -> Problem:
     """What a client is told of a failure; the log is told of those that are ours."""
-    if isinstance(error, StoreAway):
-        away = Unavailable(f"{error}; try again in a few seconds")
+    trouble = str(error) if isinstance(error, StoreAway) else disk_trouble(error)
+    if trouble is not None:
+        away = Unavailable(f"{trouble}; try again in a few seconds")
         away.__cause__ = error
         error = away
     if not isinstance(error, Problem):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 import time
@@ -40,7 +41,12 @@ def test_a_loop_goes_on_after_a_failed_pass(kind: type[BaseException], caplog: p
 
 @pytest.mark.parametrize(
     ("failure", "told"),
-    [(StoreAway("the store is full"), "the store is full"), (ValueError("a person's name"), "ValueError")],
+    [
+        (StoreAway("the store is full"), "the store is full"),
+        (ValueError("a person's name"), "ValueError"),
+        (OSError(errno.EROFS, "", "a-name"), "the disk of the home takes nothing now (Read-only file system)"),
+        (OSError(errno.ECONNRESET, "", "a-name"), "ConnectionResetError"),
+    ],
 )
 def test_a_loop_tells_why_its_last_pass_failed(failure: Exception, told: str) -> None:
     failing, go_on, ran = threading.Event(), threading.Event(), threading.Event()

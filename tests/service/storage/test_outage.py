@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.errors import Unavailable
@@ -43,6 +43,38 @@ def test_a_file_that_may_not_be_written_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="give its file to the user"), telling_outages():
         reader.execute("INSERT INTO one VALUES (1)")
     reader.close()
+
+
+def test_writes_go_on_when_a_disk_that_turned_read_only_is_itself_again(tmp_path: Path) -> None:
+    """SQLite opens a file that it may not write to read it: such a connection never wrote again, until a restart."""
+    path = tmp_path / "state.db"
+    database, read_only = Database(f"sqlite:///{path}"), [False]
+
+    def as_sqlite_opens_it(*_: object) -> sqlite3.Connection | None:
+        if not read_only[0]:
+            return None
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.execute(text("INSERT INTO notes VALUES (1)"))
+
+    event.listen(database.engine, "do_connect", as_sqlite_opens_it)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE notes (n)"))
+    database.close()  # as of a service whose connections were all in use, or had failed
+    read_only[0] = True
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="may not be written"):
+            write()
+        with database.read() as connection:  # in between it is read all the same
+            assert connection.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
+        database.mark()
+    read_only[0] = False
+    with pytest.raises(Unavailable):  # what lay in the pool is told to be so, once
+        write()
+    write()
+    database.close()
 
 
 def test_a_wrong_statement_is_no_outage(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 
 import httpx
@@ -25,7 +26,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def put(thing: Thing) -> Thing:
         return thing
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as made:
+    @app.delete("/things/{code}")
+    async def fail(code: int) -> None:
+        raise OSError(code, "words of the system", "a-file-with-a-name")
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
         yield made
 
 
@@ -55,3 +61,19 @@ async def test_a_method_that_an_address_has_not_is_told_with_those_that_it_has(c
     answer = await client.get("/things")
     assert (answer.status_code, answer.headers["allow"]) == (405, "PUT")
     assert answer.json()["detail"] == "GET is not possible at this address; it takes PUT"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "detail"),
+    [
+        (errno.EROFS, 503, "the disk of the home takes nothing now (Read-only file system); try again in a few seconds"),
+        (errno.EMFILE, 503, "no more files can be opened (Too many open files); try again in a few seconds"),
+        (errno.ENOENT, 500, "Something failed here; the log has the cause. Try again."),
+    ],
+)
+async def test_a_disk_that_takes_nothing_is_a_part_that_is_away(
+    client: httpx.AsyncClient, code: int, status: int, detail: str
+) -> None:
+    """An erasure on one that had turned read-only was an internal error; no file is named, which may bear an id."""
+    answer = await client.delete(f"/things/{code}")
+    assert (answer.status_code, answer.json()["detail"]) == (status, detail)

@@ -21,6 +21,7 @@ from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
 from service.storage.database import Database
 from service.storage.home_store import adopt_home, home_of, other_home
+from service.storage.lease import release, take
 from service.storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _parts(settings: Settings) -> list[Finding]:
         return [Finding("fail", "state", told)]
     looks = (
         _home,
+        _state,
         _keys,
         _online,
         _events,
@@ -190,6 +192,17 @@ def _home(parts: Parts) -> Iterator[Finding]:
         other = other_home(home_of(connection), parts.home_id)
     if other is not None:
         yield Finding("fail", "home", other)
+    if parts.steady.status()["spool_waits"]:
+        yield Finding("note", "decisions", "some wait on the disk for the database; its disk and 'serve' say why")
+
+
+def _state(parts: Parts) -> Iterator[Finding]:
+    """A database of which all can be read may take nothing: its disk is full, it is a standby, somebody holds it."""
+    now, mine = SystemClock().now(), f"doctor-{os.getpid()}"
+    with parts.database.write() as connection:
+        take(connection, mine, mine, now, 1.0)
+        release(connection, mine, mine)
+    yield from ()
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from functools import lru_cache
@@ -119,10 +120,44 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class Bounded(logging.Filter):
+    """Lets the same line through so often in a minute; the first one of the next says how many it stands for.
+
+    While a part is away each refused request has its line, and what is refused is sent again at once.
+    """
+
+    def __init__(self, at_most: int = 10, within_s: float = 60.0, known: int = 1_000) -> None:
+        super().__init__()
+        self._at_most, self._within_s, self._known = at_most, within_s, known
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            key = record.name, record.getMessage()
+        except (TypeError, ValueError):  # words and values that do not fit, somewhere: the handler tells of it
+            return True
+        with self._lock:
+            return self._is_told(key, record)
+
+    def _is_told(self, key: tuple[str, str], record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        since, count = self._told.get(key, (now, 0))
+        if now - since >= self._within_s:
+            if count > self._at_most:
+                record.msg, record.args = f"{key[1]} ({count - self._at_most:,} such lines left out)", ()
+            since, count = now, 0
+        if key not in self._told and len(self._told) >= self._known:
+            self._told.pop(next(iter(self._told)))
+        self._told[key] = since, count + 1
+        return count < self._at_most
+
+
 def set_up_logs(level: str = "INFO") -> None:
     """JSON lines on standard error; uvicorn's access log stays off (metrics count requests)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.addFilter(Bounded())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
 

@@ -45,6 +45,7 @@ from service.journeys.enrolment_store import (
 from service.journeys.journey_store import add_counts
 from service.journeys.retry import RetryPolicy
 from service.journeys.transitions import wake
+from service.loops import words_of, worth_a_trace
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -165,9 +166,10 @@ class Runner:
             try:
                 more = self.run_pass()
                 failures = 0
-            except Exception:
+            except Exception as failure:
                 failures += 1
-                log.exception("a pass of the journey runner failed (%d in a row)", failures)
+                told = "a pass of the journey runner failed (%d in a row; %s)"
+                log.error(told, failures, words_of(failure), exc_info=worth_a_trace(failures))
             pause = min(0.5 * 2.0 ** min(failures - 1, 16), 5.0) if failures else 0.0 if more else every_s
             self._stop.wait(pause)
 

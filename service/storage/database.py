@@ -279,8 +279,8 @@ class Database:
             connection.close()
 
     def _begin_anew(self) -> None:
-        """Lets go of all connections that nobody uses now: SQLite opens a file that it may not write (a disk that turned
-        read-only) to read it, and such a connection never writes again, nor does another of its process beside it.
+        """Lets go of all connections that nobody uses. SQLite opens a file that it may not write (a disk that turned
+        read-only) to read it: such a connection never writes again, nor does another of its process beside it.
         """
         self._forget_idle()
         self.engine.dispose()

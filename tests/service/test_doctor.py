@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +191,21 @@ def test_a_home_that_may_only_be_read_is_examined_all_the_same(
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("fail  home ") and "Read-only file system" in line for line in lines)
     assert any(line.split()[1] == "events" for line in lines)
+
+
+def test_a_database_that_takes_nothing_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it was read, and was well."""
+    build(Settings(home=tmp_path, text_vectors=False)).close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON leases BEGIN SELECT RAISE(FAIL, 'full'); END")
+    assert examine(Settings(home=tmp_path, text_vectors=False)) == 1
+    assert any(line.startswith("fail  state ") for line in capsys.readouterr().out.splitlines())
+
+
+def test_decisions_that_wait_for_the_database_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(Settings(home=tmp_path, text_vectors=False)).close()
+    (tmp_path / "spool").mkdir(exist_ok=True)
+    with (tmp_path / "spool" / "1-a.jsonl").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as by a service that cannot bring them in
+        examine(Settings(home=tmp_path, text_vectors=False))
+    assert "note  decisions      some wait on the disk" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from features.row_stores import StoreAway
-from service.loops import Child, Loop, stop_all
+from service.loops import Child, Loop, stop_all, worth_a_trace
 
 
 def wait_until(condition: threading.Event) -> None:
@@ -36,7 +36,7 @@ def test_a_loop_goes_on_after_a_failed_pass(kind: type[BaseException], caplog: p
     loop.start()
     wait_until(third)
     loop.stop()
-    assert "a store is away" in caplog.text
+    assert "a store is away" in caplog.text  # with its trace
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,8 @@ if again: sys.stdin.read()
             break
     child.stop()
     assert marks.read_text() == "xx"
+
+
+def test_of_failures_in_a_row_fewer_and_fewer_are_traced() -> None:
+    """Each told of everything above it, every five seconds, in an outage of hours."""
+    assert [failures for failures in range(1, 1_000) if worth_a_trace(failures)] == [2**power for power in range(10)]

@@ -20,6 +20,8 @@ import orjson
 from features.currencies import CURRENCIES
 from features.vocabulary import NAMES, REPEATED
 from service.customers.customer_store import joined_by, read_customers
+from service.customers.keep_refunds import orders_among
+from service.customers.refunds_store import refunds_of
 from service.decisions.bounced import TRAIT, bounced_address, same_address
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.channel_habits import ChannelHabits
@@ -79,7 +81,9 @@ class Link:
 
 
 class AttributeOutcomes:
-    """A handler of events: call it with a connection and EVENTS-shaped events, in order, in their transaction."""
+    """A handler of events, behind `keep_refunds`: call it with a connection and EVENTS-shaped events, in order, in
+    their transaction.
+    """
 
     def __init__(self, catalogue: CatalogueCache, attribution_days: float) -> None:
         self._catalogue = catalogue
@@ -92,7 +96,6 @@ class AttributeOutcomes:
         decided = decided_for(connection, [event["customer_id"] for event in events])
         moments: list[Moment] = []
         proofs: list[Moment] = []
-        refunds: list[Mapping[str, Any]] = []
         for event in events:
             if event["event"] == REPEATED and event["type"] == "track":
                 note_moments(connection, moments)  # which it may take back
@@ -104,8 +107,6 @@ class AttributeOutcomes:
             channel = event["channel"] or meaning.channel
             if meaning.verb == "bounced":
                 self._bounce(connection, event, channel or "email")
-            elif meaning.verb == "refunded":
-                refunds.append(event)
             elif meaning.verb in KINDS:
                 kind = KINDS[meaning.verb]
                 link = self._link(connection, event, kind, channel, decided)
@@ -116,8 +117,9 @@ class AttributeOutcomes:
                     proofs.append((event["customer_id"], "delivered", offer_id, at))
         note_moments(connection, moments)
         note_unknown(connection, proofs)
-        for event in refunds:  # behind the orders that they are of, in whatever order both were sent
-            refund_order(connection, event)
+        for refunds in refunds_of(connection, orders_among(connection, events)).values():
+            for refund in refunds:  # behind the orders that they are of, in whatever order both came
+                refund_order(connection, refund)
 
     def _tie(self, connection: Connection, event: Mapping[str, Any]) -> list[Moment]:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""

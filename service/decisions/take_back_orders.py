@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from features.currencies import CURRENCIES
+from service.customers.refund import Refund, given_back
 from service.decisions.case import microseconds
 from service.decisions.decision_store import count_response
 from service.decisions.ledger_lines_store import was_delivered
@@ -29,28 +30,34 @@ from service.decisions.outcome_store import (
 )
 from service.storage.database import Connection
 
+_SALES = ("converted", "returned", "redeemed")
+"""Where the first tells what the order was worth."""
 
-def refund_order(connection: Connection, event: Mapping[str, Any]) -> None:
-    """`event`: an `Order Refunded`. One that names no order, or an order that no decision led to, changes nothing."""
-    if event["order_id"] is None:
+
+def refund_order(connection: Connection, refund: Refund) -> None:
+    """One of an order that no decision led to, or that has not come yet, changes nothing; once more, nothing twice."""
+    told = outcomes_of_order(connection, refund.customer_id, refund.order_id)
+    sales = [row for row in told if row.kind in (*RESPONSES, "returned")]
+    if all(row.kind == "returned" for row in sales):
         return
-    told = outcomes_of_order(connection, event["customer_id"], event["order_id"])
-    orders = [row for row in told if row.kind in RESPONSES]
-    if not orders:
-        return
-    order = min(orders, key=lambda row: RESPONSES.index(row.kind))
-    before = sum(row.value_cents or 0 for row in told if row.kind == "refunded")
-    amount, whole = given_back(event, order.value_cents, before)
+    order = min(sales, key=lambda row: _SALES.index(row.kind))
+    before = sum(row.value_cents or 0 for row in told if row.kind == "refunded" and row.message_id != refund.message_id)
+    amount, whole = given_back(refund, order.value_cents, before)
     row = {
         **order._mapping,
-        "message_id": event["message_id"],
+        "message_id": refund.message_id,
         "kind": "refunded",
-        "at": max(event["timestamp"], order.at),
+        "at": max(refund.at, order.at),
         "value_cents": amount,
     }
-    if add_outcome(connection, row) and whole:
-        for one in orders:
-            returned(connection, one)
+    add_outcome(connection, row)
+    gone = {row.message_id for row in sales if row.kind == "returned"}
+    for one in sales if whole else ():
+        if one.kind != "returned":
+            if one.message_id in gone:  # its file was read again
+                forget_outcome(connection, one)
+            else:
+                returned(connection, one)
             _undo(connection, one)
 
 
@@ -83,17 +90,6 @@ def join_orders(connection: Connection, former: str, customer_id: str) -> None:
         if row.customer_id == former and row.kind == "converted" and row.order_id in own:
             forget_outcome(connection, row)
             _undo(connection, row)
-
-
-def given_back(event: Mapping[str, Any], value: int | None, before: int) -> tuple[int | None, bool]:
-    """What a refund gives back of an order worth `value`, in cents of the home currency, and whether nothing of it is
-    left; `before` was given back already. One that tells neither an amount nor products is of all that is left.
-    """
-    if event["revenue_cents"] is None and not event["products"]:
-        return None if value is None else max(value - before, 0), True
-    told = CURRENCIES.in_home(event["revenue_cents"], event["currency"])
-    amount = None if told is None else abs(told)
-    return amount, amount is not None and value is not None and before + amount >= value
 
 
 def _undo(connection: Connection, row: Any) -> None:

@@ -113,6 +113,7 @@ class ResultsOut(Told):
     stopped_at: datetime | None = Field(description="Nothing that happened at or after it counts")
     metric: MetricOut
     exposures: int
+    crossovers: int = Field(description="Of them, who saw more than one variant; they count for the first")
     arms: list[ArmOut]
     effect: EffectOut | None = Field(description="Of the treatment that the sentence speaks of")
     effects: list[EffectOut]

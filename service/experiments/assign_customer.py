@@ -84,6 +84,11 @@ def expose(
     """Records the exposure and returns the variant that stands: another process may have been first."""
     experiment = verdict.experiment
     assert verdict.variant is not None
-    before = covariate(customer_id, experiment.covariate, now) if covariate and experiment.covariate else None
-    add_exposures(connection, [Exposure(experiment.id, customer_id, verdict.variant, now, before)])
+    known = before(covariate, experiment, customer_id, now)
+    add_exposures(connection, [Exposure(experiment.id, customer_id, verdict.variant, now, known)])
     return find_exposures(connection, [customer_id], [experiment.id])[0].variant
+
+
+def before(covariate: Covariate | None, experiment: Experiment, customer_id: str, at: datetime) -> float | None:
+    """What CUPED takes noise out by: the experiment's feature as it was before an exposure."""
+    return covariate(customer_id, experiment.covariate, at) if covariate and experiment.covariate else None

@@ -8,7 +8,6 @@ from typing import Any
 
 from service.errors import Conflict, FieldError, NotFound
 from service.experiments.definition import Experiment, experiment_from
-from service.experiments.early_goals_store import drop_early
 from service.experiments.experiment_store import (
     counted_names,
     find_experiment,
@@ -16,6 +15,7 @@ from service.experiments.experiment_store import (
     list_experiments,
     save_experiment,
 )
+from service.experiments.goals_store import drop_goals
 from service.experiments.schemas import ExperimentIn
 from service.storage.database import Connection
 
@@ -48,7 +48,7 @@ def define_experiment(
         if has_exposures(connection, experiment_id):
             _refuse_mixing(stored["definition"], definition)
             _refuse_recounting(connection, before, after)
-        drop_early(connection, experiment_id, [one for one in before.metrics if one not in after.metrics])
+        drop_goals(connection, experiment_id, [one for one in before.metrics if one not in after.metrics])
     save_experiment(connection, row)
     return shown(row), stored is None
 

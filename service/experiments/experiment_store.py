@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     case,
     cast,
     delete,
+    false,
     func,
     literal,
     select,
@@ -49,6 +51,7 @@ exposures = Table(
     Column("variant", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("covariate", Float(53)),
+    Column("crossed", Boolean, nullable=False, server_default=false()),
     Index("ix_experiment_exposures_customer_id", "customer_id"),
 )
 values = Table(
@@ -67,13 +70,14 @@ ValueKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A subject's first assignment, which sticks."""
+    """A subject's first assignment, which sticks; `crossed`: they saw another variant, too."""
 
     experiment_id: str
     customer_id: str
     variant: str
     at: datetime
     covariate: float | None
+    crossed: bool = False
 
 
 def find_experiment(connection: Connection, experiment_id: str, lock: bool = False) -> Mapping[str, Any] | None:
@@ -125,17 +129,12 @@ def find_exposures(
 
 def add_exposures(connection: Connection, new: Sequence[Exposure]) -> None:
     """Records exposures; a subject already exposed keeps the first."""
-    rows = [
-        {
-            "experiment_id": each.experiment_id,
-            "customer_id": each.customer_id,
-            "variant": each.variant,
-            "at": each.at,
-            "covariate": each.covariate,
-        }
-        for each in new
-    ]
-    upsert(connection, exposures, rows, update=())
+    upsert(connection, exposures, [asdict(each) for each in new], update=())
+
+
+def put_exposures(connection: Connection, changed: Sequence[Exposure]) -> None:
+    """Writes exposures of which more is known now."""
+    upsert(connection, exposures, [asdict(each) for each in changed])
 
 
 def add_values(connection: Connection, added: Mapping[ValueKey, tuple[int, float]]) -> None:
@@ -168,6 +167,12 @@ def count_exposed(connection: Connection, experiment_id: str) -> dict[str, int]:
     here = exposures.c.experiment_id == experiment_id
     counts = select(exposures.c.variant, func.count()).where(here).group_by(exposures.c.variant)
     return {variant: int(number) for variant, number in connection.execute(counts)}
+
+
+def count_crossed(connection: Connection, experiment_id: str) -> int:
+    """How many subjects saw more than one variant."""
+    here = (exposures.c.experiment_id == experiment_id) & exposures.c.crossed
+    return int(connection.execute(select(func.count()).select_from(exposures).where(here)).scalar_one())
 
 
 def arm_sums(

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.experiments.assign_customer import load
 from service.experiments.definition import Experiment, Guardrail, Metric
-from service.experiments.experiment_store import arm_sums, count_exposed
+from service.experiments.experiment_store import arm_sums, count_crossed, count_exposed
 from service.experiments.statistics import (
     Adjusted,
     Effect,
@@ -68,6 +68,7 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
         "stopped_at": experiment.stopped_at,
         "metric": _shown_metric(experiment.metric),
         "exposures": sum(counts.values()),
+        "crossovers": count_crossed(connection, experiment_id),
         "arms": [_arm(experiment, goal, key) for key in experiment.plan.variants],
         "effect": _effect(main, goal) if main else None,
         "effects": [_effect(key, goal) for key in goal.effects],

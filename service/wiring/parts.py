@@ -34,8 +34,10 @@ from service.customers.customer_store import customer_ids, owners_of, read_custo
 from service.customers.erase_customer import CustomerEraser
 from service.customers.erasure_store import gone_since
 from service.customers.join_histories import JoinHistories
+from service.customers.keep_refunds import keep_refunds
 from service.customers.link_identities import LinkedIdentities
 from service.customers.look_up import CustomerReader
+from service.customers.refunds_store import erase_refunds
 from service.customers.unsubscribe import Unsubscriber, token_length
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
@@ -212,8 +214,9 @@ def build(settings: Settings) -> Parts:
     covariate = _covariate(online, clock)
     handlers: tuple[Handler, ...] = (
         update_customers,
+        keep_refunds,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
-        partial(apply_outcomes, covariate=covariate),
+        lambda connection, events: apply_outcomes(connection, events, clock.now(), covariate),
         wake_handler(clock),
     )
     join_histories = JoinHistories(database, event_log, lease, online, clock)
@@ -238,6 +241,7 @@ def build(settings: Settings) -> Parts:
             "shadow_scores": erase_shadow,
             "experiments": _erase_experiments,
             "journeys": _erase_journeys,
+            "refunds": erase_refunds,
             "outbox": lambda _connection, customer_ids: FileChannel(home / "outbox").forget(customer_ids),
         },
         partial(erase_materialized, settings.online_url),

@@ -8,6 +8,7 @@ import pytest
 
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import set_owner
+from service.customers.keep_refunds import keep_refunds
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
@@ -49,6 +50,7 @@ def desk(database: Database) -> Desk:
 
 def handle(desk: Desk, *events: dict[str, Any]) -> None:
     with desk.database.write() as connection:
+        keep_refunds(connection, events)
         AttributeOutcomes(CatalogueCache(), 14)(connection, events)
 
 

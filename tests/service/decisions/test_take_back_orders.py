@@ -9,14 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.currencies import CURRENCIES
 from service.customers.customer_store import set_owner
 from service.decisions.decision_store import read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.lessons_store import CONVERTED, due_lessons
 from service.decisions.outcome_store import every_outcome
 from service.decisions.schemas import DecisionIn
-from service.decisions.take_back_orders import given_back
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer
 from tests.service.decisions.test_attribute_outcomes import decide, event, handle
@@ -198,25 +196,39 @@ def test_each_order_told_again_belongs_to_the_decision_that_it_names(desk: Desk)
         assert [(kind, cents) for kind, _, cents in outcomes(desk)] == [("converted", 4200), ("converted", 100)]
 
 
-LINES = [{"product_id": "p1"}]
+def test_a_refund_that_came_before_its_order_finds_it(desk: Desk) -> None:
+    """Out of order, as from another system or another file."""
+    desk.put(b={"requires": [{"offer_id": "a", "event": "converted"}]})
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, event("Email Delivered", channel="email", decision_id=decision), refunded("o1", 2000))
+    handle(desk, refunded("o1", None, NOON + 3 * HOUR), refunded("o2", 100))
+    assert outcomes(desk) == [("delivered", decision, None)]
+    for _ in range(2):
+        handle(desk, ordered("o1", decision, message_id="the order"))
+        assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (0, 0, False)
+        assert outcomes(desk)[1:] == [
+            ("returned", decision, 4200),
+            ("refunded", decision, 2000),
+            ("refunded", decision, 2200),
+        ]
+    handle(desk, ordered("o2", decision))
+    assert (converted(desk), conversions_to_learn(desk)) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("told", "value", "before", "expected"),
-    [
-        ({"revenue_cents": 4200}, 4200, 0, (4200, True)),
-        ({"revenue_cents": -4200}, 4200, 0, (4200, True)),
-        ({"revenue_cents": 4199}, 4200, 0, (4199, False)),
-        ({"revenue_cents": 1000}, 4200, 3200, (1000, True)),
-        ({}, 4200, 1200, (3000, True)),
-        ({}, None, 0, (None, True)),
-        ({"products": LINES}, 4200, 0, (None, False)),
-        ({"revenue_cents": 4200}, None, 0, (4200, False)),
-        ({"revenue_cents": 4200, "currency": "XXX"}, 4200, 0, (None, False)),
-    ],
-)
-def test_how_much_a_refund_gives_back(
-    told: dict[str, Any], value: int | None, before: int, expected: tuple[int | None, bool]
-) -> None:
-    empty = {"revenue_cents": None, "currency": CURRENCIES.home, "products": None}
-    assert given_back({**empty, **told}, value, before) == expected
+def test_what_is_redeemed_with_an_order_that_went_back_before_counts_for_nothing(desk: Desk) -> None:
+    decision = decide(desk, offers=["a"], channels=["email"])
+    handle(desk, ordered("o1", decision), refunded("o1", 4200))
+    handle(desk, event("Coupon Redeemed", decision_id=decision, order_id="o1", at=NOON + 3 * HOUR))
+    with desk.database.read() as connection:
+        rate = read_rates(connection)["a", "email"]
+    assert (rate.converted, rate.redeemed) == (0, 0)
+
+
+def test_a_refund_under_one_id_of_a_person_finds_the_order_under_the_other(desk: Desk) -> None:
+    decision = decide(desk, customer="anonymous", offers=["a"], channels=["email"])
+    handle(desk, refunded("o1", 4200), ordered("o1", decision, customer="anonymous"))
+    assert converted(desk) == 1
+    with desk.database.write() as connection:
+        set_owner(connection, "anonymous", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anonymous"))
+    assert converted(desk) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from service.customers.customer_store import set_owner
+from service.customers.keep_refunds import keep_refunds
 from service.errors import Conflict, NotFound
 from service.experiments.assign_customer import assign
 from service.experiments.assignment import Plan, assign_variant
@@ -23,7 +25,6 @@ from service.experiments.record_outcomes import (
     apply_outcomes,
     erase_subject,
     exported,
-    merge_subject,
     withdraw_outcomes,
 )
 from service.experiments.schemas import ExperimentIn
@@ -31,6 +32,7 @@ from service.storage.database import Database
 from tests.fakes.plans import plans_of, sqlite_at
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+COUNT = count()
 PLAIN: dict[str, Any] = {"variants": ["A", "B"], "metric": {"event": "Order Completed"}, "guardrails": []}
 
 
@@ -50,7 +52,8 @@ def expose_many(database: Database, count: int, experiment_id: str = "x") -> dic
 
 
 def event(customer_id: str, name: str = "Order Completed", **changes: Any) -> Mapping[str, Any]:
-    base = {"message_id": f"m{customer_id}", "type": "track", "event": name, "customer_id": customer_id}
+    base = {"message_id": f"m{next(COUNT)}", "type": "track", "event": name, "customer_id": customer_id}
+    base |= dict.fromkeys(("order_id", "revenue_cents", "currency", "products"))
     return {**base, "timestamp": NOW + timedelta(hours=1), "machine": False, "properties": "{}", **changes}
 
 
@@ -59,9 +62,16 @@ def results(database: Database, experiment_id: str = "x") -> dict[str, Any]:
         return read_results(connection, experiment_id, NOW)
 
 
-def apply(database: Database, *events: Mapping[str, Any], **options: Any) -> None:
+def apply(database: Database, *events: Mapping[str, Any], now: datetime = NOW) -> None:
     with database.write() as connection:
-        apply_outcomes(connection, events, **options)
+        keep_refunds(connection, events)
+        apply_outcomes(connection, events, now)
+
+
+def join(database: Database, former: str, customer_id: str) -> None:
+    with database.write() as connection:
+        set_owner(connection, former, customer_id, NOW)
+    apply(database, event(customer_id, None, type="identify", anonymous_id=former))
 
 
 def test_a_definition_is_completed_and_versioned(database: Database) -> None:
@@ -424,17 +434,16 @@ def test_early_goals_follow_a_person_and_are_erased_withdrawn_and_forgotten(data
     with database.write() as connection:
         erase_subject(connection, "c2")
         withdraw_outcomes(connection, [order("c3", 2, 2)])
-        merge_subject(connection, "cookie", "c5")
+    join(database, "cookie", "c5")
     late = NOW + timedelta(days=7, hours=2)
     apply(database, *[event(f"c{n}", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"})
                       for n in (2, 3, 5)])  # fmt: skip
     assert sum(arm["total"] for arm in results(database)["arms"]) == 8
-    apply(database, order("c6", 5, 16, timestamp=NOW, received_at=late))  # whatever waits for a week goes
+    apply(database, order("c6", 5, 16, timestamp=NOW), now=late)  # whatever waits for a week goes
     apply(database, event("c4", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
     assert sum(arm["total"] for arm in results(database)["arms"]) == 8
     apply(database, event("cookie2", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
-    with database.write() as connection:
-        merge_subject(connection, "cookie2", "c6")
+    join(database, "cookie2", "c6")
     assert sum(arm["total"] for arm in results(database)["arms"]) == 24
 
 
@@ -455,7 +464,7 @@ def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> Non
     with database.write() as connection:
         assign(connection, "x", "known-1", NOW + timedelta(minutes=5))
     apply(database, event("anonymous-1"))
-    known = {"type": "identify", "anonymous_id": "anonymous-1", "customer_id": "known-1", "timestamp": NOW}
+    known = event("known-1", None, type="identify", anonymous_id="anonymous-1")
     apply(database, known)  # which joined nobody: the id is a user's own
     with database.read() as connection:
         assert len(find_exposures(connection, ["anonymous-1"])) == 1
@@ -467,8 +476,7 @@ def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> Non
         kept = find_exposures(connection, ["known-1"])
     assert [(each.variant, each.at) for each in kept] == [(early, NOW)]
     assert sum(arm["total"] for arm in results(database)["arms"]) == 1
-    with database.write() as connection:
-        merge_subject(connection, "nobody", "known-1")
+    join(database, "nobody", "known-1")
     assert results(database)["exposures"] == 1
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, String, Table, select
 
+from service.customers.refunds_store import refunds_of
 from service.decisions.lessons_store import take_lessons
 from service.decisions.outcome_store import every_outcome, outcomes
-from service.experiments.early_goals_store import take_early
 from service.experiments.experiment_store import add_values
+from service.experiments.goals_store import goals_of, goals_of_orders, remove_goals
 from service.offers.offers_store import read_versions
 from service.storage.database import Connection, Database, any_key, metadata
 from tests.fakes.plans import plans_of, sqlite_at
@@ -39,7 +40,10 @@ def lesson(number: int) -> SimpleNamespace:
     "ask",
     [
         lambda at: take_lessons(at, [lesson(1), lesson(2)]),
-        lambda at: take_early(at, {("e", "c1"), ("e", "c2")}),
+        lambda at: goals_of(at, {("e", "c1"), ("e", "c2")}),
+        lambda at: goals_of_orders(at, {("c1", "o1"), ("c2", "o2")}),
+        lambda at: remove_goals(at, [("m1", "e", "m"), ("m2", "e", "m")]),
+        lambda at: refunds_of(at, {("c1", "o1"), ("c2", "o2")}),
         lambda at: add_values(at, {("e", "c1", "m"): (1, 1.0), ("e", "c2", "m"): (1, 1.0)}),
         lambda at: read_versions(at, [("o1", 1), ("o2", 1)]),
         lambda at: list(every_outcome(at)),

@@ -8,9 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 from service.content.guardrails import check_copy
+from service.customers.refunds_store import refunds
 from service.events.record_events import record_events
+from service.experiments.assign_customer import assign
+from service.experiments.define_experiment import define_experiment
+from service.experiments.goals_store import goals
+from service.experiments.read_results import read_results
+from service.experiments.schemas import ExperimentIn
 from service.settings import Settings
 from service.wiring.parts import build
 
@@ -59,5 +66,35 @@ def test_situations_of_the_settings_are_learnt_from(tmp_path: Path) -> None:
     parts = build(settings)
     try:
         assert parts.learner.situations == ("page=cart", "page=home", "placement=web.top")
+    finally:
+        parts.close()
+
+
+def test_a_refund_that_comes_before_its_order_takes_it_back_and_is_erased_with_its_customer(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path))
+    now = parts.clock.now()
+
+    def tell(name: str, **properties: Any) -> None:
+        event = {"type": "track", "event": name, "userId": "c1", "timestamp": now.isoformat(), "properties": properties}
+        with parts.database.write() as connection:
+            record_events(connection, [event], parts.clock.now())
+        parts.events.run_pass()
+
+    try:
+        with parts.database.write() as connection:
+            body = ExperimentIn.model_validate({"variants": ["A", "B"]})
+            define_experiment(connection, "x", body, now)
+            assign(connection, "x", "c1", now)
+        tell("Order Refunded", order_id="o1", total=5)
+        for order in ("o1", "o2"):
+            tell("Order Completed", order_id=order, total=5)
+        with parts.database.read() as connection:
+            assert sum(arm["total"] for arm in read_results(connection, "x", now)["arms"]) == 1
+            counted = connection.execute(select(goals.c.order_id, goals.c.times).order_by(goals.c.order_id)).all()
+            assert [tuple(row) for row in counted] == [("o1", 0), ("o2", 1)]
+        assert parts.eraser.erase("c1", parts.events.exclusively)["erased"]["refunds"] == 1
+        with parts.database.read() as connection:
+            assert connection.execute(select(refunds)).all() == []
+            assert connection.execute(select(goals)).all() == []
     finally:
         parts.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _LOOK_S = 5.0
 """How long a file's place is trusted."""
 _LOG_S = 0.5
 """How long emptying a log may keep writers waiting for those who read."""
+_AGAIN_S = 0.01
+"""A pause before another try, while a thread copies what was committed into the file (`storage/checkpoints.py`)."""
 
 
 class StoreAway(Exception):
@@ -76,14 +78,22 @@ def empty_log(url_or_path: str) -> None:
     somebody is reading. Other stores keep such to themselves."""
     if "://" in url_or_path and not url_or_path.startswith("sqlite:"):
         return
-    path = Path(url_or_path.removeprefix("sqlite:///"))
+    path, end = Path(url_or_path.removeprefix("sqlite:///")), monotonic() + _LOG_S
     with closing(sqlite3.connect(path, timeout=_LOG_S, isolation_level=None)) as connection:
-        try:
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError:
-            busy = True
+        while busy := _log_is_kept(connection):
+            if monotonic() > end:
+                break
+            sleep(_AGAIN_S)
     if busy:
         log.info("%s is being read; what was erased goes from its log with later writes", path.name)
+
+
+def _log_is_kept(connection: sqlite3.Connection) -> bool:
+    """Tries to empty the log. It is kept where somebody reads, and, without waiting, where another one copies it."""
+    try:
+        return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+    except sqlite3.OperationalError:
+        return True
 
 
 class SqliteRows:

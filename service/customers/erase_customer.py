@@ -1,8 +1,9 @@
 """Erases a customer everywhere: state, inbox, event log, online features, exported tables. Aggregates stay.
 
 The state goes in one transaction, which also notes what is left; events, features and tables follow between two
-passes of the events loop, so that nothing in flight brings the customer back. A killed process's rest is finished by
-the next one (`finish_open`, a chore of that loop).
+passes of the events loop, and what came into the state meanwhile goes again, so that nothing in flight brings the
+customer back. A killed process's rest is finished by the next one (`finish_open`, a chore of that loop). Events that
+join another id to the customer's take effect first: else that id's history would stay, and nobody would know whose.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from service.customers.customer_store import (
 from service.customers.erasure_store import begin_erasure, finish_erasure, open_erasures, read_erasure
 from service.customers.join_histories import Rebuildable
 from service.events.events_lease import EventsLease
-from service.events.inbox_store import erase_customers
+from service.events.inbox_store import claims_wait, erase_customers
 from service.events.quality_store import erase_names
 from service.events.rebuild_store import forget_rebuilds
 from service.storage.database import Connection, Database
@@ -84,6 +85,7 @@ class CustomerEraser:
         `exclusively` is `EventsRunner.exclusively`.
         """
         self.bring_in()
+        self._await_claims(customer_id)
         erasure_id, first_seen = self._erase_state(customer_id)
         mine = exclusively(self.finish_open)
         end = monotonic() + (0 if mine else _WAIT_S)
@@ -113,13 +115,20 @@ class CustomerEraser:
             counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)
             with self._database.write() as connection:
                 self._lease.hold(connection)
-                for eraser in self._erasers.values():
-                    eraser(connection, ids)  # what was under way while the state went, such as a decision
+                self._forget(connection, ids)  # what was under way while the state went: a decision, events, joining
                 erase_answers(connection, ids, (), self._clock.now())
                 finish_erasure(connection, erasure_id, counts, self._clock.now())
         for store in self._stores:
             empty_log(store)
         return bool(waiting)
+
+    def _await_claims(self, customer_id: str) -> None:
+        end = monotonic() + _WAIT_S
+        while monotonic() < end:
+            with self._database.read() as connection:
+                if not claims_wait(connection, _ids(connection, customer_id)):
+                    return
+            time.sleep(0.02)
 
     def _erase_state(self, customer_id: str) -> tuple[str, datetime | None]:
         with self._database.read() as connection:  # so that no writer waits while all answers are looked through
@@ -131,17 +140,21 @@ class CustomerEraser:
             if others := [one for one in ids if one not in known]:  # joined since
                 answers += answers_naming(connection, others)
             profile = read_profiles(connection, ids[:1], lock=True).get(ids[0])
-            erased = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
+            erased = self._forget(connection, ids)
             erased["idempotency_answers"] = erase_answers(connection, ids, answers, now)
             erased["names_of_counts"] = erase_names(connection, [*ids, *_addresses(profile)])
-            erased["inbox"] = erase_customers(connection, ids)
-            erased["profile"] = delete_profiles(connection, ids)
-            erased["identities"] = forget_identities(connection, ids)
-            erased["consents"] = forget_consents(connection, ids)
-            forget_rebuilds(connection, ids)
             erasure_id = new_id(now)
             begin_erasure(connection, erasure_id, ids, erased, now)
         return erasure_id, None if profile is None else profile.first_seen
+
+    def _forget(self, connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+        erased: dict[str, Any] = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
+        erased["inbox"] = erase_customers(connection, ids)
+        erased["profile"] = delete_profiles(connection, ids)
+        erased["identities"] = forget_identities(connection, ids)
+        erased["consents"] = forget_consents(connection, ids)
+        forget_rebuilds(connection, ids)
+        return erased
 
     def _erase_features(self, ids: Sequence[str]) -> int:
         if self._features is None:

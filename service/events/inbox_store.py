@@ -197,6 +197,15 @@ def of_customers(
     return [unpack(seq, packed) for seq, packed in reversed(found)]
 
 
+def claims_wait(connection: Connection, customer_ids: Sequence[str]) -> bool:
+    """Whether an event of these customers that joins another id to theirs waits for its effects."""
+    rows = select(inbox.c.row).where(inbox.c.applied_at.is_(None), inbox.c.customer_id.in_(customer_ids))
+    held = (orjson.loads(packed) for packed in connection.execute(rows).scalars())
+    return any(
+        row["type"] in {"identify", "alias"} and row["anonymous_id"] not in {None, row["customer_id"]} for row in held
+    )
+
+
 def with_open_clicks(connection: Connection, customer_ids: Collection[str], limit: int) -> set[str]:
     """Those of these customers with a click that counts as a person's among the newest `limit` events held.
 

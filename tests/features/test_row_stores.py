@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from features.row_stores import PostgresRows, RedisRows, RowStore, StoreAway, open_store
+from features.row_stores import PostgresRows, RedisRows, RowStore, StoreAway, empty_log, open_store
 from service.settings import Decisions
 from tests.conftest import free_port
 from tests.fakes.row_store import MemoryRows
@@ -193,4 +193,31 @@ def test_a_kill_leaves_whole_changes(tmp_path: Path) -> None:
     first, second = store.read(["a", "b"])
     assert first == second
     assert int(first or 0) >= 20
+    store.close()
+
+
+_COPYING = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as shared:
+    fcntl.lockf(shared, fcntl.LOCK_EX, 1, 121)  # WAL_CKPT_LOCK, as who copies the log
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_log_is_emptied_though_another_one_is_just_copying_it(tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    store = open_store(str(path), "t")
+    put(store, a=b"somebody")
+    put(store, a=None)
+    command = [sys.executable, "-c", _COPYING, f"{path}-shm"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as copying:
+        assert copying.stdin is not None
+        assert copying.stdout is not None
+        assert copying.stdout.readline() == b"holds\n"
+        done = threading.Timer(0.1, copying.stdin.close)
+        done.start()
+        empty_log(str(path))
+        done.join()
+    assert Path(f"{path}-wal").stat().st_size == 0
     store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from features.tables import CUSTOMERS
 from models.propensity import Score
 from models.reasons import Reason
 from service.customers import erase_customer
+from service.customers.customer_store import consents_told
 from service.customers.erase_customer import CustomerEraser
 from service.customers.export_tables import export_customers
 from service.customers.join_histories import JoinHistories
@@ -38,6 +40,7 @@ from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
 from service.events.quality_store import add_counts, read_counts
+from service.events.rebuild_store import changed_since, note_changed
 from service.events.run_events import EventsRunner
 from service.events.tally import Key
 from service.settings import QuietHours
@@ -432,6 +435,40 @@ async def test_an_erasure_takes_what_was_under_way(stage: Stage, monkeypatch: py
     assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
     with stage.database.read() as connection:
         assert read_shadow(connection, "churn", "1", CLOCK.now() + timedelta(days=1), 10) == []
+
+
+async def test_an_erasure_takes_what_events_and_joining_left_in_the_state_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Postgres a pass over events may have begun before the state went, and end after it; so may joining."""
+    stage.put(row("i", type="identify", event=None, anonymousId="visitor"), flush=True)
+    erase = stage.log.erase
+
+    def meanwhile(ids: Any, *more: Any) -> int:
+        with stage.database.write() as connection:
+            update_customers(connection, [inbox_store.unpack(1, inbox_store.pack(row("u", event="Unsubscribed")))])
+            note_changed(connection, ["c1"], CLOCK.now())
+        return erase(ids, *more)
+
+    monkeypatch.setattr(stage.log, "erase", meanwhile)
+    assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
+    await stage.get("c1", 404)
+    with stage.database.read() as connection:
+        assert changed_since(connection, ["c1"]) == {}
+        assert consents_told(connection, ["c1"]) == []
+
+
+async def test_an_erasure_knows_of_ids_that_were_joined_by_events_still_waiting(stage: Stage) -> None:
+    stage.put(order("o0", None, userId=None, anonymousId="visitor"), flush=True)
+    with stage.database.write() as connection:
+        claim = row("i", type="identify", event=None, anonymousId="visitor")
+        inbox_store.add_events(connection, [claim], CLOCK.now())
+    applied = threading.Timer(0.1, stage.runner.run_pass)  # the service's loop, which is woken by the event
+    applied.start()
+    assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
+    applied.join()
+    await stage.get("visitor", 404)
+    assert stage.log.scan().collect().is_empty()
 
 
 async def test_a_table_that_becomes_whole_meanwhile_is_met_all_the_same(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.decisions.case import Case, CoolDown, Customer, Entry, Rules, Usage
 from service.decisions.eligibility import candidates, excluded, judge
+from service.decisions.offer_rules import offer_failures
 from service.decisions.rules import RuleBook
 from service.offers.cel import Answer
 from service.offers.offer import Offer, offer_from_document
@@ -72,6 +73,16 @@ def test_what_is_remembered_changes_no_verdict(some: list[Case]) -> None:
             assert verdicts == alone
             assert candidates(case, verdicts) == candidates(fresh, alone)
             assert excluded(case, verdicts) == excluded(fresh, alone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_every_offer_that_a_rule_stops_is_asked(case: Case) -> None:
+    """Offers without rules of their own are left out of the asking: a new rule could be forgotten there."""
+    case = replace(case, rules=replace(case.rules, cool_downs=()))
+    seen = {o.offer_id: [one for one in case.usage.entries if one.offer_id == o.offer_id] for o in case.offers}
+    alone = {o.offer_id: tuple(offer_failures(case, o, seen[o.offer_id])) for o in case.offers}
+    assert judge(case).offers == alone
 
 
 def test_customers_whom_nothing_stops_share_their_verdicts() -> None:

@@ -188,7 +188,7 @@ def ingest(
 
     Events as Segment's JSONL, or CSV and Parquet through a column mapping ('opportune init' writes an example); offers
     as JSON or JSONL. Lines that cannot be read go to PATH.rejects.jsonl, each with its reason. A file that was read
-    before is not read again.
+    before is not read again; with another mapping, the new reading replaces the old one.
     """
     if not paths and offers is None:
         raise typer.BadParameter("name at least one PATH, or --offers FILE")

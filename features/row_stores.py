@@ -20,6 +20,7 @@ Edit = Callable[[list[bytes | None]], list[bytes | None]]
 _T = TypeVar("_T")
 _MANY = 500
 _TRIES = 3
+_REDIS = ("redis://", "rediss://", "unix://")
 _REDIS_S = 2.0
 """How long an answer of Redis is waited for, unless its URL says otherwise: less than a decision may take (5 s), or the
 database would be taken for what hangs."""
@@ -68,7 +69,7 @@ def open_store(url_or_path: str, table: str) -> RowStore:
     """`postgresql://…`, `redis://…`, else the path of a SQLite file. `table` keeps kinds of rows apart."""
     if url_or_path.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         return PostgresRows(url_or_path.replace("+psycopg", "", 1), table)
-    if url_or_path.startswith(("redis://", "rediss://", "unix://")):
+    if url_or_path.startswith(_REDIS):
         return RedisRows(url_or_path, table)
     return SqliteRows(Path(url_or_path.removeprefix("sqlite:///")), table)
 
@@ -94,6 +95,17 @@ def _log_is_kept(connection: sqlite3.Connection) -> bool:
         return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
     except sqlite3.OperationalError:
         return True
+
+
+def drops_rows(url_or_path: str) -> bool:
+    """Whether the store, once it is full, makes room by itself: a Redis with a limit and a policy `allkeys-…`."""
+    if not url_or_path.startswith(_REDIS):
+        return False
+    import redis
+
+    with _telling(redis.RedisError), redis.Redis.from_url(url_or_path, socket_timeout=_REDIS_S) as client:
+        told: Any = client.info("memory")
+    return bool(told.get("maxmemory")) and str(told.get("maxmemory_policy")).startswith("allkeys")
 
 
 class SqliteRows:

@@ -42,7 +42,7 @@ _MARK = "\x1f"
 """Begins the key of a serving row; the state's key is the customer's id, with this doubled where the id has it."""
 _SERVING = f"{_MARK}s"
 _WHOLE = f"{_MARK}w"
-"""A key of its own that says that nothing was lost since it was written."""
+"""A key of its own with a number that says what was not lost since it was written."""
 
 
 class OnlineFeatures:
@@ -57,6 +57,8 @@ class OnlineFeatures:
         self._plan = plan_of(features)
         self._serving = Serving(self._plan)
         self._one = OneEvent(self._plan)
+        self.changes = 0
+        """How often rows were written; of several threads, about."""
 
     def read(self, customer_ids: Sequence[str], as_of: datetime) -> list[CustomerRow | None]:
         """Each customer's row as of a time, exactly as `build.compute` gives it; None for one never heard of.
@@ -100,15 +102,23 @@ class OnlineFeatures:
         last = max(state.watermark for state in states) + 1
         return self._serving.pack(Reading(self._plan, states, last if as_of is None else as_of))
 
-    def apply(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Adds EVENTS-shaped events, any order within the call; repeats change nothing. Durable when it returns."""
+    def apply(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Adds EVENTS-shaped events, any order within the call; repeats change nothing. Durable when it returns.
+
+        Returns the customers who had no row before: newcomers, unless the store drops rows by itself.
+        """
         mine: dict[str, list[Mapping[str, Any]]] = {}
         for event in events:
             mine.setdefault(event["customer_id"], []).append(event)
+        begun: set[str] = set()
         for some in _batches(list(mine)):
-            self._change(some, partial(self._with_all, [mine[customer] for customer in some]))
+            self._change(some, partial(self._with_all, some, [mine[customer] for customer in some], begun))
+        return sorted(begun)
 
-    def _with_all(self, events: list[list[Mapping[str, Any]]], pairs: list[Pair]) -> list[Pair]:
+    def _with_all(
+        self, ids: list[str], events: list[list[Mapping[str, Any]]], begun: set[str], pairs: list[Pair]
+    ) -> list[Pair]:
+        begun.update(name for name, (state, _) in zip(ids, pairs, strict=True) if state is None)
         changed = {
             place: self._with(pair[0], mine) for place, (pair, mine) in enumerate(zip(pairs, events, strict=True))
         }
@@ -139,6 +149,7 @@ class OnlineFeatures:
             return [state for state, _ in after] + [serving for _, serving in after]
 
         self._store.change([*map(_state_key, ids), *map(_serving_key, ids)], edit_rows)
+        self.changes += 1
 
     def load(self, events: pl.DataFrame, as_of: datetime | None = None) -> int:
         """Makes the rows of all customers in `events` (their whole history) anew; returns how many it wrote.
@@ -232,13 +243,14 @@ class OnlineFeatures:
             rows = self._store.read([_state_key(name) for name in some])
             yield from (name for name, row in zip(some, rows, strict=True) if row and not self._current(row))
 
-    def is_marked(self) -> bool:
-        """Whether `mark` was called since the store was new: one that was emptied has lost the mark, too."""
-        return self._store.read([_WHOLE])[0] is not None
+    def marked(self) -> int | None:
+        """The number that `mark` left: a store that was emptied has lost it, one that went back has an older one."""
+        found = self._store.read([_WHOLE])[0]
+        return None if found is None else int(found)
 
-    def mark(self) -> None:
-        """Notes that the store holds what it should."""
-        self._store.change([_WHOLE], lambda _: [b"1"])
+    def mark(self, number: int) -> None:
+        """Notes that the store holds what it should, under a number that goes up."""
+        self._store.change([_WHOLE], lambda _: [b"%d" % number])
 
     def is_empty(self) -> bool:
         """Whether there is no row at all."""

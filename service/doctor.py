@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
 from features.files import LEAST_FREE, free_bytes
-from features.row_stores import StoreAway
+from features.row_stores import StoreAway, drops_rows
 from models.declared import PROPENSITIES
 from models.load import ModelError
 from service.clock import SystemClock
@@ -224,6 +224,9 @@ def _online(parts: Parts) -> Iterator[Finding]:
         yield Finding("fail", "online store", f"{outdated:,} rows are of older features; start 'opportune serve'")
     else:
         yield Finding("ok", "online store", "answers")
+    if drops_rows(parts.settings.online_url):
+        told = "Redis drops rows once it is full: who is dropped has no features till the next event; set noeviction"
+        yield Finding("note", "online store", told)
 
 
 def _events(parts: Parts) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ class Identities(Protocol):
 class Features(Protocol):
     """The online features, as events reach them. Any order, repeats dropped, safe against kills."""
 
-    def apply(self, events: Sequence[Mapping[str, Any]]) -> None: ...
+    def apply(self, events: Sequence[Mapping[str, Any]]) -> object: ...
 
 
 class NoIdentities:

@@ -1,7 +1,8 @@
-"""Notices an online store that lacks its rows, and asks for everybody's features.
+"""Notices an online store that lacks rows, or has those of before, and asks for everybody's features.
 
-A cache was emptied or started anew, a file was not brought back, or the settings name another store. An event that
-comes after the loss would make its customer a newcomer, with wrong features and without a word.
+A cache was emptied, or came back as it was at its last snapshot, a replica that was behind took over, a file was not
+brought back, or the settings name another store. An event that comes after the loss would make its customer a newcomer,
+or add to what is no longer so, with wrong features and without a word.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ Page = Callable[[Connection, str, int], list[str]]
 class Marked(Protocol):
     """The part of the online features that tells whether they were lost."""
 
-    def is_marked(self) -> bool: ...
+    changes: int
 
-    def mark(self) -> None: ...
+    def marked(self) -> int | None: ...
+
+    def mark(self, number: int) -> None: ...
 
     def is_empty(self) -> bool: ...
 
 
 class RefillStore:
-    """A chore of the events loop: a mark stands in the store, and the state knows that it does."""
+    """A chore of the events loop: a number stands in the store and in the state, and goes up while rows are written."""
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class RefillStore:
         self._buckets = buckets
         self._after: str | None = None
         self._next = 0.0
+        self._changes = features.changes
 
     def __call__(self) -> bool:
         if self._after is None and (monotonic() < self._next or not self._is_lost()):
@@ -65,17 +69,27 @@ class RefillStore:
 
     def _is_lost(self) -> bool:
         self._next = monotonic() + _EVERY_S
+        changes = self._features.changes
         try:
-            if self._features.is_marked():
+            stands, known = self._numbers()
+            if stands == known and stands is not None and changes == self._changes:
                 return False
-            with self._database.read() as connection:
-                known = layout_of(connection, self._name) is not None
-            if known or self._features.is_empty():
+            self._lease.claim()  # from here on nobody else moves them
+            stands, known = self._numbers()
+            if is_lost(stands, known) or (stands is None and self._features.is_empty()):
                 return True
-            self._finish()  # rows from before there was a mark
+            self._finish()
+            self._changes = changes
         except StoreAway:
             pass  # the next look tells
         return False
+
+    def _numbers(self) -> tuple[int | None, int | None]:
+        """Those in the store and in the state."""
+        stands = self._features.marked()
+        with self._database.read() as connection:
+            known = layout_of(connection, self._name)
+        return stands, None if known is None else int(known[0] or 1)
 
     def _ask(self, after: str) -> bool:
         with self._database.write() as connection:
@@ -87,14 +101,20 @@ class RefillStore:
             return False
         if not after:
             log.warning(
-                "the online store lacks its rows (it was emptied, or is another one): the features of all customers "
-                "are made anew, those of offers by 'opportune features'"
+                "the online store lacks rows (it was emptied, came back as it was before, or is another one): the "
+                "features of all customers are made anew, those of offers by 'opportune features'"
             )
         self._after = some[-1]
         return True
 
     def _finish(self) -> None:
-        self._features.mark()
+        number = 1 + max(number or 0 for number in self._numbers())
+        self._features.mark(number)
         with self._database.write() as connection:
             self._lease.hold(connection)
-            note_layout(connection, self._name, "", self._clock.now())
+            note_layout(connection, self._name, str(number), self._clock.now())
+
+
+def is_lost(stands: int | None, known: int | None) -> bool:
+    """Whether the store holds other rows than the state knows of. It is told first, so it may be one ahead."""
+    return known is not None and (stands is None or not known <= stands <= known + 1)

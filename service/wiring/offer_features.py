@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from features.offer_features import OnlineOffers
 from features.row_stores import StoreAway
 from features.rows import OnlineFeatures
+from service.customers.customer_store import first_seen_of
 from service.decisions.decision_store import read_heads
+from service.events.rebuild_store import ask_rebuild
 from service.offers.offers_store import change_number
 from service.offers.versions import versions_since
 from service.storage.database import Database
@@ -27,17 +29,34 @@ _CHUNK = 500
 class FeatureFeed:
     """Where events go on their way into online features: to their customers, then to the offers they are about."""
 
-    def __init__(self, database: Database, customers: OnlineFeatures, offers: OnlineOffers) -> None:
+    def __init__(self, database: Database, customers: OnlineFeatures, offers: OnlineOffers, buckets: int) -> None:
+        """`buckets`: how many the event log has."""
         self._database = database
+        self._buckets = buckets
         self._customers = customers
         self._offers = offers
         self._taken: int | None = None
 
     def apply(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Any order, repeats dropped, safe against kills."""
-        self._customers.apply(events)
+        begun = self._customers.apply(events)
+        if begun:
+            self._make_anew(begun, events)
         unnamed = {event["decision_id"] for event in events if event["decision_id"] and not event["offer_id"]}
         self._offers.apply(events, offers_decided(self._database, sorted(unnamed)))
+
+    def _make_anew(self, begun: Sequence[str], events: Sequence[Mapping[str, Any]]) -> None:
+        """Asks for those who had no row though they were known: a cache that is full drops rows by itself."""
+        with self._database.read() as connection:
+            seen = first_seen_of(connection, begun)
+        told: dict[str, datetime] = {}
+        for event in events:
+            name, at = event["customer_id"], min(event["timestamp"], event["received_at"])
+            told[name] = min(at, told.get(name, at))
+        dropped = [name for name in begun if name in seen and seen[name] < told[name]]
+        if dropped:
+            with self._database.write() as connection:
+                ask_rebuild(connection, dropped, self._buckets)
 
     def take_up_catalogue(self) -> bool:
         """A chore: takes in the versions of offers that changed; one number is read where none did."""

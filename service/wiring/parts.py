@@ -202,7 +202,7 @@ def build(settings: Settings) -> Parts:
         raise
     event_log = EventLog(home / "events")
     online, offers_online = open_online(settings.online_url), open_online_offers(settings.online_url)
-    feed = FeatureFeed(database, online, offers_online)
+    feed = FeatureFeed(database, online, offers_online, event_log.buckets)
     texts = Texts(home)
     texts.read()
     models = ServedModels(home / "served", texts)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from features.row_stores import PostgresRows, RedisRows, RowStore, StoreAway, empty_log, open_store
+from features.row_stores import PostgresRows, RedisRows, RowStore, StoreAway, drops_rows, empty_log, open_store
 from service.settings import Decisions
 from tests.conftest import free_port
 from tests.fakes.row_store import MemoryRows
@@ -221,3 +221,19 @@ def test_a_log_is_emptied_though_another_one_is_just_copying_it(tmp_path: Path) 
         done.join()
     assert Path(f"{path}-wal").stat().st_size == 0
     store.close()
+
+
+def test_a_redis_that_makes_room_by_itself_is_known(redis_url: str, tmp_path: Path) -> None:
+    assert not drops_rows(str(tmp_path / "online.db"))
+    admin = redis.Redis.from_url(redis_url)
+    try:
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        assert not drops_rows(redis_url)  # it has no limit
+        admin.config_set("maxmemory", "1gb")
+        assert drops_rows(redis_url)
+        admin.config_set("maxmemory-policy", "noeviction")
+        assert not drops_rows(redis_url)
+    finally:
+        admin.config_set("maxmemory", 0)
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.close()

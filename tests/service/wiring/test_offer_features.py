@@ -116,7 +116,7 @@ def test_tables_explain_themselves(parts: Parts) -> None:
 
 def test_the_catalogue_waits_while_the_store_is_away(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     put(parts, tea="drinks")
-    feed = offer_features.FeatureFeed(parts.database, parts.online, parts.offers_online)
+    feed = offer_features.FeatureFeed(parts.database, parts.online, parts.offers_online, 16)
 
     def away(_: object) -> None:
         raise StoreAway("away")

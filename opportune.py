@@ -394,6 +394,20 @@ def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scor
     score_command(settings, out)
 
 
+@app.command(epilog="Example: opportune impact email.weekly")
+def impact(
+    placement: Annotated[str | None, typer.Argument(help="of this one alone", show_default=False)] = None,
+) -> None:
+    """Tell what decisions bring.
+
+    Beside the arms where it is chosen by chance, where business goes on as usual, and where nothing is sent.
+    """
+    from service.commands import impact_command
+
+    for line in impact_command(_settings(), placement):
+        print(line)
+
+
 @app.command(epilog="Example: opportune evaluate greedy")
 def evaluate(
     policy: Annotated[

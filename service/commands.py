@@ -59,6 +59,25 @@ def revoke_key_command(settings: Settings, key_id: str) -> None:
             raise ValueError(f"no key {key_id!r} is in use; list them with 'opportune keys list'")
 
 
+def impact_command(settings: Settings, placement: str | None) -> Iterator[str]:
+    """What decisions bring, in lines; ValueError where nothing is measured of a placement that is named."""
+    from service.decisions.read_impact import read_impact
+
+    with _state(settings) as database, database.read() as connection:
+        found = read_impact(connection, placement)
+    if not found and placement is not None:
+        raise ValueError(f"nothing is measured at {placement!r}: it needs decisions, and two arms that have a share")
+    if not found:
+        yield "nothing is measured yet: it begins with decisions at a placement of which two arms have a share"
+    for one in found:
+        yield f"{one['placement']}: {one['customers']:,} customers since {one['since']:%Y-%m-%d %H:%M}Z"
+        for arm in one["arms"]:
+            if arm["customers"]:
+                each = f"{arm['revenue_per_customer']:,.2f} {one['currency']} a customer, {arm['buyers']:.2%} ordered"
+                yield f"  {arm['arm']:<18} {arm['customers']:>9,}  {each}"
+        yield from (f"  {told['asks']}: {told['sentence']}" for told in one["comparisons"])
+
+
 def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, mapping: Path | None) -> None:
     """Events and offers from files; what could not be read goes to rejects files, and is told."""
     from service.events.ingest_files import FileIngest

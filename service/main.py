@@ -136,6 +136,7 @@ def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRo
         ),
         offer_routes.routes(parts.database, parts.clock, parts.guard),
         decision_routes.routes(parts.steady, parts.decisions, parts.guard, together),
+        decision_routes.impact_routes(parts.database, parts.guard),
         content_routes.routes(parts.desk, parts.guard),
         journey_routes.routes(parts.database, parts.clock, parts.guard, partial(record_events, rules=parts.rules)),
         experiment_routes.routes(parts.database, parts.clock, parts.guard, parts.covariate),

@@ -194,6 +194,7 @@ class Decisions(Section):
     goals: Goals = Field(default_factory=Goals)
     reservation_hours: float = Field(48.0, gt=0, le=87_840)
     attribution_days: float = Field(14.0, gt=0, le=3_660)
+    impact_days: float = Field(28.0, gt=0, le=365)
     learn_online: bool = True
     situations: dict[str, list[str]] = Field(default_factory=dict)
     caps: list[Cap] = Field(default_factory=lambda: [Cap(channel=None, max=2, per_days=7)])

@@ -173,3 +173,70 @@ class ReplayOut(Told):
         description="Largest relative difference of probabilities that a processor of another kind rounded otherwise "
         "(at most 1e-12; the rest is decided from those recorded); 0 where all are equal to the last bit"
     )
+
+
+class SpanOut(Told):
+    """An estimate with its confidence interval, valid at every look."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class ArmImpactOut(Told):
+    """An arm of a placement, and what its customers did since their first decision there."""
+
+    arm: Literal["model", "random", "business_as_usual", "holdout"]
+    share: float = Field(description="Of customers, as set")
+    customers: int = Field(description="Decided for so far")
+    revenue_per_customer: float | None = Field(description="null without customers, as all that follows")
+    buyers: float | None = Field(description="The share who ordered")
+    unsubscribed: float | None = Field(description="The share who unsubscribed")
+    complained: float | None = Field(description="The share who complained of spam")
+
+
+class ComparisonOut(Told):
+    """The model's arm beside another: a difference above 0 is the model's."""
+
+    asks: str = Field(description="What this comparison answers")
+    against: Literal["random", "business_as_usual", "holdout"]
+    revenue_per_customer: SpanOut | None = Field(description="null: not known yet, as of all that follow")
+    relative: SpanOut | None = Field(description="Of revenue, to the other arm: 0.1 is a tenth more")
+    revenue_in_all: SpanOut | None = Field(description="Over all customers of the model's arm")
+    buyers: SpanOut | None = Field(description="0.01: one customer in a hundred more orders")
+    unsubscribed: SpanOut | None
+    complained: SpanOut | None
+    verdict: Literal["more", "less", "open", "too few", "withheld"] = Field(
+        description="withheld: the arms are not as large as their shares say"
+    )
+    sentence: str
+
+
+class ArmsSplitOut(Told):
+    """Whether the arms are as large as their shares say."""
+
+    passed: bool
+    p_value: float
+
+
+class PlacementImpactOut(Told):
+    """What decisions bring at a placement. Money is in `currency`."""
+
+    placement: str
+    since: datetime = Field(description="Customers take part from their first decision after it; new shares begin anew")
+    stopped_at: datetime | None = Field(description="When the settings left nothing to compare; null while it goes on")
+    days: float = Field(description="How long after their first decision what customers do counts")
+    currency: str
+    customers: int
+    arms: list[ArmImpactOut]
+    comparisons: list[ComparisonOut]
+    confidence: float = Field(description="Of all comparisons of a placement together, however often one looks")
+    split: ArmsSplitOut
+    variance_reduction: float = Field(description="By what customers bought before (CUPED); 0.3: three tenths less")
+    sentence: str
+
+
+class ImpactOut(Told):
+    """What decisions bring, by placement."""
+
+    placements: list[PlacementImpactOut]

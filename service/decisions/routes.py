@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator
 
-from service.decisions.answer_schemas import BatchOut, DecisionOut, RecordOut, ReplayOut
+from service.decisions.answer_schemas import BatchOut, DecisionOut, ImpactOut, RecordOut, ReplayOut
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
+from service.decisions.read_impact import read_impact
 from service.decisions.schemas import BatchIn, DecisionIn, parse
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
+from service.storage.database import Database
 from service.storage.idempotency_store import Once
 from service.web.auth import Guard
 from service.web.middleware import ONCE
@@ -23,6 +25,7 @@ from service.web.threads import in_thread
 
 GOING_ON = ("/v1/decisions", "/v1/decisions/batch")
 """What is answered while the database is away."""
+Placement = Annotated[str | None, Query(max_length=200, description="Of this one alone")]
 DecisionId = Annotated[str, Path(min_length=1, max_length=100), AfterValidator(identifier)]
 
 
@@ -73,6 +76,25 @@ def routes(
         return _answer(await in_thread(reader.replay, decision_id))
 
     return router
+
+
+def impact_routes(database: Database, guard: Guard) -> APIRouter:
+    """`GET /v1/impact`."""
+    router = APIRouter(prefix="/v1/impact", tags=["decisions"])
+
+    @router.get(
+        "", summary="What decisions bring", dependencies=[guard.needs("decide", "review")], responses=gives(ImpactOut)
+    )
+    async def impact(placement: Placement = None) -> Response:
+        """The model's arm of each placement beside its others, by what customers did since their first decision."""
+        return _answer({"placements": await in_thread(_impact, database, placement)})
+
+    return router
+
+
+def _impact(database: Database, placement: str | None) -> list[dict[str, Any]]:
+    with database.read() as connection:
+        return read_impact(connection, placement)
 
 
 def _answer(body: Any) -> Response:

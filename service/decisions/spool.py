@@ -55,6 +55,8 @@ class Spool:
         self._clock = clock or SystemClock()
         self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._file: FileIO | None = None
+        self.brought = 0
+        """How many decisions this process brought in so far."""
         self._stuck: dict[str, tuple[int, float]] = {}
         """How many decisions of a file could not be written, and when they are tried again."""
 
@@ -126,6 +128,7 @@ class Spool:
                     if path.name not in self._stuck:
                         path.unlink(missing_ok=True)  # while it is locked: who writes it sees that it has gone
             SPOOL_WAITING.set(self.stuck)
+            self.brought += brought
         return brought
 
     def close(self) -> None:

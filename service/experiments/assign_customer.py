@@ -10,7 +10,7 @@ from typing import Any
 from service.errors import NotFound
 from service.experiments.assignment import assign_variant
 from service.experiments.definition import Experiment, experiment_from
-from service.experiments.experiment_store import Exposure, add_exposures, find_experiment, find_exposures
+from service.experiments.experiment_store import STANDING, Exposure, add_exposures, find_experiment, find_exposures
 from service.storage.database import Connection
 
 Covariate = Callable[[str, str, datetime], float | None]
@@ -50,8 +50,8 @@ def assign(
 
 
 def load(connection: Connection, experiment_id: str) -> Experiment:
-    """The experiment. `NotFound` when there is none."""
-    stored = find_experiment(connection, experiment_id)
+    """The experiment that was declared under this id. `NotFound` when there is none."""
+    stored = None if experiment_id.startswith(STANDING) else find_experiment(connection, experiment_id)
     if stored is None:
         raise NotFound(f"there is no experiment {experiment_id!r}")
     return experiment_from(stored)

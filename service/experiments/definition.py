@@ -65,7 +65,7 @@ class Experiment:
     covariate: str | None
     alpha: float
     tuning: float
-    exposed_by: Literal["use", "any_evaluation", "event"]
+    exposed_by: Literal["use", "any_evaluation", "event", "decision"]
     ship: str | None
     starts_at: datetime | None
     ends_at: datetime | None

@@ -15,7 +15,8 @@ from service.customers.customer_store import present_id
 from service.errors import NotFound
 from service.events.values import DOT_SEGMENT, has_dot_segment, unsafe_text
 from service.experiments.assign_customer import Covariate, Verdict, expose, judge, load
-from service.experiments.experiment_store import all_experiments
+from service.experiments.definition import experiment_from
+from service.experiments.experiment_store import list_experiments
 from service.storage.database import Connection, Database
 
 
@@ -88,7 +89,8 @@ def evaluate_flags(database: Database, raw: bytes, now: datetime, covariate: Cov
         return Answer(400, {"errorCode": subject.code, "errorDetails": subject.details})
     with database.read() as connection:
         subject = present_id(connection, subject)
-        verdicts = [judge(connection, each, subject, now) for each in all_experiments(connection)]
+        declared = map(experiment_from, list_experiments(connection))
+        verdicts = [judge(connection, each, subject, now) for each in declared]
     uses = {each.experiment.id for each in verdicts if each.new and each.experiment.exposed_by == "any_evaluation"}
     if uses:
         with database.write() as connection:

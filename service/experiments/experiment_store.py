@@ -64,6 +64,8 @@ values = Table(
     Column("total", Float(53), nullable=False),
     Index("ix_experiment_values_customer_id", "customer_id"),
 )
+STANDING = "@"
+"""How ids begin of tests that nobody declares: the arms of placements (`decisions.arm_tests`)."""
 _CHUNK = 500
 ValueKey = tuple[str, str, str]
 
@@ -88,13 +90,34 @@ def find_experiment(connection: Connection, experiment_id: str, lock: bool = Fal
 
 
 def list_experiments(connection: Connection) -> list[Mapping[str, Any]]:
-    """All stored rows, by id."""
-    return [dict(row) for row in connection.execute(select(experiments).order_by(experiments.c.id)).mappings()]
+    """The stored rows of those that were declared, by id."""
+    return [row for row in _rows(connection) if not row["id"].startswith(STANDING)]
+
+
+def standing_tests(connection: Connection) -> list[Experiment]:
+    """Those that nobody declared, by id."""
+    return [experiment_from(row) for row in _rows(connection) if row["id"].startswith(STANDING)]
+
+
+def note_looked(connection: Connection, until: datetime) -> None:
+    """Notes up to when it was looked for who takes part in standing tests."""
+    standing = experiments.c.id.startswith(STANDING, autoescape=True)
+    connection.execute(update(experiments).where(standing).values(updated_at=until))
+
+
+def looked_until(connection: Connection) -> datetime | None:
+    """What `note_looked` noted last; None where there is no standing test."""
+    standing = experiments.c.id.startswith(STANDING, autoescape=True)
+    return connection.execute(select(func.max(experiments.c.updated_at)).where(standing)).scalar_one_or_none()
 
 
 def all_experiments(connection: Connection) -> list[Experiment]:
-    """All experiments, by id."""
-    return [experiment_from(row) for row in list_experiments(connection)]
+    """All for which something is counted, by id."""
+    return [experiment_from(row) for row in _rows(connection)]
+
+
+def _rows(connection: Connection) -> list[Mapping[str, Any]]:
+    return [dict(row) for row in connection.execute(select(experiments).order_by(experiments.c.id)).mappings()]
 
 
 def save_experiment(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -33,11 +33,12 @@ FEWEST = 30
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One metric over all arms: the level of each, and each treatment against control."""
+    """One metric over all arms: the level of each, and each treatment against control. `spread`: see `_spread`."""
 
     metric: Metric
     sums: Mapping[str, Sums]
     arms: Mapping[str, Moments]
+    spread: Mapping[str, Moments]
     effects: Mapping[str, Effect | None]
     adjusted: Adjusted | None
 
@@ -50,8 +51,8 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
     """
     experiment = load(connection, experiment_id)
     exposed = count_exposed(connection, experiment_id)
-    goal = _measure(connection, experiment, experiment.metric, exposed, adjust=experiment.covariate is not None)
-    rails = [(rail, _measure(connection, experiment, rail.metric, exposed)) for rail in experiment.guardrails]
+    goal = measure(connection, experiment, experiment.metric, exposed, adjust=experiment.covariate is not None)
+    rails = [(rail, measure(connection, experiment, rail.metric, exposed)) for rail in experiment.guardrails]
     counts = {key: goal.sums[key].n for key in experiment.plan.variants}
     split = sample_ratio([counts[key] for key in experiment.plan.variants], experiment.plan.weights)
     verdicts = [_guardrail(rail, outcome, key) for rail, outcome in rails for key in outcome.effects]
@@ -93,9 +94,10 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
     }
 
 
-def _measure(
+def measure(
     connection: Connection, experiment: Experiment, metric: Metric, exposed: Mapping[str, int], adjust: bool = False
 ) -> Outcome:
+    """What was measured of a metric; `adjust`: by the experiment's covariate. `exposed`: `count_exposed`."""
     adjust = adjust and metric.kind != "ratio"
     sums = arm_sums(connection, experiment, metric, adjust, exposed)
     adjusted = cuped(list(sums.values())) if adjust else None
@@ -109,7 +111,7 @@ def _measure(
     spread = {key: _spread(metric, sums[key], arm, widest) for key, arm in arms.items()}
     control = spread[experiment.control]
     effects = {key: compare(control, spread[key], alpha, experiment.tuning) for key in others}
-    return Outcome(metric, sums, arms, effects, adjusted)
+    return Outcome(metric, sums, arms, spread, effects, adjusted)
 
 
 def _moments(metric: Metric, sums: Sums) -> Moments:

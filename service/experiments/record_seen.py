@@ -35,7 +35,7 @@ def record_seen(
             continue
         properties = properties_of(event)
         experiment = experiments.get(str(properties.get("experiment_id")))
-        if experiment is None:
+        if experiment is None or experiment.exposed_by == "decision":
             continue
         if experiment.stopped_at is not None:
             if event["timestamp"] >= experiment.stopped_at:

@@ -25,6 +25,43 @@ class Bar:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An estimate with the ends of its interval."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    text: str
+
+
+def span_chart(title: str, spans: Sequence[Span]) -> Markup:
+    """Intervals beside the line of 0, each below its label and figure: one that does not touch the line is sure."""
+    if not spans:
+        return Markup("")
+    low, high = min(0.0, *(span.low for span in spans)), max(0.0, *(span.high for span in spans))
+    wide = (high - low) or 1.0
+
+    def at(value: float) -> float:
+        return 2 + 96 * (value - low) / wide
+
+    rows = [
+        Markup(
+            '<text class="label" x="0" y="{0}">{1}</text><text class="value" x="100%" y="{0}" text-anchor="end">{2}'
+            '</text><line class="whisker" x1="{3:.2f}%" x2="{4:.2f}%" y1="{5}" y2="{5}"/>'
+            '<circle class="dot" cx="{6:.2f}%" cy="{5}" r="5"/>'
+        ).format(BAR * n + 14, span.label, span.text, at(span.low), at(span.high), BAR * n + 27, at(span.value))
+        for n, span in enumerate(spans)
+    ]
+    tall = BAR * len(spans)
+    zero = Markup('<line class="ideal" x1="{0:.2f}%" x2="{0:.2f}%" y1="18" y2="{1}"/>').format(at(0), tall)
+    said = "; ".join(f"{span.label} {span.text}, {span.low:,.2f} to {span.high:,.2f}" for span in spans)
+    return Markup('<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
+        f"{title}: {said}", tall, zero + Markup("").join(rows)
+    )
+
+
 def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
     """Horizontal bars from 0, each below its label and figure: lengths are shares, so letters keep their size."""
     if not bars:

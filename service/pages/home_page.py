@@ -12,6 +12,7 @@ from features.vocabulary import NAMES
 from models.registry import ServedModels
 from service.content.variant_store import count_states
 from service.decisions.decision_store import count_since
+from service.decisions.read_impact import read_impact
 from service.events.inbox_store import backlog
 from service.events.quality_store import money_not_counted, read_counts
 from service.journeys.enrolment_store import count_stuck
@@ -26,7 +27,9 @@ ToDo = tuple[str, str, str]
 
 
 def home_view(database: Database, models: ServedModels, now: datetime) -> dict[str, Any]:
-    """`lately`: (how many, of what) of the last days; `todo`: what to do, each with the page that tells more."""
+    """`lately`: (how many, of what) of the last days; `impact`: what decisions bring, by placement; `todo`: what to do,
+    each with the page that tells more.
+    """
     since = now - timedelta(days=DAYS)
     with database.read() as connection:
         first_day = f"{since.astimezone(UTC):%Y-%m-%d}"
@@ -35,8 +38,9 @@ def home_view(database: Database, models: ServedModels, now: datetime) -> dict[s
             if key.kind == "event" and key.day and key.name in NAMES:
                 verbs[NAMES[key.name].verb] += count
         lately = [(count_since(connection, since), "decisions"), *((verbs[verb], VERBS[verb]) for verb in VERBS)]
+        impact = [(one["placement"], one["sentence"]) for one in read_impact(connection)]
         todo = list(_to_do(connection, models, first_day))
-    return {"lately": lately, "days_back": DAYS, "todo": todo}
+    return {"lately": lately, "days_back": DAYS, "impact": impact, "todo": todo}
 
 
 def _to_do(connection: Connection, models: ServedModels, first_day: str) -> Iterator[ToDo]:

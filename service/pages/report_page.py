@@ -14,13 +14,11 @@ from service.customers.customer_store import read_profiles
 from service.decisions.explain import DEGRADED
 from service.pages.charts import Bar
 from service.pages.home_page import home_view
-from service.pages.words import figure, percent
+from service.pages.words import ARM_NAMES, figure, percent
 from service.storage.database import Database
 
-ARM_NAMES = {"model": "model", "random": "random", "business_as_usual": "business as usual", "holdout": "holdout"}
-
-
 PAGE_WORDS = {
+    "/impact": "what decisions bring, beside the other arms of each placement",
     "/review": "copy that waits for approval, and new copy",
     "/customers": "why a person gets what, and why not",
     "/offers": "the catalogue, and what keeps an offer from being shown",

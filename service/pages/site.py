@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "static"
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 PAGES = (
     ("/", "Report"),
+    ("/impact", "Impact"),
     ("/review", "Review"),
     ("/customers", "Customers"),
     ("/offers", "Offers"),
@@ -82,6 +83,7 @@ class Site:
             "currency": CURRENCIES.home,
             "marked": words.marked,
             "bar_chart": charts.bar_chart,
+            "span_chart": charts.span_chart,
             "calibration_chart": charts.calibration_chart,
             "line_chart": charts.line_chart,
         }

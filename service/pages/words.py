@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from service.decisions.quiet import zone_of
 
+ARM_NAMES = {"model": "model", "random": "random", "business_as_usual": "business as usual", "holdout": "holdout"}
 LONGEST = 300
 """More characters of a trait are not shown."""
 

@@ -45,12 +45,14 @@ from service.decisions.case import Customer
 from service.decisions.check_drift import DriftCheck
 from service.decisions.check_skew import SkewCheck
 from service.decisions.drift_store import erase_shadow
+from service.decisions.enrol_decided import EnrolDecided
 from service.decisions.forget_records import ForgetRecords
 from service.decisions.learn_outcomes import ForgetLessons, LearningModels, LearnOutcomes
 from service.decisions.ports import ChooseContent
 from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.decisions.rules import RuleBook
 from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
@@ -212,10 +214,20 @@ def build(settings: Settings) -> Parts:
     identities = LinkedIdentities()
     rules = Rules(settings.event_names, settings.currency, settings.default_country)
     covariate = _covariate(online, clock)
+    enrol = EnrolDecided(
+        database,
+        clock,
+        lease,
+        RuleBook(settings),
+        settings.decisions.impact_days,
+        covariate,
+        lambda: spool.brought,
+    )
     handlers: tuple[Handler, ...] = (
         update_customers,
         keep_refunds,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
+        enrol.enrol_buyers,
         lambda connection, events: apply_outcomes(connection, events, clock.now(), covariate),
         wake_handler(clock),
     )
@@ -259,6 +271,7 @@ def build(settings: Settings) -> Parts:
             RefillStore(database, clock, lease, online, customer_ids, store_name, event_log.buckets),
             QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
             rebuild_features,
+            enrol,
         ],
     )
 

@@ -99,6 +99,7 @@ class Simulation:
                 **summary,
                 "learnt": learnt,
                 "experiment": api.get(f"/v1/experiments/{EXPERIMENT}/results"),
+                "impact": api.get("/v1/impact")["placements"],
                 "journey_stats": api.get(f"/v1/journeys/{JOURNEY}/stats"),
                 "log": self._log(settings),
             }

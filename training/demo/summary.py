@@ -85,6 +85,8 @@ def _world(speaker: Speaker, world: Mapping[str, Any]) -> None:
     names = ("arm", "decisions", "true value of a decision", "lift over random", "of the gap to the best")
     _rows(speaker, names, [(arm, *_arm(figures)) for arm, figures in named.items() if figures["decisions"]])
     speaker.say(f"a random choice {world['random']:.3f}, the best there is {world['best']:.3f}")
+    for measured in world.get("impact", ()):
+        speaker.say(f"as the service measured it by itself: {measured['sentence']}")
     journey = world["journey"]
     told = f"{journey['arrived']} messages arrived, {journey['sales']} of these led to an order"
     speaker.say(f"journey: {journey['enrolled']} enrolled, {told}")

@@ -15,6 +15,7 @@ from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
 from service.pages.experiment_page import DONE as EXPERIMENT_DONE
+from service.pages.impact_page import impact_view
 from service.pages.journey_page import DONE as JOURNEY_DONE
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.report_page import report_view
@@ -64,6 +65,7 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
             "notice": JOURNEY_DONE.get(r.query_params.get("done", "")),
         },
     )
+    reading("/impact", "impact.html", "/impact", lambda _: impact_view(sources.database))
     reading(
         "/experiments",
         "experiments.html",

@@ -18,6 +18,7 @@ import uvicorn
 from service.decisions.drift_store import add_drift_check
 from tests.conftest import free_port
 from tests.fakes.demo_report import DEMO_REPORT
+from tests.fakes.impact import arms_measured
 from tests.fakes.model_reports import drift_report, write_uplift
 from tests.service.pages.conftest import House, fill, make_house
 
@@ -31,9 +32,10 @@ ONE_COLUMN = """[...document.querySelectorAll('.table')].some(table => {
   const second = table.querySelector('thead th:nth-child(2)');
   return second && second.getBoundingClientRect().left > table.getBoundingClientRect().right - 20;
 })"""
+IMPACT = {"model": 500, "random": 200, "holdout": 300}, {"model": 1_000.0, "random": 990.0, "holdout": 600.0}
 PATHS = [
-    "/", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys", "/experiments",
-    "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
+    "/", "/impact", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys",
+    "/experiments", "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
     "/experiments/new",
 ]  # fmt: skip
 
@@ -51,6 +53,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     reports.mkdir(parents=True)
     (reports / "demo.json").write_bytes(orjson.dumps(DEMO_REPORT))
     write_uplift(house.parts.settings.home)
+    arms_measured(house.parts.database, *IMPACT)
     with house.parts.database.write() as connection:
         add_drift_check(connection, house.parts.clock.now(), drift_report())
     with ThreadPoolExecutor(1) as aside:  # the browser's own loop may be running in this thread

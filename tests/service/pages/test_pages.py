@@ -19,7 +19,7 @@ from service.pages.site import Site
 from tests.fakes.demo_report import DEMO_REPORT
 from tests.service.pages.conftest import House, fill, make_house
 
-PATHS = ["/", "/review", "/customers", "/offers", "/journeys", "/experiments", "/models", "/data"]
+PATHS = ["/", "/impact", "/review", "/customers", "/offers", "/journeys", "/experiments", "/models", "/data"]
 
 
 def hidden(page: str, name: str, variant_id: str = "") -> str:

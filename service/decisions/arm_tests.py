@@ -1,0 +1,74 @@
+"""The arms of a placement as a test that never ends: each customer from their first decision there on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from service.experiments.definition import Experiment
+from service.experiments.experiment_store import STANDING
+from service.experiments.schemas import ExperimentIn, GuardrailIn, MetricIn, VariantIn
+
+Shares = Sequence[tuple[str, float]]
+"""(arm, share), which sum to 1."""
+REVENUE, BUYERS, LEFT, COMPLAINED = "revenue", "buyers", "unsubscribed", "complained"
+"""What is measured of each arm, by its name."""
+BEFORE = "revenue_cents_365d"
+"""The feature whose part in revenue was known before the first decision, and is taken out (CUPED)."""
+_ORDER = "Order Completed"
+_HARM = {LEFT: "Unsubscribed", COMPLAINED: "Email Marked as Spam"}
+COUNTED = frozenset({_ORDER, *_HARM.values()})
+"""Events that these tests count."""
+
+
+def id_of_test(placement: str, number: int) -> str:
+    """The id of a placement's test; `number`: how many times its shares were changed."""
+    return f"{STANDING}arms:{number}:{placement}"
+
+
+def placement_of(experiment_id: str) -> tuple[str, int]:
+    """The placement of a test, and its number."""
+    _, number, placement = experiment_id.split(":", 2)
+    return placement, int(number)
+
+
+def compares(shares: Shares) -> bool:
+    """Whether there is anything to compare: two arms at least that somebody is in."""
+    return sum(share > 0 for _, share in shares) > 1
+
+
+def stored_test(placement: str, number: int, shares: Shares, days: float, since: datetime) -> dict[str, Any]:
+    """The row of a test that takes customers in from `since` on. What they do within `days` counts."""
+    arms = [(arm, share) for arm, share in shares if share > 0]
+    control = next((arm for arm, _ in reversed(arms) if arm != "model"), arms[0][0])  # the last is sent the least
+    declared = ExperimentIn(
+        name=f"Arms of {placement}"[:200],
+        variants=[VariantIn(key=arm, weight=share) for arm, share in arms],
+        control=control,
+        metric=MetricIn(name=REVENUE, event=_ORDER, kind="sum", value="revenue_cents", window_days=days),
+        guardrails=[
+            GuardrailIn(name=BUYERS, event=_ORDER, harm="decrease", window_days=days),
+            *(GuardrailIn(name=name, event=event, window_days=days) for name, event in _HARM.items()),
+        ],
+        cuped=BEFORE,
+        starts_at=since,
+    )
+    return {
+        "id": id_of_test(placement, number),
+        "version": 1,
+        "definition": declared.model_dump(mode="json") | {"exposed_by": "decision"},
+        "created_at": since,
+        "updated_at": since,
+        "stopped_at": None,
+    }
+
+
+def same_test(one: Experiment, other: Experiment) -> bool:
+    """Whether both compare the same arms in the same shares, over the same time."""
+    return _essence(one) == _essence(other)
+
+
+def _essence(test: Experiment) -> tuple[Any, ...]:
+    weights = (round(weight, 9) for weight in test.plan.weights)
+    return tuple(zip(test.plan.variants, weights, strict=True)), test.metric.window

@@ -1,0 +1,199 @@
+"""Who was decided for takes part in the test of their placement's arms (`arm_tests`), from their first decision on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.clock import Clock, monotonic
+from service.decisions.arm_tests import COUNTED, compares, placement_of, same_test, stored_test
+from service.decisions.impact_store import candidates_stored, end_of_portion, not_enrolled, not_enrolled_of
+from service.decisions.record import of_another_time
+from service.decisions.rules import RuleBook
+from service.events.events_lease import EventsLease
+from service.events.match import name_of
+from service.experiments.assign_customer import Covariate
+from service.experiments.definition import Experiment, experiment_from
+from service.experiments.experiment_store import (
+    Exposure,
+    add_exposures,
+    find_experiment,
+    looked_until,
+    note_looked,
+    save_experiment,
+    standing_tests,
+)
+from service.storage.database import Connection, Database
+
+log = logging.getLogger(__name__)
+AT_ONCE = 1_000
+EVERY = timedelta(seconds=30)
+BEHIND = timedelta(seconds=5)
+"""How old a decision is when it is looked at: it is written after it was made."""
+LATE = timedelta(days=1)
+"""How far back decisions are looked for that waited on the disk."""
+MOST = 50
+"""Placements that are measured: each costs a little of every event, and callers may make names up."""
+
+
+class EnrolDecided:
+    """A handler of events, and a chore of the events loop. Nothing of it is on the way of a decision.
+
+    As a handler it stands before the one that counts: who buys is enrolled before that counts. As a chore it enrols
+    everybody else. Joins and erasures never run beside either.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        lease: EventsLease,
+        rules: RuleBook,
+        days: float,
+        covariate: Covariate | None = None,
+        brought_in: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`days`: how long what customers do counts; `brought_in`: how many decisions came that waited on the disk."""
+        self._database, self._clock, self._lease = database, clock, lease
+        self._rules, self._days, self._covariate = rules, days, covariate
+        self._brought_in, self._brought = brought_in, 0
+        self._began = clock.now()
+        self._after: datetime | None = None
+        self._until: datetime | None = None
+        self._passed = float("-inf")
+        self._settled = False
+        self._left_out: set[str] = set()
+        """Placements that are not measured."""
+
+    def enrol_buyers(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        """Enrols whose events are counted, where it is still to be done. In the transaction that applies them."""
+        who = sorted({event["customer_id"] for event in events if name_of(event) in COUNTED})
+        for start in range(0, len(who), AT_ONCE):
+            tests, some = self._tests(connection), who[start : start + AT_ONCE]
+            since = self._looked(connection) - LATE if tests else self._began
+            rows = not_enrolled_of(connection, some, since, _ids(tests), self._left_out)
+            self._enrol(connection, rows, tests)
+
+    def __call__(self) -> bool:
+        """One portion of the decisions that were made since the last; True when there may be more."""
+        if self._until is None and not self._starts():
+            return False
+        with self._database.write() as connection:
+            self._lease.hold(connection)
+            tests = self._tests(connection)
+        with self._database.read() as connection:
+            after = self._looked(connection)
+            until = max(after, self._until or after)
+            end = end_of_portion(connection, after, until, AT_ONCE)
+            rows = not_enrolled(connection, after, end, _ids(tests), self._left_out)
+        if rows or tests:
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                self._enrol(connection, rows, tests)
+                note_looked(connection, end)
+        self._after = end
+        if end >= until:
+            self._until = None
+        return end < until
+
+    def _starts(self) -> bool:
+        """Whether a pass is due: twice a minute by the service's clock or by the machine's (a simulated one leaps)."""
+        until = self._clock.now() - BEHIND
+        if self._after is not None:
+            waited = until - self._after < EVERY and monotonic() - self._passed < EVERY.total_seconds()
+            if waited:
+                return False
+            if self._brought_in() > self._brought:
+                self._brought, self._after = self._brought_in(), self._after - LATE
+        self._until, self._passed = until, monotonic()
+        return True
+
+    def _looked(self, connection: Connection) -> datetime:
+        """Up to when decisions were looked at. A home that never measured begins with this process: what customers did
+        of whom it decided before was not kept."""
+        if self._after is None:
+            self._after = looked_until(connection) or self._began
+        return self._after
+
+    def _enrol(self, connection: Connection, rows: Sequence[Any], tests: dict[str, Experiment]) -> None:
+        for placement in sorted({row.placement for row in rows}):
+            theirs = [row for row in rows if row.placement == placement]
+            test = tests.get(placement) or self._begin(connection, placement, tests)
+            if test is None:
+                self._left_out.add(placement)
+            else:
+                self._expose(connection, test, theirs)
+
+    def _expose(self, connection: Connection, test: Experiment, rows: Sequence[Any]) -> None:
+        first: dict[str, Any] = {}
+        for row in rows:
+            if row.arm in test.plan.variants and (test.starts_at is None or row.decided_at >= test.starts_at):
+                first.setdefault(row.customer_id, row)
+        candidates = candidates_stored(connection, [row.decision_id for row in first.values()])
+        new = [
+            Exposure(test.id, customer_id, row.arm, row.decided_at, self._before(test, customer_id, row.decided_at))
+            for customer_id, row in first.items()
+            if not of_another_time(candidates[row.decision_id])
+        ]
+        add_exposures(connection, new)
+
+    def _before(self, test: Experiment, customer_id: str, at: datetime) -> float | None:
+        if self._covariate is None or test.covariate is None:
+            return None
+        return self._covariate(customer_id, test.covariate, at)
+
+    def _tests(self, connection: Connection) -> dict[str, Experiment]:
+        """By placement the test that takes in now. Those of other shares than the settings' ended when this process
+        began, with the settings; the next began then.
+        """
+        tests = {name: test for name, test in _newest(standing_tests(connection)).items() if test.status == "running"}
+        for placement, test in list(tests.items()) if not self._settled else ():
+            row = self._row(placement, placement_of(test.id)[1] + 1)
+            following = None if row is None else experiment_from(row)
+            if following is not None and same_test(test, following):
+                continue
+            self._end(connection, test)
+            del tests[placement]
+            if row is not None and following is not None:
+                save_experiment(connection, row)
+                tests[placement] = following
+        self._settled = True
+        return tests
+
+    def _begin(self, connection: Connection, placement: str, tests: dict[str, Experiment]) -> Experiment | None:
+        """A new test at a placement that has none; None where there is nothing to compare."""
+        former = _newest(standing_tests(connection)).get(placement)
+        number = 0 if former is None else placement_of(former.id)[1] + 1
+        row = self._row(placement, number)
+        if row is None:
+            return None
+        if len(tests) >= MOST:
+            log.warning("more than %d placements are decided for: what %r brings is not measured", MOST, placement)
+            return None
+        save_experiment(connection, row)
+        tests[placement] = experiment_from(row)
+        return tests[placement]
+
+    def _row(self, placement: str, number: int) -> dict[str, Any] | None:
+        shares = self._rules.shares(placement)
+        return stored_test(placement, number, shares, self._days, self._began) if compares(shares) else None
+
+    def _end(self, connection: Connection, test: Experiment) -> None:
+        stored = find_experiment(connection, test.id, lock=True)
+        if stored is not None:
+            definition = {**stored["definition"], "status": "stopped"}
+            save_experiment(connection, {**stored, "definition": definition, "stopped_at": self._began})
+
+
+def _newest(tests: Sequence[Experiment]) -> dict[str, Experiment]:
+    """By placement the test that takes in now."""
+    found: dict[str, Experiment] = {}
+    for test in sorted(tests, key=lambda test: placement_of(test.id)[1]):
+        found[placement_of(test.id)[0]] = test
+    return found
+
+
+def _ids(tests: Mapping[str, Experiment]) -> dict[str, str]:
+    return {placement: test.id for placement, test in tests.items()}

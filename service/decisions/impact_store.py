@@ -1,0 +1,63 @@
+"""Which decisions are of customers who do not take part yet in the test of their placement's arms. SQL only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, LargeBinary, case, exists, literal, select, text, type_coerce, union
+
+from service.decisions.case import microseconds
+from service.decisions.decision_store import decisions
+from service.decisions.ledger_store import ledger
+from service.experiments.experiment_store import exposures
+from service.storage.database import Connection
+
+_MADE = [decisions.c[name] for name in ("decision_id", "customer_id", "decided_at", "placement", "arm")]
+_UNTOLD = decisions.alias("untold")
+_CANDIDATES = type_coerce(decisions.c.candidates, LargeBinary).label("candidates")
+
+
+def end_of_portion(connection: Connection, after: datetime, until: datetime, most: int) -> datetime:
+    """When the decision was made that is `most` behind a time; `until` where there are fewer. Of the index alone."""
+    made = (decisions.c.decided_at > after) & (decisions.c.decided_at <= until)
+    query = select(decisions.c.decided_at).where(made).order_by(decisions.c.decided_at).offset(most).limit(1)
+    return connection.execute(query).scalar_one_or_none() or until
+
+
+def not_enrolled(
+    connection: Connection, after: datetime, until: datetime, tests: Mapping[str, str], but: Collection[str]
+) -> list[Any]:
+    """Decisions behind `after` and not behind `until` of customers who are in no exposure of the placement's test.
+
+    `tests`: the test's id by placement; of placements without one all come, but for those of `but`. The first first.
+    """
+    made = (decisions.c.decided_at > after) & (decisions.c.decided_at <= until)
+    query = select(*_MADE).where(made, decisions.c.placement.not_in(sorted(but)), ~_enrolled(tests))
+    return list(connection.execute(query.order_by(decisions.c.decided_at, decisions.c.decision_id)))
+
+
+def not_enrolled_of(
+    connection: Connection, customer_ids: Sequence[str], since: datetime, tests: Mapping[str, str], but: Collection[str]
+) -> list[Any]:
+    """The same of these customers, made at `since` or later."""
+    reserved = ledger.c.customer_id.in_(customer_ids), ledger.c.reserved_at >= microseconds(since)
+    none_reserved = _UNTOLD.c.customer_id.in_(customer_ids), text("NOT untold.in_ledger"), _UNTOLD.c.decided_at >= since
+    theirs = union(select(ledger.c.decision_id).where(*reserved), select(_UNTOLD.c.decision_id).where(*none_reserved))
+    made = decisions.c.customer_id.in_(customer_ids), decisions.c.decided_at >= since
+    wanted = decisions.c.placement.not_in(sorted(but)), ~_enrolled(tests)
+    query = select(*_MADE).where(decisions.c.decision_id.in_(theirs), *made, *wanted)
+    return list(connection.execute(query.order_by(decisions.c.decided_at, decisions.c.decision_id)))
+
+
+def _enrolled(tests: Mapping[str, str]) -> ColumnElement[bool]:
+    of = case(dict(tests), value=decisions.c.placement) if tests else literal(None)
+    here = exposures.c.experiment_id == of, exposures.c.customer_id == decisions.c.customer_id
+    return exists(select(literal(1)).where(*here))
+
+
+def candidates_stored(connection: Connection, decision_ids: Sequence[str]) -> dict[str, bytes]:
+    """The candidates of these decisions, as stored; empty where they are kept no longer."""
+    query = select(decisions.c.decision_id, _CANDIDATES).where(decisions.c.decision_id.in_(decision_ids))
+    return {row.decision_id: bytes(row.candidates) for row in connection.execute(query)}

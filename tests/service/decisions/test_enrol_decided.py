@@ -1,0 +1,251 @@
+"""Who takes part in the measurement of a placement's arms: everybody decided for, once, in the arm they were in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.decisions.impact_store import end_of_portion, not_enrolled, not_enrolled_of
+from service.decisions.read_impact import read_impact
+from service.experiments.define_experiment import get_experiments
+from service.experiments.evaluate_flags import evaluate_flag, evaluate_flags
+from service.experiments.experiment_store import find_exposures, standing_tests
+from service.experiments.join_subjects import join_subjects
+from service.experiments.record_outcomes import apply_outcomes, erase_subject, exported
+from service.experiments.record_seen import SEEN
+from service.storage.database import Database
+from tests.fakes.decisions import NOON
+from tests.fakes.impact import HALF, Measured
+from tests.fakes.learning import event_of
+from tests.fakes.plans import plans_of, sqlite_at
+
+
+def test_everybody_decided_for_is_enrolled_once_in_their_arm(database: Database) -> None:
+    measured = Measured(database)
+    arms = Counter(decision["arm"] for decision in measured.decide_for(60))
+    measured.passes()
+    measured.decide_for(60)  # again: their first decision counts
+    measured.passes()
+    assert measured.customers() == dict(arms)
+    with database.read() as connection:
+        first = find_exposures(connection, ["c0"])[0]
+    assert first.at == NOON + timedelta(seconds=1)
+
+
+def test_who_buys_before_the_chore_looks_is_enrolled_first(database: Database) -> None:
+    measured = Measured(database)
+    decision = measured.decide("c0")
+    measured.happens("Order Completed", decision, revenue_cents=900)
+    measured.passes()
+    arm = next(one for one in measured.impact()["arms"] if one["customers"])
+    assert (arm["arm"], arm["revenue_per_customer"], arm["buyers"]) == (decision["arm"], 9.0, 1.0)
+
+
+def test_others_who_were_decided_for_before_a_buyer_are_enrolled_too(database: Database) -> None:
+    measured = Measured(database)
+    made = measured.decide_for(20)
+    measured.happens("Order Completed", made[-1], revenue_cents=900)
+    measured.passes()
+    assert sum(measured.customers().values()) == 20
+
+
+def test_an_order_before_the_first_decision_does_not_count(database: Database) -> None:
+    measured = Measured(database)
+    measured.happens("Order Completed", {"customer_id": "c0", "decision_id": None}, revenue_cents=900)
+    measured.decide("c0")
+    measured.passes()
+    assert sum(arm["revenue_per_customer"] or 0 for arm in measured.impact()["arms"]) == 0
+
+
+def test_what_was_bought_before_is_taken_out_of_the_noise(database: Database) -> None:
+    """As it was known at the first decision; who was unknown then changes nothing."""
+    measured = Measured(database)
+    asked: list[tuple[str, str, datetime]] = []
+
+    def bought(customer_id: str, feature: str, at: datetime) -> float | None:
+        asked.append((customer_id, feature, at))
+        return None if customer_id == "c0" else float(customer_id[1:])
+
+    measured.process(covariate=bought)
+    made = measured.decide_for(30)
+    measured.passes()
+    assert asked[1] == ("c1", "revenue_cents_365d", NOON + timedelta(seconds=2))
+    for number, decision in enumerate(made):
+        measured.happens("Order Completed", decision, revenue_cents=10 * number + number % 3)
+    assert measured.impact()["variance_reduction"] > 0.9
+
+
+def test_what_comes_behind_the_window_does_not_count(database: Database) -> None:
+    measured = Measured(database)
+    decision = measured.decide("c0")
+    measured.passes()
+    measured.desk.clock.forward(days=27)
+    measured.happens("Order Completed", decision, revenue_cents=900)
+    measured.desk.clock.forward(days=1)
+    measured.happens("Order Completed", decision, revenue_cents=5_000)
+    assert next(one["revenue_per_customer"] for one in measured.impact()["arms"] if one["customers"]) == 9.0
+
+
+def test_portions_go_on_where_they_stopped(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.decisions.enrol_decided.AT_ONCE", 7)
+    measured = Measured(database)
+    measured.decide_for(40)
+    measured.passes()
+    assert sum(measured.customers().values()) == 40
+
+
+def test_another_process_goes_on(database: Database) -> None:
+    """Also one that begins after decisions that nobody looked at."""
+    measured = Measured(database)
+    measured.decide_for(10)
+    measured.passes()
+    measured.decide_for(30)
+    measured.process()
+    measured.passes()
+    assert sum(measured.customers().values()) == 30
+    with database.read() as connection:
+        assert len(standing_tests(connection)) == 1
+
+
+def test_what_was_decided_before_it_was_measured_is_left_out(database: Database) -> None:
+    """What these customers did is known no more."""
+    measured = Measured(database)
+    measured.decide_for(10)
+    measured.process()
+    measured.decide("late")
+    measured.passes()
+    assert sum(measured.customers().values()) == 1
+
+
+def test_decisions_that_waited_on_the_disk_are_looked_for(database: Database) -> None:
+    measured = Measured(database)
+    measured.decide("c0")
+    measured.passes()
+    came = [0]
+    measured.process(brought_in=lambda: came[0])
+    measured.passes()
+    now, measured.desk.clock.time = measured.desk.clock.time, NOON + timedelta(seconds=5)
+    measured.decide("spooled")  # is written with the time at which it was made
+    measured.desk.clock.time = now
+    measured.passes()
+    assert sum(measured.customers().values()) == 1
+    came[0] = 1
+    measured.passes()
+    assert sum(measured.customers().values()) == 2
+
+
+def test_a_decision_as_of_another_time_exposes_nobody(database: Database) -> None:
+    measured = Measured(database)
+    measured.decide("c0")
+    measured.passes()
+    then = measured.desk.clock.now() - timedelta(hours=2)
+    asked = measured.decide("c1", at=then)
+    measured.happens("Order Completed", asked, revenue_cents=900)
+    measured.decide("c2", at=measured.desk.clock.now() + timedelta(days=4))
+    measured.desk.clock.forward(days=5)
+    measured.passes()
+    assert sum(measured.customers().values()) == 1
+
+
+def test_a_dry_run_exposes_nobody(database: Database) -> None:
+    measured = Measured(database)
+    measured.decide("c0")
+    measured.decide("c1", dry_run=True)
+    measured.passes()
+    assert sum(measured.customers().values()) == 1
+
+
+def test_where_one_arm_has_all_there_is_nothing_to_measure(database: Database) -> None:
+    measured = Measured(database, {**HALF, "model": 1.0, "holdout": 0.0})
+    decision = measured.decide("c0")
+    measured.happens("Order Completed", decision, revenue_cents=900)
+    measured.passes()
+    with database.read() as connection:
+        assert read_impact(connection) == []
+
+
+def test_other_shares_begin_anew(database: Database) -> None:
+    """Who is in the model's arm by the new shares was in another by the old ones: nobody is mixed."""
+    measured = Measured(database)
+    before = measured.decide_for(40)
+    measured.passes()
+    measured.process({"model": 0.9, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.1})
+    after = measured.decide_for(40)
+    measured.passes()
+    assert measured.customers() == dict(Counter(decision["arm"] for decision in after))
+    measured.happens("Order Completed", before[0], revenue_cents=900)  # counts for the new one alone
+    with database.read() as connection:
+        old, new = standing_tests(connection)
+    assert (old.status, new.status) == ("stopped", "running")
+    assert old.stopped_at == new.starts_at
+    measured.process({"model": 1.0, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.0})
+    measured.decide_for(1)
+    measured.passes()
+    assert measured.impact()["stopped_at"] is not None
+
+
+def test_the_same_shares_go_on(database: Database) -> None:
+    measured = Measured(database)
+    measured.decide_for(5)
+    measured.passes()
+    measured.process(HALF)
+    measured.decide_for(9)
+    measured.passes()
+    assert sum(measured.customers().values()) == 9
+
+
+def test_no_more_placements_than_so_many_are_measured(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers may make names up."""
+    monkeypatch.setattr("service.decisions.enrol_decided.MOST", 3)
+    measured = Measured(database)
+    for number in range(6):
+        measured.decide("c0", placement=f"made-up-{number}")
+    measured.passes()
+    with database.read() as connection:
+        assert [one["placement"] for one in read_impact(connection)] == ["made-up-0", "made-up-1", "made-up-2"]
+
+
+def test_a_test_of_arms_is_no_experiment_to_its_users(database: Database) -> None:
+    """It is not listed, is no flag, and an event that names it exposes nobody."""
+    measured = Measured(database)
+    measured.decide("c0")
+    measured.passes()
+    with database.read() as connection:
+        assert get_experiments(connection) == []
+        name = standing_tests(connection)[0].id
+    asked = b'{"context": {"targetingKey": "somebody"}}'
+    assert evaluate_flags(database, asked, NOON).body == {"flags": []}
+    assert evaluate_flag(database, name, asked, NOON).status == 404
+    seen = event_of(SEEN, {"customer_id": "x", "decision_id": None}, measured.desk.clock.now())
+    with database.write() as connection:
+        apply_outcomes(connection, [{**seen, "properties": f'{{"experiment_id": "{name}"}}'}], NOON)
+        assert find_exposures(connection, ["x"]) == []
+
+
+def test_a_visitor_who_becomes_known_is_one_customer_and_an_erased_one_stays_in_the_sums(database: Database) -> None:
+    measured = Measured(database)
+    decision = measured.decide("visitor")
+    measured.happens("Order Completed", decision, revenue_cents=900)
+    with database.write() as connection:
+        join_subjects(connection, "visitor", "anna")
+        assert len(exported(connection, "anna")) == 1
+        assert erase_subject(connection, "anna") == 1
+        assert exported(connection, "anna") == []
+    assert next(one["revenue_per_customer"] for one in measured.impact()["arms"] if one["customers"]) == 9.0
+
+
+def test_nothing_is_looked_through_as_a_whole(tmp_path: Path) -> None:
+    """SQLite plans without figures: every question has its index."""
+    database, tests = sqlite_at(tmp_path), {"email.weekly": "@arms:0:email.weekly"}
+    with database.read() as connection:
+        plans = [
+            *plans_of(database, connection, lambda c: end_of_portion(c, NOON, NOON, 10)),
+            *plans_of(database, connection, lambda c: not_enrolled(c, NOON, NOON, tests, ())),
+            *plans_of(database, connection, lambda c: not_enrolled_of(c, ["a", "b"], NOON, tests, ())),
+        ]
+    assert len(plans) > 5
+    for table in ("decisions", "untold", "ledger", "experiment_exposures"):
+        assert not [line for line in plans if line.startswith(f"SCAN {table}")]

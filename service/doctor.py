@@ -402,15 +402,17 @@ def _texts(parts: Parts) -> Iterator[Finding]:
 
 
 def _loops(parts: Parts) -> Iterator[Finding]:
+    from service.journeys.journey_store import list_journeys
     from service.storage.heartbeats import read_all
 
     now = SystemClock().now()
     with parts.database.read() as connection:
-        beats = read_all(connection)
+        beats, journeys = read_all(connection), list_journeys(connection)
     for name, command in (("events", "opportune serve"), ("journeys", "opportune worker")):
         seen = beats.get(name, {}).get("seen")
         if seen is None:
-            yield Finding("note", name, f"has never run; start '{command}'", command)
+            needed = name == "events" or journeys
+            yield Finding("note", name, f"has never run; start '{command}'", command if needed else None)
         elif now - seen > _SILENT:
             yield Finding("note", name, f"last seen {seen:%Y-%m-%d %H:%M}Z; is '{command}' running?")
         else:

@@ -88,8 +88,13 @@ class ColumnMapping:
         if missing:
             raise MappingError(
                 f"{file} has no column {', '.join(repr(one) for one in missing)}, which the mapping {self.source} "
-                f"asks for; it has {', '.join(columns)}{_other_separator(columns)}"
+                f"asks for; it has {', '.join(columns)}{_other_separator(columns) or self._a_value(missing)}"
             )
+
+    def _a_value(self, missing: Sequence[str]) -> str:
+        """What to do where the type or the event's name was written like a column."""
+        told = next((name for name in ("type", "event") if self.fields.get(name) in missing), None)
+        return f'; if it is a value, write {told} = "={self.fields[told]}"' if told else ""
 
     def messages(
         self, rows: Sequence[Mapping[str, Any]], unreadable: frozenset[int] = frozenset()

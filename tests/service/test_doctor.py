@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from service import doctor
 from service.doctor import FIRST_STEPS, Finding, examine, next_step, unknown_variables, unwritable
+from service.journeys.manage_journeys import put_journey
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
@@ -161,6 +163,16 @@ def test_an_empty_home_is_told_the_way_to_a_whole_one(tmp_path: Path, capsys: py
     second = capsys.readouterr().out.splitlines()
     assert not any("it is new" in line for line in second)
     assert second[-1] == f"next  {FIRST_STEPS[1]}"
+
+
+def test_a_home_without_journeys_needs_no_worker(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    assert [finding.step for finding in doctor._loops(parts)] == ["opportune serve", None]
+    with parts.database.write() as connection:
+        steps = [{"id": "end", "kind": "exit"}]
+        put_journey(connection, "j", {"name": "J", "steps": steps}, parts.clock.now(), None)
+    assert [finding.step for finding in doctor._loops(parts)] == ["opportune serve", "opportune worker"]
+    parts.close()
 
 
 def test_what_another_user_left_in_the_home_is_named(

@@ -301,6 +301,22 @@ class Pages(Section):
     open: bool = False
 
 
+def _currency(code: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError(f"{code!r} is no currency; write its three capitals, such as EUR")
+    return code
+
+
+def _country(code: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", code):
+        raise ValueError(f"{code!r} is no country; write its two capitals, such as DE")
+    return code
+
+
+Currency = Annotated[str, AfterValidator(_currency)]
+Country = Annotated[str, AfterValidator(_country)]
+
+
 class Settings(BaseSettings):
     """All settings of one installation."""
 
@@ -318,11 +334,9 @@ class Settings(BaseSettings):
     clock: str = "system"
     default_timezone: str = "UTC"
     default_locale: str = "en"
-    default_country: str | None = Field(None, pattern="^[A-Z]{2}$")
-    currency: str = Field("USD", pattern="^[A-Z]{3}$")
-    currencies: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[Decimal, Field(gt=0, lt=10**9)]] = Field(
-        default_factory=dict
-    )
+    default_country: Country | None = None
+    currency: Currency = "USD"
+    currencies: dict[Currency, Annotated[Decimal, Field(gt=0, lt=10**9)]] = Field(default_factory=dict)
     placements: dict[str, Placement] = Field(default_factory=dict)
     quiet_hours: QuietHours = Field(default_factory=QuietHours)
     consent: Consent = Field(default_factory=Consent)

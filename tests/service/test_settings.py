@@ -138,3 +138,16 @@ def test_settings_that_are_named_must_be_there(tmp_path: Path, monkeypatch: pyte
 def test_links_begin_with_an_address_that_can_be_opened() -> None:
     assert Settings(host="::1", port=9000).base_url == "http://[::1]:9000"
     assert Settings(host="::1", public_url="https://shop.example.org/").base_url == "https://shop.example.org"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"currency": "Euro"}, "'Euro' is no currency; write its three capitals, such as EUR"),
+        ({"currencies": {"usd": 1}}, "'usd' is no currency; write its three capitals, such as EUR"),
+        ({"default_country": "Germany"}, "'Germany' is no country; write its two capitals, such as DE"),
+    ],
+)
+def test_codes_that_are_none_are_told_with_how_they_are_written(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Settings(**wrong)

@@ -351,7 +351,7 @@ def test_a_value_that_was_written_like_a_column_is_told(tmp_path: Path) -> None:
     path = tmp_path / "customers.csv"
     path.write_text("id,since\nanna,2025-01-01\n")
     written = mapping_from({"type": "identify", "userId": "id", "timestamp": "since"}, "m.toml")
-    with pytest.raises(MappingError, match='no column \'identify\'.*; if it is a value, write type = "=identify"'):
+    with pytest.raises(MappingError, match=r"no column 'identify'.*; if it is a value, write type = \"=identify\""):
         ingest_into(tmp_path, path, written)
 
 

@@ -70,7 +70,8 @@ def impact_command(settings: Settings, placement: str | None) -> Iterator[str]:
     if not found:
         yield "nothing is measured yet: it begins with decisions at a placement of which two arms have a share"
     for one in found:
-        yield f"{one['placement']}: {one['customers']:,} customers since {one['since']:%Y-%m-%d %H:%M}Z"
+        ended = f" until {one['stopped_at']:%Y-%m-%d %H:%M}Z" if one["stopped_at"] else ""
+        yield f"{one['placement']}: {one['customers']:,} customers since {one['since']:%Y-%m-%d %H:%M}Z{ended}"
         for arm in one["arms"]:
             if arm["customers"]:
                 each = f"{arm['revenue_per_customer']:,.2f} {one['currency']} a customer, {arm['buyers']:.2%} ordered"

@@ -224,7 +224,7 @@ class PlacementImpactOut(Told):
 
     placement: str
     since: datetime = Field(description="Customers take part from their first decision after it; new shares begin anew")
-    stopped_at: datetime | None = Field(description="When the settings left nothing to compare; null while it goes on")
+    stopped_at: datetime | None = Field(description="When other shares were set; null while it goes on")
     days: float = Field(description="How long after their first decision what customers do counts")
     currency: str
     customers: int
@@ -237,6 +237,6 @@ class PlacementImpactOut(Told):
 
 
 class ImpactOut(Told):
-    """What decisions bring, by placement."""
+    """What decisions bring, by placement: of each the newest measurement, then those of other shares before."""
 
     placements: list[PlacementImpactOut]

@@ -16,6 +16,8 @@ from service.experiments.statistics import Interval, SampleRatio, compare, sampl
 from service.storage.database import Connection
 
 OURS = "model"
+MOST = 5
+"""Measurements of one placement that are told."""
 SHARES = (BUYERS, LEFT, COMPLAINED)
 """What is told as a share of customers, beside revenue."""
 
@@ -31,21 +33,22 @@ class Measured:
 
     @property
     def others(self) -> list[str]:
-        """The arms that ours is compared with."""
+        """The arms that ours is compared with; the control first, which is sent the least."""
         arms = self.test.plan.variants
-        return [arm for arm in arms if arm != OURS] if OURS in arms else []
+        others = [arm for arm in arms if arm != OURS] if OURS in arms else []
+        return sorted(others, key=lambda arm: arm != self.test.control)
 
 
 def read_impact(connection: Connection, placement: str | None = None) -> list[dict[str, Any]]:
-    """As JSON values, by placement (or of this one): the test that runs, or the one that ran last.
+    """As JSON values, by placement (or of this one): of each the newest measurement, then those of other shares before.
 
     Intervals hold at every look; of k comparisons each is at alpha/k. Money is in the home currency.
     """
-    newest: dict[str, Experiment] = {}
-    for test in sorted(standing_tests(connection), key=lambda test: placement_of(test.id)[1]):
-        newest[placement_of(test.id)[0]] = test
-    wanted = [name for name in sorted(newest) if placement in {None, name}]
-    return [_shown(name, _measured(connection, newest[name])) for name in wanted]
+    found: dict[str, list[Experiment]] = {}
+    for test in sorted(standing_tests(connection), key=lambda test: -placement_of(test.id)[1]):
+        found.setdefault(placement_of(test.id)[0], []).append(test)
+    wanted = [name for name in sorted(found) if placement in {None, name}]
+    return [_shown(name, _measured(connection, test)) for name in wanted for test in found[name][:MOST]]
 
 
 def _measured(connection: Connection, test: Experiment) -> Measured:
@@ -71,7 +74,7 @@ def _shown(placement: str, measured: Measured) -> dict[str, Any]:
         "confidence": 1 - test.alpha,
         "split": {"passed": split.passed, "p_value": min(split.p_value, split.sequential_p_value)},
         "variance_reduction": revenue.adjusted.variance_reduction if revenue.adjusted else 0.0,
-        "sentence": comparisons[-1]["sentence"] if comparisons else "Nobody is in the model's arm.",
+        "sentence": comparisons[0]["sentence"] if comparisons else "Nobody is in the model's arm.",
     }
 
 

@@ -38,7 +38,7 @@ def home_view(database: Database, models: ServedModels, now: datetime) -> dict[s
             if key.kind == "event" and key.day and key.name in NAMES:
                 verbs[NAMES[key.name].verb] += count
         lately = [(count_since(connection, since), "decisions"), *((verbs[verb], VERBS[verb]) for verb in VERBS)]
-        impact = [(one["placement"], one["sentence"]) for one in read_impact(connection)]
+        impact = [(one["placement"], one["sentence"]) for one in read_impact(connection) if one["stopped_at"] is None]
         todo = list(_to_do(connection, models, first_day))
     return {"lately": lately, "days_back": DAYS, "impact": impact, "todo": todo}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from service.decisions.read_impact import read_impact
@@ -19,8 +21,12 @@ def impact_view(database: Database) -> dict[str, Any]:
     """Every placement that is measured, with its charts."""
     with database.read() as connection:
         placements = read_impact(connection)
+    by_name = {name: list(found) for name, found in groupby(placements, itemgetter("placement"))}
     return {
-        "placements": [{**one, "bars": _bars(one), "spans": _spans(one)} for one in placements],
+        "placements": [
+            {**newest, "bars": _bars(newest), "spans": _spans(newest), "earlier": earlier}
+            for newest, *earlier in by_name.values()
+        ],
         "arm_names": ARM_NAMES,
         "tags": TAGS,
         "in_all": _in_all,

@@ -57,6 +57,7 @@ CALLS: list[tuple[str, str, Any]] = [
     ("post", "/ofrep/v1/evaluate/flags/{key}", SUBJECT),
     ("post", "/ofrep/v1/evaluate/flags", SUBJECT),
     ("get", "/v1/experiments", None),
+    ("get", "/v1/impact", None),
     ("get", "/v1/experiments/{experiment_id}", None),
     ("get", "/v1/experiments/{experiment_id}/results", None),
     ("put", JOURNEY, CALL),

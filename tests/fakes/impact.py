@@ -73,12 +73,22 @@ class Measured:
 
 
 def arms_measured(
-    database: Database, customers: dict[str, int], cents: dict[str, float], leave: dict[str, float] | None = None
+    database: Database,
+    customers: Mapping[str, int],
+    cents: Mapping[str, float],
+    leave: Mapping[str, float] | None = None,
+    again: bool = False,
 ) -> dict[str, Any]:
-    """So many customers in each arm, with so many cents of revenue on average, of whom this share unsubscribed."""
+    """So many customers in each arm, with so many cents of revenue on average, of whom this share unsubscribed.
+
+    `again`: by other shares than before, whose measurement ended.
+    """
     draw = np.random.default_rng(7)
-    row = stored_test("email.weekly", 0, SHARES, 28, NOON)
+    row = stored_test("email.weekly", int(again), SHARES, 28, NOON)
     with database.write() as connection:
+        if again:
+            before = stored_test("email.weekly", 0, SHARES, 28, NOON)
+            save_experiment(connection, before | {"stopped_at": NOON})
         save_experiment(connection, row)
         for arm, many in customers.items():
             names = [f"{arm}-{number}" for number in range(many)]

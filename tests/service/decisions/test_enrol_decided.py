@@ -179,8 +179,11 @@ def test_other_shares_begin_anew(database: Database) -> None:
     measured.happens("Order Completed", before[0], revenue_cents=900)  # counts for the new one alone
     with database.read() as connection:
         old, new = standing_tests(connection)
+        told = read_impact(connection)
     assert (old.status, new.status) == ("stopped", "running")
     assert old.stopped_at == new.starts_at
+    assert [one["stopped_at"] for one in told] == [None, old.stopped_at]
+    assert [one["customers"] for one in told] == [40, 40]
     measured.process({"model": 1.0, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.0})
     measured.decide_for(1)
     measured.passes()

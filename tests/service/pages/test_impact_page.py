@@ -33,6 +33,16 @@ async def test_arms_that_are_not_as_planned_stand_out(house: House, reader: http
     assert "brings more</span>" not in page
 
 
+async def test_what_was_measured_by_other_shares_stays(house: House, reader: httpx.AsyncClient) -> None:
+    arms_measured(house.parts.database, *MORE)
+    arms_measured(house.parts.database, {"model": 5, "random": 2, "holdout": 3}, MORE[1], again=True)
+    page = (await reader.get("/impact")).text
+    assert page.count("<section") == 1
+    assert page.index("Too few customers yet") < page.index("By the shares before") < page.index(SENTENCE)
+    assert "Too few customers yet" in (await reader.get("/")).text
+    assert SENTENCE not in (await reader.get("/")).text
+
+
 async def test_the_api_tells_the_same_by_placement(house: House, reader: httpx.AsyncClient) -> None:
     arms_measured(house.parts.database, *MORE)
     told = (await reader.get("/v1/impact", params={"placement": "email.weekly"})).json()["placements"]

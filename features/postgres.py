@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 STATEMENT_S = 30
 """How long the server itself lets a statement take."""
 PATIENCE_S = STATEMENT_S + 5.0
-"""How long a server is waited for that does not even say that."""
+"""How long a server is waited for that does not even say that a statement took too long."""
 _OPTIONS = f"-c statement_timeout={1000 * STATEMENT_S}"
 _WAYS = {"connect_timeout": 5, "keepalives_idle": 60, "tcp_user_timeout": 10_000}
 """A host that has vanished is noticed within seconds (https://www.postgresql.org/docs/current/libpq-connect.html); the

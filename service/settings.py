@@ -180,7 +180,7 @@ class Goals(Section):
 
 
 class Decisions(Section):
-    """How offers are weighed. Money is in the catalogue's currency."""
+    """How offers are weighed. Money is in the home currency (`currency`)."""
 
     explore_by: Literal["squarecb", "thompson", "epsilon_greedy"] = "squarecb"
     exploration: float = Field(8.0, gt=0)

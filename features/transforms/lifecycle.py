@@ -1,4 +1,4 @@
-"""Where a customer stands in the life with us."""
+"""How long a customer has been known, has ordered, and has been away."""
 
 from __future__ import annotations
 

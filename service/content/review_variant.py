@@ -118,7 +118,7 @@ def current_offer(connection: Connection, offer_id: str) -> Mapping[str, Any] | 
 
 
 def require_match(if_match: str | None, variant: Variant) -> None:
-    """Holds a change to the version that its maker saw: 428 without If-Match, 412 with an old one."""
+    """Holds a change to the version that the reviewer saw: 428 without If-Match, 412 with an old one."""
     if if_match is None or not if_match.strip():
         detail = f"send 'If-Match: {variant.etag}' (the variant's ETag), so that no other change is overwritten"
         raise PreconditionRequired(detail, [FieldError("If-Match", detail)])

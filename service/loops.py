@@ -23,7 +23,8 @@ _SAY = (Problem, StoreAway)
 """Failures whose words are meant for others to read; of any other only its kind is told."""
 STOP_S = 10.0
 FAILING_S, HANGS_S = 60.0, 1_200.0
-"""How long a loop may fail, or hang, until `/health/ready` names it. The longest passes are checks in a child, which end within ten minutes."""
+"""How long a loop may fail, or hang, until `/health/ready` names it. The longest passes are checks in a child, which
+end within ten minutes."""
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_OF_CHILD_S = 30.0
 

@@ -96,7 +96,7 @@ def _comparisons(measured: Measured) -> Iterator[dict[str, Any]]:
         ours = measured.revenue.sums[OURS].n
 
         def effect(outcome: Outcome, other: str = other) -> Any:
-            return compare(outcome.spread[other], outcome.spread[OURS], alpha, test.tuning)
+            return compare_pair(outcome.spread[other], outcome.spread[OURS], alpha, test.tuning)
 
         revenue = effect(measured.revenue)
         shares = {name: effect(measured.of[name]) for name in SHARES}

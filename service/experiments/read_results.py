@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from service.experiments.assign_customer import load
+from service.experiments.compare_arms import arm_moments, arm_spreads, compare_pair
 from service.experiments.definition import Experiment, Guardrail, Metric
 from service.experiments.experiment_store import arm_sums, count_crossed, count_exposed
 from service.experiments.statistics import (
@@ -17,11 +18,7 @@ from service.experiments.statistics import (
     Moments,
     SampleRatio,
     Sums,
-    compare,
     cuped,
-    mean,
-    proportion,
-    ratio,
     sample_ratio,
 )
 from service.experiments.words import money_or_number, p_in_words, result_sentence
@@ -33,7 +30,7 @@ FEWEST = 30
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One metric over all arms: the level of each, and each treatment against control. `spread`: see `_spread`."""
+    """One metric over all arms: the level of each, and each treatment against control. `spread`: see `arm_spreads`."""
 
     metric: Metric
     sums: Mapping[str, Sums]
@@ -104,32 +101,12 @@ def measure(
     if adjusted:
         arms = dict(zip(sums, adjusted.arms, strict=True))
     else:
-        arms = {key: _moments(metric, each) for key, each in sums.items()}
+        arms = {key: arm_moments(metric, each) for key, each in sums.items()}
+    spread = arm_spreads(metric, sums, arms)
     others = [key for key in arms if key != experiment.control]
-    alpha = experiment.alpha / max(len(others), 1)
-    widest = max(arm.variance for arm in arms.values())
-    spread = {key: _spread(metric, sums[key], arm, widest) for key, arm in arms.items()}
-    control = spread[experiment.control]
-    effects = {key: compare(control, spread[key], alpha, experiment.tuning) for key in others}
+    alpha, control = experiment.alpha / max(len(others), 1), spread[experiment.control]
+    effects = {key: compare_pair(control, spread[key], alpha, experiment.tuning) for key in others}
     return Outcome(metric, sums, arms, spread, effects, adjusted)
-
-
-def _moments(metric: Metric, sums: Sums) -> Moments:
-    if metric.kind == "conversion":
-        return proportion(sums.n, sums.x)
-    return ratio(sums) if metric.kind == "ratio" else mean(sums)
-
-
-def _spread(metric: Metric, sums: Sums, arm: Moments, widest: float) -> Moments:
-    """A share of exactly 0 or 1 has no measured spread, which would make its interval too narrow: there the
-    variance is that of (x + 1/2)/(n + 1). Where nobody did anything that a sum counts, it is that of the other arms.
-    """
-    if arm.variance > 0 or arm.n == 0:
-        return arm
-    if metric.kind != "conversion":
-        return Moments(arm.n, arm.mean, widest)
-    smoothed = (sums.x + 0.5) / (sums.n + 1)
-    return Moments(arm.n, arm.mean, smoothed * (1 - smoothed))
 
 
 def _main_treatment(goal: Outcome) -> str | None:

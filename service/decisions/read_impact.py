@@ -9,10 +9,11 @@ from typing import Any
 from features.currencies import CURRENCIES, minor_scale
 from service.decisions.arm_tests import BUYERS, COMPLAINED, LEFT, placement_of
 from service.decisions.impact_words import ASKS, sentence_of
+from service.experiments.compare_arms import compare_pair
 from service.experiments.definition import Experiment
 from service.experiments.experiment_store import count_exposed, standing_tests
 from service.experiments.read_results import FEWEST, Outcome, measure
-from service.experiments.statistics import Interval, SampleRatio, compare, sample_ratio
+from service.experiments.statistics import Interval, SampleRatio, sample_ratio
 from service.storage.database import Connection
 
 OURS = "model"

@@ -52,7 +52,9 @@ class EffectOut(Told):
 
     arm: str
     absolute: IntervalOut | None = Field(description="null: not known yet")
-    relative: IntervalOut | None = Field(description="To the control: 0.1 is a tenth more")
+    relative: IntervalOut | None = Field(
+        description="To the control: 0.1 is a tenth more; null while that may be nothing"
+    )
     p_value: float | None
     significant: bool
 

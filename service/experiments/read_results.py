@@ -162,14 +162,14 @@ def _guardrail_verdict(rail: Guardrail, effect: Effect | None) -> str:
     """harmed: surely worse by more than the margin. safe: surely not. watching: not known yet."""
     if effect is None:
         return "watching"
-    measured = effect.relative if rail.margin > 0 else effect.absolute
-    if measured is None:
-        return "watching"
+    if rail.margin > 0 and effect.arms[0].mean < 0:
+        return "watching"  # so much more of less than nothing is no harm
     sign = 1 if rail.harm == "increase" else -1
-    best, worst = sorted((sign * measured.low, sign * measured.high))
-    if best > rail.margin:
+    difference = effect.beyond(1 + sign * rail.margin)
+    best, worst = sorted((sign * difference.low, sign * difference.high))
+    if best > 0:
         return "harmed"
-    return "safe" if worst <= rail.margin else "watching"
+    return "safe" if worst <= 0 else "watching"
 
 
 def _shown_metric(metric: Metric) -> dict[str, Any]:

@@ -5,7 +5,8 @@ every look at once, so that a page may be read as often as one likes.
 
 Sources: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic confidence
 sequences", arXiv 2103.06476 (WS); Deng, Xu, Kohavi, Walker 2013 (CUPED); Deng, Knoblich, Lu 2018 (delta method);
-Lindon and Malek 2020, arXiv 2011.03567 (LM, sequential sample ratio); Fabijan et al. 2019 (sample ratio mismatch).
+Fieller 1954 (ratio of means); Lindon and Malek 2020, arXiv 2011.03567 (LM, sequential sample ratio); Fabijan et al.
+2019 (sample ratio mismatch).
 """
 
 from __future__ import annotations
@@ -68,11 +69,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Treatment minus control; `relative` is None where control's mean is not above zero."""
+    """Treatment minus control; `relative` is None where control's mean is not surely above zero."""
 
     absolute: Interval
     relative: Interval | None
     p_value: float
+    arms: tuple[Moments, Moments]
+    alpha: float
+    tuning: float
+
+    def beyond(self, times: float) -> Interval:
+        """Treatment minus so many times control."""
+        return _contrast(*self.arms, times, self.alpha, self.tuning)
 
     @property
     def direction(self) -> int:
@@ -148,35 +156,41 @@ def compare(control: Moments, treatment: Moments, alpha: float = 0.05, tuning: f
     """
     if control.n < 2 or treatment.n < 2:
         return None
-    of_control, of_treatment = control.variance / control.n, treatment.variance / treatment.n
-    squared_error = of_control + of_treatment
-    if squared_error <= 0:
+    if control.variance + treatment.variance <= 0:
         return None
-    n = control.n + treatment.n
-    difference = treatment.mean - control.mean
-    absolute = _interval(difference, squared_error, n, alpha, tuning)
+    absolute = _contrast(control, treatment, 1.0, alpha, tuning)
+    n, squared_error = control.n + treatment.n, absolute.standard_error**2
     return Effect(
         absolute,
-        _relative(control, treatment, n, alpha, tuning),
-        sequential_p_value(difference, squared_error, n, alpha, tuning),
+        _relative(control, treatment, alpha, tuning),
+        sequential_p_value(absolute.estimate, squared_error, n, alpha, tuning),
+        (control, treatment),
+        alpha,
+        tuning,
     )
 
 
-def _relative(control: Moments, treatment: Moments, n: int, alpha: float, tuning: float) -> Interval | None:
-    """(mb - ma)/ma by the delta method: var = var_b/(nb ma^2) + var_a mb^2/(na ma^4)."""
-    if control.mean <= 0:
-        return None
-    squared_error = treatment.variance / (treatment.n * control.mean**2) + control.variance * treatment.mean**2 / (
-        control.n * control.mean**4
-    )
-    if squared_error <= 0:
-        return None
-    return _interval((treatment.mean - control.mean) / control.mean, squared_error, n, alpha, tuning)
-
-
-def _interval(estimate: float, squared_error: float, n: int, alpha: float, tuning: float) -> Interval:
-    half = sequential_half_width(squared_error, n, alpha, tuning)
+def _contrast(control: Moments, treatment: Moments, times: float, alpha: float, tuning: float) -> Interval:
+    squared_error = treatment.variance / treatment.n + times**2 * control.variance / control.n
+    half = sequential_half_width(squared_error, control.n + treatment.n, alpha, tuning)
+    estimate = treatment.mean - times * control.mean
     return Interval(estimate, estimate - half, estimate + half, sqrt(squared_error))
+
+
+def _relative(control: Moments, treatment: Moments, alpha: float, tuning: float) -> Interval | None:
+    """(mb - ma)/ma, by Fieller 1954: those ratios r of which mb - r ma may be zero. So it holds zero when the absolute
+    one does, which the delta method's does not where control is small. The standard error is the delta method's.
+    """
+    ma, mb = control.mean, treatment.mean
+    of_control, of_treatment = control.variance / control.n, treatment.variance / treatment.n
+    wide = sequential_half_width(1.0, control.n + treatment.n, alpha, tuning) ** 2
+    a, c = ma**2 - wide * of_control, mb**2 - wide * of_treatment
+    if ma <= 0 or a <= 0:
+        return None
+    half = sqrt(max((ma * mb) ** 2 - a * c, 0.0))
+    low, high = ((ma * mb + sign * half) / a - 1 for sign in (-1, 1))
+    error = sqrt(of_treatment / ma**2 + of_control * mb**2 / ma**4)
+    return Interval(mb / ma - 1, low, high, error)
 
 
 def best_rho(alpha: float, tuning: float) -> float:

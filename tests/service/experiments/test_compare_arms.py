@@ -44,7 +44,7 @@ def effect_of(kind: Kind, a: Sums, b: Sums) -> Effect | None:
 @pytest.mark.parametrize(
     ("kind", "draws"), [("conversion", converted), ("sum", bought), ("count", clicked_often), ("ratio", per_view)]
 )
-@pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.9])
 def test_looking_every_day_finds_a_difference_where_there_is_none_at_most_as_often_as_promised(
     kind: Kind, draws: Draw, share: float
 ) -> None:
@@ -59,7 +59,7 @@ def test_looking_every_day_finds_a_difference_where_there_is_none_at_most_as_oft
             terms = [arm * term for term in (1, x, x * x, y, y * y, x * y)]
             days[key] = np.stack([term.sum(axis=1).cumsum() for term in terms], axis=1).tolist()
         alarms += any(
-            effect is not None and effect.direction != 0
+            effect is not None and (effect.direction != 0 or _relative_direction(effect) != 0)
             for a, b in zip(days["A"], days["B"], strict=True)
             for effect in [effect_of(kind, Sums(int(a[0]), *a[1:]), Sums(int(b[0]), *b[1:]))]
         )
@@ -78,6 +78,11 @@ def test_an_arm_of_more_spread_keeps_its_own() -> None:
     effect = effect_of("sum", a, b)
     assert effect is not None
     assert effect.absolute.standard_error == pytest.approx(((5_000 - 25) / 99 / 100 + _pooled(a, b) / 1_000) ** 0.5)
+
+
+def _relative_direction(effect: Effect) -> int:
+    told = effect.relative
+    return 0 if told is None else int(told.low > 0) - int(told.high < 0)
 
 
 def _pooled(a: Sums, b: Sums) -> float:

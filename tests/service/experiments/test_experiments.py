@@ -351,6 +351,17 @@ def test_a_harmed_guardrail_withholds_the_winner(database: Database) -> None:
     assert got["sentence"].count("does harm") == 1
 
 
+def test_a_guardrail_with_a_margin_knows_harm_that_control_does_not_have_at_all(database: Database) -> None:
+    """Relative to nothing there is no change to tell; and a small control has too few to be divided by."""
+    declare(database, guardrails=[{"event": "Unsubscribed", "margin": 0.2}])
+    arms = expose_many(database, 800)
+    apply(database, *(event(customer, name="Unsubscribed") for customer in arms["B"][:150]))
+    rail = results(database)["guardrails"][0]
+    assert (rail["verdict"], rail["relative"]) == ("harmed", None)
+    apply(database, *(event(customer, name="Unsubscribed") for customer in arms["A"][:140]))
+    assert results(database)["guardrails"][0]["verdict"] == "watching"
+
+
 def test_harm_is_said_while_no_difference_is_proven(database: Database) -> None:
     declare(database, guardrails=[{"event": "Unsubscribed"}])
     arms = expose_many(database, 800)

@@ -20,6 +20,7 @@ from service.experiments.statistics import (
     proportion,
     ratio,
     sample_ratio,
+    sequential_half_width,
     sequential_ratio_p_value,
 )
 
@@ -49,10 +50,24 @@ def test_intervals_of_means_are_gbstats_sequential() -> None:
     assert effect.relative is not None
     assert (effect.absolute.low, effect.absolute.high) == pytest.approx((-0.0894100955383, 0.669410095538))
     assert effect.p_value == pytest.approx(0.290744559186)
-    tuned = compare(mean(a), mean(b), 0.05, 1000)
-    assert tuned is not None
-    assert tuned.relative is not None
-    assert (tuned.relative.low, tuned.relative.high) == pytest.approx((-0.501954505192, 1.91658865153))
+
+
+@given(st.floats(0.1, 9), st.floats(0, 9), *[st.floats(0.01, 99)] * 2, *[st.integers(2, 5000)] * 2)
+def test_a_relative_interval_ends_where_the_difference_to_so_many_times_control_may_just_be_nothing(
+    ma: float, mb: float, va: float, vb: float, na: int, nb: int
+) -> None:
+    effect = compare(Moments(na, ma, va), Moments(nb, mb, vb))
+    assert effect is not None
+    control = sequential_half_width(va / na, na + nb, 0.05, 5000)
+    assert (effect.relative is None) == (control >= ma)  # which may be nothing
+    if effect.relative is None:
+        return
+    low, high = (effect.beyond(1 + end) for end in (effect.relative.low, effect.relative.high))
+    scale = ma + mb
+    assert low.high == pytest.approx(2 * low.estimate, abs=1e-6 * scale)
+    assert high.low == pytest.approx(2 * high.estimate, abs=1e-6 * scale)
+    assert (effect.relative.low > 0) == (effect.absolute.low > 0)
+    assert (effect.relative.high < 0) == (effect.absolute.high < 0)
 
 
 def test_cuped_is_gbstats_for_the_same_theta() -> None:

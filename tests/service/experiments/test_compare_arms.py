@@ -36,9 +36,8 @@ def per_view(draw: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, An
 
 def effect_of(kind: Kind, a: Sums, b: Sums) -> Effect | None:
     metric, sums = Metric("m", "e", kind=kind), {"A": a, "B": b}
-    return compare_arms(metric, sums, {key: arm_moments(metric, each) for key, each in sums.items()}, "A", 0.05, 5_000)[
-        "B"
-    ]
+    spread = arm_spreads(metric, sums, {key: arm_moments(metric, each) for key, each in sums.items()})
+    return compare_pair(spread["A"], spread["B"], 0.05, 5_000)
 
 
 @pytest.mark.parametrize(

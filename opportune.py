@@ -396,7 +396,9 @@ def score(out: Annotated[Path, typer.Option(help="a Parquet file")] = Path("scor
 
 @app.command(epilog="Example: opportune impact email.weekly")
 def impact(
-    placement: Annotated[str | None, typer.Argument(help="of this one alone", show_default=False)] = None,
+    placement: Annotated[
+        str | None, typer.Argument(metavar="PLACEMENT", help="of this one alone", show_default=False)
+    ] = None,
 ) -> None:
     """Tell what decisions bring.
 

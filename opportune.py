@@ -174,6 +174,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="made if nee
 
     for path in write_starter(folder):
         print(path)
+    print(f"now: cd {folder}; its README.md says how to go on", file=sys.stderr)
 
 
 @app.command(epilog="Example: opportune ingest orders.csv --mapping mapping.toml --offers offers.jsonl")

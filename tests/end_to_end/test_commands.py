@@ -199,6 +199,12 @@ def test_features_are_listed_and_one_that_there_is_not_leads_to_the_list(tmp_pat
     assert unknown.stderr == "opportune: no feature nosuch; 'opportune features --explain all' lists them\n"
 
 
+def test_init_says_where_to_go_on(tmp_path: Path) -> None:
+    made = Service(tmp_path).run("init", "shop")
+    assert "shop/opportune.toml" in made.stdout.splitlines()
+    assert made.stderr == "now: cd shop; its README.md says how to go on\n"
+
+
 def test_a_port_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
     assert Service(tmp_path).run("serve", "--port", "99999").returncode == 2
 

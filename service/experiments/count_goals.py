@@ -16,7 +16,7 @@ from service.customers.refunds_store import refunds_of
 from service.experiments.amounts import net_of
 from service.experiments.definition import Experiment, Metric
 from service.experiments.experiment_store import ValueKey, add_values, find_exposures
-from service.experiments.goals_store import Goal, Order, remove_goals, save_goals
+from service.experiments.goals_store import ORDERS_KEPT, Goal, Order, remove_goals, save_goals
 from service.storage.database import Connection
 
 Experiments = Mapping[str, Experiment]
@@ -41,7 +41,9 @@ def count_goals(connection: Connection, experiments: Experiments, fresh: Sequenc
         at = exposed_at.get((goal.experiment_id, goal.customer_id))
         times, counted = _counts_for(goal, experiments[goal.experiment_id], at, left.get(_part(goal), 1.0))
         if goal.key not in known or (times, counted) != (goal.times, goal.counted):
-            changed.append(replace(goal, times=times, counted=counted))
+            longer = goal.at + ORDERS_KEPT if times and goal.order_id is not None else goal.kept_until
+            until = max(goal.kept_until, longer)
+            changed.append(replace(goal, times=times, counted=counted, kept_until=until))
             added[_value(goal)].append((times - goal.times, counted - goal.counted))
     save_goals(connection, changed)
     _add(connection, added)

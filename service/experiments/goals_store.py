@@ -1,5 +1,5 @@
 """What events count for, one by one: for a week, so that an exposure or a person told late finds them; what an order
-counts for, for good, so that its refund does. SQL only.
+counts for, for half a year, so that its refund does. SQL only.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Float, Index, String, Table, delete, or_, select, update
+from sqlalchemy import BigInteger, Column, ColumnElement, Float, Index, String, Table, delete, select, update
 
 from service.experiments.definition import Metric
 from service.storage.database import Connection, UtcTime, any_key, metadata, upsert
 
 KEPT = timedelta(days=7)
+ORDERS_KEPT = timedelta(days=180)
 goals = Table(
     "experiment_goals",
     metadata,
@@ -23,13 +24,13 @@ goals = Table(
     Column("customer_id", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("amount", Float(53), nullable=False),
-    Column("came_at", UtcTime, nullable=False),
+    Column("kept_until", UtcTime, nullable=False),
     Column("order_id", String),
     Column("cents", BigInteger),
     Column("times", BigInteger, nullable=False),
     Column("counted", Float(53), nullable=False),
     Index("ix_experiment_goals_customer_id", "customer_id"),
-    Index("ix_experiment_goals_came_at", "came_at"),
+    Index("ix_experiment_goals_kept_until", "kept_until"),
 )
 _CHUNK = 500
 Subject = tuple[str, str]
@@ -41,7 +42,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """An event that a metric waits for; `metric` as it is stored, `came_at` when it was received.
+    """An event that a metric waits for; `metric` as it is stored.
 
     `order_id` where it tells an order, `cents` what that was worth, of the home currency. `times` and `counted`: what
     it counts for now, in the subject's sums.
@@ -53,7 +54,7 @@ class Goal:
     customer_id: str
     at: datetime
     amount: float
-    came_at: datetime
+    kept_until: datetime
     order_id: str | None = None
     cents: int | None = None
     times: int = 0
@@ -70,9 +71,8 @@ def save_goals(connection: Connection, changed: Sequence[Goal]) -> None:
 
 
 def forget_goals(connection: Connection, now: datetime) -> None:
-    """Removes what has waited for a week; of what counts, all but orders, which may be refunded."""
-    done = or_(goals.c.order_id.is_(None), goals.c.times == 0)
-    connection.execute(delete(goals).where(goals.c.came_at < now - KEPT, done))
+    """Removes what is kept no longer; what it counts for stays in the sums."""
+    connection.execute(delete(goals).where(goals.c.kept_until < now))
 
 
 def goals_of(connection: Connection, subjects: Collection[Subject]) -> list[Goal]:

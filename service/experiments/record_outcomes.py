@@ -19,6 +19,7 @@ from service.experiments.count_goals import count_goals, metric_of, over_at, wit
 from service.experiments.definition import Experiment, Metric
 from service.experiments.experiment_store import Exposure, all_experiments, find_exposures, rename_subject
 from service.experiments.goals_store import (
+    KEPT,
     Goal,
     Subject,
     erase_goals,
@@ -102,7 +103,7 @@ def _goal(event: Event, experiment_id: str, metric: Metric, name: str, now: date
         customer_id=event["customer_id"],
         at=event["timestamp"],
         amount=amount_of(event, metric),
-        came_at=now,
+        kept_until=now + KEPT,
         order_id=order,
         cents=None if order is None else worth_of(event),
     )

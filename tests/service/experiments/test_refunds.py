@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,9 +12,10 @@ import pytest
 from sqlalchemy import select
 
 from service.experiments.experiment_store import values
-from service.experiments.goals_store import goals
+from service.experiments.goals_store import forget_goals, goals
 from service.experiments.record_outcomes import erase_subject
 from service.storage.database import Database
+from tests.fakes.plans import plans_of, sqlite_at
 from tests.service.experiments.test_experiments import NOW, apply, declare, event, expose_many, join, results
 
 DAY = timedelta(days=1)
@@ -136,6 +138,18 @@ def test_orders_wait_for_their_refund_longer_than_other_goals(database: Database
         assert connection.execute(select(goals.c.order_id)).scalars().all() == ["o1", "o2"]
     apply(database, refund("o1", 4000, at=NOW + 90 * DAY))
     assert sum(arm["total"] for arm in results(database)["arms"]) == 1
+    apply(database, order("o3", 1000, "c1"), now=NOW + 181 * DAY)
+    with database.read() as connection:
+        assert connection.execute(select(goals.c.order_id)).scalars().all() == ["o3"]
+
+
+def test_what_is_kept_no_longer_is_found_by_an_index(tmp_path: Path) -> None:
+    """At every portion of events."""
+    database = sqlite_at(tmp_path)
+    with database.write() as connection:
+        lines = plans_of(database, connection, lambda held: forget_goals(held, NOW))
+    assert [line for line in lines if "ix_experiment_goals_kept_until" in line]
+    database.close()
 
 
 def test_a_refund_under_another_id_of_the_person_finds_the_order_and_a_second_telling_counts_once(

@@ -24,6 +24,7 @@ from service.errors import FieldError
 from service.events.contacts import tidy_traits
 from service.events.machine import is_engagement, judge
 from service.events.values import (
+    FIRST_YEAR,
     Errors,
     currency,
     first_of,
@@ -169,6 +170,8 @@ def _times(
         if abs(skew) > SMALLEST_SKEW:
             at += skew
             notes.append("clock_skew")
+            if at.year < FIRST_YEAR:
+                errors.append(FieldError("sentAt", f"puts the event into the year {at.year}; correct the clock"))
     if at > now:
         if at - now > AHEAD:
             errors.append(FieldError("timestamp", f"{at.isoformat()} is more than a day ahead; correct the clock"))

@@ -110,10 +110,12 @@ def instant(value: Any, field: str, errors: Errors) -> datetime | None:
     else:
         errors.append(FieldError(field, f"is {_kind(value)}; send an RFC 3339 time as a string"))
         return None
+    if FIRST_YEAR <= moment.year <= LAST_YEAR:  # else there may be no such time in UTC
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         errors.append(FieldError(field, f"the year {moment.year} is outside {FIRST_YEAR} to {LAST_YEAR}; correct it"))
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment
 
 
 def minor_units(value: Any, field: str, scale: int, errors: Errors) -> int | None:

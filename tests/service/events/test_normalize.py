@@ -153,6 +153,15 @@ def test_times_follow_segments_clock_correction() -> None:
     assert normalize(track(timestamp="2026-02-01T00:00:00"), RULES, NOW)["timestamp"].tzinfo is UTC
 
 
+def test_no_offset_or_clock_leads_to_a_time_before_1970() -> None:
+    assert faults(track(timestamp="1970-01-01T00:00:00+14:00")) == ["timestamp"]
+    assert faults(track(timestamp="1971-01-01T00:00:00Z", sentAt="2090-01-01T00:00:00Z")) == ["sentAt"]
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+    assert normalize(track(timestamp="1970-01-01T00:00:00Z"), RULES, NOW)["timestamp"] == first
+    reset = track(timestamp="1970-01-01T00:00:10Z", sentAt="1970-01-01T00:00:20Z")
+    assert normalize(reset, RULES, NOW)["timestamp"] == NOW - timedelta(seconds=10)
+
+
 def test_an_imported_event_is_known_from_its_own_time() -> None:
     row = normalize(track(timestamp="2020-01-01T00:00:00Z", sentAt="2020-01-01T05:00:00Z"), RULES, NOW, imported=True)
     assert row["timestamp"] == row["received_at"] == datetime(2020, 1, 1, tzinfo=UTC)

@@ -318,7 +318,7 @@ def _models(parts: Parts) -> Iterator[Finding]:
             yield Finding("ok", "models", f"{name}: version {entry['version']} serves")
     if none:
         which = "all" if len(none) == len(_MODELS) else " ".join(none)
-        rule = f"'opportune train {which}' makes them where there is enough data, 'opportune serve' brings them in"
+        rule = f"'opportune train {which}' makes them, where there is enough data and the gate lets them serve"
         tried = (parts.settings.home.absolute() / "reports" / "training").exists()  # it was said what is lacking
         step = "opportune train all" if which == "all" and not tried else None
         yield Finding("note", "models", f"{', '.join(none)}: none serves, fallbacks do; {rule}", step)

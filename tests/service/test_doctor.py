@@ -136,7 +136,7 @@ def test_a_model_that_was_trained_and_that_nothing_serves_yet_is_named(
     told = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines() if line.split()[1] == "models"]
     assert told[0].startswith("churn: version 1 will serve; 'opportune serve' brings it in")
     assert told[1].startswith("lead, winback, send-time, next-offer: none serves")
-    assert "'opportune train lead winback send-time next-offer' makes them" in told[1]
+    assert "'opportune train lead winback send-time next-offer' makes them, where there is enough data" in told[1]
     away = examine(Settings(home=tmp_path, text_vectors=False, mlflow_tracking_uri="http://127.0.0.1:9"))
     assert away == 1
     assert "cannot read the registry at http://127.0.0.1:9" in capsys.readouterr().out

@@ -12,8 +12,8 @@ from service.experiments.schemas import ExperimentIn, GuardrailIn, MetricIn, Var
 
 Shares = Sequence[tuple[str, float]]
 """(arm, share), which sum to 1."""
-REVENUE, BUYERS, LEFT, COMPLAINED = "revenue", "buyers", "unsubscribed", "complained"
-"""What is measured of each arm, by its name."""
+REVENUE, LEFT, COMPLAINED = "revenue", "unsubscribed", "complained"
+"""What is counted, by its name."""
 BEFORE = "revenue_cents_365d"
 """The feature whose part in revenue was known before the first decision, and is taken out (CUPED)."""
 _ORDER = "Order Completed"
@@ -47,10 +47,7 @@ def stored_test(placement: str, number: int, shares: Shares, days: float, since:
         variants=[VariantIn(key=arm, weight=share) for arm, share in arms],
         control=control,
         metric=MetricIn(name=REVENUE, event=_ORDER, kind="sum", value="revenue_cents", window_days=days),
-        guardrails=[
-            GuardrailIn(name=BUYERS, event=_ORDER, harm="decrease", window_days=days),
-            *(GuardrailIn(name=name, event=event, window_days=days) for name, event in _HARM.items()),
-        ],
+        guardrails=[GuardrailIn(name=name, event=event, window_days=days) for name, event in _HARM.items()],
         cuped=BEFORE,
         starts_at=since,
     )

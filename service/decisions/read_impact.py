@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from features.currencies import CURRENCIES, minor_scale
-from service.decisions.arm_tests import BUYERS, COMPLAINED, LEFT, placement_of
+from service.decisions.arm_tests import COMPLAINED, LEFT, placement_of
 from service.decisions.impact_words import ASKS, sentence_of
 from service.experiments.compare_arms import compare_pair
 from service.experiments.definition import Experiment
@@ -19,6 +19,7 @@ from service.storage.database import Connection
 OURS = "model"
 MOST = 5
 """Measurements of one placement that are told."""
+BUYERS = "buyers"
 SHARES = (BUYERS, LEFT, COMPLAINED)
 """What is told as a share of customers, beside revenue."""
 
@@ -55,7 +56,9 @@ def read_impact(connection: Connection, placement: str | None = None) -> list[di
 def _measured(connection: Connection, test: Experiment) -> Measured:
     exposed = count_exposed(connection, test.id)
     revenue = measure(connection, test, test.metric, exposed, adjust=True)
-    of = {rail.metric.name: measure(connection, test, rail.metric, exposed) for rail in test.guardrails}
+    bought = replace(test.metric, kind="conversion", value=None)  # whose revenue is counted has bought
+    shares = {BUYERS: bought} | {rail.metric.name: rail.metric for rail in test.guardrails}
+    of = {name: measure(connection, test, metric, exposed) for name, metric in shares.items()}
     split = sample_ratio([exposed.get(arm, 0) for arm in test.plan.variants], test.plan.weights)
     return Measured(test, revenue, of, split)
 

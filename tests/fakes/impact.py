@@ -94,9 +94,7 @@ def arms_measured(
             names = [f"{arm}-{number}" for number in range(many)]
             add_exposures(connection, [Exposure(row["id"], name, arm, NOON, None) for name in names])
             spent = draw.gamma(2.0, cents[arm] / 2, many)
-            added = {
-                (row["id"], name, what): (1, spent[n]) for n, name in enumerate(names) for what in ("revenue", "buyers")
-            }
+            added = {(row["id"], name, "revenue"): (1, spent[n]) for n, name in enumerate(names)}
             gone = names[: round(many * (leave or {}).get(arm, 0.0))]
             add_values(connection, added | {(row["id"], name, "unsubscribed"): (1, 0.0) for name in gone})
         return read_impact(connection)[0]

@@ -5,8 +5,9 @@ counts for, for half a year, so that its refund does. SQL only.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Float, Index, String, Table, delete, select, update
 
@@ -32,6 +33,7 @@ goals = Table(
     Index("ix_experiment_goals_customer_id", "customer_id"),
     Index("ix_experiment_goals_kept_until", "kept_until"),
 )
+_COLUMNS = tuple(goals.c.keys())
 _CHUNK = 500
 Subject = tuple[str, str]
 """An experiment and a customer."""
@@ -67,7 +69,11 @@ class Goal:
 
 def save_goals(connection: Connection, changed: Sequence[Goal]) -> None:
     """Writes goals, new or changed."""
-    upsert(connection, goals, [asdict(goal) for goal in sorted(changed, key=lambda goal: goal.key)])
+    upsert(connection, goals, [_row(goal) for goal in sorted(changed, key=lambda goal: goal.key)])
+
+
+def _row(goal: Goal) -> dict[str, Any]:
+    return {name: getattr(goal, name) for name in _COLUMNS}  # `asdict` copies each value, which takes longer than SQL
 
 
 def forget_goals(connection: Connection, now: datetime) -> None:

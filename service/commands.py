@@ -496,7 +496,10 @@ def _apply_feast(settings: Settings) -> None:
     if applied(home) == told:
         print("Feast's registry has the feature views as they are")
         return
-    from features.store.registry import apply
+    from features.store.quick_import import feast_quickly
+
+    with feast_quickly():
+        from features.store.registry import apply
 
     apply(home, online_url=settings.online_url)
     mark_applied(home, told)

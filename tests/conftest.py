@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.fakes.answer_shapes import _answers_have_their_shapes
 from tests.fakes.postgres_server import PostgresServer, free_port, postgres_binaries
 
-__all__ = ["_answers_have_their_shapes", "free_port", "make_postgres", "new_database"]
+__all__ = ["_answers_have_their_shapes", "free_port", "make_postgres"]
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -86,24 +85,11 @@ def stoppable() -> Iterator[PostgresServer]:
     server.remove()
 
 
-@contextmanager
-def new_database(postgres_server: str) -> Iterator[str]:
-    """The URL (`postgresql://…`) of an empty database, dropped at the end."""
-    import psycopg
-
-    name = f"t{os.urandom(6).hex()}"
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    try:
-        yield f"{postgres_server}/{name}"
-    finally:
-        with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL (`postgresql://…`) of an empty database of this test's own."""
+    from tests.fakes.databases import new_database
+
     with new_database(postgres_server) as url:
         yield url
 
@@ -111,13 +97,12 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[object]:
     """A `Database` with every imported slice's tables, once on SQLite and once on Postgres."""
-    from service.storage.database import Database
+    from tests.fakes.databases import postgres_with_tables, sqlite_with_tables
 
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url").replace("postgresql://", "postgresql+psycopg://")
-    made = Database(url)
-    made.create_tables()
+    if request.param == "postgres":
+        with postgres_with_tables(request.getfixturevalue("postgres_server")) as made:
+            yield made
+        return
+    made = sqlite_with_tables(tmp_path / "state.db")
     yield made
     made.close()

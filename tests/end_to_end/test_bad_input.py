@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from service.errors import Problem
-from tests.conftest import new_database
 from tests.end_to_end.api_home import OFFER, ApiHome, api_home
+from tests.fakes.databases import new_database
 
 pytestmark = pytest.mark.slow
 HUGE = 10**30

@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.conftest import new_database
 from tests.end_to_end.api_home import ApiHome, api_home
+from tests.fakes.databases import new_database
 
 pytestmark = pytest.mark.slow
 EXAMPLES = 8

@@ -22,12 +22,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_ENOUGH = 2_000_000_000
+
+
+def _in_memory() -> Path | None:
+    """A folder in memory, where there is one with room: each database is some hundred files, made and soon removed."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ENOUGH
+    return memory if roomy else None
+
+
 class PostgresServer:
     """Run by a user that is not root, as Postgres asks. `url` names no database."""
 
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
-        self._folder = Path(tempfile.mkdtemp(prefix="opg"))
+        self._folder = Path(tempfile.mkdtemp(prefix="opg", dir=_in_memory()))
         user = "nobody" if os.geteuid() == 0 else None
         if user:
             shutil.chown(self._folder, user)
@@ -51,7 +61,7 @@ class PostgresServer:
         import psycopg
 
         command = [self._binaries / "postgres", "-D", self._data, "-p", str(self._port), "-k", self._folder]
-        for option in ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=300"):
+        for option in ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=300", "max_wal_size=128MB"):
             command += ["-c", option]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **quiet, **self._how)

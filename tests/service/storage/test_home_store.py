@@ -18,7 +18,7 @@ from service.storage.database import Database
 from service.storage.home_store import FILE, home_of, other_home, settle_home
 from service.storage.migrate import migrate
 from service.wiring import Parts, build, readiness
-from tests.conftest import new_database
+from tests.fakes.databases import new_database
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 Opened = Callable[[], Database]

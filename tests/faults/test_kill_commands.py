@@ -79,6 +79,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return commands
 
 
+@pytest.fixture
+def small_shop(tmp_path: Path) -> Commands:
+    """A home with some customers in every bucket, for what would only take longer with more of them."""
+    commands = Commands(tmp_path / "small")
+    commands.home.mkdir()
+    segment_file(commands.home / "events.jsonl", customers=60, days=100)
+    commands.steps("ingest", "events.jsonl")
+    return commands
+
+
 def drafts_of(home: Path) -> list[Path]:
     return list((home / "state").rglob(".*.tmp*"))
 
@@ -110,14 +120,14 @@ def test_ingest(tmp_path: Path) -> None:
         assert (broken.home / rejects).read_bytes() == (whole.home / rejects).read_bytes()
 
 
-def test_features(shop: Commands, tmp_path: Path) -> None:
-    whole = copy_of(shop, tmp_path / "whole")
+def test_features(small_shop: Commands, tmp_path: Path) -> None:
+    whole = copy_of(small_shop, tmp_path / "whole")
     steps = whole.steps(*FEATURES)
     expected = snapshot_of(whole.home)
     customers = expected["customer_id"].to_list()
-    assert len(customers) == 250
+    assert len(customers) == 60
     for before in spread(steps, 3):
-        broken = copy_of(shop, tmp_path / f"killed-{before}")
+        broken = copy_of(small_shop, tmp_path / f"killed-{before}")
         broken.killed(before, *FEATURES)
         for draft in drafts_of(broken.home):
             os.utime(draft, (0, 0))  # as on the next day

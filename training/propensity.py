@@ -93,7 +93,9 @@ def _check_labels(declaration: Declaration, data: datasets.TrainingSet) -> None:
     labels, noun = data.labels[data.members], declaration.goal.noun
     if not len(labels):
         rules = " and ".join(rule.condition for rule in declaration.population)
-        raise TooLittle(f"nobody belongs to the population ({rules}) at any of {len(data.cuts)} dates")
+        named = dict.fromkeys(name for rule in declaration.population for name in rule.features)
+        see = "".join(f"; see 'opportune features --explain {name}'" for name in list(named)[:1])
+        raise TooLittle(f"nobody belongs to the population ({rules}) at any of {len(data.cuts)} dates{see}")
     positives = _outcomes(declaration, data)
     if positives < POSITIVES:
         days = (data.cuts[-1] + declaration.horizon - data.cuts[0]).days

@@ -242,7 +242,9 @@ def test_one_outcome_only_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_population_is_named(tmp_path: Path) -> None:
     events = shop_history(40, 260).filter(pl.col("event") != "Order Completed")
-    assert "nobody belongs to the population (orders_total >= 1" in _refused(tmp_path, events)
+    verdict = _refused(tmp_path, events)
+    assert "nobody belongs to the population (orders_total >= 1" in verdict
+    assert "; see 'opportune features --explain orders_total'" in verdict
 
 
 def test_only_what_was_known_then_is_used(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,13 @@ from service.errors import Damaged, NotFound
 from service.events.contacts import tidy_email, tidy_phone
 from service.journeys.read_enrolments import show_customer
 from service.offers.offers_store import read_offers
+from service.pages.charts import Bar
+from service.pages.words import percent
 from service.storage.database import Connection, Database
 
 DECISIONS = 5
+WEIGHED = 5
+"""How many candidates a decision's chart has."""
 LATELY = 20
 LOOKED_AT = 200
 """How many of the newest decisions are looked at for `LATELY` different customers."""
@@ -38,10 +42,11 @@ MESSAGE_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A decision with its words."""
+    """A decision with its words, and what it weighed as bars."""
 
     record: dict[str, Any]
     words: Explanation
+    weighed: list[Bar]
 
 
 def customer_view(
@@ -59,7 +64,10 @@ def customer_view(
     except NotFound as nobody:
         missing = nobody
     owner = customer_id if overview is None else overview["customer_id"]
-    told = [each if isinstance(each, Damaged) else Told(*each) for each in decisions.told(owner, DECISIONS)]
+    told = [
+        each if isinstance(each, Damaged) else Told(*each, weighed(each[0]))
+        for each in decisions.told(owner, DECISIONS)
+    ]
     if missing is not None and not told:
         raise missing
     timeline = (overview or {}).get("timeline", [])[:TIMELINE]
@@ -79,6 +87,27 @@ def customer_view(
         "names": names,
         "features": shown_features((overview or {}).get("features") or {}),
     }
+
+
+def weighed(record: Mapping[str, Any]) -> list[Bar]:
+    """What the likeliest to be worth most were expected to earn, the one that goes first standing out; none where
+    nothing was weighed against another.
+    """
+    known = [one for one in record["candidates"] if one["eligible"] and one["expected_value"] is not None]
+    best = sorted(known, key=lambda one: (-one["expected_value"], one["rank"] != 1))[:WEIGHED]
+    first = next((one for one in known if one["rank"] == 1), None)
+    if first is None:  # nothing is sent
+        first = next((one for one in known if one["offer_id"] is None), None)
+    if first is not None and first not in best:
+        best[-1:] = [first]
+    return [_bar(one, record["offer_names"], one is first) for one in best] if len(best) > 1 else []
+
+
+def _bar(candidate: Mapping[str, Any], names: Mapping[str, str], first: bool) -> Bar:
+    offer_id, worth = candidate["offer_id"], candidate["expected_value"]
+    what = "Nothing" if offer_id is None else f"{names.get(offer_id, offer_id)} by {candidate['channel']}"
+    chance = candidate["propensity"]
+    return Bar(what, worth, f"{worth:,.2f} · {'<0.1%' if 0 < chance < 0.0005 else percent(chance)}", first)
 
 
 def own_clock(zone: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -89,9 +89,18 @@ def offers_view(database: Database, asked: Mapping[str, str], now: datetime, mod
         words = [(one, sorted(locale for channel, locale in copy if channel == one)) for one in channels]
         stage = stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves)
         standing = standing_of(offer.document, words, now)
-        rows.append({"offer": offer, "d": offer.document, "words": words, "stage": stage, "standing": standing})
+        shown = {"offer": offer, "d": offer.document, "approved": together(words), "stage": stage, "standing": standing}
+        rows.append(shown)
     after = found[OFFERS - 1].offer_id if len(found) > OFFERS else None
     return {"rows": rows, "stages": KNOWN_BY, "after": after, "named": named}
+
+
+def together(words: Iterable[tuple[str, list[str]]]) -> list[tuple[list[str], list[str]]]:
+    """Channels that have copy in the same languages, beside these."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for channel, locales in words:
+        found.setdefault(tuple(locales), []).append(channel)
+    return [(channels, list(locales)) for locales, channels in found.items()]
 
 
 def _offers_named(connection: Connection, named: str, after: str) -> Iterator[StoredOffer]:

@@ -370,6 +370,7 @@ async def test_lists_show_what_there_is(house: House, reader: httpx.AsyncClient)
     await fill(house)
     offers = (await reader.get("/offers")).text
     assert "<li>email: en</li>" in offers
+    assert "<li>sms, push: none</li>" in offers
     assert "no approved copy for sms, push" in offers
     assert "Nobody was exposed yet" in (await reader.get("/experiments")).text
     assert "What it may do" in (await reader.get("/models")).text

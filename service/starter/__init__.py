@@ -17,7 +17,7 @@ FILES = (
     "features.toml",
     "propensities.toml",
     "winback.yaml",
-    "winback.experiment.json",
+    "winback-hour.experiment.json",
     "README.md",
 )
 

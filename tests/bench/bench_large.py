@@ -103,7 +103,7 @@ def _with_service(home: Path, key: str, work: Callable[[httpx.Client], T]) -> T:
 def _fill(api: httpx.Client) -> None:
     """A journey with an experiment in it, people in both, and decisions."""
     files = (
-        ("/v1/experiments/winback-hour", "winback.experiment.json", "application/json"),
+        ("/v1/experiments/winback-hour", "winback-hour.experiment.json", "application/json"),
         ("/v1/journeys/winback", "winback.yaml", "application/yaml"),
     )
     for path, name, kind in files:

@@ -84,7 +84,7 @@ def _fill(api: httpx.Client) -> dict[str, str]:
     _did(api.put("/v1/offers/thanks", json=OFFER))
     variants = _did(api.post("/v1/content/generate", json={"offer_id": "thanks", "channel": "email", "n": 1}))
     decision = _did(api.post("/v1/decisions", json={"customer_id": "c1"}))
-    experiment = (STARTER / "winback.experiment.json").read_bytes()
+    experiment = (STARTER / "winback-hour.experiment.json").read_bytes()
     _did(api.put("/v1/experiments/winback-words", content=experiment, headers={"Content-Type": "application/json"}))
     journey = (STARTER / "winback.yaml").read_bytes()
     _did(api.put("/v1/journeys/winback", content=journey, headers={"Content-Type": "application/yaml"}))

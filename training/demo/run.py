@@ -179,7 +179,7 @@ class Demo:
 
         def start() -> dict[str, Any]:
             starter = self._starter()
-            experiment = orjson.loads((starter / "winback.experiment.json").read_bytes())
+            experiment = orjson.loads((starter / "winback-hour.experiment.json").read_bytes())
             showcase.start_journey(api, JOURNEY, (starter / "winback.yaml").read_bytes(), EXPERIMENT, experiment)
             enrolled = showcase.enrol(api, JOURNEY, manifest.stopped)
             return {"id": JOURNEY, "experiment": EXPERIMENT, "enrolled": enrolled}

@@ -85,9 +85,10 @@ def test_offers_events_journey_and_test_are_valid(folder: Path) -> None:
         assert normalize(json.loads(line), Rules(), AT, imported=True)["customer_id"]
     document = read_text((folder / "winback.yaml").read_bytes(), "application/yaml")
     journey, _ = parse_journey(document, "winback")
-    test = ExperimentIn.model_validate_json((folder / "winback.experiment.json").read_text())
+    test = ExperimentIn.model_validate_json((folder / "winback-hour.experiment.json").read_text())
     split = journey.steps["which-hour"]
     assert {variant.key for variant in test.variants} == set(split.arms)  # type: ignore[union-attr]
+    assert split.experiment == "winback-hour"  # type: ignore[union-attr]  # as the file: under its id, the split finds it
 
 
 def test_the_mapping_turns_the_orders_into_events(folder: Path) -> None:

@@ -63,9 +63,15 @@ class EnrolDecided:
         self._after: datetime | None = None
         self._until: datetime | None = None
         self._passed = float("-inf")
-        self._settled = False
+        self._begins, self._settled = False, True
         self._left_out: set[str] = set()
         """Placements that are not measured."""
+
+    def begin(self) -> None:
+        """Lets this process begin and end tests, by its settings: the one that answers decides what is measured. A
+        command beside it may have been given other settings.
+        """
+        self._begins, self._settled = True, False
 
     def enrol_buyers(self, connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
         """Enrols whose events are counted, where it is still to be done. In the transaction that applies them."""
@@ -120,11 +126,13 @@ class EnrolDecided:
     def _enrol(self, connection: Connection, rows: Sequence[Any], tests: dict[str, Experiment]) -> None:
         for placement in sorted({row.placement for row in rows}):
             theirs = [row for row in rows if row.placement == placement]
-            test = tests.get(placement) or self._begin(connection, placement, tests)
-            if test is None:
-                self._left_out.add(placement)
-            else:
+            test = tests.get(placement)
+            if test is None and self._begins:
+                test = self._new(connection, placement, tests)
+            if test is not None:
                 self._expose(connection, test, theirs)
+            elif self._begins:
+                self._left_out.add(placement)
 
     def _expose(self, connection: Connection, test: Experiment, rows: Sequence[Any]) -> None:
         first: dict[str, Any] = {}
@@ -162,7 +170,7 @@ class EnrolDecided:
         self._settled = True
         return tests
 
-    def _begin(self, connection: Connection, placement: str, tests: dict[str, Experiment]) -> Experiment | None:
+    def _new(self, connection: Connection, placement: str, tests: dict[str, Experiment]) -> Experiment | None:
         """A new test at a placement that has none; None where there is nothing to compare."""
         former = _newest(standing_tests(connection)).get(placement)
         number = 0 if former is None else placement_of(former.id)[1] + 1

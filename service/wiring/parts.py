@@ -139,6 +139,7 @@ class Parts:
     drift: DriftCheck
     shadow: Shadow
     events: EventsRunner
+    enrol: EnrolDecided
     events_loop: Loop
     unsubscriber: Unsubscriber
     unsubscribe_url: Callable[[str, str], str]
@@ -333,6 +334,7 @@ def build(settings: Settings) -> Parts:
         drift=DriftCheck(database, event_log, clock, models, settings.decisions.attribution_days),
         shadow=Shadow(database, clock, models),
         events=events,
+        enrol=enrol,
         events_loop=events_loop,
         unsubscriber=unsubscriber,
         unsubscribe_url=unsubscribe_url,
@@ -386,6 +388,7 @@ def start_loops(parts: Parts) -> list[Loop]:
         parts.learning.refresh()
         return False
 
+    parts.enrol.begin()
     watch = DataWatch(parts.database, parts.skew, partial(in_child, "skew"))
     models_watch = ModelWatch(parts.database, parts.drift, parts.shadow, partial(in_child, "drift"))
     loops = [

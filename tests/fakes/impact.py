@@ -39,6 +39,7 @@ class Measured:
             self.desk.settings = settings(arms=dict(arms), caps=[])
         rules = RuleBook(self.desk.settings)
         self.enrol = EnrolDecided(self.desk.database, self.desk.clock, self.lease, rules, 28.0, **more)
+        self.enrol.begin()
         return self.enrol
 
     def decide(self, customer_id: str, placement: str = "email.weekly", **asked: Any) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from service.decisions.enrol_decided import EnrolDecided
 from service.decisions.impact_store import end_of_portion, not_enrolled, not_enrolled_of
 from service.decisions.read_impact import read_impact
+from service.decisions.rules import RuleBook
 from service.experiments.define_experiment import get_experiments
 from service.experiments.evaluate_flags import evaluate_flag, evaluate_flags
 from service.experiments.experiment_store import find_exposures, standing_tests
@@ -17,7 +19,7 @@ from service.experiments.join_subjects import join_subjects
 from service.experiments.record_outcomes import apply_outcomes, erase_subject, exported
 from service.experiments.record_seen import SEEN
 from service.storage.database import Database
-from tests.fakes.decisions import NOON
+from tests.fakes.decisions import NOON, settings
 from tests.fakes.impact import HALF, Measured
 from tests.fakes.learning import event_of
 from tests.fakes.plans import plans_of, sqlite_at
@@ -188,6 +190,22 @@ def test_other_shares_begin_anew(database: Database) -> None:
     measured.decide_for(1)
     measured.passes()
     assert measured.impact()["stopped_at"] is not None
+
+
+def test_a_command_with_other_settings_changes_nothing(database: Database) -> None:
+    """`opportune ingest` from another folder, say: what it applies counts, what is measured stays the service's."""
+    measured = Measured(database)
+    measured.decide_for(5)
+    measured.passes()
+    decision = measured.decide("c5")
+    other = settings(arms={**HALF, "model": 1.0, "holdout": 0.0})
+    lease, clock = measured.lease, measured.desk.clock
+    measured.enrol = EnrolDecided(database, clock, lease, RuleBook(other), 14.0)
+    measured.happens("Order Completed", decision, revenue_cents=900)
+    with database.read() as connection:
+        assert [test.status for test in standing_tests(connection)] == ["running"]
+    assert sum(measured.customers().values()) == 6
+    assert sum(arm["revenue_per_customer"] or 0 for arm in measured.impact()["arms"]) > 0
 
 
 def test_the_same_shares_go_on(database: Database) -> None:

@@ -54,6 +54,7 @@ async def test_the_api_tells_the_same_by_placement(house: House, reader: httpx.A
 
 
 async def test_decisions_and_orders_through_the_api_are_measured(house: House, reader: httpx.AsyncClient) -> None:
+    house.parts.enrol.begin()
     await fill(house)
     async with house.client("admin") as admin:
         order = {"type": "track", "event": "Order Completed", "userId": "c1", "messageId": "m9",

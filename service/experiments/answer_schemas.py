@@ -104,6 +104,13 @@ class CupedOut(Told):
     variance_reduction: float | None = Field(None, description="0.3: three tenths less variance")
 
 
+class PauseOut(Told):
+    """A time in which everybody got the variant that ships, also who was exposed before."""
+
+    start: datetime
+    end: datetime
+
+
 class ResultsOut(Told):
     """What an experiment shows so far."""
 
@@ -113,6 +120,7 @@ class ResultsOut(Told):
     version: int
     as_of: datetime
     stopped_at: datetime | None = Field(description="Nothing that happened at or after it counts")
+    pauses: list[PauseOut] = Field(description="Between a stop and the next start: nothing counts")
     metric: MetricOut
     exposures: int
     crossovers: int = Field(description="Of them, who saw more than one variant; they count for the first")

@@ -77,13 +77,15 @@ def _counts_for(
         return goal.times, goal.counted
     if exposed_at is None or not exposed_at <= goal.at < over_at(exposed_at, metric, experiment):
         return 0, 0.0
+    if not experiment.shows(goal.at):
+        return 0, 0.0
     return net_of(goal.amount, metric, left)
 
 
 def _left(
     experiments: Experiments, concerned: Iterable[Goal], refunds: Mapping[Order, Sequence[Refund]]
 ) -> dict[_PART, float | None]:
-    """What is left of orders that were refunded before their experiment was stopped. Lines of a table are parts of
+    """What is left of orders that were refunded while their experiment was not stopped. Lines of a table are parts of
     one order."""
     parts: dict[_PART, list[Goal]] = defaultdict(list)
     for goal in concerned:
@@ -91,8 +93,7 @@ def _left(
             parts[_part(goal)].append(goal)
     left: dict[_PART, float | None] = {}
     for part, goals in parts.items():
-        stopped_at = experiments[part[0]].stopped_at
-        given = [each for each in refunds[part[2:]] if stopped_at is None or each.at < stopped_at]
+        given = [each for each in refunds[part[2:]] if experiments[part[0]].shows(each.at)]
         worth = [goal.cents for goal in goals]
         left[part] = share_left(given, None if None in worth else sum(cents or 0 for cents in worth))
     return left

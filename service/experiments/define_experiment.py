@@ -42,6 +42,7 @@ def define_experiment(
         "created_at": stored["created_at"] if stored else now,
         "updated_at": now,
         "stopped_at": _stopped_at(stored, definition, now),
+        "pauses": _pauses(stored, definition, now),
     }
     if stored:
         before, after = experiment_from(stored), experiment_from(row)
@@ -58,6 +59,14 @@ def _stopped_at(old: Mapping[str, Any] | None, new: Mapping[str, Any], now: date
     if new["status"] != "stopped":
         return None
     return old["stopped_at"] if old and old["stopped_at"] else now
+
+
+def _pauses(old: Mapping[str, Any] | None, new: Mapping[str, Any], now: datetime) -> list[list[str]] | None:
+    """What was stopped and is started again was shown to nobody meanwhile."""
+    known: list[list[str]] = (old or {}).get("pauses") or []
+    if old and old["stopped_at"] and new["status"] != "stopped":
+        known = [*known, [old["stopped_at"].isoformat(), now.isoformat()]]
+    return known or None
 
 
 def _refuse_mixing(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

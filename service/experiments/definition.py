@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -52,6 +52,7 @@ class Experiment:
     """A declared experiment. The first variant is control unless another is named.
 
     `stopped_at`: since then everybody gets one variant, so nothing counts any more; None where it is not stopped.
+    `pauses`: from when until when it was stopped before it was started again.
     """
 
     id: str
@@ -71,6 +72,12 @@ class Experiment:
     ends_at: datetime | None
     version: int
     stopped_at: datetime | None = None
+    pauses: tuple[tuple[datetime, datetime], ...] = ()
+
+    def shows(self, at: datetime) -> bool:
+        """Whether variants were shown at a time, and not what ships to everybody."""
+        stopped = self.stopped_at is not None and at >= self.stopped_at
+        return not stopped and not any(start <= at < end for start, end in self.pauses)
 
     def value_of(self, variant: str) -> Any:
         """The flag value that a variant stands for."""
@@ -117,7 +124,12 @@ def experiment_from(stored: Mapping[str, Any]) -> Experiment:
         ends_at=_time(body["ends_at"]),
         version=stored["version"],
         stopped_at=stored["stopped_at"],
+        pauses=tuple((datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in _pauses(stored)),
     )
+
+
+def _pauses(stored: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    return stored.get("pauses") or ()
 
 
 def _metric(body: Mapping[str, Any]) -> Metric:

@@ -42,6 +42,7 @@ experiments = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("stopped_at", UtcTime),
+    Column("pauses", Json),
 )
 exposures = Table(
     "experiment_exposures",
@@ -83,7 +84,7 @@ class Exposure:
 
 
 def find_experiment(connection: Connection, experiment_id: str, lock: bool = False) -> Mapping[str, Any] | None:
-    """The stored row (id, version, definition, created_at, updated_at, stopped_at)."""
+    """The stored row (id, version, definition, created_at, updated_at, stopped_at, pauses)."""
     query = select(experiments).where(experiments.c.id == experiment_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     return dict(row) if row else None
@@ -122,7 +123,7 @@ def _rows(connection: Connection) -> list[Mapping[str, Any]]:
 
 def save_experiment(connection: Connection, row: Mapping[str, Any]) -> None:
     """Writes a definition; `created_at` stays as it was."""
-    upsert(connection, experiments, [row], ["id"], ["version", "definition", "updated_at", "stopped_at"])
+    upsert(connection, experiments, [row], ["id"], ["version", "definition", "updated_at", "stopped_at", "pauses"])
 
 
 def has_exposures(connection: Connection, experiment_id: str) -> bool:

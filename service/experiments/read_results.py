@@ -64,6 +64,7 @@ def read_results(connection: Connection, experiment_id: str, now: datetime) -> d
         "version": experiment.version,
         "as_of": now,
         "stopped_at": experiment.stopped_at,
+        "pauses": [{"start": start, "end": end} for start, end in experiment.pauses],
         "metric": _shown_metric(experiment.metric),
         "exposures": sum(counts.values()),
         "crossovers": count_crossed(connection, experiment_id),

@@ -37,9 +37,9 @@ def record_seen(
         experiment = experiments.get(str(properties.get("experiment_id")))
         if experiment is None or experiment.exposed_by == "decision":
             continue
+        if not experiment.shows(event["timestamp"]):
+            continue  # what ships is what everybody sees
         if experiment.stopped_at is not None:
-            if event["timestamp"] >= experiment.stopped_at:
-                continue  # what ships is what everybody sees
             experiment = replace(experiment, status="running")  # as it was then: what is told late counts, too
         if _record(connection, experiment, event, _told(experiment, properties), covariate):
             changed.add((experiment.id, event["customer_id"]))

@@ -29,6 +29,14 @@ def bought(customer: str, at: datetime, cents: int) -> Any:
     return event(customer, timestamp=at, revenue_cents=cents)
 
 
+def order(customer: str, order_id: str, at: datetime) -> Any:
+    return event(customer, timestamp=at, revenue_cents=1_000, order_id=order_id)
+
+
+def back(customer: str, order_id: str, at: datetime, cents: int | None = None) -> Any:
+    return event(customer, "Order Refunded", timestamp=at, order_id=order_id, revenue_cents=cents)
+
+
 def by_arm(database: Database) -> dict[str, tuple[int, float]]:
     return {arm["key"]: (arm["exposures"], arm["total"]) for arm in results(database)["arms"]}
 
@@ -112,6 +120,31 @@ def test_what_is_seen_after_the_stop_is_no_second_variant(database: Database) ->
     apply(database, seen("c1", NOW, variation_id="A"))
     declare(database, exposed_by="event", metric=REVENUE, status="stopped", ship="B", now=NOW + HOUR)
     apply(database, seen("c1", NOW + 2 * HOUR, variation_id="B"))
+    assert results(database)["crossovers"] == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_nothing_of_a_pause_counts_however_late_it_is_told(database: Database, late: bool) -> None:
+    """Between a stop and the next start everybody gets what ships."""
+    stop, start = NOW + HOUR, NOW + 5 * HOUR
+    declared: dict[str, Any] = {"exposed_by": "event", "metric": REVENUE}
+    declare(database, **declared)
+    before, refund = order("c1", "o1", NOW + HOUR / 2), back("c1", "o1", stop + HOUR)
+    apply(database, seen("c1", NOW, variation_id="A"), before)
+    declare(database, **declared, status="stopped", ship="B", now=stop)
+    meanwhile = [
+        order("c1", "o2", stop), refund, seen("c1", stop + HOUR, variation_id="B"),
+        seen("c2", stop + 2 * HOUR, variation_id="B"), order("c2", "o3", stop + 3 * HOUR),
+    ]  # fmt: skip
+    if not late:
+        apply(database, *meanwhile)
+    declare(database, **declared, now=start)
+    declare(database, **declared, description="as before", now=start + HOUR)
+    if late:
+        apply(database, *meanwhile)
+    apply(database, order("c1", "o4", start), back("c1", "o1", start + HOUR, 250), seen("c1", start, variation_id="A"))
+    assert by_arm(database) == {"A": (1, 1_750), "B": (0, 0)}
+    assert results(database)["pauses"] == [{"start": stop, "end": start}]
     assert results(database)["crossovers"] == 0
 
 

@@ -9,13 +9,12 @@ from typing import Any
 from sqlalchemy import event
 
 from service.storage.database import Connection, Database
+from tests.fakes.databases import sqlite_with_tables
 
 
 def sqlite_at(folder: Path) -> Database:
     """A new database on SQLite with every table."""
-    database = Database(f"sqlite:///{folder / 'state.db'}")
-    database.create_tables()
-    return database
+    return sqlite_with_tables(folder / "state.db")
 
 
 def plans_of(database: Database, connection: Connection, ask: Callable[[Connection], Any]) -> list[str]:

@@ -17,7 +17,7 @@ from service.decisions.decision_store import Rate
 from service.decisions.rates import PooledRates
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import Desk, row, settings
 
 
@@ -77,8 +77,7 @@ def test_clicks_of_all_offers_on_a_channel_are_what_is_usual_there() -> None:
 
 
 def test_a_decision_takes_the_channel_that_the_customer_clicks_and_says_why(tmp_path: Any) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database)
     desk.settings = settings(caps=[])
     desk.put(tea={"name": "Tea", "channels": ["email", "sms"]})

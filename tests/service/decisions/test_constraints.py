@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,13 +31,13 @@ from service.decisions.windows import window
 from service.offers.catalogue import CatalogueCache
 from service.settings import Cap, CoolDown, Settings
 from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(caps=[]))
     made.people.add("c1", timezone="America/New_York")
     made.served.models["next-offer"] = NextOffer({"a": 0.9, "b": 0.8})
@@ -84,8 +85,7 @@ CAPS = (
 def test_what_is_planned_for_later_counts_where_it_is_planned(steps: list[int], cap: Cap, data: st.DataObject) -> None:
     """Decisions around the quiet hours, told their time or a key or not, delivered when planned or not at all."""
     with TemporaryDirectory() as folder:
-        database = Database(f"sqlite:///{folder}/state.db")
-        database.create_tables()
+        database = sqlite_with_tables(Path(folder) / "state.db")
         _plan(Desk(database, settings(caps=[cap])), steps, cap, data)
         database.close()
 

@@ -20,6 +20,7 @@ from service.storage.idempotency_store import GIVE_UP, idempotency_keys
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent
 from service.web.problems import install_problem_handlers
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 
@@ -36,8 +37,7 @@ class Dying(Idempotent):
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(caps=[Cap(channel=None, max=1, per_days=7)]))
     made.put(a={"channels": ["email"]})
     made.served.models["next-offer"] = NextOffer({"a": 0.9})

@@ -15,7 +15,7 @@ from service.decisions.parts_store import Parts
 from service.decisions.read_decision import DecisionReader
 from service.decisions.record import unsqueeze
 from service.decisions.schemas import DecisionIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 GOLD, SEGMENT, CART = "customer.traits.gold == true", "'eu' in customer.segments", "context.page == 'cart'"
@@ -23,8 +23,7 @@ GOLD, SEGMENT, CART = "customer.traits.gold == true", "'eu' in customer.segments
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(explore_by="epsilon_greedy", epsilon=0.0, floor=0.0, caps=[]))
     made.served.models = {"next-offer": NextOffer({"a": 0.1, "vip": 0.9, "eu": 0.8, "cart": 0.7})}
     made.put(a={}, vip={"eligibility": GOLD}, eu={"eligibility": SEGMENT}, cart={"eligibility": CART})

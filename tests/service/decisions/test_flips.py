@@ -13,7 +13,7 @@ from models.send_time import SendTimeModel
 from service.decisions.moments_store import note_moments
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 GREEDY = {"explore_by": "epsilon_greedy", "epsilon": 0.0, "floor": 0.0, "fatigue_cost": 0.0}
@@ -21,8 +21,7 @@ GREEDY = {"explore_by": "epsilon_greedy", "epsilon": 0.0, "floor": 0.0, "fatigue
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(**GREEDY))
     made.people.add("c1")
     made.rows.add("c1")

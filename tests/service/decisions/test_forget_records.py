@@ -18,6 +18,7 @@ from service.decisions.schemas import DecisionIn
 from service.errors import NotFound
 from service.settings import Cap, Decisions
 from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 
@@ -104,8 +105,7 @@ def test_a_decision_under_a_key_is_not_made_twice(database: Database) -> None:
 
 
 def test_the_room_is_used_again(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = desk_of(database, caps=[])
 
     def pages() -> int:

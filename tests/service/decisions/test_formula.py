@@ -11,7 +11,7 @@ from service.decisions.formula import formula
 from service.decisions.money import money
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 SURE: dict[str, Any] = {"exploration": 1e12, "floor": 0.0, "fatigue_cost": 0.02}
@@ -43,8 +43,7 @@ CLICKS = ", plus a chance of 5% of a click, times 0.40"
 def test_every_figure_is_told(
     tmp_path: Path, offer: dict[str, Any], goals: dict[str, float], worth: float, said: str
 ) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(goals=goals, **SURE))
     desk.put(a=offer)
     desk.served.models["next-offer"] = NextOffer({"a": 0.25})

@@ -15,7 +15,7 @@ from service.decisions.export_decisions import _decisions
 from service.decisions.hours import Planned, plan_hour
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 HOURS = [NOON + timedelta(hours=n) for n in (3, 1, 2, 5, 4)]
@@ -40,8 +40,7 @@ def test_one_hour_is_certain_and_none_is_none(number: float) -> None:
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(explore_hours=0.3))
     made.people.add("c1", timezone="Europe/Paris")
     made.rows.add("c1", orders_90d=2.0)

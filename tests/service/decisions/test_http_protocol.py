@@ -34,6 +34,7 @@ from service.telemetry import CountRequests, registry
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
 from tests.conftest import free_port
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk
 
 LABELS = {"method": "POST", "route": "/v1/decisions"}
@@ -153,9 +154,7 @@ def serving(database: Database, app: FastAPI | None = None, **options: Any) -> I
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     monkeypatch.setattr("service.web.auth._REMEMBER_S", 3_600.0)  # however slow the machine is
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
-    return database
+    return sqlite_with_tables(tmp_path / "state.db")
 
 
 def counted(status: int = 200) -> float:

@@ -20,7 +20,7 @@ from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.offers.catalogue import CatalogueCache
 from service.offers.offer import Offer
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, row, settings
 
 NEVER = float("nan")
@@ -34,8 +34,7 @@ OFFERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database)
     made.settings = settings(caps=[])
     made.put(**{name: {"channels": ["email"], **offer} for name, offer in OFFERS.items()})

@@ -16,7 +16,7 @@ from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rates import PooledRates
 from service.decisions.schemas import DecisionIn
 from service.offers.catalogue import CatalogueCache
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import EXPLORES, Desk, settings
 from tests.fakes.learning import event_of
 
@@ -27,8 +27,7 @@ VISITORS, AT_ONCE, EVERY = 4_000, 50, timedelta(seconds=15)
 def test_what_sells_best_comes_to_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.decisions.channel_habits.EVERY_S", 0.0)
     monkeypatch.setattr("service.decisions.rank_actions.RATES_S", 0.0)
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(caps=[], **EXPLORES))
     desk.put(**{name: {"channels": ["web"], "value": 10.0} for name in TRUTH})
     decider, outcomes = desk.decider, AttributeOutcomes(CatalogueCache(), 14)

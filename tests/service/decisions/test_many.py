@@ -16,7 +16,7 @@ from service.decisions.together import Together
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Cap
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, settings
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     caps = [Cap(max=2, per_days=7)]
     return Desk(database, settings(caps=caps, durable=False))
 

@@ -13,15 +13,14 @@ from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.errors import Invalid
 from service.settings import Cap, Settings
-from service.storage.database import Database
 from service.telemetry import registry
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, row, settings
 
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database)
     made.people.add("c1", timezone="Europe/Paris", locale="fr")
     made.rows.add("c1", orders_90d=2.0)

@@ -22,14 +22,13 @@ from service.decisions.record import pack_candidates, unpack_candidates, unsquee
 from service.decisions.schemas import DecisionIn
 from service.errors import Damaged, NotFound
 from service.offers.offers_store import delete_offer
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import EXPLORES, NOON, Desk, NextOffer, row, settings
 
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(**EXPLORES))
     made.people.add("c1", timezone="Europe/Paris", traits={"plan": "gold"}, segments=("new",))
     made.rows.rows["c1"] = row("c1", affinity={"shoes": (1.0, 2.0, float("nan"))}, orders_90d=2.0, gap=float("nan"))
@@ -249,8 +248,7 @@ def test_words_for_the_holdout(desk: Desk) -> None:
 
 @pytest.mark.parametrize("explore_by", ["thompson", "epsilon_greedy"])
 def test_every_way_to_explore_is_drawn_by_what_is_logged_and_replayed(tmp_path: Path, explore_by: str) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(**EXPLORES, explore_by=explore_by, caps=[]))
     desk.put(a={}, b={"cost": 0.3}, c={"value": 8.0})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.31, "c": 0.2})

@@ -13,17 +13,16 @@ from service.decisions.outcome_store import outcomes
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.offers.routes import routes as offer_routes
-from service.storage.database import Database
 from service.web.auth import Guard, create_key
 from service.web.openapi import completed
 from service.web.problems import install_problem_handlers
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 
 @pytest.fixture
 async def client(tmp_path: Any) -> AsyncIterator[httpx.AsyncClient]:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(caps=[]))
     desk.served.models["next-offer"] = NextOffer({"a": 0.3})
     guard = Guard(database)

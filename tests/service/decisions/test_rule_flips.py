@@ -17,7 +17,7 @@ from service.decisions.explain import Explanation
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.settings import Settings
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import Desk, NextOffer, settings
 
 GOLD = "customer.traits.gold == true"
@@ -120,8 +120,7 @@ class Asked:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     path: Path = tmp_path_factory.mktemp("rules")
-    database = Database(f"sqlite:///{path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(path / "state.db")
     return Desk(database)
 
 

@@ -29,7 +29,7 @@ from service.decisions.policy import draw
 from service.decisions.quiet import is_quiet, next_allowed
 from service.decisions.schemas import DecisionIn
 from service.decisions.send_hours import Message, SendHours, freshness
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import EXPLORES, Desk, NextOffer, row, settings
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -97,8 +97,7 @@ def test_hours_are_fresher_once_a_message_is_seven_days_old() -> None:
 
 @pytest.fixture
 def desk(tmp_path: Any) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     made = Desk(database, settings(exploration=EXPLORES["exploration"], explore_hours=0.3))
     made.served.models = {"next-offer": NextOffer({}), "send-time": model()}
     random = np.random.default_rng(1)

@@ -17,7 +17,7 @@ from service.decisions.schemas import DecisionIn
 from service.decisions.stages import ENOUGH, stage_of
 from service.offers.offer import Offer, offer_from_document
 from service.offers.schemas import OfferIn
-from service.storage.database import Database
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer
 
 
@@ -86,8 +86,7 @@ def test_a_new_offer_starts_from_those_with_alike_texts() -> None:
 
 
 def test_each_action_tells_its_stage_in_answer_record_and_words(tmp_path: Any) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database)
     desk.put(a={"channels": ["web"]})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3})

@@ -20,17 +20,16 @@ from service.decisions.routes import routes
 from service.decisions.schemas import DecisionIn
 from service.decisions.together import Together
 from service.errors import Invalid, Unavailable
-from service.storage.database import Database
 from service.telemetry import CountRequests, registry
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
+from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(caps=[{"max": 3, "per_days": 7}]))
     desk.put(a={}, b={"caps": [{"max": 5, "per_days": 1, "per": "everyone"}]})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.9})
@@ -255,8 +254,7 @@ async def test_what_takes_more_than_a_plain_post_goes_to_the_routes(desk: Desk) 
 
 @pytest.mark.parametrize("durable", [True, False])
 async def test_an_answer_is_on_record_whether_it_waits_for_the_disk_or_not(tmp_path: Path, durable: bool) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database, settings(durable=durable))
     desk.put(a={})
     decided = desk.decider.decide(DecisionIn(customer_id="c"))

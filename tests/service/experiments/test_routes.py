@@ -16,6 +16,7 @@ from service.experiments.routes import routes
 from service.storage.database import Database
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
+from tests.fakes.databases import sqlite_with_tables
 
 
 class FixedClock:
@@ -25,8 +26,7 @@ class FixedClock:
 
 @pytest.fixture
 def client(tmp_path: Path) -> httpx.AsyncClient:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    database.create_tables()
+    database = sqlite_with_tables(tmp_path / "state.db")
     app = FastAPI()
     app.include_router(routes(database, FixedClock(), Guard(database)))
     install_problem_handlers(app)

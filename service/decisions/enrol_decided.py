@@ -28,7 +28,7 @@ from service.experiments.experiment_store import (
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
-AT_ONCE = 1_000
+AT_ONCE = 500
 EVERY = timedelta(seconds=30)
 BEHIND = timedelta(seconds=5)
 """How old a decision is when it is looked at: it is written after it was made."""
@@ -77,27 +77,41 @@ class EnrolDecided:
         """Enrols whose events are counted, where it is still to be done. In the transaction that applies them."""
         who = sorted({event["customer_id"] for event in events if name_of(event) in COUNTED})
         for start in range(0, len(who), AT_ONCE):
-            tests, some = self._tests(connection), who[start : start + AT_ONCE]
+            tests, some = _running(connection), who[start : start + AT_ONCE]
             since = self._looked(connection) - LATE if tests else self._began
             rows = not_enrolled_of(connection, some, since, _ids(tests), self._left_out)
-            self._enrol(connection, rows, tests)
+            self._begin_missing(connection, rows, tests)
+            add_exposures(connection, self._exposures(connection, rows, tests))
 
     def __call__(self) -> bool:
-        """One portion of the decisions that were made since the last; True when there may be more."""
+        """One portion of the decisions that were made since the last; True when there may be more.
+
+        Decisions wait for who writes, so everything is read before.
+        """
         if self._until is None and not self._starts():
             return False
-        with self._database.write() as connection:
-            self._lease.hold(connection)
-            tests = self._tests(connection)
+        if not self._settled:
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                self._settle(connection)
+            self._settled = True
+        self._lease.keep()
         with self._database.read() as connection:
+            tests = _running(connection)
             after = self._looked(connection)
             until = max(after, self._until or after)
             end = end_of_portion(connection, after, until, AT_ONCE)
             rows = not_enrolled(connection, after, end, _ids(tests), self._left_out)
-        if rows or tests:
+        if any(row.placement not in tests for row in rows):
             with self._database.write() as connection:
                 self._lease.hold(connection)
-                self._enrol(connection, rows, tests)
+                self._begin_missing(connection, rows, tests)
+        with self._database.read() as connection:
+            new = self._exposures(connection, rows, tests)
+        if new or (tests and end >= until):
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                add_exposures(connection, new)
                 note_looked(connection, end)
         self._after = end
         if end >= until:
@@ -123,52 +137,44 @@ class EnrolDecided:
             self._after = looked_until(connection) or self._began
         return self._after
 
-    def _enrol(self, connection: Connection, rows: Sequence[Any], tests: dict[str, Experiment]) -> None:
-        for placement in sorted({row.placement for row in rows}):
-            theirs = [row for row in rows if row.placement == placement]
-            test = tests.get(placement)
-            if test is None and self._begins:
-                test = self._new(connection, placement, tests)
-            if test is not None:
-                self._expose(connection, test, theirs)
-            elif self._begins:
-                self._left_out.add(placement)
-
-    def _expose(self, connection: Connection, test: Experiment, rows: Sequence[Any]) -> None:
-        first: dict[str, Any] = {}
+    def _exposures(
+        self, connection: Connection, rows: Sequence[Any], tests: Mapping[str, Experiment]
+    ) -> list[Exposure]:
+        """Each customer's, by their first decision at a placement, of those decisions that are for now."""
+        first: dict[tuple[str, str], Any] = {}
         for row in rows:
-            if row.arm in test.plan.variants and (test.starts_at is None or row.decided_at >= test.starts_at):
-                first.setdefault(row.customer_id, row)
+            test = tests.get(row.placement)
+            if test is None or row.arm not in test.plan.variants:
+                continue
+            if test.starts_at is None or row.decided_at >= test.starts_at:
+                first.setdefault((row.placement, row.customer_id), row)
         candidates = candidates_stored(connection, [row.decision_id for row in first.values()])
-        new = [
-            Exposure(test.id, customer_id, row.arm, row.decided_at, self._before(test, customer_id, row.decided_at))
-            for customer_id, row in first.items()
+        return [
+            Exposure(tests[placement].id, customer, row.arm, row.decided_at, self._before(tests[placement], row))
+            for (placement, customer), row in first.items()
             if not of_another_time(candidates[row.decision_id])
         ]
-        add_exposures(connection, new)
 
-    def _before(self, test: Experiment, customer_id: str, at: datetime) -> float | None:
+    def _before(self, test: Experiment, row: Any) -> float | None:
         if self._covariate is None or test.covariate is None:
             return None
-        return self._covariate(customer_id, test.covariate, at)
+        return self._covariate(row.customer_id, test.covariate, row.decided_at)
 
-    def _tests(self, connection: Connection) -> dict[str, Experiment]:
-        """By placement the test that takes in now. Those of other shares than the settings' ended when this process
-        began, with the settings; the next began then.
-        """
-        tests = {name: test for name, test in _newest(standing_tests(connection)).items() if test.status == "running"}
-        for placement, test in list(tests.items()) if not self._settled else ():
+    def _settle(self, connection: Connection) -> None:
+        """Tests of other shares than the settings' ended when this process began, with the settings; the next began."""
+        for placement, test in _running(connection).items():
             row = self._row(placement, placement_of(test.id)[1] + 1)
             following = None if row is None else experiment_from(row)
             if following is not None and same_test(test, following):
                 continue
             self._end(connection, test)
-            del tests[placement]
-            if row is not None and following is not None:
+            if row is not None:
                 save_experiment(connection, row)
-                tests[placement] = following
-        self._settled = True
-        return tests
+
+    def _begin_missing(self, connection: Connection, rows: Sequence[Any], tests: dict[str, Experiment]) -> None:
+        for placement in sorted({row.placement for row in rows}.difference(tests)) if self._begins else ():
+            if not self._new(connection, placement, tests):
+                self._left_out.add(placement)
 
     def _new(self, connection: Connection, placement: str, tests: dict[str, Experiment]) -> Experiment | None:
         """A new test at a placement that has none; None where there is nothing to compare."""
@@ -193,6 +199,10 @@ class EnrolDecided:
         if stored is not None:
             definition = {**stored["definition"], "status": "stopped"}
             save_experiment(connection, {**stored, "definition": definition, "stopped_at": self._began})
+
+
+def _running(connection: Connection) -> dict[str, Experiment]:
+    return {name: test for name, test in _newest(standing_tests(connection)).items() if test.status == "running"}
 
 
 def _newest(tests: Sequence[Experiment]) -> dict[str, Experiment]:

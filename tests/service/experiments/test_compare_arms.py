@@ -65,6 +65,25 @@ def test_looking_every_day_finds_a_difference_where_there_is_none_at_most_as_oft
     assert alarms <= 0.05 * TRIALS
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_a_mailing_whose_orders_come_for_weeks_is_no_exception(share: float) -> None:
+    """All are exposed on the first day, so that subjects stay as many while what is known of them grows."""
+    draw, alarms, people = np.random.default_rng(12), 0, 5_000
+    for _ in range(500):
+        treated = draw.random(people) < share
+        amount = (draw.random(people) < 0.03) * np.exp(draw.normal(8, 1, people))
+        day = draw.exponential(6, people)
+        alarms += any(
+            effect is not None and effect.direction != 0
+            for today in range(1, DAYS)
+            for x in [amount * (day < today)]
+            for effect in [
+                effect_of("sum", *(Sums(len(of), of.sum(), (of**2).sum()) for of in (x[~treated], x[treated])))
+            ]
+        )
+    assert alarms <= 0.05 * 500
+
+
 def test_a_difference_is_found() -> None:
     a, b = Sums(9_000, 900, 900), Sums(1_000, 40, 40)
     effect = effect_of("conversion", a, b)
@@ -77,6 +96,10 @@ def test_an_arm_of_more_spread_keeps_its_own() -> None:
     effect = effect_of("sum", a, b)
     assert effect is not None
     assert effect.absolute.standard_error == pytest.approx(((5_000 - 25) / 99 / 100 + _pooled(a, b) / 1_000) ** 0.5)
+
+
+def _sums(told: np.ndarray[Any, Any]) -> Sums:
+    return Sums(len(told), float(told.sum()), float((told**2).sum()))
 
 
 def _relative_direction(effect: Effect) -> int:

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
@@ -37,6 +38,8 @@ from service.telemetry import SPOOL_IMPORTED, SPOOL_WAITING, SPOOLED
 
 log = logging.getLogger(__name__)
 AT_ONCE = 500
+PATIENCE_S = 2.0
+"""How long the disk is waited for: one that stalls (a network's, a controller's) refuses nothing."""
 AGAIN_S = 60.0
 """So often a file is tried again with decisions in it that the database does not take."""
 _BYTES = ("candidates", "record")
@@ -57,6 +60,8 @@ class Spool:
         self._file: FileIO | None = None
         self.brought = 0
         """How many decisions this process brought in so far."""
+        self._disk = ThreadPoolExecutor(1, "spool")
+        self._hangs: Future[None] | None = None
         self._stuck: dict[str, tuple[int, float]] = {}
         """How many decisions of a file could not be written, and when they are tried again."""
 
@@ -66,11 +71,25 @@ class Spool:
         return sum(count for count, _ in self._stuck.values())
 
     def append(self, decisions: Sequence[tuple[Packed, Reserved]]) -> None:
-        """Keeps these; they are on the disk when it returns. `OSError` when they cannot be."""
+        """Keeps these; they are on the disk when it returns. `OSError` when they cannot be.
+
+        One that hangs is given up, and nobody waits for it again until it has answered. What it takes after all is on
+        record though its asker was refused.
+        """
         if not decisions:
             return
+        if self._hangs is not None and not self._hangs.done():
+            raise TimeoutError("the disk does not answer")
         now = self._clock.now()
         lines = b"".join(_line(packed, reserved, now) for packed, reserved in decisions)
+        keeping = self._disk.submit(self._keep, lines, len(decisions))
+        try:
+            keeping.result(PATIENCE_S)
+        except TimeoutError:
+            self._hangs = None if keeping.cancel() else keeping
+            raise
+
+    def _keep(self, lines: bytes, count: int) -> None:
         with self._lock:
             file = self._file or self._open()
             before = os.fstat(file.fileno()).st_size
@@ -84,8 +103,8 @@ class Spool:
                 if not before:  # each try makes a new one
                     Path(str(file.name)).unlink(missing_ok=True)
                 raise
-        SPOOLED.inc(len(decisions))
-        SPOOL_WAITING.inc(len(decisions))
+        SPOOLED.inc(count)
+        SPOOL_WAITING.inc(count)
 
     def writable(self) -> bool:
         """Whether this process may write there."""

@@ -51,7 +51,7 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
         problems.append("database: it is read, but takes no decisions in time; see its disk, locks and load")
     if report["decisions"]["nowhere"]:
         ready = False
-        problems.append("decisions: neither the database nor the disk takes them; free space on the disk of the home")
+        problems.append("decisions: neither the database nor the disk takes them; is it full, read-only or hanging?")
     if report["decisions"]["spool_waits"]:
         problems.append("decisions: some wait on the disk for the database; if they stay there, the log says why")
     if parts.events_loop.problem:

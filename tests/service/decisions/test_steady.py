@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import resource
 import threading
 import time
@@ -257,6 +258,36 @@ def test_what_was_spooled_is_brought_in_once_and_counts(desk: Desk, line: Line, 
     desk.settings = settings(caps=[Cap(channel="web", max=5, per_days=7)])
     full = desk.decider.decide(DecisionIn(customer_id="c1"))
     assert [one["rule"] for one in full["excluded"]] == ["frequency_cap"]
+
+
+def test_a_disk_that_hangs_refuses_as_one_that_is_full(
+    desk: Desk, line: Line, steady: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes nothing and refuses nothing: askers waited for as long as it did, and all threads with them."""
+    answers, sync = threading.Event(), os.fsync
+
+    def hang(handle: int) -> None:
+        answers.wait(60)
+        sync(handle)
+
+    monkeypatch.setattr("service.decisions.spool.os.fsync", hang)
+    monkeypatch.setattr("service.decisions.spool.PATIENCE_S", 0.05)
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    with pytest.raises(Unavailable, match="neither the database nor the disk"):
+        decide(decider)
+    assert decider.status()["nowhere"]
+    monkeypatch.setattr("service.decisions.spool.PATIENCE_S", 60.0)
+    with pytest.raises(Unavailable):  # at once: the first has not been answered yet
+        decide(decider)
+    answers.set()
+    while decider.without([DecisionIn(customer_id="c1")])[0].__class__ is Unavailable:
+        time.sleep(0.01)
+    line.cut = False
+    decider.run_pass()
+    assert not decider.status()["nowhere"]
+    assert held(line, "SELECT count(*) FROM decisions") == 2  # the late one, too
 
 
 def test_who_was_erased_before_it_was_brought_in_does_not_come_back(

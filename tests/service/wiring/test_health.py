@@ -35,7 +35,7 @@ def test_decisions_that_nothing_keeps_make_it_unready_until_something_does(
         assert isinstance(told, Unavailable)
     ready, report = readiness(parts)
     assert (ready, report["status"]) == (False, "not ready")
-    assert "free space on the disk" in report["problems"][0]
+    assert "nor the disk takes them" in report["problems"][0]
     parts.steady.run_pass()
     assert readiness(parts)[0]
     parts.close()

@@ -89,7 +89,8 @@ def _goals(
 def _may_count(event: Event, metric: Metric, experiment: Experiment, exposure: Exposure | None) -> bool:
     """Whether an event counts, or would if its exposure turned out to be earlier."""
     if exposure is None:
-        return experiment.exposed_by == "event" and experiment.status == "running"
+        told_by_event = experiment.exposed_by == "event" and experiment.status != "draft"
+        return told_by_event and experiment.shows(event["timestamp"])
     return bool(event["timestamp"] < over_at(exposure.at, metric, experiment))
 
 

@@ -466,6 +466,9 @@ def test_an_exposure_of_before_the_stop_that_is_told_late_counts(database: Datab
         apply(database, event(name, name="Experiment Viewed", **seen), order(name, 1, 10))
     assert results(database)["exposures"] == 1
     assert sum(arm["total"] for arm in results(database)["arms"]) == 10
+    apply(database, order("c3", 3, 5), order("c3", 4, 500, timestamp=NOW + timedelta(hours=3)))
+    apply(database, event("c3", name="Experiment Viewed", timestamp=NOW, properties={"experiment_id": "x"}))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == 15
 
 
 def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> None:

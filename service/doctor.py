@@ -107,6 +107,7 @@ def _parts(settings: Settings) -> list[Finding]:
         _features,
         _served_features,
         _deliveries,
+        _impact,
         _models,
         _catalogue,
         _features_named,
@@ -341,6 +342,22 @@ def _deliveries(parts: Parts) -> Iterator[Finding]:
             f"those by {channel} are not told, so answers count as delivered for learning, and for no limit; send "
             "'Offer Delivered' with the decision_id of each decision that was shown or sent",
         )
+
+
+def _impact(parts: Parts) -> Iterator[Finding]:
+    from service.decisions.read_impact import read_impact
+
+    with parts.database.read() as connection:
+        running = [one for one in read_impact(connection) if one["stopped_at"] is None]
+    for one in running:
+        if one["split"]["passed"]:
+            yield Finding("ok", "impact", f"{one['placement']}: {one['sentence']}")
+            continue
+        sizes = ", ".join(f"{arm['arm']} {arm['customers']:,} of {arm['share']:.0%}" for arm in one["arms"])
+        told = (
+            f"the arms of {one['placement']} are not as large as their shares say ({sizes}): nothing is told of what "
+        )
+        yield Finding("fail", "impact", f"{told}it brings; look for a caller that asks for some customers only")
 
 
 def _catalogue(parts: Parts) -> Iterator[Finding]:

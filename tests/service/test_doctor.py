@@ -19,6 +19,7 @@ from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
 from service.wiring import build
+from tests.fakes.impact import arms_measured
 from training.tracking import Tracking
 
 
@@ -221,3 +222,25 @@ def test_decisions_that_wait_for_the_database_are_named(tmp_path: Path, capsys: 
         fcntl.flock(file, fcntl.LOCK_EX)  # as by a service that cannot bring them in
         examine(Settings(home=tmp_path, text_vectors=False))
     assert "note  decisions      some wait on the disk" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("holdout", "verdict", "told"),
+    [
+        (300, "ok", "email.weekly: Deciding brings"),
+        (60, "fail", "(model 500 of 50%, random 200 of 20%, holdout 60 of 30%)"),
+    ],
+)
+def test_arms_that_are_not_as_planned_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], holdout: int, verdict: str, told: str
+) -> None:
+    settings = Settings(home=tmp_path, text_vectors=False)
+    parts = build(settings)
+    people = {"model": 500, "random": 200, "holdout": holdout}
+    arms_measured(parts.database, people, {"model": 1_000.0, "random": 990.0, "holdout": 600.0})
+    parts.close()
+    capsys.readouterr()
+    examine(settings)
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "impact"]
+    assert line.startswith(verdict)
+    assert told in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, String, Table, delete, select, update
+from sqlalchemy import Column, String, Table, delete, select
 
 from service.storage.database import Connection, UtcTime, any_of, metadata, texts, upsert
 from service.storage.prepared import Prepared
@@ -61,11 +61,11 @@ def lift(connection: Connection, customer_id: str, channel: str, before: datetim
 
 
 def move_suppressions(connection: Connection, from_id: str, to_id: str) -> None:
-    """Joins two ids of one person: what stops either stops both."""
-    have = set(connection.execute(select(suppressions.c.channel).where(suppressions.c.customer_id == to_id)).scalars())
+    """Joins two ids of one person: what stops either stops both, by the newer word of the two."""
     here = suppressions.c.customer_id == from_id
-    connection.execute(delete(suppressions).where(here, suppressions.c.channel.in_(have)))
-    connection.execute(update(suppressions).where(here).values(customer_id=to_id))
+    for row in connection.execute(select(suppressions).where(here).order_by(suppressions.c.channel)).all():
+        suppress(connection, to_id, row.channel, row.reason, row.at, row.address)
+    connection.execute(delete(suppressions).where(here))
 
 
 def erase_suppressions(connection: Connection, customer_id: str) -> int:

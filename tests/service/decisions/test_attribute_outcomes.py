@@ -394,6 +394,21 @@ def test_a_delivery_between_two_bounces_lifts_nothing_in_whatever_order_they_com
         assert set(read_suppressed(connection, ["c1"])["c1"]) == {"email"}
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 2), (2, 0)])
+def test_of_the_bounces_of_two_ids_the_newer_one_holds_once_they_are_joined(
+    desk: Desk, first: int, second: int
+) -> None:
+    hours = [NOON + timedelta(hours=hour) for hour in range(3)]
+    handle(desk, event("Email Bounced", at=hours[first], channel="email", customer_id="anon"))
+    handle(desk, event("Email Bounced", at=hours[second], channel="email"))
+    with desk.database.write() as connection:
+        set_owner(connection, "anon", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anon"))
+    handle(desk, event("Email Delivered", at=hours[1], channel="email"))  # told late: it came between the two
+    with desk.database.read() as connection:
+        assert read_suppressed(connection, ["anon", "c1"]).keys() == {"c1"}
+
+
 def test_a_persons_export_with_outcomes_is_json(desk: Desk) -> None:
     decision = decide(desk, offers=["a"], channels=["email"])
     handle(desk, event("Email Delivered", channel="email", decision_id=decision))

@@ -16,9 +16,9 @@ from service.main import create_front
 from service.settings import Settings
 from service.web.auth import create_key
 from service.wiring import build
-from tests.conftest import new_database
 from tests.end_to_end.api_home import serving
 from tests.end_to_end.conftest import eventually
+from tests.fakes.databases import new_database
 from tests.fakes.reference_rules import CHANNELS, KEPT, QUIET, SETTINGS, Line, Person, verdict
 
 pytestmark = pytest.mark.slow

@@ -256,6 +256,11 @@ class OnlineFeatures:
         """Whether there is no row at all."""
         return next(iter(self._store.keys()), None) is None
 
+    def customers(self) -> Iterator[str]:
+        """All who have a row."""
+        for some in self._batches_of_ids():
+            yield from some
+
     def _batches_of_ids(self) -> Iterator[list[str]]:
         keys = (key for key in self._store.keys() if key != _WHOLE)  # noqa: SIM118
         return _batches([_id_of(key) for key in keys if not key.startswith(_SERVING)])

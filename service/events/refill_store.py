@@ -8,7 +8,8 @@ or add to what is no longer so, with wrong features and without a word.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from features.row_stores import StoreAway
@@ -22,6 +23,8 @@ AT_ONCE = 1_000
 _EVERY_S = 5.0
 Page = Callable[[Connection, str, int], list[str]]
 """(connection, after, limit): ids of customers in order."""
+There = Callable[[Connection, Sequence[str]], set[str]]
+"""Those of these ids that are customers."""
 
 
 class Marked(Protocol):
@@ -35,6 +38,10 @@ class Marked(Protocol):
 
     def is_empty(self) -> bool: ...
 
+    def customers(self) -> Iterator[str]: ...
+
+    def erase(self, customer_id: str) -> None: ...
+
 
 class RefillStore:
     """A chore of the events loop: a number stands in the store and in the state, and goes up while rows are written."""
@@ -46,6 +53,7 @@ class RefillStore:
         lease: EventsLease,
         features: Marked,
         page: Page,
+        there: There,
         store: str,
         buckets: int,
     ) -> None:
@@ -55,16 +63,21 @@ class RefillStore:
         self._lease = lease
         self._features = features
         self._page = page
+        self._there = there
         self._name = f"{store} is marked"
         self._buckets = buckets
         self._after: str | None = None
+        self._rows: Iterator[str] | None = None
         self._next = 0.0
         self._changes = features.changes
 
     def __call__(self) -> bool:
+        if self._rows is not None:
+            rows, self._rows = self._rows, None  # from the beginning, if this portion fails
+            return self._forget_strangers(rows)
         if self._after is None and (monotonic() < self._next or not self._is_lost()):
             return False
-        after, self._after = self._after or "", None  # from the beginning, if this portion fails
+        after, self._after = self._after or "", None
         return self._ask(after)
 
     def _is_lost(self) -> bool:
@@ -97,14 +110,28 @@ class RefillStore:
             some = self._page(connection, after, AT_ONCE)
             ask_rebuild(connection, some, self._buckets)
         if not some:
-            self._finish()
-            return False
+            self._rows = self._features.customers()
+            return True
         if not after:
             log.warning(
                 "the online store lacks rows (it was emptied, came back as it was before, or is another one): the "
                 "features of all customers are made anew, those of offers by 'opportune features'"
             )
         self._after = some[-1]
+        return True
+
+    def _forget_strangers(self, rows: Iterator[str]) -> bool:
+        """Whose rows are there though they are no customers: erased since, they came back with what the store was."""
+        some = list(islice(rows, AT_ONCE))
+        if not some:
+            self._finish()
+            return False
+        with self._database.write() as connection:
+            self._lease.hold(connection)
+            there = self._there(connection, some)
+        for name in set(some) - there:
+            self._features.erase(name)
+        self._rows = rows
         return True
 
     def _finish(self) -> None:

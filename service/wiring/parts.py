@@ -269,7 +269,7 @@ def build(settings: Settings) -> Parts:
             feed.take_up_catalogue,
             join_histories,
             eraser.finish_open,
-            RefillStore(database, clock, lease, online, customer_ids, store_name, event_log.buckets),
+            RefillStore(database, clock, lease, online, customer_ids, those_there, store_name, event_log.buckets),
             QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
             rebuild_features,
             enrol,

@@ -93,6 +93,20 @@ def test_a_store_that_came_back_as_it_was_before_is_filled_anew(house: House) ->
     assert orders(house) == [4, 1]
 
 
+def test_who_was_erased_does_not_come_back_with_a_store_as_it_was_before(house: House) -> None:
+    house.settle()
+    store = rows_of(house)
+    snapshot = {key: store.read([key])[0] for key in store.keys()}  # noqa: SIM118
+    house.parts.eraser.erase("c2", house.parts.events.exclusively)
+    house.settle()
+    assert orders(house) == [2, None]
+    store.change(list(snapshot), lambda _: list(snapshot.values()))
+    assert orders(house) == [2, 1]
+    house.settle()
+    assert orders(house) == [2, None]
+    assert "c2" not in set(store.keys())
+
+
 def test_a_state_that_came_back_as_it_was_before_has_the_store_filled_anew(house: House) -> None:
     house.settle()
     with house.parts.database.read() as connection:

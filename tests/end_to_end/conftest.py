@@ -33,6 +33,7 @@ class Service:
             "PYTHONPATH": str(ROOT),
             "OPPORTUNE_HOME": str(home / "state"),
             "OPPORTUNE_TEXT_VECTORS": "false",
+            "OPPORTUNE_EMBEDDING_MODEL": str(home / "none"),  # `features` loads it, too: five seconds of CPU
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None

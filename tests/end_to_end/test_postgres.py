@@ -32,7 +32,8 @@ EVERYBODY = {
 
 @pytest.fixture
 def grown(make_service: Callable[..., Service], postgres_url: str) -> Service:
-    return make_service(OPPORTUNE_DATABASE_URL=postgres_url, **EVERYBODY)
+    with_texts = {"OPPORTUNE_EMBEDDING_MODEL": ""}  # as it comes
+    return make_service(OPPORTUNE_DATABASE_URL=postgres_url, **EVERYBODY, **with_texts)
 
 
 def decide(api: httpx.Client, customer: str) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Commands:
             "OPPORTUNE_HOME": str(self.home / "state"),
             "TMPDIR": str(self.tmp),
             "OPPORTUNE_TEXT_VECTORS": "false",
+            "OPPORTUNE_EMBEDDING_MODEL": str(self.home / "none"),  # to load it takes longer than all that is killed
         }
         command = [sys.executable, "-c", _DRIVER, str(self.home), str(kill_before), *arguments]
         return subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, timeout=300)

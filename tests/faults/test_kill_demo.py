@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from training.demo import run, steps
+from training.demo import homes, run, steps
 from training.demo.complete_journey import ZONE, convert
 from training.world.drive import Plan
 
@@ -40,6 +40,13 @@ def watched(self, name, title, inputs, work):
     return undisturbed(self, name, title, inputs, killed_on_the_way if name == step else work)
 
 steps.Steps.run = watched
+told = homes.settings_of
+
+def without_texts_in_the_world(home, text, port, more=None):
+    none = {"EMBEDDING_MODEL": str(home / "none")} if text == homes.WORLD else {}
+    return told(home, text, port, {**(more or {}), **none})
+
+homes.settings_of = without_texts_in_the_world  # else each run of it loads the embedder twice; the households' does
 run.MODELS = ("churn", "next-offer")
 plan = Plan(days=2, every_days=2, tick_hours=6, learn_on_days=(), enrol_on_days=(0, 1))
 demo = run.Demo(home, 8600, plan, customers=40)

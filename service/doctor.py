@@ -419,6 +419,7 @@ def _texts(parts: Parts) -> Iterator[Finding]:
 
 
 def _loops(parts: Parts) -> Iterator[Finding]:
+    from service.journeys.intent_store import put_off
     from service.journeys.journey_store import list_journeys
     from service.storage.heartbeats import read_all
 
@@ -434,6 +435,11 @@ def _loops(parts: Parts) -> Iterator[Finding]:
             yield Finding("note", name, f"last seen {seen:%Y-%m-%d %H:%M}Z; is '{command}' running?")
         else:
             yield Finding("ok", name, "running")
+    with parts.database.read() as connection:
+        waiting = put_off(connection)
+    for channel, count in waiting.items():
+        told = f"{count:,} by {channel} failed and are to be tried again; the log of 'opportune worker' says why"
+        yield Finding("note", "messages", told)
 
 
 def _short(error: Exception) -> str:

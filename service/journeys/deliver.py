@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -326,6 +327,11 @@ class Delivering:
     def _note(self, results: Sequence[tuple[Parcel, SendResult]], now: datetime) -> Results:
         """Marks how sends ended; with what was sent goes its delivery, as an event like any other."""
         marks, events, answers = [], [], Results()
+        away = Counter(
+            (parcel.intent.channel, result.detail) for parcel, result in results if result.state == "unreachable"
+        )
+        for (channel, why), count in away.items():
+            log.warning("%s: %d not handed over, and tried again later: %s", channel, count, why)
         for parcel, result in results:
             mark, answer = self._judge(parcel, result, now)
             marks.append(mark)

@@ -181,6 +181,14 @@ def reset_attempts(connection: Connection, journey_id: str) -> None:
     connection.execute(update(send_intents).where(*tried).values(attempts=0))
 
 
+def put_off(connection: Connection) -> dict[str, int]:
+    """How many messages of each channel wait to be tried again, having failed before."""
+    of_journeys = send_intents.c.journey_id.in_(select(journeys.c.journey_id))  # by its index
+    again = of_journeys & (send_intents.c.state == "intended") & (send_intents.c.attempts > 0)
+    found = select(send_intents.c.channel, func.count()).where(again).group_by(send_intents.c.channel)
+    return {channel: int(count) for channel, count in connection.execute(found.order_by(send_intents.c.channel))}
+
+
 def by_decisions(connection: Connection, decision_ids: Iterable[str]) -> dict[str, Intent]:
     """The message that each decision led to, where a journey sent one."""
     found: dict[str, Intent] = {}

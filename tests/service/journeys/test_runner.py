@@ -19,7 +19,7 @@ from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused
 from service.journeys.enrolment_store import Enrolment, claim_due, earlier, save
 from service.journeys.figures_store import list_intents
-from service.journeys.intent_store import list_tasks
+from service.journeys.intent_store import list_tasks, put_off
 from service.journeys.journey_store import find_journey, journey_versions
 from service.journeys.manage_journeys import change_status, retry_stuck
 from service.journeys.read_enrolments import erase_customer, show_enrolments
@@ -357,6 +357,24 @@ def test_once_the_other_side_is_found_dead_the_rest_are_not_tried(
     stage.email.answers.clear()
     stage.later(minutes=2)
     assert stage.runner().run_due().sent == left
+
+
+def test_a_server_that_cannot_be_reached_is_told_in_the_log_and_to_who_asks(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a certificate that nobody trusts all mails waited, for hours, and nothing said so."""
+    stage.journey(DECIDE, SEND)
+    for number in range(3):
+        stage.enrol(f"c{number}")
+    stage.email = FakeChannel(answers=[SendResult("unreachable", "mail:25: certificate verify failed")] * 3)
+    stage.runner().run_due()
+    assert "email: 3 not handed over, and tried again later: mail:25: certificate verify failed" in caplog.messages
+    with stage.database.read() as connection:
+        assert put_off(connection) == {"email": 3}
+    stage.later(minutes=2)
+    assert stage.runner().run_due().sent == 3
+    with stage.database.read() as connection:
+        assert put_off(connection) == {}
 
 
 def test_what_a_slow_server_thinks_about_stays_with_who_sends_it(stage: Stage) -> None:

@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {
     "quiet_hours": {"start": "21:00", "end": "08:00", "channels": list(QUIET)},
     "placements": {"default": {"arms": {"model": 1.0, "random": 0.0, "business_as_usual": 0.0, "holdout": 0.0}}},
     "decisions": {
-        **{"exploration": 1e12, "floor": 0.0, "explore_hours": 0.0},  # nothing is drawn
+        **{"explore_by": "epsilon_greedy", "epsilon": 0.0, "floor": 0.0, "explore_hours": 0.0},  # nothing is drawn
         "reservation_hours": KEPT.total_seconds() / 3600,
         "time_budget_ms": 0,
         "value_of_nothing": -5.0,

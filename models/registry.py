@@ -17,6 +17,7 @@ import math
 import os
 import re
 import secrets
+import select
 import shutil
 import sys
 import threading
@@ -224,8 +225,16 @@ def main(arguments: list[str]) -> int:
         return _once(uri, folder)
     os.nice(10)  # importing MLflow must not slow the API that starts beside it
     parent = os.getppid()
-    sync_forever(uri, folder, going=lambda: os.getppid() == parent)
+    sync_forever(uri, folder, going=lambda: os.getppid() == parent and not _is_hung_up())
     return 0
+
+
+def _is_hung_up() -> bool:
+    """Whether whoever started us, and holds the other end of our input, has gone: maybe before we could ask for its id,
+    upon which another one's would be taken for it, for good."""
+    line = select.poll()
+    line.register(0, 0)  # POLLHUP is told without being asked for
+    return any(told & select.POLLHUP for _, told in line.poll(0))
 
 
 def _once(tracking_uri: str, folder: Path) -> int:

@@ -420,7 +420,9 @@ def test_files_out_of_reach_hold_no_other_model_back(
 def test_the_child_process_follows_within_ten_seconds_and_needs_no_asking(registry: Registry, tmp_path: Path) -> None:
     served = tmp_path / "served"
     registry.register(propensity())
-    child = subprocess.Popen([sys.executable, "-m", "models.registry", registry.uri, str(served)])
+    child = subprocess.Popen(
+        [sys.executable, "-m", "models.registry", registry.uri, str(served)], stdin=subprocess.PIPE
+    )
     try:
         _wait(lambda: "1" in _champions(served), 60)
         version = registry.register(propensity(mix=1.0))
@@ -470,3 +472,15 @@ def _wait(condition: object, seconds: float) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"it did not happen within {seconds:g} s")
+
+
+def test_a_fetcher_whose_service_was_killed_while_it_began_ends(tmp_path: Path) -> None:
+    """It took whoever adopts orphans for its parent, and went on for good, beside the next service's."""
+    command = [sys.executable, "-m", "models.registry", f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "served")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.close()  # as of a parent that is gone
+        try:
+            assert child.wait(20) == 0
+        finally:
+            child.kill()

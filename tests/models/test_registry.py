@@ -420,16 +420,14 @@ def test_files_out_of_reach_hold_no_other_model_back(
 def test_the_child_process_follows_within_ten_seconds_and_needs_no_asking(registry: Registry, tmp_path: Path) -> None:
     served = tmp_path / "served"
     registry.register(propensity())
-    child = subprocess.Popen(
-        [sys.executable, "-m", "models.registry", registry.uri, str(served)], stdin=subprocess.PIPE
-    )
-    try:
-        _wait(lambda: "1" in _champions(served), 60)
-        version = registry.register(propensity(mix=1.0))
-        _wait(lambda: version in _champions(served), 10)
-    finally:
-        child.terminate()
-        child.wait(10)
+    command = [sys.executable, "-m", "models.registry", registry.uri, str(served)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            _wait(lambda: "1" in _champions(served), 60)
+            version = registry.register(propensity(mix=1.0))
+            _wait(lambda: version in _champions(served), 10)
+        finally:
+            child.terminate()
 
 
 def test_the_child_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:

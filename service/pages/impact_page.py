@@ -38,7 +38,9 @@ def _in_all(span: Mapping[str, float]) -> str:
 
 
 def _bars(placement: Mapping[str, Any]) -> list[Bar]:
-    """Revenue of a customer, by arm."""
+    """Revenue of a customer, by arm; none before anybody has bought."""
+    if not any(arm["revenue_per_customer"] for arm in placement["arms"]):
+        return []
     return [
         Bar(ARM_NAMES[arm["arm"]], value, f"{value:,.2f}", arm["arm"] == "model")
         for arm in placement["arms"]

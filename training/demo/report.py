@@ -193,6 +193,7 @@ PAGES = {
     "models": "/models",
     "journeys": "/journeys",
     "experiments": "/experiments",
+    "impact": "/impact",
     "offers": "/offers",
     "data": "/data",
     "docs": "/docs",

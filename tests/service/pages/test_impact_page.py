@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from opportune import app
+from service.commands import impact_command
 from service.pages.charts import Span, span_chart
 from tests.fakes.impact import arms_measured
 from tests.service.pages.conftest import House, fill
@@ -66,18 +65,15 @@ async def test_decisions_and_orders_through_the_api_are_measured(house: House, r
     assert (told["placement"], arm["customers"], arm["revenue_per_customer"]) == ("weekly", 1, 12.0)
 
 
-def test_the_command_tells_it_in_lines(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPPORTUNE_HOME", str(house.parts.settings.home))
-    run = CliRunner().invoke
-    assert "nothing is measured yet" in run(app, ["impact"]).output
+def test_the_command_tells_it_in_lines(house: House) -> None:
+    settings = house.parts.settings
+    assert "nothing is measured yet" in "".join(impact_command(settings, None))
     arms_measured(house.parts.database, *MORE)
-    told = run(app, ["impact", "email.weekly"])
-    assert told.exit_code == 0
-    assert SENTENCE in told.output
-    assert "  holdout" in told.output
-    wrong = run(app, ["impact", "other"])
-    assert wrong.exit_code != 0
-    assert "nothing is measured at 'other'" in str(wrong.exception)
+    told = "\n".join(impact_command(settings, "email.weekly"))
+    assert SENTENCE in told
+    assert "\n  holdout" in told
+    with pytest.raises(ValueError, match="nothing is measured at 'other'"):
+        list(impact_command(settings, "other"))
 
 
 def test_an_interval_that_holds_0_lies_across_the_line_of_0() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from service.experiments.answer_schemas import IntervalOut
 from service.web.shapes import Told
 
 
@@ -175,14 +176,6 @@ class ReplayOut(Told):
     )
 
 
-class SpanOut(Told):
-    """An estimate with its confidence interval, valid at every look."""
-
-    estimate: float
-    low: float
-    high: float
-
-
 class ArmImpactOut(Told):
     """An arm of a placement, and what its customers did since their first decision there."""
 
@@ -200,12 +193,12 @@ class ComparisonOut(Told):
 
     asks: str = Field(description="What this comparison answers")
     against: Literal["random", "business_as_usual", "holdout"]
-    revenue_per_customer: SpanOut | None = Field(description="null: not known yet, as of all that follow")
-    relative: SpanOut | None = Field(description="Of revenue, to the other arm: 0.1 is a tenth more")
-    revenue_in_all: SpanOut | None = Field(description="Over all customers of the model's arm")
-    buyers: SpanOut | None = Field(description="0.01: one customer in a hundred more orders")
-    unsubscribed: SpanOut | None
-    complained: SpanOut | None
+    revenue_per_customer: IntervalOut | None = Field(description="null: not known yet, as of all that follow")
+    relative: IntervalOut | None = Field(description="Of revenue, to the other arm: 0.1 is a tenth more")
+    revenue_in_all: IntervalOut | None = Field(description="Over all customers of the model's arm")
+    buyers: IntervalOut | None = Field(description="0.01: one customer in a hundred more orders")
+    unsubscribed: IntervalOut | None
+    complained: IntervalOut | None
     verdict: Literal["more", "less", "open", "too few", "withheld"] = Field(
         description="withheld: the arms are not as large as their shares say"
     )

@@ -27,7 +27,7 @@ def id_of_test(placement: str, number: int) -> str:
     return f"{STANDING}arms:{number}:{placement}"
 
 
-def placement_of(experiment_id: str) -> tuple[str, int]:
+def placement_and_number(experiment_id: str) -> tuple[str, int]:
     """The placement of a test, and its number."""
     _, number, placement = experiment_id.split(":", 2)
     return placement, int(number)

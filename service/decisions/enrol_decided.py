@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from service.clock import Clock, monotonic
-from service.decisions.arm_tests import COUNTED, compares, placement_of, same_test, stored_test
+from service.decisions.arm_tests import COUNTED, compares, placement_and_number, same_test, stored_test
 from service.decisions.impact_store import candidates_stored, end_of_portion, not_enrolled, not_enrolled_of
 from service.decisions.record import of_another_time
 from service.decisions.rules import RuleBook
@@ -163,7 +163,7 @@ class EnrolDecided:
     def _settle(self, connection: Connection) -> None:
         """Tests of other shares than the settings' ended when this process began, with the settings; the next began."""
         for placement, test in _running(connection).items():
-            row = self._row(placement, placement_of(test.id)[1] + 1)
+            row = self._row(placement, placement_and_number(test.id)[1] + 1)
             following = None if row is None else experiment_from(row)
             if following is not None and same_test(test, following):
                 continue
@@ -179,7 +179,7 @@ class EnrolDecided:
     def _new(self, connection: Connection, placement: str, tests: dict[str, Experiment]) -> Experiment | None:
         """A new test at a placement that has none; None where there is nothing to compare."""
         former = _newest(standing_tests(connection)).get(placement)
-        number = 0 if former is None else placement_of(former.id)[1] + 1
+        number = 0 if former is None else placement_and_number(former.id)[1] + 1
         row = self._row(placement, number)
         if row is None:
             return None
@@ -208,8 +208,8 @@ def _running(connection: Connection) -> dict[str, Experiment]:
 def _newest(tests: Sequence[Experiment]) -> dict[str, Experiment]:
     """By placement the test that takes in now."""
     found: dict[str, Experiment] = {}
-    for test in sorted(tests, key=lambda test: placement_of(test.id)[1]):
-        found[placement_of(test.id)[0]] = test
+    for test in sorted(tests, key=lambda test: placement_and_number(test.id)[1]):
+        found[placement_and_number(test.id)[0]] = test
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from features.currencies import CURRENCIES, minor_scale
-from service.decisions.arm_tests import COMPLAINED, LEFT, placement_of
+from service.decisions.arm_tests import COMPLAINED, LEFT, placement_and_number
 from service.decisions.impact_words import ASKS, sentence_of
 from service.experiments.compare_arms import compare_pair
 from service.experiments.definition import Experiment
@@ -47,8 +47,8 @@ def read_impact(connection: Connection, placement: str | None = None) -> list[di
     Intervals hold at every look; of k comparisons each is at alpha/k. Money is in the home currency.
     """
     found: dict[str, list[Experiment]] = {}
-    for test in sorted(standing_tests(connection), key=lambda test: -placement_of(test.id)[1]):
-        found.setdefault(placement_of(test.id)[0], []).append(test)
+    for test in sorted(standing_tests(connection), key=lambda test: -placement_and_number(test.id)[1]):
+        found.setdefault(placement_and_number(test.id)[0], []).append(test)
     wanted = [name for name in sorted(found) if placement in {None, name}]
     return [_shown(name, _measured(connection, test)) for name in wanted for test in found[name][:MOST]]
 

@@ -37,9 +37,18 @@ async def test_what_was_measured_by_other_shares_stays(house: House, reader: htt
     arms_measured(house.parts.database, {"model": 5, "random": 2, "holdout": 3}, MORE[1], again=True)
     page = (await reader.get("/impact")).text
     assert page.count("<section") == 1
+    assert page.count("Too few customers yet") == 1  # the tag beside each comparison tells the rest
     assert page.index("Too few customers yet") < page.index("By the shares before") < page.index(SENTENCE)
     assert "Too few customers yet" in (await reader.get("/")).text
     assert SENTENCE not in (await reader.get("/")).text
+
+
+async def test_nothing_is_charted_before_anybody_bought(house: House, reader: httpx.AsyncClient) -> None:
+    arms_measured(house.parts.database, MORE[0], dict.fromkeys(MORE[0], 0.0))
+    page = (await reader.get("/impact")).text
+    assert "Revenue of a customer by arm" not in page
+    assert "What the model brings more, in " not in page
+    assert "Nobody has bought anything yet" in page
 
 
 async def test_the_api_tells_the_same_by_placement(house: House, reader: httpx.AsyncClient) -> None:

@@ -1,4 +1,7 @@
-"""Sends: the intent first, then the channel, then the mark. See `intent_store.py` for what an old intent means."""
+"""Sends: the intent first, then the channel, then the mark. See `intent_store.py` for what an old intent means.
+
+A mail server may take its time over a wave, so each message is asked about, and noted, by the time it is by then.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.clock import Clock
 from service.decisions.admit_messages import Outgoing
 from service.decisions.case import WORDED
 from service.decisions.verdicts import Failure
@@ -76,6 +80,7 @@ class Delivering:
     def __init__(
         self,
         database: Database,
+        clock: Clock,
         ask: Collaborators,
         channels: Mapping[str, Channel],
         retry: RetryPolicy,
@@ -84,6 +89,7 @@ class Delivering:
         stopping: Callable[[], bool],
     ) -> None:
         self._database = database
+        self._clock = clock
         self._ask = ask
         self._channels = channels
         self._retry = retry
@@ -91,8 +97,9 @@ class Delivering:
         self._still_working = still_working
         self._stopping = stopping
 
-    def deliver(self, runs: Sequence[Run], now: datetime) -> Results:
+    def deliver(self, runs: Sequence[Run]) -> Results:
         """Sends, and answers each run."""
+        now = self._clock.now()
         parcels = [parcel_of(run, now) for run in runs]
         with self._database.read() as connection:
             known = read_intents(connection, [parcel.intent.key for parcel in parcels])
@@ -108,7 +115,7 @@ class Delivering:
         loud, quiet = self._loud(fresh, now)
         answers |= quiet
         for name, group in by_channel(self._write(loud, now)):
-            answers |= self._by(name, group, now)
+            answers |= self._by(name, group)
         return answers
 
     def _already(self, parcel: Parcel, now: datetime) -> Result | None:
@@ -132,11 +139,10 @@ class Delivering:
                 clearance = found[parcel.id]
                 if isinstance(clearance, Broke):
                     answers[parcel.id] = clearance
-                elif clearance.quiet_until is None or isinstance(parcel.command, CallWebhook):
+                elif (until := _quiet_until(parcel, clearance, now)) is None:
                     loud.append(parcel)
                 else:
-                    until = max(clearance.quiet_until, now + timedelta(seconds=1))
-                    answers[parcel.id] = Postponed(until, "quiet hours", "quiet_hours")
+                    answers[parcel.id] = _after_the_quiet(until)
         return loud, answers
 
     def _clearances(self, name: str, parcels: Sequence[Parcel], now: datetime) -> dict[str, Clearance | Broke]:
@@ -167,18 +173,19 @@ class Delivering:
             parcel.intent = stored[parcel.intent.key]
         return mine
 
-    def _by(self, name: str, parcels: Sequence[Parcel], now: datetime) -> Results:
+    def _by(self, name: str, parcels: Sequence[Parcel]) -> Results:
         channel = self._channels.get(name)
         if isinstance(parcels[0].command, OpenTask) or (channel is None and name == "call"):
-            return self._as_tasks(parcels, now)
+            return self._as_tasks(parcels)
         if channel is None:
             detail = f"no channel {name!r} is set up"
-            return self._note([(parcel, SendResult("failed", detail)) for parcel in parcels], now)
+            return self._note([(parcel, SendResult("failed", detail)) for parcel in parcels])
         if channel.repeatable and channel.parallel == 1:
-            return self._together(channel, parcels, now)
-        return self._singly(channel, parcels, now)
+            return self._together(channel, parcels)
+        return self._singly(channel, parcels)
 
-    def _as_tasks(self, parcels: Sequence[Parcel], now: datetime) -> Results:
+    def _as_tasks(self, parcels: Sequence[Parcel]) -> Results:
+        now = self._clock.now()
         allowed, answers = self._allowed(parcels, now)
         with self._database.write() as connection:
             for parcel in allowed:
@@ -187,18 +194,18 @@ class Delivering:
             mark_intents(connection, [_mark(parcel, "sent", "a task was opened", now) for parcel in allowed])
         return answers | {parcel.id: Delivered("sent") for parcel in allowed}
 
-    def _together(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
+    def _together(self, channel: Channel, parcels: Sequence[Parcel]) -> Results:
         """Many at a time: the channel itself drops what it has had before."""
         answers: Results = {}
         for start in range(0, len(parcels), _TOGETHER):
-            allowed, refused = self._allowed(parcels[start : start + _TOGETHER], now)
+            allowed, refused = self._allowed(parcels[start : start + _TOGETHER], self._clock.now())
             answers |= refused
             results = channel.send_many([_ready(parcel) for parcel in allowed]) if allowed else []
-            answers |= self._note(list(zip(allowed, results, strict=True)), now)
+            answers |= self._note(list(zip(allowed, results, strict=True)))
             self._still_working()
         return answers
 
-    def _singly(self, channel: Channel, parcels: Sequence[Parcel], now: datetime) -> Results:
+    def _singly(self, channel: Channel, parcels: Sequence[Parcel]) -> Results:
         """Each by itself, some at a time. Once the other side is found dead, or we are told to stop, the rest wait.
 
         Who stops us kills us some seconds later, and a mail that is cut off then is one of which nobody knows.
@@ -207,9 +214,9 @@ class Delivering:
         with ThreadPoolExecutor(max_workers=min(channel.parallel, len(parcels))) as pool:
             for start in range(0, len(parcels), channel.parallel):
                 if self._stopping():
-                    return answers | self._put_off(parcels[start:], now)
+                    return answers | self._put_off(parcels[start:])
                 group = parcels[start : start + channel.parallel]
-                sends = [pool.submit(self._one, channel, parcel, now) for parcel in group]
+                sends = [pool.submit(self._one, channel, parcel) for parcel in group]
                 while wait(sends, _WATCH_S).not_done:
                     self._still_working()
                 done = [send.result() for send in sends]
@@ -220,25 +227,27 @@ class Delivering:
                 if len(dead) == len(done):
                     refused = SendResult("retry", f"not tried: {dead[0]}")
                     rest = parcels[start + len(group) :]
-                    return answers | self._note([(parcel, refused) for parcel in rest], now)
+                    return answers | self._note([(parcel, refused) for parcel in rest])
         return answers
 
-    def _put_off(self, parcels: Sequence[Parcel], now: datetime) -> Results:
+    def _put_off(self, parcels: Sequence[Parcel]) -> Results:
         """For the next runner, at once; it costs them no try."""
+        now = self._clock.now()
         why = "not tried: the runner was told to stop"
         self._mark([Mark(one.intent.key, "intended", why, one.intent.attempts, now) for one in parcels], [], now)
         return {parcel.id: Postponed(now, why) for parcel in parcels}
 
-    def _one(self, channel: Channel, parcel: Parcel, now: datetime) -> tuple[Results, str | None]:
+    def _one(self, channel: Channel, parcel: Parcel) -> tuple[Results, str | None]:
         """One message; also what the other side did instead of answering, if it did not answer."""
         try:
+            now = self._clock.now()
             allowed, answers = self._allowed([parcel], now)
             if not allowed:
                 return answers, None
             if not channel.repeatable and not self._begin(parcel, now):
                 return {}, None  # another process has just begun it, and will note how it ended
             result = channel.send(_ready(parcel))
-            return self._note([(parcel, result)], now), result.detail if result.state in _UNANSWERED else None
+            return self._note([(parcel, result)]), result.detail if result.state in _UNANSWERED else None
         except Exception as fault:
             return {parcel.id: _broke(parcel, fault)}, None
 
@@ -247,7 +256,8 @@ class Delivering:
             return begin_attempt(connection, parcel.intent.key, now) or self._resend_uncertain
 
     def _allowed(self, parcels: Sequence[Parcel], now: datetime) -> tuple[list[Parcel], Results]:
-        """Asked at the last moment: consent withdrawn, copy taken back, a customer erased, a cap full since the claim.
+        """Asked at the last moment: consent withdrawn, copy taken back, a customer erased, a cap full or quiet hours
+        begun since the claim.
 
         What may go has its place in the ledger, and its message made.
         """
@@ -263,8 +273,11 @@ class Delivering:
             if isinstance(clearance, Broke):
                 answers[parcel.id] = clearance
                 continue
-            against = _against(parcel, clearance, stale)
-            if against is None:
+            against, until = _against(parcel, clearance, stale), _quiet_until(parcel, clearance, now)
+            if against is None and until is not None:
+                answers[parcel.id] = _after_the_quiet(until)
+                marks.append(Mark(parcel.intent.key, "intended", "quiet hours", parcel.intent.attempts, now))
+            elif against is None:
                 parcel.message = self._message(parcel, clearance.to)
                 clear.append(parcel)
             else:
@@ -324,8 +337,9 @@ class Delivering:
         url = self._ask.unsubscribe_url(intent.customer_id, intent.channel)
         return replace(plain, to=to, content=command.action.get("content") or {}, unsubscribe_url=url)
 
-    def _note(self, results: Sequence[tuple[Parcel, SendResult]], now: datetime) -> Results:
+    def _note(self, results: Sequence[tuple[Parcel, SendResult]]) -> Results:
         """Marks how sends ended; with what was sent goes its delivery, as an event like any other."""
+        now = self._clock.now()
         marks, events, answers = [], [], Results()
         away = Counter(
             (parcel.intent.channel, result.detail) for parcel, result in results if result.state == "unreachable"
@@ -396,6 +410,17 @@ def _against(parcel: Parcel, clearance: Clearance, stale: Mapping[Copy, str]) ->
     if intent.channel in _ADDRESSED and not clearance.to:
         return Delivered("failed", f"the customer has no address for {intent.channel}")
     return None
+
+
+def _quiet_until(parcel: Parcel, clearance: Clearance, now: datetime) -> datetime | None:
+    """Until when a message waits, if it must; webhook steps are no messages."""
+    if clearance.quiet_until is None or isinstance(parcel.command, CallWebhook):
+        return None
+    return max(clearance.quiet_until, now + timedelta(seconds=1))
+
+
+def _after_the_quiet(until: datetime) -> Postponed:
+    return Postponed(until, "quiet hours", "quiet_hours")
 
 
 def _stopped(parcel: Parcel, failure: Failure, now: datetime) -> Delivered | Postponed:

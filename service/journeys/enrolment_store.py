@@ -177,16 +177,19 @@ def count_due(connection: Connection, now: datetime) -> int:
 
 
 def claim_due(connection: Connection, now: datetime, wall: datetime, until: datetime, limit: int) -> list[Enrolment]:
-    """Takes up to `limit` due rows that nobody holds, those due first first; two claimers never get the same row."""
-    found: list[Any] = []
+    """Takes up to `limit` due rows that nobody holds; two claimers never get the same row.
+
+    As many of each journey, those due first first: a welcome does not wait until a newsletter has gone to everybody.
+    """
+    found: list[tuple[int, Any]] = []
     for journey_id in connection.execute(_ACTIVE.order_by(journeys.c.journey_id)).scalars().all():
         # A journey at a time: so the first ones are read off the index, where a wave of a hundred thousand is due.
         first = select(enrolments.c.due_at, enrolments.c.id).where(
             enrolments.c.journey_id == journey_id, *_due(now, wall)
         )
         first = first.order_by(enrolments.c.due_at).limit(limit).with_for_update(skip_locked=True, of=enrolments)
-        found += connection.execute(first).all()
-    names = [row.id for row in sorted(found, key=tuple)[:limit]]
+        found += enumerate(connection.execute(first).all())
+    names = [row.id for _, row in sorted(found, key=lambda one: (one[0], *one[1]))[:limit]]
     rows: dict[str, Any] = {}
     for chunk in chunks(names):
         mine = enrolments.c.id.in_(chunk)

@@ -126,6 +126,7 @@ class Runner:
         self._stop = stopping or threading.Event()
         self._delivering = Delivering(
             database,
+            clock,
             ask,
             channels,
             self._options.retry,
@@ -134,19 +135,22 @@ class Runner:
             self._stop.is_set,
         )
 
-    def run_due(self, now: datetime | None = None) -> PassReport:
-        """Moves everything that is due at `now` (default: the clock), until nothing is left that can be had."""
-        now = now or self._clock.now()
+    def run_due(self) -> PassReport:
+        """Moves everything that is due, until nothing is left that can be had.
+
+        What falls due meanwhile, too: a wave of a hundred thousand mails may take hours.
+        """
         tally = _Tally()
-        self._enter_by_segment(now)
-        while not self._stop.is_set():
-            claimed = self._claim(now)
+        while True:
+            now = self._clock.now()
+            self._enter_by_segment(now)
+            claimed = [] if self._stop.is_set() else self._claim(now)
             if not claimed:
                 break
-            self._move(claimed, now, tally)
+            self._move(claimed, tally)
             self._tell_alive()
         with self._database.read() as connection:
-            left = count_due(connection, now)
+            left = count_due(connection, self._clock.now())
         return tally.report(left)
 
     def run_pass(self) -> bool:
@@ -154,7 +158,7 @@ class Runner:
         now = self._clock.now()
         report = None
         if self._segments_due(now) or self._anything_due(now):
-            report = self.run_due(now)
+            report = self.run_due()
         self._beat(now, report)
         return report is not None and report.moved > 0
 
@@ -233,15 +237,15 @@ class Runner:
             extend_claims(connection, self._held, until)
         self._renewed = monotonic()
 
-    def _move(self, claimed: Sequence[Enrolment], now: datetime, tally: _Tally) -> None:
-        runs = self._wake(claimed, now)
+    def _move(self, claimed: Sequence[Enrolment], tally: _Tally) -> None:
+        runs = self._wake(claimed, self._clock.now())
         tally.counts["moved"] += len(claimed)
         while going := [run for run in runs if not run.rests]:
             sending = [run for run in going if isinstance(run.command, _Deliveries)]
             self._answer([run for run in going if not isinstance(run.command, _Deliveries)])
             if sending:
-                self._send(sending, now, tally)
-        self._save(runs, now, tally)
+                self._send(sending, tally)
+        self._save(runs, self._clock.now(), tally)
 
     def _wake(self, claimed: Sequence[Enrolment], now: datetime) -> list[Run]:
         """Starts each run. Enrolments whose definition cannot be read get stuck, and stop nobody else."""
@@ -295,9 +299,9 @@ class Runner:
         except Exception as fault:
             self._fail(run, fault)
 
-    def _send(self, runs: Sequence[Run], now: datetime, tally: _Tally) -> None:
+    def _send(self, runs: Sequence[Run], tally: _Tally) -> None:
         try:
-            answers = self._delivering.deliver(runs, now)
+            answers = self._delivering.deliver(runs)
         except Exception as fault:
             for run in runs:
                 self._fail(run, fault)

@@ -46,6 +46,7 @@ class FakeService:
     forbidden: dict[str, str] = field(default_factory=dict)
     withdrawn: set[str] = field(default_factory=set)
     quiet: datetime | None = None
+    quiet_from: datetime | None = None
     hour: datetime | None = None
     hour_probability: float = 0.95
     arms: dict[str, str | None] = field(default_factory=dict)
@@ -72,7 +73,8 @@ class FakeService:
         ]
 
     def clear(self, customer_ids: Sequence[str], channel: str, placement: str, at: datetime) -> dict[str, Clearance]:
-        quiet = self.quiet if self.quiet is not None and self.quiet > at else None
+        begun = self.quiet_from is None or at >= self.quiet_from
+        quiet = self.quiet if self.quiet is not None and self.quiet > at and begun else None
         return {one: Clearance(self.forbidden.get(one), quiet, f"{one}@example.com") for one in customer_ids}
 
     def admit(self, messages: Sequence[Outgoing], at: datetime) -> dict[str, Failure]:

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
-from service.journeys import enrol_segments
+from service.journeys import deliver, enrol_segments
 from service.journeys import runner as runner_module
 from service.journeys.channels.message import Message, SendResult
 from service.journeys.definitions import Definitions
@@ -26,7 +26,7 @@ from service.journeys.read_enrolments import erase_customer, show_enrolments
 from service.journeys.read_stats import read_stats
 from service.journeys.retry import RetryPolicy
 from service.journeys.runner import PassReport, Runner, RunnerOptions
-from tests.fakes.journeys import T0, FakeChannel, Stage
+from tests.fakes.journeys import T0, FakeChannel, HandClock, Stage
 
 DECIDE = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "else": "exit"}
 SEND = {"id": "send", "kind": "send"}
@@ -625,3 +625,74 @@ def test_many_go_through_in_batches(stage: Stage) -> None:
         assert isinstance(stage.enrol(f"c{number}"), Enrolment)
     assert stage.runner().run_due() == PassReport(moved=200, sent=200)
     assert len({message.key for message in stage.email.tried}) == 200
+
+
+REST = {"id": "rest", "kind": "wait", "for": "60d"}
+
+
+class SlowChannel(FakeChannel):
+    """Takes minutes over each message."""
+
+    clock: HandClock
+
+    def send(self, message: Message) -> SendResult:
+        self.clock.at += timedelta(minutes=4)
+        return super().send(message)
+
+
+def slow_channel(stage: Stage, **how: Any) -> SlowChannel:
+    channel = SlowChannel(**how)
+    channel.clock = stage.clock
+    return channel
+
+
+@pytest.mark.parametrize(("how", "sent"), [({"repeatable": False}, 3), ({}, 4)])
+def test_a_wave_stops_where_quiet_hours_begin_in_the_middle_of_it(
+    stage: Stage, how: dict[str, Any], sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every message was asked about by the time at which the pass began."""
+    monkeypatch.setattr(deliver, "_TOGETHER", 2)
+    stage.journey(DECIDE, SEND, REST)
+    for number in range(8):
+        stage.enrol(f"c{number}")
+    stage.service.quiet_from, stage.service.quiet = T0 + timedelta(minutes=9), T0 + timedelta(hours=10)
+    channel = slow_channel(stage, **how)
+    assert stage.runner(email=channel).run_due().sent == sent
+    waiting = [stage.standing(f"c{number}").due_at == stage.service.quiet for number in range(8)]
+    assert waiting.count(True) == 8 - sent
+    stage.clock.at = stage.service.quiet
+    assert stage.runner().run_due().sent == 8 - sent
+    assert len({message.key for message in (*channel.tried, *stage.email.tried)}) == 8
+
+
+def test_a_delivery_is_told_by_the_time_at_which_the_server_took_it(stage: Stage) -> None:
+    """By the beginning of the pass a scanner's click of the next second would look like that of a person."""
+    stage.journey(DECIDE, SEND, REST)
+    for number in range(3):
+        stage.enrol(f"c{number}")
+    stage.runner(email=slow_channel(stage, repeatable=False)).run_due()
+    told = [event["timestamp"] for event in stage.service.events]
+    assert told == [(T0 + timedelta(minutes=4 * count)).isoformat() for count in (1, 2, 3)]
+
+
+def test_a_welcome_does_not_wait_until_a_newsletter_has_gone_to_everybody(stage: Stage) -> None:
+    stage.options = RunnerOptions(batch=4)
+    stage.journey(DECIDE, SEND, REST, journey_id="newsletter")
+    stage.journey(DECIDE, SEND, REST, journey_id="welcome")
+    for number in range(12):
+        stage.enrol(f"c{number}", "newsletter")
+    stage.later(minutes=1)
+    stage.enrol("first", "welcome")
+    channel = FakeChannel(parallel=4)
+
+    def send(message: Message) -> SendResult:
+        if len(channel.tried) == 4:
+            stage.later(minutes=1)
+            stage.enrol("second", "welcome")
+        return FakeChannel.send(channel, message)
+
+    channel.send = send  # type: ignore[method-assign]
+    assert stage.runner(email=channel).run_due().sent == 14
+    order = [message.customer_id for message in channel.tried]
+    assert order.index("first") < 4
+    assert order.index("second") < 12

@@ -108,16 +108,24 @@ def _estimate(policy: str, log: MaturedLog, aim: Aim) -> Report:
     w, weights = weights_of(counts * _floats(per, "target"), _floats(per, "propensity"), customers)
     _refuse_without_support(per, counts, weights)
     _refuse_without_outcomes(per, w)
+    chance = _floats(per, "guess")
     measures = tuple(
         Measure(
             name,
             unit,
             mean_of(_floats(per, reward), customers),
-            estimates(w, _floats(per, reward), _floats(per, guess), _floats(per, by_policy), customers),
+            estimates(
+                w,
+                _floats(per, reward),
+                _floats(per, guess),
+                _floats(per, by_policy),
+                customers,
+                chance * (1 - chance) * _floats(per, worth) ** 2,
+            ),
         )
-        for name, unit, reward, guess, by_policy in (
-            ("conversions", "per decision", "earned", "guess", "policy_guess"),
-            ("net value", "value less cost, per decision", "earned_net", "guess_net", "policy_net"),
+        for name, unit, reward, guess, by_policy, worth in (
+            ("conversions", "per decision", "earned", "guess", "policy_guess", "one"),
+            ("net value", "value less cost, per decision", "earned_net", "guess_net", "policy_net", "value"),
         )
     )
     period: Any = log.rows().select(pl.col("decided_at").min(), last=pl.col("decided_at").max()).collect().row(0)
@@ -156,6 +164,8 @@ def _per_decision(aimed: pl.DataFrame, scales: pl.DataFrame) -> pl.DataFrame:
         "target",
         "guess",
         "guess_net",
+        "value",
+        one=pl.lit(1.0),
         earned=pl.col("responded"),
         earned_net=pl.when(nothing).then(0.0).otherwise(pl.col("responded") * pl.col("value") - pl.col("cost")),
     )

@@ -11,6 +11,10 @@ first with probability pi; q(x, a) is a model's guess of r. w = pi / p.
 Intervals come from influence functions summed by customer, whose decisions are not independent. Responses are few and
 weights uneven, so sums are skewed and normal intervals too short above: Hall's transformation (1992, "On the Removal of
 Skewness by Transformation", JRSS B 54) takes the skewness out first.
+
+Of decisions with large weights perhaps none has led to anything yet. Then the estimate is low and its measured variance
+too, as if nothing could have come of them. So no variance is taken to be below what q says of it: the sum of
+w^2 Var(r | x, a).
 """
 
 from __future__ import annotations
@@ -75,8 +79,13 @@ def weights_of(target: Floats, propensity: Floats, customers: Ints) -> tuple[Flo
     return w, Weights(effective, float(w.max()), mean, clustered_error(w - mean, customers))
 
 
-def estimates(w: Floats, rewards: Floats, q_chosen: Floats, q_policy: Floats, customers: Ints) -> tuple[Estimate, ...]:
-    """IPS, SNIPS, DR and SNDR. All arrays (n,); `customers` codes who each decision was for; sum(w) > 0."""
+def estimates(
+    w: Floats, rewards: Floats, q_chosen: Floats, q_policy: Floats, customers: Ints, noise: Floats | float = 0.0
+) -> tuple[Estimate, ...]:
+    """IPS, SNIPS, DR and SNDR. All arrays (n,); `customers` codes who each decision was for; sum(w) > 0.
+
+    `noise`: the variance that each reward has if q is right; 0 where nothing is guessed.
+    """
     mean_w = float(w.mean())
     ips = float((w * rewards).mean())
     snips = ips / mean_w
@@ -91,7 +100,12 @@ def estimates(w: Floats, rewards: Floats, q_chosen: Floats, q_policy: Floats, cu
         "DR": (dr, q_policy + w * residual - dr),
         "SNDR": (sndr, q_policy - direct + w * (residual - correction) / mean_w),
     }
-    return tuple(_with_interval(name, value, psi, customers) for name, (value, psi) in influence.items())
+    least = w * w * noise
+    scaled = {"IPS": 1.0, "SNIPS": mean_w, "DR": 1.0, "SNDR": mean_w}
+    return tuple(
+        _with_interval(name, value, psi, customers, float(least.sum()) / scaled[name] ** 2)
+        for name, (value, psi) in influence.items()
+    )
 
 
 def mean_of(rewards: Floats, customers: Ints) -> Estimate:
@@ -100,21 +114,28 @@ def mean_of(rewards: Floats, customers: Ints) -> Estimate:
     return _with_interval("logged", value, rewards - value, customers)
 
 
-def clustered_error(influence: Floats, customers: Ints) -> float:
-    """Standard error of a mean with this influence function, decisions of one customer taken together."""
-    sums = np.bincount(customers, weights=influence)
+def clustered_error(influence: Floats, customers: Ints, least: float = 0.0) -> float:
+    """Standard error of a mean with this influence function, decisions of one customer taken together.
+
+    `least`: what the variance of the sum is at least.
+    """
     groups = len(np.unique(customers))
     if groups < 2:
         return float("inf")
-    return float(np.sqrt((sums**2).sum() * groups / (groups - 1)) / len(influence))
+    squares = max(_moment(influence, customers, 2), least)
+    return float(np.sqrt(squares * groups / (groups - 1)) / len(influence))
 
 
-def skewness(influence: Floats, customers: Ints) -> float:
+def skewness(influence: Floats, customers: Ints, least: float = 0.0) -> float:
     """Of the customers' sums of an influence function, whose mean is 0; 0 where they do not differ."""
-    sums = np.bincount(customers, weights=influence)
     groups = len(np.unique(customers))
-    spread = float((sums**2).sum()) / groups
-    return float((sums**3).sum()) / groups / spread**1.5 if spread > 0 else 0.0
+    spread = max(_moment(influence, customers, 2), least) / groups
+    return _moment(influence, customers, 3) / groups / spread**1.5 if spread > 0 else 0.0
+
+
+def _moment(influence: Floats, customers: Ints, power: int) -> float:
+    """Of the customers' sums, added up."""
+    return float((np.bincount(customers, weights=influence) ** power).sum())
 
 
 def unskewed(quantile: float, skew: float, groups: int) -> float:
@@ -126,8 +147,8 @@ def unskewed(quantile: float, skew: float, groups: int) -> float:
     return float((np.cbrt(1 + 3 * a * moved) - 1) / a) if abs(a) > 1e-9 else moved
 
 
-def _with_interval(name: str, value: float, influence: Floats, customers: Ints) -> Estimate:
-    error, groups = clustered_error(influence, customers), len(np.unique(customers))
-    skew = skewness(influence, customers)
+def _with_interval(name: str, value: float, influence: Floats, customers: Ints, least: float = 0.0) -> Estimate:
+    error, groups = clustered_error(influence, customers, least), len(np.unique(customers))
+    skew = skewness(influence, customers, least)
     low, high = (value - error * unskewed(quantile, skew, groups) for quantile in (Z95, -Z95))
     return Estimate(name, value, low, high)

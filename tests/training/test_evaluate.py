@@ -111,6 +111,14 @@ def test_known_policies_get_their_true_values(tmp_path: Path) -> None:
     assert "effective sample size" in str(uniform)
 
 
+def test_what_was_rarely_tried_and_led_to_nothing_yet_may_still_be_worth_something(tmp_path: Path) -> None:
+    """Had the offers tried once in fifty times done as guessed, uniform would be worth .125 and 0.25."""
+    write_log(tmp_path, 1_200, propensities=[0.94, 0.02, 0.02, 0.02], chance=CHANCE | {"b": 0.0, "c": 0.0})
+    report = evaluate("uniform", tmp_path, matured_days=0)
+    assert value(report, 0, "IPS").low < CHANCE["a"] / 4 < 0.125 < value(report, 0, "IPS").high
+    assert value(report, 1, "IPS").low < CHANCE["a"] / 4 < 0.25 < value(report, 1, "IPS").high
+
+
 def test_the_arm_that_tried_what_the_policy_wants_counts_most(tmp_path: Path) -> None:
     write_log(tmp_path, model=[0.002, 0.994, 0.002, 0.002], random=[0.25] * 4)
     for policy, rate in (("uniform", sum(CHANCE.values()) / 4), ("greedy", CHANCE["b"])):

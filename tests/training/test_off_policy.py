@@ -107,6 +107,22 @@ def test_intervals_of_few_responses_and_uneven_weights_hold_the_truth() -> None:
         assert above <= 0.03 * 400, name
 
 
+def test_intervals_hold_the_truth_where_nothing_came_yet_of_what_weighs_most() -> None:
+    """The policy mostly wants what the log tries once in 140 times, and one in fifty responds to anything."""
+    random, low, high = np.random.default_rng(11), 0, 0
+    usual = np.arange(1_500) < 300
+    for _ in range(200):
+        chosen = usual | (random.random(1_500) < 1 / 140)
+        w = np.where(usual, 1 / 0.9, 140.0) * chosen
+        responded = (random.random(1_500) < 0.02).astype(float)
+        if not (w * responded).any():
+            continue  # refused
+        guess = np.full(1_500, 0.02)
+        snips = estimates(w, responded, guess, guess, np.arange(1_500), guess * (1 - guess))[1]
+        low, high = low + (snips.low > 0.02), high + (snips.high < 0.02)
+    assert low + high <= 10  # 167 of 200 without `noise`
+
+
 def test_a_logger_counts_as_far_as_it_tried_what_the_policy_wants() -> None:
     # stratum 0: E[w^2] of 1 and of 3 (the mean of 2 and 4), so one counts three times the other; stratum 1: one alone
     strata, loggers = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 1])

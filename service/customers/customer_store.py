@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Integer,
     LargeBinary,
     String,
@@ -134,11 +135,23 @@ def read_customers(connection: Connection, customer_ids: Collection[str]) -> dic
 
 def with_trait(connection: Connection, values: Collection[str], limit: int) -> list[Customer]:
     """Customers of whom some trait is exactly one of these texts, by id. It looks through everybody: for people."""
-    place = func.instr if connection.dialect.name == "sqlite" else func.pg_catalog.position
-    told = [literal(b":" + orjson.dumps(value), LargeBinary) for value in values]
-    holds = or_(*(place(type_coerce(customers.c.traits, LargeBinary), each) > 0 for each in told))
+    holds = or_(*(_has(connection, customers.c.traits, b":" + orjson.dumps(value)) for value in values))
     rows = connection.execute(_READ.where(holds).order_by(customers.c.customer_id).limit(limit))
     return [_known(row) for row in rows]
+
+
+def segment_members(connection: Connection, segment: str, after: str, limit: int) -> list[str]:
+    """Ids behind `after`, in order, of those in a segment. It looks through everybody behind it."""
+    mine = _has(connection, customers.c.segments, orjson.dumps(segment)), customers.c.customer_id > after
+    rows = select(customers.c.customer_id).where(*mine).order_by(customers.c.customer_id).limit(limit)
+    return list(connection.execute(rows).scalars())
+
+
+def _has(connection: Connection, column: Column[Any], part: bytes) -> ColumnElement[bool]:
+    """Whether some JSON has these bytes in it, read by the database."""
+    place = func.instr if connection.dialect.name == "sqlite" else func.pg_catalog.position
+    found: ColumnElement[bool] = place(type_coerce(column, LargeBinary), literal(part, LargeBinary)) > 0
+    return found
 
 
 def read_profiles(connection: Connection, customer_ids: Iterable[str], lock: bool = False) -> dict[str, Profile]:

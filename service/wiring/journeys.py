@@ -12,7 +12,7 @@ from service.clock import SystemClock
 from service.content.variant_store import edited_at
 from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain
-from service.customers.customer_store import Customer, all_profiles, read_customer, read_customers
+from service.customers.customer_store import Customer, read_customer, read_customers, segment_members
 from service.customers.scores import scores
 from service.customers.send_hours import loud_hours
 from service.decisions.admit_messages import Admission, Outgoing, settled
@@ -38,6 +38,8 @@ from service.storage.heartbeats import beat, touch
 from service.wiring.parts import Parts
 
 _ADDRESSES = {"email": ("email",), "sms": ("phone",), "call": ("phone",), "push": ("pushToken", "push_token")}
+_MEMBERS = 2_000
+"""Members of a segment that are read at once."""
 
 
 def journey_runner(parts: Parts) -> Runner:
@@ -209,9 +211,11 @@ class JourneyCollaborators:
                 change_segments(connection, customer_id, at, (add,), (remove,) if remove else ())
 
     def members_of(self, segment: str) -> Iterator[str]:
-        with self.parts.database.read() as connection:
-            for page in all_profiles(connection):
-                yield from (profile.customer_id for profile in page if segment in profile.segments)
+        page = [""]
+        while page:
+            with self.parts.database.read() as connection:  # a page each: members are let in between
+                page = segment_members(connection, segment, page[-1], _MEMBERS)
+            yield from page
 
     def unsubscribe_url(self, customer_id: str, channel: str) -> str:
         return self.parts.unsubscribe_url(customer_id, channel)

@@ -19,6 +19,7 @@ from service.customers.customer_store import (
     read_customer,
     read_customers,
     read_merges,
+    segment_members,
     with_trait,
 )
 from service.customers.link_identities import LinkedIdentities
@@ -338,3 +339,14 @@ def test_customers_are_found_by_a_whole_trait(database: Database) -> None:
         assert [one.customer_id for one in with_trait(connection, ['é"@x.org', "b@x.org"], 1)] == ["a"]
         assert [one.customer_id for one in with_trait(connection, ["5"], 9)] == ["a"], "a text is no number"
         assert with_trait(connection, ["x.org"], 9) == with_trait(connection, ["email"], 9) == []
+
+
+@pytest.mark.parametrize("name", ["vip", "v", 'say "vip"', "back\\slash", "Ümläut ✓", "100%_", '"'])
+def test_members_of_a_segment_are_found_by_its_whole_name_page_by_page(database: Database, name: str) -> None:
+    others = ["vip", "vips", "VIP", 'say "vip"', "back\\slash", "Ümläut ✓", "100%_", "100", "v", '"', "\\"]
+    held = {"a": [name], "b": [one for one in others if one != name], "c": [*others, name], "d": [], "e": [name]}
+    apply(database, *(identify(customer, 1, {"segments": segments}) for customer, segments in held.items()))
+    with database.read() as connection:
+        assert segment_members(connection, name, "", 2) == ["a", "c"]
+        assert segment_members(connection, name, "c", 2) == ["e"]
+        assert segment_members(connection, name, "e", 2) == []

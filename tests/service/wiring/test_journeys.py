@@ -11,6 +11,7 @@ from sqlalchemy import text
 from service.content.review_variant import Review
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import add_variants
+from service.customers.change_segments import change_segments
 from service.customers.set_consents import set_consents
 from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.schemas import DecisionIn
@@ -22,7 +23,7 @@ from service.journeys.read_enrolments import show_enrolments
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
-from service.wiring import Parts, build, journey_runner
+from service.wiring import Parts, build, journey_runner, journeys
 from service.wiring.journeys import JourneyCollaborators
 
 STEPS = [
@@ -117,3 +118,15 @@ def test_words_that_were_edited_since_the_decision_are_not_sent_though_approved_
         release_decisions(connection, [before["decision_id"]])
     again = ("v1", "o1", parts.decider.decide(request)["decision_id"])
     assert ask.copy_against([again]) == {}
+
+
+def test_all_members_of_a_segment_come_however_many_are_read_at_once(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journeys, "_MEMBERS", 2)
+    with parts.database.write() as connection:
+        for customer in ("c1", "c2", "c3", "c4", "c5"):
+            change_segments(connection, customer, parts.clock.now(), add=("lapsed",) if customer != "c2" else ("new",))
+    ask = JourneyCollaborators(parts)
+    assert list(ask.members_of("lapsed")) == ["c1", "c3", "c4", "c5"]
+    assert list(ask.members_of("nobody")) == []

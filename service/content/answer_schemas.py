@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -17,7 +18,9 @@ class CheckOut(Told):
     passed: bool
     detail: str = Field(description="In plain words")
     field: str | None = Field(description="Where; null where it passed or lies in no one field")
-    span: tuple[int, int] | None = Field(description="From and to in the field's code points")
+    span: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
+        description="From and to in the field's code points"
+    )
 
 
 class LineageOut(Told):

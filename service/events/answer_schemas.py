@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
 
 from pydantic import Field
 
@@ -15,7 +14,7 @@ Share = float | None
 class TakenOut(Told):
     """The events are durable."""
 
-    success: Literal[True]
+    success: bool = Field(description="Always true; what is refused is a problem")
 
 
 class PartOut(Told):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.events.values import MAX_ID_BYTES, MAX_NAME_LENGTH
+from service.web.shapes import PART
 
 _ID = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_ID_BYTES}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
@@ -59,11 +60,19 @@ _MEANINGS = {
 }
 _NEEDS = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
 _ORDER = {"order_id": "o1", "revenue": 19.9, "currency": "EUR", "products": [{"product_id": "p1", "category": "tea"}]}
+_KINDS = {
+    "": "A message of any type",
+    "identify": "Who somebody is",
+    "track": "Something that somebody did, or that came of a message to them",
+    "page": "A page that somebody looked at",
+    "screen": "A screen of an app that somebody looked at",
+    "group": "A company or group that somebody belongs to",
+    "alias": "An id that somebody had until now",
+}
 _EXAMPLES = {
     "identify": {"userId": "c42", "messageId": "m1", "traits": {"email": "ada@example.org"}},
     "track": {"userId": "c42", "messageId": "m2", "event": "Order Completed", "properties": _ORDER},
 }
-_TEXT = {"type": "string", "minLength": 1}
 
 
 def _told(properties: dict[str, Any]) -> dict[str, Any]:
@@ -71,10 +80,14 @@ def _told(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _message(kind: str | None) -> dict[str, Any]:
+    """A message of a kind, or (None) of any. That one of two ids is needed is told in words: generators of clients take
+    an `anyOf` beside properties for the whole of the body, and drop all else that it has.
+    """
     needed = _NEEDS.get(kind or "", [])
     types = {"enum": [kind]} if kind else {"enum": ["identify", "track", "page", "screen", "group", "alias"]}
     schema: dict[str, Any] = {
         "type": "object",
+        "description": f"{_KINDS[kind or '']}. It needs a userId{'' if kind == 'alias' else ' or an anonymousId'}.",
         "additionalProperties": False,
         "properties": _told(
             {**_COMMON, "type": types, **{name: {**_COMMON[name], "type": "string"} for name in needed}}
@@ -83,43 +96,43 @@ def _message(kind: str | None) -> dict[str, Any]:
     }
     if kind in _EXAMPLES:
         schema["examples"] = [_EXAMPLES[kind]]
-    if kind != "alias":
-        schema["anyOf"] = [{"required": [name], "properties": {name: _TEXT}} for name in ("userId", "anonymousId")]
     return schema
+
+
+def _body(**shapes: dict[str, Any]) -> dict[str, Any]:
+    """The body of a route is the first of these named shapes."""
+    named = {name: {"title": name, **shape} for name, shape in shapes.items()}
+    schema = {"$ref": PART + next(iter(named)), "$defs": named}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def message_body(kind: str) -> dict[str, Any]:
     """OpenAPI of one message's request."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _message(kind)}}}}
+    return _body(**{f"{kind.title()}In": _message(kind)})
 
 
-BATCH_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["batch"],
-                    "examples": [{"batch": [{"type": kind, **example} for kind, example in _EXAMPLES.items()]}],
-                    "properties": _told(
-                        {
-                            "batch": {"type": "array", "items": _message(None)},
-                            "context": _OBJECT,
-                            "integrations": _OBJECT,
-                            "sentAt": _TIME,
-                            "timestamp": _TIME,
-                            "writeKey": {},
-                            "messageId": {},
-                            "type": {},
-                        }
-                    ),
-                }
+BATCH_BODY: dict[str, Any] = _body(
+    EventsIn={
+        "type": "object",
+        "description": "Many messages, which are taken together or not at all.",
+        "additionalProperties": False,
+        "required": ["batch"],
+        "examples": [{"batch": [{"type": kind, **example} for kind, example in _EXAMPLES.items()]}],
+        "properties": _told(
+            {
+                "batch": {"type": "array", "items": {"$ref": PART + "EventIn"}},
+                "context": _OBJECT,
+                "integrations": _OBJECT,
+                "sentAt": _TIME,
+                "timestamp": _TIME,
+                "writeKey": {},
+                "messageId": {},
+                "type": {},
             }
-        },
-    }
-}
+        ),
+    },
+    EventIn=_message(None),
+)
 ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A message is not valid; `errors` names the field, in a batch with its index."},
     413: {"description": "A message of more than 32 KB, or a batch of more than 500 KB."},

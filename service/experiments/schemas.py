@@ -142,7 +142,13 @@ class ExperimentIn(Declared):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"name": "Own hour", "variants": ["ten-oclock", "good-hour"], "metric": "Order Completed"}]
+            "examples": [
+                {
+                    "name": "Own hour",
+                    "variants": [{"key": "ten-oclock"}, {"key": "good-hour"}],
+                    "metric": {"event": "Order Completed"},
+                }
+            ]
         }
     )
 

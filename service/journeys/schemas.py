@@ -6,7 +6,7 @@ import re
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service.decisions.schemas import customer_id
 from service.journeys.durations import parse_duration
@@ -49,9 +49,13 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-WallTime = Annotated[time, BeforeValidator(_clock)]
+_HOW_LONG = {"type": "string", "description": "Such as 45m, 6h, 3d, 1d12h, 2w; or in ISO 8601, such as P3D"}
+_WHEN = {"type": "string", "description": "Such as 2026-12-24T09:00:00, in the customer's zone; or with a zone"}
+_WHAT_HOUR = {"type": "string", "description": "Such as 09:00"}
+# Told as texts: what people write is more than the formats `duration`, `date-time` and `time` of JSON Schema allow.
+Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(_HOW_LONG)]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema(_WHEN)]
+WallTime = Annotated[time, BeforeValidator(_clock), WithJsonSchema(_WHAT_HOUR)]
 Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 Channels = Annotated[list[Channel], BeforeValidator(_one_or_more), Field(min_length=1, max_length=6)]
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

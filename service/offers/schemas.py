@@ -87,7 +87,7 @@ class Facts(_Strict):
     discount: Discount | None = None
     price: Price | None = None
     code: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(identifier)] | None = None
-    url: Annotated[str, Field(max_length=2_000, pattern=r"^https?://[^\s<>\"]+$")] | None = None
+    url: Annotated[str, Field(max_length=2_000, pattern=r'^https?://[^\s<>"]+$')] | None = None
     ends_at: UtcInstant | None = None
 
 

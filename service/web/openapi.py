@@ -82,6 +82,18 @@ _PARAMETERS = {
     "if-none-match": "The ETag of the answer before; 304 where nothing has changed",
 }
 """What a parameter means wherever its slice does not say it."""
+_TAGS = {
+    "events": "What people did, as Segment's HTTP API takes it",
+    "customers": "What is known of a person; consents, export, erasure",
+    "links": "Where a message's link to unsubscribe leads",
+    "offers": "The catalogue",
+    "decisions": "What to send to whom, why, and what it brings",
+    "content": "Copy: made, checked, approved",
+    "journeys": "Journeys, who is in them, and their tasks for people",
+    "experiments": "A/B tests and their results",
+    "flags": "Experiments for OpenFeature's SDKs (OFREP)",
+    "running": "Health and metrics",
+}
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -107,6 +119,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         "key": {"type": "http", "scheme": "bearer", "description": "made by `opportune keys create`"},
         "keyAsUser": {"type": "http", "scheme": "basic", "description": "the key as user name, as Segment's libraries"},
     }
+    document["tags"] = [{"name": name, "description": meaning} for name, meaning in _TAGS.items()]
     for path, operations in document["paths"].items():
         for method in _METHODS:
             if method in operations:
@@ -117,8 +130,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(path: str, method: str, operation: Operation) -> None:
     guarded = path.startswith(_GUARDED)
-    if guarded:
-        operation["security"] = [{"key": []}, {"keyAsUser": []}]
+    operation["security"] = [{"key": []}, {"keyAsUser": []}] if guarded else []
     if guarded and method == "post":
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     for parameter in operation.get("parameters", ()):

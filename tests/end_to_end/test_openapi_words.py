@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 
 from service.web.openapi import _METHODS
@@ -65,6 +67,56 @@ async def test_every_example_is_taken(house: House, admin: httpx.AsyncClient) ->
             assert answer.status_code < 300, f"{method} {path}: {answer.text}"
             asked.append(path)
     assert {"/v1/track", "/v1/batch", "/v1/decisions", "/v1/journeys/{journey_id}", *FIRST[:1]} <= set(asked)
+
+
+def schemas_in(part: Any, at: str = "#") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every object of the document, schemas among them, with its place."""
+    if isinstance(part, dict):
+        yield at, part
+    for name, inner in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        yield from schemas_in(inner, f"{at}/{name}")
+
+
+def test_examples_fit_their_schemas(house: House) -> None:
+    document = house.app.openapi()
+    told = [schema for _, schema in schemas_in(document["components"]["schemas"]) if "examples" in schema]
+    assert told
+    for schema in told:
+        validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+        for example in schema["examples"]:
+            validator.validate(example)
+
+
+def test_schemas_are_what_generators_of_clients_can_read(house: House) -> None:
+    """Each of these broke a client of openapi-generator or openapi-python-client, or one that checks by schema."""
+    document = house.app.openapi()
+    faults = []
+    for at, schema in schemas_in(document):
+        if schema.get("type") == "array" and "items" not in schema:
+            faults.append(f"{at}: a list of nothing")
+        if not isinstance(schema.get("const", ""), str):
+            faults.append(f"{at}: a constant that is no text")
+        if "properties" in schema and "anyOf" in schema:
+            faults.append(f"{at}: anyOf beside properties is taken for the whole")
+        if schema.get("format") in {"duration", "time"}:
+            faults.append(f"{at}: {schema['format']} is stricter than what is taken")
+        if isinstance(pattern := schema.get("pattern"), str) and re.search(r"\\[^\w^$\\.*+?()[\]{}|/-]", pattern):
+            faults.append(f"{at}: {pattern} is none in ECMAScript")
+    assert faults == []
+
+
+def test_every_operation_is_named_filed_and_guarded_or_said_to_be_open(house: House) -> None:
+    document = house.app.openapi()
+    assert document["servers"]
+    assert document["info"]["license"]
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    names = []
+    for method, path, operation in operations(document):
+        assert operation["summary"], f"{method} {path}"
+        assert set(operation["tags"]) <= tags, f"{method} {path}"
+        assert bool(operation["security"]) == path.startswith(("/v1/", "/ofrep/")), f"{method} {path}"
+        names.append(operation["operationId"])
+    assert len(set(names)) == len(names)
 
 
 async def test_docs_show_what_bodies_are_made_of(admin: httpx.AsyncClient) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from features.catalogue import FEATURE_NAMES
 from features.currencies import CURRENCIES
 from features.files import LEAST_FREE, free_bytes
 from features.row_stores import StoreAway, drops_rows
@@ -17,7 +16,6 @@ from models.declared import PROPENSITIES
 from models.load import ModelError
 from service.clock import SystemClock
 from service.errors import Problem, cause_of
-from service.offers.cel import compile_expression
 from service.settings import Settings, config_file
 from service.storage.database import Database
 from service.storage.home_store import adopt_home, home_of, other_home
@@ -110,8 +108,7 @@ def _parts(settings: Settings) -> list[Finding]:
         _impact,
         _models,
         _catalogue,
-        _features_named,
-        _offers_named,
+        _dangling,
         _texts,
         _loops,
     )
@@ -375,34 +372,11 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
         yield Finding("note", "offers", told, "opportune ingest --offers FILE")
 
 
-def _features_named(parts: Parts) -> Iterator[Finding]:
-    """Features that an offer's eligibility asks for and that there are not: nobody would ever get the offer."""
-    with parts.database.read() as connection:
-        offers = parts.catalogue.current(connection).offers
-    for offer in offers:
-        asked = offer.document["eligibility"]
-        lacking = sorted((compile_expression(asked).features or frozenset()) - set(FEATURE_NAMES)) if asked else []
-        if lacking:
-            told = f"its eligibility asks for {', '.join(lacking)}, which is no feature, so nobody gets it"
-            yield Finding(
-                "note", "offers", f"{offer.offer_id}: {told}; see 'opportune features --explain {lacking[0]}'"
-            )
+def _dangling(parts: Parts) -> Iterator[Finding]:
+    from service import dangling
 
-
-def _offers_named(parts: Parts) -> Iterator[Finding]:
-    """Offers of the settings that the catalogue lacks: it may come later, so this fails nothing."""
-    with parts.database.read() as connection:
-        known = parts.catalogue.current(connection).by_id
-    for name, placement in parts.settings.placements.items():
-        usual = placement.business_as_usual
-        if usual is not None and usual not in known:
-            told = f"the catalogue has no offer {usual!r}, so that arm sends nothing; put the offer or correct its id"
-            yield Finding("note", "placements", f"{name}.business_as_usual: {told}")
-        for rule in placement.rules:
-            lacking = ", ".join(repr(offer) for offer in rule.offers if offer not in known)
-            if lacking:
-                told = f"the catalogue has no offer {lacking}; put the offer or correct its id"
-                yield Finding("note", "placements", f"{name}: the rule {rule.name!r} ({rule.do}): {told}")
+    for look in (dangling.of_offers, dangling.of_placements, dangling.of_journeys):
+        yield from (Finding(*told) for told in look(parts))
 
 
 def _texts(parts: Parts) -> Iterator[Finding]:

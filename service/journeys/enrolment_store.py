@@ -336,6 +336,14 @@ def count_stuck(connection: Connection, journey_id: str) -> int:
     return int(connection.execute(select(func.count()).select_from(enrolments).where(*stuck)).scalar_one())
 
 
+def versions_in_use(connection: Connection, journey_id: str) -> set[int]:
+    """The versions of a journey that somebody is in."""
+    wanted = select(enrolments.c.version).where(
+        enrolments.c.journey_id == journey_id, enrolments.c.status.in_(("active", "stuck"))
+    )
+    return set(connection.execute(wanted.distinct()).scalars())
+
+
 def free_stuck(connection: Connection, journey_id: str, now: datetime) -> int:
     """Lets the stuck enrolments of a journey try again; returns how many."""
     changed = connection.execute(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from service.errors import Conflict, NotFound
+from service.errors import Conflict, Invalid, NotFound
+from service.journeys.dangling import unknown_names
 from service.journeys.enrolment_store import end_all, free_stuck
 from service.journeys.intent_store import reset_attempts
 from service.journeys.journey_store import (
@@ -18,7 +19,7 @@ from service.journeys.journey_store import (
     read_version,
     set_status,
 )
-from service.journeys.parse_definition import parse_journey
+from service.journeys.parse_definition import load_journey, parse_journey, summed_up
 from service.storage.database import Connection
 
 _MOVES = {
@@ -39,11 +40,16 @@ def must_find(connection: Connection, journey_id: str, lock: bool = False) -> Jo
 def put_journey(
     connection: Connection, journey_id: str, document: Any, now: datetime, made_by: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """Stores a new version and returns it; True where the journey itself is new. `Invalid` lists the faults."""
+    """Stores a new version and returns it; True where the journey itself is new. `Invalid` lists the faults.
+
+    What is active lets in by the new version at once, so that all it names must be there.
+    """
     journey, canonical = parse_journey(document, journey_id)
     before = find_journey(connection, journey_id, lock=True)
     if before is not None and before.status == "archived":
         raise Conflict(f"journey {journey_id!r} is archived; make a new one under another id")
+    if before is not None and before.status == "active" and (faults := unknown_names(connection, journey)):
+        raise Invalid(f"{summed_up(faults)} (or pause the journey first)", faults)
     entry = (journey.entry.event, journey.entry.segment)
     row = add_version(connection, journey_id, canonical, entry, now, made_by)
     return _shown(row, canonical), before is None
@@ -71,11 +77,18 @@ def get_journeys(connection: Connection, status: str | None = None) -> list[dict
 
 
 def change_status(connection: Connection, journey_id: str, verb: str, now: datetime) -> dict[str, Any]:
-    """`activate`, `pause` or `archive`; repeating one changes nothing. Archiving ends what runs, for good."""
+    """`activate`, `pause` or `archive`; repeating one changes nothing. Archiving ends what runs, for good.
+
+    `Conflict` names what the newest version names and what is not there, before it lets anybody in.
+    """
     row = must_find(connection, journey_id, lock=True)
     status, allowed = _MOVES[verb]
     if row.status not in allowed:
         raise Conflict(f"journey {journey_id!r} is {row.status} and cannot {verb}", status_now=row.status)
+    if verb == "activate" and row.status != status:
+        journey = load_journey(journey_id, read_version(connection, journey_id, row.version) or {})
+        if faults := unknown_names(connection, journey):
+            raise Conflict(f"journey {journey_id!r} cannot be activated: {summed_up(faults)}", faults)
     if row.status != status:
         set_status(connection, journey_id, status, now)
     if status == "archived":

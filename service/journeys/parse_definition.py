@@ -148,9 +148,14 @@ def _is_text(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
-def _refusal(faults: Sequence[FieldError]) -> Invalid:
+def summed_up(faults: Sequence[FieldError]) -> str:
+    """The first of them, and how many more there are."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Invalid(f"{faults[0].field}: {faults[0].detail}{more}", faults)
+    return f"{faults[0].field}: {faults[0].detail}{more}"
+
+
+def _refusal(faults: Sequence[FieldError]) -> Invalid:
+    return Invalid(summed_up(faults), faults)
 
 
 def _at(place: Mapping[str, int], step: str, name: str, fault: str) -> FieldError:
@@ -202,6 +207,11 @@ def _expression_faults(body: schemas.JourneyBody) -> Iterator[FieldError]:
         fault = conditions.check(source, variables)
         if fault is not None:
             yield FieldError(place, fault)
+        elif variables is conditions.BRANCH:
+            ids = [step.id for step in body.steps]
+            for name in conditions.steps_named(source):
+                if name not in ids:
+                    yield FieldError(place, f"there is no step {name!r}; the steps are {', '.join(ids)}")
 
 
 def _time_faults(body: schemas.JourneyBody) -> Iterator[FieldError]:

@@ -85,7 +85,7 @@ def _fill(api: httpx.Client) -> dict[str, str]:
     variants = _did(api.post("/v1/content/generate", json={"offer_id": "thanks", "channel": "email", "n": 1}))
     decision = _did(api.post("/v1/decisions", json={"customer_id": "c1"}))
     experiment = (STARTER / "winback-hour.experiment.json").read_bytes()
-    _did(api.put("/v1/experiments/winback-words", content=experiment, headers={"Content-Type": "application/json"}))
+    _did(api.put("/v1/experiments/winback-hour", content=experiment, headers={"Content-Type": "application/json"}))
     journey = (STARTER / "winback.yaml").read_bytes()
     _did(api.put("/v1/journeys/winback", content=journey, headers={"Content-Type": "application/yaml"}))
     _did(api.post("/v1/journeys/winback/activate"))
@@ -94,8 +94,8 @@ def _fill(api: httpx.Client) -> dict[str, str]:
         "offer_id": "thanks",
         "variant_id": variants["variants"][0]["variant_id"],
         "decision_id": decision["decision_id"],
-        "experiment_id": "winback-words",
-        "key": "winback-words",
+        "experiment_id": "winback-hour",
+        "key": "winback-hour",
         "journey_id": "winback",
     }
 

@@ -305,8 +305,8 @@ def test_a_wrong_question_is_named(api: httpx.Client, path: str, field: str) -> 
         ("/v1/decisions/batch", {"requests": []}),
         ("/v1/decisions/batch", {"requests": [DECISION] * 1001}),
         ("/ofrep/v1/evaluate/flags", {"context": {"targetingKey": "a\x00b"}}),
-        ("/ofrep/v1/evaluate/flags/winback-words", {"context": {"targetingKey": "a\x00b"}}),
-        ("/ofrep/v1/evaluate/flags/winback-words", {"context": {"targetingKey": 5}}),
+        ("/ofrep/v1/evaluate/flags/winback-hour", {"context": {"targetingKey": "a\x00b"}}),
+        ("/ofrep/v1/evaluate/flags/winback-hour", {"context": {"targetingKey": 5}}),
         ("/ofrep/v1/evaluate/flags/a%00b", {"context": {"targetingKey": "c1"}}),
     ],
 )

@@ -14,8 +14,12 @@ import pytest
 
 from service import doctor
 from service.doctor import FIRST_STEPS, Finding, examine, next_step, unknown_variables, unwritable
-from service.journeys.manage_journeys import put_journey
-from service.offers.offers_store import put_offers
+from service.experiments.define_experiment import define_experiment
+from service.experiments.schemas import ExperimentIn
+from service.journeys.definitions import Definitions
+from service.journeys.enrol_customer import enrol
+from service.journeys.manage_journeys import change_status, must_find, put_journey
+from service.offers.offers_store import delete_offer, put_offers
 from service.offers.schemas import OfferIn
 from service.settings import Settings
 from service.wiring import build
@@ -85,7 +89,11 @@ def test_a_disk_that_is_nearly_full_is_named(
 def test_an_eligibility_that_asks_for_no_feature_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(home=tmp_path, text_vectors=False)
     parts = build(settings)
-    rules = {"typo": "customer.features.ordrs_90d >= 1.0", "right": "customer.features.orders_90d >= 1.0"}
+    rules = {
+        "typo": "customer.features.ordrs_90d >= 1.0",
+        "right": "customer.features.orders_90d >= 1.0 && customer.scores.lead > 0.5",
+        "score": "customer.scores.laed > 0.5",
+    }
     documents = {
         name: OfferIn.model_validate({"name": name, "eligibility": rule}).document() for name, rule in rules.items()
     }
@@ -94,8 +102,9 @@ def test_an_eligibility_that_asks_for_no_feature_is_named(tmp_path: Path, capsys
     parts.close()
     examine(settings)
     lines = [line for line in capsys.readouterr().out.splitlines() if "its eligibility" in line]
-    assert len(lines) == 1
-    assert "typo: its eligibility asks for ordrs_90d, which is no feature" in lines[0]
+    assert len(lines) == 2
+    assert "score: its eligibility: there is no score 'laed'; do you mean lead?, so nobody gets it" in lines[0]
+    assert "typo: its eligibility: there is no feature 'ordrs_90d'; do you mean orders_90d" in lines[1]
 
 
 @pytest.mark.parametrize(("days", "warned"), [(0, False), (30, True), (56, True), (57, False)])
@@ -164,6 +173,62 @@ def test_an_empty_home_is_told_the_way_to_a_whole_one(tmp_path: Path, capsys: py
     second = capsys.readouterr().out.splitlines()
     assert not any("it is new" in line for line in second)
     assert second[-1] == f"next  {FIRST_STEPS[1]}"
+
+
+def test_what_an_active_journey_names_and_what_is_gone_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who comes to such a step is stuck: an offer that left the catalogue stopped everybody, and nothing said so."""
+    settings = Settings(home=tmp_path, text_vectors=False)
+    parts = build(settings)
+    now = parts.clock.now()
+    split = {"id": "test", "kind": "split", "experiment": "tea", "arms": {"a": "choose"}, "else": "choose"}
+    decide = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email"], "offers": ["mild"]}
+    with parts.database.write() as connection:
+        put_offers(connection, {"mild": OfferIn.model_validate({"name": "Mild"}).document()}, now)
+        draft = ExperimentIn.model_validate({"variants": ["a", "b"], "status": "draft"})
+        define_experiment(connection, "tea", draft, now)
+        put_journey(connection, "sold", {"name": "J", "steps": [split, decide]}, now, None)
+        change_status(connection, "sold", "activate", now)
+        row = must_find(connection, "sold")
+        enrol(connection, row, Definitions().get(connection, "sold", 1), "anna", now, {"api": True})
+        put_journey(connection, "sold", {"name": "J", "steps": [{"id": "end", "kind": "exit"}]}, now, None)
+        put_journey(connection, "idle", {"name": "J", "steps": [split, decide]}, now, None)
+        delete_offer(connection, "mild", now)
+    parts.close()
+    assert examine(settings) == 1
+    told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert [(verdict, detail) for verdict, part, detail in told if part == "journeys" and "sold" in detail] == [
+        (
+            "fail",
+            "sold, version 1: steps[1].offers[0]: step 'choose': the catalogue has no offer 'mild'; put it first, or "
+            "take it out",
+        ),
+        (
+            "note",
+            "sold, version 1: step 'test': the experiment 'tea' is a draft, so all go else; put it with status running",
+        ),
+    ]
+    assert not any("idle" in detail for *_, detail in told)
+
+
+def test_an_offer_that_requires_one_that_never_was_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that was there once is another thing: who had it then may go on."""
+    settings = Settings(home=tmp_path, text_vectors=False)
+    parts = build(settings)
+    offers = {
+        "old": {"name": "Old"},
+        "after": {"name": "After", "requires": [{"offer_id": "old"}]},
+        "never": {"name": "Never", "requires": [{"offer_id": "odl"}]},
+    }
+    with parts.database.write() as connection:
+        documents = {name: OfferIn.model_validate(offer).document() for name, offer in offers.items()}
+        put_offers(connection, documents, parts.clock.now())
+        delete_offer(connection, "old", parts.clock.now())
+    parts.close()
+    examine(settings)
+    told = [line for line in capsys.readouterr().out.splitlines() if "requires the offer" in line]
+    assert [line.split(maxsplit=2)[2].partition(",")[0] for line in told] == ["never: requires the offer 'odl'"]
 
 
 def test_a_home_without_journeys_needs_no_worker(tmp_path: Path) -> None:

@@ -47,6 +47,22 @@ def test_a_cycle_without_a_wait_is_named_and_one_with_a_wait_is_fine() -> None:
     parse_journey({"name": "x", "steps": [DECIDE, {"id": "rest", "kind": "wait", "for": "1d"}, back]}, "j")
 
 
+def test_a_branch_on_a_step_that_there_is_not_is_named() -> None:
+    """Nobody has an outcome of it: every customer went `else`, and figures said "undecided"."""
+
+    def branch(when: str) -> dict[str, Any]:
+        return {"id": "which", "kind": "branch", "cases": [{"when": when, "next": "bye"}], "else": "exit"}
+
+    found = faults(DECIDE, branch("steps.chose.outcome == 'action'"), EXIT)
+    assert found == {"steps[1].cases[0].when": "there is no step 'chose'; the steps are choose, which, bye"}
+    for right in (
+        "steps.choose.outcome == 'steps.chose'",
+        "steps.exists(one, one == 'choose')",
+        "customer.traits.steps.chose > 1",
+    ):
+        parse_journey({"name": "x", "steps": [DECIDE, branch(right), EXIT]}, "j")
+
+
 @pytest.mark.parametrize(
     ("until", "said"),
     [

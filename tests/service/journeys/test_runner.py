@@ -12,6 +12,8 @@ from sqlalchemy import update
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
+from service.experiments.define_experiment import define_experiment
+from service.experiments.schemas import ExperimentIn
 from service.journeys import deliver, enrol_segments
 from service.journeys import runner as runner_module
 from service.journeys.channels.message import Message, SendResult
@@ -472,18 +474,20 @@ def test_a_call_is_a_task_and_a_webhook_goes_to_its_address(stage: Stage) -> Non
 
 
 def test_a_split_a_branch_and_a_segment(stage: Stage) -> None:
+    with stage.database.write() as connection:
+        define_experiment(connection, "e", ExperimentIn.model_validate({"variants": ["a", "b"]}), T0)
     stage.journey(
         {"id": "test", "kind": "split", "experiment": "e", "arms": {"a": "big", "b": "exit"}, "else": "exit"},
         {
             "id": "big",
             "kind": "branch",
-            "cases": [{"when": "customer.features.x >= 2", "next": "move"}],
+            "cases": [{"when": "customer.features.orders_7d >= 2", "next": "move"}],
             "else": "exit",
         },
         {"id": "move", "kind": "segment", "mode": "move", "from": "old", "to": "new"},
     )
     stage.service.arms = {"anna": "a", "ben": "b"}
-    stage.service.known = {"traits": {}, "segments": [], "features": {"x": 2.0}, "scores": {}}
+    stage.service.known = {"traits": {}, "segments": [], "features": {"orders_7d": 2.0}, "scores": {}}
     for customer in ("anna", "ben", "cleo"):
         stage.enrol(customer)
     assert stage.runner().run_due() == PassReport(moved=3, ended=3)

@@ -19,9 +19,12 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.count_files import count_in_files
+
 TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """`opportune serve` sets it for several workers: each keeps what it counts in a file there, and tells that of all."""
 
+count_in_files()
 registry = CollectorRegistry()
 REQUESTS = Counter("opportune_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=registry)
 SECONDS = Histogram(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -8,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service import serve
+from service.count_files import FIRST, CountFile
 from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files
 from service.settings import Settings
 from service.telemetry import TOGETHER, forget_the_dead
@@ -88,6 +91,64 @@ def test_metrics_of_one_worker_are_those_of_all() -> None:
     assert "# HELP opportune_decisions_total Decisions by arm" in told[1]
     assert "opportune_spool_waiting 3.0" in told[1], "nobody waits for what a dead worker kept"
     assert "opportune_features_waiting 3.0" in told[1], "the database's, as it told this worker last"
+
+
+FULL = """
+import errno, os, sys
+rest = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+try:
+    while os.write(rest, bytes(4_096)):
+        pass
+except OSError as full:
+    assert full.errno == errno.ENOSPC
+from service.telemetry import DECISIONS, count_request, exposition
+for number in range(1_000):
+    count_request("GET", f"/{number}", 200, 0.002)
+DECISIONS.labels("model").inc()
+print(exposition().decode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_of_temporary_files_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They counted in files with holes: to write into one is the end of a process (SIGBUS), again and again."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        with counted_together(2):
+            command = [sys.executable, "-c", FULL, str(tmp_path / "rest")]
+            ended = subprocess.run(command, capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert ended.returncode == 0, ended.stderr
+    assert 'opportune_decisions_total{arm="model"} 1.0' in ended.stdout
+    assert 'opportune_http_requests_total{method="GET",route="/999",status="200"} 1.0' in ended.stdout
+
+
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_counts_that_find_no_room_go_on_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """`room`: how often the disk has some."""
+    fill, asked = os.posix_fallocate, count()
+
+    def until_full(descriptor: int, offset: int, length: int) -> None:
+        if next(asked) >= room:
+            raise OSError(errno.ENOSPC, "no space")
+        fill(descriptor, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", until_full)
+    file = tmp_path / "counter_1.db"
+    counts = CountFile(str(file))
+    for number in range(5_000):
+        counts.write_value(f"a series with a name of its own, {number}", float(number), 0.0)
+    kept = [value for _, value, _ in counts.read_all_values()]
+    counts.close()
+    assert kept == [float(number) for number in range(5_000)]
+    assert file.exists() == (room > 0)
+    if room:
+        told = os.stat(file)
+        assert told.st_blocks * 512 >= told.st_size == FIRST << room - 1, "no holes"
 
 
 SERVED = """

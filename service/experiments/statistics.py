@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, lgamma, log, sqrt
 
+LEAST_EXPECTED = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -230,15 +232,37 @@ def sample_ratio(counts: Sequence[int], weights: Sequence[float], threshold: flo
 
 
 def chi_square_p_value(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Pearson's goodness of fit; 1 when nobody was counted. Arms of weight 0 are left out unless counted."""
+    """Pearson's goodness of fit; 1 when nobody was counted. Arms of weight 0 are left out unless counted.
+
+    Arms of which fewer than LEAST_EXPECTED are expected are counted together with the next larger one (Cochran 1954):
+    an arm of 2% would else fail the test whenever its first subject comes early.
+    """
     total, whole = sum(counts), sum(weights)
     if total == 0:
         return 1.0
     if any(count > 0 and weight <= 0 for count, weight in zip(counts, weights, strict=True)):
         return 0.0
     expected = [(count, total * weight / whole) for count, weight in zip(counts, weights, strict=True) if weight > 0]
-    statistic = sum((count - wanted) ** 2 / wanted for count, wanted in expected)
-    return chi_square_survival(statistic, len(expected) - 1)
+    compared = _enough_expected(expected)
+    statistic = sum((count - wanted) ** 2 / wanted for count, wanted in compared)
+    return chi_square_survival(statistic, len(compared) - 1)
+
+
+def _enough_expected(arms: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """(counted, expected) of arms, the smallest added up until LEAST_EXPECTED are expected of each; what is left over
+    stands with the last.
+    """
+    compared: list[tuple[int, float]] = []
+    count, wanted = 0, 0.0
+    for more, plus in sorted(arms, key=lambda arm: arm[1]):
+        count, wanted = count + more, wanted + plus
+        if wanted >= LEAST_EXPECTED:
+            compared.append((count, wanted))
+            count, wanted = 0, 0.0
+    if wanted:
+        last = compared.pop() if compared else (0, 0.0)
+        compared.append((last[0] + count, last[1] + wanted))
+    return compared
 
 
 def sequential_ratio_p_value(counts: Sequence[int], weights: Sequence[float], concentration: float = 10_000) -> float:

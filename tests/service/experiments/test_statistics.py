@@ -131,6 +131,16 @@ def test_a_broken_split_fails_and_a_good_one_passes() -> None:
     assert not sample_ratio([5000, 5000, 1], [0.5, 0.5, 0.0]).passed
 
 
+def test_the_first_subject_of_a_small_arm_does_not_break_the_split() -> None:
+    assert sample_ratio([1, 0], [0.02, 0.98]).passed
+    assert sample_ratio([2, 10], [0.02, 0.98]).passed
+    assert not sample_ratio([60, 40], [0.02, 0.98]).passed
+    # 3, 3 and 294 expected: the small arms are compared together, where many are expected each by itself
+    assert chi_square_p_value([6, 0, 294], [0.01, 0.01, 0.98]) == 1.0
+    assert not sample_ratio([200, 0, 9800], [0.01, 0.01, 0.98]).passed
+    assert chi_square_p_value([4, 4, 4], [1, 1, 1]) == 1.0
+
+
 @given(st.floats(1e-6, 500), st.integers(1, 60))
 @settings(max_examples=150)
 def test_chi_square_survival_is_scipys(statistic: float, degrees: int) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from service.decisions.case import Case
 from service.decisions.draft import Draft
 from service.decisions.eligibility import excluded
-from service.decisions.record import Parts, left_out, unsqueeze
+from service.decisions.record import case_from_record, left_out, verdicts_from_json
 from service.decisions.rules import POLICY
+from service.decisions.verdicts import Verdicts
+from service.offers.offer import Offer
 
 
 class Reply(dict[str, Any]):
@@ -40,18 +44,16 @@ def answer(draft: Draft) -> Reply:
     )
     body.actions_json = draft.actions_json
     if draft.request.explain:
-        kept_out = [
-            {"offer_id": offer_id, "channel": channel, "rule": rule, "detail": detail, "until": None}
-            for offer_id, channel, rule, detail in left_out(draft)
-        ]
-        body["excluded"] = [*excluded(case, draft.verdicts), *kept_out]
+        body["excluded"] = _kept_out(case, draft.verdicts, left_out(draft))
     return body
 
 
-def answer_of(row: Any, parts: Parts) -> dict[str, Any]:
-    """The answer that a stored decision was; `excluded` is in the full record only."""
-    record = unsqueeze(row.record, parts)
-    return {
+def answer_of(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...]) -> dict[str, Any]:
+    """The answer that a stored decision was, to the byte; `offers` are those of its record, as they were then.
+
+    Of a customer who became another one since it has the id of now.
+    """
+    told = {
         "decision_id": row.decision_id,
         "customer_id": row.customer_id,
         "decided_at": row.decided_at,
@@ -61,3 +63,16 @@ def answer_of(row: Any, parts: Parts) -> dict[str, Any]:
         "models": record["models"],
         "degraded": record["degraded"],
     }
+    if record["request"]["explain"]:
+        case = case_from_record(row, record, offers)
+        told["excluded"] = _kept_out(case, verdicts_from_json(record["verdicts"], case), record.get("left_out", ()))
+    return told
+
+
+def _kept_out(case: Case, verdicts: Verdicts, of_the_list: Sequence[Sequence[str]]) -> list[Mapping[str, Any]]:
+    """What rules keep out, then what the ranker and the list do."""
+    more = [
+        {"offer_id": offer_id, "channel": channel, "rule": rule, "detail": detail, "until": None}
+        for offer_id, channel, rule, detail in of_the_list
+    ]
+    return [*excluded(case, verdicts), *more]

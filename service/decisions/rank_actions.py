@@ -19,10 +19,11 @@ from service.decisions.draft import Draft
 from service.decisions.gather import Sources, gather
 from service.decisions.gather_away import gather_away
 from service.decisions.ledger_lines_store import release_decisions
+from service.decisions.offers_then import offers_then
 from service.decisions.parts_store import Parts
 from service.decisions.ports import ContentFor, Features, Models, Owners, ReadCustomers, There
 from service.decisions.rates import PooledRates
-from service.decisions.record import pack
+from service.decisions.record import pack, unsqueeze
 from service.decisions.rules import RuleBook
 from service.decisions.schemas import DecisionIn
 from service.decisions.score import Scorer
@@ -167,8 +168,10 @@ class Decider:
         if not ids:
             return {}
         with self.sources.database.read() as connection:
-            parts = Parts(connection)
-            return {row.decision_id: answer_of(row, parts) for row in read_decisions(connection, ids)}
+            parts, rows = Parts(connection), read_decisions(connection, ids)
+            records = {row.decision_id: unsqueeze(row.record, parts) for row in rows}
+            offers = offers_then(connection, records)
+        return {row.decision_id: answer_of(row, records[row.decision_id], offers[row.decision_id]) for row in rows}
 
     def _decide(
         self, requests: Sequence[DecisionIn], first: int | None = None, ids: Sequence[str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -292,8 +292,21 @@ def verdicts_to_json(verdicts: Verdicts) -> dict[str, Any]:
     }
 
 
+def verdicts_from_json(value: Mapping[str, Any], case: Case) -> Verdicts:
+    """Verdicts out of the record of a case."""
+    return Verdicts(
+        {channel: _failures(value["channels"].get(channel, ())) for channel in case.channels},
+        {offer.offer_id: _failures(value["offers"].get(offer.offer_id, ())) for offer in case.offers},
+        {(offer, channel): _failures(failures) for offer, channel, failures in value["pairs"]},
+    )
+
+
 def _failure(failure: Failure) -> list[Any]:
     return [failure.rule, failure.detail, failure.until]
+
+
+def _failures(told: Sequence[Sequence[Any]]) -> tuple[Failure, ...]:
+    return tuple(Failure(rule, detail, until and datetime.fromisoformat(until)) for rule, detail, until in told)
 
 
 def case_from_record(row: Any, record: Mapping[str, Any], offers: tuple[Offer, ...]) -> Case:

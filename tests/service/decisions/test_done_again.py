@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
+import orjson
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text, update
@@ -14,7 +15,7 @@ from sqlalchemy import text, update
 from service.clock import SystemClock
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
-from service.settings import Cap
+from service.settings import Cap, Placement, Steer
 from service.storage.database import Database
 from service.storage.idempotency_store import GIVE_UP, idempotency_keys
 from service.web.auth import Guard, create_key
@@ -91,6 +92,72 @@ async def test_what_was_decided_is_answered_and_nothing_is_decided_again(desk: D
     assert (await post(desk, Idempotent, key, path, body)).content == again.content
     replay = DecisionReader(desk.database, desk.served).replay(made[0])
     assert replay["equal"] is True
+
+
+class Answering(Dying):
+    """One that is killed with its answer in hand."""
+
+    answers: ClassVar[list[bytes]] = []
+
+    async def _keep(self, *of: Any) -> None:
+        self.answers.append(of[-1])
+        raise KilledError
+
+
+SILENT = {"customer_id": "private", "explain": False}
+ASKED: list[dict[str, Any]] = [
+    {"customer_id": "known", "top_k": 5},
+    {"customer_id": "known", "channels": ["sms"]},  # its only message of the week is taken: nothing to send
+    {"customer_id": "new", "channels": ["push", "email"], "offers": ["late", "b", "a"]},
+    {"customer_id": "private", "at": "2026-03-04T14:00:00.25+02:00"},
+    {"customer_id": "away", "context": {"page": "cart"}},
+    SILENT,
+    {"customer_id": "nobody", "placement": "nothing.here"},
+    {"customer_id": "usual", "placement": "random"},
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(("/v1/decisions", one) for one in ASKED),
+        ("/v1/decisions/batch", {"requests": ASKED}),
+    ],
+)
+async def test_the_answer_is_the_one_that_was_not_given(desk: Desk, path: str, body: Any) -> None:
+    """`excluded` was left out of it; times, numbers and order are those of then, whatever has changed since."""
+    weekly = [Cap(channel=None, max=1, per_days=7)]
+    desk.settings = settings(caps=weekly, arms={"model": 0.5, "random": 0.5, "business_as_usual": 0, "holdout": 0})
+    rules = [Steer(name="none of these", do="exclude", tags=["old"])]
+    desk.settings.placements["default"].rules = rules
+    desk.settings.placements["default"].diversity.max_per_category = 1
+    desk.settings.placements["nothing.here"] = Placement(channels=["call"])
+    desk.put(
+        a={"channels": ["email"], "category": "tea", "eligibility": "customer.features.orders_90d >= 1"},
+        b={"category": "tea", "requires": [{"offer_id": "a"}]},
+        c={"category": "tea", "facts": {"ends_at": "2026-03-04T12:00:01Z"}, "ends_at": "2026-03-04T12:00:01Z"},
+        d={"category": "tea"},
+        e={"category": "tea"},
+        late={"starts_at": "2026-03-05T00:00:00.123Z", "channels": ["web", "email"]},
+        old={"tags": ["old"]},
+    )
+    desk.people.add("known", locale="de", timezone="Asia/Kolkata", consents={"sms": {"marketing": False}})
+    desk.people.add("private", profiling=False)
+    desk.people.add("away")
+    desk.rows.add("known", orders_90d=2)
+    key = create_key(desk.database, ("decide",), "test", NOON)
+    Answering.answers.clear()
+    with pytest.raises(KilledError):
+        await post(desk, Answering, key, path, body)
+    five_minutes_later(desk.database)
+    desk.clock.forward(days=2)
+    desk.put(a={"name": "Another"}, d={"channels": ["push"]}, new={})
+    desk.settings = settings()
+    first = Answering.answers[0]
+    assert (await post(desk, Idempotent, key, path, body)).content == first
+    told = orjson.loads(first)
+    for asked, one in zip(body.get("requests", [body]), told.get("decisions", [told]), strict=True):
+        assert bool(one.get("excluded")) == (asked is not SILENT)  # there is something to be equal in
 
 
 async def test_what_died_before_it_decided_is_decided_then(desk: Desk) -> None:

@@ -46,11 +46,16 @@ class Reviewer:
         self._rules = rules
         self._changed = changed
 
-    def approve(self, review: Review) -> Variant:
-        """Approves the copy for the offer as it is now. Copy whose checks fail on it is refused (`Invalid`)."""
+    def approve(self, review: Review, seen: str | None = None) -> Variant:
+        """Approves the copy for the offer as it is now. Copy whose checks fail on it is refused (`Invalid`).
+
+        `seen`: the hash of the offer that the copy was shown with, if it was; `Stale` where the offer is another now.
+        """
 
         def act(connection: Connection, variant: Variant) -> tuple[Variant, dict[str, Any]]:
             checked = self._checked(connection, variant, variant.fields)
+            if seen is not None and seen != checked.offer_hash:
+                raise Stale("the offer was changed after the text was shown, so it was not approved; look at it again")
             if checked.failed:
                 raise _refused(checked)
             return replace(checked, state="approved"), {"offer_hash": checked.offer_hash}

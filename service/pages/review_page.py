@@ -19,6 +19,7 @@ from service.content.render import compile_copy
 from service.content.schemas import GenerateIn
 from service.content.variant import Variant, said_hash
 from service.content.variant_store import count_states, list_variants, trail_of
+from service.errors import FieldError, Invalid, Problem, Stale
 from service.offers.offers_store import read_offers
 from service.pages.form_faults import in_words_of
 from service.web.problems import invalid_from
@@ -38,16 +39,38 @@ ASKED = ("offer", "channel", "locale", "n")
 """The fields of the form that has copy written."""
 
 
+DONE = {"approve": "approved", "reject": "rejected", "edit": "edited", "comment": "commented on", "generate": "ordered"}
+"""Actions of the trail, of something that was done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A variant on the page. `fault` says why it cannot be previewed; `stale` that its offer has changed since."""
+    """A text on the page. `offer_hash` is of its offer as it is now, None where that is gone; `fault` says why the text
+    cannot be previewed.
+    """
 
     variant: Variant
     offer_name: str
+    offer_hash: str | None
     preview: Mapping[str, str] | None
     fault: str | None
-    stale: bool
     trail: Sequence[Mapping[str, Any]]
+
+    @property
+    def gone(self) -> bool:
+        return self.offer_hash is None
+
+    @property
+    def changed(self) -> bool:
+        """The offer has changed since the checks ran: what they said may no longer hold, and approval does not."""
+        return self.offer_hash not in (None, self.variant.offer_hash)
+
+    @property
+    def approvable(self) -> bool:
+        """Whether approving it would do something and may succeed; after a change of the offer the checks run then."""
+        if self.gone:
+            return False
+        return self.changed or not (self.variant.failed or self.variant.state == "approved")
 
 
 def review_view(desk: ContentDesk, filters: Mapping[str, str | None], after: str | None) -> dict[str, Any]:
@@ -65,21 +88,31 @@ def _item(
     variant: Variant, offer: Mapping[str, Any] | None, trail: Sequence[Mapping[str, Any]], desk: ContentDesk
 ) -> Item:
     if offer is None:
-        return Item(
-            variant, f"{variant.offer_id} (gone)", None, "The offer is no longer in the catalogue.", True, trail
-        )
+        return Item(variant, f"{variant.offer_id} (gone)", None, None, None, trail)
     try:
         preview: Mapping[str, str] | None = _rendered(variant, offer, desk)
         fault = None
     except RenderError as error:
         preview, fault = None, f"It cannot be rendered: {error}"
-    stale = said_hash(offer) != variant.offer_hash
-    return Item(variant, str(offer["name"]), preview, fault, stale, trail)
+    return Item(variant, str(offer["name"]), said_hash(offer), preview, fault, trail)
 
 
 def _rendered(variant: Variant, offer: Mapping[str, Any], desk: ContentDesk) -> dict[str, str]:
     compiled = compile_copy(variant.channel, variant.locale, variant.fields, offer, desk.rules.zone)
     return compiled.render(Filled(Values(SAMPLE), lambda: SAMPLE_LINK))
+
+
+def in_reviewers_words(desk: ContentDesk, variant_id: str, problem: Problem) -> Problem:
+    """The same problem for people who know texts and colleagues, not versions and ETags."""
+    if isinstance(problem, Stale) and "etag" in problem.extra:
+        _, trail = desk.variant(variant_id)
+        who, done = trail[-1]["who"], DONE.get(trail[-1]["action"], "changed")
+        return Stale(f"nothing was changed: {who} has {done} this text since you opened it")
+    if "failed_checks" in problem.extra:
+        errors = [FieldError(one.field.removeprefix("fields."), one.detail) for one in problem.errors]
+        told = "the text was not approved, since a check fails"
+        return Invalid(f"{told}. {errors[0].field}: {errors[0].detail}" if len(errors) == 1 else told, errors)
+    return problem
 
 
 def order_of(asked: Mapping[str, str]) -> GenerateIn:

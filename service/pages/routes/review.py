@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from service.content.content_desk import ContentDesk
 from service.content.fields import CHANNEL_FIELDS
 from service.content.review_variant import Review
-from service.content.schemas import canonical_locale
+from service.content.schemas import MAX_FIELD, canonical_locale
 from service.content.variant import STATES
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
 from service.pages.review_page import (
@@ -21,6 +21,7 @@ from service.pages.review_page import (
     NOTICES,
     WRITTEN,
     edit_view,
+    in_reviewers_words,
     order_of,
     preview_document,
     review_view,
@@ -49,10 +50,11 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             here="/review",
             alert=alert,
             notice=(NOTICES | {"write": WRITTEN}).get(done),
-            again=_again(query["was"]) if done in ("approve", "reject") and query.get("was") else None,
+            again=_again(query["was"]) if query.get("was") and (alert or done in ("approve", "reject")) else None,
             filters=filters,
             states=STATES,
             channels=tuple(CHANNEL_FIELDS),
+            about=query.get("was"),
             back=_back(query),
             first=f"/review?{_back({**query, 'after': ''})}" if after else None,
             next=f"/review?{_back({**query, 'after': view['after']})}" if view["after"] else None,
@@ -112,9 +114,11 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             except Unauthorized:
                 raise
             except Problem as problem:
+                told = await in_thread(in_reviewers_words, desk, variant_id, problem)
                 if verb == "edit" and problem.status != 404:
-                    return await _edit_page(pages, reader, variant_id, back, problem, _edited(form))
-                return await shown(reader, dict(parse_qsl(back, keep_blank_values=True)), problem.status, problem)
+                    return await _edit_page(pages, reader, variant_id, back, told, _edited(form))
+                query = {**dict(parse_qsl(back, keep_blank_values=True)), "was": variant_id}
+                return await shown(reader, query, problem.status, told)
             done = f"/review?{back}&{urlencode({'done': verb, 'was': variant_id})}"
             shown_next = variant_id if verb in {"edit", "comment"} else quote(text_of(form, "next")[:64], safe="")
             return RedirectResponse(f"{done}#v-{shown_next}" if shown_next else done, 303, HEADERS)
@@ -124,7 +128,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
 
 def _act(desk: ContentDesk, review: Review, verb: str, form: FormData) -> None:
     if verb == "approve":
-        desk.reviewer.approve(review)
+        desk.reviewer.approve(review, text_of(form, "offer") or None)
     elif verb == "reject":
         desk.reviewer.reject(review, text_of(form, "reason") or None)
     elif verb == "comment":
@@ -165,6 +169,7 @@ async def _edit_page(
         back=back,
         rules=CHANNEL_FIELDS[variant.channel],
         fields={**variant.fields, **(typed or {})},
+        longest=MAX_FIELD,
         **view,
     )
 

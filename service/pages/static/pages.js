@@ -5,6 +5,7 @@
   const help = document.querySelector("[data-help-box]");
   let leave = () => {};
   document.querySelectorAll(".needs-js").forEach((each) => { each.hidden = false; });
+  const repeated = ["j", "k"];
   const keys = { "/": () => { const find = document.getElementById("go-id"); if (find) find.focus(); } };
   // Keys go into a mail's preview that has the focus, and no selector of CSS tells it.
   const enter = () => document.querySelectorAll("iframe").forEach((each) => each.classList.toggle("entered", each === document.activeElement));
@@ -14,17 +15,38 @@
     if (typing && event.key === "Escape") { leave(); return; }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
-    keys[event.key]();
+    // A key held down would decide about the texts that come next, which nobody has read.
+    if (!event.repeat || repeated.includes(event.key)) keys[event.key]();
   });
+  // A second click while the first is on its way would meet what the first has changed.
+  let sent = false;
+  document.addEventListener("submit", (event) => {
+    if (event.target.method !== "post") return;
+    if (sent) event.preventDefault();
+    else setTimeout(() => { sent = false; }, 10000); // who stopped it may try again
+    sent = true;
+  });
+  window.addEventListener("pageshow", () => { sent = false; });
+  // Screen readers tell of what changes in a live region, not of what it held from the start.
+  const told = document.querySelector(".notice, main > .alert"), live = document.querySelector("[data-live]");
+  if (told) setTimeout(() => { live.textContent = told.textContent; }, 200);
   if (!list || !help) return;
+  // The second press of two would approve the text that came after the first one, before anybody has seen it.
+  setTimeout(() => { list.dataset.seen = ""; }, 300);
   const cards = [...list.querySelectorAll("[data-variant]")];
   const current = () => cards.find((card) => card.contains(document.activeElement));
   const go = (card) => { if (card) { card.focus({ preventScroll: true }); card.scrollIntoView({ block: "start" }); } };
   const step = (by) => {
     const at = cards.indexOf(current());
-    go(cards[at < 0 ? (by > 0 ? 0 : cards.length - 1) : Math.min(cards.length - 1, Math.max(0, at + by))]);
+    const more = document.querySelector("[data-next]");
+    if (more && by > 0 && at === cards.length - 1) more.focus();
+    else go(cards[at < 0 ? (by > 0 ? 0 : cards.length - 1) : Math.min(cards.length - 1, Math.max(0, at + by))]);
   };
-  const submit = (card) => { const form = card && card.querySelector("[data-approve]"); if (form) form.requestSubmit(); };
+  const submit = (card) => {
+    if (!card || list.dataset.seen === undefined) return;
+    const form = card.querySelector("[data-approve]"), why = card.querySelector("[data-why]");
+    if (form) form.requestSubmit(); else if (why) why.focus();
+  };
   const open = (card) => { const link = card && card.querySelector("[data-edit]"); if (link) link.click(); };
   const reason = (card) => { const input = card && card.querySelector("[data-reject] input[name=reason]"); if (input) input.focus(); };
   const follow = (name) => { const link = document.querySelector(name); if (link) link.click(); };
@@ -34,6 +56,8 @@
   });
   leave = () => go(current());
   document.querySelectorAll("[data-help]").forEach((button) => button.addEventListener("click", () => help.showModal()));
-  const wanted = location.hash && document.getElementById(location.hash.slice(1));
-  if (wanted) go(wanted); else if (cards[0]) cards[0].focus({ preventScroll: true });
+  // After a fault the focus is never on another text than the one that it was about.
+  const about = list.dataset.about, wanted = document.getElementById(about || location.hash.slice(1));
+  if (wanted) go(wanted);
+  else { const start = about ? told : cards[0]; if (start) start.focus({ preventScroll: true }); }
 })();

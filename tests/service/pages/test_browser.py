@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,20 +10,14 @@ from typing import Any
 
 import orjson
 import pytest
-import uvicorn
 
 from service.decisions.drift_store import add_drift_check
-from tests.conftest import free_port
+from tests.fakes.browsing import CHROMIUM, chromium, served
 from tests.fakes.demo_report import DEMO_REPORT
 from tests.fakes.impact import arms_measured
 from tests.fakes.model_reports import drift_report, write_uplift
 from tests.service.pages.conftest import House, fill, make_house
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 LONG = "l" * 250
 ONE_COLUMN = """[...document.querySelectorAll('.table')].some(table => {
   const second = table.querySelector('thead th:nth-child(2)');
@@ -62,15 +53,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ThreadPoolExecutor(1) as aside:  # the browser's own loop may be running in this thread
         aside.submit(asyncio.run, fill(house)).result()
         aside.submit(asyncio.run, know_somebody_of_long_words(house)).result()
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(house.app, port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served(house.app) as found:
+        yield found
     house.parts.close()
 
 
@@ -86,12 +70,8 @@ async def know_somebody_of_long_words(house: House) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 def axe_source() -> str:
@@ -145,6 +125,7 @@ def test_copy_is_reviewed_by_keys_alone(browser: Any, address: str) -> None:
     page.wait_for_selector("iframe.entered", state="detached")
     page.keyboard.press("j")
     page.keyboard.press("j")
+    page.wait_for_selector("[data-seen]")
     with page.expect_navigation():
         page.keyboard.press("a")
     assert page.locator("[role=status]").inner_text().startswith("Approved")
@@ -174,9 +155,9 @@ def test_review_works_without_javascript(browser: Any, address: str) -> None:
     page = context.new_page()
     page.goto(f"{address}/review?state=")
     card = page.locator("[data-variant]").first
-    card.get_by_label("Comment").fill("softer, please")
+    card.get_by_label("Comment", exact=True).fill("softer, please")
     with page.expect_navigation():
-        card.get_by_role("button", name="Add").click()
+        card.get_by_role("button", name="Add comment").click()
     assert page.locator("[role=status]").inner_text() == "Comment added."
     assert page.locator(".needs-js:visible").count() == 0
     context.close()

@@ -1,0 +1,150 @@
+"""What a reviewer may do with a text, and what they are told where it does not go."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service.pages.conftest import OFFER, House, fill
+from tests.service.pages.test_review_place import form_of, shown
+
+WRONG = {"field.subject": "Only 5 € today", "field.body": "Hi"}
+
+
+def card(page: str, variant_id: str) -> str:
+    return page[page.index(f'id="v-{variant_id}"') :].partition("</article>")[0]
+
+
+def alert_of(page: str) -> str:
+    (found,) = re.findall(r'role="alert"[^>]*>(.*?)</div>', page, re.DOTALL)
+    return str(found)
+
+
+@pytest.fixture
+async def wanted(house: House) -> dict[str, Any]:
+    """A pending text of the offer o1."""
+    return dict((await fill(house))["variants"][1])
+
+
+async def put_offer(house: House, **changed: Any) -> None:
+    async with house.client("admin") as admin:
+        assert (await admin.put("/v1/offers/o1", json={**OFFER, **changed})).status_code == 200
+
+
+async def first_comes_admin(house: House, variant_id: str, verb: str, body: dict[str, Any]) -> None:
+    async with house.client("admin") as admin:
+        path = f"/v1/content/variants/{variant_id}/{verb}"
+        assert (await admin.post(path, json=body, headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_a_text_whose_checks_failed_has_no_button_but_a_reason(
+    reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    assert ">Approve" in card((await reader.get("/review")).text, variant_id)
+    await reader.post(f"/review/{variant_id}/edit", data={"etag": wanted["etag"], **WRONG})
+    told = card((await reader.get("/review")).text, variant_id)
+    assert f"/review/{variant_id}/approve" not in told
+    assert "data-approve" not in told
+    assert "It cannot be approved while a check fails. Edit it" in told
+    assert f"/review/{variant_id}/edit" in told
+
+
+async def test_a_text_whose_offer_has_changed_is_checked_and_approved_again(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    page = (await reader.get("/review")).text
+    await reader.post(f"/review/{variant_id}/approve", data=form_of(page, variant_id, "approve"))
+    page = (await reader.get("/review?state=approved")).text
+    assert "/approve" not in card(page, variant_id)
+    await put_offer(house, description="Finer coffee.")
+    page = (await reader.get("/review?state=approved")).text
+    told = card(page, variant_id)
+    assert "not in use: the offer has changed since" in told
+    assert "Check and approve" in told
+    moved = await reader.post(f"/review/{variant_id}/approve", data=form_of(page, variant_id, "approve"))
+    assert moved.status_code == 303
+    assert "the offer has changed" not in card((await reader.get("/review?state=approved")).text, variant_id)
+
+
+async def test_words_that_an_offer_no_longer_bears_out_are_refused_with_the_reason(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    edited = {"etag": wanted["etag"], "field.subject": "20% off", "field.body": "Hi"}
+    await reader.post(f"/review/{variant_id}/edit", data=edited)
+    await put_offer(house, facts={**OFFER["facts"], "discount": {"percent": 10}})  # type: ignore[dict-item]
+    page = (await reader.get("/review")).text
+    refused = await reader.post(f"/review/{variant_id}/approve", data=form_of(page, variant_id, "approve"))
+    assert refused.status_code == 422
+    told = alert_of(refused.text)
+    assert re.search(r"The text was not approved, since a check fails. subject: .*20%", told)
+    assert f'data-about="v-{variant_id}"' in refused.text
+
+
+async def test_an_offer_that_changes_while_a_text_is_read_is_not_approved_with_it(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    form = form_of((await reader.get("/review")).text, variant_id, "approve")
+    await put_offer(house, facts={**OFFER["facts"], "price": {"amount": "99.00", "currency": "EUR"}})  # type: ignore[dict-item]
+    refused = await reader.post(f"/review/{variant_id}/approve", data=form)
+    assert refused.status_code == 412
+    assert "The offer was changed after the text was shown" in alert_of(refused.text)
+    assert (await reader.get(f"/v1/content/variants/{variant_id}")).json()["state"] == "pending"
+
+
+async def test_a_text_without_an_offer_can_only_be_rejected(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    async with house.client("admin") as admin:
+        await admin.delete("/v1/offers/o1")
+    page = (await reader.get("/review")).text
+    told = card(page, wanted["variant_id"])
+    assert "can only be rejected" in told
+    assert re.findall(r"/review/\w+/(\w+)", told) == ["reject", "comment"]
+
+
+async def test_who_is_second_is_told_who_was_first_and_what_they_did(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    form = form_of((await reader.get("/review")).text, variant_id, "approve")
+    await first_comes_admin(house, variant_id, "reject", {"reason": "dull"})
+    late = await reader.post(f"/review/{variant_id}/approve", data=form)
+    assert late.status_code == 412
+    told = alert_of(late.text)
+    assert "Nothing was changed: admin key has rejected this text since you opened it." in told
+    again = re.findall(r'href="([^"]+)" data-again', told)[0].replace("&amp;", "&")
+    assert shown((await reader.get(again)).text)[0] == variant_id
+
+
+async def test_an_edit_that_comes_second_keeps_what_was_typed_beside_what_is_there(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    await first_comes_admin(house, variant_id, "edit", {"fields": {"subject": "Admin's words"}})
+    typed = {"etag": wanted["etag"], "field.subject": "my words", "field.body": "Hi"}
+    late = await reader.post(f"/review/{variant_id}/edit", data=typed)
+    assert late.status_code == 412
+    assert "admin key has edited this text since you opened it" in alert_of(late.text)
+    assert 'value="my words"' in late.text
+    assert "Admin&#39;s words</pre>" in late.text
+
+
+async def test_who_may_not_review_gets_no_buttons(house: House, wanted: dict[str, Any]) -> None:
+    async with house.client("decide") as visitor:
+        told = card((await visitor.get("/review")).text, wanted["variant_id"])
+    assert "<form" not in told
+    assert "a key of the scope <code>review</code>" in told
+
+
+async def test_each_button_names_the_text_it_acts_on(reader: httpx.AsyncClient, wanted: dict[str, Any]) -> None:
+    told = card((await reader.get("/review")).text, wanted["variant_id"])
+    named = re.findall(r'<(?:button|a class="button")[^>]* aria-labelledby="(\S+) (\S+)"', told)
+    assert len(named) == 4
+    assert all(f'id="{own}"' in told and title == f"t-{wanted['variant_id']}" for own, title in named)

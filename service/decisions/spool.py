@@ -124,7 +124,7 @@ class Spool:
 
     def waits(self) -> bool:
         """Whether something is there to be brought in."""
-        return self._folder.is_dir() and any(self._folder.glob("*.jsonl"))
+        return bool(self._stuck) or (self._folder.is_dir() and any(self._folder.glob("*.jsonl")))
 
     def bring_in(self, database: Database) -> int:
         """Writes all that waits into the database; returns how many decisions were new. Again is safe.
@@ -138,14 +138,13 @@ class Spool:
             for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
                 if self._stuck.get(path.name, (0, 0.0))[1] > monotonic():
                     continue
-                with suppress(FileNotFoundError), open(path, "rb") as file:  # else another process brought it in
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:  # another process writes it, or brings it in
-                        continue
-                    brought += self._bring_in(file, path, database)
-                    if path.name not in self._stuck:
-                        path.unlink(missing_ok=True)  # while it is locked: who writes it sees that it has gone
+                try:
+                    brought += self._bring_file_in(path, database)
+                except OSError as fault:  # of another user, on a bad sector: how many are in it cannot be told
+                    self._stuck[path.name] = 1, monotonic() + AGAIN_S
+                    log.error("%s cannot be brought in, or be removed: %s; it is tried again in a minute", path, fault)
+            there = {path.name for path in self._folder.glob("*.jsonl")}  # another process may have had more luck
+            self._stuck = {name: told for name, told in self._stuck.items() if name in there}
             SPOOL_WAITING.set(self.stuck)
             self.brought += brought
         return brought
@@ -156,6 +155,18 @@ class Spool:
             if self._file is not None:
                 file, self._file = self._file, None
                 file.close()
+
+    def _bring_file_in(self, path: Path, database: Database) -> int:
+        with suppress(FileNotFoundError), open(path, "rb") as file:  # else another process brought it in
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another process writes it, or brings it in
+                return 0
+            brought = self._bring_in(file, path, database)
+            if path.name not in self._stuck:
+                path.unlink(missing_ok=True)  # while it is locked: who writes it sees that it has gone
+            return brought
+        return 0
 
     def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
         brought, waiting, failures = 0, _read(file, path), list[Exception]()

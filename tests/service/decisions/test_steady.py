@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import resource
@@ -388,6 +389,39 @@ def test_what_the_database_does_not_take_stops_no_other_and_stays(
         again.bring_all_in()
     (tmp_path / "spool" / "dead.jsonl").write_bytes(b"".join(lines[2:]))  # somebody mended it
     again.bring_all_in()
+    assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.parametrize("may", ["open", "unlink"])
+def test_a_file_that_may_not_be_read_or_removed_stops_no_other(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, monkeypatch: pytest.MonkeyPatch, may: str
+) -> None:
+    """Of another user, or on a bad sector: no event had its effects any more, and the others stayed on the disk."""
+
+    def refused(*told: Any, **more: Any) -> Any:
+        if Path(told[0]).name == "0.jsonl":
+            raise PermissionError(errno.EACCES, "not yours", "0.jsonl")
+        return really(*told, **more)
+
+    monkeypatch.setattr(spools, "AGAIN_S", 0.0)
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    for number in range(2):
+        decide(decider)
+        decider.close()
+        sorted((tmp_path / "spool").iterdir())[-1].rename(tmp_path / "spool" / f"{number}.jsonl")
+    line.cut = False
+    really = open if may == "open" else Path.unlink
+    monkeypatch.setattr(*(("builtins.open",) if may == "open" else (Path, "unlink")), refused)
+    decider.run_pass()
+    assert held(line, "SELECT count(*) FROM decisions") == (1 if may == "open" else 2)
+    with pytest.raises(Unavailable, match="cannot be brought"):
+        decider.bring_all_in()
+    monkeypatch.undo()  # with it, the next try comes in a minute
+    Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line)  # another process, which may
+    decider.bring_all_in()
+    assert held(line, "SELECT count(*) FROM decisions") == 2
     assert not list((tmp_path / "spool").iterdir())
 
 

@@ -42,8 +42,8 @@ SPAN = timedelta(days=7)
 MATURED_SPAN = timedelta(days=28)
 LEAST_ROWS = 50
 """Below it a comparison is not made."""
-TOO_FAR = 3.29
-"""Standard errors between promised and observed that happen by chance once in a thousand checks."""
+BY_CHANCE = 0.001
+"""How probable as many, or as few, outcomes are at most where promises count as broken; half of it for each."""
 BINS = 10
 _TICK = timedelta(microseconds=1)
 
@@ -208,7 +208,8 @@ def _promises(promised: Floats, happened: Floats) -> dict[str, Any] | None:
     """Promised against observed, and how stable the place of outcomes is over the bins of the promise.
 
     `psi` is the index between the share of outcomes that each bin promised and that it had; `errors` the distance of
-    the totals in standard errors; `ece` the expected calibration error over bins of equal mass.
+    the totals in standard errors, by `_tails` too far to be chance where `shifted`; `ece` the expected calibration
+    error over bins of equal mass.
     """
     if len(promised) < LEAST_ROWS:
         return {"rows": len(promised), "needed": LEAST_ROWS}
@@ -227,8 +228,19 @@ def _promises(promised: Floats, happened: Floats) -> dict[str, Any] | None:
         "psi": float(((after - before) * np.log(after / before)).sum()),
         "log_loss": float(_losses_of(p, happened).mean()),
         "points": [[float(p[part].mean()), float(happened[part].mean()), len(part)] for part in bins],
-        "shifted": abs(errors) > TOO_FAR,
+        "shifted": min(_tails(p, int(happened.sum()))) < BY_CHANCE / 2,
     }
+
+
+def _tails(promised: Floats, outcomes: int) -> tuple[float, float]:
+    """How probable at most, and at least, so many outcomes are if promises are true: the sum's exact distribution.
+
+    Of rare outcomes the normal one would call two where .25 were promised impossible; they happen in 3% of samples.
+    """
+    chance = np.ones(1)
+    for one in promised.tolist():
+        chance = np.convolve(chance, (1 - one, one))
+    return float(chance[: outcomes + 1].sum()), float(chance[outcomes:].sum())
 
 
 def _losses_of(p: Floats, happened: Floats) -> Floats:
@@ -263,9 +275,15 @@ def _losses(rows: Sequence[Any], happened: Sequence[float]) -> dict[str, Any]:
     if rows[0].champion is not None:
         ours = _losses_of(np.array([row.champion_score for row in rows], np.float64), came)
         gain = ours - theirs
-        error = float(gain.std() / math.sqrt(len(gain)))
+        error = _error_by_customer(gain - gain.mean(), [row.customer_id for row in rows])
         found |= {"champion_log_loss": float(ours.mean()), "gain": float(gain.mean()), "error": error}
     return found
+
+
+def _error_by_customer(centred: Floats, customers: Sequence[str]) -> float:
+    """The standard error of a mean: what comes of one customer's decisions is much the same."""
+    codes = np.unique(customers, return_inverse=True)[1]
+    return float(math.sqrt((np.bincount(codes, weights=centred) ** 2).sum()) / len(centred))
 
 
 def shifted(report: Mapping[str, Any]) -> list[str]:

@@ -104,7 +104,7 @@ class SkewCheck:
 
     def _served(self, now: datetime, sample: int, found: Findings) -> list[Served]:
         with self._database.read() as connection:
-            listed = ids_between(connection, now - SPAN, now, _MOST)
+            listed = ids_between(connection, now - SPAN, now, _MOST, now.timestamp())
             random.Random(now.timestamp()).shuffle(listed)
             layout = layout_of(connection, self._store)
             taken: list[Served] = []

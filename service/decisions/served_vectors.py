@@ -47,11 +47,16 @@ class Sample:
 
 
 def sample(connection: Connection, first: datetime, last: datetime, most: int, seed: float) -> Sample:
-    """At most `most` decisions of a span, drawn by chance, one a customer; those without features are left out."""
-    listed = ids_between(connection, first, last, _MOST)
-    random.Random(seed).shuffle(listed)
-    of_customer = {customer_id: decision_id for decision_id, customer_id, _ in listed}
-    return read_vectors(connection, list(of_customer.values()), listed, most)
+    """At most `most` decisions of a span, drawn by chance, one a customer; those without features are left out.
+
+    A customer's is the first of those listed: which one it is, and whether it is drawn, may not hang on what they did
+    afterwards. Whoever came again has ordered more often, and of all their decisions the first would seldom be drawn.
+    """
+    listed = ids_between(connection, first, last, _MOST, seed)
+    of_customer = {customer_id: decision_id for decision_id, customer_id, _ in listed}  # the oldest is written last
+    drawn = list(of_customer.values())
+    random.Random(seed).shuffle(drawn)
+    return read_vectors(connection, drawn, listed, most)
 
 
 def read_vectors(

@@ -15,7 +15,7 @@ from models.registry import ServedModels
 from service.clock import Clock
 from service.decisions.drift_store import add_shadow_scores, newest_shadow, tidy_shadow
 from service.decisions.served_vectors import ServedVector, read_vectors, scores
-from service.decisions.skew_store import ids_between
+from service.decisions.skew_store import newest_between
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Shadow:
         with self._database.read() as connection:
             last = newest_shadow(connection, name, version)
             first = now - LOOKS_BACK if last is None else last + _TICK
-            listed = ids_between(connection, first, now, most)
+            listed = newest_between(connection, first, now, most)
             vectors = read_vectors(connection, [decision_id for decision_id, _, _ in listed], listed, most).vectors
         rows = _rows(name, champion, challenger, vectors)
         if rows:

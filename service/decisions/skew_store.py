@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from random import Random
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, select
+from sqlalchemy import Column, Table, delete, func, select
 
 from service.decisions.decision_store import decisions
 from service.storage.database import Connection, Json, UtcTime, metadata, upsert
@@ -18,6 +19,9 @@ skew_checks = Table(
     Column("report", Json, nullable=False),
 )
 _KEPT = 500
+PIECES = 100
+BURST = 10
+"""How many times its share a piece may have, where a campaign was decided at once."""
 
 
 def add_check(connection: Connection, at: datetime, report: Mapping[str, Any]) -> None:
@@ -33,7 +37,29 @@ def latest_checks(connection: Connection, most: int) -> list[tuple[datetime, dic
     return [(row.at, row.report) for row in connection.execute(query)]
 
 
-def ids_between(connection: Connection, first: datetime, last: datetime, most: int) -> list[tuple[str, str, datetime]]:
+def ids_between(
+    connection: Connection, first: datetime, last: datetime, most: int, seed: float = 0.0
+) -> list[tuple[str, str, datetime]]:
+    """(decision, customer, time) of decisions of a span, newest first: all, or about `most`, each as likely.
+
+    Of more they are those of PIECES short times spread over the whole span, so that the hour at which this is asked
+    does not decide who is looked at.
+    """
+    within = decisions.c.decided_at.between(first, last)
+    made = int(connection.execute(select(func.count()).select_from(decisions).where(within)).scalar_one())
+    if made <= most:
+        return newest_between(connection, first, last, most)
+    random, piece = Random(seed), (last - first) / PIECES
+    long, found = piece * (most / made), list[tuple[str, str, datetime]]()
+    for place in reversed(range(PIECES)):
+        start = first + piece * place + (piece - long) * random.random()
+        found += newest_between(connection, start, start + long, BURST * most // PIECES)
+    return found
+
+
+def newest_between(
+    connection: Connection, first: datetime, last: datetime, most: int
+) -> list[tuple[str, str, datetime]]:
     """(decision, customer, time) of the newest decisions of a span."""
     columns = (decisions.c.decision_id, decisions.c.customer_id, decisions.c.decided_at)
     span = decisions.c.decided_at.between(first, last)
@@ -43,4 +69,4 @@ def ids_between(connection: Connection, first: datetime, last: datetime, most: i
 
 def any_between(connection: Connection, first: datetime, last: datetime) -> bool:
     """Whether there are decisions in a span."""
-    return bool(ids_between(connection, first, last, 1))
+    return bool(newest_between(connection, first, last, 1))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.propensity import PropensityModel
 from models.reference import Reference
 from models.send_time import SendTimeModel
 from service.commands import drift_command
-from service.decisions.check_drift import _promises, lines, shifted
+from service.decisions.check_drift import _losses, _promises, _tails, lines, shifted
 from service.decisions.drift_store import erase_shadow, shadow_scores
 from service.decisions.frozen_row import row_from_json
 from service.decisions.served_vectors import sample
@@ -263,3 +264,33 @@ def test_kept_promises_are_not_reported() -> None:
     halved: Any = _promises(promised, (random.random(2000) < promised / 2).astype(float))
     assert halved["shifted"]
     assert halved["errors"] < -5
+
+
+def test_rare_outcomes_are_no_broken_promise_because_two_came() -> None:
+    """Of 50 promises of .005 two are kept in 2.6% of samples, four in a thousandth of them at most."""
+    rare = np.full(50, 0.005)
+    assert _tails(rare, 2) == pytest.approx((0.99794, 0.02613), abs=1e-5)
+    for outcomes, broken in ((0, False), (2, False), (4, True)):
+        found: Any = _promises(rare, (np.arange(50) < outcomes).astype(float))
+        assert found["shifted"] is broken
+
+
+def test_a_customer_is_looked_at_by_the_first_decision_of_a_span(house: House) -> None:
+    """Of which one it is nothing may follow from what they did afterwards."""
+    made = []
+    for _ in range(6):
+        house.forward(60)
+        made.append(house.decide("c1"))
+    since, until = house.now - timedelta(seconds=330), house.now
+    with house.parts.database.read() as connection:
+        for seed in range(4):
+            assert [one.decision_id for one in sample(connection, since, until, 5, seed).vectors] == made[:1]
+
+
+def test_a_gain_is_no_surer_for_being_measured_on_the_same_customer_again() -> None:
+    def row(customer: str) -> Any:
+        return SimpleNamespace(customer_id=customer, score=0.4, champion="1", champion_score=0.3)
+
+    apart = _losses([row(f"c{n}") for n in range(100)], [float(n % 4 == 0) for n in range(100)])
+    same = _losses([row(f"c{n % 25}") for n in range(100)], [float(n % 25 % 4 == 0) for n in range(100)])
+    assert same["error"] > 1.9 * apart["error"]

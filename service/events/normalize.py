@@ -1,10 +1,11 @@
 """One Segment message to one row of the EVENTS table, or errors that name the field and what to do. Pure.
 
 Stated normalizations: ids become Unicode NFC; a time without an offset is UTC; a device clock that is off is
-corrected as Segment does, `receivedAt - (sentAt - originalTimestamp)`; a time up to a day ahead becomes the time of
-arrival; money becomes whole minor units of its currency, half up; a time zone that is none is left out; an identified
-customer's e-mail address and phone number take one form (`contacts.py`). A row that such a thing was done to says so
-in `notes`, which is counted and not kept.
+corrected as Segment does, `receivedAt - (sentAt - originalTimestamp)`, unless a `receivedAt` says that somebody did
+who passes the message on (it may take hours, and would have happened as much later); a time up to a day ahead becomes
+the time of arrival; money becomes whole minor units of its currency, half up; a time zone that is none is left out; an
+identified customer's e-mail address and phone number take one form (`contacts.py`). A row that such a thing was done
+to says so in `notes`, which is counted and not kept.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def normalize(message: Any, rules: Rules, now: datetime, *, imported: bool = Fal
         ]
     kind = message.get("type")
     if kind not in TYPES:
-        offer = "; is it an offer? they are read by --offers FILE" if imported and "offer_id" in message else ""
-        errors.insert(0, FieldError("type", f"is {_shown(kind)}; send one of {', '.join(TYPES)}{offer}"))
+        hint = "; is it an offer? they are read by --offers FILE" if imported and "offer_id" in message else ""
+        hint = "; a customer is erased by DELETE /v1/customers/{id}" if kind == "delete" else hint
+        errors.insert(0, FieldError("type", f"is {_shown(kind)}; send one of {', '.join(TYPES)}{hint}"))
         raise BadMessage(errors)
     properties = _object(message, "properties", errors)
     properties = dict(properties) if kind in _ENRICHED else properties
@@ -158,13 +160,15 @@ def _times(
     given = instant(message.get("timestamp"), "timestamp", errors)
     original = instant(message.get("originalTimestamp"), "originalTimestamp", errors)
     sent = instant(message.get("sentAt"), "sentAt", errors) or instant(batch_sent_at, "sentAt", errors)
-    arrived = instant(message.get("receivedAt"), "receivedAt", errors) if imported else now
+    received = instant(message.get("receivedAt"), "receivedAt", errors)
+    arrived = received if imported else now
+    corrected = given is not None and (imported or received is not None)
     at = given or original
     if at is None:
         if imported and not errors:
             errors.append(FieldError("timestamp", "is missing; an imported event needs its time"))
         at = arrived or now
-    elif sent is not None and arrived is not None and not (imported and given):
+    elif sent is not None and arrived is not None and not corrected:
         skew = arrived - sent
         at = original or at
         if abs(skew) > SMALLEST_SKEW:

@@ -35,13 +35,15 @@ def decoded(raw: bytes, encoding: str | None, limit: int) -> bytes:
     return body
 
 
-def read_single(body: bytes, kind: str, rules: Rules, now: datetime) -> list[Row]:
-    """The row of one message of the kind that the path names."""
+def read_single(body: bytes, kind: str | None, rules: Rules, now: datetime) -> list[Row]:
+    """The row of one message of the kind that the path names (None: that the message does)."""
     message = _parsed(body)
-    if message.get("type") not in (None, kind):  # a tuple: what was sent may be a list, which no set can look up
-        detail = f"is {str(message['type'])[:40]!r}, but the path says {kind!r}; leave it out or make them equal"
+    told = message.get("type")
+    if kind is not None and told not in (None, kind):  # a tuple: what was sent may be a list, which no set can look up
+        detail = f"is {str(told)[:40]!r}, but the path says {kind!r}; leave it out or make them equal"
         raise BadRequest(f"type {detail}", [FieldError("type", detail)])
-    message["type"] = kind
+    if kind is not None:
+        message["type"] = kind
     try:
         return [_row(message, rules, now, None)]
     except BadMessage as bad:

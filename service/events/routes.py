@@ -22,16 +22,19 @@ from service.web.auth import Guard
 from service.web.shapes import gives
 from service.web.threads import in_thread
 
-INFLATED = frozenset(f"/v1/{kind}" for kind in (*TYPES, "batch"))
+INFLATED = frozenset(f"/v1/{kind}" for kind in (*TYPES, "events", "batch"))
 """Paths whose bodies may be compressed."""
 _SUCCESS = b'{"success":true}'
 Section = Callable[[Connection], Any]
+_OF_ANY_TYPE = (
+    "As a sender writes that has one address for all, such as Segment's Webhooks destination: `type` says which."
+)
 _INLINE = 64 * 1024
 """A body up to this size is read on the event loop (under a few ms), a larger one in a thread."""
 
 
 def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> APIRouter:
-    """`POST /v1/identify | track | page | screen | group | alias | batch`."""
+    """`POST /v1/identify | track | page | screen | group | alias | events | batch`."""
     router = APIRouter(prefix="/v1", tags=["events"])
     may_ingest = [guard.needs("ingest")]
 
@@ -50,22 +53,23 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
             await asyncio.wrap_future(writer.submit(rows))
         return Response(_SUCCESS, media_type="application/json")
 
-    def add_single(kind: str) -> None:
+    def add_single(kind: str | None) -> None:
         async def single(request: Request) -> Response:
             return await take(request, MAX_MESSAGE, lambda body: read_single(body, kind, rules, clock.now()))
 
         router.add_api_route(
-            f"/{kind}",
+            f"/{kind or 'events'}",
             single,
             methods=["POST"],
-            name=f"post_{kind}",
-            summary=f"One {kind} message",
+            name=f"post_{kind or 'event'}",
+            summary=f"One {kind} message" if kind else "One message of any type",
+            description=None if kind else _OF_ANY_TYPE,
             dependencies=may_ingest,
             openapi_extra=message_body(kind),
             responses=gives(TakenOut) | ANSWERS,
         )
 
-    for kind in TYPES:
+    for kind in (*TYPES, None):
         add_single(kind)
 
     @router.post(

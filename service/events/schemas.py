@@ -40,7 +40,7 @@ _MEANINGS = {
     "timestamp": "When it happened; by default when it came",
     "originalTimestamp": "The sender's clock when it happened",
     "sentAt": "The sender's clock when it was sent: corrects a wrong clock",
-    "receivedAt": "Ignored: the service's own clock tells",
+    "receivedAt": "Of a message that somebody passes on: its timestamp is taken as it is, whatever sentAt says",
     "context": "As Segment's: timezone, locale, location, decision_id …",
     "integrations": "Accepted, without meaning here",
     "properties": "Of track, page and screen: products, revenue, currency, offer_id, decision_id …",
@@ -106,9 +106,9 @@ def _body(**shapes: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def message_body(kind: str) -> dict[str, Any]:
-    """OpenAPI of one message's request."""
-    return _body(**{f"{kind.title()}In": _message(kind)})
+def message_body(kind: str | None) -> dict[str, Any]:
+    """OpenAPI of one message's request; None: of any kind."""
+    return _body(**{f"{kind.title() if kind else 'Event'}In": _message(kind)})
 
 
 BATCH_BODY: dict[str, Any] = _body(

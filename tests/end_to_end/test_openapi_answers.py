@@ -30,6 +30,7 @@ CALLS: list[tuple[str, str, Any]] = [
     ("post", "/v1/screen", {"userId": "c2"}),
     ("post", "/v1/group", {"userId": "c2", "groupId": "g"}),
     ("post", "/v1/alias", {"userId": "c3", "previousId": "c2"}),
+    ("post", "/v1/events", {"type": "page", "userId": "c2"}),
     ("post", "/v1/batch", {"batch": [{"type": "track", **MESSAGE}]}),
     ("get", "/v1/data-report", None),
     ("get", CUSTOMER, None),

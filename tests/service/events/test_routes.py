@@ -64,6 +64,36 @@ async def test_a_batch_as_segments_libraries_send_it(api: httpx.AsyncClient, dat
     assert b"secret" not in inbox_store.pack(stored(database)[0])
 
 
+async def test_one_address_takes_every_type_as_segments_webhooks_destination_sends_them(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    """It posts each event by itself, as Segment keeps it, and again for hours while it is answered 5xx."""
+    kept = {
+        "version": 1, "channel": "server", "projectId": "p", "writeKey": "w", "integrations": {"All": True},
+        "originalTimestamp": "2026-03-01T07:59:00.000Z", "sentAt": "2026-03-01T08:00:00.000Z",
+        "receivedAt": "2026-03-01T08:00:01.000Z", "timestamp": "2026-03-01T07:59:01.000Z", "userId": "c1",
+    }  # fmt: skip
+    more = {"track": {"event": "Played"}, "group": {"groupId": "g"}, "alias": {"previousId": "a"}}
+    for kind in TYPES:
+        message = {**kept, "type": kind, "messageId": f"m-{kind}", **more.get(kind, {})}
+        for _ in range(2):
+            answer = await api.post("/v1/events", json=message)
+            assert (answer.status_code, answer.json()) == (200, {"success": True})
+    events = stored(database)
+    assert [event["type"] for event in events] == list(TYPES)
+    assert {event["timestamp"].isoformat() for event in events} == {"2026-03-01T07:59:01+00:00"}  # now is noon
+    for wrong, told in (
+        ({"userId": "c1"}, "is missing; send one of identify, track"),
+        ({"userId": "c1", "type": "delete"}, "alias; a customer is erased by DELETE /v1/customers/{id}"),
+    ):
+        refused = await api.post("/v1/events", json=wrong)
+        assert refused.status_code == 400
+        [error] = refused.json()["errors"]
+        assert error["field"] == "type"
+        assert told in error["detail"]
+    assert len(stored(database)) == len(TYPES)
+
+
 async def test_messages_without_ids_are_the_same_when_a_request_under_a_key_is_done_again(
     api: httpx.AsyncClient, database: Database
 ) -> None:
@@ -87,7 +117,9 @@ async def test_a_bad_batch_stores_nothing(api: httpx.AsyncClient, database: Data
     assert stored(database) == []
 
 
-@pytest.mark.parametrize(("path", "size"), [("/v1/track", 33 * 1024), ("/v1/batch", 501 * 1024)])
+@pytest.mark.parametrize(
+    ("path", "size"), [("/v1/track", 33 * 1024), ("/v1/events", 33 * 1024), ("/v1/batch", 501 * 1024)]
+)
 async def test_what_is_too_large_is_413(api: httpx.AsyncClient, path: str, size: int) -> None:
     message = {"type": "track", "userId": "c", "event": "A"}
     batch = {"batch": [{**message, "properties": {"text": "x" * 20_000}} for _ in range(size // 20_000 + 1)]}

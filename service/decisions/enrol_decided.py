@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from service.experiments.experiment_store import (
     Exposure,
     add_exposures,
     find_experiment,
+    find_exposures,
     looked_until,
     note_looked,
     save_experiment,
@@ -149,16 +150,21 @@ class EnrolDecided:
             if test.starts_at is None or row.decided_at >= test.starts_at:
                 first.setdefault((row.placement, row.customer_id), row)
         candidates = candidates_stored(connection, [row.decision_id for row in first.values()])
+        former = _former(connection, first)
         return [
-            Exposure(tests[placement].id, customer, row.arm, row.decided_at, self._before(tests[placement], row))
+            Exposure(
+                tests[placement].id, customer, row.arm, row.decided_at, self._before(tests[placement], row, former)
+            )
             for (placement, customer), row in first.items()
             if not of_another_time(candidates[row.decision_id])
         ]
 
-    def _before(self, test: Experiment, row: Any) -> float | None:
+    def _before(self, test: Experiment, row: Any, former: Mapping[tuple[str, str], Exposure]) -> float | None:
+        """Of who took part by other shares, what was so before that: what came since is the arms' doing."""
         if self._covariate is None or test.covariate is None:
             return None
-        return self._covariate(row.customer_id, test.covariate, row.decided_at)
+        known = former.get((row.placement, row.customer_id))
+        return known.covariate if known else self._covariate(row.customer_id, test.covariate, row.decided_at)
 
     def _settle(self, connection: Connection) -> None:
         """Tests of other shares than the settings' ended when this process began, with the settings; the next began."""
@@ -210,6 +216,19 @@ def _newest(tests: Sequence[Experiment]) -> dict[str, Experiment]:
     found: dict[str, Experiment] = {}
     for test in sorted(tests, key=lambda test: placement_and_number(test.id)[1]):
         found[placement_and_number(test.id)[0]] = test
+    return found
+
+
+def _former(connection: Connection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Exposure]:
+    """By placement and customer the first exposure in an earlier test of the placement; the tests of now have none."""
+    numbers = {test.id: placement_and_number(test.id) for test in standing_tests(connection)}
+    placements = {placement for placement, _ in wanted}
+    tests = [test_id for test_id, (placement, _) in numbers.items() if placement in placements]
+    found: dict[tuple[str, str], Exposure] = {}
+    for exposure in find_exposures(connection, {customer for _, customer in wanted}, tests):
+        key = (numbers[exposure.experiment_id][0], exposure.customer_id)
+        if key not in found or exposure.at < found[key].at:
+            found[key] = exposure
     return found
 
 

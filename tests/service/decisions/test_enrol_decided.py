@@ -192,6 +192,28 @@ def test_other_shares_begin_anew(database: Database) -> None:
     assert measured.impact()["stopped_at"] is not None
 
 
+def test_by_other_shares_what_is_taken_out_is_still_what_was_before_the_first_decision(database: Database) -> None:
+    """What was bought since is the arms' doing: a year of it taken out would take out most of what they bring."""
+    measured = Measured(database)
+
+    def bought(customer_id: str, feature: str, at: datetime) -> float | None:
+        return None if customer_id == "c0" else float((at - NOON).days)
+
+    measured.process(covariate=bought)
+    measured.decide_for(3)
+    measured.passes()
+    for model in (0.9, 0.8):
+        measured.desk.clock.forward(days=100)
+        shares = {"model": model, "random": 0.0, "business_as_usual": 0.0, "holdout": 1 - model}
+        measured.process(shares, covariate=bought)
+        measured.decide_for(4)
+        measured.passes()
+    with database.read() as connection:
+        newest = standing_tests(connection)[-1]
+        told = find_exposures(connection, ["c0", "c1", "c2", "c3"], [newest.id])
+    assert {one.customer_id: one.covariate for one in told} == {"c0": None, "c1": 0.0, "c2": 0.0, "c3": 100.0}
+
+
 def test_a_command_with_other_settings_changes_nothing(database: Database) -> None:
     """`opportune ingest` from another folder, say: what it applies counts, what is measured stays the service's."""
     measured = Measured(database)

@@ -135,6 +135,7 @@ def _slices(parts: Parts, writer: InboxWriter, together: Together) -> list[APIRo
             parts.eraser,
             parts.events.exclusively,
             parts.unsubscriber,
+            parts.speech,
         ),
         offer_routes.routes(parts.database, parts.clock, parts.guard),
         decision_routes.routes(parts.steady, parts.decisions, parts.guard, together),

@@ -350,6 +350,7 @@ class Settings(BaseSettings):
     text_vectors: bool = True
     features_file: Path | None = None
     propensities_file: Path | None = None
+    link_words_file: Path | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -466,6 +467,11 @@ class Settings(BaseSettings):
     def propensities_path(self) -> Path | None:
         """The file of its own propensities: `propensities_file`, else `propensities.toml` beside the settings."""
         return _own(self.propensities_file, "propensities.toml")
+
+    @property
+    def link_words_path(self) -> Path | None:
+        """The file of its own words behind unsubscribe links: `link_words_file`, else `link_words.toml` there."""
+        return _own(self.link_words_file, "link_words.toml")
 
     @property
     def base_url(self) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from service.clock import Clock
 from service.customers.answer_schemas import ConsentsOut, CustomerOut, ErasedOut, ExportOut, ScoresOut, SendTimesOut
 from service.customers.erase_customer import CustomerEraser
+from service.customers.link_words import Speech
 from service.customers.look_up import CustomerReader, Rivals
 from service.customers.schemas import ConsentsIn
 from service.customers.set_consents import consents_of, set_consents
@@ -75,11 +76,12 @@ def routes(
     eraser: CustomerEraser,
     exclusively: Exclusively,
     unsubscriber: Unsubscriber,
+    speech: Speech,
 ) -> APIRouter:
     """`/v1/customers/{id}` and what is below it, and `/u/{token}`. Ids may contain slashes."""
     router = APIRouter()
     router.include_router(_customers(database, clock, guard, reader, eraser, exclusively))
-    router.include_router(_links(unsubscriber))
+    router.include_router(_links(unsubscriber, speech))
     return router
 
 
@@ -173,58 +175,49 @@ def _customers(
     return router
 
 
-def _links(unsubscriber: Unsubscriber) -> APIRouter:
+def _links(unsubscriber: Unsubscriber, speech: Speech) -> APIRouter:
     router = APIRouter(tags=["links"])
 
-    async def link_of(token: str, act: Callable[[Link], object] = lambda _: None) -> Link | Response:
-        """The link, acted on; or the page for who cannot be helped now."""
+    async def answer(request: Request, token: str, act: Callable[[Link], str | None], shown: str) -> Response:
+        """Acts on the link and shows a page of that name; or the page for who cannot be helped now."""
+
+        def page(name: str, status: int, link: Link | None = None, locale: str | None = None) -> Response:
+            language = speech.language(locale, request.headers.get("accept-language"))
+            return _page(language, speech.words[language], name, status, link)
+
         try:
             link = await in_thread(unsubscriber.read_token, token)
             if link is None:
-                return _page(
-                    "This link does not work", "<p>It is incomplete or not ours. Copy the whole link.</p>", 404
-                )
-            await in_thread(act, link)
+                return page("wrong", 404)
+            return page(shown, 200, link, await in_thread(act, link))
         except Unavailable:
-            return _page("Not just now", "<p>Nothing was changed. Please try again in a few minutes.</p>", 503)
-        return link
+            return page("later", 503)
 
     @router.get(
         "/u/{token}", summary="Asks before it unsubscribes", response_class=HTMLResponse, responses=_LINK_FAULTS
     )
-    async def ask(token: str) -> Response:
-        link = await link_of(token)
-        if isinstance(link, Response):
-            return link
-        return _page(
-            "Unsubscribe",
-            f"<p>Stop marketing messages by {_word(link)}?</p>"
-            '<form method="post"><button type="submit">Unsubscribe</button></form>',
-        )
+    async def ask(token: str, request: Request) -> Response:
+        return await answer(request, token, unsubscriber.locale, "ask")
 
     @router.post("/u/{token}", summary="Unsubscribes (RFC 8058)", response_class=HTMLResponse, responses=_LINK_FAULTS)
-    async def unsubscribe(token: str) -> Response:
-        link = await link_of(token, unsubscriber.unsubscribe)
-        if isinstance(link, Response):
-            return link
-        return _page("Unsubscribed", f"<p>You will get no more marketing messages by {_word(link)}.</p>")
+    async def unsubscribe(token: str, request: Request) -> Response:
+        return await answer(request, token, unsubscriber.unsubscribe, "done")
 
     return router
 
 
-def _word(link: Link) -> str:
-    return {"email": "e-mail", "sms": "SMS", "push": "push notification", "call": "phone"}.get(
-        link.channel, escape(link.channel)
-    )
-
-
-def _page(title: str, body: str, status: int = 200) -> Response:
+def _page(language: str, words: Mapping[str, str], name: str, status: int, link: Link | None) -> Response:
+    """`ask`, `done`, `wrong` or `later` in one language."""
+    by = "" if link is None else words.get(f"by.{link.channel}", words["by.webhook"])
+    title = escape(words["title" if name == "ask" else f"{name}_title"])
+    text = escape(words[name].replace("{by}", by))
+    form = f'<form method="post"><button>{escape(words["button"])}</button></form>' if name == "ask" else ""
     html = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem;"
-        "color:#1a1a1a;background:#fff}button{font:inherit;padding:.5rem 1.25rem}</style></head>"
-        f"<body><main><h1>{title}</h1>{body}</main></body></html>"
+        "<style>:root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;"
+        "margin:4rem auto;padding:0 1rem;overflow-wrap:anywhere}button{font:inherit;padding:.6rem 1.5rem}</style>"
+        f'</head><body><main dir="auto"><h1>{title}</h1><p>{text}</p>{form}</main></body></html>'
     )
     return Response(html, status, _PAGE_HEADERS, media_type="text/html; charset=utf-8")
 

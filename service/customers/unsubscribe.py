@@ -13,7 +13,7 @@ import orjson
 
 from service.clock import Clock, new_id
 from service.customers.consent import MARKETING
-from service.customers.customer_store import secret
+from service.customers.customer_store import read_customer, secret
 from service.customers.set_consents import set_consents
 from service.events.record_events import record_events
 from service.storage.database import Database
@@ -55,8 +55,16 @@ class Unsubscriber:
         customer_id, channel = orjson.loads(payload)
         return Link(customer_id, channel)
 
-    def unsubscribe(self, link: Link) -> None:
-        """Ends marketing on the channel at once, and records the event (once, however often it is asked)."""
+    def locale(self, link: Link) -> str | None:
+        """The customer's locale, if one is on record."""
+        with self._database.read() as connection:
+            return read_customer(connection, link.customer_id).locale
+
+    def unsubscribe(self, link: Link) -> str | None:
+        """Ends marketing on the channel at once, and records the event (once, however often it is asked).
+
+        Gives the customer's locale, if one is on record.
+        """
         now = self._clock.now()
         with self._database.write() as connection:
             answers = {link.channel: {MARKETING: False}}
@@ -71,6 +79,7 @@ class Unsubscriber:
                 }
                 record_events(connection, [event], now)
         self._wake()
+        return profile.locale
 
     def _token(self, payload: bytes) -> str:
         return f"{_encoded(payload)}.{_encoded(self._signature(payload))}"

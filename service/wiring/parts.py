@@ -36,6 +36,7 @@ from service.customers.erasure_store import gone_since
 from service.customers.join_histories import JoinHistories
 from service.customers.keep_refunds import keep_refunds
 from service.customers.link_identities import LinkedIdentities
+from service.customers.link_words import Speech, read_words
 from service.customers.look_up import CustomerReader
 from service.customers.refunds_store import erase_refunds
 from service.customers.unsubscribe import Unsubscriber, token_length
@@ -142,6 +143,7 @@ class Parts:
     enrol: EnrolDecided
     events_loop: Loop
     unsubscriber: Unsubscriber
+    speech: Speech
     unsubscribe_url: Callable[[str, str], str]
     covariate: Covariate
     library: ContentLibrary
@@ -337,6 +339,7 @@ def build(settings: Settings) -> Parts:
         enrol=enrol,
         events_loop=events_loop,
         unsubscriber=unsubscriber,
+        speech=Speech(read_words(settings.link_words_path), settings.default_locale),
         unsubscribe_url=unsubscribe_url,
         covariate=covariate,
         library=library,

@@ -29,6 +29,7 @@ from service.customers.erase_customer import CustomerEraser
 from service.customers.export_tables import export_customers
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
+from service.customers.link_words import Speech, read_words
 from service.customers.look_up import CustomerReader
 from service.customers.routes import routes
 from service.customers.unsubscribe import Unsubscriber
@@ -133,7 +134,8 @@ async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     unsubscriber = Unsubscriber(database, CLOCK)
     app = FastAPI()
     install_problem_handlers(app)
-    app.include_router(routes(database, CLOCK, Guard(database), reader, eraser, runner.exclusively, unsubscriber))
+    others = reader, eraser, runner.exclusively, unsubscriber, Speech(read_words(), "nl")
+    app.include_router(routes(database, CLOCK, Guard(database), *others))
     key = create_key(database, ("admin",), "test", CLOCK.now())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(
@@ -314,6 +316,24 @@ async def test_unsubscribing_by_link(stage: Stage, monkeypatch: pytest.MonkeyPat
         assert (await stage.api.post(f"/u/{wrong}")).status_code == 404
 
 
+async def test_who_unsubscribes_reads_their_own_language(stage: Stage) -> None:
+    traits = {"locale": "fr-CA", "first_name": "Zoé"}
+    stage.put(row("i", type="identify", event=None, userId="zoe", traits=traits))
+    known, unknown = (stage.unsubscriber.make_token(each, "email") for each in ("zoe", "nobody"))
+    asked = {"Accept-Language": "pl-PL,pl;q=0.9,en;q=0.5"}
+    for method, heading, words in (
+        ("GET", "Se désabonner", "Ne plus recevoir de messages publicitaires par e-mail\u202f?"),
+        ("POST", "Désabonnement confirmé", "Vous ne recevrez plus de messages publicitaires par e-mail."),
+    ):
+        page = (await stage.api.request(method, f"/u/{known}", headers=asked)).text
+        assert '<html lang="fr">' in page
+        assert f"<h1>{heading}</h1><p>{words}</p>" in page
+    assert "wiadomości marketingowych e-mailem?" in (await stage.api.get(f"/u/{unknown}", headers=asked)).text
+    assert '<html lang="pl">' in (await stage.api.get("/u/wrong", headers=asked)).text
+    assert '<html lang="nl">' in (await stage.api.get(f"/u/{unknown}")).text
+    assert "reclameberichten per e-mail meer" in (await stage.api.post(f"/u/{unknown}")).text
+
+
 async def test_who_unsubscribes_while_the_database_is_away_reads_a_page(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +342,7 @@ async def test_who_unsubscribes_while_the_database_is_away_reads_a_page(
 
     token = stage.unsubscriber.make_token("c1", "email")
     monkeypatch.setattr(Unsubscriber, "unsubscribe", away)
-    answer = await stage.api.post(f"/u/{token}")
+    answer = await stage.api.post(f"/u/{token}", headers={"Accept-Language": "en"})
     assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
     assert "Nothing was changed" in answer.text
 

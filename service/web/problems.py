@@ -19,6 +19,7 @@ from service.web.threads import in_thread
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "5"
 App = Callable[..., Awaitable[None]]
 ProblemPage = Callable[[Request, Problem], Awaitable[Response]]
 _FOR_PROGRAMS = ("/v1/", "/ofrep/", "/health/", "/metrics", "/openapi.json", "/u/")
@@ -38,10 +39,18 @@ def problem_body(problem: Problem) -> bytes:
     return orjson.dumps(body, default=str)
 
 
+def problem_headers(problem: Problem) -> dict[str, str]:
+    """What a client should do, for programs: Segment's Python library keeps events for as long as it is told to wait,
+    and drops them after three minutes of trying by itself.
+    """
+    if problem.status == 401:
+        return {"WWW-Authenticate": 'Bearer realm="opportune"'}
+    return {"Retry-After": RETRY_AFTER_S} if problem.status == 503 else {}
+
+
 def problem_response(problem: Problem) -> Response:
     """The HTTP answer of a problem."""
-    headers = {"WWW-Authenticate": 'Bearer realm="opportune"'} if problem.status == 401 else None
-    return Response(problem_body(problem), problem.status, headers, media_type=MEDIA_TYPE)
+    return Response(problem_body(problem), problem.status, problem_headers(problem), media_type=MEDIA_TYPE)
 
 
 def as_problem(error: Exception, method: str, route: str) -> Problem:

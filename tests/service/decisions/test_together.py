@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from features.row_stores import StoreAway
 from service.decisions.answers import Reply, json_of
-from service.decisions.fast_route import FastDecisions
+from service.decisions.fast_route import FastDecisions, answer_of
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.decisions.schemas import DecisionIn
@@ -34,6 +34,11 @@ def desk(tmp_path: Path) -> Desk:
     desk.put(a={}, b={"caps": [{"max": 5, "per_days": 1, "per": "everyone"}]})
     desk.served.models["next-offer"] = NextOffer({"a": 0.3, "b": 0.9})
     return desk
+
+
+def test_an_answer_that_cannot_be_given_now_says_when_to_ask_again() -> None:
+    status, headers, _ = answer_of(Unavailable("away"))
+    assert (status, dict(headers)[b"retry-after"]) == (503, b"5")
 
 
 async def _all(together: Together, requests: list[DecisionIn]) -> list[Any]:

@@ -260,6 +260,7 @@ async def test_a_database_that_is_away_is_503_and_not_500(counter: Counter) -> N
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         answer = await client.post("/things", json={}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:opportune:unavailable")
+    assert answer.headers["retry-after"] == "5"
     assert counter.runs == 0
 
 

@@ -78,3 +78,4 @@ async def test_a_disk_that_takes_nothing_is_a_part_that_is_away(
     answer = await client.delete(f"/things/{code}")
     assert (answer.status_code, answer.json()["detail"].startswith(detail)) == (status, True)
     assert "a-file-with-a-name" not in answer.text
+    assert answer.headers.get("retry-after") == ("5" if status == 503 else None)

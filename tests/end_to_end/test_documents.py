@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import typer
 
@@ -85,6 +91,72 @@ def test_python_in_documents_compiles_and_imports_what_is_there(document: Path) 
     for block in blocks(document.read_text(), "python"):
         compile(block, str(document), "exec")
         exec("\n".join(re.findall(r"^from training.*", block, re.MULTILINE)), {})
+
+
+class Failed(Exception):
+    """Temporal's `ApplicationError`, as far as the document uses it."""
+
+    def __init__(self, told: str, *, non_retryable: bool, next_retry_delay: timedelta | None) -> None:
+        super().__init__(told)
+        self.again = not non_retryable, next_retry_delay
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "again"),
+    [
+        (409, None, (True, None)),
+        (410, None, (False, None)),  # erased: asked again for ever, as of Temporal's own policy
+        (404, None, (False, None)),
+        (403, None, (False, None)),  # of a proxy, which tells no problem
+        (503, "5", (True, timedelta(seconds=5))),
+        (503, "Wed, 21 Oct 2026 07:28:00 GMT", (True, None)),
+    ],
+)
+def test_the_activity_for_temporal_asks_again_where_that_helps(
+    monkeypatch: pytest.MonkeyPatch, status: int, wait: str | None, again: tuple[bool, timedelta | None]
+) -> None:
+    info = SimpleNamespace(workflow_run_id="run", activity_id="1")
+    activity = SimpleNamespace(defn=lambda function: function, info=lambda: info)
+    fakes: dict[str, Any] = {
+        "temporalio": {"activity": activity},
+        "temporalio.exceptions": {"ApplicationError": Failed},
+    }
+    for name, parts in fakes.items():
+        module = ModuleType(name)
+        vars(module).update(parts)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("DECISIONS_URL", "http://decisions")
+    monkeypatch.setenv("DECISIONS_KEY", "op_key")
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(status, text="<html>no", headers={"Retry-After": wait} if wait else {})
+
+    [code] = [block for block in blocks((ROOT / "docs/integrations.md").read_text(), "python") if "temporalio" in block]
+    parts = {}
+    exec(code, parts)
+    parts["httpx"] = SimpleNamespace(AsyncClient=partial(httpx.AsyncClient, transport=httpx.MockTransport(answer)))
+    with pytest.raises(Failed, match=f"^{status}: <html>no") as failed:
+        asyncio.run(parts["decide"]("c42"))
+    assert failed.value.again == again
+    assert [request.headers["idempotency-key"] for request in seen] == ["run-1"]
+
+
+def test_the_workflow_for_n8n_is_whole_and_is_what_the_document_says() -> None:
+    workflow = json.loads((ROOT / "docs/n8n.json").read_text())
+    nodes = {node["name"]: node for node in workflow["nodes"]}
+    links = [
+        (start, link["node"]) for start, ways in workflow["connections"].items() for way in ways["main"] for link in way
+    ]
+    assert {name for link in links for name in link} == set(nodes)
+    calls = [node["parameters"] for node in nodes.values() if node["type"].endswith("httpRequest")]
+    assert [call["url"] for call in calls] == ["http://localhost:8000/v1/decisions", "http://localhost:8000/v1/track"]
+    told = (ROOT / "docs/integrations.md").read_text()
+    [key] = calls[0]["headerParameters"]["parameters"]
+    for said in (key["name"], key["value"].removeprefix("="), calls[0]["jsonBody"].removeprefix("=")):
+        assert f"`{said}`" in told
+    assert not re.search(r"op_[\w-]{20}|whsec_", json.dumps(workflow)), "a secret"
 
 
 def test_no_line_of_the_help_is_cut_off() -> None:

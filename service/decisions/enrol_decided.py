@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from service.clock import Clock, monotonic
 from service.decisions.arm_tests import COUNTED, compares, placement_and_number, same_test, stored_test
-from service.decisions.impact_store import candidates_stored, end_of_portion, not_enrolled, not_enrolled_of
+from service.decisions.impact_store import (
+    candidates_stored,
+    end_of_portion,
+    first_decided,
+    not_enrolled,
+    not_enrolled_of,
+)
 from service.decisions.record import of_another_time
 from service.decisions.rules import RuleBook
 from service.events.events_lease import EventsLease
@@ -35,6 +41,8 @@ BEHIND = timedelta(seconds=5)
 """How old a decision is when it is looked at: it is written after it was made."""
 LATE = timedelta(days=1)
 """How far back decisions are looked for that waited on the disk."""
+_Before = dict[tuple[str, str], float | None]
+"""By placement and customer."""
 MOST = 50
 """Placements that are measured: each costs a little of every event, and callers may make names up."""
 
@@ -150,21 +158,31 @@ class EnrolDecided:
             if test.starts_at is None or row.decided_at >= test.starts_at:
                 first.setdefault((row.placement, row.customer_id), row)
         candidates = candidates_stored(connection, [row.decision_id for row in first.values()])
-        former = _former(connection, first)
+        before = self._before(connection, tests, list(first.values()))
         return [
-            Exposure(
-                tests[placement].id, customer, row.arm, row.decided_at, self._before(tests[placement], row, former)
-            )
+            Exposure(tests[placement].id, customer, row.arm, row.decided_at, before.get((placement, customer)))
             for (placement, customer), row in first.items()
             if not of_another_time(candidates[row.decision_id])
         ]
 
-    def _before(self, test: Experiment, row: Any, former: Mapping[tuple[str, str], Exposure]) -> float | None:
-        """Of who took part by other shares, what was so before that: what came since is the arms' doing."""
-        if self._covariate is None or test.covariate is None:
-            return None
-        known = former.get((row.placement, row.customer_id))
-        return known.covariate if known else self._covariate(row.customer_id, test.covariate, row.decided_at)
+    def _before(self, connection: Connection, tests: Mapping[str, Experiment], rows: Sequence[Any]) -> _Before:
+        """What was so before the first of all decisions at a placement; what came since is the arms' doing.
+
+        It is known of who took part by other shares, and of those decided for the first time; of others, who were
+        decided for before anything was measured, it is not.
+        """
+        known: _Before = {key: one.covariate for key, one in _former(connection, rows).items()}
+        new = [row for row in rows if (row.placement, row.customer_id) not in known]
+        decided = first_decided(connection, sorted({row.customer_id for row in new}))
+        for row in new:
+            key, feature = (row.placement, row.customer_id), tests[row.placement].covariate
+            if (
+                self._covariate is not None
+                and feature is not None
+                and row.decided_at <= decided.get(key, row.decided_at)
+            ):
+                known[key] = self._covariate(row.customer_id, feature, row.decided_at)
+        return known
 
     def _settle(self, connection: Connection) -> None:
         """Tests of other shares than the settings' ended when this process began, with the settings; the next began."""
@@ -219,14 +237,14 @@ def _newest(tests: Sequence[Experiment]) -> dict[str, Experiment]:
     return found
 
 
-def _former(connection: Connection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Exposure]:
-    """By placement and customer the first exposure in an earlier test of the placement; the tests of now have none."""
-    numbers = {test.id: placement_and_number(test.id) for test in standing_tests(connection)}
-    placements = {placement for placement, _ in wanted}
-    tests = [test_id for test_id, (placement, _) in numbers.items() if placement in placements]
+def _former(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], Exposure]:
+    """By placement and customer of these decisions the first exposure in an earlier test of the placement."""
+    placements = {test.id: placement_and_number(test.id)[0] for test in standing_tests(connection)}
+    asked = {row.placement for row in rows}
+    tests = [test_id for test_id, placement in placements.items() if placement in asked]
     found: dict[tuple[str, str], Exposure] = {}
-    for exposure in find_exposures(connection, {customer for _, customer in wanted}, tests):
-        key = (numbers[exposure.experiment_id][0], exposure.customer_id)
+    for exposure in find_exposures(connection, {row.customer_id for row in rows}, tests):
+        key = placements[exposure.experiment_id], exposure.customer_id
         if key not in found or exposure.at < found[key].at:
             found[key] = exposure
     return found

@@ -6,7 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, case, exists, literal, select, text, type_coerce, union
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    TextClause,
+    case,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    type_coerce,
+    union,
+)
 
 from service.decisions.case import microseconds
 from service.decisions.decision_store import decisions
@@ -43,12 +55,26 @@ def not_enrolled_of(
 ) -> list[Any]:
     """The same of these customers, made at `since` or later."""
     reserved = ledger.c.customer_id.in_(customer_ids), ledger.c.reserved_at >= microseconds(since)
-    none_reserved = _UNTOLD.c.customer_id.in_(customer_ids), text("NOT untold.in_ledger"), _UNTOLD.c.decided_at >= since
+    none_reserved = *_none_reserved(customer_ids), _UNTOLD.c.decided_at >= since
     theirs = union(select(ledger.c.decision_id).where(*reserved), select(_UNTOLD.c.decision_id).where(*none_reserved))
     made = decisions.c.customer_id.in_(customer_ids), decisions.c.decided_at >= since
     wanted = decisions.c.placement.not_in(sorted(but)), ~_enrolled(tests)
     query = select(*_MADE).where(decisions.c.decision_id.in_(theirs), *made, *wanted)
     return list(connection.execute(query.order_by(decisions.c.decided_at, decisions.c.decision_id)))
+
+
+def first_decided(connection: Connection, customer_ids: Sequence[str]) -> dict[tuple[str, str], datetime]:
+    """When the oldest known decision of these customers was made, by placement and customer."""
+    reserved = select(ledger.c.decision_id).where(ledger.c.customer_id.in_(customer_ids))
+    theirs = union(reserved, select(_UNTOLD.c.decision_id).where(*_none_reserved(customer_ids)))
+    mine = decisions.c.decision_id.in_(theirs), decisions.c.customer_id.in_(customer_ids)
+    key = decisions.c.placement, decisions.c.customer_id
+    query = select(*key, func.min(decisions.c.decided_at)).where(*mine).group_by(*key)
+    return {(placement, customer): at for placement, customer, at in connection.execute(query)}
+
+
+def _none_reserved(customer_ids: Sequence[str]) -> tuple[ColumnElement[bool], TextClause]:
+    return _UNTOLD.c.customer_id.in_(customer_ids), text("NOT untold.in_ledger")
 
 
 def _enrolled(tests: Mapping[str, str]) -> ColumnElement[bool]:

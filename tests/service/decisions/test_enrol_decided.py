@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.decisions.enrol_decided import EnrolDecided
-from service.decisions.impact_store import end_of_portion, not_enrolled, not_enrolled_of
+from service.decisions.impact_store import end_of_portion, first_decided, not_enrolled, not_enrolled_of
 from service.decisions.read_impact import read_impact
 from service.decisions.rules import RuleBook
 from service.experiments.define_experiment import get_experiments
@@ -214,6 +214,20 @@ def test_by_other_shares_what_is_taken_out_is_still_what_was_before_the_first_de
     assert {one.customer_id: one.covariate for one in told} == {"c0": None, "c1": 0.0, "c2": 0.0, "c3": 100.0}
 
 
+def test_of_who_was_decided_for_before_it_was_measured_nothing_is_taken_out(database: Database) -> None:
+    """As a home that was brought up to date; what they bought since is the arms' doing."""
+    measured = Measured(database)
+    measured.decide_for(2)
+    measured.decide("c2", placement="web.home")
+    measured.desk.clock.forward(days=100)
+    measured.process(covariate=lambda customer_id, feature, at: 7.0)
+    measured.decide_for(4)
+    measured.passes()
+    with database.read() as connection:
+        told = find_exposures(connection, ["c0", "c1", "c2", "c3"])
+    assert {one.customer_id: one.covariate for one in told} == {"c0": None, "c1": None, "c2": 7.0, "c3": 7.0}
+
+
 def test_a_command_with_other_settings_changes_nothing(database: Database) -> None:
     """`opportune ingest` from another folder, say: what it applies counts, what is measured stays the service's."""
     measured = Measured(database)
@@ -288,6 +302,7 @@ def test_nothing_is_looked_through_as_a_whole(tmp_path: Path) -> None:
             *plans_of(database, connection, lambda c: end_of_portion(c, NOON, NOON, 10)),
             *plans_of(database, connection, lambda c: not_enrolled(c, NOON, NOON, tests, ())),
             *plans_of(database, connection, lambda c: not_enrolled_of(c, ["a", "b"], NOON, tests, ())),
+            *plans_of(database, connection, lambda c: first_decided(c, ["a", "b"])),
         ]
     assert len(plans) > 5
     for table in ("decisions", "untold", "ledger", "experiment_exposures"):

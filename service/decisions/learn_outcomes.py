@@ -36,6 +36,7 @@ from service.decisions.lessons_store import (
     add_layer,
     converted_of,
     due_lessons,
+    forget_layers,
     forget_lessons,
     give_back_lessons,
     hurry_lessons,
@@ -54,10 +55,14 @@ from service.storage.lease import take
 
 LEASE, LEASE_S = "learning", 20.0
 AT_ONCE = 100
+GATHER = timedelta(seconds=20)
+"""How long it may wait to be learnt that nothing came of a message."""
 FORGOTTEN_AT_ONCE = 200
 """Decisions must not wait for longer than that takes."""
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""
+MOST_BYTES = 2**30
+"""Of states that are kept. Of thousands of offers each has some hundred kB, and replays find the layer less long."""
 HALF_LIFE = timedelta(days=60)
 """After so long half of the layer's evidence is left: it follows what changes."""
 
@@ -74,7 +79,10 @@ class LearnOutcomes:
         self._habits, self._hurried = ChannelHabits(), frozenset[str]()
 
     def run_pass(self) -> bool:
-        """One portion of due lessons; for a loop. True when there may be more."""
+        """One portion of due lessons; for a loop. True when there may be more.
+
+        Decisions wait for who writes, and what a hundred lessons teach takes a while: it is found out before.
+        """
         model = self._models.get(NEXT_OFFER)
         if model is None or not hasattr(model, "weigh"):
             return False
@@ -82,32 +90,38 @@ class LearnOutcomes:
         self._hurry(now)
         with self._database.read() as connection:
             present = newest_number(connection)
-            waiting = bool(due_lessons(connection, now, 1))
+            waiting = _worth_a_state(due_lessons(connection, now, AT_ONCE), now)
             changed = present is not None and (
                 present[1] != str(model.version) or self._other_situations(connection, present[0])
             )
         if not waiting and not changed:
             return False
+        fresh, learnt_until = begun(getattr(model, "layer", b""), self.situations), getattr(model, "learnt_until", None)
         with self._database.write() as connection:
-            if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
+            if not self._mine(connection):
                 return False
             state = newest_layer(connection)
             held = None if state is None or state.model_version != str(model.version) else _held(state)
-            fresh = begun(getattr(model, "layer", b""), self.situations)
-            learnt_until = getattr(model, "learnt_until", None)
             if held is None or not held.alike(fresh):
                 held = fresh
                 give_back_lessons(connection, now - MEMORY, None if self.situations else learnt_until)
+        with self._database.read() as connection:
             rows = due_lessons(connection, now, AT_ONCE)
             lessons = _lessons(connection, model, rows, self.situations, learnt_until)
-            aged = held if state is None else held.forget(_kept(now - state.made_at))
-            learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors(len(self.situations)))
-            number = 1 if state is None else state.version + 1
-            weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
+        aged = held if state is None else held.forget(_kept(now - state.made_at))
+        learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors(len(self.situations)))
+        number = 1 if state is None else state.version + 1
+        weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
+        with self._database.write() as connection:
+            if not self._mine(connection) or _number(newest_number(connection)) != number - 1:
+                return False
             add_layer(connection, State(number, str(model.version), now, learnt.seen, weights, posterior))
             take_lessons(connection, rows)
         self._looked_at = number, False
         return len(rows) == AT_ONCE
+
+    def _mine(self, connection: Connection) -> bool:
+        return take(connection, LEASE, self._holder, self._wall.now(), LEASE_S)
 
     def _hurry(self, now: datetime) -> None:
         """Lessons of a channel of which it has turned out that orders come at once or never need not wait for days."""
@@ -115,7 +129,7 @@ class LearnOutcomes:
             prompt = self._habits.at(connection, now).prompt
         if new := prompt - self._hurried:
             with self._database.write() as connection:
-                if not take(connection, LEASE, self._holder, self._wall.now(), LEASE_S):
+                if not self._mine(connection):
                     return
                 for channel in sorted(new):
                     hurry_lessons(connection, channel, now)
@@ -128,6 +142,17 @@ class LearnOutcomes:
             told = () if state is None else Weights.from_bytes(state.weights).situations
             self._looked_at = version, told != self.situations
         return self._looked_at[1]
+
+
+def _worth_a_state(due: Sequence[Any], now: datetime) -> bool:
+    """Whether what is due waits no longer: states are kept for replays, so silences are gathered, and answers not."""
+    if not due or len(due) == AT_ONCE:
+        return bool(due)
+    return due[0].due_at <= now - GATHER or any(row.stage <= CONVERTED for row in due)
+
+
+def _number(newest: tuple[int, str] | None) -> int:
+    return 0 if newest is None else newest[0]
 
 
 def _kept(age: timedelta) -> float:
@@ -201,7 +226,9 @@ class ForgetLessons:
     def run_pass(self) -> bool:
         """Some of what no model will learn any more; True when there may be more."""
         with self._database.write() as connection:
-            return forget_lessons(connection, self._clock.now() - MEMORY, FORGOTTEN_AT_ONCE)
+            before = self._clock.now() - MEMORY
+            more = forget_lessons(connection, before, FORGOTTEN_AT_ONCE)
+            return forget_layers(connection, before, MOST_BYTES, FORGOTTEN_AT_ONCE) or more
 
 
 class LearningModels:

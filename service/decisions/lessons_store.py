@@ -162,10 +162,7 @@ def give_back_lessons(connection: Connection, since: datetime, learnt_until: dat
 
 
 def forget_lessons(connection: Connection, before: datetime, most: int) -> bool:
-    """Drops what was due before a time, taken or not, and states of the layer of that time but the newest.
-
-    At most about `most` of each at once; True when there may be more.
-    """
+    """Drops what was due before a time, taken or not, about `most` of each at once; True when there may be more."""
     more = False
     for taken in (lessons.c.taken.is_(True), lessons.c.taken.is_(False)):  # each a stretch of the index
         old = taken & (lessons.c.due_at < before)
@@ -175,10 +172,24 @@ def forget_lessons(connection: Connection, before: datetime, most: int) -> bool:
         last = at.scalar()
         connection.execute(delete(lessons).where(old if last is None else taken & (lessons.c.due_at <= last)))
         more = more or last is not None
-    newest = select(func.max(online_layers.c.version)).scalar_subquery()
-    past = (online_layers.c.made_at < before) & (online_layers.c.version < newest)
-    connection.execute(delete(online_layers).where(past))
     return more
+
+
+def forget_layers(connection: Connection, before: datetime, most_bytes: int, most: int) -> bool:
+    """Drops states of the layer of before a time, and the oldest of those that have more bytes together than wanted;
+    never the newest. At most `most` at once; True when there may be more.
+    """
+    of = online_layers.c
+    newest = select(of.version, func.length(of.weights).label("size")).order_by(of.version.desc()).limit(1)
+    last = connection.execute(newest).first()
+    if last is None:
+        return False
+    too_many = last.version - max(most_bytes // max(last.size, 1), 1)
+    oldest = select(of.version, of.made_at).where(of.version < last.version).order_by(of.version).limit(most)
+    past = [row.version for row in connection.execute(oldest) if row.made_at < before or row.version <= too_many]
+    if past:
+        connection.execute(delete(online_layers).where(of.version <= past[-1]))
+    return len(past) == most
 
 
 def newest_layer(connection: Connection) -> State | None:
@@ -205,8 +216,9 @@ def _state(row: Any) -> State | None:
 
 
 def add_layer(connection: Connection, state: State) -> None:
-    """Makes a state the one that serves."""
-    connection.execute(update(online_layers).where(online_layers.c.posterior.is_not(None)).values(posterior=None))
+    """Makes a state the one that serves. Only the one before has its posterior still: the table is long."""
+    served = select(func.max(online_layers.c.version)).scalar_subquery()
+    connection.execute(update(online_layers).where(online_layers.c.version == served).values(posterior=None))
     upsert(
         connection,
         online_layers,

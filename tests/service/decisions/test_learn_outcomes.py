@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,20 @@ from models.online_layer import OnlineLayer
 from models.response import INPUTS
 from service.customers.set_consents import set_consents
 from service.decisions import learn_outcomes
-from service.decisions.learn_outcomes import HALF_LIFE, MEMORY, ForgetLessons, LearningModels
+from service.decisions.learn_outcomes import GATHER, HALF_LIFE, MEMORY, ForgetLessons, LearningModels, LearnOutcomes
 from service.decisions.lessons_store import (
     CONVERTED,
     STAGES,
     UNTIED,
     UNTIED_WORTH,
+    State,
+    add_layer,
     due_lessons,
+    forget_layers,
     lessons,
     newest_layer,
     newest_number,
+    online_layers,
 )
 from service.decisions.policy import inverse_gap
 from service.decisions.read_decision import erase_of
@@ -107,7 +112,7 @@ def test_silence_is_learnt_when_it_has_matured(learning: Learning) -> None:
     assert of_offer(learning, "c30", "a") == before
     found = [before]
     for after, _ in sorted(STAGES):
-        learning.desk.clock.time = decided[0]["decided_at"] + after + timedelta(seconds=1)
+        learning.desk.clock.time = decided[0]["decided_at"] + after + GATHER + timedelta(seconds=1)
         learning.learn()
         found.append(of_offer(learning, "c30", "a"))
     assert found == sorted(found, reverse=True)
@@ -373,3 +378,91 @@ def test_probabilities_with_a_layer_are_the_models_moved_by_its_part(learning: L
         assert (alone > plain.score(one, offers, ["email", "sms"], learning.desk.clock.now())).all()
     told = [reason.feature for reason in layered.reasons(rows[0], offers[0], "email", learning.desk.clock.now(), 30)]
     assert "recent_outcomes" in told
+
+
+def test_silences_are_gathered_and_an_order_is_not_made_to_wait(learning: Learning) -> None:
+    """Each state is kept for replays: of a message a second there were as many, and of thousands of offers each is
+    hundreds of kB."""
+    first, second = learning.decide("c1"), learning.decide("c2")
+    learning.happens("Email Delivered", first, channel="email")
+    learning.desk.clock.forward(seconds=61)
+    assert learning.learn() == 0
+    learning.happens("Email Delivered", second, channel="email")
+    learning.happens("Order Completed", second, revenue_cents=900)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+    assert state is not None
+    assert (state.version, state.seen) == (1, pytest.approx(1.05))  # the order, and that minute's silence with it
+    learning.desk.clock.forward(seconds=60)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        assert newest_number(connection) == (1, "7")
+    learning.desk.clock.forward(seconds=20)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        assert newest_number(connection) == (2, "7")
+
+
+def test_nobody_waits_to_write_while_it_is_found_out_what_lessons_teach(
+    learning: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning.happens("Order Completed", learning.decide("c1"), revenue_cents=900)
+    found_out, wrote = learn_outcomes._lessons, list[bool]()
+
+    def slowly(*args: Any) -> Any:
+        def write() -> None:
+            with learning.desk.database.write():
+                wrote.append(True)
+
+        other = threading.Thread(target=write, daemon=True)
+        other.start()
+        other.join(20)
+        return found_out(*args)
+
+    monkeypatch.setattr(learn_outcomes, "_lessons", slowly)
+    learning.learn()
+    assert wrote == [True]
+    with learning.desk.database.read() as connection:
+        assert newest_number(connection) == (1, "7")
+
+
+def test_what_another_learnt_meanwhile_is_not_learnt_twice(learning: Learning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stood still while its lease ran out."""
+    learning.happens("Order Completed", learning.decide("c1"), revenue_cents=900)
+    monkeypatch.setattr(learn_outcomes, "take", lambda *_: True)
+    other = LearnOutcomes(learning.desk.database, learning.desk.clock, learning.desk.served)
+    found_out, others = learn_outcomes._lessons, [other]
+
+    def slowly(*args: Any) -> Any:
+        while others:
+            others.pop().run_pass()
+        return found_out(*args)
+
+    monkeypatch.setattr(learn_outcomes, "_lessons", slowly)
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+    assert state is not None
+    assert (state.version, state.seen) == (1, 1.0)
+
+
+def test_states_are_kept_for_a_time_and_as_many_as_bytes_allow(database: Database) -> None:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    with database.write() as connection:
+        for number in range(1, 13):
+            add_layer(connection, State(number, "7", start + timedelta(days=number), 1.0, bytes(100), bytes(900)))
+
+    def kept(**how: Any) -> list[int]:
+        with database.write() as connection:
+            while forget_layers(connection, **{"before": start, "most_bytes": 10_000, "most": 2, **how}):
+                pass
+            return list(connection.execute(select(online_layers.c.version).order_by(online_layers.c.version)).scalars())
+
+    assert kept() == list(range(1, 13))
+    assert kept(before=start + timedelta(days=4)) == list(range(4, 13))
+    assert kept(most_bytes=350) == [10, 11, 12]
+    assert kept(most_bytes=1, before=start + timedelta(days=99)) == [12]
+    with database.read() as connection:
+        columns = select(online_layers.c.version).where(online_layers.c.posterior.is_not(None))
+        assert connection.execute(columns).scalars().all() == [12]

@@ -6,10 +6,13 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
+
+CLOCKS_APART = timedelta(minutes=1)
+"""How far the clocks of two machines may lie apart: what was noted for later was noted by a clock that went wrong."""
 
 
 class Clock(Protocol):

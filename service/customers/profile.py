@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from service.clock import CLOCKS_APART
 from service.customers.consent import MARKETING, told_by
 
 MOST_SEGMENTS = 1000
@@ -59,7 +60,9 @@ def microseconds(at: datetime) -> int:
     return int(at.timestamp()) * 1_000_000 + at.microsecond
 
 
-def absorb(profile: Profile, event: Mapping[str, Any]) -> tuple[bool, ConsentChange | None]:
+def absorb(
+    profile: Profile, event: Mapping[str, Any], now: datetime | None = None
+) -> tuple[bool, ConsentChange | None]:
     """Changes the profile by one EVENTS row; whether it changed, and the consent it told."""
     at: datetime = event["timestamp"]
     kind = event["type"]
@@ -74,20 +77,23 @@ def absorb(profile: Profile, event: Mapping[str, Any]) -> tuple[bool, ConsentCha
         if answer is not None:
             heard = dict(profile.consent_times)
             told = ConsentChange(profile.customer_id, at, answer[0], MARKETING, answer[1], str(event["event"]))
-            told = told if apply_consent(profile, told) else None
+            told = told if apply_consent(profile, told, now) else None
             changed = heard != profile.consent_times or told is not None or changed
     if changed:
         profile.updated_at = max(profile.updated_at, event["received_at"])
     return changed, told
 
 
-def apply_consent(profile: Profile, change: ConsentChange) -> bool:
+def apply_consent(profile: Profile, change: ConsentChange, now: datetime | None = None) -> bool:
     """Notes an answer, unless a newer one stands; False then, or when it is no news.
 
-    An answer given again is no news, but its time is: what comes late from before it counts no more.
+    An answer given again is no news, but its time is: what comes late from before it counts no more. Of one that was
+    noted by a clock ahead of `now` it is not known when it was given: a refusal goes before it.
     """
     key, time = f"{change.channel}.{change.purpose}", microseconds(change.at)
-    if time < profile.consent_times.get(key, -1):
+    heard = profile.consent_times.get(key, -1)
+    ahead = now is not None and heard > microseconds(now + CLOCKS_APART)
+    if time < heard and not (ahead and change.answer is False):
         return False
     profile.consent_times[key] = time
     purposes = dict(profile.consents.get(change.channel, {}))

@@ -36,8 +36,9 @@ _KEPT = 200
 
 
 def add_drift_check(connection: Connection, at: datetime, report: Mapping[str, Any]) -> None:
-    """Keeps what a check found; the oldest go."""
+    """Keeps what a check found; the oldest go, and those of a clock that was ahead: they would be the newest."""
     upsert(connection, drift_checks, [{"at": at, "report": dict(report)}])
+    connection.execute(delete(drift_checks).where(drift_checks.c.at > at))
     oldest = select(drift_checks.c.at).order_by(drift_checks.c.at.desc()).offset(_KEPT).limit(1).scalar_subquery()
     connection.execute(delete(drift_checks).where(drift_checks.c.at <= oldest))
 
@@ -55,9 +56,9 @@ def add_shadow_scores(connection: Connection, rows: Sequence[Mapping[str, Any]])
         upsert(connection, shadow_scores, rows, update=())
 
 
-def newest_shadow(connection: Connection, model: str, version: str) -> datetime | None:
-    """The time of the newest decision that this challenger has scored."""
-    mine = (shadow_scores.c.model == model) & (shadow_scores.c.version == version)
+def newest_shadow(connection: Connection, model: str, version: str, now: datetime) -> datetime | None:
+    """The time of the newest decision that this challenger has scored, of those up to now."""
+    mine = (shadow_scores.c.model == model) & (shadow_scores.c.version == version) & (shadow_scores.c.decided_at <= now)
     found: datetime | None = connection.execute(select(func.max(shadow_scores.c.decided_at)).where(mine)).scalar_one()
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from service.clock import Clock, monotonic
+from service.clock import CLOCKS_APART, Clock, monotonic
 from service.decisions.arm_tests import COUNTED, compares, placement_and_number, same_test, stored_test
 from service.decisions.impact_store import (
     candidates_stored,
@@ -131,7 +131,7 @@ class EnrolDecided:
         """Whether a pass is due: twice a minute by the service's clock or by the machine's (a simulated one leaps)."""
         until = self._clock.now() - BEHIND
         if self._after is not None:
-            waited = until - self._after < EVERY and monotonic() - self._passed < EVERY.total_seconds()
+            waited = abs(until - self._after) < EVERY and monotonic() - self._passed < EVERY.total_seconds()
             if waited:
                 return False
             if self._brought_in() > self._brought:
@@ -141,9 +141,11 @@ class EnrolDecided:
 
     def _looked(self, connection: Connection) -> datetime:
         """Up to when decisions were looked at. A home that never measured begins with this process: what customers did
-        of whom it decided before was not kept."""
+        of whom it decided before was not kept. By a clock that was ahead nobody of now would be looked at."""
         if self._after is None:
             self._after = looked_until(connection) or self._began
+        if self._after > self._clock.now() + CLOCKS_APART:
+            self._after = self._clock.now() - LATE
         return self._after
 
     def _exposures(

@@ -13,7 +13,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from service.clock import Clock, SystemClock
+from service.clock import CLOCKS_APART, Clock, SystemClock
 from service.decisions.case import microseconds
 from service.decisions.channel_habits import ChannelHabits, Habits
 from service.decisions.decision_store import answers_on, count_response, read_heads
@@ -50,7 +50,9 @@ class PresumeDelivered:
         for channel in sorted(habits.untold):
             if channel not in self._behind:
                 log.warning("deliveries by %s are not told: answers count as delivered in rates and lessons", channel)
-            behind, until = self._behind.get(channel, (now - BACK, "")), now - AFTER
+            behind, until = self._behind.get(channel), now - AFTER
+            if behind is None or behind[0] > until + CLOCKS_APART:  # that was by a clock that was ahead
+                behind = now - BACK, ""
             with self._database.read() as connection:
                 rows = answers_on(connection, channel, behind, until, AT_ONCE)
             for offer_id in sorted({row.offer_id for row in rows}):  # one by one: events count several, in their order

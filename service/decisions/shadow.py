@@ -50,7 +50,7 @@ class Shadow:
     def _score(self, name: str, champion: Any, challenger: Any, most: int) -> int:
         now, version = self._clock.now(), str(challenger.version)
         with self._database.read() as connection:
-            last = newest_shadow(connection, name, version)
+            last = newest_shadow(connection, name, version, now)
             first = now - LOOKS_BACK if last is None else last + _TICK
             listed = newest_between(connection, first, now, most)
             vectors = read_vectors(connection, [decision_id for decision_id, _, _ in listed], listed, most).vectors

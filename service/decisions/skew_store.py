@@ -25,8 +25,9 @@ BURST = 10
 
 
 def add_check(connection: Connection, at: datetime, report: Mapping[str, Any]) -> None:
-    """Keeps what a check found; the oldest go."""
+    """Keeps what a check found; the oldest go, and those of a clock that was ahead: they would be the newest."""
     upsert(connection, skew_checks, [{"at": at, "report": dict(report)}])
+    connection.execute(delete(skew_checks).where(skew_checks.c.at > at))
     oldest = select(skew_checks.c.at).order_by(skew_checks.c.at.desc()).offset(_KEPT).limit(1).scalar_subquery()
     connection.execute(delete(skew_checks).where(skew_checks.c.at <= oldest))
 

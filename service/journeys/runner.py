@@ -186,12 +186,13 @@ class Runner:
             return any_due(connection, now, self._wall.now())
 
     def _segments_due(self, now: datetime) -> bool:
-        return self._segments_at is None or now >= self._segments_at
+        """A clock that was ahead, and is put right, puts nobody off until then."""
+        return self._segments_at is None or not timedelta() <= now - self._segments_at < self._options.segments_every
 
     def _enter_by_segment(self, now: datetime) -> None:
         if self._segments_due(now):
             enrol_segments(self._database, self._definitions, self._ask.members_of, now, self._goes_on)
-            self._segments_at = now + self._options.segments_every
+            self._segments_at = now
 
     def _beat(self, now: datetime, report: PassReport | None) -> None:
         """Tells how far it is, when work was done, the clock has moved, or a little while has passed."""

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Connection, String, Table, delete, select, update
 
+from service.clock import CLOCKS_APART
 from service.storage.database import UtcTime, metadata, upsert
 
 leases = Table(
@@ -17,10 +18,6 @@ leases = Table(
 )
 
 
-_AHEAD = timedelta(minutes=1)
-"""How far the clocks of two machines may lie apart."""
-
-
 def take(connection: Connection, name: str, holder: str, now: datetime, seconds: float) -> bool:
     """Takes or renews the lease for `seconds`; False while another holder's runs.
 
@@ -30,7 +27,7 @@ def take(connection: Connection, name: str, holder: str, now: datetime, seconds:
     until = now + timedelta(seconds=seconds)
     if upsert(connection, leases, [{"name": name, "holder": holder, "until": until}], update=()):
         return True
-    free = (leases.c.holder == holder) | (leases.c.until <= now) | (leases.c.until > until + _AHEAD)
+    free = (leases.c.holder == holder) | (leases.c.until <= now) | (leases.c.until > until + CLOCKS_APART)
     changed = connection.execute(update(leases).where(leases.c.name == name, free).values(holder=holder, until=until))
     return changed.rowcount == 1
 

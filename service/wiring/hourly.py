@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from service.clock import monotonic
+from service.clock import CLOCKS_APART, monotonic
 
 EVERY = timedelta(hours=1)
 PAUSE_S = 600.0
@@ -31,8 +31,8 @@ class Hourly:
         if monotonic() < self._not_before:
             return False
         last = self._latest()
-        old = last is None or now - datetime.fromisoformat(last["made_at"]) >= EVERY
-        return old and self._waiting()
+        fresh = last is not None and -CLOCKS_APART <= now - datetime.fromisoformat(last["made_at"]) < EVERY
+        return not fresh and self._waiting()
 
     def run(self) -> None:
         """Makes the check. RuntimeError where it went wrong and kept no report."""

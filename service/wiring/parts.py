@@ -25,7 +25,7 @@ from features.texts import Texts
 from models import declared
 from models.registry import ServedModels
 from models.situations import names_of
-from service.clock import Clock, SystemClock, clock_from
+from service.clock import Clock, SystemClock, clock_from, monotonic
 from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
@@ -109,7 +109,7 @@ _WATCH_AFTER_S, _VECTORS_AFTER_S = 30.0, 20.0
 _TEXTS_EVERY_S = 2.0
 _LESSONS_EVERY_S = 3600.0
 _RECORDS_EVERY_S = 60.0
-_BEAT_EVERY = timedelta(seconds=2)
+_BEAT_EVERY_S = 2.0
 
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,7 @@ def build(settings: Settings) -> Parts:
         lambda: spool.brought,
     )
     handlers: tuple[Handler, ...] = (
-        update_customers,
+        lambda connection, events: update_customers(connection, events, clock.now()),
         keep_refunds,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
         enrol.enrol_buyers,
@@ -445,15 +445,14 @@ def _forgets_records(parts: Parts) -> list[Loop]:
 def _beating(database: Database, clock: Clock, run_pass: Any) -> Any:
     """A pass that tells now and then that it is alive."""
     wall = SystemClock()
-    last = [wall.now() - _BEAT_EVERY]
+    last = [monotonic() - _BEAT_EVERY_S]
 
     def passed() -> bool:
         more = bool(run_pass())
-        now = wall.now()
-        if now - last[0] >= _BEAT_EVERY:
-            last[0] = now
+        if monotonic() - last[0] >= _BEAT_EVERY_S:
+            last[0] = monotonic()
             with database.write() as connection:
-                beat(connection, "events", clock.now(), now, {})
+                beat(connection, "events", clock.now(), wall.now(), {})
         return more
 
     return passed

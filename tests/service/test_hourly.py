@@ -44,6 +44,14 @@ def test_a_check_is_due_an_hour_after_its_report_where_there_is_something_to_che
     assert not reports.hourly.due(NOON + timedelta(minutes=60))
 
 
+def test_a_report_of_a_clock_that_was_ahead_keeps_no_check_waiting() -> None:
+    reports = Reports()
+    reports.kept = {"made_at": (NOON + timedelta(days=365)).isoformat()}
+    assert reports.hourly.due(NOON)
+    reports.kept = {"made_at": (NOON + timedelta(seconds=30)).isoformat()}  # another machine's
+    assert not reports.hourly.due(NOON)
+
+
 def test_a_check_that_kept_no_report_is_not_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(hourly, "monotonic", lambda: now)

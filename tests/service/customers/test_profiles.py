@@ -132,6 +132,23 @@ def test_what_the_api_is_told_counts_though_an_events_clock_was_ahead(database: 
     assert read(database, "c").consents == {"email": {"marketing": False}}
 
 
+@pytest.mark.parametrize(
+    ("noted", "ahead", "told", "then"),
+    [
+        (True, timedelta(days=1), "Unsubscribed", False),
+        (False, timedelta(days=1), "Resubscribed", False),  # nobody knows which of them came first
+        (True, timedelta(seconds=30), "Unsubscribed", True),  # an event that had to wait is older than what it finds
+    ],
+)
+def test_a_refusal_goes_before_what_was_noted_by_a_clock_that_was_ahead(
+    database: Database, noted: bool, ahead: timedelta, told: str, then: bool
+) -> None:
+    with database.write() as connection:
+        set_consents(connection, "c", {"email": {"marketing": noted}}, None, NOW + ahead, "api")
+        update_customers(connection, [row("u", "c", told, timestamp=NOW.isoformat())], NOW)
+    assert read(database, "c").consents == {"email": {"marketing": then}}
+
+
 def test_repeating_changes_nothing(database: Database) -> None:
     events = [identify("c", 1, {"a": 1}), row("u", "c", "Email Marked as Spam", timestamp=at(2))]
     apply(database, *events)

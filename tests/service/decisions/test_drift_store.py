@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from service.decisions.drift_store import responses
+from service.decisions.drift_store import (
+    add_drift_check,
+    add_shadow_scores,
+    latest_drift,
+    newest_shadow,
+    responses,
+)
 from service.decisions.schemas import DecisionIn
+from service.decisions.skew_store import add_check, latest_checks
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
 from tests.service.decisions.test_attribute_outcomes import event, handle
 
 WINDOW = timedelta(days=14)
+
+
+def test_reports_and_scores_of_a_clock_that_was_ahead_are_not_the_newest(database: Database) -> None:
+    ahead = NOON + timedelta(days=365)
+    score = {"model": "m", "version": "1", "customer_id": "c", "score": 0.5, "champion": None, "champion_score": None}
+    with database.write() as connection:
+        for at in (ahead, NOON):
+            add_drift_check(connection, at, {"of": at.year})
+            add_check(connection, at, {"of": at.year})
+            add_shadow_scores(connection, [{**score, "decision_id": f"d{at.year}", "decided_at": at}])
+        assert latest_drift(connection) == {"of": NOON.year}
+        assert latest_checks(connection, 9) == [(NOON, {"of": NOON.year})]
+        assert newest_shadow(connection, "m", "1", NOON) == NOON
 
 
 def test_a_promise_is_kept_by_its_own_offer_in_its_own_time(database: Database) -> None:

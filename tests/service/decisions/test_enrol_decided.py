@@ -122,6 +122,23 @@ def test_what_was_decided_before_it_was_measured_is_left_out(database: Database)
     assert sum(measured.customers().values()) == 1
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_clock_that_was_ahead_for_a_while_leaves_nobody_out(database: Database, again: bool) -> None:
+    """Until it had come so far, who was decided for took part only by buying."""
+    measured = Measured(database)
+    measured.decide("c0")
+    measured.passes()
+    now = measured.desk.clock.time
+    measured.desk.clock.time = now + timedelta(days=300)
+    measured.passes()
+    measured.desk.clock.time = now
+    if again:
+        measured.process()
+    measured.decide_for(5)
+    measured.passes()
+    assert sum(measured.customers().values()) == 5
+
+
 def test_decisions_that_waited_on_the_disk_are_looked_for(database: Database) -> None:
     measured = Measured(database)
     measured.decide("c0")

@@ -80,6 +80,20 @@ def test_portions_go_on_where_they_stopped(learning: Learning, monkeypatch: pyte
     assert shown(learning) == 40
 
 
+def test_a_clock_that_was_ahead_for_a_while_leaves_no_answer_out(learning: Learning) -> None:
+    answered(learning, "a", 20, 12)
+    learning.desk.clock.forward(minutes=2)
+    loop = presume(learning)
+    now = learning.desk.clock.time
+    learning.desk.clock.forward(days=1)
+    presume(learning, loop)
+    learning.desk.clock.time = now
+    answered(learning, "a", 20, 0)
+    learning.desk.clock.forward(minutes=2)
+    presume(learning, loop)
+    assert shown(learning) == 40
+
+
 def test_what_is_answered_or_told_later_is_counted_once(learning: Learning) -> None:
     made = answered(learning, "a", 40, 12)
     learning.desk.clock.forward(minutes=2)

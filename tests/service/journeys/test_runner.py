@@ -569,6 +569,16 @@ def test_a_journey_that_cannot_be_read_lets_nobody_in_and_holds_up_no_other(stag
     assert stage.runner().run_due().moved == 2
 
 
+def test_a_clock_that_was_ahead_puts_no_segment_off_until_then(stage: Stage) -> None:
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, entry={"segment": "lapsed"})
+    runner = stage.runner()
+    stage.clock.at += timedelta(days=1)
+    runner.run_due()
+    stage.clock.at -= timedelta(days=1)
+    stage.service.members["lapsed"] = ["anna"]
+    assert runner.run_due().moved == 1
+
+
 def test_who_is_told_to_stop_lets_no_more_of_a_segment_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrol_segments, "_TOGETHER", 2)
     stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, entry={"segment": "lapsed"})

@@ -111,7 +111,7 @@ def experiment_from(stored: Mapping[str, Any]) -> Experiment:
             coverage=body["coverage"],
             namespace=Namespace(space["name"], space["start"], space["end"]) if space else None,
         ),
-        values=tuple(variant["key"] if variant["value"] is None else variant["value"] for variant in variants),
+        values=_of_one_kind([variant["key"] if variant["value"] is None else variant["value"] for variant in variants]),
         control=body["control"] or keys[0],
         metric=_metric(body["metric"]),
         guardrails=tuple(Guardrail(_metric(rail), rail["harm"], rail["margin"]) for rail in body["guardrails"]),
@@ -126,6 +126,15 @@ def experiment_from(stored: Mapping[str, Any]) -> Experiment:
         stopped_at=stored["stopped_at"],
         pauses=tuple((datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in _pauses(stored)),
     )
+
+
+def _of_one_kind(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Numbers with and without a point all get one: OpenFeature's SDKs give who asks for a float and is told `1` the
+    default instead, which is the value of another arm, or of none.
+    """
+    if any(type(value) is float for value in values) and all(type(value) in {int, float} for value in values):
+        return tuple(map(float, values))
+    return tuple(values)
 
 
 def _pauses(stored: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

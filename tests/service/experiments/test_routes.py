@@ -59,6 +59,22 @@ def context(key: Any = "c1", **attributes: Any) -> dict[str, Any]:
     return {"context": {"targetingKey": key, **attributes}}
 
 
+@pytest.mark.parametrize(
+    ("values", "told"), [([0.5, 1], ["0.5", "1.0"]), ([3, 5], ["3", "5"]), ([True, 1], ["true", "1"])]
+)
+async def test_numbers_of_a_flag_are_all_floats_or_all_whole(
+    client: httpx.AsyncClient, values: list[Any], told: list[str]
+) -> None:
+    """Of 0.5 and 1 OpenFeature's Python SDK gave the second arm the default: a 1 is no float to it."""
+    variants = [{"key": key, "value": value} for key, value in zip("ab", values, strict=True)]
+    await client.put("/v1/experiments/checkout", json={**BODY, "variants": variants})
+    texts = [
+        (await client.post("/ofrep/v1/evaluate/flags/checkout", json=context(f"c{n}"))).text.split(",")[1]
+        for n in range(20)
+    ]
+    assert sorted(set(texts)) == sorted(f'"value":{value}' for value in told)
+
+
 async def test_a_former_id_gets_the_variant_of_its_customer(client: httpx.AsyncClient, tmp_path: Path) -> None:
     await client.put("/v1/experiments/checkout", json=BODY)
     former = [f"visitor-{n}" for n in range(20)]  # by chance alike: one in a million

@@ -82,6 +82,7 @@ def test_of_two_others_of_a_group_the_one_that_stands_longest_in_the_way_is_name
     assert excluded_until([shown("kept", 0, expires_in=2)], "own", "g", 5, NOW) == ("kept", NOW + 2 * DAY_US)
     assert excluded_until([shown("gone", 1, expires_in=-0.1)], "own", "g", 5, NOW) is None
     assert excluded_until([shown("old", 5)], "own", "g", 5, NOW) is None
+    assert excluded_until([shown("near", -7.9)], "own", "g", 5, NOW) == ("near", NOW + round(12.9 * DAY_US))
     assert excluded_until([shown("far", -8)], "own", "g", 5, NOW) is None
 
 

@@ -43,7 +43,10 @@ moments = st.builds(
 walls = st.times().map(lambda at: at.replace(second=0, microsecond=0))
 
 
-@given(moments, st.integers(0, 75 * 60), st.sampled_from(ZONES), st.none() | st.tuples(walls, walls))
+spans = st.integers(0, 90) | st.integers(0, 75 * 60)
+
+
+@given(moments, spans, st.sampled_from(ZONES), st.none() | st.tuples(walls, walls))
 @tries(max_examples=60, deadline=None)
 def test_open_hours_are_the_whole_hours_that_are_not_quiet(
     first: datetime, minutes: int, name: str, quiet: tuple[time, time] | None
@@ -140,7 +143,9 @@ def plainly(draft: Draft, channel: str, ends_at: datetime | None, asked: SendTim
 
 
 @pytest.mark.parametrize("at", [*(day + timedelta(hours=21, minutes=7) for day in CHANGES), CHANGES[0]])
-def test_together_is_as_alone_and_as_ranking_has_it(desk: Desk, at: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_together_is_as_alone_and_as_ranking_has_it(
+    desk: Desk, at: datetime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     desk.clock.time = at
     ends = {"a": None, "b": at + timedelta(minutes=20), "c": at + timedelta(hours=30)}
     desk.put(**{name: {"ends_at": end and end.isoformat(), "channels": ["email", "sms", "push", "web", "call"]}
@@ -161,6 +166,21 @@ def test_together_is_as_alone_and_as_ranking_has_it(desk: Desk, at: datetime, mo
     assert explored > 0
     monkeypatch.setattr(asked_hours, "WEEK", None)
     assert [told(draft) for draft in drafts_of(desk, names)] == [told(draft) for draft in drafts]
+    assert "could not" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("channel", "silent", "hangs_on_it"),
+    [("email", "sms", True), ("call", "call", True), ("call", "sms", False), ("web", "sms", False)],
+)
+def test_a_zone_that_is_none_is_told_where_the_hour_hangs_on_it(
+    desk: Desk, channel: str, silent: str, hangs_on_it: bool
+) -> None:
+    desk.put(a={"channels": [channel]})
+    desk.settings = settings(quiet_hours={"start": time(21), "end": time(8), "channels": [silent]})
+    (draft,) = drafts_of(desk, [f"c{len(ZONES)}"])  # of No/Where
+    assert [action["channel"] for action in draft.actions] == [channel]
+    assert ("unknown_timezone" in draft.degraded) is hangs_on_it
 
 
 def test_where_every_whole_hour_is_quiet_the_first_free_time_is_taken(desk: Desk) -> None:

@@ -83,13 +83,17 @@ def _sentence(error: Exception) -> str:
         return f"{error}; install it: apt-get install libgomp1"
     unread = re.match(r'error parsing value for field "(\w+)"', str(error))  # pydantic-settings', of a variable
     if unread:
-        return f"OPPORTUNE_{unread[1].upper()}…: lists and tables are written as JSON, and this is none"
+        from service.wrong_settings import no_json
+
+        return no_json(unread[1], os.environ)
+    if getattr(error, "title", None) == "Settings":
+        from service.wrong_settings import in_words
+
+        return in_words(error)  # type: ignore[arg-type]
     errors = getattr(error, "errors", None)
-    if callable(errors):  # pydantic's: settings or a file
+    if callable(errors):  # pydantic's
         first = errors()[0]
-        unknown = first["type"] == "extra_forbidden"
-        told = "there is no such setting; check its spelling" if unknown else first["msg"].removeprefix("Value error, ")
-        return f"{'.'.join(map(str, first['loc'])) or 'settings'}: {told}"
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
     told = str(getattr(error, "detail", None) or error).strip().splitlines()[0] if str(error) else repr(error)
     return told + (_cause(error) if type(error).__name__ in {"Unavailable", "StoreAway"} else "")
 

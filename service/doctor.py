@@ -21,6 +21,7 @@ from service.storage.database import Database
 from service.storage.home_store import adopt_home, home_of, other_home
 from service.storage.lease import release, take
 from service.storage.migrate import migrate
+from service.wrong_settings import unknown_variables
 
 if TYPE_CHECKING:
     from service.wiring import Parts
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
-_OTHER_VARIABLES = ("CONFIG", "DEBUG", "PURE", "EMBEDDING_MODEL")
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 FIRST_STEPS = (
     "opportune ingest --offers FILE",
@@ -130,8 +130,9 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "configuration", f"read from {path}")
     else:
         yield Finding("note", "configuration", f"there is no {path}: defaults; 'opportune init DIR' writes one")
-    for name in sorted(unknown_variables(os.environ)):
-        yield Finding("note", "configuration", f"{name} is no setting, so it does nothing; check its spelling")
+    for name, instead in sorted(unknown_variables(os.environ).items()):
+        told = f"{name} is no setting, so it does nothing{instead or '; check its spelling'}"
+        yield Finding("note", "configuration", told)
     home = settings.home.absolute()
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
@@ -162,13 +163,6 @@ def unwritable(home: Path, may: Callable[[Path, int], bool] = os.access) -> list
     return sorted(path for path in (*folders, *files) if not may(path, os.W_OK))
 
 
-def unknown_variables(names: Iterable[str]) -> set[str]:
-    """Those that are meant for us, but that nothing reads."""
-    known = {*(name.upper() for name in Settings.model_fields), *_OTHER_VARIABLES}
-    ours = {name: name.upper().removeprefix("OPPORTUNE_") for name in names if name.upper().startswith("OPPORTUNE_")}
-    return {name for name, rest in ours.items() if rest.partition("__")[0] not in known}
-
-
 def _rules(settings: Settings) -> Iterator[Finding]:
     """A rule that cannot be read lets nothing start, and opening the state would only say so of the state; nor does
     the worker start with a secret that is none."""
@@ -180,7 +174,7 @@ def _rules(settings: Settings) -> Iterator[Finding]:
         try:
             check(settings)
         except ValueError as fault:
-            yield Finding("fail", "configuration", f"{fault}; correct the {name} in {config_file()}")
+            yield Finding("fail", "configuration", f"{fault}; correct the {name}")
         except OSError as fault:  # of a home that may only be read; the other looks are still worth having
             yield Finding("fail", "home", _short(fault))
 

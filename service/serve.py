@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrate import migrate
 from service.telemetry import TOGETHER, set_up_logs
+from service.wrong_settings import warn_of_unknown_variables
 
 log = logging.getLogger(__name__)
 OPEN_FILES = 65_536
@@ -49,6 +50,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         OSError: the port is taken.
     """
     set_up_logs()
+    warn_of_unknown_variables()
     _end_in_order()
     raise_open_files()
     _claim_port(settings.host, settings.port)

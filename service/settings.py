@@ -387,9 +387,13 @@ class Settings(BaseSettings):
     @classmethod
     def _of_a_kind_that_there_is(cls, url: str | None, info: ValidationInfo) -> str | None:
         kinds = _DATABASES if info.field_name == "database_url" else (*_DATABASES, *_REDIS)
-        if url is not None and (kind := url.partition("://")[0]) not in kinds:
+        kind, found, _ = (url or "").partition("://")
+        if url is not None and (kind not in kinds or not found):
             known = "postgresql://" if kinds is _DATABASES else "postgresql:// or redis://"
-            raise ValueError(f"begins with {kind!r}; use {known}, or leave it out for SQLite in the home folder")
+            told = f"begins with {kind!r}" if found else "has no ://"  # else its beginning may be a password
+            raise ValueError(f"{told}; use {known}, or leave it out for SQLite in the home folder")
+        if kind in _REDIS and not _has_a_port(url or ""):  # of the driver's own words a part may be the password
+            raise ValueError("has no port that is a number; in a password write / ? # @ as %2F %3F %23 %40")
         return url
 
     @field_validator("public_url")
@@ -483,6 +487,14 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow's tracking and registry."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+
+def _has_a_port(url: str) -> bool:
+    """Whether its port, if it names one, is a number."""
+    try:
+        return urlsplit(url).port is not False
+    except ValueError:
+        return False
 
 
 def _own(named: Path | None, default: str) -> Path | None:

@@ -10,6 +10,7 @@ from types import FrameType
 from service.settings import Settings
 from service.telemetry import set_up_logs
 from service.wiring import build, journey_runner
+from service.wrong_settings import warn_of_unknown_variables
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ def run(settings: Settings) -> None:
     Messages that are being handed over are finished first.
     """
     set_up_logs()
+    warn_of_unknown_variables()
     parts = build(settings)
     runner = journey_runner(parts)
 

@@ -13,6 +13,7 @@ import xxhash
 from service.decisions.case import ARMS, CoolDown, MessageCap, Rules, Steer
 from service.offers.cel import VARIABLES, Expression, ExpressionError, compile_expression
 from service.settings import Settings
+from service.wrong_settings import source_of
 
 POLICY = "default"
 
@@ -123,7 +124,8 @@ def _check(placement: str, rule: str, when: str | None) -> None:
         try:
             compiled_steer(when)
         except ExpressionError as fault:
-            raise ValueError(f"placements.{placement}.rules {rule!r}: when: {fault}") from None
+            at = f"placements.{placement}.rules {rule!r}{source_of('placements', placement, 'rules')}"
+            raise ValueError(f"{at}: when: {fault}") from None
 
 
 def _version(content: dict[str, Any]) -> str:

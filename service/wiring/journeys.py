@@ -36,6 +36,7 @@ from service.settings import Settings
 from service.storage.database import Connection
 from service.storage.heartbeats import beat, touch
 from service.wiring.parts import Parts
+from service.wrong_settings import source_of
 
 _ADDRESSES = {"email": ("email",), "sms": ("phone",), "call": ("phone",), "push": ("pushToken", "push_token")}
 _MEMBERS = 2_000
@@ -77,8 +78,13 @@ def channels(settings: Settings, stopping: Event | None = None) -> dict[str, Cha
         server = SmtpServer(smtp.host, smtp.port, smtp.sender, smtp.user, password, smtp.start_tls, *timeouts)
         made["email"] = SmtpChannel(server, stopping=stopping)
     if hook.secret:
-        secret = hook.secret.get_secret_value()
-        made["webhook"] = WebhookChannel([secret], hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s)
+        secrets = [hook.secret.get_secret_value()]
+        try:
+            made["webhook"] = WebhookChannel(
+                secrets, hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s
+            )
+        except ValueError as fault:
+            raise ValueError(f"webhook.secret{source_of('webhook', 'secret')}: {fault}") from fault
     return made
 
 

@@ -118,7 +118,8 @@ def test_tables_are_not_built_of_days_to_come_or_before_1970(tmp_path: Path, wro
 def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> None:
     unknown = Service(tmp_path, OPPORTUNE_DECISIONS__FLOORR="1").run("keys", "list")
     assert unknown.returncode == 1
-    assert unknown.stderr == "opportune: decisions.floorr: there is no such setting; check its spelling\n"
+    where = "decisions.floorr (in OPPORTUNE_DECISIONS__FLOORR)"
+    assert unknown.stderr == f"opportune: {where}: there is no such setting; do you mean floor?\n"
 
 
 def test_a_database_that_cannot_be_reached_is_told_with_its_own_words(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_variable_that_should_be_json_is_named(tmp_path: Path) -> None:
     wrong = Service(tmp_path, OPPORTUNE_DECISIONS__CAPS="[{max").run("keys", "list")
     assert wrong.returncode == 1
     said = "lists and tables are written as JSON, and this is none"
-    assert wrong.stderr == f"opportune: OPPORTUNE_DECISIONS…: {said}\n"
+    assert wrong.stderr == f"opportune: OPPORTUNE_DECISIONS__CAPS: {said}\n"
 
 
 def test_a_package_that_is_not_installed_is_told_with_what_installs_it(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ import pytest
 import typer
 
 from opportune import app
-from service.doctor import _OTHER_VARIABLES, unknown_variables
 from service.settings import Settings
 from service.telemetry import registry
+from service.wrong_settings import OTHER_VARIABLES, unknown_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 PATTERNS = [f"{folder}*.md" for folder in ("", "docs/", "mlflow/", "training/**/", "service/starter/")]
@@ -60,7 +60,7 @@ def test_commands_and_their_options_are_there(document: Path) -> None:
 @everywhere
 def test_variables_are_there(document: Path) -> None:
     named = set(re.findall(r"OPPORTUNE_(?!BENCH)[A-Z_]+", document.read_text()))
-    assert unknown_variables(named) == set()
+    assert unknown_variables(named) == {}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])  # others name columns of tables in the same way
@@ -73,7 +73,7 @@ def test_settings_are_there(name: str) -> None:
 
 def test_every_variable_that_is_no_setting_is_told_in_the_settings_file() -> None:
     told = (ROOT / "service" / "starter" / "opportune.toml").read_text()
-    assert [name for name in _OTHER_VARIABLES if f"OPPORTUNE_{name}" not in told] == []
+    assert [name for name in OTHER_VARIABLES if f"OPPORTUNE_{name}" not in told] == []
 
 
 @everywhere

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service import doctor
-from service.doctor import FIRST_STEPS, Finding, examine, next_step, unknown_variables, unwritable
+from service.doctor import FIRST_STEPS, Finding, examine, next_step, unwritable
 from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
 from service.journeys.definitions import Definitions
@@ -70,11 +70,6 @@ def test_a_wrong_expression_is_a_fault_of_the_configuration(tmp_path: Path, caps
     assert fault.split()[1] == "configuration"
     assert "placements.x.rules 'a': when:" in fault
     assert "OPPORTUNE_HOME" not in fault
-
-
-def test_variables_that_nothing_reads_are_named() -> None:
-    names = ["OPPORTUNE_DECISONS__FLOOR", "OPPORTUNE_DECISIONS__FLOOR", "opportune_home", "OPPORTUNE_CONFIG", "PATH"]
-    assert unknown_variables(names) == {"OPPORTUNE_DECISONS__FLOOR"}
 
 
 def test_a_disk_that_is_nearly_full_is_named(

@@ -70,22 +70,26 @@ class Columns:
 def from_log(home: Path, log: EventLog, placement: str, outcome: str, horizon: timedelta, as_of: datetime) -> Study:
     """Each customer's first decision at `placement` in the arms `random` (treated) and `holdout`, once matured.
 
-    A customer's arm is drawn once and stays, so only what was known before the first decision is untouched by it, and
-    the effect is that of being contacted by chance rather than never, over the horizon. Decisions in which nothing
-    could have been sent are left out. The outcome is a verb or the name of an event. Raises TooFew.
+    Only what was known before the first decision is untouched by a customer's arm, and the effect is that of being
+    contacted by chance rather than never, over the horizon. So who had been in another arm (its share was changed) is
+    left out, and who was decided for before both arms had anybody: they would all be in one. Decisions in which nothing
+    could have been sent are left out, too. The outcome is a verb or the name of an event. Raises TooFew.
     """
     covered = period(log, as_of)
     path = home / "tables" / "decisions.parquet"
     if covered is None or not path.exists():
         raise TooFew("there are no decisions or no events yet; serve some with `opportune serve`")
-    arms = pl.col("arm").is_in(["random", "holdout"])
+    began = [pl.col("decided_at").filter(pl.col("arm") == arm).min() for arm in ("random", "holdout")]
+    first = pl.col("decided_at", "arm").first().over("customer_id").name.prefix("first_")
     decided = (
         asked_in_time(pl.scan_parquet(path))
-        .filter((pl.col("placement") == placement) & arms)
+        .filter(pl.col("placement") == placement)
         .group_by("decision_id", "customer_id", "decided_at", "arm")
         .agg(could=pl.col("offer_id").is_not_null().any())
-        .filter(pl.col("could"))
         .sort("decided_at", "decision_id")
+        .with_columns(first, both=pl.max_horizontal(began))
+        .filter(pl.col("arm").is_in(["random", "holdout"]), pl.col("could"))
+        .filter(pl.col("arm") == pl.col("first_arm"), pl.col("first_decided_at") >= pl.col("both"))
         .unique("customer_id", keep="first", maintain_order=True)
         .filter(pl.col("decided_at") + horizon <= covered.end)
         .select("customer_id", as_of=pl.col("decided_at").cast(UTC_TIME), arm="arm")

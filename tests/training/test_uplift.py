@@ -286,3 +286,18 @@ def test_the_decision_logs_random_and_holdout_arms_are_a_test(tmp_path: Path) ->
             from_log(tmp_path, log, placement, "Ordred" if placement == "weekly" else "ordered", timedelta(14), now)
     result, told = train_uplift(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "nowhere", as_of=now)
     assert (result.version, result.promoted, told["usable"]) == (None, False, False)
+
+
+def test_only_customers_whose_arm_was_drawn_while_there_were_both_are_compared(tmp_path: Path) -> None:
+    """The random arm was given a share ten days after the others: some came to it from the model's, most are new."""
+    start = _home(tmp_path, 1000)
+    path = tmp_path / "tables/decisions.parquet"
+    before = list[dict[str, Any]]()
+    for number in range(400):
+        arm = "holdout" if number % 4 == 0 else "model"
+        before += _decision(f"before{number}", f"c{number}", start - timedelta(days=10), arm)
+    pl.concat([pl.read_parquet(path), pl.DataFrame(before, schema=DECISIONS.schema)]).write_parquet(path)
+    study = from_log(tmp_path, EventLog(tmp_path / "events"), "weekly", "ordered", timedelta(14),
+                     start + timedelta(days=60))  # fmt: skip
+    assert set(study.frame["customer_id"]) == {f"c{number}" for number in range(400, 1000)}
+    assert set(study.frame["as_of"]) == {start}

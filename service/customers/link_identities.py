@@ -28,9 +28,10 @@ Event = dict[str, Any]
 class LinkedIdentities:
     """`service.events.ports.Identities` over the identities table.
 
-    `identify` with an anonymous id, and `alias`, give that id's history to the user. An anonymous id that is known
-    as another user's (a shared device), or that is itself a user's id, only points to the new user from then on:
-    nobody's history moves by a mere `identify`. An `alias` always joins.
+    `identify` with an anonymous id, and `alias`, give that id's history to the user. An id that is another user's by
+    now (a shared device) only points to the new user from then on, whichever of the two says so: its history, and what
+    was refused under it, is the other's, and two people must not become one by the device that they share. `identify`
+    with what is itself a user's id does nothing; an `alias` of it joins the two, refusals included.
     """
 
     def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:

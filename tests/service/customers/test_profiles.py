@@ -330,6 +330,26 @@ def test_aliases_join_chains_and_never_circles(database: Database) -> None:
     assert merges == {"a": "c", "b": "c"}
 
 
+def test_an_alias_of_an_id_that_is_anothers_by_now_joins_nobody_and_loosens_nothing(database: Database) -> None:
+    """A sign-up on a shared device: analytics.js gives the visitor's id as the former one. Who are one is said of the
+    other user's own id, and a refusal of either holds for both."""
+
+    def alias(name: str, former: str, user: str) -> dict[str, Any]:
+        return row(name, user, type="alias", event=None, previousId=former)
+
+    owners(database, [visit("v1", "device"), alias("a1", "device", "ann"), identify("ann", 1, {"x": 1})])
+    apply(database, row("no", "device", "Unsubscribed", timestamp=at(1)), identify("ben", 1, {"y": 1}))
+    assert owners(database, [alias("a2", "device", "ben"), visit("v2", "device")]) == ["ben", "ben"]
+    ann, ben = read(database, "ann"), read(database, "ben")
+    assert (ann.traits, ben.traits) == ({"x": 1}, {"y": 1})
+    assert (ann.consents, ben.consents) == ({"email": {"marketing": False}}, {})
+    assert read(database, "device") == ben
+    owners(database, [alias("a3", "ann", "ben")])
+    joined = read(database, "ben")
+    assert joined.consents == {"email": {"marketing": False}}
+    assert joined == read(database, "ann") == read(database, "device")
+
+
 @given(st.permutations(range(6)), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_a_profile_does_not_depend_on_the_order(order: list[int], twice: int) -> None:

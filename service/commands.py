@@ -415,6 +415,7 @@ def _parts(settings: Settings) -> Iterator[Parts]:
 
     parts = build(settings)
     try:
+        parts.steady.run_pass()  # what is applied, counted or exported finds the decisions it belongs to
         yield parts
     finally:
         parts.close()

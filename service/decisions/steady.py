@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -137,17 +137,24 @@ class SteadyDecider:
         except Unavailable:
             log.warning("%d decisions that came too late are taken back when the database answers", len(decision_ids))
 
+    def get_ready(self) -> None:
+        """Tries the database, and remembers what would be needed without it."""
+        self._try(self._decider.look_around)
+
     def run_pass(self) -> bool:
-        """Tries the database: remembers what would be needed without it, and brings in what was decided without it."""
+        """Does the same, and brings in what was decided without it: of an outage of hours, for minutes."""
+        self._try(self._decider.look_around, self.bring_in)
+        return False
+
+    def _try(self, *steps: Callable[[], None]) -> None:
         try:
-            self._decider.look_around()
-            self.bring_in()
+            for step in steps:
+                step()
         except Unavailable:
             self.circuit.failed()
         else:
             self.circuit.succeeded()
         self._nowhere = self._nowhere and not self._spool.takes()
-        return False
 
     def bring_in(self) -> None:
         """Writes decisions that wait on the disk into the database, so that events find what they belong to; takes back

@@ -313,7 +313,7 @@ def build(settings: Settings) -> Parts:
     decider = Decider(database, clock, settings, catalogue, *sources)
     spool = Spool(home / "spool", owners_of, gone_since, clock)
     steady = SteadyDecider(decider, spool, settings.decisions.time_budget_ms / 1_000)
-    steady.run_pass()
+    steady.get_ready()
     return Parts(
         settings=settings,
         clock=clock,

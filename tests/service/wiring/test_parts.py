@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
+from service.commands import requeue_command
 from service.content.guardrails import check_copy
 from service.customers.refunds_store import refunds
 from service.events.record_events import record_events
@@ -19,7 +20,7 @@ from service.experiments.goals_store import goals
 from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn
 from service.settings import Settings
-from service.wiring.parts import build
+from service.wiring.parts import bring_in_what_waits, build
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,26 @@ def test_a_covariate_is_of_before_the_exposure_however_late_that_is_told(tmp_pat
         assert told == [1.0, 0.0, None]
     finally:
         parts.close()
+
+
+def test_a_service_answers_before_an_outages_decisions_are_in_and_a_command_works_with_all_of_them(
+    tmp_path: Path,
+) -> None:
+    """60,000 take half a minute: nobody was answered meanwhile, and who watches over the process kills it."""
+    waiting = tmp_path / "spool" / "of-before.jsonl"
+    waiting.parent.mkdir()
+    waiting.touch()
+    parts = build(Settings(home=tmp_path))
+    try:
+        assert parts.steady.can_keep()
+        assert waiting.exists()
+        bring_in_what_waits(parts)  # the loop that starts with the service
+        assert not waiting.exists()
+    finally:
+        parts.close()
+    waiting.touch()
+    requeue_command(Settings(home=tmp_path))
+    assert not waiting.exists()
 
 
 def test_situations_of_the_settings_are_learnt_from(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from features.row_stores import StoreAway
 from features.vocabulary import REPEATED
-from service.clock import Clock
+from service.clock import Clock, monotonic
 from service.errors import Unavailable
 from service.events.events_lease import EventsLease, LostLease
 from service.events.inbox_store import (
@@ -42,6 +42,8 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 500
+FEWEST_AT_ONCE, HOLD_S = 25, 0.05
+"""Effects of events are made in transactions of about so long: decisions wait for who writes."""
 BESIDE = 2_000
 """Events of the inbox, the newest, beside which a portion's clicks are looked at."""
 TRIES = 3
@@ -71,9 +73,10 @@ class Applier:
         self._lease = lease
         self._withdraw = withdraw
         self._failures: Counter[tuple[str, str]] = Counter()
+        self._at_once = FEWEST_AT_ONCE
 
     def run_pass(self) -> int:
-        """Applies one portion, of at most `MOST_AT_ONCE` events; returns how many it took up."""
+        """Applies what waits, of about `MOST_AT_ONCE` events at most; returns how many it took up."""
         with self._database.read() as connection:
             if not anything_to_do(connection):
                 return 0
@@ -94,20 +97,32 @@ class Applier:
             pass
 
     def _apply_waiting(self) -> int:
+        """Portion after portion; others have their turn in between."""
+        applied = 0
+        while applied < MOST_AT_ONCE:
+            portion = self._at_once
+            taken = self._apply_portion(portion)
+            applied += taken
+            if taken < portion:
+                break
+        return applied
+
+    def _apply_portion(self, portion: int) -> int:
         try:
-            return self._apply(lambda connection: waiting(connection, MOST_AT_ONCE))
+            return self._apply(lambda connection: waiting(connection, portion))
         except NOT_ITS_FAULT:
             raise
         except Exception:
             log.exception("the effects of a portion of events failed; each is tried by itself")
         with self._database.read() as connection:
-            events = waiting(connection, MOST_AT_ONCE)
+            events = waiting(connection, portion)
         for event in events:
             self._try_alone(event, EFFECTS)
         return len(events)
 
     def _apply(self, choose: Callable[[Connection], list[Event]]) -> int:
         with self._database.write() as connection:
+            began = monotonic()
             self._lease.hold(connection)
             events = choose(connection)
             if not events:
@@ -119,6 +134,7 @@ class Applier:
                 handler(connection, events)
             add_counts(connection, API, tally(events))
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())
+            self._at_once = _portion(self._at_once, len(events), monotonic() - began)
         return len(events)
 
     def _orders_told_again(self, connection: Connection, events: list[Event]) -> list[Event]:
@@ -216,3 +232,9 @@ class Applier:
                 mark_features(connection, [event["seq"]], now)
         del self._failures[key]
         log.error("event %s was set aside after %d tries at %s: %s", event["message_id"], TRIES, stage, reason)
+
+
+def _portion(at_once: int, taken: int, took_s: float) -> int:
+    """How many events to take next, after some took so long; at most twice as many as before."""
+    fitting = int(HOLD_S * taken / max(took_s, 1e-6))
+    return max(FEWEST_AT_ONCE, min(fitting, 2 * at_once, MOST_AT_ONCE))

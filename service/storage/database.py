@@ -41,6 +41,7 @@ from service.clock import monotonic
 from service.errors import Unavailable
 from service.storage.checkpoints import Checkpoints
 from service.storage.outage import only_reads, telling_outages
+from service.storage.turns import Turns
 
 __all__ = ["Connection", "Database", "Json", "UtcTime", "any_key", "any_of", "metadata", "texts", "upsert"]
 
@@ -178,7 +179,7 @@ class Database:
         self._idle: list[Connection] = []
         self._watching = threading.Lock()
         self._watcher: Any = None
-        self._writer = threading.Lock() if self.is_sqlite else None
+        self._writer = Turns() if self.is_sqlite else None
         self._checkpoints = Checkpoints(self._connected) if self.is_sqlite else None
 
     @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from features.event_log import EventLog
 from features.row_stores import StoreAway
 from service.errors import Unavailable
-from service.events import flush_events, inbox_store
+from service.events import apply_events, flush_events, inbox_store
 from service.events.apply_events import TRIES, Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
@@ -462,3 +462,26 @@ def test_an_order_whose_effects_failed_is_still_the_first(
     applier.drain()
     with database.read() as connection:
         assert [event["event"] for event in inbox_store.of_customers(connection, ["c1"])] == ["Order Completed"]
+
+
+def test_events_that_take_long_are_applied_in_short_transactions(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decisions wait for who writes: five hundred answers to a newsletter kept them waiting for half a second."""
+    at, portions = [0.0], list[int]()
+
+    def handler(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+        portions.append(len(events))
+        at[0] += sum(0.001 if event["message_id"].startswith("slow") else 0.00001 for event in events)
+
+    monkeypatch.setattr(apply_events, "monotonic", lambda: at[0])
+    applier = Applier(database, CLOCK, EventsLease(database), [handler])
+    put(database, *(row(f"quick{number}") for number in range(900)))
+    applier.drain()
+    assert max(portions) > 250  # commits are paid by many
+    portions.clear()
+    put(database, *(row(f"slow{number}") for number in range(600)))
+    applier.drain()
+    assert sum(portions) == 600
+    assert {min(portions[1:-1]), max(portions[1:-1])} <= {49, 50}
+    assert held(database)[0] == 0

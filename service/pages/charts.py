@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from service.pages.words import figure
 
@@ -68,10 +68,14 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
         return Markup("")
     longest = max(0.0, *(max(bar.value, bar.high if bar.high is not None else bar.value) for bar in bars)) or 1.0
     rows = [_bar(bar, BAR * place, longest) for place, bar in enumerate(bars)]
-    told = f"{title}: {'; '.join(f'{bar.label} {bar.text}' for bar in bars)}"
+    told = f"{title}: {'; '.join(f'{bar.label} {bar.text}{_between(bar)}' for bar in bars)}"
     return Markup('<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
         told, BAR * len(bars), Markup("").join(rows)
     )
+
+
+def _between(bar: Bar) -> str:
+    return "" if bar.low is None or bar.high is None else f", between {figure(bar.low)} and {figure(bar.high)}"
 
 
 def _bar(bar: Bar, y: int, longest: float) -> Markup:
@@ -121,8 +125,12 @@ def calibration_chart(title: str, points: Sequence[tuple[float, float, int]]) ->
         Markup('<text class="label" x="{}" y="12">observed {:.0%}</text>').format(edge + 6, top),
     ]
     return Markup('<svg class="chart square" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
-        escape(title), size + 10, size, Markup("").join([*frame, *dots])
+        f"{title}: {'; '.join(_kept(*point) for point in points)}", size + 10, size, Markup("").join([*frame, *dots])
     )
+
+
+def _kept(promised: float, observed: float, count: int) -> str:
+    return f"promised {promised:.1%}, observed {observed:.1%} of {count:,}"
 
 
 def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], across: tuple[str, str]) -> Markup:
@@ -144,9 +152,14 @@ def line_chart(title: str, series: Sequence[tuple[str, Sequence[float]]], across
         '<svg viewBox="0 0 100 100" preserveAspectRatio="none">{}</svg><span class="first">{}</span>'
         '<span class="last">{}</span></div>'
     ).format(
-        f"{title}: {figure(low)} to {figure(high)}, {across[0]} to {across[1]}",
+        f"{title}, {across[0]} to {across[1]}: {'; '.join(_run(name, line) for name, line in series if line)}",
         Markup(" ").join(names), figure(high), figure(low), Markup("").join(lines), *across,
     )  # fmt: skip
+
+
+def _run(name: str, line: Sequence[float]) -> str:
+    first, last, low, high = (figure(value) for value in (line[0], line[-1], min(line), max(line)))
+    return f"{name} from {first} to {last}, lowest {low}, highest {high}"
 
 
 def _points(line: Sequence[float], low: float, span: float) -> str:

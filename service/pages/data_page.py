@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from service.decisions.check_skew import latest_report
@@ -23,6 +23,7 @@ def data_view(database: Database, now: datetime, asked: str) -> dict[str, Any]:
     return {
         "r": report,
         "days": days,
+        "today": f"{now.astimezone(UTC):%Y-%m-%d}",
         "skew": skew,
         "unknown": [one for one in report["by_event"] if not one["known"]],
         "missing": [(name, share) for name, share in nulls if share > 0][:_MOST_NULLS],

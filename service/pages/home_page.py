@@ -34,16 +34,21 @@ def home_view(database: Database, models: ServedModels, now: datetime) -> dict[s
     with database.read() as connection:
         first_day = f"{since.astimezone(UTC):%Y-%m-%d}"
         verbs: Counter[str] = Counter()
+        heard = False
         for key, count in read_counts(connection, first_day).items():
-            if key.kind == "event" and key.day and key.name in NAMES:
-                verbs[NAMES[key.name].verb] += count
+            if key.kind == "event" and key.day:
+                heard = True
+                if key.name in NAMES:
+                    verbs[NAMES[key.name].verb] += count
         lately = [(count_since(connection, since), "decisions"), *((verbs[verb], VERBS[verb]) for verb in VERBS)]
         impact = [(one["placement"], one["sentence"]) for one in read_impact(connection) if one["stopped_at"] is None]
-        todo = list(_to_do(connection, models, first_day))
+        todo = list(_to_do(connection, models, first_day, heard))
     return {"lately": lately, "days_back": DAYS, "impact": impact, "todo": todo}
 
 
-def _to_do(connection: Connection, models: ServedModels, first_day: str) -> Iterator[ToDo]:
+def _to_do(connection: Connection, models: ServedModels, first_day: str, heard: bool) -> Iterator[ToDo]:
+    if not heard:
+        yield "/data", "Send events", f"none came in the last {DAYS} days, and decisions know customers by nothing else"
     if not list_offers(connection, "", 1):
         yield "/offers", "Put offers into the catalogue", "there is nothing to decide about"
     pending = count_states(connection).get("pending", 0)

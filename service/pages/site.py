@@ -82,6 +82,7 @@ class Site:
             "code_marked": code_marked,
             "currency": CURRENCIES.home,
             "marked": words.marked,
+            "findings": words.findings,
             "bar_chart": charts.bar_chart,
             "span_chart": charts.span_chart,
             "calibration_chart": charts.calibration_chart,

@@ -107,6 +107,15 @@ def said(detail: str) -> str:
     return f"{begun}{' ' if rest else ''}{rest}{'' if detail.endswith(('.', '!', '?')) else '.'}"
 
 
+def findings(checks: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], int]]:
+    """What failed, each finding once, with how often it was found."""
+    found: dict[tuple[str, str | None, str], list[Mapping[str, Any]]] = {}
+    for check in checks:
+        if not check["passed"]:
+            found.setdefault((check["name"], check["field"], check["detail"]), []).append(check)
+    return [(same[0], len(same)) for same in found.values()]
+
+
 def marked(text: str, checks: Iterable[Mapping[str, Any]], field: str) -> Markup:
     """The text with a mark over each span that a failed check of this field points at."""
     spans = sorted(

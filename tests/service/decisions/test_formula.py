@@ -54,7 +54,9 @@ def test_every_figure_is_told(
     database.close()
 
 
-@pytest.mark.parametrize(("value", "told"), [(-0.0, "0.00"), (-0.00001, "0.0000"), (-0.0051, "-0.0051"), (-3, "-3.00")])
+@pytest.mark.parametrize(
+    ("value", "told"), [(-0.0, "0.00"), (-0.00001, "0.0000"), (-0.0051, "-0.0051"), (-3e6, "-3,000,000.00")]
+)
 def test_no_amount_is_minus_zero(value: float, told: str) -> None:
     assert money(value) == told
 

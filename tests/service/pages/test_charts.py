@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
 from service.pages.customer_page import own_clock
-from service.pages.words import figure, marked, moment, percent, said, sentence, small_figure, time_tag, trait, verdict
+from service.pages.words import (
+    figure,
+    findings,
+    marked,
+    moment,
+    percent,
+    said,
+    sentence,
+    small_figure,
+    time_tag,
+    trait,
+    verdict,
+)
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -23,7 +35,9 @@ def test_any_bars_make_a_whole_picture(rows: list[tuple[str, float]]) -> None:
     assert bool(chart) == bool(rows)
     if rows:
         picture = ElementTree.fromstring(str(chart))
-        told = "; ".join(f"{label} {figure(value)}" for label, value in rows)
+        told = "; ".join(
+            f"{label} {figure(value)}, between {figure(value - 1)} and {figure(value + 1)}" for label, value in rows
+        )
         assert picture.attrib["aria-label"] == f'x "<y>": {told}'
         assert "viewBox" not in picture.attrib  # letters keep their size in a narrow card
         assert len(picture.findall("rect")) == len(rows)
@@ -38,10 +52,13 @@ def test_what_is_below_zero_has_no_length() -> None:
 def test_calibration_and_lines_are_whole_too() -> None:
     points = calibration_chart("c", [(0.1, 0.12, 50), (0.5, 0.45, 10)])
     assert len(ElementTree.fromstring(str(points)).findall("circle")) == 2
+    told = "c: promised 10.0%, observed 12.0% of 50; promised 50.0%, observed 45.0% of 10"
+    assert ElementTree.fromstring(str(points)).attrib["aria-label"] == told
     lines = ElementTree.fromstring(str(line_chart("l", [("a", [1, 2, 3]), ("b", [0.5])], ("Monday", "Sunday"))))
     assert len(lines.findall(".//polyline")) == 2
     assert [span.text for span in lines.iter("span")] == ["a", "b", "3", "0", "Monday", "Sunday"]
-    assert lines.attrib["aria-label"] == "l: 0 to 3, Monday to Sunday"
+    told = "a from 1 to 3, lowest 1, highest 3; b from 0.500 to 0.500, lowest 0.500, highest 0.500"
+    assert lines.attrib["aria-label"] == f"l, Monday to Sunday: {told}"
     assert calibration_chart("c", []) == line_chart("l", [], ("", "")) == bar_chart("b", []) == ""
 
 
@@ -61,6 +78,12 @@ def test_traits_are_no_python() -> None:
     assert [trait(True), trait(None), trait(""), trait(3), trait(0.5)] == ["yes", "–", "–", "3", "0.5"]
     assert trait({"a": ["x", None, {"b": False}], "c": "<i>"}) == "a: x, –, b: no, c: <i>"
     assert trait("w" * 301) == "w" * 300 + "… (301 characters)"
+
+
+def test_a_finding_that_is_made_often_is_told_once() -> None:
+    same = {"name": "percents", "passed": False, "detail": "12% is not", "field": "body"}
+    other, fine = {**same, "field": "subject"}, {**same, "passed": True}
+    assert findings([same, other, fine, dict(same)]) == [(same, 2), (other, 1)]
 
 
 def test_words() -> None:

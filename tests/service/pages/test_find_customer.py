@@ -34,7 +34,7 @@ async def test_several_who_share_a_trait_are_listed(house: House, reader: httpx.
         await client.post("/v1/batch", json={"batch": people})
     house.parts.events.run_pass()
     page = (await reader.post("/customers", data={"id": "<Lee>"})).text
-    assert page.count(", &lt;Lee&gt;</li>") == 20
+    assert page.count(", <bdi>&lt;Lee&gt;</bdi></li>") == 20
     assert "And others" in page
     nobody = await reader.post("/customers", data={"id": "last_name"})
     assert nobody.status_code == 404, "a trait's name is no value"

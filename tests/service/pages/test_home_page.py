@@ -19,6 +19,7 @@ async def test_an_empty_home_says_what_to_begin_with(reader: httpx.AsyncClient) 
     assert set(figures(page).values()) == {"0"}
     assert "Put offers into the catalogue" in page
     assert "Train the models" in page
+    assert "none came in the last 7 days" in page
 
 
 async def test_what_happened_and_what_waits(house: House, reader: httpx.AsyncClient) -> None:
@@ -42,6 +43,7 @@ async def test_what_happened_and_what_waits(house: House, reader: httpx.AsyncCli
     assert '<a href="/review">Review 3 texts</a>' in page
     assert "Give GBP a rate" in page
     assert "Put offers" not in page
+    assert "none came in" not in page
 
 
 async def test_who_is_stuck_in_a_journey_waits_for_a_person(house: House, reader: httpx.AsyncClient) -> None:

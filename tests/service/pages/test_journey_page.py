@@ -103,7 +103,7 @@ async def test_who_is_in_a_journey_that_no_worker_moves_is_told(house: House, ad
     await admin.post("/journeys/think/activate", data={})
     assert "Nobody moves" not in (await admin.get("/journeys")).text, "nobody is in it"
     assert (await admin.post("/v1/journeys/think/enrollments", json={"customer_id": "c1"})).status_code == 201
-    assert "Nobody moves in any journey: no worker has run yet" in (await admin.get("/journeys")).text
+    assert "No customer moves on in any journey: no worker has run yet" in (await admin.get("/journeys")).text
     now = SystemClock().now()
     for ago, told in ((timedelta(), False), (timedelta(minutes=5), True)):
         with house.parts.database.write() as connection:

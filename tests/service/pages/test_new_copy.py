@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -27,7 +29,7 @@ async def test_copy_is_written_by_form_and_shown_first(house: House, reader: htt
     ("wrong", "status", "told"),
     [
         ({"offer": "none"}, 404, "There is no offer"),
-        ({"n": "many"}, 422, "<p>How many texts: Input should be a valid integer.</p>"),
+        ({"n": "many"}, 422, "<p>How many texts: Input should be a valid integer."),
         ({"locale": "Deutsch!"}, 422, "<p>Language: must be a BCP 47 tag"),
     ],
 )
@@ -40,6 +42,9 @@ async def test_an_order_of_copy_that_is_none_is_told_with_what_was_typed(
     assert answer.status_code == status
     assert told in answer.text
     assert f'value="{wrong.get("offer", "o1")}"' in answer.text
+    assert 'id="alert"' in answer.text
+    at_fault = re.findall(r'name="(\w+)"[^>]* aria-invalid="true" aria-describedby="alert" autofocus>', answer.text)
+    assert at_fault == list(wrong)  # read out with the field, which has the focus
 
 
 async def test_copy_is_ordered_by_reviewers_alone(house: House) -> None:

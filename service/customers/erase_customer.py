@@ -34,6 +34,8 @@ from service.storage.database import Connection, Database
 from service.storage.idempotency_store import answers_naming, erase_answers
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from features.event_log import EventLog
     from models.registry import ServedModels
     from service.customers.profile import Profile
@@ -42,6 +44,10 @@ Eraser = Callable[[Connection, Sequence[str]], int]
 """Removes what a slice holds of customers, given all their ids, in the caller's transaction; answers how many rows."""
 _WAIT_S = 20.0
 _ADDRESSES = ("email", "phone")
+KEPT = (
+    "counts and totals that name nobody; backups, and files outside of the home (such as those of 'opportune score'), "
+    "are not looked through"
+)
 _FOLDERS = ("tables", "features.draft", "features", "interests")
 """Drafts first: a table that becomes whole meanwhile is met again where it then stands."""
 
@@ -96,7 +102,7 @@ class CustomerEraser:
             "customer_id": customer_id,
             "erased": erased,
             "complete": complete,
-            "kept": "counts and totals that name nobody",
+            "kept": KEPT,
             "models": [] if first_seen is None else learnt_from(self._models, first_seen),
         }
 
@@ -112,7 +118,7 @@ class CustomerEraser:
             counts = {"events": self._log.erase(ids, self._lease.keep), "features": self._erase_features(ids)}
             if self._materialized is not None:
                 counts["materialized"] = self._materialized(ids)
-            counts["tables"] = sum(erase_from_tables(self._home / folder, ids) for folder in _FOLDERS)
+            counts["tables"] = sum(erase_from_tables(path, ids) for path in _with_tables(self._home))
             with self._database.write() as connection:
                 self._lease.hold(connection)
                 self._forget(connection, ids)  # what was under way while the state went: a decision, events, joining
@@ -192,24 +198,38 @@ def learnt_from(models: ServedModels | None, first_seen: datetime) -> list[dict[
     return learnt
 
 
-def erase_from_tables(folder: Path, customer_ids: Sequence[str]) -> int:
-    """Rewrites the Parquet files below a folder that name these customers; returns how many rows went."""
+def _with_tables(home: Path) -> list[Path]:
+    """Files and folders of tables; those of `opportune score` lie right in the home, where they lie in it at all."""
+    return [*home.glob("*.parts"), *(home / folder for folder in _FOLDERS), *home.glob("*.parquet"), *home.glob("*.pq")]
+
+
+def erase_from_tables(place: Path, customer_ids: Sequence[str]) -> int:
+    """Rewrites the Parquet files that name these customers, of a folder or one alone; returns how many rows went."""
+    import polars as pl
+
+    gone = 0
+    wanted = pl.Series(list(customer_ids), dtype=pl.String).implode()
+    for path in [place] if place.is_file() else sorted(place.rglob("*.parquet")):
+        try:
+            gone += _erase_from_file(path, wanted)
+        except pl.exceptions.ComputeError as fault:  # it may be anybody's who writes into the home
+            raise ValueError(f"{path} cannot be read, so whom it names is not known; remove it, or mend it") from fault
+    return gone
+
+
+def _erase_from_file(path: Path, wanted: pl.Series) -> int:
     import polars as pl
 
     from features.files import write_parquet
 
-    gone = 0
-    wanted = pl.Series(list(customer_ids), dtype=pl.String).implode()
-    for path in sorted(folder.rglob("*.parquet")):
-        scan = pl.scan_parquet(path, hive_partitioning=False)
-        if "customer_id" not in scan.collect_schema().names():
-            continue
-        theirs = scan.filter(pl.col("customer_id").is_in(wanted)).select(pl.len()).collect().item()
-        if theirs:
-            rows = pl.read_parquet(path, hive_partitioning=False)
-            write_parquet(rows.filter(~pl.col("customer_id").is_in(wanted)), path)
-            gone += theirs
-    return gone
+    scan = pl.scan_parquet(path, hive_partitioning=False)
+    if "customer_id" not in scan.collect_schema().names():
+        return 0
+    theirs = int(scan.filter(pl.col("customer_id").is_in(wanted)).select(pl.len()).collect().item())
+    if theirs:
+        rows = pl.read_parquet(path, hive_partitioning=False)
+        write_parquet(rows.filter(~pl.col("customer_id").is_in(wanted)), path)
+    return theirs
 
 
 def _utc(text: str) -> datetime:

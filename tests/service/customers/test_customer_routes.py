@@ -512,6 +512,22 @@ async def test_a_table_that_becomes_whole_meanwhile_is_met_all_the_same(
     assert pl.read_parquet(whole / "*.parquet")["customer_id"].to_list() == ["c2"]
 
 
+async def test_scores_in_the_home_are_looked_through_and_the_answer_says_what_is_not(stage: Stage) -> None:
+    """`opportune score --out` into the home, which in a container is all that lasts, kept whoever was erased."""
+    scored = pl.DataFrame({"customer_id": ["c1", "c2"], "actions": [[{"rank": 1}], []]})
+    parts = stage.home / "next.parquet.parts"
+    parts.mkdir()
+    files = [stage.home / "scores.parquet", stage.home / "scores.pq", parts / "part-000000.parquet"]
+    for file in files:
+        scored.write_parquet(file)
+    pl.DataFrame({"x": [1]}).write_parquet(stage.home / "of-somebody.parquet")
+    stage.put(order("o1"))
+    erased = (await stage.api.delete("/v1/customers/c1")).json()
+    assert (erased["complete"], erased["erased"]["tables"]) == (True, 3)
+    assert [pl.read_parquet(file)["customer_id"].to_list() for file in files] == [["c2"]] * 3
+    assert "files outside of the home (such as those of 'opportune score'), are not looked through" in erased["kept"]
+
+
 async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None:
     stage.put(order("o1", timestamp="2026-01-01T00:00:00Z"))
     erased = (await stage.api.delete("/v1/customers/c1")).json()

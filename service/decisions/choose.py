@@ -273,9 +273,7 @@ def _free(case: Case) -> bool:
 
 def _listed(case: Case, eligible: Pairs, ranked: list[int], pins: Mapping[int, int]) -> tuple[list[int], list[LeftOut]]:
     """The list that ranked candidates make, the drawn one first, and those that may not stand beside others."""
-    first = ranked[0]
-    if first == len(eligible) or (not pins and _free(case)):
+    if ranked[0] == len(eligible) or (not pins and _free(case)):
         return ranked[: case.top_k], []
     offers = [case.offers[position] for position, _ in eligible]
-    others = {index: place for index, place in pins.items() if index != first}
-    return fill(ranked, offers, others, case.top_k, Beside(case.rules))
+    return fill(ranked, offers, pins, case.top_k, Beside(case.rules))

@@ -68,7 +68,7 @@ def fill(
     """The first `most` candidates of `ranked` that may stand together, and those left out on the way.
 
     `offer_of` has the offer of each candidate; `pins` the place (from 1) of those that have one: it stands there, or
-    as soon after as may be. The first of `ranked` is already drawn and comes first.
+    as soon after as may be. The first of `ranked` is already drawn and comes first, wherever it is pinned to.
     """
     chosen: list[int] = []
     left: list[LeftOut] = []

@@ -126,6 +126,5 @@ def _worth(case: Case, eligible: Sequence[tuple[int, str]], values: Sequence[flo
         return values[nothing]
     offers = [case.offers[position] for position, _ in eligible]
     ranked = [first, *(index for index in steered.ranked(values[nothing]) if index != first)]
-    pins = {index: place for index, place in steered.pins.items() if index != first}
-    chosen, _ = fill(ranked, offers, pins, case.top_k, Beside(case.rules))
+    chosen, _ = fill(ranked, offers, steered.pins, case.top_k, Beside(case.rules))
     return sum(values[index] for index in chosen if index == chosen[0] or eligible[index][1] in PULLED)

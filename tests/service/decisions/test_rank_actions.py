@@ -259,6 +259,27 @@ def test_arms(desk: Desk) -> None:
     assert {c["propensity"] for c in chance["candidates"]} == {0.2}
 
 
+@pytest.mark.parametrize(
+    ("named", "channels", "sent"),
+    [
+        (None, None, ("b", "email")),  # the highest priority, by the order of the catalogue
+        (None, ["sms", "email"], ("b", "sms")),
+        ("d", ["sms", "email"], ("d", "sms")),
+        ("closed", None, None),
+        ("nosuch", None, None),
+    ],
+)
+def test_business_as_usual_is_the_named_offer_or_the_highest_priority(
+    desk: Desk, named: str | None, channels: list[str] | None, sent: tuple[str, str] | None
+) -> None:
+    closed = {"priority": 9.0, "ends_at": "2020-01-01T00:00:00Z"}
+    desk.put(a={"value": 99.0}, b={"priority": 3.0}, c={"priority": 3.0}, closed=closed, d={"priority": 2.0})
+    arms = {"model": 0, "random": 0, "business_as_usual": 1, "holdout": 0}
+    desk.settings = settings(arms=arms, business_as_usual=named)
+    actions = ask(desk, channels=channels)["actions"]
+    assert [(one["offer_id"], one["channel"], one["propensity"]) for one in actions] == ([(*sent, 1.0)] if sent else [])
+
+
 def test_no_offers_gives_a_decision_to_send_nothing(desk: Desk) -> None:
     decision = ask(desk)
     assert decision["actions"] == []

@@ -92,6 +92,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it led to http:// behind a proxy with TLS, and from /v1/customers to an empty id
         lifespan=lifespan,
     )
     pages = _pages(parts)

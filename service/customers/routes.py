@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from service.clock import Clock
 from service.customers.answer_schemas import ConsentsOut, CustomerOut, ErasedOut, ExportOut, ScoresOut, SendTimesOut
@@ -65,6 +65,12 @@ def _channel(value: str) -> str:
     return value
 
 
+def _with_its_plus(value: Any) -> Any:
+    """A zone's `+` that is not written as %2B in an address comes as a blank."""
+    return re.sub(r"(T[\d:.]+) (\d\d:?\d\d)$", r"\1+\2", value) if isinstance(value, str) else value
+
+
+Moment = Annotated[datetime | None, BeforeValidator(_with_its_plus)]
 CustomerId = Annotated[str, Path(description="userId, or an anonymousId"), AfterValidator(_id)]
 
 
@@ -114,8 +120,8 @@ def _customers(
     async def get_send_times(
         customer_id: CustomerId,
         channel: Annotated[str, Query(), AfterValidator(_channel)],
-        start: Annotated[datetime | None, Query(alias="from", description="default: now")] = None,
-        end: Annotated[datetime | None, Query(alias="to", description="default: a week later")] = None,
+        start: Annotated[Moment, Query(alias="from", description="default: now")] = None,
+        end: Annotated[Moment, Query(alias="to", description="default: a week later")] = None,
         n: Annotated[int, Query(ge=1, le=168)] = 3,
         compare: Annotated[
             list[Annotated[str, AfterValidator(_channel)]] | None,

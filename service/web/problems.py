@@ -20,6 +20,7 @@ from service.web.threads import in_thread
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "5"
+NOTHING_HERE = "there is nothing at this address; /docs tells what there is"
 App = Callable[..., Awaitable[None]]
 ProblemPage = Callable[[Request, Problem], Awaitable[Response]]
 _FOR_PROGRAMS = ("/v1/", "/ofrep/", "/health/", "/metrics", "/openapi.json", "/u/")
@@ -141,7 +142,9 @@ def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> N
             detail = "cannot be read; send JSON in UTF-8, nested less deeply than 1,000 levels"
             return await answer(request, BadRequest(f"the body {detail}", [FieldError("body", detail)]))
         nowhere = error.status_code == 404  # nobody of ours raises it: no route was found
-        told = "there is nothing at this address; /docs tells what there is" if nowhere else str(error.detail)
+        told = NOTHING_HERE if nowhere else str(error.detail)
+        if nowhere and request.url.path.endswith("/"):
+            told = f"{NOTHING_HERE}; leave out the slash at its end"
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the framework names the methods of the first route with this path alone
             documented = (await in_thread(request.app.openapi))["paths"].get(_route(request), {})

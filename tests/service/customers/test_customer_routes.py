@@ -255,6 +255,8 @@ async def test_send_times_are_allowed_hours_of_the_customers_zone(stage: Stage) 
     path = "c1/send-times?channel=email&from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z&n=24"
     told = await stage.get(path)
     assert (told["timezone"], told["degraded"]) == ("Asia/Tokyo", ["no_model", "little_data"])
+    with_offset = "c1/send-times?channel=email&from=2026-03-02T09:00:00+09:00&to=2026-03-03T09:00:00%2B09:00&n=24"
+    assert (await stage.get(with_offset))["send_times"] == told["send_times"]  # a + of an address comes as a blank
     stage.put(*(order(f"many{n}", "c2", context={"timezone": "Asia/Tokyo"}) for n in range(60)))
     assert "little_data" not in (await stage.get(path.replace("c1/", "c2/")))["degraded"]
     spring = "channel=email&from=2026-03-28T23:00:00Z&to=2026-03-29T22:00:00Z&n=24"

@@ -71,6 +71,13 @@ def test_a_connection_goes_on_after_a_failure(api: Api, monkeypatch: pytest.Monk
     assert api.ask("GET", "/health/live") == (200, {"status": "ok"})
 
 
+def test_a_slash_at_the_end_leads_nowhere(api: Api) -> None:
+    """It led on to http://, also from behind a proxy with TLS; and /v1/customers to the customer without an id."""
+    status, problem = api.ask("POST", "/v1/decisions/", {"customer_id": "c1"})
+    assert (status, problem["detail"].rpartition("; ")[2]) == (404, "leave out the slash at its end")
+    assert api.ask("GET", "/v1/customers")[0] == 404
+
+
 def counted(route: str, status: int) -> float:
     labels = {"method": "POST", "route": route, "status": str(status)}
     return registry.get_sample_value("opportune_http_requests_total", labels) or 0.0

@@ -26,15 +26,19 @@ class Message:
     payload: Mapping[str, Any] | None = None
 
 
+State = Literal["sent", "failed", "retry", "unreachable", "uncertain"]
+
+
 @dataclass(frozen=True, slots=True)
 class SendResult:
     """How handing over ended.
 
     `sent`: taken. `failed`: refused for good. `retry`: refused for now, surely not taken. `unreachable`: the other
-    side did not answer at all, so others will fare alike. `uncertain`: perhaps taken; never to be repeated blindly.
+    side did not answer at all, or refuses us, so others will fare alike. `uncertain`: perhaps taken; never to be
+    repeated blindly.
     """
 
-    state: Literal["sent", "failed", "retry", "unreachable", "uncertain"]
+    state: State
     detail: str = ""
 
 

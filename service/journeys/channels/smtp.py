@@ -23,7 +23,7 @@ from threading import Event, Lock
 
 from service.clock import monotonic
 from service.journeys.channels.email_message import build_email
-from service.journeys.channels.message import Message, OneByOne, SendResult
+from service.journeys.channels.message import Message, OneByOne, SendResult, State
 
 _MOST_IDLE = 8
 _LAST_S = 5.0
@@ -45,12 +45,17 @@ class SmtpServer:
     data_timeout_s: float = 120.0
 
 
-class _Refused(Exception):
-    """The server answered with an error before it had the message."""
+_STATES: dict[int, State] = {2: "sent", 4: "retry", 5: "failed"}
+"""By the first digit of an answer; what is none of these is no SMTP."""
 
-    def __init__(self, code: int, text: bytes) -> None:
-        super().__init__(f"{code} {text.decode('utf-8', 'replace')}"[:300])
-        self.temporary = 400 <= code < 500
+
+class _Refused(Exception):
+    """The server answered with an error before it had the message. `of_us`: to MAIL, which names no recipient yet."""
+
+    def __init__(self, code: int, text: bytes, of_us: bool) -> None:
+        super().__init__(_said(code, text))
+        states: dict[int, State] = {4: "retry", 5: "unreachable" if of_us else "failed"}
+        self.state: State = states.get(code // 100, "unreachable")
 
 
 class SmtpChannel(OneByOne):
@@ -116,7 +121,7 @@ class SmtpChannel(OneByOne):
             code, answer = connection.getreply()
         except _Refused as refused:
             self._give_back(connection)
-            return SendResult("retry" if refused.temporary else "failed", str(refused))
+            return SendResult(refused.state, str(refused))
         except (OSError, smtplib.SMTPException, ValueError) as lost:
             connection.close()
             if begun:
@@ -125,10 +130,7 @@ class SmtpChannel(OneByOne):
                 return SendResult("failed", str(lost)[:300])
             return SendResult("unreachable", f"the connection was lost before DATA: {lost}"[:300])
         self._give_back(connection)
-        said = f"{code} {answer.decode('utf-8', 'replace')}"[:300]
-        if code == 250:
-            return SendResult("sent", said)
-        return SendResult("retry" if 400 <= code < 500 else "failed", said)
+        return SendResult(_STATES.get(code // 100, "uncertain"), _said(code, answer))
 
     def _await_answer(self, line: socket.socket | None) -> None:
         """Until there is something to read. TimeoutError when there is not."""
@@ -192,10 +194,14 @@ def _envelope(connection: smtplib.SMTP, email: EmailMessage) -> bytes:
             raise ValueError(f"{recipient} has letters outside ASCII, which this mail server does not take")
         options, policy = ["SMTPUTF8"], CRLF_UTF8
     text = email.as_bytes(policy=policy)
-    for code, answer in _commands(connection, sender, recipient, options):
+    for place, (code, answer) in enumerate(_commands(connection, sender, recipient, options)):
         if code not in (250, 251, 354):
-            raise _Refused(code, answer)
+            raise _Refused(code, answer, of_us=place == 0)
     return text
+
+
+def _said(code: int, answer: bytes) -> str:
+    return f"{code} {answer.decode('utf-8', 'replace')}"[:300]
 
 
 def _commands(connection: smtplib.SMTP, sender: str, recipient: str, options: list[str]) -> list[tuple[int, bytes]]:

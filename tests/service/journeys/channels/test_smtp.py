@@ -176,6 +176,10 @@ def test_a_mail_has_both_parts_and_the_headers_that_mail_programs_act_on(channel
     ("answers", "after_data", "state"),
     [
         ({"MAIL": "451 later"}, "250 ok", "retry"),
+        ({"MAIL": "530 authentication required"}, "250 ok", "unreachable"),  # of us, so of every mail
+        ({"MAIL": "HTTP/1.1 400 Bad Request"}, "250 ok", "unreachable"),
+        ({"MAIL": "421 too many in one connection"}, "250 ok", "retry"),
+        ({"DATA": "421 we close"}, "250 ok", "retry"),
         ({"RCPT": "450 greylisted"}, "250 ok", "retry"),
         ({"RCPT": "550 no such person"}, "250 ok", "failed"),
         ({"DATA": "554 no"}, "250 ok", "failed"),
@@ -185,6 +189,8 @@ def test_a_mail_has_both_parts_and_the_headers_that_mail_programs_act_on(channel
         ({}, "452 full", "retry"),
         ({}, "552 too large", "failed"),
         ({}, None, "uncertain"),
+        ({}, "what?", "uncertain"),
+        ({}, "251 taken", "sent"),
         ({}, "250 taken", "sent"),
     ],
 )

@@ -95,6 +95,25 @@ def approved_variants(connection: Connection) -> list[Variant]:
     return [_variant(row) for row in connection.execute(statement.order_by(content_variants.c.variant_id))]
 
 
+def approved_for(
+    connection: Connection, channel: str | None = None, locale: str | None = None
+) -> list[tuple[str, str, str]]:
+    """(variant_id, offer_id, hash of the offer that it was approved for) of every approved variant, oldest first."""
+    columns = content_variants.c
+    statement = select(columns.variant_id, columns.offer_id, columns.offer_hash).where(columns.state == "approved")
+    for column, value in ((columns.channel, channel), (columns.locale, locale)):
+        if value is not None:
+            statement = statement.where(column == value)
+    return [(row[0], row[1], row[2]) for row in connection.execute(statement.order_by(columns.variant_id))]
+
+
+def read_variants(connection: Connection, variant_ids: Sequence[str]) -> list[Variant]:
+    """The variants among these few ids, oldest first."""
+    wanted = content_variants.c.variant_id.in_(list(variant_ids))
+    rows = connection.execute(select(content_variants).where(wanted).order_by(content_variants.c.variant_id))
+    return [_variant(row) for row in rows]
+
+
 def count_states(connection: Connection) -> dict[str, int]:
     """How many variants there are in each state."""
     rows = connection.execute(select(content_variants.c.state, func.count()).group_by(content_variants.c.state))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from features.vocabulary import NAMES
 from models.registry import ServedModels
+from service.content.find_outdated import find_outdated
 from service.content.variant_store import count_states
 from service.decisions.decision_store import count_since
 from service.decisions.read_impact import read_impact
@@ -54,6 +55,9 @@ def _to_do(connection: Connection, models: ServedModels, first_day: str, heard: 
     pending = count_states(connection).get("pending", 0)
     if pending:
         yield "/review", f"Review {pending:,} {'text' if pending == 1 else 'texts'}", "only what is approved goes out"
+    if outdated := len(find_outdated(connection)):
+        words = "Approve 1 text again" if outdated == 1 else f"Approve {outdated:,} texts again"
+        yield "/review?state=outdated", words, "out of use, since the offer has changed"
     aside = backlog(connection)[1]
     if aside:
         yield "/data", f"Look at {aside:,} events that were set aside", "they count nowhere until they are tried again"

@@ -12,19 +12,24 @@ from service.content.content_desk import ContentDesk
 from service.content.email_layout import email_html
 from service.content.fields import CHANNEL_FIELDS
 from service.content.fill import Filled, RenderError, Values
+from service.content.find_outdated import find_outdated
 from service.content.locales import writing
 from service.content.merge_tags import CUSTOMER_TAGS, LINK_TAGS, known_paths
 from service.content.merge_values import look_up, offer_values
 from service.content.render import compile_copy
 from service.content.schemas import GenerateIn
-from service.content.variant import Variant, said_hash
-from service.content.variant_store import count_states, list_variants, trail_of
+from service.content.variant import STATES, Variant, said_hash
+from service.content.variant_store import count_states, list_variants, read_variants, trail_of
 from service.errors import FieldError, Invalid, Problem, Stale
 from service.offers.offers_store import read_offers
 from service.pages.form_faults import in_words_of
+from service.storage.database import Connection
 from service.web.problems import invalid_from
 
 PAGE = 20
+OUTDATED = "outdated"
+CHOICES = (*STATES, OUTDATED)
+"""What may be shown by state: the states of texts, and approved texts whose offer has changed since."""
 SAMPLE = {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}
 SAMPLE_LINK = "https://example.invalid/unsubscribe"
 NOTICES = {
@@ -76,12 +81,19 @@ class Item:
 def review_view(desk: ContentDesk, filters: Mapping[str, str | None], after: str | None) -> dict[str, Any]:
     """Items of one page, the counts of each state, and the id to go on after."""
     with desk.database.read() as connection:
-        found = list_variants(connection, **filters, limit=PAGE + 1, after=after)
+        found = _listed(connection, filters, after)
         offers = {offer.offer_id: offer.document for offer in read_offers(connection, [v.offer_id for v in found])}
         trails = trail_of(connection, [variant.variant_id for variant in found])
         counts = count_states(connection)
     items = [_item(variant, offers.get(variant.offer_id), trails[variant.variant_id], desk) for variant in found[:PAGE]]
     return {"variants": items, "counts": counts, "after": found[PAGE - 1].variant_id if len(found) > PAGE else None}
+
+
+def _listed(connection: Connection, filters: Mapping[str, str | None], after: str | None) -> list[Variant]:
+    if filters["state"] != OUTDATED:
+        return list_variants(connection, **filters, limit=PAGE + 1, after=after)
+    outdated = find_outdated(connection, filters["channel"], filters["locale"])
+    return read_variants(connection, [one for one in outdated if after is None or one > after][: PAGE + 1])
 
 
 def _item(

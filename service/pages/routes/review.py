@@ -14,10 +14,10 @@ from service.content.content_desk import ContentDesk
 from service.content.fields import CHANNEL_FIELDS
 from service.content.review_variant import Review
 from service.content.schemas import MAX_FIELD, canonical_locale
-from service.content.variant import STATES
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
 from service.pages.review_page import (
     ASKED,
+    CHOICES,
     NOTICES,
     WRITTEN,
     edit_view,
@@ -52,7 +52,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             notice=(NOTICES | {"write": WRITTEN}).get(done),
             again=_again(query["was"]) if query.get("was") and (alert or done in ("approve", "reject")) else None,
             filters=filters,
-            states=STATES,
+            states=CHOICES,
             channels=tuple(CHANNEL_FIELDS),
             about=query.get("was"),
             back=_back(query),
@@ -192,7 +192,7 @@ def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
     except ValueError:
         wanted = None
     return {
-        "state": state if state in STATES else None,
+        "state": state if state in CHOICES else None,
         "channel": channel if channel in CHANNEL_FIELDS else None,
         "locale": wanted,
     }

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.pages import review_page
 from tests.service.pages.conftest import OFFER, House, fill
 from tests.service.pages.test_review_place import form_of, shown
 
@@ -69,6 +70,29 @@ async def test_a_text_whose_offer_has_changed_is_checked_and_approved_again(
     moved = await reader.post(f"/review/{variant_id}/approve", data=form_of(page, variant_id, "approve"))
     assert moved.status_code == 303
     assert "the offer has changed" not in card((await reader.get("/review?state=approved")).text, variant_id)
+
+
+async def test_approved_texts_whose_offer_has_changed_are_a_queue_of_their_own(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_page, "PAGE", 1)
+    page = (await reader.get(f"/review?after={wanted['variant_id'][:-1]}")).text
+    await reader.post(f"/review/{wanted['variant_id']}/approve", data=form_of(page, wanted["variant_id"], "approve"))
+    assert "No text is like that" in (await reader.get("/review?state=outdated")).text
+    assert "again</a>" not in (await reader.get("/")).text
+    await put_offer(house, description="Finer coffee.")
+    assert '<a href="/review?state=outdated">Approve 2 texts again</a>' in (await reader.get("/")).text
+    page = (await reader.get("/review?state=outdated")).text
+    (first,) = shown(page)
+    assert "No text is like that" in (await reader.get("/review?state=outdated&channel=sms")).text
+    later = re.findall(r'href="([^"]+)" rel="next"', page)[0].replace("&amp;", "&")
+    assert shown((await reader.get(later)).text) == [wanted["variant_id"]]
+    moved = await reader.post(f"/review/{first}/approve", data=form_of(page, first, "approve"))
+    assert "state=outdated" in moved.headers["location"]
+    assert shown((await reader.get(moved.headers["location"])).text) == [wanted["variant_id"]]
+    async with house.client("admin") as admin:
+        await admin.delete("/v1/offers/o1")  # what can only be rejected is nothing to approve
+    assert "again</a>" not in (await reader.get("/")).text
 
 
 async def test_words_that_an_offer_no_longer_bears_out_are_refused_with_the_reason(

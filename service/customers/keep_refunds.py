@@ -8,17 +8,24 @@ from typing import Any
 from features.vocabulary import NAMES, REPEATED
 from service.customers.customer_store import joined_by
 from service.customers.refund import refund_from
-from service.customers.refunds_store import Order, add_refunds, move_refunds, orders_refunded
+from service.customers.refunds_store import Order, add_refunds, lock_refunds, move_refunds, orders_refunded
 from service.storage.database import Connection
 
 _OF_ORDERS = frozenset({"ordered", "redeemed", "refunded"})
 
 
 def keep_refunds(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
-    """A handler of events, before those that ask `refunds_of`."""
-    for former, customer_id in joined_by(connection, events).items():
+    """A handler of events, before those that ask `refunds_of`.
+
+    A file that `opportune ingest` reads may tell an order in the instant in which the API is told its refund.
+    """
+    joined = joined_by(connection, events)
+    told = [refund for event in events if (refund := refund_from(event)) is not None]
+    if told or joined or any(order_of(event) for event in events):
+        lock_refunds(connection, alone=bool(told))
+    for former, customer_id in joined.items():
         move_refunds(connection, former, customer_id)
-    add_refunds(connection, [refund for event in events if (refund := refund_from(event)) is not None])
+    add_refunds(connection, told)
 
 
 def orders_among(connection: Connection, events: Sequence[Mapping[str, Any]]) -> set[Order]:

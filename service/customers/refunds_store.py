@@ -23,8 +23,17 @@ refunds = Table(
     Index("ix_refunds_customer_id", "customer_id", "order_id"),
 )
 _CHUNK = 500
+_REFUNDS = 7_067_267_825  # any number of our own, for Postgres' advisory locks
 Order = tuple[str, str]
 """A customer, and the id of an order of theirs."""
+
+
+def lock_refunds(connection: Connection, alone: bool) -> None:
+    """Until the transaction ends who tells refunds (`alone`) is so without any who tell orders: of two that do not see
+    each other yet, neither would find the other's. SQLite has one writer.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({_REFUNDS})")
 
 
 def add_refunds(connection: Connection, new: Sequence[Refund]) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from sqlalchemy import text
 
 from service.customers.customer_store import set_owner
+from service.customers.keep_refunds import keep_refunds
+from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.decision_store import read_rates
 from service.decisions.export_decisions import export_decisions
 from service.decisions.lessons_store import CONVERTED, due_lessons
 from service.decisions.outcome_store import every_outcome
 from service.decisions.schemas import DecisionIn
+from service.offers.catalogue import CatalogueCache
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer
 from tests.service.decisions.test_attribute_outcomes import decide, event, handle
@@ -84,6 +90,32 @@ def test_an_order_given_back_in_full_is_no_conversion(desk: Desk, tmp_path: Path
     ]
     handle(desk, ordered("o2", decision, at=NOON + 3 * HOUR))
     assert (converted(desk), conversions_to_learn(desk), may_get(desk, "b")) == (1, 1, True)
+
+
+@pytest.mark.parametrize("order_first", [True, False])
+def test_an_order_and_its_refund_of_the_same_instant_find_each_other(desk: Desk, order_first: bool) -> None:
+    """A file's order and the API's refund: on Postgres neither saw the other's transaction, and the order stood."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    both = [ordered("o1", decision), refunded("o1", 4200)]
+    first, second = both if order_first else reversed(both)
+    with ThreadPoolExecutor(1) as pool:
+        with desk.database.write() as connection:
+            keep_refunds(connection, [first])
+            AttributeOutcomes(CatalogueCache(), 14)(connection, [first])
+            beside = pool.submit(handle, desk, second)
+            while not (beside.done() or waits(desk.database)):
+                time.sleep(0.005)
+        beside.result()
+    assert sorted(kind for kind, *_ in outcomes(desk)) == ["refunded", "returned"]
+    assert converted(desk) == 0
+
+
+def waits(database: Database) -> bool:
+    """Whether another transaction waits for the one under way; SQLite has no other."""
+    if database.is_sqlite:
+        return True
+    with database.read() as connection:
+        return bool(connection.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted")).first())
 
 
 def test_another_order_of_the_decision_stands(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 from types import FrameType
 
+from service.memory import leave_alone_what_stays
 from service.settings import Settings
 from service.telemetry import set_up_logs
 from service.wiring import build, journey_runner
@@ -24,6 +25,7 @@ def run(settings: Settings) -> None:
     warn_of_unknown_variables()
     parts = build(settings)
     runner = journey_runner(parts)
+    leave_alone_what_stays()  # a look through all of it takes .2 s, in which decisions may wait for what it writes
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         runner.stop()

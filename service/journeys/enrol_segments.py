@@ -15,7 +15,8 @@ from service.journeys.journey_store import JourneyRow, find_journey, list_journe
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
-_TOGETHER = 500
+_TOGETHER = 100
+"""Let in by one transaction: decisions wait for who writes."""
 
 
 def enrol_segments(

@@ -327,10 +327,15 @@ class Runner:
 
     def _save(self, runs: Sequence[Run], now: datetime, tally: _Tally) -> None:
         kept = [run for run in runs if not run.lost]
-        outcomes = [self._outcome(run, now) for run in kept]
+        for start in range(0, len(kept), _TOGETHER):  # decisions wait for who writes
+            self._save_some(kept[start : start + _TOGETHER], now, tally)
+        self._held = {}
+
+    def _save_some(self, runs: Sequence[Run], now: datetime, tally: _Tally) -> None:
+        outcomes = [self._outcome(run, now) for run in runs]
         with self._database.write() as connection:
             held = save(connection, outcomes, now, release=True)
-            mine = [run for run in kept if run.enrolment.id in held]
+            mine = [run for run in runs if run.enrolment.id in held]
             add_counts(connection, counts_of(mine), now)
             for run in mine:
                 if len(run.moment.events) > MOST_EVENTS:
@@ -340,7 +345,6 @@ class Runner:
         if unneeded:  # by itself: events lock the ledger before enrolments
             with self._database.write() as connection:
                 self._ask.give_back(connection, unneeded)
-        self._held = {}
         for outcome in outcomes:
             if outcome.id in held:
                 tally.counts["ended"] += outcome.status == "ended"

@@ -38,8 +38,13 @@ def compares(shares: Shares) -> bool:
     return sum(share > 0 for _, share in shares) > 1
 
 
-def stored_test(placement: str, number: int, shares: Shares, days: float, since: datetime) -> dict[str, Any]:
-    """The row of a test that takes customers in from `since` on. What they do within `days` counts."""
+def stored_test(
+    placement: str, number: int, shares: Shares, days: float, since: datetime, seed: str | None = None
+) -> dict[str, Any]:
+    """The row of a test that takes customers in from `since` on. What they do within `days` counts.
+
+    `seed` names the one by which customers are in their arms, and does not give it away.
+    """
     arms = [(arm, share) for arm, share in shares if share > 0]
     control = next((arm for arm, _ in reversed(arms) if arm != "model"), arms[0][0])  # the last is sent the least
     declared = ExperimentIn(
@@ -49,6 +54,7 @@ def stored_test(placement: str, number: int, shares: Shares, days: float, since:
         metric=MetricIn(name=REVENUE, event=_ORDER, kind="sum", value="revenue_cents", window_days=days),
         guardrails=[GuardrailIn(name=name, event=event, window_days=days) for name, event in _HARM.items()],
         cuped=BEFORE,
+        seed=seed,
         starts_at=since,
     )
     return {
@@ -62,8 +68,9 @@ def stored_test(placement: str, number: int, shares: Shares, days: float, since:
 
 
 def same_test(one: Experiment, other: Experiment) -> bool:
-    """Whether both compare the same arms in the same shares, over the same time."""
-    return _essence(one) == _essence(other)
+    """Whether both compare the same customers in the same arms, over the same time. Older ones have noted no seed."""
+    seeds = {test.plan.seed for test in (one, other) if test.plan.seed != test.id}
+    return _essence(one) == _essence(other) and len(seeds) < 2
 
 
 def _essence(test: Experiment) -> tuple[Any, ...]:

@@ -187,7 +187,7 @@ class EnrolDecided:
         return known
 
     def _settle(self, connection: Connection) -> None:
-        """Tests of other shares than the settings' ended when this process began, with the settings; the next began."""
+        """Tests of other shares, or by another seed, than the settings' ended as this process began; the next began."""
         for placement, test in _running(connection).items():
             row = self._row(placement, placement_and_number(test.id)[1] + 1)
             following = None if row is None else experiment_from(row)
@@ -218,7 +218,9 @@ class EnrolDecided:
 
     def _row(self, placement: str, number: int) -> dict[str, Any] | None:
         shares = self._rules.shares(placement)
-        return stored_test(placement, number, shares, self._days, self._began) if compares(shares) else None
+        if not compares(shares):
+            return None
+        return stored_test(placement, number, shares, self._days, self._began, self._rules.seed_name)
 
     def _end(self, connection: Connection, test: Experiment) -> None:
         stored = find_experiment(connection, test.id, lock=True)

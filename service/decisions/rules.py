@@ -32,6 +32,8 @@ class RuleBook:
         self._rules: dict[str, Rules] = {}
         self._shares: dict[str, list[tuple[str, float]]] = {}
         self.default_zone = settings.default_timezone
+        self.seed_name = xxhash.xxh3_64_hexdigest(f"{settings.decisions.seed}\0name".encode())
+        """Another one means other arms. It is the installation's secret, so it is not written anywhere itself."""
         for name, placement in settings.placements.items():
             for rule in placement.rules:
                 _check(name, rule.name, rule.when)

@@ -33,10 +33,10 @@ class Measured:
         self.lease = EventsLease(database)
         self.enrol = self.process()
 
-    def process(self, arms: Mapping[str, float] | None = None, **more: Any) -> EnrolDecided:
-        """A process that begins now, maybe with other shares."""
+    def process(self, arms: Mapping[str, float] | None = None, seed: str | None = None, **more: Any) -> EnrolDecided:
+        """A process that begins now, maybe with other shares, or another seed."""
         if arms is not None:
-            self.desk.settings = settings(arms=dict(arms), caps=[])
+            self.desk.settings = settings(arms=dict(arms), caps=[], **({} if seed is None else {"seed": seed}))
         rules = RuleBook(self.desk.settings)
         self.enrol = EnrolDecided(self.desk.database, self.desk.clock, self.lease, rules, 28.0, **more)
         self.enrol.begin()

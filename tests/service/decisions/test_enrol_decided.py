@@ -14,7 +14,7 @@ from service.decisions.read_impact import read_impact
 from service.decisions.rules import RuleBook
 from service.experiments.define_experiment import get_experiments
 from service.experiments.evaluate_flags import evaluate_flag, evaluate_flags
-from service.experiments.experiment_store import find_exposures, standing_tests
+from service.experiments.experiment_store import find_experiment, find_exposures, save_experiment, standing_tests
 from service.experiments.join_subjects import join_subjects
 from service.experiments.record_outcomes import apply_outcomes, erase_subject, exported
 from service.experiments.record_seen import SEEN
@@ -207,6 +207,34 @@ def test_other_shares_begin_anew(database: Database) -> None:
     measured.decide_for(1)
     measured.passes()
     assert measured.impact()["stopped_at"] is not None
+
+
+def test_another_seed_begins_anew(database: Database) -> None:
+    """By it half of the customers are in another arm than the one in which they are counted."""
+    measured = Measured(database)
+    measured.decide_for(40)
+    measured.passes()
+    measured.process(HALF)
+    measured.passes()
+    with database.read() as connection:
+        assert len(standing_tests(connection)) == 1
+    measured.process(HALF, seed="another")
+    after = measured.decide_for(40)
+    measured.passes()
+    assert measured.customers() == dict(Counter(decision["arm"] for decision in after))
+
+
+def test_a_home_from_before_seeds_were_noted_goes_on(database: Database) -> None:
+    measured = Measured(database)
+    measured.decide_for(5)
+    measured.passes()
+    with database.write() as connection:
+        row = dict(find_experiment(connection, "@arms:0:email.weekly") or {})
+        save_experiment(connection, row | {"definition": row["definition"] | {"seed": None}})
+    measured.process(HALF)
+    measured.decide_for(9)
+    measured.passes()
+    assert sum(measured.customers().values()) == 9
 
 
 def test_by_other_shares_what_is_taken_out_is_still_what_was_before_the_first_decision(database: Database) -> None:

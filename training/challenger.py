@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ from training.datasets import known_since
 from training.offer_data import Versions, offer_at, read_versions
 
 
+def challenger_of(home: Path) -> Any:
+    """The challenger of next-offer. Raises LookupError when there is none."""
+    served = ServedModels(home / "served")
+    served.refresh()
+    model = served.get("next-offer", "challenger")
+    if model is None:
+        raise LookupError("There is no challenger of next-offer; register one ('opportune train next-offer').")
+    return model
+
+
+def learnt_until(model: Any) -> datetime | None:
+    """What came of decisions before this has taught a model; None where nothing is known of it."""
+    by_head: datetime | None = getattr(model, "learnt_until", None)
+    by_purchases = getattr(model, "trained", {}).get("labels_until")
+    return by_head or (datetime.fromisoformat(by_purchases) if by_purchases else None)
+
+
 def challenger_values(pieces: Iterable[pl.DataFrame], home: Path) -> Iterator[pl.DataFrame]:
     """The pieces of the log, cut anew by customers, with `again`: the expected value of each candidate by the
     challenger; sending nothing stays 0. Decisions stay whole.
@@ -29,11 +47,7 @@ def challenger_values(pieces: Iterable[pl.DataFrame], home: Path) -> Iterator[pl
     The logged value moves by (new - logged probability) x the offer's value; priorities are taken as 1. The events are
     read once: the log is laid aside by their buckets first. Raises LookupError when there is no challenger.
     """
-    served = ServedModels(home / "served")
-    served.refresh()
-    model = served.get("next-offer", "challenger")
-    if model is None:
-        raise LookupError("There is no challenger of next-offer; register one ('opportune train next-offer').")
+    model = challenger_of(home)
     offers = {
         info.offer_id: info for info in offer_infos(pl.read_parquet(home / "tables" / "offers.parquet").to_dicts())
     }

@@ -2,9 +2,10 @@
 
 Policies: `uniform` (any eligible candidate alike, sending nothing included), `greedy` (always the highest expected
 value), `business-as-usual` (what that arm sends in each placement), `challenger` (greedy by the registered challenger
-of next-offer). Read from `tables/`: decisions of the arms model and random, matured by the attribution window. In each
-placement an arm counts as far as it tried what the policy wants (`off_policy.counts_of`); one that never tries it, say
-because a rule pins an offer, says nothing, and the other arm speaks alone.
+of next-offer, on decisions that it has not learnt from). Read from `tables/`: decisions of the arms model and random,
+matured by the attribution window. In each placement an arm counts as far as it tried what the policy wants
+(`off_policy.counts_of`); one that never tries it, say because a rule pins an offer, says nothing, and the other arm
+speaks alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import polars as pl
 from training.decision_log import of_another_time
 from training.matured_log import ARMS, MaturedLog, NoEstimate
 from training.off_policy import Estimate, Floats, Ints, Weights, counts_of, estimates, mean_of, weights_of
-from training.target_policies import POLICIES, Aim
+from training.target_policies import POLICIES, Aim, unseen_from
 
 LEAST_EFFECTIVE = 30.0
 MOST_UNSUPPORTED = 0.01
@@ -40,7 +41,7 @@ class Measure:
 @dataclass(frozen=True, slots=True)
 class Report:
     """The answer. `silent`: arms that do not count, as text. `refused` says why there are no measures. `left_out`:
-    decisions asked for as of another time.
+    decisions asked for as of another time. `since`: what came of older decisions has taught the policy.
     """
 
     policy: str
@@ -52,10 +53,13 @@ class Report:
     refused: str | None
     silent: tuple[str, ...] = ()
     left_out: int = 0
+    since: datetime | None = None
 
     def lines(self) -> list[str]:
         """The report as text."""
         left = [f"left out: {self.left_out:,} decisions asked for as of another time"] if self.left_out else []
+        if self.since is not None:
+            left.append(f"left out: decisions before {self.since:%Y-%m-%d}, of which it has learnt what came")
         if self.refused:
             return [f"{self.policy}: no estimate. {self.refused}", *left]
         assert self.weights is not None
@@ -90,7 +94,7 @@ def evaluate(policy: str, home: Path, matured_days: float = 14.0) -> Report:
     path = home / "tables" / "decisions.parquet"
     left_out = of_another_time(pl.scan_parquet(path)) if path.exists() else 0
     try:
-        log = MaturedLog(home, matured_days)
+        log = MaturedLog(home, matured_days, unseen_from(policy, home))
         report = _estimate(policy, log, POLICIES[policy](log))
     except NoEstimate as why:
         report = Report(policy, 0, 0, None, None, (), str(why))
@@ -130,7 +134,9 @@ def _estimate(policy: str, log: MaturedLog, aim: Aim) -> Report:
     )
     period: Any = log.rows().select(pl.col("decided_at").min(), last=pl.col("decided_at").max()).collect().row(0)
     silent = tuple(_silent(per.filter(counts == 0.0)))
-    return Report(policy, per.height, int(customers.max()) + 1, period, weights, measures, None, silent)
+    return Report(
+        policy, per.height, int(customers.max()) + 1, period, weights, measures, None, silent, since=log.since
+    )
 
 
 def _silent(per: pl.DataFrame) -> Iterator[str]:

@@ -25,13 +25,14 @@ class NoEstimate(ValueError):
 
 
 class MaturedLog:
-    """The tables in `home/tables`: decisions matured by so many days before the last thing told there.
+    """The tables in `home/tables`: decisions matured by so many days before the last thing told there, and made `since`
+    a time if one is given: older ones have taught the policy that is asked about.
 
     Raises NoEstimate where a table is missing, or nothing in it has matured.
     """
 
-    def __init__(self, home: Path, matured_days: float) -> None:
-        self.home = home
+    def __init__(self, home: Path, matured_days: float, since: datetime | None = None) -> None:
+        self.home, self.since = home, since
         paths = {name: home / "tables" / f"{name}.parquet" for name in ("decisions", "outcomes", "offers")}
         missing = [str(path) for path in paths.values() if not path.exists()]
         if missing:
@@ -43,6 +44,8 @@ class MaturedLog:
         if last is None:
             raise NoEstimate("The decision log is empty.")
         self._matured = pl.col("decided_at") <= last - timedelta(days=matured_days)
+        if since is not None:
+            self._matured &= pl.col("decided_at") >= since
         self._answered = (
             outcomes.filter(~pl.col("machine") & pl.col("kind").is_in(["converted", "redeemed"]))
             .select("decision_id", "offer_id", responded=pl.lit(1.0))
@@ -51,7 +54,7 @@ class MaturedLog:
         )
         self._offers = pl.read_parquet(paths["offers"], columns=["offer_id", "value", "cost"])
         if not self.rows().select(pl.col("arm").is_in(ARMS).any()).collect().item():
-            raise NoEstimate(_nothing_to_learn(asked, matured_days))
+            raise NoEstimate(_nothing_to_learn(asked, matured_days, since))
 
     def rows(self) -> pl.LazyFrame:
         """A row a candidate of each matured decision by `ARMS` or as business as usual is."""
@@ -91,12 +94,17 @@ def _whole_decisions(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         yield rest
 
 
-def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float) -> str:
+def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float, since: datetime | None) -> str:
     arms = decisions.select(pl.col("arm").unique().sort()).collect().to_series().to_list()
     if set(arms).isdisjoint(ARMS):
         return (
             f"All decisions in the log are of the arms {', '.join(arms)}, which try nothing: give the arms model or "
             "random a share of the placement first."
+        )
+    if since is not None:
+        return (
+            f"What came of decisions before {since:%Y-%m-%d} has taught it, and none since is older than "
+            f"{matured_days:g} days yet: ask again some days after {since + timedelta(days=matured_days):%Y-%m-%d}."
         )
     return f"No decision by the model or by chance is older than {matured_days:g} days yet."
 

@@ -6,10 +6,12 @@ A policy looks at the whole log first, and returns what adds `target` to its pie
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 
-from training.challenger import challenger_values
+from training.challenger import challenger_of, challenger_values, learnt_until
 from training.matured_log import MaturedLog, NoEstimate
 
 Aim = Callable[[pl.DataFrame], pl.DataFrame]
@@ -61,6 +63,19 @@ def challenger(log: MaturedLog) -> Aim:
     return lambda piece: piece.join(chosen, on="decision_id", how="left", maintain_order="left").select(
         pl.exclude("wanted"), target=wanted
     )
+
+
+def unseen_from(policy: str, home: Path) -> datetime | None:
+    """From when on decisions are of which a policy has not learnt what came; None where it may be asked of all.
+
+    What it has learnt from it would choose too well: the actions that happened to be answered. Raises NoEstimate.
+    """
+    if policy != "challenger":
+        return None
+    try:
+        return learnt_until(challenger_of(home))
+    except LookupError as why:
+        raise NoEstimate(str(why)) from None
 
 
 def best(piece: pl.DataFrame, worth: pl.Expr) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,6 +224,37 @@ def test_the_challenger_is_asked_as_of_each_decision(tmp_path: Path, monkeypatch
     assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.08)
     assert [row.customer_id for row in seen if row is not None] == ["c1"]
     assert len(seen) == 400
+
+
+def test_a_challenger_is_not_judged_by_what_has_taught_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends b wherever it knows that b was answered, which is worth nothing in the decisions to come."""
+    write_log(tmp_path, decisions=3_000)
+    outcomes = pl.read_parquet(tmp_path / "tables" / "outcomes.parquet").filter(~pl.col("machine"), offer_id="b")
+    middle = START + timedelta(minutes=1_500)
+    known = set(outcomes.select(pl.col("at") - timedelta(hours=1)).filter(pl.col("at") < middle).to_series())
+
+    class Challenger:
+        learnt_until: datetime | None = middle
+        trained: Mapping[str, str] = {}
+
+        def refresh(self) -> bool:
+            return True
+
+        def get(self, _: str, __: str) -> Any:
+            return self
+
+        def score(self, _: Any, offers: list[OfferInfo], channels: list[str], at: datetime) -> np.ndarray:
+            wanted = "b" if at in known else "c"
+            return np.array([[0.9 if offer.offer_id == wanted else 0.01] * len(channels) for offer in offers])
+
+    monkeypatch.setattr(challenger, "ServedModels", lambda _: Challenger())
+    report = evaluate("challenger", tmp_path, matured_days=0)
+    assert (report.decisions, report.since) == (1_500, middle)
+    assert value(report, 0, "SNIPS").value == pytest.approx(CHANCE["c"], abs=0.03)
+    assert "left out: decisions before 2026-01-02, of which it has learnt what came" in str(report)
+    monkeypatch.setattr(Challenger, "learnt_until", None)  # its head has learnt from none, its trees from all orders
+    monkeypatch.setattr(Challenger, "trained", {"labels_until": (START + timedelta(days=9)).isoformat()})
+    assert "none since is older than 0 days yet" in str(evaluate("challenger", tmp_path, matured_days=0))
 
 
 def test_the_challenger_reads_the_events_once_whatever_the_pieces(

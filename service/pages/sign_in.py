@@ -76,6 +76,8 @@ class Sessions:
             return self._allowed(session, signed_in=True)
         if self._open and is_loopback(client_host) and is_loopback(_host(headers.get("host", ""))):
             return self._reader(_ANYONE, "open")
+        if cookies.get(COOKIE):
+            raise Unauthorized(f"Your session has ended, as each does after {LASTS_S // 3600} hours. Sign in again.")
         raise Unauthorized("Sign in with a key that has the scope review or decide.")
 
     def _allowed(self, hashed: str, by_key: bool = False, signed_in: bool = False) -> Reader:

@@ -19,7 +19,7 @@ from service.content.schemas import MAX_FIELD
 from service.customers.look_up import CustomerReader
 from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
-from service.pages.sign_in import Reader, Sessions, check_form, local_path
+from service.pages.sign_in import COOKIE, Reader, Sessions, check_form, local_path
 from service.pages.site import HEADERS, Site
 from service.storage.database import Database
 from service.web.auth import require
@@ -59,7 +59,8 @@ class Pages:
             return await act(request, reader)
         except Unauthorized as problem:
             back = _address(request) if request.method == "GET" else _page_before(request)
-            first_visit = request.method == "GET" and not {"authorization", "cookie"} & set(request.headers)
+            first_visit = request.method == "GET" and "authorization" not in request.headers
+            first_visit = first_visit and COOKIE not in request.cookies  # others of the same host are none of ours
             return self.sign_in_form(back, None if first_visit else problem)
         except Problem as problem:
             return self._message(reader, problem, request)
@@ -79,9 +80,11 @@ class Pages:
         return await in_thread(self.sessions.read, request.headers, request.cookies, client)
 
     def _message(self, reader: Reader | None, problem: Problem, request: Request) -> HTMLResponse:
-        told = {"heading": problem.title, "detail": problem.detail}
+        told = {"heading": "Not allowed" if problem.status == 403 else problem.title, "detail": problem.detail}
         if problem.status == 503 and request.method == "GET":
             told["again"] = local_path(_address(request))
+        elif request.method == "POST" and (before := _page_before(request)):
+            told["before"] = local_path(before)
         return self.page("message.html", reader, problem.status, **told)
 
     def page(self, template: str, reader: Reader | None, status: int = 200, **values: Any) -> HTMLResponse:

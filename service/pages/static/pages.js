@@ -10,10 +10,16 @@
   // Keys go into a mail's preview that has the focus, and no selector of CSS tells it.
   const enter = () => document.querySelectorAll("iframe").forEach((each) => each.classList.toggle("entered", each === document.activeElement));
   ["blur", "focus"].forEach((name) => window.addEventListener(name, enter));
+  // Who speaks to the computer types letters without meaning them as commands (WCAG 2.1.4).
+  const on = document.querySelector("[data-keys-on]"), off = () => localStorage.getItem("keys") === "off";
+  if (on) {
+    on.checked = !off();
+    on.addEventListener("change", () => localStorage.setItem("keys", on.checked ? "on" : "off"));
+  }
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, textarea, select, dialog");
     if (typing && event.key === "Escape") { leave(); return; }
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key) || off()) return;
     event.preventDefault();
     // A key held down would decide about the texts that come next, which nobody has read.
     if (!event.repeat || repeated.includes(event.key)) keys[event.key]();

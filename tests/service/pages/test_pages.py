@@ -75,7 +75,10 @@ async def test_signing_in_by_form_lasts_until_signing_out(house: House) -> None:
 async def test_who_comes_for_the_first_time_has_done_nothing_wrong(house: House) -> None:
     async with house.client() as client:
         assert 'role="alert"' not in (await client.get("/offers")).text
+        assert 'role="alert"' not in (await client.get("/offers", headers={"Cookie": "another=1"})).text
         assert 'role="alert"' in (await client.get("/offers", headers={"Authorization": "Bearer op_wrong"})).text
+        ended = await client.get("/offers", headers={"Cookie": f"{COOKIE}=ended"})
+        assert "<p>Your session has ended, as each does after 12 hours. Sign in again.</p>" in ended.text
 
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -215,6 +218,9 @@ async def test_forms_of_other_sites_and_readers_without_the_scope_are_refused(ho
         page = (await client.get("/review")).text
         full = form | {"csrf": hidden(page, "csrf")}
         assert (await client.post(path, data=full, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+        old = await client.post(path, data=form, headers={"Referer": "http://localhost/review?state="})
+        assert "<h1>Not allowed</h1>" in old.text
+        assert '<a href="/review?state=">Back to the page before</a>' in old.text
         assert (await client.post(path, data=full)).status_code == 303
     async with house.client("decide") as reader:
         assert (await reader.get("/review")).status_code == 200

@@ -119,6 +119,20 @@ def test_the_key_of_a_button_that_is_not_there_says_why(page: Any, house: House)
     assert states(house) == {"pending": COUNT}
 
 
+def test_keys_can_be_switched_off(page: Any, house: House) -> None:
+    page.keyboard.press("?")
+    page.get_by_label("These keys work").uncheck()
+    page.keyboard.press("Escape")
+    page.reload()
+    page.wait_for_selector(SEEN, state="attached")
+    page.keyboard.press("a")
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").count() == 0
+    assert states(house) == {"pending": COUNT}
+    page.get_by_role("button", name="Keys").click()
+    assert not page.get_by_label("These keys work").is_checked()
+
+
 def test_after_a_fault_the_key_is_about_the_same_text_or_none(page: Any, house: House) -> None:
     first, second = (page.locator("[data-variant]").nth(n).get_attribute("id") for n in (0, 1))
     desk = {"If-Match": "*", "Authorization": f"Bearer {house.keys['review']}"}

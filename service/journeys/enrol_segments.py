@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+from service.clock import Clock
 from service.errors import Unavailable
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
@@ -23,49 +23,39 @@ def enrol_segments(
     database: Database,
     definitions: Definitions,
     members_of: Callable[[str], Iterable[str]],
-    now: datetime,
-    goes_on: Callable[[], bool] = lambda: True,
-) -> int:
-    """Looks at every active journey with a segment at its door; returns how many came in.
+    clock: Clock,
+) -> Iterator[int]:
+    """Looks at every active journey with a segment at its door; yields how many came in, a portion at a time.
 
-    A journey that cannot be read keeps no other waiting. `goes_on` is asked after each portion of members.
+    Nothing is held in between: whoever asks for the next portion may do other work first. A journey that cannot be
+    read keeps no other waiting.
     """
     with database.read() as connection:
         rows = [row for row in list_journeys(connection, "active") if row.entry_segment is not None]
-    entered = 0
     for row in rows:
         try:
-            entered += _enrol_members(database, definitions, row, members_of(row.entry_segment or ""), now, goes_on)
+            yield from _enrol_members(database, definitions, row, members_of(row.entry_segment or ""), clock)
         except Unavailable:
             raise
         except Exception:
             log.exception("members of %s cannot come into journey %s", row.entry_segment, row.journey_id)
-        if not goes_on():
-            break
-    return entered
 
 
 def _enrol_members(
-    database: Database,
-    definitions: Definitions,
-    row: JourneyRow,
-    members: Iterable[str],
-    now: datetime,
-    goes_on: Callable[[], bool],
-) -> int:
-    iterator, entered = iter(members), 0
-    while goes_on() and (some := list(islice(iterator, _TOGETHER))):
+    database: Database, definitions: Definitions, row: JourneyRow, members: Iterable[str], clock: Clock
+) -> Iterator[int]:
+    iterator = iter(members)
+    while some := list(islice(iterator, _TOGETHER)):
         with database.read() as connection:
             journey = definitions.get(connection, row.journey_id, row.version)
             skip = ever_enrolled(connection, row.journey_id, some, running_only=journey.reentry.rule != "once")
-        fresh = [customer for customer in some if customer not in skip]
-        if not fresh:
-            continue
-        with database.write() as connection:
-            as_is = find_journey(connection, row.journey_id, lock=True)  # others may come in, or close the door
-            if as_is is None or (as_is.status, as_is.version) != (row.status, row.version):
-                break  # the next pass goes by what it is now
-            source = {"segment": row.entry_segment}
-            results = [enrol(connection, as_is, journey, customer, now, source) for customer in fresh]
-        entered += sum(isinstance(result, Enrolment) for result in results)
-    return entered
+        entered = 0
+        if fresh := [customer for customer in some if customer not in skip]:
+            with database.write() as connection:
+                as_is = find_journey(connection, row.journey_id, lock=True)  # others may come in, or close the door
+                if as_is is None or (as_is.status, as_is.version) != (row.status, row.version):
+                    return  # the next look goes by what it is now
+                source, now = {"segment": row.entry_segment}, clock.now()
+                results = [enrol(connection, as_is, journey, customer, now, source) for customer in fresh]
+            entered = sum(isinstance(result, Enrolment) for result in results)
+        yield entered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 Heartbeat = Callable[[str, datetime, Mapping[str, object]], object]
 NAME = "journeys"
 _TOGETHER = 100
+_PORTIONS = 10
+"""Of a segment's members that are let in at a time."""
 _LITTLE = timedelta(seconds=1)
 _ALIVE_S = 5.0
 _Deliveries = (SendMessage, OpenTask, CallWebhook)
@@ -122,6 +124,7 @@ class Runner:
         self._held: dict[str, int] = {}
         self._renewed = 0.0
         self._segments_at: datetime | None = None
+        self._entering: Iterator[int] | None = None
         self._beaten: tuple[datetime | None, float] = (None, 0.0)
         self._stop = stopping or threading.Event()
         self._delivering = Delivering(
@@ -145,7 +148,7 @@ class Runner:
             now = self._clock.now()
             self._enter_by_segment(now)
             claimed = [] if self._stop.is_set() else self._claim(now)
-            if not claimed:
+            if not claimed and (self._entering is None or self._stop.is_set()):
                 break
             self._move(claimed, tally)
             self._tell_alive()
@@ -157,7 +160,7 @@ class Runner:
         """One pass of the background loop; cheap when nothing is due. True when there may be more at once."""
         now = self._clock.now()
         report = None
-        if self._segments_due(now) or self._anything_due(now):
+        if self._entering is not None or self._segments_due(now) or self._anything_due(now):
             report = self.run_due()
         self._beat(now, report)
         return report is not None and report.moved > 0
@@ -190,9 +193,24 @@ class Runner:
         return self._segments_at is None or not timedelta() <= now - self._segments_at < self._options.segments_every
 
     def _enter_by_segment(self, now: datetime) -> None:
-        if self._segments_due(now):
-            enrol_segments(self._database, self._definitions, self._ask.members_of, now, self._goes_on)
+        """Lets in some of those who are in segments. The others have their turn after what is due: a million members
+        take a quarter of an hour."""
+        if self._entering is None:
+            if not self._segments_due(now):
+                return
             self._segments_at = now
+            self._entering = enrol_segments(self._database, self._definitions, self._ask.members_of, self._clock)
+        try:
+            for _ in range(_PORTIONS):
+                if self._stop.is_set():
+                    return
+                if next(self._entering, None) is None:
+                    self._entering = None
+                    return
+                self._tell_alive()
+        except Exception:
+            self._entering = self._segments_at = None
+            raise
 
     def _beat(self, now: datetime, report: PassReport | None) -> None:
         """Tells how far it is, when work was done, the clock has moved, or a little while has passed."""
@@ -218,10 +236,6 @@ class Runner:
         """In the middle of a batch: what we hold stays ours, and whoever asks sees us at work."""
         self._renew()
         self._tell_alive()
-
-    def _goes_on(self) -> bool:
-        self._tell_alive()
-        return not self._stop.is_set()
 
     def _tell_alive(self) -> None:
         """A wave of many, or a slow mail server, takes longer than a pass that nobody need wonder about."""

@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from service.clock import SystemClock
 from service.decisions.verdicts import Failure
+from service.errors import Unavailable
 from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
 from service.journeys import deliver, enrol_segments
@@ -613,7 +614,7 @@ def test_a_journey_that_is_closed_or_changed_lets_no_more_of_a_segment_in(
                 change_status(connection, "j", meanwhile, stage.clock.at)
         yield from ("cleo", "dora")
 
-    assert enrol_segments.enrol_segments(stage.database, stage.definitions, members, stage.clock.at) == 2
+    assert sum(enrol_segments.enrol_segments(stage.database, stage.definitions, members, stage.clock)) == 2
     with stage.database.read() as connection:
         assert not earlier(connection, "j", "cleo")
 
@@ -710,3 +711,41 @@ def test_a_welcome_does_not_wait_until_a_newsletter_has_gone_to_everybody(stage:
     order = [message.customer_id for message in channel.tried]
     assert order.index("first") < 4
     assert order.index("second") < 12
+
+
+def test_what_is_due_goes_out_while_a_large_segment_is_let_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was sent until the last member was in."""
+    monkeypatch.setattr(enrol_segments, "_TOGETHER", 2)
+    monkeypatch.setattr(runner_module, "_PORTIONS", 3)
+    stage.service.members = {"lapsed": [f"c{number:02}" for number in range(40)]}
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, journey_id="winback", entry={"segment": "lapsed"})
+    stage.journey(DECIDE, SEND, REST, journey_id="welcome")
+    stage.enrol("anna", "welcome")
+    inside: list[int] = []
+
+    def send(message: Message) -> SendResult:
+        with stage.database.read() as connection:
+            inside.append(sum(bool(earlier(connection, "winback", one)) for one in stage.service.members["lapsed"]))
+        return SendResult("sent")
+
+    monkeypatch.setattr(stage.email, "send", send)
+    assert stage.runner().run_due().moved == 41
+    assert inside == [6]
+
+
+def test_a_segment_whose_members_cannot_be_read_is_asked_again_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.journey({"id": "rest", "kind": "wait", "for": "1d"}, entry={"segment": "lapsed"})
+    runner, away = stage.runner(), [Unavailable("the database is away")]
+
+    def members(_: str) -> Iterator[str]:
+        yield "anna"
+        if away:
+            raise away.pop()
+        yield "ben"
+
+    monkeypatch.setattr(stage.service, "members_of", members)
+    with pytest.raises(Unavailable):
+        runner.run_due()
+    assert runner.run_due().moved == 2

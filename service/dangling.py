@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from models.declaration import near
+from service.decisions.arm_tests import placement_and_number
 from service.decisions.rules import compiled_steer
+from service.events.quality_store import read_counts
+from service.events.read_report import known_names
 from service.experiments.definition import experiment_from
-from service.experiments.experiment_store import list_experiments
+from service.experiments.experiment_store import list_experiments, standing_tests
 from service.journeys.dangling import unknown_inputs, unknown_names
-from service.journeys.definition import Journey, Split
+from service.journeys.definition import Decide, Journey, Split
 from service.journeys.definitions import Definitions
 from service.journeys.enrolment_store import versions_in_use
 from service.journeys.journey_store import list_journeys
+from service.journeys.wake_journeys import ENGAGEMENT
 from service.offers.catalogue import compiled
 from service.offers.offers_store import read_offers
 
 if TYPE_CHECKING:
     from service.storage.database import Connection
     from service.wiring import Parts
+
+
+_LATELY = timedelta(days=30)
+_ALIKE = 0.8
 
 
 class Told(NamedTuple):
@@ -65,20 +76,80 @@ def of_placements(parts: Parts) -> Iterator[Told]:
                 yield Told("note", "placements", f"{at}: when: {fault}, so it never holds")
 
 
+def of_limits(parts: Parts) -> Iterator[Told]:
+    """Placements and tags that limits are about and that nothing is decided for, or no offer has: they hold nothing
+    back. Asked once decisions are made at all."""
+    settings = parts.settings
+    with parts.database.read() as connection:
+        tags = {tag for offer in parts.catalogue.current(connection).offers for tag in offer.info.tags}
+        decided = {placement_and_number(one.id)[0] for one in standing_tests(connection)}
+        asked = {place for _, journey in _running(connection) for place in _placements(journey)} if decided else set()
+    known = [*settings.placements, *sorted(decided | asked)]
+    limits: list[tuple[str, str | None, str | None]] = [
+        ("caps", one.placement, None) for one in settings.decisions.caps
+    ]
+    limits += [("cool_downs", one.placement, one.tag) for one in settings.decisions.cool_downs]
+    limits += [("situations", one, None) for one in settings.decisions.situations.get("placement", [])]
+    for kind, placement, tag in limits if decided else ():
+        if placement is not None and placement not in known:
+            told = f"nothing was decided for the placement {placement!r} yet{near(placement, known)}"
+            yield Told("note", "placements", f"decisions.{kind}: {told}")
+        if tag is not None and tag not in tags:
+            yield Told("note", "offers", f"decisions.{kind}: no offer has the tag {tag!r}{near(tag, sorted(tags))}")
+
+
+def of_events(parts: Parts) -> Iterator[Told]:
+    """Events that active journeys and running experiments wait for, and that come under another name."""
+    renamed = parts.settings.event_names
+    since = (parts.clock.now() - _LATELY).date().isoformat()
+    with parts.database.read() as connection:
+        came = {key.name for key in read_counts(connection, since) if key.kind == "event"}
+        waiting = {name: f"the journey {at}" for at, journey in _running(connection) for name in _events_of(journey)}
+        for experiment in map(experiment_from, list_experiments(connection)):
+            for metric in experiment.metrics if experiment.status == "running" else ():
+                names = {metric.event, metric.denominator or metric.event}
+                waiting.update(dict.fromkeys(names, f"the experiment {experiment.id}"))
+    known = sorted({*known_names(), *came, *renamed.values(), *ENGAGEMENT})
+    for name, who in sorted(waiting.items()):
+        alike = [] if name in known else get_close_matches(name, known, 1, _ALIKE)
+        if name in renamed and name not in renamed.values():
+            told = f"which [event_names] renames to {renamed[name]!r}, so it never comes; name that"
+            yield Told("note", "events", f"{who} is about {name!r}, {told}")
+        elif alike:
+            yield Told("note", "events", f"{who} is about {name!r}, which never came; do you mean {alike[0]!r}?")
+
+
 def of_journeys(parts: Parts) -> Iterator[Told]:
     """What active journeys name, in the version that lets in and in those that somebody is still in."""
-    known = Definitions()
     with parts.database.read() as connection:
         drafts = {row["id"] for row in list_experiments(connection) if experiment_from(row).status == "draft"}
-        for row in list_journeys(connection, "active"):
-            for version in sorted({row.version, *versions_in_use(connection, row.journey_id)}):
-                journey = known.find(connection, row.journey_id, version)
-                at = row.journey_id if version == row.version else f"{row.journey_id}, version {version}"
-                if journey is None:
-                    yield Told("fail", "journeys", f"{at}: cannot be read by this version of the service; put it anew")
-                    continue
-                for told in _of_journey(connection, journey, drafts):
-                    yield told._replace(detail=f"{at}: {told.detail}")
+        for at, journey in _running(connection):
+            if journey is None:
+                yield Told("fail", "journeys", f"{at}: cannot be read by this version of the service; put it anew")
+                continue
+            for told in _of_journey(connection, journey, drafts):
+                yield told._replace(detail=f"{at}: {told.detail}")
+
+
+def _running(connection: Connection) -> Iterator[tuple[str, Journey | None]]:
+    """Active journeys, each version that lets in or that somebody is in; None for one that cannot be read."""
+    known = Definitions()
+    for row in list_journeys(connection, "active"):
+        for version in sorted({row.version, *versions_in_use(connection, row.journey_id)}):
+            at = row.journey_id if version == row.version else f"{row.journey_id}, version {version}"
+            yield at, known.find(connection, row.journey_id, version)
+
+
+def _placements(journey: Journey | None) -> set[str]:
+    return {step.placement for step in journey.steps.values() if isinstance(step, Decide)} if journey else set()
+
+
+def _events_of(journey: Journey | None) -> set[str]:
+    if journey is None:
+        return set()
+    waits = {name for _, rule in journey.event_waits() for name in rule.names}
+    goal = None if journey.goal is None else journey.goal.event
+    return waits.union(name for name in (journey.entry.event, goal) if name is not None)
 
 
 def _of_journey(connection: Connection, journey: Journey, drafts: set[str]) -> Iterator[Told]:

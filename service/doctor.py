@@ -369,7 +369,8 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
 def _dangling(parts: Parts) -> Iterator[Finding]:
     from service import dangling
 
-    for look in (dangling.of_offers, dangling.of_placements, dangling.of_journeys):
+    looks = dangling.of_offers, dangling.of_placements, dangling.of_limits, dangling.of_journeys, dangling.of_events
+    for look in looks:
         yield from (Finding(*told) for told in look(parts))
 
 

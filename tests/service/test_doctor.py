@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from service import doctor
+from service import dangling, doctor
 from service.doctor import FIRST_STEPS, Finding, examine, next_step, unwritable
+from service.events.quality_store import add_counts
+from service.events.tally import Key
 from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
 from service.journeys.definitions import Definitions
@@ -224,6 +226,54 @@ def test_an_offer_that_requires_one_that_never_was_is_told(tmp_path: Path, capsy
     examine(settings)
     told = [line for line in capsys.readouterr().out.splitlines() if "requires the offer" in line]
     assert [line.split(maxsplit=2)[2].partition(",")[0] for line in told] == ["never: requires the offer 'odl'"]
+
+
+def test_limits_on_what_nothing_is_decided_for_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cap with a typing slip held nothing back, and nothing said so."""
+    limits = {
+        "caps": [{"placement": name, "max": 1, "per_days": 7} for name in ("email.wekly", "email.weekly", "sms.own")],
+        "cool_downs": [{"after": "purchase", "days": 3, "tag": tag} for tag in ("teas", "tea")],
+        "situations": {"placement": ["web.home"]},
+    }
+    settings = Settings(home=tmp_path, text_vectors=False, decisions=limits, placements={"sms.own": {}})  # type: ignore[arg-type]
+    parts = build(settings)
+    with parts.database.write() as connection:
+        offer = OfferIn.model_validate({"name": "A", "tags": ["tea"]}).document()
+        put_offers(connection, {"a": offer}, parts.clock.now())
+    assert list(dangling.of_limits(parts)) == []  # nothing is decided at all yet
+    arms_measured(parts.database, {"model": 2, "holdout": 2}, {"model": 1.0, "holdout": 1.0})
+    assert [(part, detail) for _, part, detail in dangling.of_limits(parts)] == [
+        (
+            "placements",
+            "decisions.caps: nothing was decided for the placement 'email.wekly' yet; do you mean email.weekly?",
+        ),
+        ("offers", "decisions.cool_downs: no offer has the tag 'teas'; do you mean tea?"),
+        ("placements", "decisions.situations: nothing was decided for the placement 'web.home' yet"),
+    ]
+    parts.close()
+
+
+def test_events_that_come_under_another_name_are_told(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, text_vectors=False, event_names={"Bestellt": "Order Completed"})
+    parts = build(settings)
+    now = parts.clock.now()
+    wait = {"id": "w", "kind": "wait", "event": {"name": ["opened", "Order Complete", "Quiz Done"], "timeout": "1d"}}
+    journey = {"name": "J", "entry": {"event": "Bestellt"}, "goal": {"event": "Order Completed"}, "steps": [wait]}
+    with parts.database.write() as connection:
+        put_journey(connection, "j", journey, now, None)
+        assert list(dangling.of_events(parts)) == []
+        change_status(connection, "j", "activate", now)
+        for name, event in (("test", "Quiz Dnoe"), ("right", "page")):
+            experiment = ExperimentIn.model_validate({"variants": ["a", "b"], "metric": event})
+            define_experiment(connection, name, experiment, now)
+        add_counts(connection, "api", {Key(now.date().isoformat(), "event", "Quiz Done"): 1})
+    assert [detail for *_, detail in dangling.of_events(parts)] == [
+        "the journey j is about 'Bestellt', which [event_names] renames to 'Order Completed', so it never comes; name "
+        "that",
+        "the journey j is about 'Order Complete', which never came; do you mean 'Order Completed'?",
+        "the experiment test is about 'Quiz Dnoe', which never came; do you mean 'Quiz Done'?",
+    ]
+    parts.close()
 
 
 def test_a_home_without_journeys_needs_no_worker(tmp_path: Path) -> None:

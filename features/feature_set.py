@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import dataclasses
 import difflib
 import re
 import runpy
@@ -13,7 +14,7 @@ from typing import Any
 
 from features.codes import area_letters, country_letters
 from features.currencies import CURRENCIES, in_units
-from features.declare import DeclarationError, Events, Feature
+from features.declare import AGGREGATES, DeclarationError, Events, Feature
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -149,7 +150,7 @@ def spoken(name: str, value: float) -> float:
 
 def _declared(table: dict[str, Any], path: Path) -> Feature:
     fields = dict(table)
-    named = fields.get("name", "a feature without a name")
+    named = fields.get("name", "")
     fields.setdefault("sentence", f"{named} is {{{named}:.1f}}")
     fields.setdefault("unit", "")
     fields.setdefault("description", "")
@@ -157,6 +158,14 @@ def _declared(table: dict[str, Any], path: Path) -> Feature:
         if key in fields:
             fields[key] = tuple(fields[key])
     _check_name(named, path)
+    known = [one.name for one in dataclasses.fields(Feature)]
+    for key in fields:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            told = f"do you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise DeclarationError(f"{path}: {named}: there is no key {key!r}; {told}")
+    if "aggregate" not in fields:
+        raise DeclarationError(f"{path}: {named}: `aggregate` is missing; use {', '.join(sorted(AGGREGATES))}")
     if "events" in fields:
         fields["events"] = _events(fields["events"], f"{path}: {named}")
     try:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from service.errors import Conflict, FieldError, NotFound
+from features.catalogue import FEATURE_NAMES
+from models.declaration import near
+from service.errors import Conflict, FieldError, Invalid, NotFound
 from service.experiments.definition import Experiment, experiment_from
 from service.experiments.experiment_store import (
     counted_names,
@@ -35,6 +37,7 @@ def define_experiment(
     definition = body.model_dump(mode="json")
     if stored and stored["definition"] == definition:
         return shown(stored), False
+    _refuse_an_unknown_feature(body.cuped, stored["definition"]["cuped"] if stored else None)
     row = {
         "id": experiment_id,
         "version": stored["version"] + 1 if stored else 1,
@@ -91,6 +94,13 @@ def _refuse_recounting(connection: Connection, old: Experiment, new: Experiment)
             "a `name` of its own",
             [FieldError("guardrails", f"something else was counted as {names} before")],
         )
+
+
+def _refuse_an_unknown_feature(named: str | None, before: str | None) -> None:
+    """CUPED would take nothing out, and nobody would see it. One that was there once may be named still."""
+    if named not in {None, before, *FEATURE_NAMES}:
+        told = f"there is no feature {named!r}{near(str(named), FEATURE_NAMES)}"
+        raise Invalid(f"cuped: {told}", [FieldError("cuped", told)])
 
 
 def _essence(definition: Mapping[str, Any], field: str) -> Any:

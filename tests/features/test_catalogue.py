@@ -177,10 +177,20 @@ def test_a_user_adds_features_in_toml(tmp_path: Path) -> None:
     assert features.sentence("trials_30d", told) == "trials_30d is 1.0"
 
 
-def test_a_toml_with_an_unknown_key_names_the_feature(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('name = "x"\nagregate = "last"', r"features\.toml: x: there is no key 'agregate'; do you mean aggregate\?"),
+        ('name = "x"\nxyz = "red"', r"features\.toml: x: there is no key 'xyz'; there are name, aggregate, "),
+        ('name = "x"', r"features\.toml: x: `aggregate` is missing; use active_days, count, "),
+        ('aggregate = "last"', r"features\.toml: '' is no name for a feature"),
+    ],
+)
+def test_a_toml_with_a_wrong_key_names_the_feature_and_what_there_is(tmp_path: Path, written: str, told: str) -> None:
+    """It said "Feature.__init__() got an unexpected keyword argument"."""
     path = tmp_path / "features.toml"
-    path.write_text('[[feature]]\nname = "x"\naggregate = "last"\ncolumn = "x"\ncolour = "red"\n')
-    with pytest.raises(DeclarationError, match=r"x: .*colour"):
+    path.write_text(f"[[feature]]\n{written}\n")
+    with pytest.raises(DeclarationError, match=told):
         CATALOGUE.with_file(path)
 
 

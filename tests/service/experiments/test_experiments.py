@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from service.customers.customer_store import set_owner
 from service.customers.keep_refunds import keep_refunds
-from service.errors import Conflict, NotFound
+from service.errors import Conflict, Invalid, NotFound
 from service.experiments.assign_customer import assign
 from service.experiments.assignment import Plan, assign_variant
 from service.experiments.define_experiment import define_experiment, get_experiment
@@ -378,6 +378,16 @@ def test_a_worse_treatment_leaves_control(database: Database) -> None:
     arms = expose_many(database, 800)
     apply(database, *(event(customer) for customer in arms["A"][:300]))
     assert results(database)["winner"] == "A"
+
+
+def test_cuped_by_a_feature_that_there_is_not_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took nothing out, and said so nowhere. One whose feature was taken away may still be changed, and stopped."""
+    with pytest.raises(Invalid, match="cuped: there is no feature 'ordres_90d'; do you mean orders_90d"):
+        declare(database, cuped="ordres_90d")
+    monkeypatch.setattr("service.experiments.define_experiment.FEATURE_NAMES", ("mine",))
+    declare(database, cuped="mine")
+    monkeypatch.setattr("service.experiments.define_experiment.FEATURE_NAMES", ())
+    assert declare(database, cuped="mine", status="stopped")["status"] == "stopped"
 
 
 def test_cuped_uses_the_value_before_exposure(database: Database) -> None:

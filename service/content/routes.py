@@ -25,7 +25,7 @@ from service.content.schemas import (
 from service.content.tried_copy import try_copy
 from service.content.variant import Variant
 from service.web.auth import Guard
-from service.web.shapes import gives
+from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
 
 VariantId = Annotated[str, Path(max_length=64)]
@@ -89,7 +89,7 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
         "/variants/{variant_id}",
         summary="A variant with its trail",
         dependencies=[reviewing],
-        responses=gives(TrailOut),
+        responses=tagged(gives(TrailOut)),
     )
     async def variant(variant_id: VariantId) -> Response:
         found, trail = await in_thread(desk.variant, variant_id)
@@ -98,14 +98,17 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
 
 def _add_reviewing(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
     @router.post(
-        "/variants/{variant_id}/approve", summary="Approve", dependencies=[reviewing], responses=gives(VariantOut)
+        "/variants/{variant_id}/approve",
+        summary="Approve",
+        dependencies=[reviewing],
+        responses=tagged(gives(VariantOut)),
     )
     async def approve(request: Request, variant_id: VariantId, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.approve, review))
 
     @router.post(
-        "/variants/{variant_id}/reject", summary="Reject", dependencies=[reviewing], responses=gives(VariantOut)
+        "/variants/{variant_id}/reject", summary="Reject", dependencies=[reviewing], responses=tagged(gives(VariantOut))
     )
     async def reject(
         request: Request, variant_id: VariantId, body: RejectIn | None = None, if_match: IfMatch = None
@@ -117,14 +120,17 @@ def _add_reviewing(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> 
         "/variants/{variant_id}/edit",
         summary="Edit; checks run again",
         dependencies=[reviewing],
-        responses=gives(VariantOut),
+        responses=tagged(gives(VariantOut)),
     )
     async def edit(request: Request, variant_id: VariantId, body: EditIn, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)
         return _reviewed(await in_thread(desk.reviewer.edit, review, body.fields))
 
     @router.post(
-        "/variants/{variant_id}/comment", summary="Comment", dependencies=[reviewing], responses=gives(VariantOut)
+        "/variants/{variant_id}/comment",
+        summary="Comment",
+        dependencies=[reviewing],
+        responses=tagged(gives(VariantOut)),
     )
     async def comment(request: Request, variant_id: VariantId, body: CommentIn, if_match: IfMatch = None) -> Response:
         review = Review(variant_id, if_match, request.state.key.label)

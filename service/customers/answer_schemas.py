@@ -67,11 +67,18 @@ class SendTimesOut(Told):
     degraded: list[str] = Field(description="features, unknown_customer, default_timezone, no_model, little_data")
 
 
+class PurposesOut(Told):
+    """Answers on a channel, by purpose."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool]
+
+
 class AnswersOut(Told):
     """A customer's answers by channel and purpose, as they are put; what was never said is not there."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, dict[str, bool]]
+    __pydantic_extra__: dict[str, PurposesOut]
 
     profiling: bool
 

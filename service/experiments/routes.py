@@ -23,7 +23,7 @@ from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn, Key
 from service.storage.database import Database
 from service.web.auth import Guard
-from service.web.shapes import gives
+from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
 
 ExperimentId = Annotated[Key, Path(description="The experiment's id, also its flag's key")]
@@ -99,7 +99,9 @@ def _flags(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
     router = APIRouter(prefix="/ofrep/v1/evaluate/flags", tags=["flags"])
     needs = [guard.needs("decide")]
 
-    @router.post("", dependencies=needs, openapi_extra=_FLAG_BODY, responses=gives(FlagsOut) | {304: {}} | _FLAG_FAULTS)
+    @router.post(
+        "", dependencies=needs, openapi_extra=_FLAG_BODY, responses=tagged(gives(FlagsOut) | {304: {}}) | _FLAG_FAULTS
+    )
     async def post_flags(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """All flags for one customer (OFREP bulk evaluation), with an ETag."""
         raw = await request.body()

@@ -22,6 +22,12 @@ def gives(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, A
     return {status: {"model": model, "description": model.__doc__ or ""} for status in statuses or (200,)}
 
 
+def tagged(answers: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Answers that come with the ETag of what they show."""
+    header = {"ETag": {"description": "Its version, for If-Match or If-None-Match", "schema": {"type": "string"}}}
+    return {status: {**answer, "headers": header} for status, answer in answers.items()}
+
+
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """The body of a route in OpenAPI, as JSON: some generators leave out operations that may be sent another kind, too.
 

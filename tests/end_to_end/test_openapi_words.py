@@ -96,6 +96,9 @@ def test_schemas_are_what_generators_of_clients_can_read(house: House) -> None:
             faults.append(f"{at}: a list of nothing")
         if not isinstance(schema.get("const", ""), str):
             faults.append(f"{at}: a constant that is no text")
+        others = schema.get("additionalProperties")
+        if "properties" in schema and isinstance(others, dict) and "additionalProperties" in others:
+            faults.append(f"{at}: others than its fields are maps without a name")
         if "properties" in schema and "anyOf" in schema:
             faults.append(f"{at}: anyOf beside properties is taken for the whole")
         if schema.get("format") in {"duration", "time"}:
@@ -117,6 +120,12 @@ def test_every_operation_is_named_filed_and_guarded_or_said_to_be_open(house: Ho
         assert bool(operation["security"]) == path.startswith(("/v1/", "/ofrep/")), f"{method} {path}"
         names.append(operation["operationId"])
     assert len(set(names)) == len(names)
+
+
+def test_who_must_name_a_version_is_told_where_it_stands(house: House) -> None:
+    for method, path, operation in operations(house.app.openapi()):
+        if {"if-match", "if-none-match"} & {one["name"].lower() for one in operation.get("parameters", ())}:
+            assert "ETag" in operation["responses"]["200"].get("headers", {}), f"{method} {path}"
 
 
 async def test_docs_show_what_bodies_are_made_of(admin: httpx.AsyncClient) -> None:

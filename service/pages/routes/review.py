@@ -82,6 +82,8 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             asked = {name: text_of(form, name) for name in ASKED}
             try:
                 made = await desk.generate(order_of(asked), reader.who)
+            except NotFound:
+                return await _write_page(pages, reader, asked, NotFound(f"there is no offer {asked['offer'][:100]!r}"))
             except Problem as problem:
                 return await _write_page(pages, reader, asked, problem)
             return RedirectResponse(f"{_again(made[0].variant_id)}&done=write", 303, HEADERS)  # the newest stand last

@@ -167,6 +167,21 @@ async def test_who_may_not_review_gets_no_buttons(house: House, wanted: dict[str
     assert "a key of the scope <code>review</code>" in told
 
 
+@pytest.mark.parametrize(
+    ("scope", "forms"),
+    [
+        ("decide", {"/review/new": False, "/journeys/new": False, "/experiments/new": False}),
+        ("review", {"/review/new": True, "/journeys/new": False, "/experiments/new": False}),
+        ("admin", {"/review/new": True, "/journeys/new": True, "/experiments/new": True}),
+    ],
+)
+async def test_nobody_fills_in_a_form_that_they_may_not_send(house: House, scope: str, forms: dict[str, bool]) -> None:
+    async with house.client(scope) as client:
+        for path, may in forms.items():
+            page = (await client.get(path)).text
+            assert ('<button class="primary">' in page, "It takes a key of the scope" in page) == (may, not may)
+
+
 async def test_each_button_names_the_text_it_acts_on(reader: httpx.AsyncClient, wanted: dict[str, Any]) -> None:
     told = card((await reader.get("/review")).text, wanted["variant_id"])
     named = re.findall(r'<(?:button|a class="button")[^>]* aria-labelledby="(\S+) (\S+)"', told)

@@ -72,6 +72,7 @@ class Site:
             "moment": words.time_tag,
             "days": words.days,
             "figure": words.figure,
+            "amount": words.amount,
             "in_units": in_units,
             "said": words.said,
             "trait": words.trait,

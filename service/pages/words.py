@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -38,6 +39,11 @@ def trait(value: Any) -> str:
     else:
         text = "" if value is None else str(value)
     return f"{text[:LONGEST]}… ({len(text):,} characters)" if len(text) > LONGEST else text or "–"
+
+
+def amount(value: str) -> str:
+    """Money as an offer names it ("1299.00"), with its thousands apart."""
+    return f"{Decimal(value):,}"
 
 
 def small_figure(value: float) -> str:

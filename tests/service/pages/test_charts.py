@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.pages.charts import Bar, bar_chart, calibration_chart, line_chart
 from service.pages.customer_page import own_clock
 from service.pages.words import (
+    amount,
     figure,
     findings,
     marked,
@@ -78,6 +79,15 @@ def test_traits_are_no_python() -> None:
     assert [trait(True), trait(None), trait(""), trait(3), trait(0.5)] == ["yes", "–", "–", "3", "0.5"]
     assert trait({"a": ["x", None, {"b": False}], "c": "<i>"}) == "a: x, –, b: no, c: <i>"
     assert trait("w" * 301) == "w" * 300 + "… (301 characters)"
+
+
+def test_prices_keep_the_digits_that_the_offer_gives() -> None:
+    assert [amount(each) for each in ("9.90", "1299.00", "1000000", "0.005")] == [
+        "9.90",
+        "1,299.00",
+        "1,000,000",
+        "0.005",
+    ]
 
 
 def test_a_finding_that_is_made_often_is_told_once() -> None:

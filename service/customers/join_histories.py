@@ -10,6 +10,7 @@ from service.customers.customer_store import finish_merges, read_merges
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import claim_ids, of_customers, replace_rows
 from service.events.orders import key_of, order_key
+from service.events.rebuild_features import made_again_if_late
 from service.events.rebuild_store import note_changed
 from service.storage.database import Database
 
@@ -61,7 +62,7 @@ class JoinHistories:
                 self._features.erase(alias_id)
             for customer_id in sorted(owners):
                 self._features.rebuild(customer_id, self._events(customer_id))
-        with self._database.write() as connection:
+        with made_again_if_late(self._database, owners, self._log.buckets), self._database.write() as connection:
             self._lease.hold(connection)
             finish_merges(connection, merges)
             claim_ids(connection, orders, self._clock.now())

@@ -63,8 +63,11 @@ class Applier:
         features: Features | None = None,
         identities: Identities | None = None,
         withdraw: Handler = lambda connection, events: None,
+        forget_strangers: Callable[[Sequence[str]], object] = lambda customer_ids: None,
     ) -> None:
-        """`withdraw` takes back what earlier clicks did that turn out to be a machine's."""
+        """`withdraw` takes back what earlier clicks did that turn out to be a machine's; `forget_strangers` takes the
+        features of those of these ids that are no customers (any more).
+        """
         self._database = database
         self._clock = clock
         self._handlers = tuple(handlers)
@@ -72,6 +75,7 @@ class Applier:
         self._identities = identities or NoIdentities()
         self._lease = lease
         self._withdraw = withdraw
+        self._forget_strangers = forget_strangers
         self._failures: Counter[tuple[str, str]] = Counter()
         self._at_once = FEWEST_AT_ONCE
 
@@ -189,9 +193,13 @@ class Applier:
             self._lease.claim()
         if self._features is not None:
             self._features.apply(events)
-        with self._database.write() as connection:
-            self._lease.hold(connection)
-            mark_features(connection, [event["seq"] for event in events], self._clock.now())
+        try:
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                mark_features(connection, [event["seq"] for event in events], self._clock.now())
+        except LostLease:  # who was erased while we stood still has a row again
+            self._forget_strangers(sorted({event["customer_id"] for event in events}))
+            raise
 
     def _feed_singly(self, events: list[Event], failure: Exception) -> None:
         """When every event fails, the store is down and no event is to blame: the failure goes up and all wait."""

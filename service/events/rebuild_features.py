@@ -6,7 +6,8 @@ Who waits stands in the state until it is done, so nothing is lost by a kill; do
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,6 +51,19 @@ class Rebuilt(Protocol):
     def outdated(self) -> Iterator[str]: ...
 
 
+@contextmanager
+def made_again_if_late(database: Database, customer_ids: Iterable[str], buckets: int) -> Iterator[None]:
+    """Around the end of a turn in which rows were made. Who stood still for longer than a lease (a paused machine) has
+    written what it had read before over what the next process made since, and perhaps has finished.
+    """
+    try:
+        yield
+    except LostLease:
+        with database.write() as connection:
+            ask_rebuild(connection, customer_ids, buckets)
+        raise
+
+
 class RebuildFeatures:
     """A chore of the events loop: one portion a call; True when it did one."""
 
@@ -74,14 +88,17 @@ class RebuildFeatures:
         with self._database.write() as connection:
             self._lease.hold(connection)
         try:
-            self._features.rebuild_all(list(waiting.tokens), self._events(waiting))
+            events = self._events(waiting)
+            self._lease.keep()  # of a large log that may have taken longer than a lease
+            self._features.rebuild_all(list(waiting.tokens), events)
         except _COME_AND_GO:
             raise
         except Exception:
             self._set_back(waiting)
             return True
-        with self._database.write() as connection:
-            self._lease.hold(connection)  # lost meanwhile: they still wait, and the new holder does them again
+        again = made_again_if_late(self._database, waiting.tokens, self._log.buckets)
+        with again, self._database.write() as connection:
+            self._lease.hold(connection)
             finish_rebuilds(connection, waiting, self._clock.now())
         return True
 

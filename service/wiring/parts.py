@@ -263,8 +263,16 @@ def build(settings: Settings) -> Parts:
         bring_all_in,
         [settings.state_url, settings.online_url],
     )
+
+    def forget_strangers(ids: Sequence[str]) -> None:
+        with database.read() as connection:
+            there = those_there(connection, ids)
+        for one in sorted(set(ids) - there):
+            online.erase(one)
+
+    withdraw = _withdraw(event_log.buckets)
     events = EventsRunner(
-        Applier(database, clock, lease, handlers, feed, identities, _withdraw(event_log.buckets)),
+        Applier(database, clock, lease, handlers, feed, identities, withdraw, forget_strangers),
         Flusher(database, event_log, clock, lease),
         lease,
         [

@@ -15,6 +15,7 @@ import httpx
 import polars as pl
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import update
 
 from features.event_log import EventLog
 from features.row_stores import StoreAway, open_store
@@ -23,6 +24,7 @@ from features.store.vectors import erase_materialized, row_key
 from features.tables import CUSTOMERS
 from models.propensity import Score
 from models.reasons import Reason
+from service.clock import SystemClock
 from service.customers import erase_customer
 from service.customers.customer_store import consents_told
 from service.customers.erase_customer import CustomerEraser
@@ -41,7 +43,7 @@ from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
 from service.events.quality_store import add_counts, read_counts
-from service.events.rebuild_store import changed_since, note_changed
+from service.events.rebuild_store import asked_for, changed_since, note_changed
 from service.events.run_events import EventsRunner
 from service.events.tally import Key
 from service.settings import QuietHours
@@ -368,6 +370,24 @@ async def test_history_of_a_visitor_joins_everywhere(stage: Stage) -> None:
     stage.runner.finish()
     assert set(stage.log.scan().collect()["customer_id"]) == {"c1"}
     assert stage.online.read(["visitor"], CLOCK.now()) == [None]
+
+
+async def test_histories_joined_by_who_stood_still_for_longer_than_a_lease_are_made_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.put(order("o1", None, userId=None, anonymousId="visitor"), flush=True)
+    made = OnlineFeatures.rebuild
+
+    def stood_still(online: OnlineFeatures, *told: Any) -> None:
+        made(online, *told)
+        with stage.database.write() as connection:
+            until = SystemClock().now() + timedelta(seconds=30)
+            connection.execute(update(leases).values(holder="another", until=until))
+
+    monkeypatch.setattr(OnlineFeatures, "rebuild", stood_still)
+    stage.put(row("i", type="identify", event=None, anonymousId="visitor"))
+    with stage.database.read() as connection:
+        assert asked_for(connection, ["c1", "visitor"]) == {"c1"}
 
 
 async def test_the_export_has_everything(stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
+from sqlalchemy import delete
 
 from features.build import compute
 from features.catalogue import CATALOGUE, FEATURE_NAMES
@@ -24,7 +25,7 @@ from service.events import ingest_files, read_files
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease, LostLease
 from service.events.flush_events import Flusher
-from service.events.inbox_store import add_events
+from service.events.inbox_store import add_events, erase_customers
 from service.events.ingest_files import FileIngest
 from service.events.mapping import ColumnMapping, mapping_from
 from service.events.normalize import Rules
@@ -32,6 +33,7 @@ from service.events.rebuild_features import QueueOutdated, RebuildFeatures
 from service.events.rebuild_store import asked_for, changed_since, how_many_wait
 from service.events.run_events import EventsRunner
 from service.storage.database import Database
+from service.storage.lease import leases
 from tests.fakes.events import FixedClock, row
 from tests.fakes.row_store import MemoryRows
 
@@ -56,9 +58,15 @@ class House:
         lease._holder = "the service"
         self.rebuild = RebuildFeatures(self.database, self.log, self.clock, lease, self.online)
         outdated = QueueOutdated(self.database, self.clock, lease, self.online, "store", self.log.buckets)
-        applier = Applier(self.database, self.clock, lease, [], self.online, LinkedIdentities())
+        applier = Applier(
+            self.database, self.clock, lease, [], self.online, LinkedIdentities(), forget_strangers=self.forget
+        )
         flusher = Flusher(self.database, self.log, self.clock, lease)
         self.runner = EventsRunner(applier, flusher, lease, [outdated, self.rebuild])
+
+    def forget(self, ids: Sequence[str]) -> None:
+        for one in {"gone"}.intersection(ids):
+            self.online.erase(one)
 
     def settle(self) -> None:
         for _ in range(100):
@@ -188,6 +196,47 @@ def test_another_process_that_took_over_makes_them_again(
     with pytest.raises(LostLease):
         house.rebuild()
     assert house.waiting() == (7, 0)
+
+
+@pytest.mark.parametrize("at", ["made", "fed"])
+def test_who_stood_still_for_longer_than_a_lease_leaves_no_old_features(
+    house: House, source: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was paused writes what it had read before, over what the next process has made since."""
+    other = House(house.database, house.folder)
+    other.log, other.rows = house.log, house.rows
+    other.start()
+    other.rebuild._lease._holder = "another"
+    original = OnlineFeatures.apply if at == "fed" else OnlineFeatures.rebuild_all
+
+    def stood_still(online: OnlineFeatures, *told: Any) -> Any:
+        if online is house.online and not paused:
+            paused.append(True)
+            with house.database.write() as connection:
+                connection.execute(delete(leases))  # its time is over
+            if at == "fed":
+                other.send(row("e2", "c1", "Order Completed"))
+            other.settle()
+            if at == "made":
+                other.send(row("e2", "c1", "Order Completed"))
+            else:  # who was erased meanwhile
+                with house.database.write() as connection:
+                    erase_customers(connection, ["gone"])
+                other.online.erase("gone")
+            other.settle()
+        return original(online, *told)
+
+    paused: list[bool] = []
+    monkeypatch.setattr(OnlineFeatures, original.__name__, stood_still)
+    if at == "made":
+        house.ingest(source)
+    else:
+        house.send(row("e1", "c1", "Order Completed"), row("g1", "gone", "Order Completed"))
+    house.runner.run_pass()
+    assert paused
+    other.settle()
+    other.assert_right("c1")
+    assert other.online.read(["gone"], NOW + timedelta(minutes=1)) == [None]
 
 
 def test_a_mended_mapping_takes_the_wrong_events_from_those_who_had_them(house: House, tmp_path: Path) -> None:

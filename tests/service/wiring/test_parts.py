@@ -21,6 +21,7 @@ from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn
 from service.settings import Settings
 from service.wiring.parts import bring_in_what_waits, build
+from tests.fakes.events import row
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,21 @@ def test_a_covariate_is_of_before_the_exposure_however_late_that_is_told(tmp_pat
         parts.events.run_pass()
         told = [parts.covariate("c1", "orders_90d", now - timedelta(minutes=m)) for m in (0, 30, 90)]
         assert told == [1.0, 0.0, None]
+    finally:
+        parts.close()
+
+
+def test_whoever_is_no_customer_any_more_loses_the_features_that_came_late(tmp_path: Path) -> None:
+    parts = build(Settings(home=tmp_path))
+    try:
+        order = {"type": "track", "event": "Order Completed", "userId": "there"}
+        with parts.database.write() as connection:
+            record_events(connection, [order], parts.clock.now())
+        parts.events.run_pass()
+        parts.online.apply([row("m", "erased", "Order Completed")])  # by a process that stood still meanwhile
+        parts.events._applier._forget_strangers(["erased", "there"])
+        found = parts.online.read(["erased", "there"], parts.clock.now())
+        assert [one is None for one in found] == [True, False]
     finally:
         parts.close()
 

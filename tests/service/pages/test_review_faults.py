@@ -147,6 +147,17 @@ async def test_who_is_second_is_told_who_was_first_and_what_they_did(
     assert shown((await reader.get(again)).text)[0] == variant_id
 
 
+async def test_what_a_colleague_remarked_is_in_sight(
+    house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
+) -> None:
+    variant_id = wanted["variant_id"]
+    await first_comes_admin(house, variant_id, "edit", {"fields": {"subject": "Hello"}})
+    assert "<details><summary>History" in card((await reader.get("/review")).text, variant_id)
+    await first_comes_admin(house, variant_id, "comment", {"text": "not before Monday"})
+    told = card((await reader.get("/review")).text, variant_id).partition("<details open><summary>History")[2]
+    assert "not before Monday" in told.partition("</details>")[0]
+
+
 async def test_an_edit_that_comes_second_keeps_what_was_typed_beside_what_is_there(
     house: House, reader: httpx.AsyncClient, wanted: dict[str, Any]
 ) -> None:

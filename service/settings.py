@@ -273,7 +273,7 @@ class Smtp(Section):
 
 
 class Webhook(Section):
-    """Where the webhook channel posts, signed as Standard Webhooks by `secret` (`whsec_…`)."""
+    """Where the webhook channel posts, signed as Standard Webhooks by `secret`: one, or several with blanks between."""
 
     url: str | None = None
     secret: SecretStr | None = None

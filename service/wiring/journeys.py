@@ -78,10 +78,10 @@ def channels(settings: Settings, stopping: Event | None = None) -> dict[str, Cha
         server = SmtpServer(smtp.host, smtp.port, smtp.sender, smtp.user, password, smtp.start_tls, *timeouts)
         made["email"] = SmtpChannel(server, stopping=stopping)
     if hook.secret:
-        secrets = [hook.secret.get_secret_value()]
+        secret = hook.secret.get_secret_value()
         try:
             made["webhook"] = WebhookChannel(
-                secrets, hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s
+                secret, hook.url, allow_private=hook.allow_private, timeout_s=hook.timeout_s
             )
         except ValueError as fault:
             raise ValueError(f"webhook.secret{source_of('webhook', 'secret')}: {fault}") from fault

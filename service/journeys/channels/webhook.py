@@ -44,7 +44,7 @@ class WebhookChannel(OneByOne):
 
     def __init__(
         self,
-        secrets: Sequence[str],
+        secret: str,
         url: str | None = None,
         *,
         allow_private: bool = False,
@@ -55,10 +55,10 @@ class WebhookChannel(OneByOne):
     ) -> None:
         """`url` is where `send` steps of the channel `webhook` go; webhook steps carry their own in `to`.
 
-        Several `secrets` sign side by side, so that one can be changed without a gap. Raises `ValueError` for a
-        secret that is none.
+        Several secrets with blanks between them sign side by side, so that one can be changed without a gap. Raises
+        `ValueError` for a secret that is none.
         """
-        self._keys = [secret_bytes(secret) for secret in secrets]
+        self._keys = [secret_bytes(one) for one in secret.split() or [""]]
         self._url = url
         self._allow_private = allow_private
         self._clock = clock or SystemClock()
@@ -118,8 +118,7 @@ class WebhookChannel(OneByOne):
     def _signed(self, key: str, body: bytes) -> dict[str, str]:
         stamp = str(int(self._clock.now().timestamp()))
         signatures = " ".join(sign(secret, key, stamp, body) for secret in self._keys)
-        headers = {"webhook-id": key, "webhook-timestamp": stamp}
-        return headers | ({"webhook-signature": signatures} if signatures else {})
+        return {"webhook-id": key, "webhook-timestamp": stamp, "webhook-signature": signatures}
 
     def _target(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
         """The address to connect to. The name is looked up once, checked, and then called by number."""

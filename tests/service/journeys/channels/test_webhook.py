@@ -31,7 +31,7 @@ MESSAGE = Message(
 
 def channel(handler, public: str = "93.184.216.34", **more) -> WebhookChannel:  # type: ignore[no-untyped-def]
     return WebhookChannel(
-        [SECRET],
+        SECRET,
         clock=HandClock(AT),
         resolve=lambda host, port: [public],
         transport=answering(handler),
@@ -69,7 +69,7 @@ def test_a_name_in_another_script_is_called_as_dns_has_it() -> None:
         names.append(f"{host}:{port}")
         return ["93.184.216.34"]
 
-    hooks = WebhookChannel([SECRET], clock=HandClock(AT), resolve=resolve, transport=answering(take))
+    hooks = WebhookChannel(SECRET, clock=HandClock(AT), resolve=resolve, transport=answering(take))
     assert hooks.send(replace(MESSAGE, to="https://münchen.example:8443/hook?wo=süd")).state == "sent"
     (request,) = seen
     assert str(request.url) == "https://93.184.216.34:8443/hook?wo=s%C3%BCd"
@@ -103,6 +103,22 @@ def test_a_call_is_signed_and_names_its_message() -> None:
     assert body["type"] == "journey.webhook"
     assert body["data"]["payload"] == {"n": 1}
     assert body["data"]["customer_id"] == "anna"
+
+
+def test_two_secrets_sign_side_by_side_while_one_is_changed() -> None:
+    """One could not be changed but at once here and with all who receive."""
+    new, seen = "whsec_" + base64.b64encode(bytes(32)).decode(), []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    hooks = WebhookChannel(f"{new} {SECRET}", allow_private=True, clock=HandClock(AT), transport=answering(take))
+    assert hooks.send(MESSAGE).state == "sent"
+    stamp = str(int(AT.timestamp()))
+    signed = [sign(secret_bytes(secret), "k1", stamp, seen[0].content) for secret in (new, SECRET)]
+    assert seen[0].headers["webhook-signature"].split(" ") == signed
+    hooks.close()
 
 
 def test_the_checked_address_is_the_one_that_is_called() -> None:
@@ -161,10 +177,10 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     assert channel(lambda _: httpx.Response(200)).send(replace(MESSAGE, to=url)).state == "failed"
 
 
-@pytest.mark.parametrize("secret", ["whsec_!!", "whsec_c2hvcnQ=", ""])
+@pytest.mark.parametrize("secret", ["whsec_!!", "whsec_c2hvcnQ=", "", " ", f"{SECRET} whsec_!!"])
 def test_a_weak_secret_is_refused_at_once(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook secret"):
-        WebhookChannel([secret])
+        WebhookChannel(secret)
 
 
 def take_request(call: socket.socket) -> None:
@@ -227,7 +243,7 @@ def drip(begin: bytes, piece: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.timeout(20)
 def test_who_answers_drop_by_drop_holds_nobody_up(talk: Callable[[socket.socket], None], state: str) -> None:
     """Each drop began the wait anew, so that one such address stopped all journeys."""
-    hooks = WebhookChannel([SECRET], allow_private=True, timeout_s=0.4)
+    hooks = WebhookChannel(SECRET, allow_private=True, timeout_s=0.4)
     with host(talk) as url:
         assert hooks.send(replace(MESSAGE, to=url)).state == state
     hooks.close()
@@ -241,7 +257,7 @@ def test_nothing_is_kept_of_a_huge_answer() -> None:
         while True:
             call.sendall(piece)
 
-    hooks = WebhookChannel([SECRET], allow_private=True)
+    hooks = WebhookChannel(SECRET, allow_private=True)
     with host(talk) as url:
         tracemalloc.start()
         assert hooks.send(replace(MESSAGE, to=url)).state == "sent"
@@ -260,7 +276,7 @@ def test_a_short_answer_leaves_its_connection_to_the_next_call() -> None:
             call.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             take_request(call)
 
-    hooks = WebhookChannel([SECRET], allow_private=True)
+    hooks = WebhookChannel(SECRET, allow_private=True)
     with host(talk) as url:
         assert [hooks.send(replace(MESSAGE, to=url)).state for _ in range(3)] == ["sent"] * 3
     hooks.close()

@@ -6,15 +6,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.clock import Clock
-from service.content.generate_variants import Order, generate_variants
+from service.content.generate_variants import Order, generate_variants, named
 from service.content.guardrails import Rules
 from service.content.review_variant import Reviewer, current_offer
 from service.content.schemas import GenerateIn
 from service.content.text_model import TextModel
 from service.content.variant import Variant
-from service.content.variant_store import add_to_trail, add_variants, find_variant, list_variants, trail_of
+from service.content.variant_store import (
+    add_to_trail,
+    add_variants,
+    find_variant,
+    list_variants,
+    read_variants,
+    trail_of,
+)
 from service.errors import NotFound
 from service.storage.database import Connection, Database
+from service.storage.idempotency_store import Once
 from service.web.threads import in_thread
 
 
@@ -46,13 +54,20 @@ class ContentDesk:
             raise NotFound(f"there is no offer {offer_id!r}; put it with PUT /v1/offers/{offer_id}")
         return found
 
-    async def generate(self, order: GenerateIn, who: str) -> list[Variant]:
-        """Makes variants and stores them."""
+    async def generate(self, order: GenerateIn, who: str, once: Once | None = None) -> list[Variant]:
+        """Makes variants and stores them. `once`: what this very request made before its process died comes again."""
+        if once is not None and once.again and (made := await in_thread(self._made, named(once.name, order.n))):
+            return made
         offer = await in_thread(self.offer, order.offer_id)
         wanted = Order(order.offer_id, offer, order.channel, order.locale, order.n, tuple(order.angles), order.segment)
-        made = await generate_variants(wanted, self.model, self.rules, self.default_locale, self.clock.now)
+        name = None if once is None else once.name
+        made = await generate_variants(wanted, self.model, self.rules, self.default_locale, self.clock.now, name)
         await in_thread(self._store, made, who)
         return made
+
+    def _made(self, variant_ids: list[str]) -> list[Variant]:
+        with self.database.read() as connection:
+            return read_variants(connection, variant_ids)
 
     def _store(self, variants: list[Variant], who: str) -> None:
         with self.database.write() as connection:

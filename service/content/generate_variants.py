@@ -40,9 +40,15 @@ class Written:
 
 
 async def generate_variants(
-    order: Order, model: TextModel | None, rules: Rules, default_locale: str, now: Callable[[], datetime]
+    order: Order,
+    model: TextModel | None,
+    rules: Rules,
+    default_locale: str,
+    now: Callable[[], datetime],
+    name: str | None = None,
 ) -> list[Variant]:
-    """New variants, not stored yet: pending, or approved at once where the offer asks for no approval.
+    """New variants, not stored yet: pending, or approved at once where the offer asks for no approval. Their ids begin
+    with `name`, where they have one: see `named`.
 
     With a model: one call, one repair of what fails its checks, and templates for what still fails.
     """
@@ -50,8 +56,13 @@ async def generate_variants(
     if len(written) < order.n:
         written += _by_templates(order, rules, default_locale, why, order.n - len(written), written)
     at = now()
-    ids = sorted(new_id(at) for _ in written)  # in the order written, though made in one instant
+    ids = named(name, len(written)) if name else sorted(new_id(at) for _ in written)  # in the order written
     return [_variant(order, item, variant_id, at) for item, variant_id in zip(written, ids, strict=True)]
+
+
+def named(name: str, many: int) -> list[str]:
+    """The ids of variants that one request makes, in order."""
+    return [f"{name}-{place:02}" for place in range(many)]
 
 
 async def _by_model(order: Order, model: TextModel, rules: Rules) -> tuple[list[Written], str | None]:

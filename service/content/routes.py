@@ -25,6 +25,7 @@ from service.content.schemas import (
 from service.content.tried_copy import try_copy
 from service.content.variant import Variant
 from service.web.auth import Guard
+from service.web.middleware import ONCE
 from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
 
@@ -52,7 +53,7 @@ def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> Non
         responses=gives(MadeOut, 201) | {404: {}},
     )
     async def generate(request: Request, order: GenerateIn) -> Response:
-        made = await desk.generate(order, request.state.key.label)
+        made = await desk.generate(order, request.state.key.label, request.scope.get(ONCE))
         return _answer({"variants": [variant.as_dict() for variant in made]}, 201)
 
     @router.post(

@@ -32,8 +32,11 @@ def enrol(
     customer_id: str,
     now: datetime,
     source: Mapping[str, Any],
+    name: str | None = None,
 ) -> Enrolment | Refused:
-    """Enrols a customer in the newest version, due at once. Call it in a `write()` transaction."""
+    """Enrols a customer in the newest version, due at once. Call it in a `write()` transaction. `name` is to be its id:
+    who enrols again in the same request finds it under that.
+    """
     refused = _closed(row) or _entered_before(connection, journey, customer_id, now) or _full(connection, journey)
     if refused is not None:
         return refused
@@ -42,12 +45,19 @@ def enrol(
         free_guard(connection, guard)
     state = State(enrolled_at=now)
     enrolment = Enrolment(
-        new_id(now), journey.id, row.version, customer_id, "active", 0, state, due_at=now, source=source
+        name or new_id(now), journey.id, row.version, customer_id, "active", 0, state, due_at=now, source=source
     )
     if not add_enrolment(connection, enrolment, guard):
         return Refused("already_enrolled", f"{customer_id!r} has just been enrolled by another request")
     add_counts(connection, {(journey.id, row.version, "", "entered"): 1}, now)
     return enrolment
+
+
+def as_entered(enrolment: Enrolment) -> Enrolment:
+    """An enrolment as it was when it began."""
+    at = enrolment.state.enrolled_at
+    whose = enrolment.id, enrolment.journey_id, enrolment.version, enrolment.customer_id
+    return Enrolment(*whose, "active", 0, State(enrolled_at=at), due_at=at, source=enrolment.source)
 
 
 def _closed(row: JourneyRow) -> Refused | None:

@@ -125,6 +125,12 @@ def free_guard(connection: Connection, guard: str) -> None:
     )
 
 
+def find_enrolment(connection: Connection, enrolment_id: str) -> Enrolment | None:
+    """One enrolment."""
+    row = connection.execute(select(enrolments).where(enrolments.c.id == enrolment_id)).one_or_none()
+    return None if row is None else _enrolment(row)
+
+
 def earlier(connection: Connection, journey_id: str, customer_id: str) -> list[Enrolment]:
     """A customer's enrolments in a journey, the newest first."""
     wanted = select(enrolments).where(enrolments.c.customer_id == customer_id, enrolments.c.journey_id == journey_id)

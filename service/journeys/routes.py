@@ -25,7 +25,8 @@ from service.journeys.answer_schemas import (
 from service.journeys.close_task import close
 from service.journeys.collaborators import RecordEvents
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import Refused, enrol
+from service.journeys.enrol_customer import Refused, as_entered, enrol
+from service.journeys.enrolment_store import find_enrolment
 from service.journeys.intent_store import list_tasks
 from service.journeys.manage_journeys import (
     change_status,
@@ -41,7 +42,9 @@ from service.journeys.read_stats import read_stats
 from service.journeys.read_templates import read_templates
 from service.journeys.schemas import CustomerId, EnrollmentBody, JourneyBody, TaskBody
 from service.storage.database import Database
+from service.storage.idempotency_store import Once
 from service.web.auth import Guard
+from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
 from service.web.threads import in_thread
 
@@ -150,12 +153,16 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
 def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Definitions) -> APIRouter:
     router = APIRouter(prefix="/v1/journeys/{journey_id}/enrollments")
 
-    def enter(journey_id: str, customer_id: str) -> dict[str, Any]:
+    def enter(journey_id: str, customer_id: str, once: Once | None) -> dict[str, Any]:
         with database.write() as connection:
             row = must_find(connection, journey_id, lock=True)
+            done = find_enrolment(connection, once.name) if once is not None and once.again else None
+            if done is not None:  # by this very request, before its process died
+                return show_enrolment(as_entered(done), [])
             journey = definitions.get(connection, journey_id, row.version)
             customer = present_id(connection, customer_id)
-            result = enrol(connection, row, journey, customer, clock.now(), {"api": True})
+            name = None if once is None else once.name
+            result = enrol(connection, row, journey, customer, clock.now(), {"api": True}, name)
         if isinstance(result, Refused):
             raise Conflict(result.detail, reason=result.reason, enrollment_id=result.enrolment_id, until=result.until)
         return show_enrolment(result, [])
@@ -166,9 +173,9 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
         status_code=201,
         responses=gives(EnrollmentOut, 201) | {404: {}, 409: {}},
     )
-    async def enrol_one(journey_id: JourneyId, body: EnrollmentBody) -> Response:
+    async def enrol_one(request: Request, journey_id: JourneyId, body: EnrollmentBody) -> Response:
         """Lets a customer in; 409 with a `reason` where the journey's state, re-entry rule or cap forbids it."""
-        return _json(await in_thread(enter, journey_id, body.customer_id), 201)
+        return _json(await in_thread(enter, journey_id, body.customer_id, request.scope.get(ONCE)), 201)
 
     def read(journey_id: str, customer_id: str) -> list[dict[str, Any]]:
         with database.read() as connection:

@@ -21,6 +21,7 @@ from service.offers.schemas import OfferIn
 from service.storage.database import Database
 from service.web.auth import Guard, create_key
 from service.web.problems import install_problem_handlers
+from tests.fakes.dying import asked_again
 
 FACTS = {"discount": {"percent": 20}, "price": {"amount": "9.90", "currency": "EUR"}, "url": "https://shop.example/x"}
 
@@ -87,6 +88,16 @@ async def generate(client: httpx.AsyncClient, **order: Any) -> list[dict[str, An
     )
     assert answer.status_code == 201, answer.text
     return answer.json()["variants"]
+
+
+async def test_copy_asked_for_again_after_its_process_died_is_the_one_that_was_made(bench: Bench) -> None:
+    """Reviewers found everything twice."""
+    key = create_key(bench.database, ("review",), "ann", bench.clock.now())
+    order = {"offer_id": "o1", "channel": "email", "locale": "en", "n": 2}
+    first, again = await asked_again(bench.app, bench.database, "/v1/content/generate", order, key)
+    assert (again.status_code, again.content) == (201, first)
+    async with bench.client() as client:
+        assert (await client.get("/v1/content/variants")).json()["variants"] == again.json()["variants"]
 
 
 async def act(

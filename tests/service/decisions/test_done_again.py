@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text, update
+from sqlalchemy import text
 
-from service.clock import SystemClock
 from service.decisions.read_decision import DecisionReader
 from service.decisions.routes import routes
 from service.settings import Cap, Placement, Steer
 from service.storage.database import Database
-from service.storage.idempotency_store import GIVE_UP, idempotency_keys
 from service.web.auth import Guard, create_key
 from service.web.middleware import Idempotent
 from service.web.problems import install_problem_handlers
 from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
-
-
-class KilledError(BaseException):
-    """Stands for a kill at this point."""
-
-
-class Dying(Idempotent):
-    """A process that is killed before it has kept an answer."""
-
-    async def _keep(self, *_: Any) -> None:
-        raise KilledError
+from tests.fakes.dying import Dying, KilledError, asked_again, five_minutes_later
 
 
 @pytest.fixture
@@ -45,20 +32,19 @@ def desk(tmp_path: Path) -> Desk:
     return made
 
 
-async def post(desk: Desk, middleware: type[Idempotent], key: str, path: str, body: Any) -> httpx.Response:
+def app_of(desk: Desk) -> FastAPI:
     app = FastAPI()
     install_problem_handlers(app)
     app.include_router(routes(desk.decider, DecisionReader(desk.database, desk.served), Guard(desk.database)))
+    return app
+
+
+async def post(desk: Desk, middleware: type[Idempotent], key: str, path: str, body: Any) -> httpx.Response:
+    app = app_of(desk)
     app.add_middleware(middleware, database=desk.database)
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "k"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return await client.post(path, json=body, headers=headers)
-
-
-def five_minutes_later(database: Database) -> None:
-    with database.write() as connection:
-        long_ago = SystemClock().now() - GIVE_UP - timedelta(seconds=1)
-        connection.execute(update(idempotency_keys).values(started_at=long_ago))
 
 
 def held(database: Database, query: str) -> list[Any]:
@@ -92,16 +78,6 @@ async def test_what_was_decided_is_answered_and_nothing_is_decided_again(desk: D
     assert (await post(desk, Idempotent, key, path, body)).content == again.content
     replay = DecisionReader(desk.database, desk.served).replay(made[0])
     assert replay["equal"] is True
-
-
-class Answering(Dying):
-    """One that is killed with its answer in hand."""
-
-    answers: ClassVar[list[bytes]] = []
-
-    async def _keep(self, *of: Any) -> None:
-        self.answers.append(of[-1])
-        raise KilledError
 
 
 SILENT = {"customer_id": "private", "explain": False}
@@ -146,15 +122,13 @@ async def test_the_answer_is_the_one_that_was_not_given(desk: Desk, path: str, b
     desk.people.add("away")
     desk.rows.add("known", orders_90d=2)
     key = create_key(desk.database, ("decide",), "test", NOON)
-    Answering.answers.clear()
-    with pytest.raises(KilledError):
-        await post(desk, Answering, key, path, body)
-    five_minutes_later(desk.database)
-    desk.clock.forward(days=2)
-    desk.put(a={"name": "Another"}, d={"channels": ["push"]}, new={})
-    desk.settings = settings()
-    first = Answering.answers[0]
-    assert (await post(desk, Idempotent, key, path, body)).content == first
+
+    def meanwhile() -> None:
+        desk.clock.forward(days=2)
+        desk.put(a={"name": "Another"}, d={"channels": ["push"]}, new={})
+
+    first, again = await asked_again(app_of(desk), desk.database, path, body, key, meanwhile)
+    assert again.content == first
     told = orjson.loads(first)
     for asked, one in zip(body.get("requests", [body]), told.get("decisions", [told]), strict=True):
         assert bool(one.get("excluded")) == (asked is not SILENT)  # there is something to be equal in

@@ -10,10 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from service.customers.customer_store import set_owner
+from service.journeys.enrolment_store import earlier
 from service.journeys.routes import routes
 from service.web.auth import Guard, create_key
 from service.web.openapi import completed
 from service.web.problems import install_problem_handlers
+from tests.fakes.dying import asked_again
 from tests.fakes.journeys import T0, Stage
 
 JOURNEY = {
@@ -84,6 +86,28 @@ async def test_a_former_id_enrols_its_customer_once(client: httpx.AsyncClient, s
     assert (await client.post(door, json={"customer_id": "anna"})).json()["reason"] == "already_enrolled"
     shown = (await client.get(door, params={"customer_id": "visitor"})).json()["enrollments"]
     assert [one["id"] for one in shown] == [entered.json()["id"]]
+
+
+@pytest.mark.parametrize("rule", ["once", "always"])
+async def test_an_enrolment_asked_for_again_after_its_process_died_is_the_one_that_was_made(
+    stage: Stage, rule: str
+) -> None:
+    """A journey that lets in always took the customer in twice; another refused the very one that it had let in."""
+    stage.journey({"id": "rest", "kind": "wait", "for": "3d"}, reentry={"rule": rule})
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(stage.database, stage.clock, Guard(stage.database), stage.service.record_events))
+    key = create_key(stage.database, ("admin",), "test", T0)
+
+    def meanwhile() -> None:
+        stage.later(minutes=1)
+        stage.runner().run_due()
+
+    door = "/v1/journeys/j/enrollments"
+    first, again = await asked_again(app, stage.database, door, {"customer_id": "anna"}, key, meanwhile)
+    assert (again.status_code, again.content) == (201, first)
+    with stage.database.read() as connection:
+        assert [one.id for one in earlier(connection, "j", "anna")] == [again.json()["id"]]
 
 
 async def test_enrolment_follows_the_journeys_state_and_rule(client: httpx.AsyncClient) -> None:

@@ -107,12 +107,15 @@ class Reference:
     scores: Bins
 
     @classmethod
-    def of(cls, model: Model, frame: pl.DataFrame) -> Self:
-        """Of a model and (at most ROWS of) the rows that it was trained on. Raises MissingColumns."""
+    def of(cls, model: Model, frame: pl.DataFrame, scores: Floats | None = None) -> Self:
+        """Of a model and (at most ROWS of) the rows that it was trained on; `scores` where those are told otherwise.
+
+        Raises MissingColumns.
+        """
         rows = frame if frame.height <= ROWS else frame.sample(ROWS, seed=9)
         named = [name for name in model.columns if name in FEATURE_NAMES]
         inputs = {name: Bins.of(_numbers(rows, name)) for name in named}
-        return cls(inputs, Bins.of(model.predict(rows)))
+        return cls(inputs, Bins.of(model.predict(rows) if scores is None else scores))
 
     @classmethod
     def of_numbers(cls, inputs: Mapping[str, Floats], scores: Floats) -> Self:

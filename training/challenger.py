@@ -109,10 +109,12 @@ def _by_bucket(
             part = pl.read_parquet(path)
             cuts = part.select("customer_id", as_of="decided_at").unique(maintain_order=True)
             theirs = told.filter(pl.col("customer_id").is_in(cuts["customer_id"].unique().implode()))
-            yield part, _rows(theirs, cuts)
+            yield part, customer_rows(theirs, cuts)
 
 
-def _rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
+def customer_rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
+    """Rows as they would have been served, by (customer_id, as_of) of `cuts`; none of who was not known then."""
+    """Rows as they would have been served, by (customer_id, as_of) of `cuts`; none of who was not known then."""
     first = dict(events.group_by("customer_id").agg(first=known_since()).iter_rows())
     liked: dict[tuple[str, Any], dict[str, tuple[float, float, float]]] = {}
     looked: dict[tuple[str, Any], dict[str, int]] = {}

@@ -22,18 +22,24 @@ Floats = npt.NDArray[np.float64]
 
 
 def keep_reference(
-    model: Model, folder: Path, frame: pl.DataFrame, champion: tuple[str, Path] | None
+    model: Model,
+    folder: Path,
+    frame: pl.DataFrame,
+    champion: tuple[str, Path] | None,
+    scores: Floats | None = None,
 ) -> dict[str, Figure]:
-    """Writes the reference of `model`, trained on `frame`, into its `folder`.
+    """Writes the reference of `model`, trained on `frame`, into its `folder`; `scores`: what it says of those whom it
+    will be asked about, where `frame` does not tell all that it will know of them.
 
     Returns drift.png: the shift of inputs and scores against the training set of the champion (version, folder);
     empty where there is none to compare with.
     """
-    Reference.of(model, frame).save(folder)
+    Reference.of(model, frame, scores).save(folder)
     before = Reference.read(champion[1]) if champion is not None else None
     if champion is None or before is None:
         return {}
-    return _plot({**before.of_frame(frame), SCORE: before.scores.shift(model.predict(frame))}, champion[0])
+    told = model.predict(frame) if scores is None else scores
+    return _plot({**before.of_frame(frame), SCORE: before.scores.shift(told)}, champion[0])
 
 
 def keep_numbers(

@@ -22,6 +22,7 @@ from models.offer_features import PAIR, OfferKnowledge, Projection, pair_feature
 from models.response import ChannelKnowledge, ResponseHead
 from models.trees import parse_trees
 from training import tracking
+from training.as_served import scores_as_served
 from training.consent_store import unprofiled
 from training.datasets import HISTORY, cut_dates, fingerprint, period
 from training.drift import keep_reference
@@ -278,7 +279,8 @@ def _register(
         twin.save(folder / "twin")
         write_golden(model, folder, example)
         known = example_inputs(model, judged.block, REFERENCE_ROWS)
-        drift = keep_reference(model, folder, known, tracking.champion(job.tracking, NAME))
+        scores = scores_as_served(model, job.home, job.log, market.offers, market.versions, unprofiled(job.home))
+        drift = keep_reference(model, folder, known, tracking.champion(job.tracking, NAME), scores)
         return tracking.log_and_register(
             job.tracking,
             NAME,

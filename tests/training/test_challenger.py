@@ -14,7 +14,7 @@ from features.catalogue import FEATURE_NAMES
 from features.rows import CustomerRow, OnlineFeatures
 from tests.fakes.event_streams import START, frame, streams
 from tests.fakes.row_store import MemoryRows
-from training.challenger import _rows
+from training.challenger import customer_rows
 
 CUSTOMERS = ["ann", "bob", "stranger"]
 
@@ -38,6 +38,6 @@ def test_rows_made_again_are_those_that_were_served(events: list[dict[str, Any]]
     known = [one for one in told if one["received_at"] <= at and one["timestamp"] < at]  # to the microsecond
     online.apply(sorted(known, key=lambda one: one["received_at"]))
     cuts = pl.DataFrame({"customer_id": CUSTOMERS}).with_columns(pl.lit(at, pl.Datetime("us", "UTC")).alias("as_of"))
-    again = _rows(frame(told), cuts)
+    again = customer_rows(frame(told), cuts)
     for name, row in zip(CUSTOMERS, online.read(CUSTOMERS, at), strict=True):
         assert content(again.get((name, at))) == content(row)

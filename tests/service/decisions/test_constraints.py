@@ -381,6 +381,11 @@ def test_the_end_of_a_wait_for_even_pacing_is_told(waits: list[int], amount: int
     assert by_slice({-9: 1.0, 0: 2.0}, later=10)[:3] == (1.0, 0.0, 2.0)
 
 
+def test_what_is_planned_for_later_holds_an_even_pace_up_until_it_is_old() -> None:
+    assert free_after(24.0, 1.0, {0: 24.0}) == 92  # in the last slice it is
+    assert free_after(24.0, 1.0, {-40: 24.0}) == 40 + 92
+
+
 @example_settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=200), st.integers(24, 96))
 def test_pacing_never_passes_even_spending_by_more_than_a_slice(waits: list[int], amount: int) -> None:

@@ -136,6 +136,9 @@ def test_the_excluded_are_named_and_never_drawn_in_any_arm() -> None:
         assert chosen.candidates[0].propensity == 0.0
         assert chosen.candidates[0].rank is None
         assert [(one.candidate, one.rule) for one in chosen.left_out] == [(0, "business_rule")]
+    for pinned in ((0, 1), (0,)):  # an exclusion beats a pin
+        chosen = decide(case(FIVE, {Steer("up", "pin", ("o0", "o1")): pinned, bar: (0,)}, **GREEDY))
+        assert listed(chosen) == ["o1", "o2", "o3", "o4"]
 
 
 def test_diversity_holds_back_the_third_of_a_kind() -> None:
@@ -147,7 +150,9 @@ def test_diversity_holds_back_the_third_of_a_kind() -> None:
     ]
     assert chosen.costs[0].cost == pytest.approx(3 - 1)
     tagged = [offer(n, tags=["sale"]) for n in range(3)]
-    assert listed(decide(case(tagged, {}, most_per_tag=1, **GREEDY))) == ["o0"]
+    chosen = decide(case(tagged, {}, most_per_tag=1, **GREEDY))
+    assert listed(chosen) == ["o0"]
+    assert [(cost.name, cost.cost) for cost in chosen.costs] == [("diversity", pytest.approx(4 + 3))]
 
 
 def test_one_offer_of_an_exclusion_group_in_an_answer() -> None:

@@ -28,6 +28,7 @@ idempotency_keys = Table(
     Column("status", Integer),
     Column("media_type", String),
     Column("answer", LargeBinary),
+    Column("etag", String),
     Index(None, "started_at"),
 )
 
@@ -52,6 +53,7 @@ class Earlier:
     status: int | None
     media_type: str | None
     answer: bytes | None
+    etag: str | None = None
 
 
 def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Earlier | Once:
@@ -72,16 +74,15 @@ def begin(connection: Connection, key: str, body_hash: str, now: datetime) -> Ea
     if upsert(connection, idempotency_keys, [claim], update=()):
         return once
     row = connection.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).one()
-    return Earlier(row.body_hash, row.status, row.media_type, row.answer)
+    return Earlier(row.body_hash, row.status, row.media_type, row.answer, row.etag)
 
 
-def finish(connection: Connection, key: str, status: int, media_type: str, answer: bytes) -> None:
+def finish(
+    connection: Connection, key: str, status: int, media_type: str, answer: bytes, etag: str | None = None
+) -> None:
     """Keeps the first answer."""
-    connection.execute(
-        update(idempotency_keys)
-        .where(idempotency_keys.c.key == key)
-        .values(status=status, media_type=media_type, answer=answer)
-    )
+    told = {"status": status, "media_type": media_type, "answer": answer, "etag": etag}
+    connection.execute(update(idempotency_keys).where(idempotency_keys.c.key == key).values(told))
 
 
 def answers_naming(connection: Connection, customer_ids: Sequence[str]) -> list[str]:
@@ -118,11 +119,8 @@ def bring_in(connection: Connection, answers: Sequence[tuple[str, Earlier]], now
         claim = {"key": key, "body_hash": earlier.body_hash, "started_at": now}
         upsert(connection, idempotency_keys, [claim], update=())
         unanswered = (idempotency_keys.c.key == key) & idempotency_keys.c.status.is_(None)
-        connection.execute(
-            update(idempotency_keys)
-            .where(unanswered)
-            .values(status=earlier.status, media_type=earlier.media_type, answer=earlier.answer)
-        )
+        told = {name: getattr(earlier, name) for name in ("status", "media_type", "answer", "etag")}
+        connection.execute(update(idempotency_keys).where(unanswered).values(told))
 
 
 def forget(connection: Connection, key: str) -> None:

@@ -40,12 +40,12 @@ class KeptHere:
                     self._known.popitem(last=False)
             return earlier
 
-    def finish(self, key: str, status: int, media_type: str, answer: bytes) -> None:
+    def finish(self, key: str, status: int, media_type: str, answer: bytes, etag: str | None = None) -> None:
         """Keeps the first answer."""
         with self._lock:
             earlier = self._known.get(key)
             if earlier is not None:
-                self._known[key] = replace(earlier, status=status, media_type=media_type, answer=answer)
+                self._known[key] = replace(earlier, status=status, media_type=media_type, answer=answer, etag=etag)
 
     def forget(self, key: str) -> None:
         """Frees a key whose request made nothing."""

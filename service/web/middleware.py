@@ -242,10 +242,12 @@ class Idempotent:
         """Keeps an answer, or frees the key. What the database does not take is kept here; the answer always goes."""
         status = start["status"]
         kept = status < 500 and status not in {401, 403, 413, 429}
-        media_type = dict(start.get("headers", ())).get(b"content-type", b"application/json").decode("latin-1")
+        headers = dict(start.get("headers", ()))
+        media_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+        etag = headers[b"etag"].decode("latin-1") if b"etag" in headers else None
         try:
             if not here and kept:
-                await within(self._patience_s, self._finish, key, status, media_type, answer)
+                await within(self._patience_s, self._finish, key, status, media_type, answer, etag)
             elif not here:
                 await within(self._patience_s, self._forget, key)
         except Problem as away:
@@ -253,7 +255,7 @@ class Idempotent:
             self._here.begin(key, body_hash)
             here = True
         if here and kept:
-            self._here.finish(key, status, media_type, answer)
+            self._here.finish(key, status, media_type, answer, etag)
         elif here:
             self._here.forget(key)
 
@@ -266,7 +268,9 @@ class Idempotent:
             await _answer(send, Gone("the answer under this Idempotency-Key was erased with a customer whom it named"))
         else:
             media_type = earlier.media_type or "application/json"
-            await _send(send, earlier.status, media_type, earlier.answer or b"", (b"idempotent-replay", b"true"))
+            etag = [(b"etag", earlier.etag.encode("latin-1"))] if earlier.etag is not None else []
+            replay = (b"idempotent-replay", b"true")
+            await _send(send, earlier.status, media_type, earlier.answer or b"", replay, *etag)
 
     def _begin(self, key: str, body_hash: str) -> Earlier | Once:
         waiting = self._here.answers()
@@ -276,9 +280,9 @@ class Idempotent:
         self._here.brought_in(waiting)
         return earlier
 
-    def _finish(self, key: str, status: int, media_type: str, answer: bytes) -> None:
+    def _finish(self, key: str, status: int, media_type: str, answer: bytes, etag: str | None) -> None:
         with self.database.write() as connection:
-            finish(connection, key, status, media_type, answer)
+            finish(connection, key, status, media_type, answer, etag)
 
     def _forget(self, key: str) -> None:
         with self.database.write() as connection:

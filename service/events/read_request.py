@@ -15,7 +15,9 @@ from service.events.normalize import BadMessage, Row, Rules, normalize
 
 MAX_MESSAGE = 32 * 1024
 MAX_BATCH = 500 * 1024
-BATCH_FIELDS = frozenset({"batch", "context", "integrations", "sentAt", "timestamp", "writeKey", "messageId", "type"})
+BATCH_FIELDS = frozenset(
+    {"batch", "context", "integrations", "sentAt", "timestamp", "writeKey", "messageId", "type", "sequence"}
+)
 _FAULTS_SHOWN = 5
 _MADE = "made-"
 """How ids begin of messages that came without one."""

@@ -22,7 +22,9 @@ from service.web.auth import Guard
 from service.web.shapes import gives
 from service.web.threads import in_thread
 
-INFLATED = frozenset(f"/v1/{kind}" for kind in (*TYPES, "events", "batch"))
+_BATCHES = ("import", "import/", "b")
+"""Where batches come in, too: from Segment's libraries for Ruby and Java, and from those for apps."""
+INFLATED = frozenset(f"/v1/{kind}" for kind in (*TYPES, "events", "batch", *_BATCHES))
 """Paths whose bodies may be compressed."""
 _SUCCESS = b'{"success":true}'
 Section = Callable[[Connection], Any]
@@ -82,6 +84,15 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
     async def post_batch(request: Request) -> Response:
         return await take(request, MAX_BATCH, lambda body: read_batch(body, rules, clock.now()))
 
+    for path in _BATCHES:
+        router.add_api_route(
+            f"/{path}",
+            post_batch,
+            methods=["POST"],
+            dependencies=may_ingest,
+            responses=gives(TakenOut),
+            include_in_schema=False,
+        )
     return router
 
 

@@ -56,6 +56,7 @@ _MEANINGS = {
     "groupId": "Of group: the company",
     "previousId": "Of alias: the id until now",
     "type": "What kind of message it is",
+    "sequence": "Accepted, without meaning here",
     "batch": "Messages, each with its type; 500 KB together at most",
 }
 _NEEDS = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
@@ -128,6 +129,7 @@ BATCH_BODY: dict[str, Any] = _body(
                 "writeKey": {},
                 "messageId": {},
                 "type": {},
+                "sequence": {},
             }
         ),
     },

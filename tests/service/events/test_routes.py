@@ -64,6 +64,21 @@ async def test_a_batch_as_segments_libraries_send_it(api: httpx.AsyncClient, dat
     assert b"secret" not in inbox_store.pack(stored(database)[0])
 
 
+@pytest.mark.parametrize("path", ["/v1/import", "/v1/import/", "/v1/b"])
+async def test_batches_come_in_where_other_libraries_of_segments_send_them(
+    api: httpx.AsyncClient, database: Database, path: str
+) -> None:
+    """Ruby and Java have a path of their own, Java counts its batches; those for apps send text/plain, in chunks."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        message = {"type": "track", "event": "Played", "anonymousId": "a1", "messageId": "m1", "_metadata": {}}
+        yield gzip.compress(orjson.dumps({"batch": [message], "sentAt": "2026-03-01T12:00:00Z", "sequence": 7}))
+
+    answer = await api.post(path, content=parts(), headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert [event["message_id"] for event in stored(database)] == ["m1"]
+
+
 async def test_one_address_takes_every_type_as_segments_webhooks_destination_sends_them(
     api: httpx.AsyncClient, database: Database
 ) -> None:

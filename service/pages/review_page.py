@@ -44,7 +44,7 @@ ASKED = ("offer", "channel", "locale", "n")
 """The fields of the form that has copy written."""
 
 
-DONE = {"approve": "approved", "reject": "rejected", "edit": "edited", "comment": "commented on", "generate": "ordered"}
+DONE = {"approve": "approved", "reject": "rejected", "edit": "edited", "comment": "commented", "generate": "ordered"}
 """Actions of the trail, of something that was done."""
 
 
@@ -86,7 +86,8 @@ def review_view(desk: ContentDesk, filters: Mapping[str, str | None], after: str
         trails = trail_of(connection, [variant.variant_id for variant in found])
         counts = count_states(connection)
     items = [_item(variant, offers.get(variant.offer_id), trails[variant.variant_id], desk) for variant in found[:PAGE]]
-    return {"variants": items, "counts": counts, "after": found[PAGE - 1].variant_id if len(found) > PAGE else None}
+    more = found[PAGE - 1].variant_id if len(found) > PAGE else None
+    return {"variants": items, "counts": counts, "after": more, "done": DONE}
 
 
 def _listed(connection: Connection, filters: Mapping[str, str | None], after: str | None) -> list[Variant]:
@@ -119,7 +120,8 @@ def in_reviewers_words(desk: ContentDesk, variant_id: str, problem: Problem) -> 
     if isinstance(problem, Stale) and "etag" in problem.extra:
         _, trail = desk.variant(variant_id)
         who, done = trail[-1]["who"], DONE.get(trail[-1]["action"], "changed")
-        return Stale(f"nothing was changed: {who} has {done} this text since you opened it")
+        on = " on" if done == "commented" else ""
+        return Stale(f"nothing was changed: {who} has {done}{on} this text since you opened it")
     if "failed_checks" in problem.extra:
         errors = [FieldError(one.field.removeprefix("fields."), one.detail) for one in problem.errors]
         told = "the text was not approved, since a check fails"

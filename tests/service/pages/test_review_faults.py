@@ -155,7 +155,8 @@ async def test_what_a_colleague_remarked_is_in_sight(
     assert "<details><summary>History" in card((await reader.get("/review")).text, variant_id)
     await first_comes_admin(house, variant_id, "comment", {"text": "not before Monday"})
     told = card((await reader.get("/review")).text, variant_id).partition("<details open><summary>History")[2]
-    assert "not before Monday" in told.partition("</details>")[0]
+    assert "<b>admin key</b> edited subject</li>" in told
+    assert "<b>admin key</b> commented: not before Monday</li>" in told.partition("</details>")[0]
 
 
 async def test_an_edit_that_comes_second_keeps_what_was_typed_beside_what_is_there(

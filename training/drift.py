@@ -50,7 +50,8 @@ def keep_numbers(
     before = Reference.read(champion[1]) if champion is not None else None
     if champion is None or before is None:
         return {}
-    moved = {name: bins.shift(inputs[name]) for name, bins in before.inputs.items() if name in inputs}
+    told = {name: bins for name, bins in before.inputs.items() if name in inputs}
+    moved = {name: bins.shift(inputs[name], len(told)) for name, bins in told.items()}
     return _plot({**moved, SCORE: before.scores.shift(scores)}, champion[0])
 
 

@@ -131,7 +131,8 @@ class DriftCheck:
         own: Mapping[str, Floats] = model.inputs(rows) if hasattr(model, "inputs") else {}
         inputs = {
             name: bins.shift(
-                own[name] if name in own else np.array([row.values.get(name, math.nan) for row in rows])
+                own[name] if name in own else np.array([row.values.get(name, math.nan) for row in rows]),
+                len(reference.inputs),
             ).to_dict()
             for name, bins in reference.inputs.items()
         }

@@ -48,6 +48,25 @@ def test_the_same_population_is_no_shift_and_another_is() -> None:
     assert bins.shift(random.normal(0.8, 1, 200)).shifted
 
 
+def test_of_many_inputs_hardly_any_rings_by_chance() -> None:
+    """Eighty checks of sixty inputs of a hundred customers; real change still rings."""
+    random = np.random.default_rng(5)
+
+    def drawn(rows: int) -> pl.DataFrame:
+        counts = random.zipf(1.5, (rows, 60)).clip(0, 200).astype(np.float64)
+        return pl.DataFrame(counts, schema=[f"input_{n}" for n in range(60)])
+
+    first = drawn(1000)
+    inputs = {name: Bins.of(first[name].to_numpy()) for name in first.columns}
+    reference = Reference(inputs, Bins.of(first["input_1"].to_numpy()))
+    checks = [drawn(100) for _ in range(80)]
+    alone = sum(bins.shift(told[name].to_numpy()).shifted for told in checks for name, bins in inputs.items())
+    together = sum(one.shifted for told in checks for one in reference.of_frame(told).values())
+    assert alone >= 5
+    assert together <= 1
+    assert reference.of_frame(drawn(100).with_columns(input_1=pl.col("input_1") + 3.0))["input_1"].shifted
+
+
 def test_missing_values_are_a_bin() -> None:
     bins = Bins.of(np.r_[np.arange(90.0), np.full(10, np.nan)])
     shift = bins.shift(np.r_[np.arange(90.0), np.full(90, np.nan)])

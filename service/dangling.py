@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from models.declaration import near
+from service.customers.consent import MARKETING, TRANSACTIONAL
 from service.decisions.arm_tests import placement_and_number
 from service.decisions.rules import compiled_steer
 from service.events.quality_store import read_counts
@@ -17,7 +18,7 @@ from service.experiments.experiment_store import list_experiments, standing_test
 from service.journeys.dangling import unknown_inputs, unknown_names
 from service.journeys.definition import Decide, Journey, Split
 from service.journeys.definitions import Definitions
-from service.journeys.enrolment_store import versions_in_use
+from service.journeys.enrolment_store import count_stuck, versions_in_use
 from service.journeys.journey_store import list_journeys
 from service.journeys.wake_journeys import ENGAGEMENT
 from service.offers.catalogue import compiled
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _LATELY = timedelta(days=30)
 _ALIKE = 0.8
+_PURPOSES = (MARKETING, TRANSACTIONAL)
 
 
 class Told(NamedTuple):
@@ -66,6 +68,9 @@ def of_placements(parts: Parts) -> Iterator[Told]:
         if usual is not None and usual not in known:
             told = f"the catalogue has no offer {usual!r}, so that arm sends nothing; put the offer or correct its id"
             yield Told("note", "placements", f"{name}.business_as_usual: {told}")
+        if placement.purpose not in _PURPOSES and (meant := near(placement.purpose, _PURPOSES)):
+            told = f"the purpose {placement.purpose!r} is one of its own, so no refusal of another holds for it{meant}"
+            yield Told("note", "placements", f"{name}: {told}")
         for rule in placement.rules:
             at = f"{name}: the rule {rule.name!r} ({rule.do})"
             lacking = ", ".join(repr(offer) for offer in rule.offers if offer not in known)
@@ -120,8 +125,12 @@ def of_events(parts: Parts) -> Iterator[Told]:
 
 
 def of_journeys(parts: Parts) -> Iterator[Told]:
-    """What active journeys name, in the version that lets in and in those that somebody is still in."""
+    """What active journeys name, in the version that lets in and in those that somebody is in; and who is stuck."""
     with parts.database.read() as connection:
+        for row in list_journeys(connection, "active"):
+            if stuck := count_stuck(connection, row.journey_id):
+                why = f"{row.journey_id}: {stuck:,} are stuck; /journeys says why, and lets them try again"
+                yield Told("fail", "journeys", why)
         drafts = {row["id"] for row in list_experiments(connection) if experiment_from(row).status == "draft"}
         for at, journey in _running(connection):
             if journey is None:

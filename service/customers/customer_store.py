@@ -223,6 +223,12 @@ def aliases_of(connection: Connection, customer_id: str) -> list[str]:
     return list(connection.execute(rows.order_by(identities.c.alias_id)).scalars())
 
 
+def linked_after(connection: Connection, alias_id: str, at: datetime) -> bool:
+    """Whether an id was linked to its customer by what happened later than a time."""
+    newer = identities.c.alias_id == alias_id, identities.c.linked_at > at
+    return connection.execute(select(1).where(*newer)).first() is not None
+
+
 def set_owner(connection: Connection, alias_id: str, customer_id: str, at: datetime) -> None:
     """From now on `alias_id`, and whatever led to it, is `customer_id`."""
     moved = update(identities).where(identities.c.customer_id == alias_id).values(customer_id=customer_id)

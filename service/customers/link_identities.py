@@ -10,6 +10,7 @@ from typing import Any
 from features.vocabulary import REPEATED
 from service.customers.customer_store import (
     delete_profiles,
+    linked_after,
     move_consents,
     owners_of,
     queue_merge,
@@ -72,6 +73,8 @@ class _Walk:
         self._earlier[owner].append(event)
         if alias == owner or self._owners.get(alias) == owner:
             return
+        if alias in self._owners and linked_after(self._connection, alias, event["timestamp"]):
+            return  # it came late; the device has changed hands since
         joins = event["type"] == "alias" or (alias not in self._owners and not self._is_user(alias))
         if joins:
             self._join(alias, owner, event["received_at"])

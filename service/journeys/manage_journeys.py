@@ -86,7 +86,11 @@ def change_status(connection: Connection, journey_id: str, verb: str, now: datet
     if row.status not in allowed:
         raise Conflict(f"journey {journey_id!r} is {row.status} and cannot {verb}", status_now=row.status)
     if verb == "activate" and row.status != status:
-        journey = load_journey(journey_id, read_version(connection, journey_id, row.version) or {})
+        try:
+            journey = load_journey(journey_id, read_version(connection, journey_id, row.version) or {})
+        except ValueError as fault:  # an earlier version of the service took it
+            told = f"version {row.version} of journey {journey_id!r} cannot be read any more; put it anew"
+            raise Conflict(told) from fault
         if faults := unknown_names(connection, journey):
             raise Conflict(f"journey {journey_id!r} cannot be activated: {summed_up(faults)}", faults)
     if row.status != status:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from service import dangling, doctor
 from service.doctor import FIRST_STEPS, Finding, examine, next_step, unwritable
@@ -20,6 +21,7 @@ from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import enrol
+from service.journeys.enrolment_store import enrolments
 from service.journeys.manage_journeys import change_status, must_find, put_journey
 from service.offers.offers_store import delete_offer, put_offers
 from service.offers.schemas import OfferIn
@@ -55,6 +57,16 @@ def test_offers_that_the_catalogue_lacks_are_named(tmp_path: Path, capsys: pytes
     assert "x.business_as_usual: the catalogue has no offer 'nope'" in usual
     assert rule.startswith("note")
     assert "x: the rule 'first' (pin): the catalogue has no offer 'b';" in rule
+
+
+@pytest.mark.parametrize(("purpose", "said"), [("marketting", True), ("marketing", False), ("service", False)])
+def test_a_purpose_with_a_slip_lets_refusals_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], purpose: str, said: bool
+) -> None:
+    lines = [line for line in told(tmp_path, capsys, purpose=purpose) if "purpose" in line]
+    assert [line.endswith("no refusal of another holds for it; do you mean marketing?") for line in lines] == [
+        True
+    ] * said
 
 
 def test_offers_that_are_there_need_no_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,12 +202,14 @@ def test_what_an_active_journey_names_and_what_is_gone_is_told(
         row = must_find(connection, "sold")
         enrol(connection, row, Definitions().get(connection, "sold", 1), "anna", now, {"api": True})
         put_journey(connection, "sold", {"name": "J", "steps": [{"id": "end", "kind": "exit"}]}, now, None)
+        connection.execute(update(enrolments).values(status="stuck"))
         put_journey(connection, "idle", {"name": "J", "steps": [split, decide]}, now, None)
         delete_offer(connection, "mild", now)
     parts.close()
     assert examine(settings) == 1
     told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     assert [(verdict, detail) for verdict, part, detail in told if part == "journeys" and "sold" in detail] == [
+        ("fail", "sold: 1 are stuck; /journeys says why, and lets them try again"),
         (
             "fail",
             "sold, version 1: steps[1].offers[0]: step 'choose': the catalogue has no offer 'mild'; put it first, or "

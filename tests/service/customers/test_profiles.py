@@ -268,6 +268,13 @@ def test_a_shared_device_moves_nobodys_history(database: Database) -> None:
         assert read_merges(connection, 10) == {}
 
 
+def test_a_shared_device_is_whose_it_was_last_in_whatever_order_that_is_told(database: Database) -> None:
+    """A file of last month's events gave it back to who had it then."""
+    owners(database, [claim("u1", "a", 1), claim("u2", "a", 3)])
+    assert owners(database, [claim("u1", "a", 2), visit("v1", "a")]) == ["u1", "u2"]
+    assert owners(database, [claim("u3", "a", 4), claim("u2", "a", 3), visit("v2", "a")]) == ["u3", "u2", "u3"]
+
+
 def test_what_the_service_itself_records_of_a_visitor_makes_no_user_of_them(database: Database) -> None:
     apply(database, visit("v1", "visitor"))
     stopped = {"type": "track", "event": "Unsubscribed", "userId": "visitor", "messageId": "u"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from service.errors import Conflict, Invalid
 from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
+from service.journeys.journey_store import journey_versions
 from service.journeys.manage_journeys import change_status, must_find, put_journey
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
@@ -76,3 +78,11 @@ def test_a_journey_that_lets_in_takes_no_version_that_names_what_is_not_there(st
         assert must_find(connection, "j").version == 1
         change_status(connection, "j", "pause", T0)
     put(stage, STEPS)  # what it names may come before it is activated again
+
+
+def test_a_version_that_cannot_be_read_any_more_is_not_activated(stage: Stage) -> None:
+    put(stage, [{"id": "end", "kind": "exit"}])
+    with stage.database.write() as connection:
+        connection.execute(update(journey_versions).values(definition={"name": "J", "steps": [{"kind": "jump"}]}))
+    with pytest.raises(Conflict, match="cannot be read any more; put it anew"), stage.database.write() as connection:
+        change_status(connection, "j", "activate", T0)

@@ -64,6 +64,14 @@ class GenerateIn(_Strict):
 class CheckIn(_Strict):
     """Copy written elsewhere. Without `offer_id` no figure counts as a fact."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"channel": "sms", "locale": "en", "offer_id": "coffee-20", "fields": {"body": "20% off coffee"}}
+            ]
+        }
+    )
+
     channel: Channel = Field(description="For which channel")
     locale: Locale = Field("en", description="In which language: a BCP 47 tag")
     offer_id: Word | None = Field(None, description="Whose facts it may state")

@@ -80,7 +80,11 @@ class DecisionIn(BaseModel):
 class BatchIn(BaseModel):
     """Up to 1,000 decisions asked for together, answered in their order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"requests": [{"customer_id": "c42"}, {"customer_id": "c43"}]}]},
+    )
 
     requests: Annotated[list[DecisionIn], Field(min_length=1, max_length=MAX_BATCH)] = Field(
         description="Each as in POST /v1/decisions"

@@ -70,9 +70,25 @@ _KINDS = {
     "group": "A company or group that somebody belongs to",
     "alias": "An id that somebody had until now",
 }
-_EXAMPLES = {
+_EXAMPLES: dict[str, dict[str, Any]] = {
     "identify": {"userId": "c42", "messageId": "m1", "traits": {"email": "ada@example.org"}},
     "track": {"userId": "c42", "messageId": "m2", "event": "Order Completed", "properties": _ORDER},
+    "page": {
+        "userId": "c42",
+        "messageId": "m3",
+        "name": "Pricing",
+        "properties": {"url": "https://shop.example/pricing"},
+    },
+    "screen": {"userId": "c42", "messageId": "m4", "name": "Basket"},
+    "group": {"userId": "c42", "messageId": "m5", "groupId": "acme", "traits": {"name": "Acme"}},
+    "alias": {"userId": "c42", "messageId": "m6", "previousId": "visitor-7"},
+}
+_DELIVERY: dict[str, Any] = {
+    "type": "track",
+    "userId": "c42",
+    "messageId": "m7",
+    "event": "Email Delivered",
+    "properties": {"decision_id": "01a2…", "offer_id": "coffee-20", "channel": "email"},
 }
 
 
@@ -95,8 +111,7 @@ def _message(kind: str | None) -> dict[str, Any]:
         ),
         "required": needed if kind else ["type"],
     }
-    if kind in _EXAMPLES:
-        schema["examples"] = [_EXAMPLES[kind]]
+    schema["examples"] = [_EXAMPLES[kind] if kind else _DELIVERY]
     return schema
 
 
@@ -118,7 +133,7 @@ BATCH_BODY: dict[str, Any] = _body(
         "description": "Many messages, which are taken together or not at all.",
         "additionalProperties": False,
         "required": ["batch"],
-        "examples": [{"batch": [{"type": kind, **example} for kind, example in _EXAMPLES.items()]}],
+        "examples": [{"batch": [{"type": kind, **_EXAMPLES[kind]} for kind in ("identify", "track")] + [_DELIVERY]}],
         "properties": _told(
             {
                 "batch": {"type": "array", "items": {"$ref": PART + "EventIn"}},

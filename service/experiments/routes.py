@@ -36,6 +36,7 @@ _FLAG_BODY = {
                     "type": "object",
                     "additionalProperties": False,
                     "required": ["context"],
+                    "examples": [{"context": {"targetingKey": "c42"}}],
                     "properties": {
                         "context": {
                             "type": "object",

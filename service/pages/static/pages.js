@@ -28,11 +28,20 @@
   let sent = false;
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;
+    if (!navigator.onLine) {
+      event.preventDefault();
+      alert("There is no network now. Nothing was sent, and nothing is lost: try again later.");
+      return;
+    }
     if (sent) event.preventDefault();
     else setTimeout(() => { sent = false; }, 10000); // who stopped it may try again
     sent = true;
   });
   window.addEventListener("pageshow", () => { sent = false; });
+  // A long text is not to be lost by a click beside it.
+  let typed = false;
+  document.querySelectorAll("[data-typed]").forEach((form) => form.addEventListener("input", () => { typed = true; }));
+  window.addEventListener("beforeunload", (event) => { if (typed && !sent) event.preventDefault(); });
   // Screen readers tell of what changes in a live region, not of what it held from the start.
   const told = document.querySelector(".notice, main > .alert"), live = document.querySelector("[data-live]");
   if (told) setTimeout(() => { live.textContent = told.textContent; }, 200);

@@ -213,7 +213,8 @@ def _refuse_without_outcomes(per: pl.DataFrame, w: Floats) -> None:
 
 def _scales(log: MaturedLog) -> pl.DataFrame:
     """By customer, what the logged probability is multiplied with to guess q(x, a): what happened to the other half of
-    the customers over what was expected of them (cross-fitted).
+    the customers over what was expected of them (cross-fitted), as if one more had been expected and come: where
+    nothing came of one half, it does not follow that nothing can.
     """
     learnable = log.rows().filter(pl.col("arm").is_in(ARMS))
     customers = learnable.select(pl.col("customer_id").unique().sort()).collect()
@@ -224,7 +225,7 @@ def _scales(log: MaturedLog) -> pl.DataFrame:
     for fold in (0, 1):
         other = chosen.filter(pl.col("fold") != fold)
         expected = float(other["probability"].sum() or 0.0)
-        scale[fold] = min(float(other["responded"].sum() or 0.0) / expected, 5.0) if expected > 0 else 1.0
+        scale[fold] = min((float(other["responded"].sum() or 0.0) + 1) / (expected + 1), 5.0)
     return folds.select("customer_id", scale=pl.when(pl.col("fold") == 0).then(scale[0]).otherwise(scale[1]))
 
 

@@ -15,7 +15,7 @@ from features.offers import OfferInfo
 from features.rows import CustomerRow
 from features.tables import DECISIONS, EVENTS, OFFER_VERSIONS, OFFERS, OUTCOMES, UTC_TIME
 from training import challenger, matured_log
-from training.evaluate import evaluate
+from training.evaluate import _scales, evaluate
 from training.matured_log import MaturedLog
 from training.target_policies import best
 
@@ -117,6 +117,16 @@ def test_what_was_rarely_tried_and_led_to_nothing_yet_may_still_be_worth_somethi
     report = evaluate("uniform", tmp_path, matured_days=0)
     assert value(report, 0, "IPS").low < CHANCE["a"] / 4 < 0.125 < value(report, 0, "IPS").high
     assert value(report, 1, "IPS").low < CHANCE["a"] / 4 < 0.25 < value(report, 1, "IPS").high
+
+
+def test_where_nothing_came_of_one_half_of_the_customers_nothing_is_sure(tmp_path: Path) -> None:
+    """One order in all: the guess for who shares a half with it stands on customers of whom none ordered."""
+    write_log(tmp_path, 1_200, propensities=[0.94, 0.02, 0.02, 0.02], chance=dict.fromkeys(CHANCE, 0.01))
+    outcomes = pl.read_parquet(tmp_path / "tables" / "outcomes.parquet")
+    outcomes.filter(~pl.col("machine")).head(1).write_parquet(tmp_path / "tables" / "outcomes.parquet")
+    scales = _scales(MaturedLog(tmp_path, 0))["scale"].unique().sort()
+    expected = sum(CHANCE[name] * 600 * p for name, p in (("a", 0.94), ("b", 0.02), ("c", 0.02)))
+    assert scales.to_list() == pytest.approx([1 / (expected + 1), 2 / (expected + 1)], rel=0.15)
 
 
 def test_the_arm_that_tried_what_the_policy_wants_counts_most(tmp_path: Path) -> None:

@@ -416,7 +416,7 @@ async def test_models_show_the_gates_verdict_beside_rivals(house: House, reader:
     (folder / "churn.json").write_bytes(orjson.dumps(result))
     page = (await reader.get("/models")).text
     assert "better than recency by 0.05" in page
-    assert "churn: auc, ours and rivals" in page
+    assert "churn, Area under the ROC curve: higher is better: opportune" in page
 
 
 async def test_data_shows_what_came_in_and_what_is_wrong(house: House, reader: httpx.AsyncClient) -> None:

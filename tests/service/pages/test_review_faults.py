@@ -66,6 +66,7 @@ async def test_a_text_whose_offer_has_changed_is_checked_and_approved_again(
     page = (await reader.get("/review?state=approved")).text
     told = card(page, variant_id)
     assert "not in use: the offer has changed since" in told
+    assert '<span class="tag">all checks passed before</span>' in told
     assert "Check and approve" in told
     moved = await reader.post(f"/review/{variant_id}/approve", data=form_of(page, variant_id, "approve"))
     assert moved.status_code == 303

@@ -114,7 +114,6 @@ def _by_bucket(
 
 def customer_rows(events: pl.DataFrame, cuts: pl.DataFrame) -> dict[tuple[str, Any], CustomerRow]:
     """Rows as they would have been served, by (customer_id, as_of) of `cuts`; none of who was not known then."""
-    """Rows as they would have been served, by (customer_id, as_of) of `cuts`; none of who was not known then."""
     first = dict(events.group_by("customer_id").agg(first=known_since()).iter_rows())
     liked: dict[tuple[str, Any], dict[str, tuple[float, float, float]]] = {}
     looked: dict[tuple[str, Any], dict[str, int]] = {}

@@ -221,6 +221,7 @@ class PlacementImpactOut(Told):
     days: float = Field(description="How long after their first decision what customers do counts")
     currency: str
     customers: int
+    crossovers: int = Field(description="Of them, who were decided for in another arm later; they count for the first")
     arms: list[ArmImpactOut]
     comparisons: list[ComparisonOut]
     confidence: float = Field(description="Of all comparisons of a placement together, however often one looks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.decisions.impact_store import (
     candidates_stored,
     end_of_portion,
     first_decided,
+    in_another_arm,
     not_enrolled,
     not_enrolled_of,
 )
@@ -29,6 +31,7 @@ from service.experiments.experiment_store import (
     find_exposures,
     looked_until,
     note_looked,
+    put_exposures,
     save_experiment,
     standing_tests,
 )
@@ -111,16 +114,18 @@ class EnrolDecided:
             until = max(after, self._until or after)
             end = end_of_portion(connection, after, until, AT_ONCE)
             rows = not_enrolled(connection, after, end, _ids(tests), self._left_out)
+            crossed = _crossed(in_another_arm(connection, after, end, _ids(tests)), tests)
         if any(row.placement not in tests for row in rows):
             with self._database.write() as connection:
                 self._lease.hold(connection)
                 self._begin_missing(connection, rows, tests)
         with self._database.read() as connection:
             new = self._exposures(connection, rows, tests)
-        if new or (tests and end >= until):
+        if new or crossed or (tests and end >= until):
             with self._database.write() as connection:
                 self._lease.hold(connection)
                 add_exposures(connection, new)
+                put_exposures(connection, crossed)
                 note_looked(connection, end)
         self._after = end
         if end >= until:
@@ -252,6 +257,13 @@ def _former(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str]
         if key not in found or exposure.at < found[key].at:
             found[key] = exposure
     return found
+
+
+def _crossed(found: Sequence[tuple[Exposure, datetime]], tests: Mapping[str, Experiment]) -> list[Exposure]:
+    """Those who came into another arm (a visitor who became known) while what they do counts for their first one."""
+    windows = {test.id: test.metric.window for test in tests.values()}
+    counted = [exposure for exposure, at in found if at - exposure.at < windows[exposure.experiment_id]]
+    return list({(one.experiment_id, one.customer_id): replace(one, crossed=True) for one in counted}.values())
 
 
 def _ids(tests: Mapping[str, Experiment]) -> dict[str, str]:

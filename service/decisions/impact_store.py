@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     LargeBinary,
     TextClause,
+    and_,
     case,
     exists,
     func,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from service.decisions.case import microseconds
 from service.decisions.decision_store import decisions
 from service.decisions.ledger_store import ledger
-from service.experiments.experiment_store import exposures
+from service.experiments.experiment_store import Exposure, exposures
 from service.storage.database import Connection
 
 _MADE = [decisions.c[name] for name in ("decision_id", "customer_id", "decided_at", "placement", "arm")]
@@ -77,9 +78,28 @@ def _none_reserved(customer_ids: Sequence[str]) -> tuple[ColumnElement[bool], Te
     return _UNTOLD.c.customer_id.in_(customer_ids), text("NOT untold.in_ledger")
 
 
+def in_another_arm(
+    connection: Connection, after: datetime, until: datetime, tests: Mapping[str, str]
+) -> list[tuple[Exposure, datetime]]:
+    """Who was decided for in another arm than they count for, and when: decisions behind `after`, not behind `until`.
+
+    Of who is known to have been (`crossed`) nothing is told.
+    """
+    made = (decisions.c.decided_at > after) & (decisions.c.decided_at <= until)
+    here = exposures.c.experiment_id == _test_of(tests), exposures.c.customer_id == decisions.c.customer_id
+    other = exposures.c.variant != decisions.c.arm, exposures.c.crossed.is_(False)
+    query = select(exposures, decisions.c.decided_at).select_from(decisions).join(exposures, and_(*here))
+    found = connection.execute(query.where(made, *other).order_by(decisions.c.decided_at)).mappings()
+    names = [column.name for column in exposures.c]
+    return [(Exposure(**{name: row[name] for name in names}), row["decided_at"]) for row in found]
+
+
+def _test_of(tests: Mapping[str, str]) -> ColumnElement[str | None]:
+    return case(dict(tests), value=decisions.c.placement) if tests else literal(None)
+
+
 def _enrolled(tests: Mapping[str, str]) -> ColumnElement[bool]:
-    of = case(dict(tests), value=decisions.c.placement) if tests else literal(None)
-    here = exposures.c.experiment_id == of, exposures.c.customer_id == decisions.c.customer_id
+    here = exposures.c.experiment_id == _test_of(tests), exposures.c.customer_id == decisions.c.customer_id
     return exists(select(literal(1)).where(*here))
 
 

@@ -11,7 +11,7 @@ from service.decisions.arm_tests import COMPLAINED, LEFT, placement_and_number
 from service.decisions.impact_words import ASKS, sentence_of
 from service.experiments.compare_arms import compare_pair
 from service.experiments.definition import Experiment
-from service.experiments.experiment_store import count_exposed, standing_tests
+from service.experiments.experiment_store import count_crossed, count_exposed, standing_tests
 from service.experiments.read_results import FEWEST, Outcome, measure
 from service.experiments.statistics import Interval, SampleRatio, sample_ratio
 from service.storage.database import Connection
@@ -32,6 +32,7 @@ class Measured:
     revenue: Outcome
     of: Mapping[str, Outcome]
     split: SampleRatio
+    crossovers: int
 
     @property
     def others(self) -> list[str]:
@@ -60,7 +61,7 @@ def _measured(connection: Connection, test: Experiment) -> Measured:
     shares = {BUYERS: bought} | {rail.metric.name: rail.metric for rail in test.guardrails}
     of = {name: measure(connection, test, metric, exposed) for name, metric in shares.items()}
     split = sample_ratio([exposed.get(arm, 0) for arm in test.plan.variants], test.plan.weights)
-    return Measured(test, revenue, of, split)
+    return Measured(test, revenue, of, split, count_crossed(connection, test.id))
 
 
 def _shown(placement: str, measured: Measured) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def _shown(placement: str, measured: Measured) -> dict[str, Any]:
         "days": test.metric.window.total_seconds() / 86400,
         "currency": CURRENCIES.home,
         "customers": sum(sums.n for sums in revenue.sums.values()),
+        "crossovers": measured.crossovers,
         "arms": [_arm(measured, arm) for arm in test.plan.variants],
         "comparisons": comparisons,
         "confidence": 1 - test.alpha,

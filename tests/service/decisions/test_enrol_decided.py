@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.decisions.enrol_decided import EnrolDecided
-from service.decisions.impact_store import end_of_portion, first_decided, not_enrolled, not_enrolled_of
+from service.decisions.impact_store import end_of_portion, first_decided, in_another_arm, not_enrolled, not_enrolled_of
 from service.decisions.read_impact import read_impact
 from service.decisions.rules import RuleBook
 from service.experiments.define_experiment import get_experiments
@@ -339,6 +339,29 @@ def test_a_visitor_who_becomes_known_is_one_customer_and_an_erased_one_stays_in_
     assert next(one["revenue_per_customer"] for one in measured.impact()["arms"] if one["customers"]) == 9.0
 
 
+def test_who_comes_into_another_arm_counts_for_the_first_and_is_told(database: Database) -> None:
+    """A visitor's arm hangs on the visitor's id, a customer's on theirs."""
+    measured = Measured(database)
+    visitors = {f"v{number}": measured.decide(f"v{number}")["arm"] for number in range(20)}
+    measured.passes()
+    with database.write() as connection:
+        for number in range(20):
+            join_subjects(connection, f"v{number}", f"c{number}")
+    for number in range(10):
+        measured.decide(f"new{number}")
+    measured.passes()
+    assert measured.impact()["crossovers"] == 0
+    known = {f"v{number}": measured.decide(f"c{number}")["arm"] for number in range(12)}
+    measured.passes()
+    moved = sum(known[name] != visitors[name] for name in known)
+    assert 0 < moved < 12
+    assert (measured.impact()["crossovers"], measured.impact()["customers"]) == (moved, 30)
+    measured.desk.clock.forward(days=28)
+    measured.decide_for(20)  # what they do counts no more
+    measured.passes()
+    assert measured.impact()["crossovers"] == moved
+
+
 def test_nothing_is_looked_through_as_a_whole(tmp_path: Path) -> None:
     """SQLite plans without figures: every question has its index."""
     database, tests = sqlite_at(tmp_path), {"email.weekly": "@arms:0:email.weekly"}
@@ -348,6 +371,7 @@ def test_nothing_is_looked_through_as_a_whole(tmp_path: Path) -> None:
             *plans_of(database, connection, lambda c: not_enrolled(c, NOON, NOON, tests, ())),
             *plans_of(database, connection, lambda c: not_enrolled_of(c, ["a", "b"], NOON, tests, ())),
             *plans_of(database, connection, lambda c: first_decided(c, ["a", "b"])),
+            *plans_of(database, connection, lambda c: in_another_arm(c, NOON, NOON, tests)),
         ]
     assert len(plans) > 5
     for table in ("decisions", "untold", "ledger", "experiment_exposures"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from models.declaration import near
+from service.content.variant import said_hash
+from service.content.variant_store import approved_variants
 from service.customers.consent import MARKETING, TRANSACTIONAL
 from service.decisions.arm_tests import placement_and_number
+from service.decisions.case import WORDED
 from service.decisions.rules import compiled_steer
 from service.events.quality_store import read_counts
 from service.events.read_report import known_names
@@ -88,7 +92,8 @@ def of_limits(parts: Parts) -> Iterator[Told]:
     with parts.database.read() as connection:
         tags = {tag for offer in parts.catalogue.current(connection).offers for tag in offer.info.tags}
         decided = {placement_and_number(one.id)[0] for one in standing_tests(connection)}
-        asked = {place for _, journey in _running(connection) for place in _placements(journey)} if decided else set()
+        running = _running(connection) if decided else ()
+        asked = {step.placement for _, journey in running for step in _decides(journey)}
     known = [*settings.placements, *sorted(decided | asked)]
     limits: list[tuple[str, str | None, str | None]] = [
         ("caps", one.placement, None) for one in settings.decisions.caps
@@ -101,6 +106,24 @@ def of_limits(parts: Parts) -> Iterator[Told]:
             yield Told("note", "placements", f"decisions.{kind}: {told}")
         if tag is not None and tag not in tags:
             yield Told("note", "offers", f"decisions.{kind}: no offer has the tag {tag!r}{near(tag, sorted(tags))}")
+
+
+def of_copy(parts: Parts) -> Iterator[Told]:
+    """Channels of active journeys for which no words are approved, so that nothing is sent there."""
+    approved: defaultdict[str, set[str]] = defaultdict(set)
+    with parts.database.read() as connection:
+        offers = parts.catalogue.current(connection).by_id
+        for variant in approved_variants(connection):
+            offer = offers.get(variant.offer_id)
+            if offer is not None and variant.offer_hash == said_hash(offer.document):
+                approved[variant.channel].add(variant.offer_id)
+        for at, journey in _running(connection):
+            for step in _decides(journey):
+                named = offers if step.offers is None else step.offers
+                lacking = [by for by in step.channels if by in WORDED and approved[by].isdisjoint(named)]
+                if lacking:
+                    told = f"none of its offers has approved copy by {', '.join(lacking)}, so nothing is sent"
+                    yield Told("note", "copy", f"{at}: step {step.id!r}: {told}; approve some at /review")
 
 
 def of_events(parts: Parts) -> Iterator[Told]:
@@ -149,8 +172,8 @@ def _running(connection: Connection) -> Iterator[tuple[str, Journey | None]]:
             yield at, known.find(connection, row.journey_id, version)
 
 
-def _placements(journey: Journey | None) -> set[str]:
-    return {step.placement for step in journey.steps.values() if isinstance(step, Decide)} if journey else set()
+def _decides(journey: Journey | None) -> list[Decide]:
+    return [step for step in journey.steps.values() if isinstance(step, Decide)] if journey is not None else []
 
 
 def _events_of(journey: Journey | None) -> set[str]:

@@ -369,7 +369,14 @@ def _catalogue(parts: Parts) -> Iterator[Finding]:
 def _dangling(parts: Parts) -> Iterator[Finding]:
     from service import dangling
 
-    looks = dangling.of_offers, dangling.of_placements, dangling.of_limits, dangling.of_journeys, dangling.of_events
+    looks = (
+        dangling.of_offers,
+        dangling.of_placements,
+        dangling.of_limits,
+        dangling.of_journeys,
+        dangling.of_copy,
+        dangling.of_events,
+    )
     for look in looks:
         yield from (Finding(*told) for told in look(parts))
 

@@ -25,21 +25,23 @@ def unknown_names(connection: Connection, journey: Journey) -> list[FieldError]:
     stored = {name: find_experiment(connection, name) for name in splits}
     variants = {name: experiment_from(row).plan.variants for name, row in stored.items() if row is not None}
     asked = {offer for step in journey.steps.values() if isinstance(step, Decide) for offer in step.offers or ()}
-    offers = {offer.offer_id for offer in read_offers(connection, sorted(asked))}
+    offers = {offer.offer_id: offer.document["channels"] for offer in read_offers(connection, sorted(asked))}
     return list(names_nothing(journey, variants, offers))
 
 
 def names_nothing(
-    journey: Journey, variants: Mapping[str, Collection[str]], offers: Collection[str]
+    journey: Journey, variants: Mapping[str, Collection[str]], offers: Mapping[str, Collection[str]]
 ) -> Iterator[FieldError]:
-    """The faults in the steps' order. `variants`: of each experiment that there is; `offers`: ids in the catalogue."""
+    """The faults in the steps' order. `variants`: of each experiment that there is; `offers`: the channels of each that
+    is in the catalogue.
+    """
     for index, step in enumerate(journey.steps.values()):
         for name, fault in _of_step(step, variants, offers):
             yield FieldError(f"steps[{index}].{name}", f"step '{step.id}': {fault}")
 
 
 def _of_step(
-    step: object, variants: Mapping[str, Collection[str]], offers: Collection[str]
+    step: object, variants: Mapping[str, Collection[str]], offers: Mapping[str, Collection[str]]
 ) -> Iterator[tuple[str, str]]:
     match step:
         case Split(experiment=name) if name not in variants:
@@ -49,10 +51,13 @@ def _of_step(
                 if arm not in variants[name]:
                     has = ", ".join(variants[name])
                     yield f"arms.{arm}", f"the experiment {name!r} has no variant {arm!r}; it has {has}"
-        case Decide(offers=named) if named is not None:
+        case Decide(offers=named, channels=channels) if named is not None:
             for place, offer in enumerate(named):
                 if offer not in offers:
                     yield f"offers[{place}]", f"the catalogue has no offer {offer!r}; put it first, or take it out"
+                elif not set(channels).intersection(offers[offer]):
+                    goes = f"goes by {', '.join(offers[offer])} only, not by {', '.join(channels)}"
+                    yield f"offers[{place}]", f"the offer {offer!r} {goes}; add a channel, or take it out"
         case Branch(cases=cases):
             for place, case in enumerate(cases):
                 for fault in unknown_inputs(conditions.compiled(case.when, conditions.BRANCH)):

@@ -319,9 +319,18 @@ def _wrong_references(journey: Journey) -> list[tuple[str, str, str]]:
                 faults.append((step.id, "decision", f"{step.decision!r} is no decide step"))
             elif not decides:
                 faults.append((step.id, "decision", "there is no decide step; a send carries out a decision"))
+            elif step.channels is not None and not (open_to := _decided_on(journey, step)).intersection(step.channels):
+                told = f"what it sends is decided for {', '.join(sorted(open_to))} only, so nothing would ever go"
+                faults.append((step.id, "channels", told))
         if isinstance(step, Wait) and isinstance(step.rule, UntilEvent):
             if step.rule.of is not None and not isinstance(journey.steps.get(step.rule.of), Send):
                 faults.append((step.id, "of", f"{step.rule.of!r} is no send step"))
             elif step.rule.since in {"delivery", "open", "click"} and not sends:
                 faults.append((step.id, "since", f"counts from {step.rule.since}, but no step sends"))
     return faults
+
+
+def _decided_on(journey: Journey, send: Send) -> set[str]:
+    """The channels that the decisions which a send may carry out are asked for."""
+    decides = [step for step in journey.steps.values() if isinstance(step, Decide)]
+    return {one for step in decides if send.decision in {None, step.id} for one in step.channels}

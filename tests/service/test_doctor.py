@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import update
 
 from service import dangling, doctor
+from service.content.variant import Variant, said_hash
+from service.content.variant_store import add_variants
 from service.doctor import FIRST_STEPS, Finding, examine, next_step, unwritable
 from service.events.quality_store import add_counts
 from service.events.tally import Key
@@ -263,6 +265,28 @@ def test_limits_on_what_nothing_is_decided_for_are_told(tmp_path: Path, capsys: 
         ),
         ("offers", "decisions.cool_downs: no offer has the tag 'teas'; do you mean tea?"),
         ("placements", "decisions.situations: nothing was decided for the placement 'web.home' yet"),
+    ]
+    parts.close()
+
+
+def test_channels_of_an_active_journey_without_approved_copy_are_told(tmp_path: Path) -> None:
+    """It ran, and its figures said "blocked" for each customer."""
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    now = parts.clock.now()
+    decide = {"id": "choose", "kind": "decide", "placement": "p", "channels": ["email", "sms", "call"]}
+    offer = OfferIn.model_validate({"name": "A"}).document()
+
+    def variant(name: str, channel: str, of: Any) -> Variant:
+        told = said_hash(of), channel, "en", None, "plain", "approved", {"body": "Hi"}, (), {}, 1, now, now
+        return Variant(name, "a", *told)
+
+    with parts.database.write() as connection:
+        put_offers(connection, {"a": offer}, now)
+        add_variants(connection, [variant("v1", "email", offer), variant("v2", "sms", offer | {"name": "B"})])
+        put_journey(connection, "j", {"name": "J", "steps": [decide]}, now, None)
+        change_status(connection, "j", "activate", now)
+    assert [detail for *_, detail in dangling.of_copy(parts)] == [
+        "j: step 'choose': none of its offers has approved copy by sms, so nothing is sent; approve some at /review"
     ]
     parts.close()
 

@@ -59,11 +59,18 @@ def test_what_is_not_there_is_named_before_anybody_comes_in(stage: Stage) -> Non
     assert sorted(found.keys() - WHOLE.keys()) == ["steps[2].cases[1].when"]  # its last fault: one field, two names
     with stage.database.write() as connection:
         define_experiment(connection, "tea", ExperimentIn.model_validate({"variants": ["mild", "hot"]}), T0)
-        offers = {name: OfferIn.model_validate({"name": name}).document() for name in ("o1", "o2")}
+        channels = {"o1": ["sms", "email"], "o2": ["sms"]}
+        offers = {
+            name: OfferIn.model_validate({"name": name, "channels": by}).document() for name, by in channels.items()
+        }
         put_offers(connection, offers, T0)
     told = refused(stage)
     assert told.pop("steps[2].cases[1].when") == "step 'which': there is no score 'chrn'; do you mean churn?"
-    assert told == {"steps[0].arms.hto": "step 'test': the experiment 'tea' has no variant 'hto'; it has mild, hot"}
+    assert told == {
+        "steps[0].arms.hto": "step 'test': the experiment 'tea' has no variant 'hto'; it has mild, hot",
+        "steps[1].offers[1]": "step 'choose': the offer 'o2' goes by sms only, not by email; add a channel, or take it "
+        "out",
+    }
 
 
 def test_a_journey_that_lets_in_takes_no_version_that_names_what_is_not_there(stage: Stage) -> None:

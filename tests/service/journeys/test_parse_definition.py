@@ -47,6 +47,15 @@ def test_a_cycle_without_a_wait_is_named_and_one_with_a_wait_is_fine() -> None:
     parse_journey({"name": "x", "steps": [DECIDE, {"id": "rest", "kind": "wait", "for": "1d"}, back]}, "j")
 
 
+def test_a_send_by_channels_that_nothing_is_decided_for_is_named() -> None:
+    texts = {"id": "texts", "kind": "decide", "placement": "p", "channels": ["sms", "push"]}
+    send = {"id": "write", "kind": "send", "decision": "texts", "channels": ["email", "web"]}
+    told = "step 'write': what it sends is decided for push, sms only, so nothing would ever go"
+    assert faults(DECIDE, texts, send, EXIT) == {"steps[2].channels": told}
+    for right in ({"decision": "choose"}, {"decision": None}, {"channels": ["email", "sms"]}, {"channels": None}):
+        parse_journey({"name": "x", "steps": [DECIDE, texts, send | right, EXIT]}, "j")
+
+
 def test_a_branch_on_a_step_that_there_is_not_is_named() -> None:
     """Nobody has an outcome of it: every customer went `else`, and figures said "undecided"."""
 

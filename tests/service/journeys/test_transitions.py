@@ -212,7 +212,9 @@ def test_an_empty_decision_takes_the_other_way() -> None:
 
 def test_a_send_without_an_action_on_its_channels_goes_on_by_else() -> None:
     definition = journey(
-        DECIDE, SEND | {"channels": ["sms"], "else": "none"}, {"id": "none", "kind": "exit", "reason": "no sms"}
+        DECIDE | {"channels": ["email", "sms"]},
+        SEND | {"channels": ["sms"], "else": "none"},
+        {"id": "none", "kind": "exit", "reason": "no sms"},
     )
     state, _ = start(definition)
     assert answered(definition, state, Moment(T0), Decided(DECISION))[1] == End("no sms")

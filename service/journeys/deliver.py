@@ -362,7 +362,7 @@ class Delivering:
             return _mark(parcel, result.state, result.detail, now), Delivered(result.state, result.detail)
         attempts = parcel.intent.attempts + 1
         mark = Mark(parcel.intent.key, "intended", result.detail, attempts, now)
-        delay = self._retry.delay(attempts, parcel.intent.key)
+        delay = self._retry.delay(attempts, parcel.intent.key, result.wait)
         if delay is None:
             return mark, GaveUp(f"{parcel.intent.channel} failed {attempts} times, last: {result.detail}")
         return mark, Postponed(now + delay, result.detail)

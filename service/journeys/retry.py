@@ -17,11 +17,11 @@ class RetryPolicy:
     longest: timedelta = timedelta(hours=6)
     spread: float = 0.2
 
-    def delay(self, attempt: int, key: str = "") -> timedelta | None:
+    def delay(self, attempt: int, key: str = "", asked: timedelta = timedelta()) -> timedelta | None:
         """How long to wait after failed try number `attempt` (from 1); None when that was the last.
 
         The delay is shortened by up to `spread`, by a share fixed by `key`, so that a crowd that failed together
-        does not come back together.
+        does not come back together. Where the other side `asked` for more, up to `longest`, it is lengthened instead.
         """
         if attempt < 1:
             raise ValueError(f"attempt is {attempt}; tries are counted from 1")
@@ -29,4 +29,5 @@ class RetryPolicy:
             return None
         seconds = self.first.total_seconds() * self.factor ** min(attempt - 1, 64)
         share = crc32(f"{key}:{attempt}".encode()) / 2**32
-        return timedelta(seconds=min(seconds, self.longest.total_seconds()) * (1 - self.spread * share))
+        own = timedelta(seconds=min(seconds, self.longest.total_seconds()) * (1 - self.spread * share))
+        return max(own, min(asked, self.longest) * (1 + self.spread * share))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 
@@ -35,11 +35,12 @@ class SendResult:
 
     `sent`: taken. `failed`: refused for good. `retry`: refused for now, surely not taken. `unreachable`: the other
     side did not answer at all, or refuses us, so others will fare alike. `uncertain`: perhaps taken; never to be
-    repeated blindly.
+    repeated blindly. `wait`: for how long the other side asked not to be tried again.
     """
 
     state: State
     detail: str = ""
+    wait: timedelta = timedelta()
 
 
 class Channel(Protocol):

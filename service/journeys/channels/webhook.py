@@ -17,8 +17,10 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from threading import Lock, Thread
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +33,8 @@ from service.journeys.channels.message import Message, OneByOne, SendResult
 
 Resolve = Callable[[str, int], Sequence[str]]
 _PREFIX = "whsec_"
+_SECONDS = re.compile(r"[0-9]{1,9}")
+"""What is heeded of Retry-After, which may be a date, too."""
 _READ = 65_536
 """Bytes of an answer that are read for the sake of its connection, which then takes the next call."""
 _SILENT_CALLS, _LEFT_ALONE_S = 8, 30.0
@@ -209,7 +213,8 @@ def _result(answer: httpx.Response) -> SendResult:
     if answer.is_success:
         return SendResult("sent", said)
     if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
-        return SendResult("retry", said)
+        wait = answer.headers.get("retry-after", "")
+        return SendResult("retry", said, timedelta(seconds=int(wait)) if _SECONDS.fullmatch(wait) else timedelta())
     return SendResult("failed", said)
 
 

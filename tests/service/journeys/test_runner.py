@@ -319,6 +319,18 @@ def test_a_collaborator_that_fails_is_asked_again_with_growing_pauses_then_it_is
     assert runner.run_due() == PassReport(moved=1, sent=1, ended=1)
 
 
+@pytest.mark.parametrize(
+    ("asked", "waits"), [(20, timedelta(minutes=1)), (3600, timedelta(hours=1)), (10**9, timedelta(hours=6))]
+)
+def test_the_other_side_is_left_alone_for_as_long_as_it_asks(stage: Stage, asked: int, waits: timedelta) -> None:
+    stage.options = RunnerOptions(retry=RetryPolicy(spread=0.0))
+    stage.journey(DECIDE, SEND)
+    stage.enrol("anna")
+    stage.email = FakeChannel(answers=[SendResult("retry", "429 slow down", timedelta(seconds=asked))])
+    stage.runner().run_due()
+    assert stage.standing("anna").due_at == T0 + waits
+
+
 def test_a_temporary_refusal_is_tried_again_under_the_same_key_then_it_is_stuck(stage: Stage) -> None:
     stage.options = RunnerOptions(retry=RetryPolicy(attempts=3, spread=0.0))
     stage.journey(DECIDE, SEND)

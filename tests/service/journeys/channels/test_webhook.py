@@ -12,7 +12,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import orjson
@@ -44,7 +44,7 @@ def answering(handler) -> httpx.MockTransport:  # type: ignore[no-untyped-def]
 
     def unread(request: httpx.Request) -> httpx.Response:
         answer = handler(request)
-        return httpx.Response(answer.status_code, stream=httpx.ByteStream(answer.content))
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content))
 
     return httpx.MockTransport(unread)
 
@@ -141,6 +141,14 @@ def test_the_checked_address_is_the_one_that_is_called() -> None:
 )  # fmt: skip
 def test_answers_are_taken_for_what_they_say(status: int, state: str) -> None:
     assert channel(lambda _: httpx.Response(status)).send(MESSAGE).state == state
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("3600", 3600), ("", 0), ("-5", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)]
+)
+def test_who_asks_to_be_left_alone_for_a_while_is(asked: str, seconds: int) -> None:
+    hooks = channel(lambda _: httpx.Response(429, headers={"Retry-After": asked}))
+    assert hooks.send(MESSAGE).wait == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(

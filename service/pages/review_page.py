@@ -78,10 +78,12 @@ class Item:
         return self.changed or not (self.variant.failed or self.variant.state == "approved")
 
 
-def review_view(desk: ContentDesk, filters: Mapping[str, str | None], after: str | None) -> dict[str, Any]:
-    """Items of one page, the counts of each state, and the id to go on after."""
+def review_view(
+    desk: ContentDesk, filters: Mapping[str, str | None], after: str | None, only: str | None = None
+) -> dict[str, Any]:
+    """Items of one page (or `only` one text), the counts of each state, and the id to go on after."""
     with desk.database.read() as connection:
-        found = _listed(connection, filters, after)
+        found = read_variants(connection, [only]) if only else _listed(connection, filters, after)
         offers = {offer.offer_id: offer.document for offer in read_offers(connection, [v.offer_id for v in found])}
         trails = trail_of(connection, [variant.variant_id for variant in found])
         counts = count_states(connection)

@@ -42,7 +42,8 @@ def add_review(router: APIRouter, pages: Pages) -> None:
         reader: Reader, query: Mapping[str, str], status: int = 200, alert: Problem | None = None
     ) -> Response:
         filters, after, done = _filters(query), query.get("after"), query.get("done", "")
-        view = await in_thread(review_view, desk, filters, after or None)
+        only = query.get("only") or None
+        view = await in_thread(review_view, desk, filters, after or None, only)
         return pages.page(
             "review.html",
             reader,
@@ -50,13 +51,14 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             here="/review",
             alert=alert,
             notice=(NOTICES | {"write": WRITTEN}).get(done),
-            again=_again(query["was"]) if query.get("was") and (alert or done in ("approve", "reject")) else None,
+            again=_again(query) if query.get("was") and (alert or done in ("approve", "reject")) else None,
             filters=filters,
             states=CHOICES,
             channels=tuple(CHANNEL_FIELDS),
             about=query.get("was"),
             back=_back(query),
-            first=f"/review?{_back({**query, 'after': ''})}" if after else None,
+            queue=f"/review?{_back(query)}" if only else None,
+            first=f"/review?{_back({**query, 'after': ''})}" if after and not only else None,
             next=f"/review?{_back({**query, 'after': view['after']})}" if view["after"] else None,
             **view,
         )
@@ -86,7 +88,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
                 return await _write_page(pages, reader, asked, NotFound(f"there is no offer {asked['offer'][:100]!r}"))
             except Problem as problem:
                 return await _write_page(pages, reader, asked, problem)
-            return RedirectResponse(f"{_again(made[0].variant_id)}&done=write", 303, HEADERS)  # the newest stand last
+            return RedirectResponse(f"{_from(made[0].variant_id)}&done=write", 303, HEADERS)  # the newest stand last
 
         return await pages.for_reader(request, act)
 
@@ -206,6 +208,11 @@ def _back(query: Mapping[str, str]) -> str:
     return urlencode({name: value or "" for name, value in _filters(query).items()} | page)
 
 
-def _again(variant_id: str) -> str:
+def _again(query: Mapping[str, str]) -> str:
+    """The text that was decided about, alone, in whatever state it is; from there the way leads back to the list."""
+    return f"/review?{_back(query)}&{urlencode({'only': query['was'][:64]})}"
+
+
+def _from(variant_id: str) -> str:
     """The list from this variant on, in whatever state it is."""
     return f"/review?{_back({'state': '', 'after': variant_id[:-1]})}"

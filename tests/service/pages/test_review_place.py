@@ -40,6 +40,24 @@ async def test_after_a_decision_comes_the_next_and_a_way_back(house: House, read
     assert shown((await reader.get(again)).text)[0] == third
 
 
+async def test_who_looks_again_sees_that_text_alone_and_comes_back_to_the_list(
+    house: House, reader: httpx.AsyncClient
+) -> None:
+    await fill(house)
+    page = (await reader.get("/review?channel=email")).text
+    first, second = shown(page)
+    moved = await reader.post(f"/review/{first}/approve", data=form_of(page, first, "approve"))
+    page = (await reader.get(moved.headers["location"])).text
+    again = re.findall(r'href="([^"]+)" data-again', page)[0].replace("&amp;", "&")
+    page = (await reader.get(again)).text
+    assert shown(page) == [first]
+    assert 'href="/review?state=pending&amp;channel=email&amp;locale=" data-next' in page
+    moved = await reader.post(f"/review/{first}/reject", data=form_of(page, first, "reject"))
+    page = (await reader.get(moved.headers["location"])).text
+    assert shown(page) == [second]
+    assert "There is no such text" in (await reader.get("/review?only=none")).text
+
+
 async def test_a_decision_on_a_later_page_stays_there(
     house: House, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.decisions.quiet import local_instant
@@ -49,6 +49,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     days=st.sets(st.integers(0, 6), min_size=1),
     strictly=st.booleans(),
 )
+@example(datetime(2026, 3, 28, 12, tzinfo=UTC), "Europe/Berlin", time(2, 30), {6}, False)
+@example(datetime(2026, 3, 29, 0, 59, tzinfo=UTC), "Europe/Berlin", time(2, 30), {0, 6}, True)
+@example(datetime(2026, 10, 3, tzinfo=UTC), "Australia/Lord_Howe", time(2, 15), {6}, False)
+@example(datetime(2026, 4, 23, 12, tzinfo=UTC), "Africa/Cairo", time(0, 15), {4}, False)  # midnight is skipped
 def test_the_next_local_time_is_the_first_that_fits(
     now: datetime, zone: str, at: time, days: set[int], strictly: bool
 ) -> None:
@@ -58,7 +62,8 @@ def test_the_next_local_time_is_the_first_that_fits(
     local = found.astimezone(where)
     assert local.date().weekday() in days
     if local.time() != at:  # only where the clocks skip it
-        assert (found - timedelta(seconds=1)).astimezone(where).time() < at < local.time()
+        before = (found - timedelta(seconds=1)).astimezone(where).replace(tzinfo=None)
+        assert before < datetime.combine(local.date(), at) < local.replace(tzinfo=None)
     earlier = local.date() - timedelta(days=1)
     while earlier >= now.astimezone(where).date() - timedelta(days=1):
         if earlier.weekday() in days:

@@ -66,6 +66,23 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
     assert failed("sms", locale, body=body) == []
 
 
+def test_each_day_of_an_offer_may_be_told_and_no_other() -> None:
+    facts = {"starts_on": "2026-12-01", "ends_at": "2026-12-31T23:59:00Z"}
+    told = {
+        day: failed("sms", "en", {"name": "Coffee", "facts": facts}, body=f"On December {day}") for day in (1, 2, 31)
+    }
+    assert {day: [check.name for check in checks] for day, checks in told.items()} == {1: [], 2: ["dates"], 31: []}
+
+
+def test_money_without_a_currency_is_of_any() -> None:
+    offer = {"name": "Coffee", "facts": {"deposit": {"amount": "5"}, "price": {"amount": "9.90", "currency": "EUR"}}}
+    told = {text: failed("sms", "en", offer, body=f"Pay {text}") for text in ("$5", "5 €", "$6", "$9.90")}
+    assert {text: [check.name for check in checks] for text, checks in told.items()} == {
+        "$5": [], "5 €": [], "$6": ["prices"], "$9.90": ["prices"]
+    }  # fmt: skip
+    assert "the offer's are 5, 9.90 EUR" in told["$6"][0].detail
+
+
 @pytest.mark.parametrize(
     ("locale", "body", "name", "at"),
     [
@@ -94,6 +111,8 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
         ("th", "เพียง 9.90 ล้านยูโร", "prices", "9.90 ล้านยูโร"),
         ("en", "20 thousand cups", "numbers", "20 thousand"),
         ("en", "until December 30", "dates", "December 30"),
+        ("en", "until October 31", "dates", "October 31"),
+        ("en", "until December 31, 2027", "dates", "December 31, 2027"),
         ("en", "until Friday", "dates", "Friday"),
         ("en", "by 31/01/2027", "dates", "31/01/2027"),
         ("de", "bis 30.12.", "dates", "30.12."),
@@ -351,6 +370,7 @@ def test_ways_out_are_asked_for_by_setting() -> None:
 def test_json_of_a_webhook_is_read_as_json() -> None:
     assert failed("webhook", "en", payload='{"a":{"price":"{{ offer.price }}"}}') == []
     assert [c.name for c in failed("webhook", "en", payload='{"a":')] == ["payload"]
+    assert failed("webhook", "th", payload='{"tag":"latin letters, for a machine"}') == []
 
 
 def test_joiners_that_a_script_needs_are_no_hidden_characters() -> None:

@@ -294,8 +294,9 @@ def test_an_answer_on_a_channel_belongs_to_the_message_of_that_channel(desk: Des
     assert outcomes(desk)[-1][:2] == ({"Email Opened": "opened"}.get(name, "clicked"), mail)
     handle(desk, event("Coupon Redeemed", channel="web", offer_id="a", at=NOON + timedelta(hours=3)))
     handle(desk, event("Offer Clicked", channel="web", offer_id="a", at=NOON + timedelta(hours=4)))
+    handle(desk, event("Coupon Redeemed", channel="email", offer_id="a", at=NOON + timedelta(hours=5)))
     newest = mail if not told else text
-    assert [decision for _, decision, *_ in outcomes(desk)[-2:]] == [newest, newest]
+    assert [decision for _, decision, *_ in outcomes(desk)[-3:]] == [newest, newest, newest]
 
 
 @pytest.mark.parametrize("name", ["Email Link Clicked", "Order Completed", "Coupon Redeemed"])
@@ -392,6 +393,18 @@ def test_a_delivery_between_two_bounces_lifts_nothing_in_whatever_order_they_com
         handle(desk, event(name, at=hours[hour], channel="email"))
     with desk.database.read() as connection:
         assert set(read_suppressed(connection, ["c1"])["c1"]) == {"email"}
+
+
+def test_only_a_delivery_opens_a_channel_again(desk: Desk) -> None:
+    """A click may be on a mail of long ago."""
+    handle(desk, event("Email Bounced", channel="email"))
+    for number, name in enumerate(("Email Opened", "Email Link Clicked", "Coupon Redeemed", "Email Marked as Spam"), 1):
+        handle(desk, event(name, at=NOON + timedelta(hours=number), channel="email", offer_id="a"))
+        with desk.database.read() as connection:
+            assert set(read_suppressed(connection, ["c1"])["c1"]) == {"email"}
+    handle(desk, event("Email Delivered", at=NOON + timedelta(hours=9), channel="email"))
+    with desk.database.read() as connection:
+        assert read_suppressed(connection, ["c1"]) == {}
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 2), (2, 0)])

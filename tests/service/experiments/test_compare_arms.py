@@ -40,6 +40,19 @@ def effect_of(kind: Kind, a: Sums, b: Sums) -> Effect | None:
     return compare_pair(spread["A"], spread["B"], 0.05, 5_000)
 
 
+def test_an_arm_without_a_measured_spread_has_that_of_the_widest_or_of_half_a_conversion() -> None:
+    kinds: tuple[Kind, ...] = ("sum", "conversion")
+    some = {"A": Sums(100), "B": Sums(100, 20.0, 40.0), "C": Sums(100, 20.0, 90.0), "D": Sums(0)}
+    for kind in kinds:
+        metric = Metric("m", "e", kind=kind)
+        arms = {key: arm_moments(metric, each) for key, each in some.items()}
+        spread = arm_spreads(metric, some, arms)
+        assert {key: spread[key] for key in "BCD"} == {key: arms[key] for key in "BCD"}
+        assert spread["A"].mean == 0.0
+        half = 0.5 / 101
+        assert spread["A"].variance == pytest.approx(half * (1 - half) if kind == "conversion" else arms["C"].variance)
+
+
 @pytest.mark.parametrize(
     ("kind", "draws"), [("conversion", converted), ("sum", bought), ("count", clicked_often), ("ratio", per_view)]
 )

@@ -417,6 +417,23 @@ def test_experiment_viewed_exposes(database: Database) -> None:
     assert sum(arm["total"] for arm in got["arms"]) == 1
 
 
+@pytest.mark.parametrize("properties", [{"experiment_id": "of_another_tool"}, {}])
+def test_what_another_tool_s_experiments_show_is_passed_over(database: Database, properties: dict[str, str]) -> None:
+    declare(database)
+    expose_many(database, 1)
+    apply(database, event("c0", "Experiment Viewed", properties=orjson.dumps(properties).decode()), event("c0"))
+    got = results(database)
+    assert (got["exposures"], sum(arm["total"] for arm in got["arms"])) == (1, 1)
+
+
+@pytest.mark.parametrize(("channel", "counted"), [(None, 2), ("email", 1), ("sms", 0)])
+def test_a_metric_counts_its_channel_or_all(database: Database, channel: str | None, counted: int) -> None:
+    declare(database, metric={"event": "Message Opened", "kind": "count", "channel": channel})
+    expose_many(database, 1)
+    apply(database, *(event("c0", "Message Opened", channel=one) for one in ("email", "push")))
+    assert sum(arm["total"] for arm in results(database)["arms"]) == counted
+
+
 SEEN_LATE: dict[str, Any] = {"exposed_by": "event", "metric": {"event": "Order Completed", "kind": "sum",
                              "value": "revenue_cents", "window_days": 2}}  # fmt: skip
 

@@ -84,6 +84,14 @@ def test_what_is_refunded_is_taken_back_in_whatever_order_it_comes(
     assert counted(database) == pytest.approx(left)
 
 
+def test_of_an_order_without_a_price_only_a_refund_of_all_takes_it_back(database: Database) -> None:
+    declare(database)
+    expose_many(database, 1)
+    for told, total in ((order("o1", None), 1), (refund("o1", 1000), 1), (refund("o1", None), 0)):
+        apply(database, told)
+        assert sum(arm["total"] for arm in results(database)["arms"]) == total
+
+
 def test_every_order_of_arrival_gives_the_same(database: Database) -> None:
     declare(database, metric=METRICS["revenue"])
     told = [("o", 4000), ("r", 1000), ("r", 500), ("again", 4000)]

@@ -210,6 +210,7 @@ class DataReportOut(Told):
     clock_skew: PartOut = Field(description="Events whose sender's clock was wrong and put right")
     future_times: int
     broken_time_zones: int
+    unknown_decisions: int = Field(description="Events that name a decision that there is not, as of a dry run")
     currencies: list[CurrencyOut] = Field(description="The most frequent first")
     contacts: ContactsOut
     machine: MachinesOut

@@ -45,6 +45,7 @@ def read_report(connection: Connection, now: datetime, days: int) -> dict[str, A
         "clock_skew": {"count": notes["clock_skew"], "share": _share(notes["clock_skew"], total)},
         "future_times": notes["future_time"],
         "broken_time_zones": notes["bad_timezone"],
+        "unknown_decisions": notes["unknown_decision"],
         "currencies": _currencies(told["currency"]),
         "contacts": _contacts(notes),
         "machine": _machine(told["engagement"], told["machine"]),

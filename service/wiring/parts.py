@@ -57,6 +57,7 @@ from service.decisions.rules import RuleBook
 from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
 from service.decisions.steady import SteadyDecider
+from service.decisions.unknown_decisions import count_unknown_decisions
 from service.decisions.withdraw_clicks import withdraw_clicks
 from service.errors import Unavailable
 from service.events.apply_events import Applier
@@ -230,6 +231,7 @@ def build(settings: Settings) -> Parts:
         lambda connection, events: update_customers(connection, events, clock.now()),
         keep_refunds,
         AttributeOutcomes(catalogue, settings.decisions.attribution_days),
+        count_unknown_decisions,
         enrol.enrol_buyers,
         lambda connection, events: apply_outcomes(connection, events, clock.now(), covariate),
         wake_handler(clock),

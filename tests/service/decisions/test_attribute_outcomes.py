@@ -20,7 +20,9 @@ from service.decisions.outcome_store import every_outcome
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
 from service.decisions.schemas import DecisionIn
 from service.decisions.suppression_store import read_suppressed
+from service.decisions.unknown_decisions import count_unknown_decisions
 from service.decisions.withdraw_clicks import withdraw_clicks
+from service.events.read_report import read_report
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Database
@@ -560,3 +562,14 @@ def test_one_persons_data_can_be_had_and_erased(desk: Desk) -> None:
         assert erase_of(connection, ["c1"]) >= 3
         assert export_of(connection, ["c1"]) == {"decisions": [], "outcomes": []}
         assert read_rates(connection)["a", "email"].shown == 1
+
+
+def test_events_of_decisions_that_there_are_not_are_counted(desk: Desk) -> None:
+    """Of a dry run, say: they counted by customer and offer, or for nothing, and nobody saw why."""
+    decision = decide(desk, offers=["a"], channels=["email"])
+    dry = decide(desk, offers=["a"], channels=["email"], dry_run=True)
+    told = [event("Email Opened", channel="email", decision_id=one) for one in (decision, dry, "typo", None)]
+    with desk.database.write() as connection:
+        count_unknown_decisions(connection, told)
+    with desk.database.read() as connection:
+        assert read_report(connection, NOON + timedelta(days=1), 30)["unknown_decisions"] == 2

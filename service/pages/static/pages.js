@@ -44,7 +44,11 @@
   window.addEventListener("beforeunload", (event) => { if (typed && !sent) event.preventDefault(); });
   // Screen readers tell of what changes in a live region, not of what it held from the start.
   const told = document.querySelector(".notice, main > .alert"), live = document.querySelector("[data-live]");
-  if (told) setTimeout(() => { live.textContent = told.textContent; }, 200);
+  if (told) setTimeout(() => {
+    const words = told.cloneNode(true);
+    words.querySelectorAll("[aria-hidden]").forEach((each) => each.remove());
+    live.textContent = words.textContent;
+  }, 200);
   if (!list || !help) return;
   // The second press of two would approve the text that came after the first one, before anybody has seen it.
   setTimeout(() => { list.dataset.seen = ""; }, 300);

@@ -89,6 +89,7 @@ class Guard:
             request.state.key = key
             return key
 
+        vars(check)["scopes"] = scopes  # for the OpenAPI document
         marked: Callable[[Request], Awaitable[ApiKey]] = check
         return Depends(marked)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from service.web.problems import MEDIA_TYPE
 from service.web.shapes import PART, name_parts
 
 Operation = dict[str, Any]
+Scopes = Mapping[tuple[str, str], tuple[str, ...]]
+"""By path and method."""
 _METHODS = ("get", "put", "post", "delete", "patch")
 _GUARDED = ("/v1/", "/ofrep/")
 _ANY_ID = "/v1/customers/"
@@ -102,13 +105,24 @@ def install_openapi(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = completed(plain())
+            app.openapi_schema = completed(plain(), _scopes(app))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def completed(document: dict[str, Any]) -> dict[str, Any]:
+def _scopes(app: FastAPI) -> Scopes:
+    """Which scopes open an operation, where a key does."""
+    return {
+        (str(route.path_format), method.lower()): vars(guard.dependency)["scopes"]
+        for route in iter_route_contexts(app.routes)
+        for guard in getattr(route, "dependencies", ())
+        if "scopes" in vars(guard.dependency)
+        for method in route.methods or ()
+    }
+
+
+def completed(document: dict[str, Any], scopes: Scopes) -> dict[str, Any]:
     """The document with what holds of every operation."""
     parts = document.setdefault("components", {})
     schemas = parts.setdefault("schemas", {})
@@ -124,6 +138,8 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         for method in _METHODS:
             if method in operations:
                 _complete(path, method, operations[method])
+                if named := scopes.get((path, method)):
+                    _tell_scopes(operations[method], named)
                 name_parts(operations[method], schemas)
     return document
 
@@ -142,6 +158,12 @@ def _complete(path: str, method: str, operation: Operation) -> None:
     for status, answer in answers.items():
         _describe(status, answer, guarded, method)
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _tell_scopes(operation: Operation, scopes: tuple[str, ...]) -> None:
+    meant = operation.get("description") or f"{operation['summary'].removesuffix('.')}."
+    any_of = " or ".join(f"`{scope}`" for scope in dict.fromkeys((*scopes, "admin")))
+    operation["description"] = f"{meant.rstrip()} Needs a key with the scope {any_of}."
 
 
 def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:

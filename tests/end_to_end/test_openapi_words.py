@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from service.events.normalize import TYPES
+from service.web.auth import SCOPES
 from service.web.openapi import _METHODS
 from tests.service.pages.conftest import House, make_house
 
@@ -127,6 +128,9 @@ def test_every_operation_is_named_filed_and_guarded_or_said_to_be_open(house: Ho
         assert operation["summary"], f"{method} {path}"
         assert set(operation["tags"]) <= tags, f"{method} {path}"
         assert bool(operation["security"]) == path.startswith(("/v1/", "/ofrep/")), f"{method} {path}"
+        told = re.search(r"Needs a key with the scope (`[a-z]+`(?: or `[a-z]+`)*)\.$", operation.get("description", ""))
+        assert bool(told) == bool(operation["security"]), f"{method} {path}"
+        assert told is None or set(re.findall(r"[a-z]{4,}", told[1])) <= set(SCOPES)
         names.append(operation["operationId"])
     assert len(set(names)) == len(names)
 

@@ -177,7 +177,7 @@ async def test_keys_are_needed(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_schema_describes_the_body(client: httpx.AsyncClient) -> None:
-    document = completed((await client.get("/openapi.json")).json())
+    document = completed((await client.get("/openapi.json")).json(), {})
     content = document["paths"]["/v1/decisions"]["post"]["requestBody"]["content"]["application/json"]
     assert content["schema"] == {"$ref": "#/components/schemas/DecisionIn"}
     schemas = document["components"]["schemas"]

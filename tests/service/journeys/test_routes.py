@@ -187,7 +187,7 @@ async def test_a_key_without_the_scope_is_refused(client: httpx.AsyncClient, sta
 
 
 async def test_the_schema_shows_the_definition(client: httpx.AsyncClient) -> None:
-    document = completed((await client.get("/openapi.json")).json())
+    document = completed((await client.get("/openapi.json")).json(), {})
     body = document["paths"]["/v1/journeys/{journey_id}"]["put"]["requestBody"]["content"]
     named = {"schema": {"$ref": "#/components/schemas/JourneyBody"}}
     assert body == {"application/json": named}

@@ -41,10 +41,10 @@ def assign(
     """The customer's variant, recorded as an exposure at `now` if it is the first; None: takes no part.
 
     Call it in a `write()` transaction. `NotFound` when there is no such experiment. A stopped experiment gives
-    everybody the shipped variant, else control, and records nothing.
+    everybody the shipped variant, else control, and records nothing; nor does one that events expose.
     """
     verdict = judge(connection, load(connection, experiment_id), customer_id, now)
-    if not verdict.new:
+    if not verdict.new or verdict.experiment.exposed_by == "event":
         return verdict.variant
     return expose(connection, verdict, customer_id, now, covariate)
 

@@ -380,6 +380,19 @@ def test_a_worse_treatment_leaves_control(database: Database) -> None:
     assert results(database)["winner"] == "A"
 
 
+def test_a_split_exposes_nobody_where_events_do(database: Database) -> None:
+    """Who came to it counted from then on, though what tells who saw it is the client's event."""
+    declare(database, exposed_by="event")
+    with database.write() as connection:
+        given = assign(connection, "x", "c1", NOW)
+        assert given in {"A", "B"}
+        assert find_exposures(connection, ["c1"]) == []
+    apply(database, event("c1", "Experiment Viewed", properties=orjson.dumps({"experiment_id": "x"}).decode()))
+    with database.read() as connection:
+        [exposure] = find_exposures(connection, ["c1"])
+    assert exposure.variant == given
+
+
 def test_cuped_by_a_feature_that_there_is_not_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """It took nothing out, and said so nowhere. One whose feature was taken away may still be changed, and stopped."""
     with pytest.raises(Invalid, match="cuped: there is no feature 'ordres_90d'; do you mean orders_90d"):

@@ -19,10 +19,11 @@ import re
 import secrets
 import select
 import shutil
+import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,8 @@ ANEW_S = 300.0
 """So often a version that was refused is tried again: somebody may have repaired it in its place."""
 SILENT_S = 900.0
 """After which the child is taken for one that hangs: bringing a large model may take minutes."""
+_PATIENCE_S = 30.0
+"""For whoever writes into MLflow's SQLite file now."""
 
 
 class NotFetched(ModelError):
@@ -266,26 +269,65 @@ def _client(tracking_uri: str) -> MlflowClient:
 
 
 def make_database(tracking_uri: str) -> None:
-    """Makes MLflow's SQLite file where it is missing: whole or not at all.
+    """Makes MLflow's SQLite file where it is missing, and brings an older MLflow's up to date: whole or not at all.
 
-    MLflow would make it in place, step by step, and one that was killed half way never opens again.
+    MLflow would do either in place, step by step, and one that was killed half way never opens again.
     """
     path = Path(tracking_uri.removeprefix("sqlite:///"))
-    if not tracking_uri.startswith("sqlite:///") or path.exists():
+    if not tracking_uri.startswith("sqlite:///"):
         return
     import_module("mlflow.store.tracking.sqlalchemy_store")  # sets up all of MLflow's mappers before any is used
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
+    if path.exists() and not _is_older(path):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    engine = create_sqlalchemy_engine(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
+    before = _stamp(path)[1:2]
     try:
-        _initialize_tables(engine)  # type: ignore[no-untyped-call]
-        engine.dispose()
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        with _held(path, draft) as there:
+            if there and (_stamp(path)[1:2] != before or not _is_older(draft)):  # another process was faster
+                return
+            engine = create_sqlalchemy_engine(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]
+            engine.dispose()
+            if there:
+                os.replace(draft, path)
+                return
+        with contextlib.suppress(FileExistsError):
             os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _is_older(file: Path) -> bool:
+    """Whether an earlier MLflow made the file; not one that came with this, nor a later one."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision
+
+    with contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S)) as database:
+        try:
+            found = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.DatabaseError:  # none of MLflow's, or damaged: MLflow tells
+            return False
+    if found is None or found[0] == _get_latest_schema_revision():  # type: ignore[no-untyped-call]
+        return False
+    known = ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()  # type: ignore[no-untyped-call]
+    return any(one.revision == found[0] for one in known)
+
+
+@contextlib.contextmanager
+def _held(path: Path, draft: Path) -> Iterator[bool]:
+    """Copies the file, if there is one, and lets nobody write to it meanwhile; whether there is one."""
+    if not path.exists():
+        yield False
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=DELETE").fetchone()  # a log beside it would pass for the new one's
+        database.execute("BEGIN IMMEDIATE")
+        with contextlib.closing(sqlite3.connect(path)) as other, contextlib.closing(sqlite3.connect(draft)) as copy:
+            other.backup(copy)
+        yield True
 
 
 def _refused(folder: Path) -> dict[str, Any]:

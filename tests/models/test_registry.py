@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import pytest
 from models import registry as registry_module
 from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
-from models.registry import ServedModels, _verified_as, main, sync_forever, sync_once
+from models.registry import ServedModels, _verified_as, main, make_database, sync_forever, sync_once
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.tracking import Tracking, champion, log_and_register, promote
 
@@ -470,6 +471,53 @@ def _wait(condition: object, seconds: float) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"it did not happen within {seconds:g} s")
+
+
+@pytest.mark.slow
+def test_a_file_of_an_older_mlflow_is_brought_up_to_date_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow does it in place: of one that was killed on its way it said to run a command, which failed then."""
+    import_module("mlflow.store.tracking.sqlalchemy_store")  # sets up all of MLflow's mappers before any is used
+    from alembic import command
+    from mlflow.store.db import utils
+
+    def revision(file: Path) -> str:
+        with closing(sqlite3.connect(file)) as database:
+            return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+    def half_way(engine: Any) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE experiments")
+        raise KeyboardInterrupt
+
+    file, uri = tmp_path / "mlflow.db", f"sqlite:///{tmp_path}/mlflow.db"
+    engine, newest = utils.create_sqlalchemy_engine(uri), utils._get_latest_schema_revision()
+    utils.InitialBase.metadata.create_all(engine)
+    config = utils._get_alembic_config(uri)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, f"{newest}-1")
+    engine.dispose()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("INSERT INTO experiments (experiment_id, name) VALUES (7, 'of before')")
+    older, before = revision(file), file.read_bytes()
+    with monkeypatch.context() as killed:
+        killed.setattr(utils, "_upgrade_db", half_way)
+        with pytest.raises(KeyboardInterrupt):
+            make_database(uri)
+    assert (revision(file), file.read_bytes()) == (older, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    make_database(uri)
+    assert revision(file) == newest
+    Tracking.at(uri).client.search_experiments()
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT name FROM experiments WHERE experiment_id = 7").fetchone() == ("of before",)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'of a later one'")
+    make_database(uri)
+    assert revision(file) == "of a later one"
 
 
 def test_a_fetcher_whose_service_was_killed_while_it_began_ends(tmp_path: Path) -> None:

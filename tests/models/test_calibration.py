@@ -50,6 +50,9 @@ def test_isotonic_equals_the_shares_of_separate_blocks() -> None:
     fitted = fit_kind("isotonic", p, y, np.ones(300))
     np.testing.assert_allclose(fitted.apply([0.1, 0.5, 0.9]), [0.2, 0.4, 0.7])
     assert 0.2 < fitted.apply([0.3])[0] < 0.4  # joined between the blocks
+    y = np.concatenate([np.arange(100) < n for n in (0, 40, 100)]).astype(float)
+    fitted = fit_kind("isotonic", p, y, np.ones(300))  # half a case more at the ends: never 0, never 1
+    np.testing.assert_allclose(fitted.apply([0.1, 0.5, 0.9]), [0.5 / 100.5, 0.4, 100 / 100.5])
 
 
 def test_good_probabilities_are_left_alone_and_bad_ones_mended() -> None:

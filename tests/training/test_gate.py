@@ -37,7 +37,9 @@ def test_the_last_bits_of_equal_gains_promote_nothing() -> None:
 def test_the_champion_must_be_beaten_too(champion: np.ndarray, promoted: bool) -> None:
     verdict = judge(BETTER, {"recency": PLAIN}, champion, measure="log loss", champion_version="7")
     assert verdict.promote is promoted
-    assert "champion 7" in verdict.text
+    word, beats = ("promoted", "beats") if promoted else ("not promoted", "does not beat")
+    assert verdict.text.startswith(f"{word}: {beats} champion 7 in log loss (")
+    assert "; beats recency in log loss (" in verdict.text
 
 
 def test_every_baseline_must_be_beaten() -> None:
@@ -85,7 +87,9 @@ def test_a_handful_of_customers_promotes_nothing() -> None:
         verdict = judge(np.ones(few), {"recency": np.zeros(few)}, measure="log loss")
         assert not verdict.promote
         assert f"only {few} of {LEAST_UNITS} customers" in verdict.text
-    assert judge(np.ones(LEAST_UNITS), {"recency": np.zeros(LEAST_UNITS)}, measure="log loss").promote
+    enough = judge(np.ones(LEAST_UNITS), {"recency": np.zeros(LEAST_UNITS)}, measure="log loss")
+    assert enough.promote
+    assert enough.text.startswith("promoted: beats recency in log loss (")
     repeated = np.repeat(np.arange(2), 500)
     assert not judge(np.ones(1000), {"recency": np.zeros(1000)}, measure="log loss", clusters=repeated).promote
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.splits import Fold, folds, grid, mask, matured, spread
+from training.splits import EPOCH, Fold, folds, grid, mask, matured, spread
 
 DAY = timedelta(days=1)
 times = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
@@ -26,14 +27,27 @@ def test_grid_is_fixed_and_inside(first: datetime, days: int, step: int) -> None
     assert set(cuts) <= set(wider)  # more data moves no cut
 
 
+def test_the_grid_has_both_its_ends() -> None:
+    assert grid(EPOCH + 7 * DAY, EPOCH + 21 * DAY, 7 * DAY) == [EPOCH + days * DAY for days in (7, 14, 21)]
+
+
 @settings(max_examples=60, deadline=None)
-@given(first=times, n=st.integers(0, 40), step=st.integers(1, 30), horizon=st.integers(1, 90))
-def test_folds_keep_an_embargo_of_one_horizon(first: datetime, n: int, step: int, horizon: int) -> None:
+@given(
+    first=times,
+    n=st.integers(0, 40),
+    step=st.integers(1, 30),
+    horizon=st.integers(1, 90),
+    at_least=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
+def test_each_cut_is_a_test_once_behind_an_embargo_of_one_horizon(
+    first: datetime, n: int, step: int, horizon: int, at_least: int, order: Random
+) -> None:
     cuts = [first + index * step * DAY for index in range(n)]
-    for fold in folds(cuts, horizon * DAY):
-        assert fold.train
-        assert all(cut + horizon * DAY <= fold.test for cut in fold.train)
-        assert fold.test not in fold.train
+    known = {test: tuple(cut for cut in cuts if cut + horizon * DAY <= test) for test in cuts}
+    expected = [Fold(train, test) for test, train in known.items() if len(train) >= at_least]
+    assert folds(order.sample(cuts, n), horizon * DAY, at_least) == expected
+    assert folds(cuts, horizon * DAY) == [Fold(train, test) for test, train in known.items() if train]
 
 
 def test_only_matured_cuts_are_used() -> None:

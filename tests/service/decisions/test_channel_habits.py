@@ -62,7 +62,8 @@ def test_orders_that_all_come_at_once_are_known_by_twenty(orders: int, minutes: 
     assert promptness(orders, orders, 0, now) > 0.9
     assert promptness(orders, math.ceil(0.97 * orders), 0, now) > 0.9
     assert promptness(orders, orders // 2, 0, now) < 0.01
-    assert promptness(orders, orders, 0, round(9 * MINUTE * 1e6)) == 0.0
+    assert promptness(orders, orders, now, now + round(9 * MINUTE * 1e6)) == 0.0  # too young to tell
+    assert promptness(orders, orders, now, now + round(11 * MINUTE * 1e6)) > 0.9
     assert promptness(0, 0, 0, now) == promptness(0, 0, None, now) == 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -20,6 +20,7 @@ from service.pages.review_page import (
     CHOICES,
     NOTICES,
     WRITTEN,
+    Item,
     edit_view,
     in_reviewers_words,
     order_of,
@@ -50,7 +51,7 @@ def add_review(router: APIRouter, pages: Pages) -> None:
             status,
             here="/review",
             alert=alert,
-            notice=(NOTICES | {"write": WRITTEN}).get(done),
+            notice=_notice(done, query.get("was"), view["variants"]),
             again=_again(query) if query.get("was") and (alert or done in ("approve", "reject")) else None,
             filters=filters,
             states=CHOICES,
@@ -206,6 +207,14 @@ def _back(query: Mapping[str, str]) -> str:
     """The filters in use and the page of the list, as a query string."""
     page = {"after": query["after"][:64]} if query.get("after") else {}
     return urlencode({name: value or "" for name, value in _filters(query).items()} | page)
+
+
+def _notice(done: str, was: str | None, items: Sequence[Item]) -> str | None:
+    """What was done; of an edited text also that it cannot be approved as it is."""
+    edited = next((item.variant for item in items if done == "edit" and item.variant.variant_id == was), None)
+    if edited is not None and edited.failed:
+        return f"Saved. It cannot be approved yet, since these checks fail: {', '.join(edited.failed)}."
+    return (NOTICES | {"write": WRITTEN}).get(done)
 
 
 def _again(query: Mapping[str, str]) -> str:

@@ -46,7 +46,14 @@ async def test_a_text_whose_checks_failed_has_no_button_but_a_reason(
 ) -> None:
     variant_id = wanted["variant_id"]
     assert ">Approve" in card((await reader.get("/review")).text, variant_id)
-    await reader.post(f"/review/{variant_id}/edit", data={"etag": wanted["etag"], **WRONG})
+    moved = await reader.post(f"/review/{variant_id}/edit", data={"etag": wanted["etag"], **WRONG})
+    page = (await reader.get(moved.headers["location"])).text
+    assert "Saved. It cannot be approved yet, since these checks fail: prices." in page
+    form = (await reader.get(f"/review/{variant_id}/edit")).text
+    assert re.findall(r'name="field.(\w+)"', form)[:1] == ["subject"]
+    assert re.findall(r'id="field-(\w+)"[^>]* aria-invalid="true" aria-describedby="wrong-', form) == ["subject"]
+    told_there = form.partition('id="wrong-subject"')[2].partition("</ul>")[0]
+    assert "5 € is not a price of the offer" in told_there
     told = card((await reader.get("/review")).text, variant_id)
     assert f"/review/{variant_id}/approve" not in told
     assert "data-approve" not in told

@@ -369,7 +369,7 @@ async def test_a_customer_s_way_through_journeys_is_shown(house: House, reader: 
     assert made.status_code == 201
     page = (await reader.get("/customers/c1")).text
     assert '<a href="/journeys#calm">calm</a>' in page
-    assert "At step the beginning, next look" in page
+    assert "At the beginning, next look" in page
 
 
 async def test_lists_show_what_there_is(house: House, reader: httpx.AsyncClient) -> None:

@@ -257,6 +257,14 @@ def close_task(
     return plain(row)
 
 
+def closed_task(connection: Connection, journey_id: str, key: str, outcome: str, note: str) -> dict[str, Any] | None:
+    """A task that was closed with this outcome and note; None where none was."""
+    mine = journey_tasks.c.key == key, journey_tasks.c.journey_id == journey_id, journey_tasks.c.state == "done"
+    so = journey_tasks.c.outcome == outcome, journey_tasks.c.note == note
+    row = connection.execute(select(journey_tasks).where(*mine, *so)).one_or_none()
+    return None if row is None else plain(row)
+
+
 def of_enrolments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Intent]]:
     """The intents of some enrolments, in their order."""
     found: dict[str, list[Intent]] = {}

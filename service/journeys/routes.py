@@ -27,7 +27,7 @@ from service.journeys.collaborators import RecordEvents
 from service.journeys.definitions import Definitions
 from service.journeys.enrol_customer import Refused, as_entered, enrol
 from service.journeys.enrolment_store import find_enrolment
-from service.journeys.intent_store import list_tasks
+from service.journeys.intent_store import closed_task, list_tasks
 from service.journeys.manage_journeys import (
     change_status,
     get_journey,
@@ -228,14 +228,18 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
         """Calls for people to make, those due first first."""
         return _json({"tasks": await in_thread(read, journey_id, state, limit)})
 
-    def finish(journey_id: str, key: str, body: TaskBody) -> dict[str, Any]:
+    def finish(journey_id: str, key: str, body: TaskBody, once: Once | None) -> dict[str, Any]:
         with database.write() as connection:
+            again = once is not None and once.again
+            done = closed_task(connection, journey_id, key, body.outcome, body.note) if again else None
+            if done is not None:  # by this very request, before its process died
+                return done
             return close(connection, journey_id, key, body.outcome, body.note, clock.now(), record_events)
 
     @router.post("/{key}/close", dependencies=[guard.needs("review")], responses=gives(TaskOut) | {404: {}})
-    async def close_one(journey_id: JourneyId, key: TaskKey, body: TaskBody) -> Response:
+    async def close_one(request: Request, journey_id: JourneyId, key: TaskKey, body: TaskBody) -> Response:
         """Closes a task; its outcome becomes the event `Call Completed` of the customer."""
-        return _json(await in_thread(finish, journey_id, key, body))
+        return _json(await in_thread(finish, journey_id, key, body, request.scope.get(ONCE)))
 
     return router
 

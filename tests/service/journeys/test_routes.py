@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service.customers.customer_store import set_owner
 from service.journeys.enrolment_store import earlier
+from service.journeys.intent_store import list_tasks
 from service.journeys.routes import routes
 from service.web.auth import Guard, create_key
 from service.web.openapi import completed
@@ -108,6 +109,22 @@ async def test_an_enrolment_asked_for_again_after_its_process_died_is_the_one_th
     assert (again.status_code, again.content) == (201, first)
     with stage.database.read() as connection:
         assert [one.id for one in earlier(connection, "j", "anna")] == [again.json()["id"]]
+
+
+async def test_a_task_closed_again_after_its_process_died_is_closed(stage: Stage) -> None:
+    stage.journey({"id": "ring", "kind": "call", "title": "Ring"}, {"id": "rest", "kind": "wait", "for": "3d"})
+    stage.enrol("anna")
+    stage.runner().run_due()
+    with stage.database.read() as connection:
+        [task] = list_tasks(connection, "j", "open", 10)
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(routes(stage.database, stage.clock, Guard(stage.database), stage.service.record_events))
+    key = create_key(stage.database, ("admin",), "test", T0)
+    door = f"/v1/journeys/j/tasks/{task['key']}/close"
+    first, again = await asked_again(app, stage.database, door, {"outcome": "reached"}, key)
+    assert (again.status_code, again.content) == (200, first)
+    assert [event["event"] for event in stage.service.events].count("Call Completed") == 1
 
 
 async def test_enrolment_follows_the_journeys_state_and_rule(client: httpx.AsyncClient) -> None:

@@ -94,12 +94,13 @@ class AttributeOutcomes:
         self._join_people(connection, events)
         self._new_addresses(connection, events)
         decided = decided_for(connection, [event["customer_id"] for event in events])
+        heads = read_heads(connection, sorted({event["decision_id"] for event in events if event["decision_id"]}))
         moments: list[Moment] = []
         proofs: list[Moment] = []
         for event in events:
             if event["event"] == REPEATED and event["type"] == "track":
                 note_moments(connection, moments)  # which it may take back
-                moments = self._tie(connection, event) if event["decision_id"] else []
+                moments = self._tie(connection, event, heads) if event["decision_id"] else []
                 price_order(connection, event)
             meaning = NAMES.get(event["event"] or "") if event["type"] == "track" else None
             if meaning is None:
@@ -109,7 +110,7 @@ class AttributeOutcomes:
                 self._bounce(connection, event, channel or "email")
             elif meaning.verb in KINDS:
                 kind = KINDS[meaning.verb]
-                link = self._link(connection, event, kind, channel, decided)
+                link = self._link(connection, event, kind, channel, decided, heads)
                 offer_id, delivered = self._outcome(connection, event, kind, channel, link)
                 at = microseconds(event["timestamp"] if link is None else link.at)
                 moments += _moments(event, at, meaning.verb, kind, offer_id, delivered)
@@ -121,9 +122,9 @@ class AttributeOutcomes:
             for refund in refunds:  # behind the orders that they are of, in whatever order both came
                 refund_order(connection, refund)
 
-    def _tie(self, connection: Connection, event: Mapping[str, Any]) -> list[Moment]:
+    def _tie(self, connection: Connection, event: Mapping[str, Any], heads: Mapping[str, Any]) -> list[Moment]:
         """An order that was told before, now with its decision: the outcome, unless it was taken for that already."""
-        link = self._link(connection, event, "converted", None, set())
+        link = self._link(connection, event, "converted", None, set(), heads)
         if link is None or not move_order(connection, event, link.decision_id):
             return []
         told = self._outcome(connection, event, "converted", None, link)
@@ -196,15 +197,20 @@ class AttributeOutcomes:
         add_deliveries(connection, [arrived], line.channel in habits.prompt)
 
     def _link(
-        self, connection: Connection, event: Mapping[str, Any], kind: str, channel: str | None, decided: set[str]
+        self,
+        connection: Connection,
+        event: Mapping[str, Any],
+        kind: str,
+        channel: str | None,
+        decided: set[str],
+        heads: Mapping[str, Any],
     ) -> Link | None:
-        if event["decision_id"]:
-            head = read_heads(connection, [event["decision_id"]]).get(event["decision_id"])
-            if head is not None:
-                told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
-                at, offer = max(event["timestamp"], head.decided_at), self._named(connection, event)
-                first = (head.offer_id, head.channel)
-                return Link(head.decision_id, head.customer_id, at, offer, told, *first, head.decided_at)
+        head = heads.get(event["decision_id"])
+        if head is not None:
+            told = None if kind in RESPONSES else channel  # an order comes by the web, whatever was sent
+            at, offer = max(event["timestamp"], head.decided_at), self._named(connection, event)
+            first = (head.offer_id, head.channel)
+            return Link(head.decision_id, head.customer_id, at, offer, told, *first, head.decided_at)
         customer, until = event["customer_id"], microseconds(event["timestamp"])
         if customer not in decided:
             return None

@@ -21,7 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
-    case,
+    bindparam,
     delete,
     false,
     func,
@@ -87,6 +87,11 @@ _NEXT = tuple(column.name for column in decisions.c)[3:-3]
 _HEAD = [column for column in decisions.c if column.name not in {"record", "candidates", "in_ledger"}]
 _STORED = {name: type_coerce(decisions.c[name], LargeBinary).label(name) for name in ("record", "candidates")}
 """As they lie in the database (see `compressed.plain`), so that a damaged one spoils no query."""
+_RATE_HERE = (offer_rates.c.offer_id == bindparam("b_offer")) & (offer_rates.c.channel == bindparam("b_channel"))
+_COUNTS = tuple(column.name for column in offer_rates.c if not column.primary_key)
+_RATE = select(offer_rates).where(_RATE_HERE).with_for_update()
+_SET_RATE = update(offer_rates).where(_RATE_HERE).values({name: bindparam(f"b_{name}") for name in _COUNTS})
+"""Written once: what SQLAlchemy makes of a statement is kept with it."""
 _UNTOLD = decisions.alias("untold")
 _RECORDED = func.length(decisions.c.candidates) > 0
 """Whether a decision still has its record (see `forget_records`)."""
@@ -223,16 +228,19 @@ def count_response(
 
     `at`, in microseconds, is when it was: events come late, so one that comes later may be the first.
     """
-    key = {"offer_id": offer_id, "channel": channel, "first_at": at}
-    upsert(connection, offer_rates, [{**key, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
-    here = (offer_rates.c.offer_id == offer_id) & (offer_rates.c.channel == channel)
-    counts: dict[str, Any] = {name: offer_rates.c[name] + by for name in more}
+    key = {"b_offer": offer_id, "b_channel": channel}
+    row = connection.execute(_RATE, key).one_or_none()
+    if row is None:
+        new = {"offer_id": offer_id, "channel": channel, "first_at": at}
+        upsert(connection, offer_rates, [{**new, "shown": 0, "converted": 0, "clicked": 0, "redeemed": 0}], update=())
+        row = connection.execute(_RATE, key).one()
+    told = {**row._mapping, **{name: getattr(row, name) + by for name in more}}
+    if row.first_at is not None:
+        told["first_at"] = min(row.first_at, at)
     if "shown" in more:
-        young = _young(connection.execute(select(offer_rates).where(here).with_for_update()).one())
-        told = young.with_delivery(at, by)
-        counts |= dict(zip(_YOUNG, told.counts, strict=True)) | {"young_at": told.at}
-    first = case((offer_rates.c.first_at > at, at), else_=offer_rates.c.first_at)
-    connection.execute(update(offer_rates).where(here).values(first_at=first, **counts))
+        young = _young(row).with_delivery(at, by)
+        told |= dict(zip(_YOUNG, young.counts, strict=True)) | {"young_at": young.at}
+    connection.execute(_SET_RATE, key | {f"b_{name}": told[name] for name in _COUNTS})
 
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:

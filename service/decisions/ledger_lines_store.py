@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, column, delete, exists, select, table, update
+from sqlalchemy import Boolean, ColumnElement, bindparam, column, delete, exists, select, table, update
 
 from service.decisions.case import PLANNED_US, microseconds
 from service.decisions.folded import unfolded
@@ -26,6 +26,19 @@ _DECISIONS = table("decisions", column("decision_id"), column("customer_id"), co
 _MARKED = any_of(_DECISIONS.c.decision_id, texts("ids")) & _DECISIONS.c.in_ledger
 _LISTED = select(_DECISIONS.c.decision_id).where(_MARKED).order_by(_DECISIONS.c.decision_id).with_for_update()
 _OWN = (ledger.c.decision_id == _DECISIONS.c.decision_id) & (ledger.c.customer_id == _DECISIONS.c.customer_id)
+_LINES = select(ledger).where(ledger.c.decision_id == bindparam("b_decision"))
+_CAME_BEFORE = update(ledger).where(LINE_HERE).values(at=bindparam("b_at"))
+_NO_OTHER_MESSAGE = (
+    update(ledger)
+    .where(ledger.c.decision_id == bindparam("b_decision"), ledger.c.rank != bindparam("b_rank"))
+    .where(ledger.c.expires < FOREVER)
+    .values(message=False)
+)
+_DELIVERED = (
+    update(ledger)
+    .where(LINE_HERE)
+    .values(message=bindparam("b_message"), impression=True, expires=None, at=bindparam("b_at"))
+)
 _MARK_BARE = update(_DECISIONS).where(_MARKED, ~exists().where(_OWN)).values(in_ledger=False)
 
 
@@ -81,27 +94,23 @@ def use(
     one. Not `told`, but proven by an answer: then it came with the message of that channel that was delivered, if one
     was. None when the decision has no such line.
     """
-    here = ledger.c.decision_id == decision_id
-    stored = connection.execute(select(ledger).where(here)).all()
+    stored = connection.execute(_LINES, {"b_decision": decision_id}).all()
     rows = [row for row in unfolded(stored) if offer_id in {None, row.offer_id}]
     if not rows:
         return None
     row = min(rows, key=lambda r: (channel not in {None, r.channel}, r.expires is not None, r.rank))
+    line = {"b_decision": decision_id, "b_rank": row.rank, "b_at": at}
     if row.expires is None:
         if at < row.at:  # what proved it first came later
-            connection.execute(update(ledger).where(here, ledger.c.rank == row.rank).values(at=at))
+            connection.execute(_CAME_BEFORE, line)
         return Delivered(decision_id, row.rank, row.offer_id, row.channel, False, row.at)
     if all(row.rank != one.rank for one in stored):
-        unfold(connection, here)
-    beside = any(_went(one) and one.channel == row.channel for one in stored if one.rank != row.rank)
-    connection.execute(
-        update(ledger).where(here, ledger.c.rank != row.rank, ledger.c.expires < FOREVER).values(message=False)
-    )
-    connection.execute(
-        update(ledger)
-        .where(here, ledger.c.rank == row.rank)
-        .values(message=told or not beside, impression=True, expires=None, at=at)
-    )
+        unfold(connection, ledger.c.decision_id == decision_id)
+    others = [one for one in stored if one.rank != row.rank]
+    if any(one.message and one.expires is not None and one.expires < FOREVER for one in others):
+        connection.execute(_NO_OTHER_MESSAGE, line)
+    beside = any(_went(one) and one.channel == row.channel for one in others)
+    connection.execute(_DELIVERED, line | {"b_message": told or not beside})
     return Delivered(decision_id, row.rank, row.offer_id, row.channel, True, at)
 
 

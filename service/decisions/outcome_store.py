@@ -15,8 +15,8 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     delete,
-    func,
     select,
     tuple_,
     update,
@@ -40,6 +40,9 @@ outcomes = Table(
     Index("ix_outcomes_decision", "decision_id"),
     Index("ix_outcomes_customer", "customer_id"),
 )
+_OF_DECISION = select(outcomes.c.kind, outcomes.c.offer_id, outcomes.c.machine).where(
+    outcomes.c.decision_id == bindparam("b_decision")
+)
 RESPONSES = ("converted", "redeemed")
 """Outcomes that are what decisions are for."""
 
@@ -51,9 +54,8 @@ def add_outcome(connection: Connection, row: Mapping[str, Any]) -> bool:
 
 def responded(connection: Connection, decision_id: str, offer_id: str | None, kinds: Sequence[str]) -> int:
     """How many outcomes of these kinds, none of a machine, were put down to a decision's offer."""
-    where = (outcomes.c.decision_id == decision_id) & outcomes.c.kind.in_(kinds) & outcomes.c.machine.is_(False)
-    where &= outcomes.c.offer_id.is_(None) if offer_id is None else outcomes.c.offer_id == offer_id
-    return int(connection.execute(select(func.count()).select_from(outcomes).where(where)).scalar_one())
+    told = connection.execute(_OF_DECISION, {"b_decision": decision_id})
+    return sum(row.kind in kinds and row.offer_id == offer_id and not row.machine for row in told)
 
 
 def times_of(connection: Connection, customer_id: str, offer_id: str, kind: str) -> list[datetime]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, String, Table, delete, select
+from sqlalchemy import Column, String, Table, bindparam, delete, select
 
 from service.storage.database import Connection, UtcTime, any_of, metadata, texts, upsert
 from service.storage.prepared import Prepared
@@ -18,6 +18,11 @@ suppressions = Table(
     Column("reason", String, nullable=False),
     Column("address", String),
     Column("at", UtcTime, nullable=False),
+)
+_LIFT = delete(suppressions).where(
+    suppressions.c.customer_id == bindparam("b_customer"),
+    suppressions.c.channel == bindparam("b_channel"),
+    suppressions.c.at <= bindparam("b_before"),
 )
 _READ = Prepared(
     select(suppressions.c.customer_id, suppressions.c.channel, suppressions.c.reason).where(
@@ -56,8 +61,7 @@ def suppress(
 
 def lift(connection: Connection, customer_id: str, channel: str, before: datetime) -> None:
     """Opens a channel again, if it was stopped before a time."""
-    where = (suppressions.c.customer_id == customer_id) & (suppressions.c.channel == channel)
-    connection.execute(delete(suppressions).where(where, suppressions.c.at <= before))
+    connection.execute(_LIFT, {"b_customer": customer_id, "b_channel": channel, "b_before": before})
 
 
 def move_suppressions(connection: Connection, from_id: str, to_id: str) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -411,14 +412,18 @@ def upsert(
     """
     if not rows:
         return 0
-    key_columns = list(keys) if keys is not None else [column.name for column in table.primary_key]
-    changed = [name for name in rows[0] if name not in key_columns] if update is None else list(update)
-    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement: Any = build(table).execution_options(preserve_rowcount=True)
-    if changed:
-        statement = statement.on_conflict_do_update(
-            index_elements=key_columns, set_={name: statement.excluded[name] for name in changed}
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key_columns)
+    key_columns = tuple(keys) if keys is not None else tuple(column.name for column in table.primary_key)
+    changed = tuple(name for name in rows[0] if name not in key_columns) if update is None else tuple(update)
+    statement = _upserting(table, key_columns, changed, connection.dialect.name)
     return connection.execute(statement, [dict(row) for row in rows]).rowcount
+
+
+@lru_cache(maxsize=256)
+def _upserting(table: Table, key_columns: Sequence[str], changed: Sequence[str], dialect: str) -> Any:
+    """Kept, as SQLAlchemy then knows what it made of it: to write it again takes longer than to run it."""
+    build = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: Any = build(table).execution_options(preserve_rowcount=True)
+    if not changed:
+        return statement.on_conflict_do_nothing(index_elements=key_columns)
+    new = {name: statement.excluded[name] for name in changed}
+    return statement.on_conflict_do_update(index_elements=key_columns, set_=new)

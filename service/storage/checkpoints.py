@@ -35,10 +35,15 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
 
     def committed(self) -> None:
-        """Something was written. Called behind the writers' lock."""
+        """Something was written. Called behind the writers' lock, and fails for nothing: it is written."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # as many as the system lets us have; those who commit copy meanwhile
+                log.warning("no thread can be started to copy the database's log into its file; tried again")
+                return
+            self._thread = thread
         self._commits += 1
         self._some.set()
         if self._commits >= MANY:

@@ -51,6 +51,32 @@ def test_what_was_committed_is_copied_into_the_file_beside_those_who_commit(tmp_
     database.close()
 
 
+def test_where_no_thread_can_be_started_what_was_committed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a transaction that was told as failed everything was there, and the process could not end."""
+    path, start, refused = tmp_path / "state.db", threading.Thread.start, [True]
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == "checkpoints" and refused:
+            refused.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    database = Database(f"sqlite:///{path}")
+    database.create_tables()
+    written(database, 0, 1)
+    assert not refused
+    written(database, 1, 1 + checkpoints.MANY)
+    wait_for(path, 1 + checkpoints.MANY)
+    database.close()
+    refused.append(True)
+    other = Database(f"sqlite:///{path}")
+    written(other, 9, 10)
+    other.close()
+
+
 def test_a_file_that_is_gone_does_not_end_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever connects looks whether it is the file of before, and says so; the next commit is copied all the same."""
     monkeypatch.setattr(checkpoints, "AFTER_S", 0.0)

@@ -74,6 +74,7 @@ def train_uplift(
             keep(result, home)
             return result, {"name": name, "verdict": result.verdict, "usable": False}
         model, judged, report, verdict = learn(study, name, typical(home, value, cost), show)
+        verdict += "" if judged.usable else _of_before(place, model.name)
         version = _register(home, place, study, model, judged, report, verdict)
         show(f"{PREFIX}{name}: logging", 1.0)
         metrics = {"qini": judged.qini.value, "average_uplift": report["average_uplift"]["value"]}
@@ -141,6 +142,14 @@ def typical(home: Path, value: float | None = None, cost: float | None = None) -
     known = not offers.is_empty() and float(offers["value"].sum()) > 0
     usual = [float(np.mean(offers[name].to_numpy())) for name in ("value", "cost")] if known else [1.0, 0.0]
     return Money(usual[0] if value is None else value, usual[1] if cost is None else cost)
+
+
+def _of_before(place: tracking.Tracking, name: str) -> str:
+    """What an earlier test found stays; who reads that there is nothing must not believe it gone."""
+    version = tracking.aliases(place, name).get(tracking.CHAMPION)
+    if version is None:
+        return ""
+    return f"; version {version}, of an earlier test, stays champion: take that alias off in MLflow to end it"
 
 
 def _register(

@@ -223,6 +223,7 @@ def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: P
     same.with_columns(bought=other.outcome.astype(int), arm=arms, spent=1).write_csv(own_test)
     result, _ = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
     assert (result.version, result.promoted) == ("2", False)
+    assert "version 1, of an earlier test, stays champion" in result.verdict
     assert tracking.aliases(tracking.Tracking.at(uri, tmp_path), "uplift-own-test-2e6efb63")["champion"] == "1"
 
 

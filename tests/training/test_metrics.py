@@ -101,8 +101,9 @@ def test_the_interval_of_the_calibration_error_holds_it_and_covers_the_true_one(
 
 def test_customers_are_drawn_whole() -> None:
     clusters = np.array(["a", "b", "a", "c"])
-    for block in resamples(4, clusters, 30, seed=1):
-        assert block.shape == (30, 4)
+    blocks = list(resamples(4, clusters, 30, seed=1))
+    assert [block.shape for block in blocks] == [(30, 4)]
+    for block in blocks:
         assert np.array_equal(block[:, 0], block[:, 2])
         assert np.all(block[:, [0, 1, 3]].sum(axis=1) == 3)
 

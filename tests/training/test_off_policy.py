@@ -63,6 +63,7 @@ def test_skewness_is_taken_out_by_hand() -> None:
 def test_the_policy_of_the_log_gets_what_the_log_earned() -> None:
     found = estimates(np.ones(4), REWARD, np.full(4, 0.3), np.full(4, 0.3), EACH)
     logged = mean_of(REWARD, EACH)
+    assert [one.name for one in found] == ["IPS", "SNIPS", "DR", "SNDR"]
     for estimate in found:
         assert estimate.value == pytest.approx(logged.value)
         assert estimate.high - estimate.low == pytest.approx(logged.high - logged.low)

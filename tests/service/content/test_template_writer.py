@@ -31,7 +31,9 @@ def test_all_that_templates_write_passes_every_check(language: str, channel: str
     strict = Rules(unsubscribe_in_body=True, sms_opt_out=True)
     for offer in (FULL, {"name": "Tea"}, {"name": "Tea", "facts": {"price": {"amount": "9", "currency": "MYR"}}}):
         for segment in (None, "lapsed 90 days"):
-            for draft in write_templates(channel, language, offer, 20, segment=segment):
+            drafts = write_templates(channel, language, offer, 20, segment=segment)
+            assert drafts
+            for draft in drafts:
                 checks = check_copy(channel, draft.locale, draft.fields, offer, strict)
                 assert [check for check in checks if not check.passed] == []
 
@@ -48,7 +50,9 @@ def test_the_same_order_gives_the_same_different_texts(channel: str) -> None:
 @pytest.mark.parametrize("language", sorted(languages()))
 def test_a_code_that_begins_like_a_word_is_read_whole(language: str, code: str) -> None:
     offer = {**FULL, "facts": {**FULL["facts"], "code": code}}  # type: ignore[dict-item]
-    for draft in write_templates("sms", language, offer, 20):
+    drafts = write_templates("sms", language, offer, 20)
+    assert drafts
+    for draft in drafts:
         assert [check for check in check_copy("sms", draft.locale, draft.fields, offer) if not check.passed] == []
 
 

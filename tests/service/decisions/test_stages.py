@@ -34,7 +34,9 @@ def test_an_offer_says_where_it_stands() -> None:
     slow = stage_of(45, first(250), NOON, True)
     assert (slow.days_left, slow.text) == (5306, "45 of 1,000 impressions, more than a year left")
     assert stage_of(1_500, first(30), NOON, True).name == "model"
-    assert stage_of(1_500, first(30), NOON, False).text == "1,500 of 1,000 impressions, but no model serves"
+    assert stage_of(ENOUGH, first(30), NOON, True).text == "1,000 of 1,000 impressions"
+    alone = stage_of(1_500, first(30), NOON, False)
+    assert (alone.name, alone.text) == ("pooled", "1,500 of 1,000 impressions, but no model serves")
 
 
 @given(st.integers(0, 5_000), st.floats(0, 400), st.booleans())

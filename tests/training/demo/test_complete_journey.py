@@ -157,8 +157,7 @@ def test_categories_read_as_plain_words_and_stay_distinct() -> None:
 def test_the_service_takes_messages_and_offers_as_they_are(sample: tuple[Path, Manifest]) -> None:
     folder, manifest = sample
     now = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
-    for message in messages(folder, manifest):
-        row = normalize(message, Rules(), now, imported=True)
-        assert row["timezone"] == ZONE
-    for line in (folder / manifest.offers_file).read_text().splitlines():
-        BulkOffer.model_validate(json.loads(line))
+    rows = [normalize(message, Rules(), now, imported=True) for message in messages(folder, manifest)]
+    assert {row["timezone"] for row in rows} == {ZONE}
+    lines = (folder / manifest.offers_file).read_text().splitlines()
+    assert [BulkOffer.model_validate(json.loads(line)) for line in lines]

@@ -168,8 +168,9 @@ def test_the_delivery_can_be_left_to_the_sender() -> None:
 def test_days_are_local_also_when_clocks_change() -> None:
     world = World(7, 150, start=datetime(2026, 3, 25).date())
     for day in (3, 4, 5):
-        date = (world.start + day * DAY).date()
-        for message in world.daily_events(day):
+        date, messages = (world.start + day * DAY).date(), world.daily_events(day)
+        assert messages
+        for message in messages:
             at = datetime.fromisoformat(message["timestamp"])
             hours = (at - datetime(date.year, date.month, date.day, tzinfo=at.tzinfo)).total_seconds() / 3600
             assert -2 <= hours <= 31  # Berlin begins two hours before UTC's day, Chicago ends six after it

@@ -309,6 +309,7 @@ async def test_unsubscribing_by_link(stage: Stage, monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         done = await stage.api.post(f"/u/{token}", content=b"List-Unsubscribe=One-Click")
         assert done.status_code == 200
+        assert (await stage.get("c1"))["consents"]["email"] == {"marketing": False}  # at once, before the event is seen
     stage.runner.run_pass()
     monkeypatch.setattr(CLOCK, "time", CLOCK.now() + timedelta(minutes=1))
     after = await stage.get("c1")

@@ -153,6 +153,22 @@ def test_a_pin_by_several_channels_is_no_chance(desk: Desk) -> None:
     assert "Without the rule pp Offer hi by email would most likely come first (1.00 against 0.25)." in told.would_flip
 
 
+def test_what_only_all_rules_together_do_is_told_of_all(desk: Desk) -> None:
+    also, buried = {**PIN, "name": "also"}, {**BURY, "offers": ["vip"]}
+    for values, rules, promised in (
+        (
+            {"hi": 10.0, "lo": 2.5},
+            [PIN, also],
+            "Without the rules pp and also Offer hi by email would come first (1.00 against 0.25).",
+        ),
+        (VALUES, [PIN, buried], "Without the rule pp Offer hi by email would come first (1.00 against 0.25)."),
+    ):
+        asked = Asked(desk, values, rules)
+        asked.gold = True
+        assert [one for one in asked.explained().would_flip if one.startswith("Without")] == [promised]
+        assert asked.keeps(promised)
+
+
 def test_a_bury_is_named_and_what_would_lift_it(desk: Desk) -> None:
     asked = Asked(desk, VALUES, [BURY])
     told = asked.explained()

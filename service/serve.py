@@ -77,14 +77,18 @@ def counted_together(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with TemporaryDirectory(prefix=_COUNTS) as folder, (Path(folder) / "draft").open("wb") as lock:
+    made = TemporaryDirectory(prefix=_COUNTS, ignore_cleanup_errors=True)
+    with made as folder, (Path(folder) / "draft").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # it dies with this process
         os.rename(lock.name, Path(folder) / _LOCK)
         os.environ[TOGETHER] = folder
+        itself = os.open(folder, os.O_RDONLY)
         try:
+            fcntl.flock(itself, fcntl.LOCK_SH)  # tmpfiles.d(5): what is old in such a folder is not tidied away
             yield
         finally:
             del os.environ[TOGETHER]
+            os.close(itself)
 
 
 def sweep_counts() -> None:

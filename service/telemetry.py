@@ -187,6 +187,9 @@ class _OfAllWorkers:
 
     def collect(self) -> Iterator[Metric]:
         folder = Path(os.environ[TOGETHER])
+        if not folder.is_dir():  # somebody tidied it away; new workers count in memory
+            yield from registry.collect()
+            return
         forget_the_dead(folder)
         collected = MultiProcessCollector(None, str(folder)).collect()  # type: ignore[no-untyped-call]
         found: dict[str, Metric] = {metric.name: metric for metric in collected}

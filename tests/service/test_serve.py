@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -107,6 +109,21 @@ for number in range(1_000):
 DECISIONS.labels("model").inc()
 print(exposition().decode())
 """
+
+
+def test_who_tidies_temporary_files_leaves_counts_alone_and_metrics_are_told_without_them() -> None:
+    """systemd-tmpfiles removes what is ten days old, and leaves a folder alone that somebody has locked (flock)."""
+    with counted_together(2):
+        folder = os.open(os.environ[TOGETHER], os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(folder)
+        shutil.rmtree(os.environ[TOGETHER])  # others do not look
+        told = subprocess.run([sys.executable, "-c", COUNTS, "2"], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert 'opportune_decisions_total{arm="model"} 2.0' in told.stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

@@ -112,11 +112,10 @@ class SmtpChannel(OneByOne):
             connection.close()
 
     def _hand_over(self, connection: smtplib.SMTP, email: EmailMessage) -> SendResult:
-        begun = False
+        whole = False
         try:
-            text = _envelope(connection, email)
-            begun = True
-            _data(connection, text)
+            _data(connection, _envelope(connection, email))
+            whole = True  # with its last line, without which no server takes it (RFC 5321, section 4.1.1.4)
             self._await_answer(connection.sock)
             code, answer = connection.getreply()
         except _Refused as refused:
@@ -124,11 +123,11 @@ class SmtpChannel(OneByOne):
             return SendResult(refused.state, str(refused))
         except (OSError, smtplib.SMTPException, ValueError) as lost:
             connection.close()
-            if begun:
+            if whole:
                 return SendResult("uncertain", f"the connection was lost after DATA: {lost}"[:300])
             if isinstance(lost, ValueError):
                 return SendResult("failed", str(lost)[:300])
-            return SendResult("unreachable", f"the connection was lost before DATA: {lost}"[:300])
+            return SendResult("unreachable", f"the connection was lost before the mail was whole: {lost}"[:300])
         self._give_back(connection)
         return SendResult(_STATES.get(code // 100, "uncertain"), _said(code, answer))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import smtplib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -72,7 +73,9 @@ def scripted(script: Script) -> Iterator[int]:
                 if verb == "DATA" and answer.startswith("354"):
                     text = b""
                     while not text.endswith(b"\r\n.\r\n"):
-                        text += file.readline()
+                        if not (more := file.readline()):  # whoever is cut off before the last line has sent no mail
+                            return
+                        text += more
                     if script.silent:
                         stopping.wait(5)
                         return
@@ -200,6 +203,26 @@ def test_what_became_of_a_mail_is_told_honestly(
     script = Script(answers, after_data)
     with scripted(script) as port:
         assert channel(port).send(MESSAGE).state == state
+
+
+class Cut(smtplib.SMTP):
+    """Its line is cut in the middle of a mail."""
+
+    def send(self, s: Any) -> None:
+        if len(s) < 1_000:  # a command
+            return super().send(s)
+        super().send(s[: len(s) // 2])
+        self.close()
+        raise smtplib.SMTPServerDisconnected("Server not connected")
+
+
+def test_a_mail_whose_last_line_was_never_sent_is_surely_not_taken(channel: Make) -> None:
+    script = Script()
+    with scripted(script) as port:
+        sender = channel(port)
+        sender._connect = lambda server: Cut(server.host, server.port)
+        result = sender.send(replace(MESSAGE, content={**MESSAGE.content, "body": "long " * 500}))
+    assert (result.state, script.taken) == ("unreachable", [])
 
 
 def test_a_server_that_falls_silent_after_the_mail_leaves_it_uncertain(channel: Make) -> None:

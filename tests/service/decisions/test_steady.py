@@ -20,13 +20,14 @@ from typing import Any
 import orjson
 import pytest
 import xxhash
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from service.customers.customer_store import delete_profiles, owners_of, write_profiles
 from service.customers.erasure_store import begin_erasure, gone_since
 from service.customers.profile import Profile
 from service.decisions import spool as spools
 from service.decisions.circuit import Circuit
+from service.decisions.decision_store import decisions
 from service.decisions.explain import explain
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
@@ -429,13 +430,18 @@ def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, 
     desk.put(a={"channels": ["web"]})
     decider = steady(desk)
     line.cut = True
-    decide(decider)
-    decide(decider)
+    ids = [decide(decider)["decision_id"] for _ in range(4)]
     path = next((tmp_path / "spool").iterdir())
-    path.with_name("dead.jsonl").write_bytes(path.read_bytes()[:-40])
+    whole, spoilt, unended, torn = path.read_bytes().splitlines(keepends=True)
+    bad = spoilt.replace(b'"default"', b'"defaulu"')  # by the disk
+    assert bad != spoilt
+    path.with_name("dead.jsonl").write_bytes(whole + bad + torn[:-40])
+    path.with_name("other.jsonl").write_bytes(unended.removesuffix(b"\n"))
     path.unlink()
     line.cut = False
     assert Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line) == 1
+    with line.read() as connection:
+        assert [row.decision_id for row in connection.execute(select(decisions.c.decision_id))] == ids[:1]
 
 
 def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(

@@ -66,6 +66,19 @@ def test_true_copy_passes_in_every_script(locale: str, body: str) -> None:
     assert failed("sms", locale, body=body) == []
 
 
+@pytest.mark.parametrize("character", ["\n", "\r", "\t"])
+def test_a_subject_is_one_line(character: str) -> None:
+    """A break would begin another header of the mail."""
+    subject = f"Tea{character}Bcc: a"
+    found = failed("email", "en", subject=subject, body="<p>Tea\n\tand coffee {{ unsubscribe_url }}</p>")
+    assert named(found, subject=subject) == {("characters", character)}
+
+
+def test_what_is_missing_or_has_no_letters_is_no_crash_and_no_other_fault() -> None:
+    assert [check.name for check in failed("webhook", "en")] == ["fields"]
+    assert failed("sms", "th", body="20% 9.90 €") == []
+
+
 def test_each_day_of_an_offer_may_be_told_and_no_other() -> None:
     facts = {"starts_on": "2026-12-01", "ends_at": "2026-12-31T23:59:00Z"}
     told = {

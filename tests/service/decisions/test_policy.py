@@ -6,6 +6,7 @@ from math import fsum
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from service.decisions.arms import arm_of
 from service.decisions.policy import (
@@ -116,6 +117,16 @@ def test_shuffles_are_fair_and_repeatable() -> None:
     assert len(first) == 6
     assert min(first.values()) > 850
     assert shuffled(list(range(50)), 42, 1) == shuffled(list(range(50)), 42, 1)
+
+
+@pytest.mark.parametrize("evidence", [20.0, 200.0])
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.8])
+def test_draws_of_the_posterior_have_its_mean_and_its_spread(chance: float, evidence: float) -> None:
+    """How often a candidate beats sending nothing is the tail of Beta(chance x evidence, (1 - chance) x evidence)."""
+    tail = beta(chance * evidence, (1 - chance) * evidence).sf
+    for more in (-0.05, 0.0, 0.05):
+        drawn = best_of_draws([chance], [(10.0, -2.0)], evidence, seed=5, nothing=10.0 * (chance + more) - 2.0)
+        assert drawn[0] == pytest.approx(tail(chance + more), abs=0.07)
 
 
 def test_arms_are_steady_and_have_their_shares() -> None:

@@ -96,6 +96,19 @@ def test_cool_downs_are_over_when_their_days_are_and_count_nothing_of_later() ->
         )
 
 
+@pytest.mark.parametrize(
+    ("channel", "closed"), [("email", {("a", "email")}), (None, {("a", "email"), ("a", "web")}), ("sms", set())]
+)
+def test_a_cool_down_of_a_tag_closes_its_offers_on_its_channel(channel: str | None, closed: set[object]) -> None:
+    rules = replace(PLAIN, cool_downs=(CoolDown("purchase", 3, channel=channel, tag="sale"),))
+    bought = Usage(moments={("purchase", ""): (instant(NOON) - 1, instant(NOON) - 1)})
+    asked = case(rules, offers=(offer("a", tags=["sale"]), offer("b")), usage=bought)
+    lines = excluded(asked, judge(asked))
+    assert {(one["offer_id"], one["channel"]) for one in lines} == closed
+    assert {one["rule"] for one in lines} <= {"cool_down"}
+    assert len(candidates(asked, judge(asked))) == 4 - len(closed)
+
+
 def test_what_is_remembered_of_offers_stays_bounded() -> None:
     offers = (offer("a", eligibility="context.a > 1"), offer("b"))
     for number in range(600):  # answers that differ, as many as requests name what is missing

@@ -110,6 +110,15 @@ def test_the_first_assignment_sticks(database: Database) -> None:
     assert "c7" in arms[str(expected)]
 
 
+def test_who_takes_part_stays_in_when_fewer_do(database: Database) -> None:
+    declare(database)
+    arms = expose_many(database, 20)
+    declare(database, coverage=0.0)
+    assert expose_many(database, 20) == arms
+    with database.write() as connection:
+        assert assign(connection, "x", "newcomer", NOW) is None
+
+
 def test_what_would_mix_two_experiments_is_a_conflict(database: Database) -> None:
     declare(database)
     expose_many(database, 1)

@@ -42,7 +42,7 @@ from service.storage.database import Connection, Database
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 500
-FEWEST_AT_ONCE, HOLD_S = 25, 0.05
+FEWEST_AT_ONCE, HOLD_S = 20, 0.025
 """Effects of events are made in transactions of about so long: decisions wait for who writes."""
 BESIDE = 2_000
 """Events of the inbox, the newest, beside which a portion's clicks are looked at."""

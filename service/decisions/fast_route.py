@@ -19,7 +19,7 @@ from service.storage.key_store import ApiKey
 from service.telemetry import count_request
 from service.web.auth import Guard, bearer_of, require
 from service.web.middleware import MAX_BODY
-from service.web.problems import MEDIA_TYPE, as_problem, problem_body, problem_headers
+from service.web.problems import MEDIA_TYPE, as_problem, problem_body, raw_headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -101,8 +101,8 @@ def answer_of(told: Told) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         return 200, [(b"content-length", b"%d" % len(told)), (b"content-type", b"application/json")], told
     problem = as_problem(told, "POST", PATH)
     body = problem_body(problem)
-    more = [(name.lower().encode(), value.encode()) for name, value in problem_headers(problem).items()]
-    return problem.status, [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPE.encode()), *more], body
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPE.encode())]
+    return problem.status, [*headers, *raw_headers(problem)], body
 
 
 def count(status: int, started: float) -> None:

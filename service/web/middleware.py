@@ -24,7 +24,7 @@ from service.storage.database import Database
 from service.storage.idempotency_store import ERASED, Earlier, Once, begin, bring_in, finish, forget
 from service.web.auth import hash_key, presented_key
 from service.web.kept_here import KeptHere
-from service.web.problems import MEDIA_TYPE, problem_body, problem_headers
+from service.web.problems import MEDIA_TYPE, problem_body, raw_headers
 from service.web.threads import in_thread, within
 
 log = logging.getLogger(__name__)
@@ -306,8 +306,7 @@ async def _whole_body(receive: Receive) -> bytes | None:
 
 
 async def _answer(send: Send, problem: Problem) -> None:
-    more = [(name.lower().encode(), value.encode()) for name, value in problem_headers(problem).items()]
-    await _send(send, problem.status, MEDIA_TYPE, problem_body(problem), *more)
+    await _send(send, problem.status, MEDIA_TYPE, problem_body(problem), *raw_headers(problem))
 
 
 async def _send(send: Send, status: int, media_type: str, body: bytes, *more: tuple[bytes, bytes]) -> None:

@@ -49,6 +49,11 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {"Retry-After": RETRY_AFTER_S} if problem.status == 503 else {}
 
 
+def raw_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
+    """The same for who speaks ASGI."""
+    return [(name.lower().encode(), value.encode()) for name, value in problem_headers(problem).items()]
+
+
 def problem_response(problem: Problem) -> Response:
     """The HTTP answer of a problem."""
     return Response(problem_body(problem), problem.status, problem_headers(problem), media_type=MEDIA_TYPE)

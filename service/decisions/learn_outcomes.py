@@ -100,10 +100,14 @@ class LearnOutcomes:
         with self._database.write() as connection:
             if not self._mine(connection):
                 return False
+        with self._database.read() as connection:
             state = newest_layer(connection)
-            held = None if state is None or state.model_version != str(model.version) else _held(state)
-            if held is None or not held.alike(fresh):
-                held = fresh
+        held = None if state is None or state.model_version != str(model.version) else _held(state)
+        if held is None or not held.alike(fresh):
+            held = fresh
+            with self._database.write() as connection:
+                if not self._mine(connection):
+                    return False
                 give_back_lessons(connection, now - MEMORY, None if self.situations else learnt_until)
         with self._database.read() as connection:
             rows = due_lessons(connection, now, AT_ONCE)

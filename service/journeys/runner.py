@@ -150,7 +150,8 @@ class Runner:
             claimed = [] if self._stop.is_set() else self._claim(now)
             if not claimed and (self._entering is None or self._stop.is_set()):
                 break
-            self._move(claimed, tally)
+            if claimed:
+                self._move(claimed, tally)
             self._tell_alive()
         with self._database.read() as connection:
             left = count_due(connection, self._clock.now())

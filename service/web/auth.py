@@ -18,6 +18,7 @@ from service.clock import new_id
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.storage.database import Database
 from service.storage.key_store import ApiKey, add_key, find_key, good_keys
+from service.web.parameters import refuse_unknown_parameters
 from service.web.threads import within
 
 SCOPES = ("ingest", "decide", "review", "admin")
@@ -81,11 +82,15 @@ class Guard:
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def needs(self, *scopes: str) -> Depends:
-        """A route dependency: the request's key, which has one of `scopes` or `admin`; also in `request.state.key`."""
+        """A route dependency: the request's key, which has one of `scopes` or `admin`; also in `request.state.key`.
+
+        What every route of the API asks, so parameters that it does not take are refused here, too.
+        """
 
         async def check(request: Request) -> ApiKey:
             key = await self.identify(presented_key(request.headers))
             require(key, scopes)
+            refuse_unknown_parameters(request)
             request.state.key = key
             return key
 

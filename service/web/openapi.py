@@ -50,7 +50,7 @@ _MEANINGS = {
     412: "Somebody else changed it first.",
     413: "The body is too large.",
     415: "The body is compressed, which only events may be.",
-    422: "A field is not valid; `errors` names it.",
+    422: "A field or a parameter is not valid, or not known; `errors` names it.",
     428: "The version that is meant must be named by If-Match.",
     503: "A part is away; try again.",
 }
@@ -170,7 +170,7 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
     """What any operation of this kind may answer, beside what its slice says."""
     sends = "requestBody" in operation
     named = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
-    yield from (401, 403, 503)
+    yield from (401, 403, 422, 503)
     if sends or named:
         yield 400
     if "{" in path and not path.startswith(_ANY_ID):
@@ -181,8 +181,6 @@ def _statuses(path: str, method: str, operation: Operation) -> Iterator[int]:
         yield from (412, 428)
     if sends:
         yield from (413, 415)
-    if sends or named:
-        yield 422
 
 
 def _describe(status: str, answer: dict[str, Any], guarded: bool, method: str) -> None:

@@ -113,10 +113,11 @@ def invalid_from(error: ValidationError, at: str = "") -> Invalid:
     """A pydantic error as a problem, its fields under `at`."""
     fields = field_errors(error.errors(include_url=False, include_input=False, include_context=False), drop=0)
     placed = tuple(FieldError(f"{at}.{field.field}" if at else field.field, field.detail) for field in fields)
-    return Invalid(_summary(placed), placed)
+    return Invalid(summary(placed), placed)
 
 
-def _summary(errors: Sequence[FieldError]) -> str:
+def summary(errors: Sequence[FieldError]) -> str:
+    """The first of them in a sentence, and how many more there are."""
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first.field}: {first.detail}{more}"
@@ -139,7 +140,7 @@ def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> N
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = _sent_as_other(error.errors(), request.headers.get("content-type")) or field_errors(error.errors())
-        return await answer(request, Invalid(_summary(errors), errors))
+        return await answer(request, Invalid(summary(errors), errors))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -11,9 +11,7 @@ import polars as pl
 
 from features.catalogue import CATALOGUE
 from features.computation import Computation, brought_together
-from features.event_log import EventLog, in_buckets
-from features.event_numbers import EventNumbers, bounds_of, by_customers, in_order, settled
-from features.facts import microseconds
+from features.event_numbers import bounds_of, by_customers, in_order
 from features.feature_set import FeatureSet
 from features.finalize import Finalizer, Floats, Ints
 from features.numbers import numbers_of
@@ -24,8 +22,6 @@ from features.tables import UTC_TIME
 HOUR_KINDS = {
     "ordered": "orders", VISITED.verbs[0]: "visits", "delivered": "sends", "clicked": "clicks", "opened": "opens",
 }  # fmt: skip
-CUTS = 200_000
-"""How many cuts `historical_parts` computes at a time."""
 Progress = Callable[[int, int], None]
 
 
@@ -36,12 +32,7 @@ def compute(events: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet = CAT
     of cuts a customer. An event counts if it happened before as_of and was received by then. Returns the cuts'
     rows in their order plus one Float64 column a feature; NaN where there is nothing to know it from.
     """
-    return compute_numbers(numbers_of(events, plan_of(features)), cuts, features)
-
-
-def compute_numbers(numbers: pl.DataFrame, cuts: pl.DataFrame, features: FeatureSet = CATALOGUE) -> pl.DataFrame:
-    """`compute` of events that are NUMBERS already."""
-    work, _ = brought_together(numbers, cuts, features)
+    work, _ = brought_together(numbers_of(events, plan_of(features)), cuts, features)
     return cuts.drop(features.names, strict=False).with_columns(named(values_of(work), features))
 
 
@@ -62,14 +53,10 @@ def named(values: Floats, features: FeatureSet) -> list[pl.Series]:
     return [pl.Series(name, np.ascontiguousarray(values[:, i])) for i, name in enumerate(features.names)]
 
 
-def affinity(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
-    """Orders by product category as of each cut, long: customer_id, as_of, category, orders_90d, orders_365d,
-    days_since_last. Categories ordered in the last 730 days; sorted by the cuts' order, then category."""
-    return interest(events, cuts).filter(~pl.col("days_since_last").is_nan()).drop("views_365d")
-
-
 def interest(events: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
-    """`affinity` with views_365d, also of categories only looked at in the last 365 days (days_since_last is NaN)."""
+    """Orders and views by product category as of each cut, long: customer_id, as_of, category, orders_90d, orders_365d,
+    days_since_last, views_365d. Categories ordered in the last 730 days, and those only looked at in the last 365
+    (days_since_last is NaN); sorted by the cuts' order, then category."""
     work, categories = brought_together(numbers_of(events, plan_of(CATALOGUE)), cuts, CATALOGUE)
     found = [_interest_rows(rows, a) for rows, sweep in work.sweeps() for a in sweep.affinities()]
     cut, key, orders, views, days = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()
@@ -122,30 +109,6 @@ def _hour_pieces(rows: Ints, sweep: Sweep, plan: Plan) -> Iterator[pl.DataFrame]
         yield pl.DataFrame({"cut": rows[cut].astype(np.uint32), "hour": hour, "count": counts[cut, hour]}).select(
             "cut", pl.lit(kind).alias("kind"), pl.lit(channel, pl.String).alias("channel"), "hour", "count"
         )
-
-
-def historical_parts(
-    log: EventLog, cuts: pl.DataFrame, features: FeatureSet = CATALOGUE, progress: Progress | None = None
-) -> Iterator[pl.DataFrame]:
-    """`compute` over an event log, one bucket of customers in memory at a time, in pieces, with `_cut`, the row's place
-    in `cuts`, added.
-    """
-    marked = in_buckets(cuts.with_row_index("_cut"), log.buckets)
-    for bucket in range(log.buckets):
-        mine = marked.filter(pl.col("_bucket") == bucket).drop("_bucket")
-        if mine.height:
-            yield from _of_bucket(log, bucket, mine.sort("customer_id", maintain_order=True), features)
-        if progress:
-            progress(bucket + 1, log.buckets)
-
-
-def _of_bucket(log: EventLog, bucket: int, cuts: pl.DataFrame, features: FeatureSet) -> Iterator[pl.DataFrame]:
-    reader = EventNumbers(log, plan_of(features))
-    latest = microseconds(cuts["as_of"].cast(UTC_TIME).max())  # type: ignore[arg-type]
-    parts = [known_by(part, latest) for part in settled(lambda: reader.read(bucket))]
-    for numbers, asked in ranges(parts, cuts):
-        for piece in asked.iter_slices(CUTS):
-            yield compute_numbers(numbers, piece, features)
 
 
 def known_by(numbers: pl.DataFrame, time: int) -> pl.DataFrame:

@@ -20,20 +20,18 @@ from xxhash import xxh3_64_hexdigest
 from features.build import known_by, ranges, snapshot_folder
 from features.catalogue import CATALOGUE
 from features.computation import brought_together
-from features.customer_row import CustomerRow
 from features.declare import Feature
 from features.event_log import EventLog
 from features.event_numbers import EventFile, EventNumbers, settled
 from features.facts import microseconds
 from features.files import write_parquet
 from features.gone import take_out_gone
-from features.numbers import joined, numbers_of
+from features.numbers import joined
 from features.plan import ORDERED, VIEWED, plan_of
 from features.tables import UTC_TIME
 from features.text_keys import text_key
 from features.texts import DIMENSIONS, TextVectors
 
-Floats = NDArray[np.float64]
 INTERESTS: tuple[Feature, ...] = tuple(
     Feature(
         f"interest_text_{place}",
@@ -54,16 +52,11 @@ ORDER = 5
 """How many views an order is worth."""
 
 
-def interests(events: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) -> pl.DataFrame:
+def interests_of(numbers: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) -> pl.DataFrame:
     """The cuts' rows (customer_id, as_of, any more) in their order, and INTEREST_NAMES; NaN where nothing is known.
 
-    events: EVENTS-shaped. Only what happened before as_of and was received by then counts.
+    numbers: NUMBERS of events. Only what happened before as_of and was received by then counts.
     """
-    return interests_of(numbers_of(events, plan_of(CATALOGUE)), cuts, texts)
-
-
-def interests_of(numbers: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) -> pl.DataFrame:
-    """`interests` of events that are NUMBERS already."""
     keys = ["customer_id", "as_of"]
     distinct = cuts.select(keys).unique(maintain_order=True)
     work, categories = brought_together(numbers, distinct, CATALOGUE)
@@ -78,18 +71,6 @@ def interests_of(numbers: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors) 
 
 def _nothing() -> tuple[NDArray[np.int64], ...]:
     return (np.empty(0, np.int64),) * 3
-
-
-def interest_numbers(row: CustomerRow, texts: TextVectors) -> Floats:
-    """(INTEREST_NAMES,) of one customer: the same bits as `interests` gives."""
-    weight = dict(row.views)
-    for name, (_, orders, _) in row.affinity.items():
-        weight[name] = weight.get(name, 0) + int(orders) * ORDER
-    keys = np.array([text_key(name) for name in weight], np.int64)
-    numbers: Floats = texts.mean_numbers(
-        np.zeros(len(keys), np.int64), keys, np.array([*weight.values()], np.int64), 1
-    )[0]
-    return numbers
 
 
 def categories_seen(log: EventLog) -> list[str]:

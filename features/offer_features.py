@@ -37,7 +37,6 @@ from features.transforms.offers import FEATURES, HIDDEN
 Floats = NDArray[np.float64]
 OFFERS = FeatureSet(FEATURES)
 """The declared features of offers."""
-OFFER_FEATURE_NAMES = OFFERS.names
 _AFTERWARDS = frozenset({"shrunk_rate", "days_to", "text"})
 BASE = FeatureSet([*HIDDEN, *(f for f in FEATURES if f.aggregate not in _AFTERWARDS)])
 """Those that one offer's events give, and what the others are made of."""

@@ -26,11 +26,11 @@ from features.packing import pack, signature_of, unpack, watermark_of
 from features.plan import plan_of
 from features.products import bought_in
 from features.row_stores import RowStore, open_store
-from features.serving import FeatureVectors, Serving
+from features.serving import Serving
 from features.state import SEEN, YOUNG, Entries, State, empty_state, fold
 from features.tiles import Reading
 
-__all__ = ["CustomerRow", "FeatureVectors", "OnlineFeatures", "feature_matrix", "open_online"]
+__all__ = ["CustomerRow", "OnlineFeatures", "feature_matrix", "open_online"]
 
 Row = bytes | None
 Pair = tuple[Row, Row]
@@ -71,13 +71,6 @@ class OnlineFeatures:
         told = zip(customer_ids, values, packed, known.tolist(), strict=True)
         by = self._serving
         return [StoredRow.of(name, as_of, vector, row or b"", by) if here else None for name, vector, row, here in told]
-
-    def read_vectors(self, customer_ids: Sequence[str], as_of: datetime) -> FeatureVectors:
-        """The feature vectors of many customers as of a time, as one matrix; the same values as `read`."""
-        _, values, known = self._read(customer_ids, microseconds(as_of))
-        if not known.all():
-            values[~known] = np.nan
-        return FeatureVectors(self._serving.names, values, known)
 
     def _read(self, ids: Sequence[str], as_of: int) -> tuple[list[Row], Floats, NDArray[np.bool_]]:
         """Serving rows as of a time, their values, and whether there is one."""
@@ -226,12 +219,6 @@ class OnlineFeatures:
     def signature(self) -> str:
         """Names the layout of the rows that this set of features packs."""
         return f"{self._plan.signature:016x}"
-
-    def merge(self, anonymous_id: str, customer_id: str, events: pl.DataFrame) -> None:
-        """Joins an anonymous history to a customer: `events` are all events of both; the anonymous row goes."""
-        made = self._made(events.with_columns(customer_id=pl.lit(customer_id)))
-        joined = made.get(customer_id, (None, None))
-        self._change([anonymous_id, customer_id], lambda _: [(None, None), joined])
 
     def erase(self, customer_id: str) -> None:
         """Forgets a customer."""

@@ -12,7 +12,6 @@ last order of each category; then of each category orders (90, 365 days) and vie
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from struct import Struct
@@ -40,15 +39,6 @@ LAYOUT = 4
 _HEADER = 6
 _COUNTS = Struct("<3q")
 _WEEK = 168
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureVectors:
-    """Features of n customers as of a time."""
-
-    names: tuple[str, ...]
-    values: Floats  # (n, names), NaN where unknown
-    known: NDArray[np.bool_]  # (n,) whether the customer is; where not, the values are NaN
 
 
 class Serving:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 USUAL = 50.0
 """The weight in trials of a prior that nothing tells."""
 LEAST, MOST = 2.0, 1000.0

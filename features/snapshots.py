@@ -99,20 +99,6 @@ def build_snapshots(
     return sorted(reports, key=lambda report: report.bucket)
 
 
-def build_snapshot(
-    log: EventLog,
-    as_of: datetime,
-    out: Path,
-    *,
-    created: datetime | None = None,
-    features: FeatureSet = CATALOGUE,
-    progress: Progress | None = None,
-) -> Path:
-    """`build_snapshots` as of one time; returns the table's folder."""
-    build_snapshots(log, [as_of], out, created=created, features=features, progress=progress)
-    return snapshot_folder(out, as_of)
-
-
 def _publish(draft: Path, folder: Path) -> None:
     if folder.exists():
         return

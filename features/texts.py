@@ -114,14 +114,6 @@ def interest(affinity: Mapping[str, Sequence[float]], texts: TextVectors) -> Flo
     return mean
 
 
-def likeness(one: Floats | None, other: Floats | None) -> float:
-    """Cosine of two vectors, -1 to 1; NaN where one is unknown."""
-    if one is None or other is None:
-        return float("nan")
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / size if size else float("nan")
-
-
 @lru_cache(maxsize=4)
 def _signs(dimensions: int) -> Floats:
     """(dimensions, DIMENSIONS) of 1 and -1, the same for ever."""

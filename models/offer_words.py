@@ -54,14 +54,6 @@ SAYINGS: Mapping[str, Saying] = {
 }
 
 
-def describe(name: str, values: Mapping[str, float], category: str | None) -> str | None:
-    """The sentence of a pair's feature; None where it has none or something that it needs is unknown."""
-    saying = SAYINGS.get(name)
-    if saying is None or not math.isfinite(values.get(name, math.nan)):
-        return None
-    return saying.text(0.0 if saying.told is None else values.get(saying.told, math.nan), category)
-
-
 @lru_cache(maxsize=20_000)
 def _written(template: str, told: str | None, number: float, category: str | None) -> str:
     words = {"category": _lower(category or "its products")}

@@ -19,7 +19,7 @@ from models.calibration import Calibration, sigmoid
 from models.declaration import Declaration, column
 from models.linear import Linear
 from models.load import MANIFEST, need
-from models.reasons import SENTENCES, Reason, strongest
+from models.reasons import Reason, strongest
 from models.trees import TreeModel, parse_trees
 
 Floats = npt.NDArray[np.float64]
@@ -134,7 +134,7 @@ class PropensityModel:
             return Score(None, None, (), why or f"not in the population of {self.name}", self.version)
         values = np.array([[row.values[name] for name in self.columns]], np.float64)
         probability = float(self.predict_rows(values)[0])
-        reasons = strongest(self.columns, self.effects(values)[0], row.values, REASONS, alike=SENTENCES)
+        reasons = strongest(self.columns, self.effects(values)[0], row.values, REASONS)
         return Score(probability, self.tier(probability), reasons, None, self.version)
 
     def probabilities(self, rows: Sequence[CustomerRow]) -> list[float | None]:

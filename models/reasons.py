@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from features.catalogue import FEATURES
 from features.feature_set import spoken
 
-Floats = npt.NDArray[np.float64]
 _SINGULAR = {"categories": "category", "children": "child", "people": "person"} | {
     noun: noun[:-1]
     for noun in ("answers", "checkouts", "clicks", "complaints", "coupons", "days", "forms", "hours", "items", "looks",
@@ -40,30 +39,23 @@ def strongest(
     effects: Sequence[float] | npt.NDArray[np.float64],
     values: Mapping[str, float],
     n: int = 3,
-    describe: Callable[[str, Mapping[str, float]], str | None] | None = None,
-    alike: Mapping[str, str] | None = None,
 ) -> tuple[Reason, ...]:
     """The `n` strongest reasons, strongest first; one sentence is said once, with the sum of its effects.
 
-    Features that the row lacks (NaN) give no sentence. `describe` overrides the catalogue's sentences. Features with
-    the same value in `alike` tell the same sentence, so that only as many are put into words as are returned; without
-    it, each feature's is made and compared.
+    Features that the row lacks (NaN) give no sentence. Only as many are put into words as are returned.
     """
-    say = describe or sentence
     groups: dict[str, list[tuple[float, str]]] = {}
     told = effects.tolist() if isinstance(effects, np.ndarray) else [float(effect) for effect in effects]
     for name, effect in zip(names, told, strict=False):
         if abs(effect) > NEGLIGIBLE and is_known(values.get(name, 0.0)):
-            key = say(name, values) if alike is None else alike.get(name, name)
-            if key is not None:
-                groups.setdefault(key, []).append((effect, name))
+            groups.setdefault(SENTENCES.get(name, name), []).append((effect, name))
     ordered = [(sum(effect for effect, _ in members), max(members, key=_size)[1]) for members in groups.values()]
     ordered.sort(key=lambda found: (-abs(found[0]), found[1]))
     said: dict[str, Reason] = {}
     for effect, name in ordered:
         if len(said) == n or abs(effect) <= NEGLIGIBLE:
             break
-        text = say(name, values)
+        text = sentence(name, values)
         if text is not None and text not in said:
             said[text] = Reason(name, text, round(effect, 4))
     return tuple(said.values())

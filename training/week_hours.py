@@ -23,7 +23,6 @@ from models.presence import OPEN_WORTH
 from models.week import HOURS
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 RESPONSE_WITHIN = timedelta(hours=48)
 NEEDED = ("message_id", "type", "event", "customer_id", "timestamp", "received_at", "channel", "machine",

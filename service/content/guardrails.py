@@ -150,11 +150,6 @@ def _verdicts(name: str, findings: Iterable[Finding], fine: str) -> list[Check]:
     return failed or [Check(name, True, fine)]
 
 
-def failed_names(checks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the checks that failed, each once."""
-    return list(dict.fromkeys(str(check["name"]) for check in checks if not check["passed"]))
-
-
 # --- the form of the message -------------------------------------------------------------------------------------
 
 
@@ -483,4 +478,4 @@ CHECKS: dict[str, tuple[Callable[[Copy], Iterable[Finding]], str]] = {
     "language": (_language, "the text is in the locale's script"),
 }
 
-__all__ = ["CHECKS", "Check", "Rules", "as_decimal", "check_copy", "failed_names", "looks_like_html"]
+__all__ = ["CHECKS", "Check", "Rules", "as_decimal", "check_copy", "looks_like_html"]

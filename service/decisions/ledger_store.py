@@ -164,11 +164,6 @@ def lock(connection: Connection, customers: Iterable[str], offers: Iterable[str]
     driver_of(connection).execute(_LOCK, [keys])
 
 
-def read_entries(connection: Connection, customers: Sequence[str], since: int) -> dict[str, tuple[Entry, ...]]:
-    """Each customer's lines after `since` (microseconds), oldest first."""
-    return {customer: entries_by(lines) for customer, lines in read_lines(connection, customers, since).items()}
-
-
 def entries_by(lines: Iterable[Sequence[Any]], until: int = FOREVER) -> tuple[Entry, ...]:
     """Of lines as `read_lines` tells them, those that there were at `until`."""
     if until == FOREVER:

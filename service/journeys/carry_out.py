@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from service.decisions.quiet import zone_of
@@ -44,14 +43,13 @@ _TOGETHER = 100
 
 @dataclass(slots=True)
 class Run:
-    """One enrolment on its way through a pass. `retry_at` and `problem` are set when something failed."""
+    """One enrolment on its way through a pass. `problem` is set when something failed."""
 
     enrolment: Enrolment
     journey: Journey
     moment: Moment
     state: State
     command: Command
-    retry_at: datetime | None = None
     problem: str | None = None
     undecided: list[str] = field(default_factory=list)
     lost: bool = False

@@ -12,7 +12,6 @@ from service.decisions.schemas import customer_id
 from service.journeys.durations import parse_duration
 from service.web.json_values import plain_json, plain_text
 
-CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

@@ -37,7 +37,6 @@ ENGAGEMENT = {"delivered": "delivered", "opened": "opened", "clicked": "clicked"
 ATTRIBUTION = timedelta(days=14)
 SHORTEST_MEMORY = timedelta(days=30)
 OLDEST_ENTRY = timedelta(days=1)
-MOST_EVENTS = 200
 
 
 def wake_handler(clock: Clock, definitions: Definitions | None = None) -> Handler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Connection, String, Table, delete, select, update
+from sqlalchemy import Column, Connection, String, Table, delete, update
 
 from service.clock import CLOCKS_APART
 from service.storage.database import UtcTime, metadata, upsert
@@ -35,8 +35,3 @@ def take(connection: Connection, name: str, holder: str, now: datetime, seconds:
 def release(connection: Connection, name: str, holder: str) -> None:
     """Gives the lease back, if it is still this holder's."""
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
-
-
-def holder_of(connection: Connection, name: str) -> str | None:
-    """Who holds the lease, running or expired."""
-    return connection.execute(select(leases.c.holder).where(leases.c.name == name)).scalar_one_or_none()

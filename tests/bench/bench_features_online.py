@@ -26,13 +26,13 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import FEATURE_NAMES
-from features.rows import OnlineFeatures, open_online
+from features.rows import OnlineFeatures, feature_matrix, open_online
 from tests.bench.feature_events import A_CUSTOMER, some_events
 from tests.fakes.redis_server import RedisServer
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-LINE = "{:<44}{:>17}{:>17}{:>17}{:>17}{:>17}{:>17}"
-HEAD = ("read of one", "of 100", "100 as a matrix", "one, each field", "100 a day later", "one event")
+LINE = "{:<44}{:>17}{:>17}{:>17}{:>17}{:>17}"
+HEAD = ("read of one", "of 100", "one, each field", "100 a day later", "one event")
 
 
 def synthetic(customers: int) -> pl.DataFrame:
@@ -89,7 +89,6 @@ def ours(title: str, url: str, events: pl.DataFrame) -> None:
     figures = [
         median(lambda some: online.read(some, now), ids, 1),
         median(lambda some: online.read(some, now), ids, 100),
-        median(lambda some: online.read_vectors(some, now), ids, 100),
         median(each_field, ids, 1),
         median(lambda some: online.read(some, now + DAY), ids, 100, 30),
         median(arrive, ids, 1),
@@ -145,10 +144,10 @@ def feast(title: str, folder: Path, settings: dict[str, str], online: OnlineFeat
     from features.catalogue import CATALOGUE
     from features.store.views import CUSTOMER, customer_view
 
-    vectors = online.read_vectors(ids, now)
+    values = feature_matrix(online.read(ids, now), FEATURE_NAMES)
     frame = pl.DataFrame({"customer_id": ids}).with_columns(
         pl.lit(now).alias("as_of"), pl.lit(now).alias("created"),
-        *(pl.Series(name, vectors.values[:, place]) for place, name in enumerate(FEATURE_NAMES)),
+        *(pl.Series(name, values[:, place]) for place, name in enumerate(FEATURE_NAMES)),
     )  # fmt: skip
     folder.mkdir()
     (folder / "features").mkdir()
@@ -169,7 +168,7 @@ def feast(title: str, folder: Path, settings: dict[str, str], online: OnlineFeat
         told = store.get_online_features(features=service, entity_rows=rows).to_dict()
         assert told["tenure_days"][0] is not None
 
-    print(LINE.format(title, median(read, ids, 1, 50), median(read, ids, 100, 20), "", "", "", ""), flush=True)
+    print(LINE.format(title, median(read, ids, 1, 50), median(read, ids, 100, 20), "", "", ""), flush=True)
 
 
 def main() -> int:

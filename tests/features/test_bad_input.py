@@ -12,7 +12,7 @@ import pytest
 
 from features.build import compute, snapshot_folder
 from features.event_log import EventLog
-from features.snapshots import build_snapshot
+from features.snapshots import build_snapshots
 from features.tables import EVENTS, MONEY_LIMIT, TableError
 from tests.fakes.daily_orders import order
 from tests.fakes.event_streams import START, frame
@@ -36,7 +36,7 @@ IDS = [
 
 
 def table(log: EventLog, folder: Path, as_of: datetime = NOW) -> pl.DataFrame:
-    build_snapshot(log, as_of, folder)
+    build_snapshots(log, [as_of], folder)
     return pl.read_parquet(snapshot_folder(folder, as_of) / "*.parquet", hive_partitioning=False)
 
 

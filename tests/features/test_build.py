@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.build import affinity, compute, historical_parts
+from features.build import compute, interest, snapshot_folder
 from features.catalogue import FEATURE_NAMES
 from features.declare import hop_of
 from features.event_log import EventLog
-from features.snapshots import build_snapshot
+from features.snapshots import build_snapshots
 from tests.fakes.event_streams import START, apart, frame, streams
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,12 +126,12 @@ def order(number: int, customer: str, time: datetime, category: str = "bread") -
     }  # fmt: skip
 
 
-def test_affinity_counts_orders_not_lines_and_ends_after_two_years() -> None:
+def test_interest_counts_orders_not_lines_and_ends_after_two_years() -> None:
     events = [order(0, "ann", START - 731 * DAY, "old"), order(1, "ann", START - 100 * DAY), order(2, "ann", START)]
     events[2]["products"] *= 3
     cuts = pl.DataFrame({"customer_id": ["ann"], "as_of": [START + DAY]}).cast({"as_of": pl.Datetime("us", "UTC")})
-    told = affinity(frame(events), cuts)
-    assert told.rows() == [("ann", START + DAY, "bread", 1.0, 2.0, 1.0)]
+    told = interest(frame(events), cuts)
+    assert told.rows() == [("ann", START + DAY, "bread", 1.0, 2.0, 1.0, 0.0)]
 
 
 def test_a_window_ends_sharp_at_its_head_and_on_a_hop_at_its_tail() -> None:
@@ -148,22 +148,6 @@ def customers(n: int) -> list[dict[str, Any]]:
     return [order(i, f"c{c}", START + timedelta(days=i, hours=c)) for c in range(n) for i in range(c % 5 + 1)]
 
 
-def test_history_by_bucket_equals_all_at_once(tmp_path: Any) -> None:
-    events = frame(customers(60))
-    log = EventLog(tmp_path)
-    log.append(events, "a")
-    cuts = pl.DataFrame(
-        {
-            "customer_id": [f"c{i % 70}" for i in range(140)],
-            "as_of": [START + timedelta(days=i % 7) for i in range(140)],
-        }
-    ).cast({"as_of": pl.Datetime("us", "UTC")})
-    steps: list[tuple[int, int]] = []
-    parts = historical_parts(log, cuts, progress=lambda done, all_: steps.append((done, all_)))
-    assert pl.concat(parts).sort("_cut").drop("_cut").equals(compute(events, cuts))
-    assert steps == [(i, 16) for i in range(1, 17)]
-
-
 def test_a_snapshot_goes_on_where_it_stopped(tmp_path: Any) -> None:
     log = EventLog(tmp_path / "events")
     log.append(frame(customers(40)), "a")
@@ -174,17 +158,18 @@ def test_a_snapshot_goes_on_where_it_stopped(tmp_path: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_snapshot(log, as_of, tmp_path / "features", progress=stop)
-    folder = build_snapshot(log, as_of, tmp_path / "features")
+        build_snapshots(log, [as_of], tmp_path / "features", progress=stop)
+    build_snapshots(log, [as_of], tmp_path / "features")
+    folder = snapshot_folder(tmp_path / "features", as_of)
     stamps = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert len(stamps) == 16
-    assert build_snapshot(log, as_of, tmp_path / "features") == folder
+    build_snapshots(log, [as_of], tmp_path / "features")
     assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == stamps
     rows = pl.read_parquet(folder / "*.parquet", hive_partitioning=False)
     assert rows.height == 40
     assert rows.columns == ["customer_id", "as_of", "created", *FEATURE_NAMES]
     log.append(frame([order(9, "c0", START + DAY)]), "b")
-    build_snapshot(log, as_of, tmp_path / "features")
+    build_snapshots(log, [as_of], tmp_path / "features")
     again = pl.read_parquet(folder / "*.parquet", hive_partitioning=False).filter(customer_id="c0")
     assert again["orders_total"].to_list() == [2.0]
 
@@ -195,7 +180,7 @@ def test_no_events_give_zero_counts_and_unknown_times() -> None:
     assert told["orders_365d"] == 0
     assert np.isnan(told["days_since_last_order"])
     assert compute(frame([]), cuts.clear()).height == 0
-    assert affinity(frame([]), cuts).height == 0
+    assert interest(frame([]), cuts).height == 0
 
 
 def test_years_far_apart_do_not_overflow() -> None:

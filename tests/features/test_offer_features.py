@@ -17,7 +17,6 @@ from features.files import write_parquet
 from features.offer_events import about_offers, offer_history, several_offers, unnamed_decisions
 from features.offer_features import (
     BASE,
-    OFFER_FEATURE_NAMES,
     OFFERS,
     OnlineOffers,
     build_offer_snapshot,
@@ -73,7 +72,7 @@ def as_of(*times: datetime, offers: tuple[str, ...] = ("tea",)) -> pl.DataFrame:
 def test_every_feature_speaks(one: Any) -> None:
     assert one.description.endswith(".")
     assert one.unit
-    spoken = OFFERS.sentence(one.name, dict.fromkeys(OFFER_FEATURE_NAMES, 0.25))
+    spoken = OFFERS.sentence(one.name, dict.fromkeys(OFFERS.names, 0.25))
     assert spoken
     assert "{" not in spoken
 
@@ -189,10 +188,10 @@ def test_batch_and_online_agree_to_the_bit(
         online.put(versions)
     moment = last + timedelta(seconds=cut)
     cuts = as_of(moment, offers=("wine", "tea", "nobody", "rope"))
-    batch = offer_features(history, cuts, NO_TEXTS).select(OFFER_FEATURE_NAMES).to_numpy()
+    batch = offer_features(history, cuts, NO_TEXTS).select(OFFERS.names).to_numpy()
     served = online.read(cuts["offer_id"].to_list(), moment, NO_TEXTS)
     same = (batch.view(np.int64) == served.view(np.int64)) | (np.isnan(batch) & np.isnan(served))
-    assert same.all(), [name for name, fine in zip(OFFER_FEATURE_NAMES, same.all(axis=0), strict=True) if not fine]
+    assert same.all(), [name for name, fine in zip(OFFERS.names, same.all(axis=0), strict=True) if not fine]
 
 
 def test_rows_stand_beside_the_customers(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_rows_stand_beside_the_customers(tmp_path: Path) -> None:
     online.close()
     again = open_online_offers(str(tmp_path / "online.db"))
     told = again.read(["tea"], JUNE + timedelta(days=1), NO_TEXTS)[0]
-    assert told[OFFER_FEATURE_NAMES.index("offer_price_cents")] == 990
+    assert told[OFFERS.names.index("offer_price_cents")] == 990
     assert again.catalogue_change() == 7
     again.close()
 
@@ -214,7 +213,7 @@ def test_a_snapshot_has_the_offers_heard_of(tmp_path: Path) -> None:
     history = offer_history(events, versions, {})
     told = pl.read_parquet(build_offer_snapshot(history, JUNE + timedelta(days=1), tmp_path, NO_TEXTS))
     assert told["offer_id"].to_list() == ["old", "tea"]
-    assert told.columns == ["offer_id", "as_of", "created", *OFFER_FEATURE_NAMES]
+    assert told.columns == ["offer_id", "as_of", "created", *OFFERS.names]
 
 
 def test_a_daily_run_reads_new_files_alone(tmp_path: Path) -> None:
@@ -256,7 +255,7 @@ def test_only_offers_with_something_new_are_loaded(tmp_path: Path) -> None:
     both = {**old, **new}
     assert online.load_new(offer_history(together([*both.values()]), versions, {}), both) == 1
     told = online.read(["tea", "wine"], JUNE + timedelta(days=1), NO_TEXTS)
-    assert told[:, OFFER_FEATURE_NAMES.index("offer_delivered_7d")].tolist() == [1, 1]
+    assert told[:, OFFERS.names.index("offer_delivered_7d")].tolist() == [1, 1]
     online.close()
 
 

@@ -89,7 +89,7 @@ def test_an_anonymous_history_joins_its_customer() -> None:
     online = OnlineFeatures(MemoryRows())
     visits = [order("1", 5, "anon-7"), order("2", 4, "anon-7")]
     online.apply([*visits, order("3")])
-    online.merge("anon-7", "ann", frame([*visits, order("3")]))
+    online.rebuild_all(["anon-7", "ann"], frame([{**one, "customer_id": "ann"} for one in [*visits, order("3")]]))
     assert online.read(["anon-7"], NOW) == [None]
     assert values(online)["orders_total"] == 3
     online.apply([order("1", 5, "ann"), order("4", 0, "ann")])  # the moved event again: still once

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.catalogue import CATALOGUE, FEATURE_NAMES, FEATURES
+from features.catalogue import FEATURE_NAMES, FEATURES
 from features.declare import Events, Feature
 from features.facts import microseconds
 from features.feature_set import FeatureSet
@@ -42,6 +42,10 @@ def span(store: MemoryRows, customer: str = "ann") -> tuple[int, int]:
     assert row is not None
     since, until = np.frombuffer(row, np.int64, 2, 8).tolist()
     return since, until
+
+
+def values(online: OnlineFeatures, customers: list[str], time: datetime) -> np.ndarray[Any, Any]:
+    return feature_matrix(online.read(customers, time), FEATURE_NAMES)
 
 
 def at(*when: int) -> int:
@@ -94,7 +98,7 @@ def test_a_row_holds_until_the_birthday_is_over() -> None:
     online.apply([told])
     assert span(store)[1] == at(2026, 6, 21)
     days = [
-        online.read_vectors(["ann"], NOW + timedelta(days=days)).values[0, FEATURE_NAMES.index("days_until_birthday")]
+        values(online, ["ann"], NOW + timedelta(days=days))[0, FEATURE_NAMES.index("days_until_birthday")]
         for days in (1, 17, 18)
     ]
     assert days == [16, 0, 364]
@@ -121,11 +125,11 @@ def test_refreshed_rows_hold_now_and_say_the_same() -> None:
     later = NOW + timedelta(days=31)
     assert set(online.stale(NOW + TICK)) == set()
     assert set(online.stale(later)) == {"ann", "eve"}
-    before = online.read_vectors(["ann", "bob", "eve"], later).values
+    before = values(online, ["ann", "bob", "eve"], later)
     assert online.refresh(["ann", "bob", "eve", "nobody"], later) == 2
     assert list(online.stale(later)) == []
     assert span(store)[0] == microseconds(later)
-    assert online.read_vectors(["ann", "bob", "eve"], later).values.tobytes() == before.tobytes()
+    assert values(online, ["ann", "bob", "eve"], later).tobytes() == before.tobytes()
     assert store.read(["nobody", "\x1fsnobody"]) == [None, None]
 
 
@@ -160,18 +164,8 @@ def test_rows_that_lack_or_that_other_features_made_are_read_from_the_state() ->
     assert row is not None
     assert (row.values["half_orders"], row.values["orders_total"]) == (0.5, 2)
     store.change(["\x1fsann"], lambda _: [None])
-    assert online.read_vectors(["ann"], NOW + TICK).values[0, FEATURE_NAMES.index("orders_total")] == 2
+    assert values(online, ["ann"], NOW + TICK)[0, FEATURE_NAMES.index("orders_total")] == 2
     assert list(online.stale(NOW + TICK)) == ["ann"]
-
-
-def test_vectors_of_strangers_are_unknown() -> None:
-    online = OnlineFeatures(MemoryRows())
-    online.apply([event("1")])
-    found = online.read_vectors(["nobody", "ann"], NOW + TICK)
-    assert found.names == CATALOGUE.names
-    assert found.known.tolist() == [False, True]
-    assert np.isnan(found.values[0]).all()
-    assert online.read_vectors([], NOW).values.shape == (0, len(CATALOGUE.names))
 
 
 def test_a_matrix_of_rows_however_they_were_made() -> None:
@@ -229,6 +223,7 @@ def test_the_layout_number_stands_for_these_numbers() -> None:
             for n, (cents, name) in enumerate(amounts)
         ]
     )
-    told = online.read_vectors(["ann"], NOW + timedelta(hours=2)).values[0]
-    shown = [float(f"{value:.6g}") for value in told.tolist()]
+    [row] = online.read(["ann"], NOW + timedelta(hours=2))
+    assert row is not None
+    shown = [float(f"{value:.6g}") for value in row.values.values()]
     assert (LAYOUT, shown) == (4, [3, 500, 432.049, 278.51, 1, 12, 0.666667, 4.08333, 2.72222])

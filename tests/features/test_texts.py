@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features.text_keys import offer_text, text_key
-from features.texts import DIMENSIONS, Texts, TextVectors, add_texts, interest, likeness
+from features.texts import DIMENSIONS, Texts, TextVectors, add_texts, interest
 
 TEXTS = ["bread", "wine", "toys"]
 VECTORS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]], np.float32)
@@ -50,8 +50,6 @@ def test_an_interest_is_the_mean_of_what_was_bought_by_orders(held: TextVectors)
     told = interest(affinity, held)
     assert told == pytest.approx([0.75, 0.25, 0, 0])
     assert interest({"cars": (1.0, 1.0, 1.0)}, held) is None
-    assert likeness(told, held.vector("bread")) == pytest.approx(0.75 / np.hypot(0.75, 0.25))
-    assert np.isnan(likeness(told, None))
 
 
 def test_means_of_many_are_exact_in_any_order(held: TextVectors) -> None:

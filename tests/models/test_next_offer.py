@@ -30,7 +30,7 @@ from models.offer_features import (
     products_signature,
 )
 from models.offer_stages import STAGE, OfferStages
-from models.offer_words import describe
+from models.offer_words import SAYINGS
 from models.response import CHANNELS, INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
 from training.members import fit_linear
@@ -146,8 +146,7 @@ def test_orders_of_an_offers_own_products_are_counted(model: NextOfferModel) -> 
         known,
     )
     assert np.array_equal(again[0], pairs[1], equal_nan=True)
-    told = describe("product_share", {"product_orders": 3.0, "product_share": 0.3}, "Coffee")
-    assert told == "bought products of this offer 3 times"
+    assert SAYINGS["product_share"].text(3.0, "Coffee") == "bought products of this offer 3 times"
 
 
 def test_looks_at_products_tell_interest_where_nothing_was_bought(model: NextOfferModel) -> None:
@@ -166,10 +165,9 @@ def test_looks_at_products_tell_interest_where_nothing_was_bought(model: NextOff
     table = known.table([*OFFERS, OfferInfo("o-boats", "Boats")])
     again = pair_features(known.customers(row.values, row.affinity, views=looked), table, known)[0]
     assert np.array_equal(again[:5, PAIR.index("category_interest")], interest, equal_nan=True)
-    told = {"category_views_365d": 7.0, "category_interest": 0.5}
-    assert describe("category_interest", told, "Tea") == "looked at tea 7 times in a year"
-    told["category_views_365d"] = 0.0
-    assert describe("category_interest", told, "Tea") == "has not looked at tea in a year"
+    said = SAYINGS["category_interest"]
+    assert said.text(7.0, "Tea") == "looked at tea 7 times in a year"
+    assert said.text(0.0, "Tea") == "has not looked at tea in a year"
 
 
 def test_features_follow_the_offers_part_of_its_category(model: NextOfferModel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from features.catalogue import FEATURES
-from models.reasons import SENTENCES, one_of_many, sentence, strongest
+from models.reasons import one_of_many, sentence, strongest
 
 NAN = float("nan")
 VALUES = {"days_since_last_order": 41.0, "order_gap_mean_days": 20.0, "orders_90d": 3.0, "orders_30d": NAN}
@@ -28,13 +28,17 @@ def test_what_has_no_effect_or_no_value_is_no_reason() -> None:
 def test_what_has_no_sentence_is_no_reason() -> None:
     """In one zone the offset from UTC says only whether it was summer then."""
     values = {**VALUES, "utc_offset_hours": -4.0}
-    found = strongest(("utc_offset_hours", "orders_90d"), [-2.0, 0.1], values, alike=SENTENCES)
+    found = strongest(("utc_offset_hours", "orders_90d"), [-2.0, 0.1], values)
     assert [reason.feature for reason in found] == ["orders_90d"]
 
 
 def test_one_sentence_is_said_once_with_both_effects() -> None:
-    found = strongest(("orders_90d", "days_since_last_order"), [0.2, 0.3], VALUES, describe=lambda name, values: "same")
-    assert [(reason.feature, reason.effect) for reason in found] == [("days_since_last_order", 0.5)]
+    names = ("current_gap_ratio", "orders_90d", "days_since_last_order")
+    found = strongest(names, [0.2, 0.4, 0.3], VALUES | {"current_gap_ratio": 2.05})
+    assert [(reason.feature, reason.effect) for reason in found] == [
+        ("days_since_last_order", 0.5),
+        ("orders_90d", 0.4),
+    ]
 
 
 def test_a_sentence_keeps_the_part_that_is_known() -> None:

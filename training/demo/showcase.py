@@ -85,12 +85,6 @@ def ask(api: Api, examples: Mapping[str, str], offers: Sequence[Mapping[str, Any
     return sections
 
 
-def scores(api: Api, customer: str) -> dict[str, Any]:
-    """`/v1/customers/{id}/scores`."""
-    found: dict[str, Any] = api.get(f"/v1/customers/{quote(customer, safe='')}/scores")
-    return found
-
-
 def start_journey(
     api: Api, journey_id: str, journey: bytes | Mapping[str, Any], experiment_id: str, experiment: Any
 ) -> None:

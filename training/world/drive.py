@@ -61,7 +61,6 @@ class Drive:
     progress: Callable[[int, int], None] = lambda day, days: None
     ledger: Ledger = field(default_factory=Ledger)
     enrolled: int = 0
-    by_journey: int = 0
     trained: bool = False
 
     def __post_init__(self) -> None:
@@ -210,7 +209,6 @@ class Drive:
         best, uniform = self.world.best_action(customer, now), self.world.uniform_value(customer, now)
         entry = Entry(arrival.decision_id, customer, now, decision["arm"], self.trained, best.expected_value, uniform)
         self._journey_entries[arrival.decision_id] = entry
-        self.by_journey += 1
         self._reach(entry, action, now, delivered=False)
 
     def _journey_figures(self) -> dict[str, Any]:

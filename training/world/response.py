@@ -58,17 +58,6 @@ def _audience(people: Population, customers: Ints, offers: Sequence[WorldOffer])
     return np.where(wanted[None] < 0, 0.0, np.where(right, RIGHT_AUDIENCE, WRONG_AUDIENCE))
 
 
-def probabilities(
-    people: Population, customers: Ints, offers: Sequence[WorldOffer], hours: Ints, recent: Ints
-) -> Floats:
-    """(customers, offers, channels): true probabilities of converting on a message at the local hour of the week.
-
-    `hours` and `recent` (messages in the last seven days) have one entry a customer.
-    """
-    moved = hour_effect(people, customers, hours[:, None])[:, 0] - people.fatigue[customers] * recent
-    return sigmoid(fixed_effect(people, customers, offers) + moved[:, None, None])
-
-
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
     result: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))

@@ -72,12 +72,6 @@ class FileChannel:
                     gone += len(lines) - len(kept)
         return gone
 
-    def lines_of(self, customer_id: str) -> list[dict[str, Any]]:
-        """The messages to one customer."""
-        with self._locked():
-            lines = [line for path in sorted(self._folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
-        return [orjson.loads(line) for line in lines if _about(line, {customer_id})]
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time, in this process and among all."""

@@ -17,7 +17,7 @@ from feast.types import Int64, String
 from features.build import compute
 from features.catalogue import FEATURE_NAMES
 from features.event_log import EventLog
-from features.snapshots import build_snapshot
+from features.snapshots import build_snapshots
 from features.store import offline
 from features.store.registry import apply, feature_store
 from features.tables import UTC_TIME
@@ -45,8 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     log = EventLog(folder / "events")
     log.append(frame(orders()), "a")
-    for as_of in (JUNE, JULY):
-        build_snapshot(log, as_of, folder / "features")
+    build_snapshots(log, [JUNE, JULY], folder / "features")
     return folder
 
 

@@ -24,7 +24,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64
 
 from features.interests import INTEREST_NAMES
-from features.offer_features import OFFER_FEATURE_NAMES
+from features.offer_features import OFFERS
 from features.row_stores import open_store
 from features.store import registry
 from features.store.online import URL_VARIABLE
@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Path:
 
     write(tmp_path / "features", "customer_id", ["ann", "bob"], dict.fromkeys(FEATURE_NAMES, 2.0))
     write(tmp_path / "interests", "customer_id", ["ann"], dict.fromkeys(INTEREST_NAMES, 0.5))
-    write(tmp_path / "offer_features", "offer_id", ["tea", "wine"], dict.fromkeys(OFFER_FEATURE_NAMES, 3.0))
+    write(tmp_path / "offer_features", "offer_id", ["tea", "wine"], dict.fromkeys(OFFERS.names, 3.0))
     served = {"churn": ["orders_90d", "interest_text_0"], "next-offer": ["orders_30d", "offer_price_cents"]}
     for name in (*served, "send-time"):
         manifest = {"features": [*served.get(name, ()), "text_similarity"]}
@@ -79,7 +79,7 @@ def test_customers_and_offers_in_the_past_and_now(home: Path) -> None:
     offers = store.get_historical_features(
         entity_df=asked(offer_id=["wine"]), features=store.get_feature_service("all_offer_features")
     ).to_df()
-    assert set(OFFER_FEATURE_NAMES) <= set(offers.columns)
+    assert set(OFFERS.names) <= set(offers.columns)
     store.materialize(JUNE - timedelta(days=1), JUNE + timedelta(days=1))
     online = store.get_online_features(
         features=["offer_features:offer_click_rate_90d"], entity_rows=[{"offer_id": "tea"}, {"offer_id": "none"}]

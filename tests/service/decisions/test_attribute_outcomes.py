@@ -14,7 +14,6 @@ from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
 from service.decisions.decision_store import read_rates
 from service.decisions.export_decisions import export_decisions
-from service.decisions.ledger_store import read_entries
 from service.decisions.lessons_store import CONVERTED, UNTIED, due_lessons
 from service.decisions.outcome_store import every_outcome
 from service.decisions.read_decision import DecisionReader, erase_of, export_of
@@ -27,6 +26,7 @@ from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, damage
+from tests.fakes.ledger import read_entries
 
 COUNT = iter(range(10_000))
 

@@ -19,7 +19,6 @@ from service.decisions.case import Customer, microseconds
 from service.decisions.decision_store import read_decisions
 from service.decisions.explain import explain
 from service.decisions.ledger_lines_store import use
-from service.decisions.ledger_store import read_entries
 from service.decisions.moments_store import move_moments, note_moments, read_moments
 from service.decisions.pacing import SLICES, ahead, by_slice, free_after
 from service.decisions.rank_actions import Decider
@@ -33,6 +32,7 @@ from service.settings import Cap, CoolDown, Settings
 from service.storage.database import Database
 from tests.fakes.databases import sqlite_with_tables
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.ledger import read_entries
 
 
 @pytest.fixture

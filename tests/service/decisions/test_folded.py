@@ -19,10 +19,11 @@ from service.decisions.ledger_lines_store import (
     settle,
     use,
 )
-from service.decisions.ledger_store import count_by_offer, counted_of, ledger, read_entries, reserve
+from service.decisions.ledger_store import count_by_offer, counted_of, ledger, reserve
 from service.decisions.line import Line
 from service.storage.database import Database
 from tests.fakes.decisions import NOON
+from tests.fakes.ledger import read_entries
 
 NOW = microseconds(NOON)
 OFFERS = ["a", "b", 'c"%_\\', "d"]

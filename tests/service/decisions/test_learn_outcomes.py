@@ -51,10 +51,6 @@ def learning(desk: Desk) -> Learning:
     return Learning(desk)
 
 
-def chance(decision: dict[str, Any]) -> float:
-    return float(decision["actions"][0]["probability"])
-
-
 def of_offer(learning: Learning, customer: str, offer: str) -> float:
     """P(convert) of the offer as it is scored now."""
     asked = DecisionIn(customer_id=customer, offers=[offer], channels=["email"], dry_run=True)

@@ -7,13 +7,14 @@ import pytest
 
 from service.decisions.case import DAY_US, microseconds
 from service.decisions.ledger_lines_store import move_ledger, release, settle, use
-from service.decisions.ledger_store import read_entries, reserve
+from service.decisions.ledger_store import reserve
 from service.decisions.line import Line
 from service.decisions.read_decision import DecisionReader
 from service.decisions.schemas import DecisionIn
 from service.settings import Cap
 from service.storage.database import Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.ledger import read_entries
 
 NOW = microseconds(NOON)
 

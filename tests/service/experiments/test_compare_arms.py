@@ -111,10 +111,6 @@ def test_an_arm_of_more_spread_keeps_its_own() -> None:
     assert effect.absolute.standard_error == pytest.approx(((5_000 - 25) / 99 / 100 + _pooled(a, b) / 1_000) ** 0.5)
 
 
-def _sums(told: np.ndarray[Any, Any]) -> Sums:
-    return Sums(len(told), float(told.sum()), float((told**2).sum()))
-
-
 def _relative_direction(effect: Effect) -> int:
     told = effect.relative
     return 0 if told is None else int(told.low > 0) - int(told.high < 0)

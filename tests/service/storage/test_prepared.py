@@ -20,7 +20,6 @@ marks = Table(
     Column("at", UtcTime),
     Column("body", Json),
 )
-NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 _SOME = select(marks).where(any_of(marks.c.name, texts("names"))).order_by(marks.c.name)
 _LATE = select(marks.c.name, marks.c.at).where(marks.c.at >= bindparam("since", type_=UtcTime()), marks.c.count == 7)
 

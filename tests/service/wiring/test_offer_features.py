@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from features.explain import explain
-from features.offer_features import OFFER_FEATURE_NAMES
+from features.offer_features import OFFERS
 from features.row_stores import StoreAway
 from features.texts import Texts
 from models import embedding
@@ -83,15 +83,15 @@ def test_what_is_served_is_what_is_built(parts: Parts) -> None:
     respond(parts)
     later, names = NOW + timedelta(hours=1), ["rope", "tea", "wine"]
     served = parts.offers_online.read(names, later, Texts(parts.settings.home).read())
-    told = dict(zip(OFFER_FEATURE_NAMES, served.T, strict=True))
+    told = dict(zip(OFFERS.names, served.T, strict=True))
     assert told["offer_price_cents"].tolist() == [990, 750, 990]
     assert told["offer_live"].tolist() == [0, 1, 1]
     assert told["offer_clicks_human_30d"].tolist() == [0, 1, 0]
     assert told["offer_redeemed_30d"].tolist() == [0, 0, 1]
     table = build_tables(parts, later)
     assert table["offer_id"].to_list() == names
-    known = [place for place, name in enumerate(OFFER_FEATURE_NAMES) if not name.startswith("offer_text")]
-    batch = table.select(OFFER_FEATURE_NAMES).to_numpy()
+    known = [place for place, name in enumerate(OFFERS.names) if not name.startswith("offer_text")]
+    batch = table.select(OFFERS.names).to_numpy()
     assert np.array_equal(batch[:, known], served[:, known], equal_nan=True)
     now = parts.offers_online.read(names, later, Texts(parts.settings.home).read())
     assert np.array_equal(batch, now, equal_nan=True)  # with the texts that were made with the tables

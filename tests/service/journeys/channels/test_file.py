@@ -64,7 +64,7 @@ def test_a_customer_is_forgotten_and_others_go_on(tmp_path: Path) -> None:
     channel.send(MESSAGE)
     other.send(replace(MESSAGE, key="k2", customer_id="ben", created_at=AT + timedelta(days=1)))
     other.send(replace(MESSAGE, key="k3", customer_id="ben"))
-    assert [line["key"] for line in channel.lines_of("ben")] == ["k3", "k2"]
+    assert sorted(line["key"] for line in lines(tmp_path) if line["customer_id"] == "ben") == ["k2", "k3"]
     assert channel.forget(["ben"]) == 2
     other.send(replace(MESSAGE, key="k4"))
     channel.send(MESSAGE)

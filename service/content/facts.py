@@ -27,6 +27,8 @@ class Facts:
     times: frozenset[tuple[int, int]] = frozenset()
     codes: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
+    said: frozenset[Any] = frozenset()
+    """Times of day, and dates that are no day of a calendar (3 May, 24/7), in its own words: as mentions have them."""
     text: str = ""
     ends: bool = False
 
@@ -43,6 +45,7 @@ class _Gathered:
     moments: list[tuple[datetime | date, bool]] = field(default_factory=list)
     codes: set[str] = field(default_factory=set)
     links: set[str] = field(default_factory=set)
+    said: set[Any] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
 
 
@@ -68,6 +71,7 @@ def facts_of(offer: Mapping[str, Any], writing: Writing, zone: tzinfo = UTC) -> 
         times=frozenset(times),
         codes=frozenset(gathered.codes),
         links=frozenset(plain_link(link) for link in gathered.links),
+        said=frozenset(gathered.said),
         text=digits_to_ascii("\n\n".join(gathered.texts)).casefold(),
         ends=bool(offer.get("ends_at") or offer.get("facts", {}).get("ends_at")),
     )
@@ -128,11 +132,13 @@ def _gather_mention(mention: Mention, into: _Gathered) -> None:
         into.codes.add(value)
     elif mention.kind in ("link", "email"):
         into.links.add(value)
-    elif mention.kind == "date" and value[0] != "weekday" and None not in value:
+    elif mention.kind == "time":
+        into.said.add(value)
+    elif mention.kind == "date":
         try:
             into.moments.append((date(*value), False))
-        except ValueError:
-            into.texts.append(mention.text)
+        except (TypeError, ValueError):  # parts of a date, or a day that there is not
+            into.said.add(value)
 
 
 def _days_and_times(

@@ -262,13 +262,13 @@ def _named(values: Iterable[Decimal], unit: str) -> str:
 
 
 def _dates(copy: Copy) -> Iterator[Finding]:
-    days = copy.facts.days
+    days, said = copy.facts.days, copy.facts.said
     known = f"; the offer's are {', '.join(day.isoformat() for day in sorted(days)[:4])}" if days else ""
     for field, mention, span in copy.found("date"):
-        if not any(_same_day(mention.value, day) for day in days):
+        if mention.value not in said and not any(_same_day(mention.value, day) for day in days):
             yield f"{mention.text} is not a date of the offer{known}", field, span
     for field, mention, span in copy.found("time"):
-        if mention.value not in copy.facts.times:
+        if mention.value not in copy.facts.times | said:
             yield f"{mention.text} is not a time of the offer", field, span
 
 

@@ -331,9 +331,12 @@ def _month_patterns(tag: str, names: tuple[str, ...]) -> tuple[regex.Pattern[str
     name = rf"(?P<m>(?i:{month}))\.?(?![a-z])"
     year = r"(?:,?\s*(?:de\s+|del\s+|พ\.ศ\.\s*|ค\.ศ\.\s*)?(?P<y>\d{4})(?!\d))?"
     ordinal = r"(?:st|nd|rd|th|\.|er|º|ª|\.º)?"
+    ends = r"(?!\.\s*\n)"  # "Paper 1." and a line that begins with "May I"
     unmeasured = rf"(?!\s?[{PERCENT_SIGNS}])(?!\d)(?![.,]\d)"
     return (
-        regex.compile(rf"(?<!\d)(?:\d{{1,2}}\.?\s?[-–—]\s?)?(?P<d>\d{{1,2}}){ordinal}\s*(?:de\s+|of\s+)?{name}{year}"),
+        regex.compile(
+            rf"(?<!\d)(?:\d{{1,2}}\.?\s?[-–—]\s?)?(?P<d>\d{{1,2}}){ends}{ordinal}\s*(?:de\s+|of\s+)?{name}{year}"
+        ),
         regex.compile(rf"(?<!\p{{L}}){name}\s*(?P<d>\d{{1,2}}){ordinal}{unmeasured}{year}"),
     )
 

@@ -87,6 +87,28 @@ def test_each_day_of_an_offer_may_be_told_and_no_other() -> None:
     assert {day: [check.name for check in checks] for day, checks in told.items()} == {1: [], 2: ["dates"], 31: []}
 
 
+@pytest.mark.parametrize(
+    ("locale", "own", "body", "false"),
+    [
+        ("en", "24/7 Gym", "24/7 Gym is open", "24/6 Gym is open"),
+        ("en", "Pack 1/2 of jam", "Pack 1/2", "Pack 1/3"),
+        ("en", "Fair of 3 May", "The fair of May 3", "The fair of May 4"),
+        ("en", "Brunch from 10 am", "From 10:00", "From 11 am"),
+        ("de", "Offen bis Freitag", "Bis Freitag", "Bis Samstag"),
+        ("de", "Nur bis 30.02.2026", "Nur bis 30.02.2026", "Nur bis 28.02.2026"),  # it was looked for without end
+    ],
+)
+def test_dates_and_times_in_an_offers_own_words_may_be_told(locale: str, own: str, body: str, false: str) -> None:
+    told = [failed("sms", locale, {"name": "Tea", "description": own}, body=text) for text in (body, false)]
+    assert [{check.name for check in checks} - {"numbers"} for checks in told] == [set(), {"dates"}]
+
+
+def test_a_sentence_that_ends_with_a_number_makes_no_date_with_the_next_line() -> None:
+    assert failed("call", "en", {"name": "iPhone 16"}, script="Here is your iPhone 16.\nMay I send it?") == []
+    of_a_line = failed("call", "de", {"name": "Tee 16"}, script="Bis zum 16.\u00a0Mai, oder 16. Mai")
+    assert {check.name for check in of_a_line} == {"dates"}
+
+
 def test_money_without_a_currency_is_of_any() -> None:
     offer = {"name": "Coffee", "facts": {"deposit": {"amount": "5"}, "price": {"amount": "9.90", "currency": "EUR"}}}
     told = {text: failed("sms", "en", offer, body=f"Pay {text}") for text in ("$5", "5 €", "$6", "$9.90")}

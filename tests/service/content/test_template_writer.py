@@ -29,7 +29,8 @@ CHANNELS = ["email", "sms", "push", "web", "call", "webhook"]
 @pytest.mark.parametrize("language", sorted(languages()))
 def test_all_that_templates_write_passes_every_check(language: str, channel: str) -> None:
     strict = Rules(unsubscribe_in_body=True, sms_opt_out=True)
-    for offer in (FULL, {"name": "Tea"}, {"name": "Tea", "facts": {"price": {"amount": "9", "currency": "MYR"}}}):
+    priced = {"name": "Tea", "facts": {"price": {"amount": "9", "currency": "MYR"}}}
+    for offer in (FULL, {"name": "Tea"}, {"name": "Tea 16"}, priced):
         for segment in (None, "lapsed 90 days"):
             drafts = write_templates(channel, language, offer, 20, segment=segment)
             assert drafts

@@ -38,7 +38,10 @@ from service.storage.idempotency_store import Once
 
 CHUNK = 100
 """Decisions of a batch that are read together and written in one transaction."""
-ATTEMPTS = 50
+ATTEMPTS, EXACT_ATTEMPTS = 50, 5
+"""How often those are decided again who lost their place; and all who come behind the last place of a limit that
+customers share, so that propensities are exact: of limits of one place each it would be one decision an attempt.
+"""
 RATES_S = 60.0
 """How old the counts may be that stages are told from."""
 
@@ -105,13 +108,13 @@ class Decider:
         answers: dict[int, dict[str, Any] | Exception] = {}
         ids = None if names is None else [new_id(now) if one is None else one.name for one in names]
         waiting = list(range(len(requests)))
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 if names is not None and not answers:
                     answers.update(self._on_record(names))
                     waiting = [index for index in waiting if index not in answers]
                 if waiting:
-                    self._attempt(requests, waiting, answers, now, ids)
+                    self._attempt(requests, waiting, answers, now, ids, attempt < EXACT_ATTEMPTS)
             except Unavailable as away:  # alone they would fare no better
                 answers.update(dict.fromkeys(waiting, away))
             except Exception as failure:  # one may be the cause: the others are decided without it
@@ -133,13 +136,14 @@ class Decider:
         answers: dict[int, dict[str, Any] | Exception],
         now: datetime,
         ids: Sequence[str] | None,
+        exact: bool,
     ) -> None:
         """Answers those whose reservations fit, and those that ask for what is not there."""
         wrong: dict[int, Problem] = {}
         before = self.sources.database.mark()
         names = None if ids is None else [ids[index] for index in waiting]
         drafts = self.draft([requests[index] for index in waiting], now, ids=names, refused=wrong)
-        late = self._writer.write(drafts, now, before)
+        late = self._writer.write(drafts, now, before, exact)
         answers.update((waiting[place], problem) for place, problem in wrong.items())
         right = [index for place, index in enumerate(waiting) if place not in wrong]
         answers.update(
@@ -180,11 +184,11 @@ class Decider:
         now = self._clock.now()
         answers: dict[int, dict[str, Any]] = {}
         waiting = list(range(len(requests)))
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             names = None if ids is None else [ids[index] for index in waiting]
             before = self.sources.database.mark()
             drafts = self.draft([requests[index] for index in waiting], now, first, names)
-            refused = self._writer.write(drafts, now, before)
+            refused = self._writer.write(drafts, now, before, attempt < EXACT_ATTEMPTS)
             for index, draft in zip(waiting, drafts, strict=True):
                 if draft.decision_id not in refused:
                     answers[index] = answer(draft)

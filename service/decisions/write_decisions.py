@@ -42,9 +42,13 @@ class DecisionWriter:
         self._keep = keep
         self._parts: dict[str, float] = {}
 
-    def write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None) -> set[str]:
+    def write(
+        self, drafts: Sequence[Draft], now: datetime, before: int | None = None, exact: bool = False
+    ) -> set[str]:
         """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
 
+        `exact`: and those behind the last place of a limit that customers share, whatever they drew. Were only those
+        drawn again who drew what is gone, the others would be too many for the propensities on their record.
         Nothing is counted again where the database is as it was when it was read (its mark `before` that) and no two
         of these decisions count the same.
         """
@@ -57,7 +61,7 @@ class DecisionWriter:
         database = self._sources.database
         with database.write(self._durable) as connection:
             unchanged = before is not None and database.mark() == before and _apart(reserving)
-            refused = set() if unchanged else self._admit(connection, lasting, lines, now)
+            refused = set() if unchanged else self._admit(connection, lasting, lines, now, exact)
             admitted = [draft for draft in lasting if draft.decision_id not in refused]
             parts = self._store(connection, admitted, packed, lines)
         self._parts.update(dict.fromkeys(parts, monotonic()))
@@ -124,12 +128,17 @@ class DecisionWriter:
             )
 
     def _admit(
-        self, connection: Connection, drafts: Sequence[Draft], lines: dict[str, list[Line]], now: datetime
+        self,
+        connection: Connection,
+        drafts: Sequence[Draft],
+        lines: dict[str, list[Line]],
+        now: datetime,
+        exact: bool,
     ) -> set[str]:
         """Counts again behind the locks, decision by decision, each seeing what the one before it took.
 
         Those that reserve nothing are refused, too, where their customer is another one by now, or erased: nobody moves
-        or erases a record that comes afterwards.
+        or erases a record that comes afterwards. `exact`: see `write`.
         """
         reserving = [draft for draft in drafts if lines[draft.decision_id]]
         returned = {draft.decision_id: _returned(draft.case, lines[draft.decision_id]) for draft in reserving}
@@ -149,12 +158,18 @@ class DecisionWriter:
         past = past.and_of(self._sources.catalogue.last.past)  # so that what nobody changed is found equal
         view = LedgerView(connection, wanted, past, self._sources.rules, now)
         taken: list[Line] = []
-        for draft in reserving:
-            case = returned[draft.decision_id]
+        full: set[str] = set()
+        for draft in drafts:
+            case = returned.get(draft.decision_id)
+            if full and any(draft.case.offers[position].offer_id in full for position, _ in draft.eligible):
+                refused.add(draft.decision_id)
+            if case is None or draft.decision_id in refused:
+                continue
             usage = view.usage(draft.customer.customer_id, case.offers, case.at, draft.request.at is not None)
             usage = with_lines(usage, case, draft.customer.customer_id, taken)
             if _fits(draft, replace(case, usage=usage)):
                 taken += lines[draft.decision_id]
+                full |= _filled(replace(case, usage=usage), lines[draft.decision_id]) if exact else set()
             else:
                 refused.add(draft.decision_id)
         return refused
@@ -193,6 +208,14 @@ def _fits(draft: Draft, case: Case) -> bool:
         return True
     verdicts = judge(case)
     return not any(verdicts.of(action["offer_id"], action["channel"]) for action in draft.actions)
+
+
+def _filled(case: Case, lines: Sequence[Line]) -> set[str]:
+    """The offers of which others may have no more once these lines are taken."""
+    if not case.usage.shared:
+        return set()
+    after = Usage(case.usage.entries, with_lines(case.usage, case, "", lines).shared, case.usage.moments)
+    return {name for name, failures in judge(replace(case, usage=after)).offers.items() if failures}
 
 
 def with_lines(usage: Usage, case: Case, customer_id: str, lines: Sequence[Line]) -> Usage:

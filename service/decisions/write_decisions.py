@@ -42,9 +42,7 @@ class DecisionWriter:
         self._keep = keep
         self._parts: dict[str, float] = {}
 
-    def write(
-        self, drafts: Sequence[Draft], now: datetime, before: int | None = None, exact: bool = False
-    ) -> set[str]:
+    def write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None, exact: bool = False) -> set[str]:
         """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
 
         `exact`: and those behind the last place of a limit that customers share, whatever they drew. Were only those

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.texts import Texts, likeness
+from features.texts import Texts
 from models import embedding
 from models.embedding import EmbeddingMissing, Floats, embed, model_folder, refresh_texts
 
@@ -58,7 +58,10 @@ def test_the_child_process_gives_texts_their_vectors(tmp_path: Path) -> None:
     done = subprocess.run(command, input=b'["green tea", "tea"]', capture_output=True, timeout=250)
     assert done.returncode == 0, done.stderr.decode()
     held = Texts(tmp_path).read()
-    assert likeness(held.vector("green tea"), held.vector("tea")) > 0.5
+    green, tea = held.vector("green tea"), held.vector("tea")
+    assert green is not None
+    assert tea is not None
+    assert float(green @ tea) > 0.5 * float(np.linalg.norm(green) * np.linalg.norm(tea))
     known = {**os.environ, "OPPORTUNE_EMBEDDING_MODEL": "/nowhere"}
     refused = subprocess.run(command, input=b'["water"]', capture_output=True, timeout=250, env=known)
     assert (refused.returncode, "/nowhere" in refused.stderr.decode()) == (embedding.MISSING, True)

@@ -90,6 +90,7 @@ def routes(writer: InboxWriter, rules: Rules, clock: Clock, guard: Guard) -> API
             post_batch,
             methods=["POST"],
             dependencies=may_ingest,
+            openapi_extra=BATCH_BODY,
             responses=gives(TakenOut),
             include_in_schema=False,
         )

@@ -18,8 +18,8 @@ from service.clock import new_id
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.storage.database import Database
 from service.storage.key_store import ApiKey, add_key, find_key, good_keys
-from service.web.parameters import refuse_unknown_parameters
 from service.web.threads import within
+from service.web.unknown_inputs import refuse_unknown_inputs
 
 SCOPES = ("ingest", "decide", "review", "admin")
 _REMEMBER_S = 5.0
@@ -84,13 +84,13 @@ class Guard:
     def needs(self, *scopes: str) -> Depends:
         """A route dependency: the request's key, which has one of `scopes` or `admin`; also in `request.state.key`.
 
-        What every route of the API asks, so parameters that it does not take are refused here, too.
+        What every route of the API asks, so what the route does not read is refused here, too.
         """
 
         async def check(request: Request) -> ApiKey:
             key = await self.identify(presented_key(request.headers))
             require(key, scopes)
-            refuse_unknown_parameters(request)
+            await refuse_unknown_inputs(request)
             request.state.key = key
             return key
 

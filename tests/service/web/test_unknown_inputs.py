@@ -1,4 +1,4 @@
-"""A parameter that an address does not take is refused, as an unknown field is; pages and links are not so strict."""
+"""What an address does not read is refused, parameters and bodies; pages and links are not so strict."""
 
 from __future__ import annotations
 
@@ -52,6 +52,33 @@ async def test_all_that_are_unknown_are_told_at_once(house: House) -> None:
         answer = await admin.get("/v1/offers?one=1&one=2&limit=3&two=4")
     assert [one["field"] for one in answer.json()["errors"]] == ["one", "two"]
     assert answer.json()["detail"].endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [(b'{"note":"ok"}', "note"), (b"[]", "body"), (b"note=ok", "body"), (b"", None), (b" {}\n", None), (b"null", None)],
+)
+async def test_a_body_where_none_is_read_is_refused_unless_it_says_nothing(
+    house: House, body: bytes, field: str | None
+) -> None:
+    async with house.client("admin") as admin:
+        decision = (await admin.post("/v1/decisions", json={"customer_id": "c1"})).json()["decision_id"]
+        answer = await admin.post(f"/v1/decisions/{decision}/replay", content=body)
+    assert answer.status_code == (422 if field else 200)
+    assert [one["field"] for one in answer.json().get("errors", ())] == ([field] if field else [])
+
+
+async def test_only_what_reads_none_takes_none(house: House) -> None:
+    """A route that reads its body itself says so in the document, also where it is not shown there."""
+    async with house.client("admin") as admin:
+        told = {
+            path: (await admin.post(path, json={"zzz": 1})).text
+            for method, path, _ in operations(house.app.openapi())
+            if method == "post" and path.startswith(("/v1/", "/ofrep/"))
+        } | {path: (await admin.post(path, json={"zzz": 1})).text for path in ("/v1/import", "/v1/b")}
+    alone = {path for path, text in told.items() if "this address takes no body" in text}
+    assert {path.rsplit("/", 1)[-1] for path in alone} == {"replay", "approve", "activate", "pause", "archive", "retry"}
+    assert [path for path, text in told.items() if "zzz" not in text] == []
 
 
 async def test_a_decision_with_one_is_refused_in_front_of_the_routes_too(house: House) -> None:

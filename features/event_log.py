@@ -151,16 +151,22 @@ class EventLog:
         duplicates that reading drops only within a bucket, so run it again: it ends in the same log.
         """
         moved = 0
-        for source, owner in sorted(owners.items()):
-            rows = self.scan(customer_id=source).collect()
-            if rows.is_empty() or source == owner:
-                continue
-            own = f"joined-{_digest((source, owner))}"
-            earlier = self._own_part(own, owner)
-            both = pl.concat([earlier, rows.with_columns(customer_id=pl.lit(owner))])
-            before_each()
-            self.append(both.unique("message_id", keep="first", maintain_order=True), own)
-            moved += self._remove([source], before_each)
+        ends = {source: _last_owner(source, owners) for source in owners}
+        sources = sorted(source for source, owner in ends.items() if source != owner)
+        for bucket in sorted({bucket_of(source, self.buckets) for source in sources}):
+            some = [source for source in sources if bucket_of(source, self.buckets) == bucket]
+            found = self.scan(buckets=[bucket], customer_ids=some, repeats=True).sort(
+                "received_at", maintain_order=True
+            )
+            for rows in found.collect().partition_by("customer_id", maintain_order=True):
+                source = rows["customer_id"][0]
+                own = f"joined-{_digest((source, ends[source]))}"
+                both = pl.concat(
+                    [self._own_part(own, ends[source]), rows.with_columns(customer_id=pl.lit(ends[source]))]
+                )
+                before_each()
+                self.append(both.unique("message_id", keep="first", maintain_order=True), own)
+            moved += self._remove(some, before_each)
         return moved
 
     def rename(self, bucket: int, message_ids: Collection[str], event: str) -> None:
@@ -223,13 +229,13 @@ class EventLog:
 
     def _remove(self, customer_ids: list[str], before_each: Step) -> int:
         removed = 0
-        wanted = pl.Series(customer_ids, dtype=pl.String)
+        wanted = pl.col("customer_id").is_in(pl.Series(customer_ids, dtype=pl.String).implode())
         for bucket in sorted({bucket_of(c, self.buckets) for c in customer_ids}):
             for path in self.files(bucket):
-                rows = scan_files([path]).collect()
-                kept = rows.filter(~pl.col("customer_id").is_in(wanted.implode()))
-                if kept.height == rows.height:
+                if not scan_files([path]).select(wanted.any()).collect().item():  # one column of many
                     continue
+                rows = scan_files([path]).collect()
+                kept = rows.filter(~wanted)
                 removed += rows.height - kept.height
                 before_each()
                 self._replace(path, kept)
@@ -279,6 +285,15 @@ def _forget(part: Path) -> None:
     """Drops what is kept beside a part."""
     for beside in (numbers_path(part), offers_path(part)):
         beside.unlink(missing_ok=True)
+
+
+def _last_owner(source: str, owners: Mapping[str, str]) -> str:
+    """Where the events of one end whose owner is given to another one himself."""
+    seen, owner = {source}, owners[source]
+    while owner in owners and owner not in seen:
+        seen.add(owner)
+        owner = owners[owner]
+    return owner
 
 
 def _digest(names: Sequence[str]) -> str:

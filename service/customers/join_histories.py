@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
 from features.vocabulary import REPEATED
 from service.clock import Clock, SystemClock
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
 
     from features.event_log import EventLog
 
-_AT_ONCE = 100
+_AT_ONCE, _LOOKED_THROUGH = 100, 2_000
+"""Merges of one turn, and how many are looked through for those that share a bucket of the log: its files are read and
+written once for all of them, and events wait for no other bucket's.
+"""
 
 
 class Rebuildable(Protocol):
     """The part of the online features that joining and erasing need."""
 
-    def rebuild(self, customer_id: str, events: pl.DataFrame) -> None: ...
+    def rebuild_all(self, customer_ids: Sequence[str], events: pl.DataFrame) -> None: ...
 
     def erase(self, customer_id: str) -> None: ...
 
@@ -53,15 +58,14 @@ class JoinHistories:
                 return False
         with self._database.write() as connection:
             self._lease.hold(connection)
-            merges = read_merges(connection, _AT_ONCE)
+            merges = self._of_one_bucket(read_merges(connection, _LOOKED_THROUGH))
         self._log.reassign(merges, self._lease.keep)
         owners = set(merges.values())
         orders = self._name_told_again(owners)
         if self._features is not None:
             for alias_id in merges:
                 self._features.erase(alias_id)
-            for customer_id in sorted(owners):
-                self._features.rebuild(customer_id, self._events(customer_id))
+            self._features.rebuild_all(sorted(owners), self._events(sorted(owners)))
         with made_again_if_late(self._database, owners, self._log.buckets), self._database.write() as connection:
             self._lease.hold(connection)
             finish_merges(connection, merges)
@@ -92,14 +96,23 @@ class JoinHistories:
             late.update(key_of(*row) for row in recent.select("customer_id", "order_id").iter_rows())
         return late
 
-    def _events(self, customer_id: str) -> Any:
-        """All events of the customer that features have seen; the others reach them by the applier."""
+    def _of_one_bucket(self, merges: Mapping[str, str]) -> dict[str, str]:
+        from features.event_log import bucket_of
+
+        if not merges:
+            return {}
+        bucket = bucket_of(next(iter(merges)), self._log.buckets)
+        some = ((alias, owner) for alias, owner in merges.items() if bucket_of(alias, self._log.buckets) == bucket)
+        return dict(islice(some, _AT_ONCE))
+
+    def _events(self, customer_ids: Sequence[str]) -> pl.DataFrame:
+        """All events of these customers that features have seen; the others reach them by the applier."""
         import polars as pl
 
         from service.events.frame import events_frame
 
-        logged = self._log.scan(customer_id=customer_id).collect()
+        logged = self._log.scan(customer_ids=customer_ids).collect()
         with self._database.read() as connection:
-            held = of_customers(connection, [customer_id], fed=True)
+            held = of_customers(connection, customer_ids, fed=True)
         known = set(logged["message_id"])
         return pl.concat([logged, events_frame([event for event in held if event["message_id"] not in known])])

@@ -36,8 +36,9 @@ class FakeFeatures:
         for event in events:
             self.taken.setdefault(event["customer_id"], set()).add(event["message_id"])
 
-    def rebuild(self, customer_id: str, events: Any) -> None:
-        self.taken[customer_id] = set(events["message_id"])
+    def rebuild_all(self, customer_ids: Sequence[str], events: Any) -> None:
+        for customer_id in customer_ids:
+            self.taken[customer_id] = set(events.filter(events["customer_id"] == customer_id)["message_id"])
 
     def erase(self, customer_id: str) -> None:
         self.taken.pop(customer_id, None)

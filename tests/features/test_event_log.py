@@ -86,6 +86,25 @@ def test_an_anonymous_history_moves_to_its_customer(log: EventLog, events: pl.Da
     assert log.scan(customer_id="c4").collect().height == expected.filter(customer_id="c4").height + 20
 
 
+def test_histories_that_move_together_are_taken_out_of_each_file_once(log: EventLog, events: pl.DataFrame) -> None:
+    sources = [name for name in (f"v{number}" for number in range(1_000)) if bucket_of(name) == 3][:10]
+    owners = {source: f"u{number % 4}" for number, source in enumerate(sources)}
+    month = events.filter(pl.col("timestamp").dt.month() == events["timestamp"].dt.month()[0]).head(20)
+    theirs = month.with_columns(customer_id=pl.Series(sources * 2).head(month.height))
+    log.append(theirs, "a")
+    steps: list[None] = []
+    assert log.reassign(owners, lambda: steps.append(None)) == theirs.height
+    assert same(log.scan().collect(), theirs.with_columns(pl.col("customer_id").replace(owners)))
+    assert len(steps) == theirs["customer_id"].n_unique() + 1
+
+
+def test_a_history_goes_to_the_last_of_those_who_became_one(log: EventLog, events: pl.DataFrame) -> None:
+    log.append(events, "a")
+    log.reassign({"c5": "c3", "c3": "c4"})
+    expected = events.with_columns(pl.col("customer_id").replace({"c3": "c4", "c5": "c4"}))
+    assert same(log.scan().collect(), expected)
+
+
 def test_compacting_changes_no_reading(log: EventLog, events: pl.DataFrame) -> None:
     for i in range(5):
         log.append(events[i * 80 : i * 80 + 80], f"p{i}")

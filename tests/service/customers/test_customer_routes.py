@@ -385,7 +385,7 @@ async def test_histories_joined_by_who_stood_still_for_longer_than_a_lease_are_m
             until = SystemClock().now() + timedelta(seconds=30)
             connection.execute(update(leases).values(holder="another", until=until))
 
-    monkeypatch.setattr(OnlineFeatures, "rebuild", stood_still)
+    monkeypatch.setattr(OnlineFeatures, "rebuild_all", stood_still)
     stage.put(row("i", type="identify", event=None, anonymousId="visitor"))
     with stage.database.read() as connection:
         assert asked_for(connection, ["c1", "visitor"]) == {"c1"}

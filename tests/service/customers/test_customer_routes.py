@@ -377,7 +377,7 @@ async def test_histories_joined_by_who_stood_still_for_longer_than_a_lease_are_m
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.put(order("o1", None, userId=None, anonymousId="visitor"), flush=True)
-    made = OnlineFeatures.rebuild
+    made = OnlineFeatures.rebuild_all
 
     def stood_still(online: OnlineFeatures, *told: Any) -> None:
         made(online, *told)

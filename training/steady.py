@@ -30,10 +30,13 @@ def tells_time(rows: Floats, times: npt.NDArray[np.datetime64]) -> npt.NDArray[n
 
 
 def outside(known: Floats, later: Floats) -> float:
-    """The share of `later` rows of which some column lies outside the range `known`: there a model extrapolates."""
+    """The share of `later` rows of which some column lies outside the range `known`: there a model extrapolates.
+
+    A column of which nothing was known (it was collected only later) has no range, and no model uses it.
+    """
     if not known.shape[1] or not len(known) or not len(later):
         return 0.0
-    beyond = (later < np.nanmin(known, axis=0)) | (later > np.nanmax(known, axis=0))
+    beyond = (later < np.fmin.reduce(known)) | (later > np.fmax.reduce(known))
     return float(beyond.any(axis=1).mean())
 
 

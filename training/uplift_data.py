@@ -17,7 +17,7 @@ from features.vocabulary import VERBS
 from models.declaration import Goal
 from models.uplift import Input
 from training.consent_store import unprofiled
-from training.datasets import period
+from training.datasets import Period, period
 from training.decision_log import asked_in_time
 from training.labels import goal_events, label
 from training.uplift_learners import Trial
@@ -102,7 +102,7 @@ def from_log(home: Path, log: EventLog, placement: str, outcome: str, horizon: t
         )
     hidden = unprofiled(home)
     allowed = decided.filter(~pl.col("customer_id").is_in(list(hidden)))
-    parts = [_measured(log, mine, outcome, horizon, covered.end) for mine in _by_bucket(allowed, log.buckets)]
+    parts = [_measured(log, mine, outcome, horizon, covered) for mine in _by_bucket(allowed, log.buckets)]
     frame = pl.concat(parts).sort(KEYS).with_columns((pl.col("arm") == "random").cast(pl.Int8).alias(TREATED))
     said = f"contacted by chance against never, at {placement}"
     excluded = decided.height - allowed.height
@@ -157,9 +157,10 @@ def _by_bucket(rows: pl.DataFrame, buckets: int) -> list[pl.DataFrame]:
     return [mine.drop("_bucket") for mine in marked.partition_by("_bucket", maintain_order=True)]
 
 
-def _measured(log: EventLog, rows: pl.DataFrame, outcome: str, horizon: timedelta, end: datetime) -> pl.DataFrame:
-    """Features as of each row, and the outcome within the horizon after it."""
-    events = log.scan(customer_ids=rows["customer_id"].to_list(), before=end).collect()
+def _measured(log: EventLog, rows: pl.DataFrame, outcome: str, horizon: timedelta, covered: Period) -> pl.DataFrame:
+    """Features as of each row, and the outcome within the horizon after it, as far as it had arrived."""
+    told = log.scan(customer_ids=rows["customer_id"].to_list(), before=covered.end)
+    events = told.filter(pl.col("received_at") <= covered.as_of).collect()
     known = compute(events, rows.select(KEYS)).select(FEATURE_NAMES)
     goal = Goal(outcome)
     marked = label(rows, goal_events(events, goal), goal, horizon)

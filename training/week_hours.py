@@ -137,7 +137,8 @@ def moments(events: pl.DataFrame, customers: pl.Series, drawn: pl.DataFrame | No
     """Orders, visits and sends of these customers (MOMENTS), with the local hour of the week of each.
 
     A send's `worth` is what came of it within 48 hours: 1 for a human click or a conversion that names the same
-    decision, OPEN_WORTH for a human open, else 0; `delay` in hours until the first human open or click, else null.
+    decision, OPEN_WORTH for a human open, else 0; `delay` in hours until the first human open or click, else null. What
+    came later is no answer to the hour, nor known where training takes all answers for known (`send_time.answered`).
     `drawn` is the probability with which its hour was drawn, where the delivery or the log of decisions (DRAWN) says.
     """
     marked = _marked(events, customers)
@@ -146,12 +147,10 @@ def moments(events: pl.DataFrame, customers: pl.Series, drawn: pl.DataFrame | No
     answers = marked.filter(pl.col("verb").is_in(["opened", "clicked"]) & ~pl.col("is_machine")).sort("timestamp")
     bought = marked.filter(pl.col("verb").is_in(["ordered", "redeemed"]) & pl.col("decision_id").is_not_null())
     answered = _answered(sends, answers)
-    judged = sends.join(answered, on="message_id", how="left").with_columns(
-        worth=pl.max_horizontal(
-            pl.col("worth").fill_null(0.0),
-            pl.col("decision_id").is_in(bought["decision_id"].implode()).fill_null(False).cast(pl.Float64),
-        )
-    )
+    led_to = bought.group_by("decision_id").agg(bought=pl.col("timestamp").min())
+    judged = sends.join(answered, on="message_id", how="left").join(led_to, on="decision_id", how="left")
+    soon = (pl.col("bought") <= pl.col("timestamp") + RESPONSE_WITHIN).fill_null(False).cast(pl.Float64)
+    judged = judged.with_columns(worth=pl.max_horizontal(pl.col("worth").fill_null(0.0), soon))
     judged = _with_drawn(judged, drawn)
     nothing = {"worth": pl.lit(0.0), "delay": pl.lit(None, pl.Float64), "drawn": pl.lit(None, pl.Float64)}
     visits = marked.filter(pl.col("verb").is_in(list(VISITED.verbs)) & ~pl.col("is_machine")).with_columns(**nothing)

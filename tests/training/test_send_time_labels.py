@@ -67,6 +67,20 @@ def test_a_twin_knows_no_answer_that_came_after_it() -> None:
         assert fit(known, until, None).channels["email"].usual == fit(week, until, None).channels["email"].usual
 
 
+def test_an_order_long_after_a_send_is_no_answer_to_its_hour() -> None:
+    """Else a twin would know, of sends that had had their two days, orders of after it."""
+    sent, within = END - 20 * DAY, RESPONSE_WITHIN
+    found = []
+    for name, after in (("soon", within), ("late", within + timedelta(microseconds=1)), ("never", None)):
+        decision = {"decision_id": f"d-{name}"}
+        found.append(event("track", "Email Delivered", sent, name) | decision)
+        if after is not None:
+            found.append(event("track", "Order Completed", sent + after, name) | decision)
+    names = pl.Series(["soon", "late", "never"])
+    sends = moments(EVENTS.conform(pl.DataFrame(found)), names).filter(pl.col("kind") == "send")
+    assert dict(sends.select("customer_id", "worth").iter_rows()) == {"soon": 1.0, "late": 0.0, "never": 0.0}
+
+
 def test_where_nobody_orders_hours_are_judged_by_visits(tmp_path: Path) -> None:
     """A game: people open the app at hours of their own, and buy nothing."""
     random = np.random.default_rng(2)

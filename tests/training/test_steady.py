@@ -24,3 +24,9 @@ def test_rows_outside_of_what_was_known_are_counted() -> None:
     later = np.array([[1.0, 1.0], [3.0, 1.0], [1.0, 0.9], [np.nan, np.nan]])
     assert outside(known, later) == 0.5
     assert outside(known[:, :0], later[:, :0]) == 0.0
+
+
+def test_a_column_that_was_collected_only_later_has_no_range_to_be_outside_of() -> None:
+    """And nothing is printed about it (warnings are errors here)."""
+    known, later = np.array([[np.nan, 1.0], [np.nan, 2.0]]), np.array([[5.0, 1.5], [6.0, 3.0]])
+    assert outside(known, later) == 0.5

@@ -302,3 +302,16 @@ def test_only_customers_whose_arm_was_drawn_while_there_were_both_are_compared(t
                      start + timedelta(days=60))  # fmt: skip
     assert set(study.frame["customer_id"]) == {f"c{number}" for number in range(400, 1000)}
     assert set(study.frame["as_of"]) == {start}
+
+
+def test_what_had_not_arrived_as_of_then_is_no_outcome(tmp_path: Path) -> None:
+    """As of the same time a test says the same, whenever it is asked: not what a file of orders brought since."""
+    start = _home(tmp_path, 600)
+    log, now = EventLog(tmp_path / "events"), start + timedelta(days=60)
+    before = from_log(tmp_path, log, "weekly", "ordered", timedelta(days=14), now)
+    late = [_order(f"late{number}", f"c{number}", start + timedelta(days=5)) for number in range(600)]
+    rows = [normalize(message, Rules(), now + timedelta(days=1), imported=True) for message in late]
+    told = events_frame(rows).with_columns(received_at=pl.lit(now + timedelta(days=1), pl.Datetime("us", "UTC")))
+    log.append(told, "late")
+    again = from_log(tmp_path, log, "weekly", "ordered", timedelta(days=14), now)
+    assert again.frame["_outcome"].sum() == before.frame["_outcome"].sum() < 400

@@ -101,28 +101,26 @@ def offer_features(history: pl.DataFrame, cuts: pl.DataFrame, texts: TextVectors
     return cuts.drop(OFFERS.names, strict=False).with_columns(columns)
 
 
-def build_offer_snapshot(
-    history: pl.DataFrame, as_of: datetime, out: Path, texts: TextVectors, created: datetime | None = None
-) -> Path:
+def build_offer_snapshot(history: pl.DataFrame, as_of: datetime, out: Path, texts: TextVectors) -> Path:
     """Features of every offer heard of before `as_of`, in `out/as_of=…/offers.parquet`, whole or not at all.
 
-    Columns: offer_id, as_of, created (default as_of), the features. Left alone if it was made of the same.
+    Columns: offer_id, as_of, created (as_of), the features. Left alone if it was made of the same.
     """
     known = history.filter((pl.col("timestamp") < as_of) & (pl.col("received_at") <= as_of))
-    path, source = snapshot_folder(out, as_of) / "offers.parquet", _source(known, texts, created or as_of)
+    path, source = snapshot_folder(out, as_of) / "offers.parquet", _source(known, texts, as_of)
     if path.exists() and pl.read_parquet_metadata(path).get("source") == source:
         return path
     cuts = pl.DataFrame({"offer_id": known["customer_id"].unique().sort()}).with_columns(
-        pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(created or as_of, UTC_TIME).alias("created")
+        pl.lit(as_of, UTC_TIME).alias("as_of"), pl.lit(as_of, UTC_TIME).alias("created")
     )
     write_parquet(offer_features(known, cuts, texts), path, {"source": source})
     return path
 
 
-def _source(known: pl.DataFrame, texts: TextVectors, created: datetime) -> str:
+def _source(known: pl.DataFrame, texts: TextVectors, as_of: datetime) -> str:
     """Names what a table is made of: the events in any order, the texts and the declarations."""
     rows = int(known.hash_rows(seed=0).sum() or 0)
-    made_by = (plan_of(BASE).signature, OFFERS.features, texts.version, microseconds(created))
+    made_by = (plan_of(BASE).signature, OFFERS.features, texts.version, microseconds(as_of))
     return f"{xxh3_64_intdigest(repr((known.height, rows, made_by)).encode()):016x}"
 
 

@@ -44,13 +44,12 @@ def draft_folder(out: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class BucketTask:
-    """One bucket of the tables as of some times; `created` None means the time of each table."""
+    """One bucket of the tables as of some times."""
 
     log: EventLog
     bucket: int
     times: tuple[datetime, ...]
     out: Path
-    created: datetime | None
     features: FeatureSet
 
     def path(self, as_of: datetime) -> Path:
@@ -76,7 +75,6 @@ def build_snapshots(
     times: Sequence[datetime],
     out: Path,
     *,
-    created: datetime | None = None,
     features: FeatureSet = CATALOGUE,
     engine: Engine = one_by_one,
     progress: Progress | None = None,
@@ -86,7 +84,7 @@ def build_snapshots(
     Written as `out/as_of=…/bucket=NN.parquet`; columns: customer_id, as_of, created, the features; sorted by
     customer. `progress(done, all)` is called after each bucket. Returns what was done for each bucket.
     """
-    tasks = [BucketTask(log, b, tuple(times), out, created, features) for b in range(log.buckets)]
+    tasks = [BucketTask(log, b, tuple(times), out, features) for b in range(log.buckets)]
     reports = []
     for report in engine(build_bucket, tasks):
         reports.append(report)
@@ -124,7 +122,7 @@ def _build_bucket(task: BucketTask) -> BucketReport:
         latest = microseconds(max(stale))
         seen = [file for file in files if file.first is not None and file.first <= latest]
         parts = [known_by(part, latest) for part in reader.kept(seen)]
-        for as_of, table in tables(parts, stale, task.features, task.created):
+        for as_of, table in tables(parts, stale, task.features):
             write_parquet(table, task.path(as_of), {"source": sources[as_of]})
             rows += table.height
         take_out_gone(task.log, task.bucket, seen, [task.path(as_of) for as_of in stale])
@@ -135,8 +133,7 @@ def _source(files: Sequence[EventFile], task: BucketTask, as_of: datetime) -> st
     """Names what a table is made from: the files with events that count by then, and the features."""
     time = microseconds(as_of)
     stamps = [file.stamp for file in files if file.first is not None and file.first <= time]
-    created = microseconds(task.created or as_of)
-    made_by = (plan_of(task.features).signature, task.features.features, created)
+    made_by = (plan_of(task.features).signature, task.features.features, time)
     return f"{xxh3_64_intdigest(repr((stamps, made_by)).encode()):016x}"
 
 
@@ -145,7 +142,7 @@ def _written_from(path: Path) -> str | None:
 
 
 def tables(
-    parts: Sequence[pl.DataFrame], times: Sequence[datetime], features: FeatureSet, created: datetime | None = None
+    parts: Sequence[pl.DataFrame], times: Sequence[datetime], features: FeatureSet
 ) -> Iterator[tuple[datetime, pl.DataFrame]]:
     """The table as of each time, from the NUMBERS of one bucket; so many times together as memory allows."""
     parts = in_order(parts)
@@ -154,7 +151,7 @@ def tables(
         chosen = times[start : start + together]
         pieces: list[list[pl.DataFrame]] = [[] for _ in chosen]
         for numbers in by_customers(parts, bounds_of(parts)):
-            for place, table in enumerate(_of_range(numbers, chosen, features, created)):
+            for place, table in enumerate(_of_range(numbers, chosen, features)):
                 pieces[place].append(table)
         yield from zip(chosen, (pl.concat(some) for some in pieces), strict=True)
 
@@ -164,9 +161,7 @@ def _together(parts: Sequence[pl.DataFrame], features: FeatureSet) -> int:
     return max(VALUES // max(customers * len(features.names), 1), 1)
 
 
-def _of_range(
-    numbers: pl.DataFrame, times: Sequence[datetime], features: FeatureSet, created: datetime | None
-) -> list[pl.DataFrame]:
+def _of_range(numbers: pl.DataFrame, times: Sequence[datetime], features: FeatureSet) -> list[pl.DataFrame]:
     """Rows as of each time of the customers who have an event by then."""
     plan, customers = plan_of(features), numbers["customer_id"].unique().sort()
     facts = gather_numbers(numbers, customers, plan).facts
@@ -179,7 +174,7 @@ def _of_range(
     return [
         pl.DataFrame({"customer_id": customers[rows]}, schema={"customer_id": pl.String}).with_columns(
             pl.lit(time, UTC_TIME).alias("as_of"),
-            pl.lit(created or time, UTC_TIME).alias("created"),
+            pl.lit(time, UTC_TIME).alias("created"),
             *named(values[end - len(rows) : end], features),
         )
         for time, rows, end in zip(times, there, ends, strict=True)

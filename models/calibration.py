@@ -7,7 +7,7 @@ monotone without wide steps that would tie customers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,17 +77,16 @@ def fit_calibration(
     labels: npt.ArrayLike,
     weights: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
-    kinds: Sequence[str] | None = None,
     times: npt.ArrayLike | None = None,
     embargo: float = 0.0,
 ) -> Calibration:
-    """The best of `kinds` by held-out log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
+    """The best kind by held-out log loss on out-of-fold scores `probability` (n,) and 0/1 `labels` (n,).
 
     With `times` (numbers, one a row, e.g. cuts' timestamps) each time is held out against those at least `embargo`
     before it, so that only what lasts is learnt; where these speak for fewer than three separate periods of that
     length, the identity is kept: parts fitted by log loss are better than a correction that was chance. Without
     times, five folds are held out, between which `groups` (integers, e.g. customers) are never divided.
-    `kinds` defaults to identity, Platt and beta, from 3,000 rows on also isotonic. Another kind than the identity is
+    Kinds are the identity, Platt and beta, from 3,000 rows on also isotonic. Another kind than the identity is
     chosen only where its gain over the parts held out exceeds the gain's standard error, and holds for the last of
     them. With one class only, the identity is returned: there is nothing to learn.
     """
@@ -95,17 +94,17 @@ def fit_calibration(
     w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
     if len(np.unique(y)) < 2:
         return Calibration()
-    chosen = kinds or ("identity", "platt", "beta", *(("isotonic",) if len(y) >= ISOTONIC_FROM else ()))
+    kinds = ("identity", "platt", "beta", *(("isotonic",) if len(y) >= ISOTONIC_FROM else ()))
     if times is not None and len(np.unique(np.asarray(times))) > 1:
         parts = _forward(np.asarray(times, np.float64), embargo)
         if not parts:
             return Calibration()
     else:
         parts = _divided(len(y), groups)
-    losses = {kind: _held_out_losses(kind, p, y, w, parts) for kind in chosen}
+    losses = {kind: _held_out_losses(kind, p, y, w, parts) for kind in kinds}
     means = {kind: float(loss.mean()) for kind, loss in losses.items()}
     best = min(means, key=lambda kind: means[kind])
-    if "identity" in losses and not _lasting(losses["identity"] - losses[best]):
+    if not _lasting(losses["identity"] - losses[best]):
         best = "identity"
     return fit_kind(best, p, y, w)
 

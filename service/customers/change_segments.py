@@ -1,4 +1,4 @@
-"""Puts a customer into a segment or takes one out (a journey's step, an operator)."""
+"""Puts a customer into a segment or takes one out (a journey's step)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ def change_segments(
     now: datetime,
     add: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
-    source: str = "journey",
 ) -> bool:
     """Adds and removes segments; False when the customer was already so. Call it in a `write()` transaction."""
     owner = present_id(connection, customer_id)
     profile = read_profiles(connection, [owner], lock=True).get(owner) or Profile(owner, now, now)
     segments = {name: by for name, by in profile.segments.items() if name not in remove}
-    segments = {**dict.fromkeys(add, source), **segments}
+    segments = {**dict.fromkeys(add, "journey"), **segments}
     if segments == profile.segments:
         return False
     profile.segments = segments

@@ -126,18 +126,18 @@ class Adjusted:
     variance_reduction: float
 
 
-def cuped(arms: Sequence[Sums], theta: float | None = None, centre: float | None = None) -> Adjusted:
-    """Y - theta (X - centre) in every arm; `y` of the sums is the value before exposure.
+def cuped(arms: Sequence[Sums], theta: float | None = None) -> Adjusted:
+    """Y - theta (X - mean) in every arm, by the mean of all arms, so that they keep their level; `y` of the sums is the
+    value before exposure.
 
-    The default theta is the one that makes the difference of means least variable, sum(cov/n) / sum(var_y/n);
-    with the pooled mean as centre (the default) arms keep their level. Differences do not depend on the centre.
+    The default theta is the one that makes the difference of means least variable, sum(cov/n) / sum(var_y/n).
     """
     if theta is None:
         filled = [arm for arm in arms if arm.n > 1]
         spread = sum(arm.var_y / arm.n for arm in filled)
         theta = sum(arm.cov_xy / arm.n for arm in filled) / spread if spread > 0 else 0.0
     total = sum(arm.n for arm in arms)
-    middle = centre if centre is not None else (sum(arm.y for arm in arms) / total if total else 0.0)
+    middle = sum(arm.y for arm in arms) / total if total else 0.0
     adjusted = tuple(
         Moments(
             arm.n,

@@ -22,7 +22,7 @@ from features.declare import DAY, HOPS, LOCATION, REVENUE, DeclarationError, Eve
 from features.default_zone import DEFAULT_ZONE
 from features.feature_set import FeatureSet
 from features.histogram import BINS
-from features.vocabulary import CHANNELS, NO_CHANNEL, Vocabulary
+from features.vocabulary import NO_CHANNEL, TOLD_APART, Vocabulary
 
 _T = TypeVar("_T")
 _Hour = TypeVar("_Hour", int, NDArray[np.int64])
@@ -42,7 +42,7 @@ VIEW = 1 << 32
 """What a view adds to the sum of a product category; an order adds 1: two counts in one number."""
 ORDERS = VIEW - 1
 """The bits of such a sum that count orders."""
-PLACES: tuple[str | None, ...] = (*CHANNELS, None)
+PLACES: tuple[str | None, ...] = (*TOLD_APART, None)
 VISITED = Events(
     ("product_viewed", "product_added", "cart_viewed", "checkout_started", "page_viewed", "app_opened"), human=True
 )

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import polars as pl
 
+from features.channels import CHANNELS
+
 UTC_TIME = pl.Datetime("us", "UTC")
-CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 PRODUCT = pl.Struct(
     {
         "product_id": pl.String,

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-CHANNELS = ("email", "sms", "push", "web", "call", "webhook", "other")
+from features.channels import CHANNELS
+
+TOLD_APART = (*CHANNELS, "other")
 """Channels that features tell apart; any other text counts as `other`, a missing one as none."""
-NO_CHANNEL = len(CHANNELS)
+NO_CHANNEL = len(TOLD_APART)
 
 VERBS = (
     "other",
@@ -85,7 +87,7 @@ ORDERED = tuple(name for name, meaning in NAMES.items() if meaning.verb == "orde
 REPEATED = "Order Repeated"
 """The name of an event that tells an order once more: kept, and counted nowhere."""
 
-_CHANNEL_INDEX: Mapping[str | None, int] = {**{c: i for i, c in enumerate(CHANNELS)}, None: NO_CHANNEL}
+_CHANNEL_INDEX: Mapping[str | None, int] = {**{c: i for i, c in enumerate(TOLD_APART)}, None: NO_CHANNEL}
 
 
 class Vocabulary:
@@ -108,11 +110,11 @@ class Vocabulary:
             verb, implied = NAMES[name].verb, NAMES[name].channel
         elif name is not None and name in self._verb_index and name not in VERBS:
             verb = name
-        place = _CHANNEL_INDEX.get(channel or implied, len(CHANNELS) - 1)
+        place = _CHANNEL_INDEX.get(channel or implied, len(TOLD_APART) - 1)
         return ((self._verb_index[verb] * (NO_CHANNEL + 1) + place) * 2 + (machine is True)) * 2 + priced
 
     def parts(self, number: int) -> tuple[str, str | None, bool, bool]:
         """The verb, channel, machine flag and whether revenue is known, of a code."""
         rest, flags = divmod(number, 4)
         verb, place = divmod(rest, NO_CHANNEL + 1)
-        return self.verbs[verb], (None if place == NO_CHANNEL else CHANNELS[place]), flags >= 2, flags % 2 == 1
+        return self.verbs[verb], (None if place == NO_CHANNEL else TOLD_APART[place]), flags >= 2, flags % 2 == 1

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from features.channels import CHANNELS
 from models.calibration import Calibration, logit, sigmoid
 from models.linear import Linear
 from models.offer_features import PAIR
@@ -19,7 +20,6 @@ from models.trees import TreeModel, parse_trees
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 CHANNEL = tuple(f"channel_{channel}" for channel in CHANNELS)
 RATES = ("channel_rate", "channel_engagement", "offer_rate")
 INPUTS = (*PAIR, *CHANNEL, *RATES)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.channel_hours import week_totals
+from features.channels import CHANNELS
 from features.many_rows import decoded
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, ManyProducts
@@ -35,7 +36,7 @@ from models.offer_features import (
 from models.offer_stages import PLACES, moved
 from models.quick_trees import Masks, Trees
 from models.reasons import Reason
-from models.response import CHANNEL, CHANNELS, INPUTS, ChannelKnowledge, ResponseHead
+from models.response import CHANNEL, INPUTS, ChannelKnowledge, ResponseHead
 from models.seen_words import Plain, Teller, Texts, texts_about
 from models.trees import TreeModel
 

@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from features import default_zone
+from features.channels import CHANNELS
 from features.currencies import Currencies
 from service.clock import clock_from
 
@@ -41,7 +42,6 @@ _REDIS = ("redis", "rediss", "unix")
 MOST_LOOKED_BACK = 14.0
 """Days back to which records are read to learn from outcomes and to check served features. Drift compares what models
 promised with what came of it, and asks for their whole horizon: with fewer days it says nothing of that."""
-CHANNELS = ("email", "sms", "push", "web", "call", "webhook")
 MOST_SITUATIONS = 16
 """Values of `situations`: what is learnt of an offer grows with their square."""
 

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.channels import CHANNELS
 from models.calibration import logistic_regression, sigmoid
 from models.linear import Linear
-from models.response import CHANNELS, ResponseHead
+from models.response import ResponseHead
 from models.trees import parse_trees
 from training.clicks import softened
 

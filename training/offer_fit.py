@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.channels import CHANNELS
 from features.offers import OfferInfo
 from models.calibration import Calibration, fit_calibration, fit_kind, sigmoid
 from models.layered import beginning
@@ -18,7 +19,6 @@ from models.next_offer import NextOfferModel
 from models.offer_features import CUSTOMER, PAIR, OfferKnowledge, pair_features
 from models.response import (
     CHANNEL,
-    CHANNELS,
     INPUTS,
     RATES,
     SCORE,

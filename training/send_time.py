@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.channels import CHANNELS
 from features.default_zone import DEFAULT_ZONE
 from features.leftovers import scratch
 from features.rows import CustomerRow
-from features.tables import CHANNELS
 from models.load import ModelError, load, write_golden
 from models.presence import Presence
 from models.send_time import SendTimeModel

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from service.content.schemas import Channel, StateName
+from features.channels import Channel
+from service.content.schemas import StateName
 from service.web.shapes import Told
 
 

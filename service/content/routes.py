@@ -9,11 +9,11 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import AfterValidator
 
+from features.channels import Channel
 from service.content.answer_schemas import CopyCheckedOut, MadeOut, TrailOut, VariantOut, VariantsOut
 from service.content.content_desk import ContentDesk
 from service.content.review_variant import Review
 from service.content.schemas import (
-    Channel,
     CheckIn,
     CommentIn,
     EditIn,

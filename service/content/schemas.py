@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from features.channels import Channel
 from service.content.fields import CHANNEL_FIELDS
 from service.content.phrases import ANGLES
 from service.offers.schemas import Word
 
-Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 StateName = Literal["pending", "approved", "rejected"]
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
 MAX_FIELD = 50_000

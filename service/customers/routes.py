@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator, BeforeValidator
 
+from features.channels import CHANNELS
 from service.clock import Clock
 from service.customers.answer_schemas import ConsentsOut, CustomerOut, ErasedOut, ExportOut, ScoresOut, SendTimesOut
 from service.customers.erase_customer import CustomerEraser
@@ -22,7 +23,6 @@ from service.customers.schemas import ConsentsIn
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.unsubscribe import Link, Unsubscriber
 from service.errors import FieldError, Invalid, Unavailable
-from service.events.normalize import CHANNELS
 from service.events.values import Errors, identifier
 from service.storage.database import Database
 from service.web.auth import Guard

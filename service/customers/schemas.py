@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
+from features.channels import CHANNELS
+
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 Answers = Annotated[dict[Purpose, StrictBool | None], Field(max_length=50)]
 Told = Annotated[Answers | None, Field(description='Answers by purpose, such as {"marketing": true}')]
@@ -30,5 +32,5 @@ class ConsentsIn(BaseModel):
 
     def answers(self) -> dict[str, dict[str, bool | None]]:
         """The channels that were named."""
-        channels = {name: getattr(self, name) for name in ("email", "sms", "push", "web", "call", "webhook")}
+        channels = {name: getattr(self, name) for name in CHANNELS}
         return {name: answers for name, answers in channels.items() if answers is not None}

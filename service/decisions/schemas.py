@@ -7,9 +7,10 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from features.channels import Channel
 from service.errors import BadRequest, FieldError
 from service.events.values import DOT_SEGMENT, has_dot_segment
-from service.offers.schemas import Channel, UtcInstant, Word, identifier
+from service.offers.schemas import UtcInstant, Word, identifier
 from service.web.json_values import plain_json
 from service.web.problems import invalid_from
 

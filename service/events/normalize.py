@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import xxhash
 
+from features.channels import CHANNELS
 from features.currencies import minor_scale
 from features.default_zone import known_zone
 from service.errors import FieldError
@@ -43,7 +44,6 @@ _IDS = {"messageId", "userId", "anonymousId", "previousId", "groupId", "writeKey
 _TIMES = {"timestamp", "originalTimestamp", "sentAt", "receivedAt"}
 _CONTENT = {"type", "event", "name", "category", "properties", "traits", "context", "integrations"}
 TOP_LEVEL = frozenset(_IDS | _TIMES | _CONTENT | {"version", "channel", "_metadata"})
-CHANNELS = frozenset({"email", "sms", "push", "web", "call", "webhook"})
 _ENRICHED = frozenset({"page", "screen", "group"})
 AHEAD = timedelta(days=1)
 # A shorter difference between the clocks is the network's delay, and the event's own time is the better one.

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from features.channels import Channel
 from service.events.match import condition
 from service.offers.cel import ExpressionError
 from service.offers.schemas import UtcInstant
@@ -21,7 +22,6 @@ from service.web.json_values import plain_json
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 
 
 def _condition(source: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from features.channels import CHANNELS, Channel
 from service.decisions.schemas import customer_id
 from service.journeys.durations import parse_duration
 from service.web.json_values import plain_json, plain_text
@@ -55,8 +56,7 @@ _WHAT_HOUR = {"type": "string", "description": "Such as 09:00"}
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema(_HOW_LONG)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema(_WHEN)]
 WallTime = Annotated[time, BeforeValidator(_clock), WithJsonSchema(_WHAT_HOUR)]
-Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
-Channels = Annotated[list[Channel], BeforeValidator(_one_or_more), Field(min_length=1, max_length=6)]
+Channels = Annotated[list[Channel], BeforeValidator(_one_or_more), Field(min_length=1, max_length=len(CHANNELS))]
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], BeforeValidator(_one_or_more), Field(min_length=1, max_length=50)]

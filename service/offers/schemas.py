@@ -6,15 +6,15 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from features.channels import Channel
 from service.offers.cel import ExpressionError, compile_expression, refuse_parts_of_numbers
 from service.times import read_time
 from service.web.json_values import plain_text
 
-Channel = Literal["email", "sms", "push", "web", "call", "webhook"]
 MAX_BULK = 10_000
 NEEDS_ITSELF = "names the offer itself, so it could never be sent"
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
@@ -176,7 +176,7 @@ class OfferIn(_Strict):
         [], description="The products that it is about, as events name them"
     )
     channels: Annotated[list[Channel], Field(min_length=1)] = Field(
-        ["email", "sms", "push", "web", "call", "webhook"], description="By which it may go"
+        list(get_args(Channel)), description="By which it may go"
     )
     facts: Facts = Field(Facts(), description="What copy may state: figures, code, address and end")
     value: Money = Field(1.0, description="What one sale earns, in the currency of the settings")

@@ -7,6 +7,7 @@ from datetime import datetime
 from threading import Event
 from typing import Any
 
+from features.channels import CHANNELS
 from features.rows import CustomerRow
 from service.clock import SystemClock
 from service.content.variant_store import edited_at
@@ -70,7 +71,7 @@ def journey_runner(parts: Parts) -> Runner:
 def channels(settings: Settings, stopping: Event | None = None) -> dict[str, Channel]:
     """SMTP and webhook where they are set up; files in `outbox/` for the rest."""
     files = FileChannel(settings.home.absolute() / "outbox")
-    made: dict[str, Channel] = dict.fromkeys(("email", "sms", "push", "web", "call", "webhook"), files)
+    made: dict[str, Channel] = dict.fromkeys(CHANNELS, files)
     smtp, hook = settings.smtp, settings.webhook
     if smtp.host:
         password = smtp.password.get_secret_value() if smtp.password else None

@@ -14,6 +14,7 @@ import pytest
 
 from features.catalogue import FEATURE_NAMES
 from features.channel_hours import ChannelHours
+from features.channels import CHANNELS
 from features.offers import OfferInfo
 from features.products import NO_PRODUCTS, Bought, counted, product_key
 from features.rows import CustomerRow
@@ -31,7 +32,7 @@ from models.offer_features import (
 )
 from models.offer_stages import STAGE, OfferStages
 from models.offer_words import SAYINGS
-from models.response import CHANNELS, INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
+from models.response import INPUTS, ChannelKnowledge, ResponseHead, relative_log_odds
 from models.trees import parse_trees
 from training.members import fit_linear
 

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-from service.settings import CHANNELS, Placement, Settings
+from features.channels import CHANNELS
+from service.settings import Placement, Settings
 
 
 @pytest.mark.parametrize(

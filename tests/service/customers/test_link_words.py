@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from features.channels import CHANNELS
 from service.customers.link_words import SHIPPED, Speech, accepted_languages, faults_of, read_words
-from service.events.normalize import CHANNELS
 
 DUTCH = SHIPPED.read_text("utf-8").partition("[nl]")[2].partition("# For Portugal")[0]
 

@@ -10,10 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 from service.clock import Clock
 from service.decisions.decision_store import drop_records, old_records
+from service.decisions.impact_store import end_of_portion
 from service.storage.database import Database
 
 AT_ONCE = 100
 """Records in one transaction: decisions must not wait for longer than that takes."""
+LOOKED_AT = 10_000
+"""Decisions that one query looks through: whoever has just started begins with years of those that have lost theirs."""
 _LATE = timedelta(days=1)
 """How far behind a pass looks again: decisions that waited on the disk come with their own time."""
 
@@ -31,12 +34,16 @@ class ForgetRecords:
         """Some of them, the oldest first; False when none is too old any more."""
         before = self._clock.now() - self._keep
         with self._database.read() as connection:
-            old = old_records(connection, self._since, before, AT_ONCE)
+            until = end_of_portion(connection, self._since, before, LOOKED_AT)
+            old = old_records(connection, self._since, until, AT_ONCE)
         if old:
             with self._database.write() as connection:
                 drop_records(connection, [decision_id for decision_id, _ in old])
         if len(old) == AT_ONCE:
             self._since = old[-1][1]
+            return True
+        if until < before:
+            self._since = until
             return True
         self._since = max(self._since, before - _LATE)
         return False

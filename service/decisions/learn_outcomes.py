@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from service.decisions.lessons_store import (
     CONVERTED,
     UNTIED,
     UNTIED_WORTH,
+    Reached,
     State,
     add_layer,
     converted_of,
@@ -57,7 +58,7 @@ LEASE, LEASE_S = "learning", 20.0
 AT_ONCE = 100
 GATHER = timedelta(seconds=20)
 """How long it may wait to be learnt that nothing came of a message."""
-FORGOTTEN_AT_ONCE = 200
+FORGOTTEN_AT_ONCE = GIVEN_BACK_AT_ONCE = 200
 """Decisions must not wait for longer than that takes."""
 MEMORY = timedelta(days=60)
 """Lessons are kept so long, and replays find the layer of their decision so long."""
@@ -77,6 +78,7 @@ class LearnOutcomes:
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._looked_at: tuple[int, bool] | None = None
         self._habits, self._hurried = ChannelHabits(), frozenset[str]()
+        self._giving: tuple[str, Iterator[bool]] | None = None
 
     def run_pass(self) -> bool:
         """One portion of due lessons; for a loop. True when there may be more.
@@ -105,10 +107,12 @@ class LearnOutcomes:
         held = None if state is None or state.model_version != str(model.version) else _held(state)
         if held is None or not held.alike(fresh):
             held = fresh
-            with self._database.write() as connection:
-                if not self._mine(connection):
-                    return False
-                give_back_lessons(connection, now - MEMORY, None if self.situations else learnt_until)
+            if self._giving is None or self._giving[0] != str(model.version):
+                self._giving = str(model.version), self._give_back(now, None if self.situations else learnt_until)
+            giving, self._giving = self._giving, None  # from the beginning, if this portion fails
+            if (mine := next(giving[1], None)) is not None:
+                self._giving = giving if mine else None
+                return mine
         with self._database.read() as connection:
             rows = due_lessons(connection, now, AT_ONCE)
             lessons = _lessons(connection, model, rows, self.situations, learnt_until)
@@ -126,6 +130,18 @@ class LearnOutcomes:
 
     def _mine(self, connection: Connection) -> bool:
         return take(connection, LEASE, self._holder, self._wall.now(), LEASE_S)
+
+    def _give_back(self, now: datetime, learnt_until: datetime | None) -> Iterator[bool]:
+        """Gives the last lessons back to a new model, some at a time: there may be millions, and decisions wait for who
+        writes. Yields whether that is still ours to do; who begins anew, after a kill, ends in the same.
+        """
+        for taken in (False, True):
+            reached: Reached | None = Reached(taken, now - MEMORY)
+            while reached is not None:
+                with self._database.write() as connection:
+                    if mine := self._mine(connection):
+                        reached = give_back_lessons(connection, reached, learnt_until, GIVEN_BACK_AT_ONCE)
+                yield mine
 
     def _hurry(self, now: datetime) -> None:
         """Lessons of a channel of which it has turned out that orders come at once or never need not wait for days."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -21,7 +22,10 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    exists,
+    false,
     func,
+    literal,
     select,
     update,
 )
@@ -153,12 +157,33 @@ def converted_of(connection: Connection, decision_ids: Sequence[str]) -> set[tup
     return {(row.decision_id, row.offer_id) for row in rows}
 
 
-def give_back_lessons(connection: Connection, since: datetime, learnt_until: datetime | None) -> None:
-    """For a new model: it learns again what is due after `since`, but nothing of decisions before `learnt_until`."""
-    connection.execute(update(lessons).where(lessons.c.due_at >= since).values(taken=False))
+class Reached(NamedTuple):
+    """How far lessons were given back to a model: those that are `taken`, or are not, and were due by a time."""
+
+    taken: bool
+    due_at: datetime
+
+
+def give_back_lessons(
+    connection: Connection, reached: Reached, learnt_until: datetime | None, most: int
+) -> Reached | None:
+    """For a new model, which learns again what was due since the first `reached` that this is called with, but nothing
+    of decisions before `learnt_until`: about `most` lessons of it, and how far that is; None at the end.
+
+    First those that are not taken: begin with `Reached(False, since)`.
+    """
+    of = lessons.c
+    ahead = of.taken.is_(reached.taken) & (of.due_at > reached.due_at)
+    nth = select(of.due_at).where(ahead).order_by(of.due_at).offset(most - 1).limit(1)
+    last = connection.execute(nth).scalar_one_or_none()
+    some = ahead if last is None else ahead & (of.due_at <= last)
+    known: ColumnElement[bool] = false()
     if learnt_until is not None:
-        known = select(decisions.c.decision_id).where(decisions.c.decided_at < learnt_until)
-        connection.execute(update(lessons).where(lessons.c.decision_id.in_(known)).values(taken=True))
+        before = decisions.c.decision_id == of.decision_id, decisions.c.decided_at < learnt_until
+        known = exists(select(literal(1)).where(*before))
+    wrong = ~known if reached.taken else known
+    connection.execute(update(lessons).where(some, wrong).values(taken=not reached.taken))
+    return None if last is None else Reached(reached.taken, last)
 
 
 def forget_lessons(connection: Connection, before: datetime, most: int) -> bool:

@@ -94,6 +94,23 @@ def test_many_go_in_portions_and_who_comes_late_goes_too(database: Database, mon
     assert (recorded(database), len(ids)) == ([], 5)
 
 
+def test_who_starts_again_looks_through_some_of_those_without_records_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget_records, "LOOKED_AT", 2)
+    desk = desk_of(database, caps=[])
+    for number in range(7):
+        desk.clock.forward(seconds=1)
+        decided(desk, f"c{number}")
+    desk.clock.forward(days=31)
+    forget = ForgetRecords(database, desk.clock, 30)
+    while forget.run_pass():
+        pass
+    assert recorded(database) == []
+    again = ForgetRecords(database, desk.clock, 30)
+    assert [again.run_pass() for _ in range(4)] == [True, True, False, False]
+
+
 def test_a_decision_under_a_key_is_not_made_twice(database: Database) -> None:
     desk = desk_of(database, caps=[])
     asked = [DecisionIn(customer_id="anna")]

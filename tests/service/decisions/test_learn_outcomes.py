@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from models.layered import LayeredModel, beginning
 from models.offer_features import PAIR
@@ -24,10 +25,12 @@ from service.decisions.lessons_store import (
     STAGES,
     UNTIED,
     UNTIED_WORTH,
+    Reached,
     State,
     add_layer,
     due_lessons,
     forget_layers,
+    give_back_lessons,
     lessons,
     newest_layer,
     newest_number,
@@ -36,6 +39,7 @@ from service.decisions.lessons_store import (
 from service.decisions.policy import inverse_gap
 from service.decisions.read_decision import erase_of
 from service.decisions.schemas import DecisionIn
+from service.errors import Unavailable
 from service.storage.database import Database
 from tests.fakes.decisions import Desk, damage, settings
 from tests.fakes.learning import Learning, learning_desk
@@ -195,20 +199,61 @@ def test_half_of_the_evidence_is_left_after_its_half_life(learning: Learning) ->
     assert learning.models.get("next-offer").learnt == pytest.approx(8 / 2 + 1)
 
 
-def test_another_model_learns_the_last_lessons_again(learning: Learning) -> None:
+@pytest.mark.parametrize("at_once", [2, 200])
+def test_another_model_learns_the_last_lessons_again(
+    learning: Learning, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    calls = iter(range(100))
+
+    def not_always(*asked: Any) -> Reached | None:
+        if next(calls) == 3:
+            raise Unavailable("away for a moment")
+        return give_back_lessons(*asked)
+
+    monkeypatch.setattr(learn_outcomes, "GIVEN_BACK_AT_ONCE", at_once)
     for number in range(5):
         decision = learning.decide(f"c{number}")
         learning.happens("Email Delivered", decision, channel="email")
         learning.happens("Order Completed", decision, revenue_cents=100)
     learning.learn()
+    monkeypatch.setattr(learn_outcomes, "give_back_lessons", not_always)
     taught = of_offer(learning, "c30", "a")
     model = learning.desk.served.models["next-offer"]
     learning.desk.served.models["next-offer"] = replace(model, version="8")
     assert learning.models.get("next-offer").version == "8"  # never a layer that learnt on another model
     assert of_offer(learning, "c30", "a") < taught
+    with suppress(Unavailable):
+        learning.learn()
     learning.learn()
     assert learning.models.get("next-offer").version == "8+2"
     assert of_offer(learning, "c30", "a") == pytest.approx(taught, rel=1e-6)
+
+
+def test_lessons_go_back_to_a_new_model_a_few_at_a_time(learning: Learning) -> None:
+    desk = learning.desk
+    since = desk.clock.now()
+    for number in range(12):
+        learning.happens("Order Completed", learning.decide(f"c{number}"), revenue_cents=100)
+        desk.clock.time += timedelta(seconds=1)
+        if number == 5:
+            learnt_until = desk.clock.now()
+    with desk.database.write() as connection:
+        odd = lessons.c.customer_id.in_([f"c{number}" for number in range(1, 12, 2)])
+        connection.execute(update(lessons).where(odd).values(taken=True))
+
+    def taken() -> dict[str, bool]:
+        with desk.database.read() as connection:
+            return {row.customer_id: row.taken for row in connection.execute(select(lessons))}
+
+    changes, reached = list[int](), [Reached(False, since - timedelta(seconds=1)), Reached(True, since)]
+    while reached:
+        before = taken()
+        with desk.database.write() as connection:
+            further = give_back_lessons(connection, reached[0], learnt_until, 2)
+        changes.append(sum(before[name] != now for name, now in taken().items()))
+        reached = [further, *reached[1:]] if further else reached[1:]
+    assert taken() == {f"c{number}": number <= 5 for number in range(12)}
+    assert (max(changes), sum(changes)) == (2, 6)
 
 
 def test_an_order_that_nothing_ties_to_the_message_teaches_less(learning: Learning) -> None:

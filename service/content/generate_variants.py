@@ -15,6 +15,7 @@ from service.content.template_writer import VERSION, Draft, template_locale, usa
 from service.content.text_model import PROMPT_VERSION, Brief, TextModel, TextModelFailure
 from service.content.tried_copy import try_copy
 from service.content.variant import Variant, said_hash
+from service.web.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,13 @@ async def generate_variants(
     """New variants, not stored yet: pending, or approved at once where the offer asks for no approval. Their ids begin
     with `name`, where they have one: see `named`.
 
-    With a model: one call, one repair of what fails its checks, and templates for what still fails.
+    With a model: one call, one repair of what fails its checks, and templates for what still fails. Checking takes
+    milliseconds a text, and longer for what a model makes up: never on the event loop, where decisions are answered.
     """
     written, why = await _by_model(order, model, rules) if model is not None else ([], None)
     if len(written) < order.n:
-        written += _by_templates(order, rules, default_locale, why, order.n - len(written), written)
+        missing = order.n - len(written)
+        written += await in_thread(_by_templates, order, rules, default_locale, why, missing, written)
     at = now()
     ids = named(name, len(written)) if name else sorted(new_id(at) for _ in written)  # in the order written
     return [_variant(order, item, variant_id, at) for item, variant_id in zip(written, ids, strict=True)]
@@ -72,14 +75,14 @@ async def _by_model(order: Order, model: TextModel, rules: Rules) -> tuple[list[
         drafts = await model.write(brief)
     except TextModelFailure as failure:
         return [], str(failure)
-    good, faulty = _sorted_out(drafts, order, rules, model.name, repaired=False)
+    good, faulty = await in_thread(_sorted_out, drafts, order, rules, model.name, False)
     if not faulty:
         return good, None if len(good) == order.n else f"the model wrote {len(good)} of {order.n} variants"
     try:
         again = await model.repair(brief, faulty)
     except TextModelFailure as failure:
         return good, f"repair failed: {failure}"
-    mended, broken = _sorted_out(again, order, rules, model.name, repaired=True)
+    mended, broken = await in_thread(_sorted_out, again, order, rules, model.name, True)
     names = list(dict.fromkeys(check.name for _, checks in broken for check in checks))
     why = f"checks failed after a repair: {', '.join(names)}" if names else "the repair gave too few variants"
     whole = len(good) + len(mended) == order.n

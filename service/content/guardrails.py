@@ -30,6 +30,8 @@ from service.content.sms_segments import first_unusual, sms_size
 from service.content.visible import Mapped, Seen, see
 
 SAMPLE_NAMES = {"first_name": "Maximiliana", "last_name": "Featherstone", "city": "Kuala Lumpur"}
+MOST_TAGS = 500
+_LONGEST_WORD = 80
 SAMPLE_LINK = "https://example.invalid/u/0123456789abcdef0123456789abcdef"
 
 
@@ -90,12 +92,16 @@ class Copy:
         for name, mentions in self.mentions.items():
             for mapped, mention in mentions:
                 if mention.kind in kinds:
-                    yield name, mention, mapped.span(mention.start, mention.end)
+                    yield name, mention, _span(mapped, mention)
 
     def texts(self) -> Iterator[tuple[str, Mapped]]:
         for name, seen in self.seen.items():
             for mapped in seen.texts:
                 yield name, mapped
+
+
+def _span(mapped: Mapped, mention: Mention) -> tuple[int, int]:
+    return mapped.span(mention.start, mention.end)
 
 
 Finding = tuple[str, str | None, tuple[int, int] | None]
@@ -113,8 +119,19 @@ def check_copy(
     `offer` has `facts`, `name`, `description`, `category`, `starts_at`, `ends_at`; without it no figure is a fact.
     Raises KeyError for an unknown channel.
     """
+    crowded = [Check("merge_tags", *found) for found in _crowded(fields)]
+    if crowded:
+        return crowded
     copy = _prepare(channel, locale, fields, offer or {}, rules or Rules())
     return [check for name, (finder, fine) in CHECKS.items() for check in _verdicts(name, finder(copy), fine)]
+
+
+def _crowded(fields: Mapping[str, str]) -> Iterator[tuple[bool, str, str]]:
+    """Fields with so many tags that reading them would take minutes: of each half, the other one is looked for."""
+    for name, source in fields.items():
+        tags = source.count("{{") + source.count("{%")
+        if tags > MOST_TAGS:
+            yield False, f"has {tags:,} merge tags; at most {MOST_TAGS} fit, and nothing else was checked", name
 
 
 def _prepare(channel: str, locale: str, fields: Mapping[str, str], offer: Mapping[str, Any], rules: Rules) -> Copy:
@@ -221,23 +238,31 @@ def _payload(copy: Copy) -> Iterator[Finding]:
 
 def _numbers(copy: Copy) -> Iterator[Finding]:
     figures = copy.facts.percents | {amount for amount, _ in copy.facts.money}
-    for field, mention, span in copy.found("number"):
-        value = mention.value
-        known = value in copy.facts.numbers or (value in figures and not mention.duration)
-        if not known and not _part_of_offer_word(copy, field, mention):
-            yield f"the number {mention.text} is not a fact of the offer", field, span
+    for field, mentions in copy.mentions.items():
+        for mapped, mention in mentions:
+            value = mention.value
+            if mention.kind != "number" or value in copy.facts.numbers:
+                continue
+            if (mention.duration or value not in figures) and not _part_of_offer_word(copy, mapped, mention):
+                yield f"the number {mention.text} is not a fact of the offer", field, _span(mapped, mention)
 
 
-def _part_of_offer_word(copy: Copy, field: str, mention: Mention) -> bool:
+_IN_WORD = r"\p{L}\p{N}.,/'’-"
+_WORD_FROM = regex.compile(rf"[{_IN_WORD}]{{0,{_LONGEST_WORD}}}")
+_WORD_UNTIL = regex.compile(rf"(?r)[{_IN_WORD}]{{0,{_LONGEST_WORD}}}")
+
+
+def _part_of_offer_word(copy: Copy, mapped: Mapped, mention: Mention) -> bool:
     """Whether the number's whole word ("B12", "3-pack") stands in the offer's own text."""
-    for mapped, other in copy.mentions[field]:
-        if other is mention:
-            for word in regex.finditer(r"[\p{L}\p{N}][\p{L}\p{N}.,/'’-]*", mapped.text):
-                if word.start() <= mention.start < word.end():
-                    plain = digits_to_ascii(word.group()).casefold().rstrip(".,'’-")
-                    whole = rf"(?<![\p{{L}}\p{{N}}]){regex.escape(plain)}(?![\p{{L}}\p{{N}}])"
-                    return not plain.isdigit() and regex.search(whole, copy.facts.text) is not None
-    return False
+    before, after = _WORD_UNTIL.match(mapped.text, endpos=mention.start), _WORD_FROM.match(mapped.text, mention.start)
+    assert before is not None  # it matches nothing at least
+    assert after is not None
+    word = before.group().lstrip(".,/'’-") + after.group()
+    plain = digits_to_ascii(word).casefold().rstrip(".,'’-")
+    if len(word) > _LONGEST_WORD or not plain or plain.isdigit():
+        return False
+    whole = rf"(?<![\p{{L}}\p{{N}}]){regex.escape(plain)}(?![\p{{L}}\p{{N}}])"
+    return regex.search(whole, copy.facts.text) is not None
 
 
 def _percents(copy: Copy) -> Iterator[Finding]:

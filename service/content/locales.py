@@ -40,11 +40,33 @@ EXTRA_WORDS = {
     "quid": {"GBP"}, "ringgit": {"MYR"}, "baht": {"THB"}, "บาท": {"THB"}, "rupees": {"INR"}, "yen": {"JPY"},
     "dólar": {"USD", "MXN", "CLP", "COP", "ARS"}, "dólares": {"USD", "MXN", "CLP", "COP", "ARS"}, "libras": {"GBP"},
     "pesos": {"MXN", "CLP", "COP", "ARS", "PHP"}, "livres": {"GBP"}, "francs": {"CHF"}, "franken": {"CHF"},
-    "cents": {"USD", "EUR"}, "cent": {"USD", "EUR"},
+    "rupiah": {"IDR"}, "dolar": {"USD", "SGD", "AUD", "BND", "HKD"}, "yuan": {"CNY"}, "pfund": {"GBP"},
+    "dirham": {"AED", "MAD"}, "dirhams": {"AED", "MAD"}, "kronor": {"SEK"}, "kroner": {"NOK", "DKK"},
+    "kronen": {"SEK", "NOK", "DKK"}, "lira": {"TRY"}, "zloty": {"PLN"}, "złoty": {"PLN"}, "forint": {"HUF"},
+    "ดอลลาร์": {"USD", "SGD", "AUD", "HKD"}, "ปอนด์": {"GBP"}, "เยน": {"JPY"}, "หยวน": {"CNY"}, "ริงกิต": {"MYR"},
+    "รูเปียห์": {"IDR"}, "ฟรังก์": {"CHF"},
+    "cents": {"USD", "EUR"}, "cent": {"USD", "EUR"}, "pence": {"GBP"}, "penny": {"GBP", "USD"},
+    "pennies": {"GBP", "USD"}, "céntimos": {"EUR"}, "céntimo": {"EUR"}, "centavos": {"MXN", "CLP", "COP", "ARS"},
+    "centimes": {"EUR", "CHF"}, "rappen": {"CHF"}, "sen": {"MYR"}, "สตางค์": {"THB"},
 }  # fmt: skip
 # Codes that are also everyday words in capitals ("TOP 10").
 WORDLIKE_CODES = frozenset({"ALL", "CUP", "MOP", "TOP", "TRY"})
-MINOR_WORDS = frozenset({"cent", "cents"})
+MINOR_WORDS = frozenset(
+    {
+        "cent",
+        "cents",
+        "pence",
+        "penny",
+        "pennies",
+        "céntimo",
+        "céntimos",
+        "centavos",
+        "centimes",
+        "rappen",
+        "sen",
+        "สตางค์",
+    }
+)
 
 
 def parse_locale(tag: str) -> Locale | None:

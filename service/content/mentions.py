@@ -16,7 +16,7 @@ from typing import Any
 import regex
 from babel.core import get_global
 
-from service.content.claims import DEADLINE_WORDS
+from service.content.dates_written import deadline_pattern, month_patterns, spoken_date_pattern
 from service.content.locales import (
     DECIMALS,
     GROUPS,
@@ -28,7 +28,7 @@ from service.content.locales import (
     digits_to_ascii,
     writing,
 )
-from service.content.number_words import large_of, pattern_of, value_of
+from service.content.number_words import days_of, large_of, pattern_of, value_of
 
 BLANK = "\x00"
 _CODE_WORD = (
@@ -37,7 +37,13 @@ _CODE_WORD = (
 )
 _KEYWORD_CODE = regex.compile(
     rf"(?<!\p{{L}})(?i:{_CODE_WORD})\s*(?:[:：=]|(?i:is|ist|es|est|ialah)(?![\p{{L}}\p{{N}}_-])|คือ)?\s*"
-    r"(?:[\"'“”‘’«»„`]\s?(?P<quoted>[\p{L}\p{N}][\p{L}\p{N}_-]{2,})|(?P<code>[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{2,})(?!\p{Ll}))"
+    r"(?:[\"'“”‘’«»„`]\s?(?P<quoted>[\p{L}\p{N}][\p{L}\p{N}_-]{2,})|"
+    r"(?<=[:：=]\s?)(?P<told>[\p{L}\p{N}][\p{L}\p{N}_-]{2,})|(?P<code>[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{2,})(?!\p{Ll}))"
+)
+_CODE_TO_ENTER = regex.compile(
+    r"(?:(?<!\p{L})(?:[Uu]se|[Ee]nter|[Tt]ype|[Qq]uote|[Aa]pply|[Nn]utzen Sie|[Gg]eben Sie|[Uu]sa|"
+    r"[Ii]ntroduce|[Uu]tilisez|[Ss]aisissez|[Gg]una(?:kan)?|[Pp]akai|[Mm]asukkan)\s+|(?:ใส่|ใช้)\s*)"
+    r"(?P<code>\p{Lu}[\p{Lu}\p{Nd}_-]{3,})(?![\p{L}\p{N}])"
 )
 _LOOSE_CODE = regex.compile(
     r"(?<![\p{L}\p{N}_-])(?=[\p{Lu}\p{Nd}_-]*\p{Lu})(?=[\p{Lu}\p{Nd}_-]*\p{Nd})[\p{Lu}\p{Nd}][\p{Lu}\p{Nd}_-]{3,}(?![\p{L}\p{N}])"
@@ -67,7 +73,7 @@ _OF_MILLIONS = regex.compile(
     r"(?<=\bmill(?:ón|ones|ions?|iards?))\s+(?:de\s+|d['’]\s?)", regex.IGNORECASE
 )  # as Spanish and French say it: "un millón de euros"
 _DURATION = regex.compile(
-    r"[\s-]*(?:(?:hours?|hrs?|days?|weeks?|months?|years?|minutes?|mins?|seconds?|stunden?|tagen?|tage|wochen?|monaten?"
+    r"[\s-]*(?:(?:hours?|hrs?|days?|weeks?|months?|years?|(?P<short>minutes?|mins?|seconds?)|stunden?|tagen?|tage|wochen?|monaten?"
     r"|jahren?|horas?|días?|semanas?|mes(?:es)?|años?|heures?|jours?|semaines?|mois|ans|jam|hari|minggu|bulan|tahun)\b"
     r"|ชั่วโมง|วัน|สัปดาห์|เดือน|ปี)",
     regex.IGNORECASE,
@@ -109,8 +115,9 @@ class _Finder:
         self._take(_ISO_DATE, "date", lambda m: (int(m["y"]), int(m["m"]), int(m["d"])))
         self._take(_CJK_DATE, "date", lambda m: (int(m["y"]) if m["y"] else None, int(m["m"]), int(m["d"])))
         self._take(_NUMERIC_DATE, "date", self._numeric_date)
-        for pattern in _month_patterns(self.writing.tag, tuple(self.writing.months)):
+        for pattern in month_patterns(self.writing.tag):
             self._take(pattern, "date", self._named_date)
+        self._take(spoken_date_pattern(self.writing.tag), "date", self._spoken_date)
         self._measured_numbers()
         self._number_words()
         self._take(_SHORT_DATE, "date", self._short_date)
@@ -139,8 +146,12 @@ class _Finder:
 
     def _keyword_codes(self) -> None:
         for match in _KEYWORD_CODE.finditer(self.left):
-            group = "quoted" if match["quoted"] else "code"
+            group = next(name for name in ("quoted", "told", "code") if match[name])
             self._add("code", match.start(group), match.end(group), self.text[match.start(group) : match.end(group)])
+        for match in _CODE_TO_ENTER.finditer(self.left):
+            self._add(
+                "code", match.start("code"), match.end("code"), self.text[match.start("code") : match.end("code")]
+            )
 
     def _numeric_date(self, match: Any) -> tuple[int, int, int] | None:
         year = int(match["y"]) + (2000 if len(match["y"]) == 2 else 0)
@@ -161,6 +172,12 @@ class _Finder:
         day = int(match["d"])
         if month is None or not _possible(month, day):
             return None
+        return (int(match["y"]) if match["y"] else None, month, day)
+
+    def _spoken_date(self, match: Any) -> tuple[int | None, int, int] | None:
+        """The day in words: 'fifth of January', 'cinco de enero'."""
+        month = self.writing.months[match["m"].casefold()]
+        day = days_of(self.language)[regex.sub(r"\s+", " ", match["day"].casefold())]
         return (int(match["y"]) if match["y"] else None, month, day)
 
     def _measured_numbers(self) -> None:
@@ -209,9 +226,9 @@ class _Finder:
     def _sign_after(self, at: int) -> tuple[int, frozenset[str], str] | None:
         of = _OF_MILLIONS.match(self.left, at)
         at = of.end() if of else at
-        gap = 1 if self.left[at : at + 1] in tuple(SPACES) else 0
+        gap = 1 if self.left[at : at + 1] in (*SPACES, "-", "\u2011") else 0  # "a 20-euro voucher"
         right = self.left[at + gap : at + gap + 40]
-        for sign, exact, codes in _signs(self.writing.tag):
+        for sign, exact, codes in _signs(self.writing.tag)[0].get(right[:1].casefold()[:1], ()):
             if _starts(right, sign, exact):
                 follows = right[len(sign) : len(sign) + 1]
                 if gap and follows.isdigit() and not sign[-1].isalpha():
@@ -226,7 +243,7 @@ class _Finder:
     def _sign_before(self, at: int) -> tuple[int, frozenset[str], str] | None:
         gap = 1 if at and self.left[at - 1] in SPACES else 0
         left = self.left[max(0, at - gap - 40) : at - gap]
-        for sign, exact, codes in _signs(self.writing.tag):
+        for sign, exact, codes in _signs(self.writing.tag)[1].get(left[-1:].casefold()[-1:], ()):
             if _ends(left, sign, exact):
                 if sign.casefold() in MINOR_WORDS or (len(sign) > 4 and sign.isalpha()):
                     continue  # "euros 5": words follow their number
@@ -239,21 +256,32 @@ class _Finder:
         return None
 
     def _number_words(self) -> None:
-        """Words count as figures only before a percent or a currency: 'one' alone is mostly no figure."""
+        """Words count as figures beside a percent, a currency, hours and longer, and as thousands: else they mostly are
+        none.
+        """
         for match in pattern_of(self.language).finditer(self.left):
             value = value_of(match.group(), self.language)
+            if value is None:
+                continue
             after = _PERCENT_AFTER.match(self.left, match.end())
-            if value is not None and after is not None:
-                self._add("percent", match.start(), after.end(), Decimal(value))
+            before = _PERCENT_BEFORE.search(self.left, max(0, match.start() - 14), match.start())
+            if after is not None or before is not None:
+                start, end = before.start() if before else match.start(), after.end() if after else match.end()
+                self._add("percent", start, end, Decimal(value))
                 continue
             sign = self._sign_after(match.end())
-            if value is not None and sign is not None:
+            if sign is not None:
                 amount = Decimal(value) / (100 if sign[2] in MINOR_WORDS else 1)
                 self._add("money", match.start(), sign[0], (amount, sign[1]))
+                continue
+            lasts = _DURATION.match(self.left, match.end())
+            long = value > 1 and lasts is not None and not lasts["short"]
+            if long or (value > 1 and _OFF.match(self.left, match.end())) or (value > 1_000 and value not in _IDLE):
+                self._add("number", match.start(), match.end(), Decimal(value), duration=long)
 
     def _deadline_names(self) -> None:
         """Weekdays and months after 'until' and its like."""
-        for match in _deadline_pattern(self.writing.tag).finditer(self.left):
+        for match in deadline_pattern(self.writing.tag).finditer(self.left):
             name = match["name"].casefold().rstrip(".")
             if name in self.writing.weekdays:
                 self._add("date", match.start("name"), match.end("name"), ("weekday", self.writing.weekdays[name]))
@@ -271,6 +299,9 @@ class _Finder:
                 self._add("number", place, place + 1, value)
 
 
+_OFF = regex.compile(r"\s+off\b", regex.IGNORECASE)
+_IDLE = frozenset({10**6, 10**9})
+"""Words that alone are mostly no figures: 'thanks a million'."""
 _PERCENT_AFTER = regex.compile(
     rf"[{SPACES}‑-]{{0,2}}(?:[{PERCENT_SIGNS}]|(?i:{'|'.join(regex.escape(w) for w in PERCENT_WORDS)})(?![a-z])"
     r"|\s?(?i:prozent)\p{L}*|‰)"
@@ -301,13 +332,21 @@ def _ends(text: str, sign: str, exact: bool) -> bool:
     return text.endswith(sign) if exact else len(text) >= len(sign) and text[-len(sign) :].casefold() == sign
 
 
+_Signs = dict[str, list[tuple[str, bool, frozenset[str]]]]
+
+
 @lru_cache(maxsize=64)
-def _signs(tag: str) -> tuple[tuple[str, bool, frozenset[str]], ...]:
-    """(sign, whether case counts, currencies), longest first."""
+def _signs(tag: str) -> tuple[_Signs, _Signs]:
+    """(sign, whether case counts, currencies), longest first, by the first character and by the last, casefolded."""
     local = writing(tag)
     rows = [(sign, True, frozenset(codes)) for sign, codes in local.currency_signs.items()]
     rows += [(word, False, frozenset(codes)) for word, codes in local.currency_words.items()]
-    return tuple(sorted(rows, key=lambda row: len(row[0]), reverse=True))
+    first: _Signs = {}
+    last: _Signs = {}
+    for row in sorted(rows, key=lambda row: len(row[0]), reverse=True):
+        first.setdefault(row[0][0].casefold()[0], []).append(row)
+        last.setdefault(row[0][-1].casefold()[-1], []).append(row)
+    return first, last
 
 
 @lru_cache(maxsize=64)
@@ -325,41 +364,14 @@ def _times_pattern(language: str) -> regex.Pattern[str]:
     return regex.compile(rf"[{SPACES}-]?(?P<word>{words}){ends}|(?P<letters>{letters})", regex.IGNORECASE)
 
 
-@lru_cache(maxsize=64)
-def _month_patterns(tag: str, names: tuple[str, ...]) -> tuple[regex.Pattern[str], ...]:
-    month = "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
-    name = rf"(?P<m>(?i:{month}))\.?(?![a-z])"
-    year = r"(?:,?\s*(?:de\s+|del\s+|พ\.ศ\.\s*|ค\.ศ\.\s*)?(?P<y>\d{4})(?!\d))?"
-    ordinal = r"(?:st|nd|rd|th|\.|er|º|ª|\.º)?"
-    ends = r"(?!\.\s*\n)"  # "Paper 1." and a line that begins with "May I"
-    unmeasured = rf"(?!\s?[{PERCENT_SIGNS}])(?!\d)(?![.,]\d)"
-    return (
-        regex.compile(
-            rf"(?<!\d)(?:\d{{1,2}}\.?\s?[-–—]\s?)?(?P<d>\d{{1,2}}){ends}{ordinal}\s*(?:de\s+|of\s+)?{name}{year}"
-        ),
-        regex.compile(rf"(?<!\p{{L}}){name}\s*(?P<d>\d{{1,2}}){ordinal}{unmeasured}{year}"),
-    )
-
-
-@lru_cache(maxsize=64)
-def _deadline_pattern(tag: str) -> regex.Pattern[str]:
-    local = writing(tag)
-    names = sorted({*local.weekdays, *(n for n in local.months if len(n) > 3)}, key=len, reverse=True)
-    words = sorted(DEADLINE_WORDS, key=len, reverse=True)
-    inner = "|".join(regex.escape(word).replace("'", "['’]") for word in words)
-    return regex.compile(
-        rf"(?<!\p{{L}})(?:{inner})\s*(?:the\s+end\s+of\s+|end\s+of\s+|this\s+|next\s+|le\s+|el\s+|zum\s+|hari\s+)?"
-        rf"(?P<name>{'|'.join(regex.escape(name) for name in names)})(?![a-z])",
-        regex.IGNORECASE,
-    )
-
-
 @lru_cache(maxsize=1)
 def _domain_pattern() -> regex.Pattern[str]:
     countries = {code.lower() for code in get_global("territory_languages") if len(code) == 2}
     endings = "|".join(sorted({*_GENERIC_DOMAINS, *countries}, key=len, reverse=True))
+    generic = "|".join(sorted(_GENERIC_DOMAINS, key=len, reverse=True))
     label = r"[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])"
-    return regex.compile(
-        rf"(?<![\p{{L}}\p{{N}}@.-])(?:{label}\.)+(?:(?:{endings})(?![\p{{L}}\p{{N}}-])(?:[/?#][^\s<>\"\x00]*)?"
-        rf"|\p{{L}}{{2,}}/[^\s<>\"\x00]*)"
+    ends = r"(?![\p{L}\p{N}-])(?:[/?#][^\s<>\"\x00]*)?"
+    return regex.compile(  # "t.me" and "x.com" are places, "p.m" and "i.e" are none
+        rf"(?<![\p{{L}}\p{{N}}@.-])(?:(?:{label}\.)+(?:(?:{endings}){ends}|\p{{L}}{{2,}}/[^\s<>\"\x00]*)"
+        rf"|[\p{{L}}\p{{N}}]\.(?:{generic}){ends})"
     )

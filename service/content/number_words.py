@@ -1,6 +1,6 @@
 """Numbers written out in words, in the languages that templates speak: 'fifty percent' is a figure too.
 
-Each language spells 1 to 100 as one; beyond that the words of a number are added up and multiplied.
+Each language spells 0 to 100 as one; beyond that the words of a number are added up and multiplied.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ _ES_HUNDREDS = ["doscient", "trescient", "cuatrocient", "quinient", "seiscient",
 _MS = ["satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "lapan", "sembilan"]
 _ID = ["delapan" if word == "lapan" else word for word in _MS]
 _TH = ["หนึ่ง", "สอง", "สาม", "สี่", "ห้า", "หก", "เจ็ด", "แปด", "เก้า"]
+_ZERO = {
+    "en": ("zero",), "de": ("null",), "es": ("cero",), "fr": ("zéro",), "ms": ("sifar", "kosong"), "id": ("nol",),
+    "th": ("ศูนย์",),
+}  # fmt: skip
 
 
 def _english() -> dict[str, int]:
@@ -125,7 +129,30 @@ _LANGUAGES = {
 @lru_cache(maxsize=32)
 def words_of(language: str) -> dict[str, int]:
     """Number words of a language together with the English ones; only English for a language not listed."""
-    return _english() | _LANGUAGES.get(language, _english)()
+    none = dict.fromkeys((*_ZERO["en"], *_ZERO.get(language, ())), 0)
+    return none | _english() | _LANGUAGES.get(language, _english)()
+
+
+_EN_DAYS = [
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
+    "twentieth", *(f"twenty-{unit}" for unit in ("first", "second", "third", "fourth", "fifth", "sixth", "seventh",
+    "eighth", "ninth")), "thirtieth", "thirty-first",
+]  # fmt: skip
+_DE_FIRST = {1: "erste", 3: "dritte", 7: "siebte", 8: "achte"}
+
+
+@lru_cache(maxsize=32)
+def days_of(language: str) -> dict[str, int]:
+    """How a date says its day in words, casefolded: 'fifth', 'fünften', 'cinco'. None for a language not listed."""
+    if language == "en":
+        return {form: day for day, word in enumerate(_EN_DAYS, 1) for form in (word, word.replace("-", " "))}
+    words = {word: number for word, number in _LANGUAGES.get(language, dict)().items() if number <= 31}
+    if language == "de":
+        stems = {number: word for word, number in words.items() if word != "eins"}
+        said = {day: _DE_FIRST.get(day, stem + ("te" if day < 20 else "ste")) for day, stem in stems.items()}
+        return {(word + end).casefold(): day for day, word in said.items() for end in ("n", "r", "")}
+    return words | {"es": {"primero": 1}, "fr": {"premier": 1}}.get(language, {})
 
 
 @lru_cache(maxsize=32)
@@ -141,7 +168,9 @@ def pattern_of(language: str) -> regex.Pattern[str]:
     if language == "th":
         return regex.compile(rf"{word}(?:\s?{word})*", regex.IGNORECASE)
     join = r"[\s-]*(?:und[\s-]*)?" if language == "de" else r"(?:[\s-]+|(?<=hundred|thousand|million)\s+and\s+)"
-    return regex.compile(rf"(?<!\p{{L}}){word}(?:{join}{word})*(?!\p{{L}})", regex.IGNORECASE)
+    end = r"(?=prozent|(?!\p{L}))" if language == "de" else r"(?!\p{L})"  # "fünfzigprozentig"
+    article = r"(?!ein\s+(?!hundert|tausend|million|milliarde|und\b))" if language == "de" else ""  # "ein zwanzig…"
+    return regex.compile(rf"(?<!\p{{L}}){article}{word}(?:{join}{word})*{end}", regex.IGNORECASE)
 
 
 @lru_cache(maxsize=32)

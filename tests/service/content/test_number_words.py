@@ -1,4 +1,4 @@
-"""Number words of each language are complete from 1 to 100, mean one number each, and make larger ones together."""
+"""Number words of each language are complete from 0 to 100, mean one number each, and make larger ones together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.content.number_words import pattern_of, value_of, words_of
 
 @pytest.mark.parametrize("language", ["en", "de", "es", "fr", "ms", "id", "th"])
 def test_every_number_to_a_hundred_has_a_word(language: str) -> None:
-    assert set(words_of(language).values()) == set(range(1, 101))
+    assert set(words_of(language).values()) == set(range(101))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import cel
@@ -53,6 +54,9 @@ _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(-?\d+): (.*)")
 _FEATURE = re.compile(r"\bcustomer\s*\.\s*features\s*\.\s*([A-Za-z_]\w*)")
+PARTS = ("features", "scores", "segments", "traits")
+"""What an expression may read of a customer."""
+_PART = re.compile(r"(?<![\w.])customer\s*\.\s*([A-Za-z_]\w*)")
 _PART_OF_NUMBER = re.compile(r"\b(customer\s*\.\s*(?:scores|features)\s*\.\s*[A-Za-z_]\w*)\s*\.\s*([A-Za-z_]\w*)")
 _FEATURES = re.compile(r"\bfeatures\b")
 
@@ -111,18 +115,28 @@ def compile_expression(source: str, variables: frozenset[str] = VARIABLES) -> Ex
     return expression
 
 
-def refuse_parts_of_numbers(source: str) -> None:
-    """Refuses `customer.scores.churn.probability`, the way the API tells a score: in an expression it is a number.
+def refuse_what_there_is_not(source: str) -> None:
+    """Refuses `customer.trait.x`, which is known of nobody, and `customer.scores.churn.probability`, the way the API
+    tells a score: in an expression it is a number.
 
     Apart from `compile_expression`, which what was stored before must pass.
     """
     bare = TEXT.sub(lambda match: " " * len(match.group()), source)
+    for part in _PART.finditer(bare):
+        if part[1] not in PARTS:
+            near = get_close_matches(part[1], PARTS, 1, 0.8)
+            instead = f"do you mean customer.{near[0]}?" if near else f"it has {', '.join(PARTS)}"
+            raise ExpressionError(f"a customer has no '{part[1]}'; {instead}", *_place(bare, part.start(1)))
     found = _PART_OF_NUMBER.search(bare)
     if found is not None:
         number = re.sub(r"\s", "", found[1])
-        line = bare.count("\n", 0, found.start(2)) + 1
-        column = found.start(2) - bare.rfind("\n", 0, found.start(2))
-        raise ExpressionError(f"{number} is a number and has no '{found[2]}'; write {number} > 0.5", line, column)
+        told = f"{number} is a number and has no '{found[2]}'; write {number} > 0.5"
+        raise ExpressionError(told, *_place(bare, found.start(2)))
+
+
+def _place(text: str, at: int) -> tuple[int, int]:
+    """Line and column, from 1."""
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 
 
 def prepare(
@@ -191,9 +205,7 @@ def _refuse_unknown_names(program: Any, source: str, bare: str, variables: froze
 
 def _at(text: str, name: str, problem: str) -> ExpressionError:
     found = re.search(rf"(?<![\w.]){re.escape(name)}\b", text) or re.search(rf"\b{re.escape(name)}\b", text)
-    start = found.start() if found else 0
-    line = text.count("\n", 0, start) + 1
-    return ExpressionError(problem, line, start - (text.rfind("\n", 0, start) + 1) + 1)
+    return ExpressionError(problem, *_place(text, found.start() if found else 0))
 
 
 def _features_read(bare: str) -> frozenset[str] | None:

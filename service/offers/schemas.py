@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from features.channels import Channel
-from service.offers.cel import ExpressionError, compile_expression, refuse_parts_of_numbers
+from service.offers.cel import ExpressionError, compile_expression, refuse_what_there_is_not
 from service.times import read_time
 from service.web.json_values import plain_text
 
@@ -215,7 +215,7 @@ class OfferIn(_Strict):
         if source is not None:
             try:
                 compile_expression(source)
-                refuse_parts_of_numbers(source)
+                refuse_what_there_is_not(source)
             except ExpressionError as fault:
                 raise ValueError(str(fault)) from None
         return source

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.offers.cel import ExpressionError, ask, compile_expression, prepare, refuse_parts_of_numbers
+from service.offers.cel import ExpressionError, ask, compile_expression, prepare, refuse_what_there_is_not
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -90,13 +90,31 @@ def test_a_wrong_expression_is_refused_with_the_place(source: str, line: int, co
 )
 def test_a_part_of_a_number_is_refused_with_what_to_write(source: str, column: int, named: str) -> None:
     with pytest.raises(ExpressionError, match=f"{re.escape(named)} is a number") as fault:
-        refuse_parts_of_numbers(source)
+        refuse_what_there_is_not(source)
     assert fault.value.column == column
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "column", "told"),
+    [
+        ("customer.featurs.orders_90d > 1", 1, 10, "no 'featurs'; do you mean customer.features\\?"),
+        ("true ||\n customer . consents.email", 2, 13, "no 'consents'; it has features, scores, segments, traits"),
+    ],
+)
+def test_a_part_that_no_customer_has_is_refused_with_those_that_there_are(
+    source: str, line: int, column: int, told: str
+) -> None:
+    """It held for nobody, and only what was excluded said why."""
+    with pytest.raises(ExpressionError, match=told) as fault:
+        refuse_what_there_is_not(source)
+    assert (fault.value.line, fault.value.column) == (line, column)
+    compile_expression(source)  # what was stored before stays as it is
+
+
 def test_what_only_looks_like_a_part_of_a_number_is_none() -> None:
-    refuse_parts_of_numbers("customer.scores.churn > 0.3 && 'customer.scores.churn.probability' != 'x'")
-    refuse_parts_of_numbers("customer.traits.company.size > 3")
+    refuse_what_there_is_not("customer.scores.churn > 0.3 && 'customer.scores.churn.probability' != 'x'")
+    refuse_what_there_is_not("customer.traits.company.size > 3 && context.customer.id == 'customer.id'")
+    refuse_what_there_is_not("customer['traits'].x == 'a' || customer.segments.exists(s, s == 'b')")
 
 
 def test_names_in_texts_and_of_macros_are_not_taken_for_variables() -> None:

@@ -87,6 +87,13 @@ ORDERED = tuple(name for name, meaning in NAMES.items() if meaning.verb == "orde
 REPEATED = "Order Repeated"
 """The name of an event that tells an order once more: kept, and counted nowhere."""
 
+
+def same_meaning(name: str) -> tuple[str, ...]:
+    """The names of events with the same verb; an event that has none means only itself."""
+    meaning = NAMES.get(name)
+    return (name,) if meaning is None else tuple(other for other, one in NAMES.items() if one.verb == meaning.verb)
+
+
 _CHANNEL_INDEX: Mapping[str | None, int] = {**{c: i for i, c in enumerate(TOLD_APART)}, None: NO_CHANNEL}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from features.vocabulary import same_meaning
 from service.experiments.definition import Experiment
 from service.experiments.experiment_store import STANDING
 from service.experiments.schemas import ExperimentIn, GuardrailIn, MetricIn, VariantIn
@@ -18,7 +19,7 @@ BEFORE = "revenue_cents_365d"
 """The feature whose part in revenue was known before the first decision, and is taken out (CUPED)."""
 _ORDER = "Order Completed"
 _HARM = {LEFT: "Unsubscribed", COMPLAINED: "Email Marked as Spam"}
-COUNTED = frozenset({_ORDER, *_HARM.values()})
+COUNTED = frozenset(name for event in (_ORDER, *_HARM.values()) for name in same_meaning(event))
 """Events that these tests count."""
 
 

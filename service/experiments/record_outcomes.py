@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from features.vocabulary import NAMES, REPEATED
+from features.vocabulary import NAMES, REPEATED, same_meaning
 from service.customers.customer_store import joined_by
 from service.customers.keep_refunds import order_of, orders_among
 from service.events.match import holds, name_of
@@ -17,7 +17,7 @@ from service.experiments.amounts import Event, amount_of, worth_of
 from service.experiments.assign_customer import Covariate
 from service.experiments.count_goals import count_goals, metric_of, over_at, withdraw_goals
 from service.experiments.definition import Experiment, Metric
-from service.experiments.experiment_store import Exposure, all_experiments, find_exposures, rename_subject
+from service.experiments.experiment_store import STANDING, Exposure, all_experiments, find_exposures, rename_subject
 from service.experiments.goals_store import (
     KEPT,
     Goal,
@@ -125,11 +125,15 @@ def _priced(experiments: Mapping[str, Experiment], ordered: Iterable[Goal], even
 
 
 def _waiting(experiments: Iterable[Experiment]) -> dict[str | None, dict[str, list[tuple[Metric, str]]]]:
-    """Event name -> experiment id -> the metrics it feeds, each with the name it is stored under."""
+    """Event name -> experiment id -> the metrics it feeds, each with the name it is stored under.
+
+    People name the events that they send; what nobody declared counts all that mean the same (`SMS Unsubscribed`, too).
+    """
     waiting: dict[str | None, dict[str, list[tuple[Metric, str]]]] = defaultdict(lambda: defaultdict(list))
     for experiment in experiments:
         for metric in experiment.metrics:
-            waiting[metric.event][experiment.id].append((metric, metric.name))
+            for name in same_meaning(metric.event) if experiment.id.startswith(STANDING) else [metric.event]:
+                waiting[name][experiment.id].append((metric, metric.name))
             if metric.denominator is not None:
                 waiting[metric.denominator][experiment.id].append((metric, metric.below))
     return waiting

@@ -62,6 +62,16 @@ def test_an_order_before_the_first_decision_does_not_count(database: Database) -
     assert sum(arm["revenue_per_customer"] or 0 for arm in measured.impact()["arms"]) == 0
 
 
+@pytest.mark.parametrize("event", ["Unsubscribed", "Email Unsubscribed", "SMS Unsubscribed"])
+def test_who_leaves_counts_by_whatever_name_that_is_told(database: Database, event: str) -> None:
+    measured = Measured(database)
+    decision = measured.decide("c0")
+    measured.happens(event, decision)
+    measured.happens(event, decision)
+    arm = next(one for one in measured.impact()["arms"] if one["customers"])
+    assert (arm["unsubscribed"], arm["complained"]) == (1.0, 0.0)
+
+
 def test_what_was_bought_before_is_taken_out_of_the_noise(database: Database) -> None:
     """As it was known at the first decision; who was unknown then changes nothing."""
     measured = Measured(database)

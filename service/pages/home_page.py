@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -23,24 +23,25 @@ from service.storage.database import Connection, Database
 
 DAYS = 7
 VERBS = {"delivered": "messages delivered", "opened": "opened", "clicked": "clicked", "ordered": "orders"}
+_COUNTED = {"event": 1, "machine": -1}
 ToDo = tuple[str, str, str]
 """The address of a page, its link's words, and what follows them."""
 
 
 def home_view(database: Database, models: ServedModels, now: datetime) -> dict[str, Any]:
-    """`lately`: (how many, of what) of the last days; `impact`: what decisions bring, by placement; `todo`: what to do,
+    """`lately`: (how many, of what) of the last days, today among them, as on `/data`; opens and clicks of machines are
+    none. `impact`: what decisions bring, by placement; `todo`: what to do,
     each with the page that tells more.
     """
-    since = now - timedelta(days=DAYS)
+    since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=DAYS - 1), time(), UTC)
     with database.read() as connection:
-        first_day = f"{since.astimezone(UTC):%Y-%m-%d}"
+        first_day = f"{since:%Y-%m-%d}"
         verbs: Counter[str] = Counter()
         heard = False
         for key, count in read_counts(connection, first_day).items():
-            if key.kind == "event" and key.day:
-                heard = True
-                if key.name in NAMES:
-                    verbs[NAMES[key.name].verb] += count
+            heard |= key.kind == "event" and bool(key.day)
+            if key.day and key.name in NAMES and key.kind in _COUNTED:
+                verbs[NAMES[key.name].verb] += _COUNTED[key.kind] * count
         lately = [(count_since(connection, since), "decisions"), *((verbs[verb], VERBS[verb]) for verb in VERBS)]
         impact = [(one["placement"], one["sentence"]) for one in read_impact(connection) if one["stopped_at"] is None]
         todo = list(_to_do(connection, models, first_day, heard))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import httpx
 from sqlalchemy import text
 
+from service.events.quality_store import API, add_counts
+from service.events.tally import Key
+from service.pages.home_page import home_view
 from tests.service.pages.conftest import House, fill
 
 
@@ -44,6 +48,18 @@ async def test_what_happened_and_what_waits(house: House, reader: httpx.AsyncCli
     assert "Give GBP a rate" in page
     assert "Put offers" not in page
     assert "none came in" not in page
+
+
+def test_the_last_days_are_those_of_the_data_page_and_machines_answer_nothing(house: House) -> None:
+    now = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
+    counts: dict[Key, int] = {}
+    for day in ("2026-03-04", "2026-02-26", "2026-02-25"):
+        for name in ("Email Opened", "Push Notification Tapped"):
+            counts |= {Key(day, "event", name): 5, Key(day, "machine", name): 3}
+    with house.parts.database.write() as connection:
+        add_counts(connection, API, counts)
+    shown = home_view(house.parts.database, house.parts.models, now)
+    assert [(count, what) for count, what in shown["lately"] if count] == [(4, "opened"), (4, "clicked")]
 
 
 async def test_who_is_stuck_in_a_journey_waits_for_a_person(house: House, reader: httpx.AsyncClient) -> None:

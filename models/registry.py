@@ -162,7 +162,7 @@ class ServedModels:
         return result
 
     def _read(self, name: str, version: str) -> Any:
-        model = _verified(self.folder / name / version, version)
+        model = _verified(self.folder / name / version, name, version)
         return model if self.texts is None or not hasattr(model, "with_texts") else model.with_texts(self.texts)
 
 
@@ -389,7 +389,7 @@ def _registered(client: MlflowClient) -> Wanted:
 def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, folder: Path, looks: bool) -> bool:
     """Puts a version's folder at served/<name>/<version>, checked; False if it was there. Raises ModelError."""
     place = folder / name / version
-    if (place / MANIFEST).exists() and not (looks and _is_damaged(place, version)):
+    if (place / MANIFEST).exists() and not (looks and _is_damaged(place, name, version)):
         return False
     from mlflow.artifacts import download_artifacts
 
@@ -402,7 +402,7 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         manifests = sorted(fetched.rglob(MANIFEST), key=lambda path: len(path.parts))
         if not manifests:
             raise ModelError(f"its files hold no {MANIFEST}; register it by training, not by hand")
-        _verified_as(f"{PREFIX}{name}/{version}", manifests[0].parent, version)
+        _verified_as(f"{PREFIX}{name}/{version}", manifests[0].parent, name, version)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(manifests[0].parent, place)
@@ -415,24 +415,29 @@ def _fetch(client: MlflowClient, tracking_uri: str, name: str, version: str, fol
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _verified_as(told: str, folder: Path, version: str) -> None:
+def _verified_as(told: str, folder: Path, name: str, version: str) -> None:
     """What is wrong names the version: the folder is gone by the time that somebody reads it."""
     try:
-        _verified(folder, version)
+        _verified(folder, name, version)
     except ModelError as problem:
         raise ModelError(str(problem).replace(str(folder), told)) from problem
 
 
-def _is_damaged(folder: Path, version: str) -> bool:
+def _is_damaged(folder: Path, name: str, version: str) -> bool:
     try:
-        _verified(folder, version)
+        _verified(folder, name, version)
     except ModelError:
         return True
     return False
 
 
-def _verified(folder: Path, version: str) -> Any:
+def _verified(folder: Path, name: str, version: str) -> Any:
+    """The model in the folder, if it is one of this name: MLflow copies a version to any model's name."""
     model = load(folder, version)
+    if model.name != name:
+        raise ModelError(
+            f"its files are a version of {model.name}, not of {name}; register it by training, not by hand"
+        )
     verify_golden(model, folder)
     return model
 

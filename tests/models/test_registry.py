@@ -24,6 +24,7 @@ import polars as pl
 import pytest
 
 from models import registry as registry_module
+from models import winback
 from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
 from models.registry import ServedModels, _verified_as, main, make_database, sync_forever, sync_once
@@ -266,8 +267,24 @@ def test_what_is_wrong_with_a_fetched_version_names_the_version(tmp_path: Path) 
     _write(tmp_path / "draft", propensity())
     (tmp_path / "draft" / "model.txt").write_text("no trees")
     with pytest.raises(ModelError, match="the churn model in opportune-churn/7 does not load") as told:
-        _verified_as("opportune-churn/7", tmp_path / "draft", "7")
+        _verified_as("opportune-churn/7", tmp_path / "draft", "churn", "7")
     assert str(tmp_path) not in str(told.value)
+
+
+def test_a_version_of_another_model_is_refused(tmp_path: Path) -> None:
+    """MLflow copies a version to whatever name it is told: winback's chances would be told as churn's."""
+    _write(tmp_path / "churn" / "1", propensity())
+    models = ServedModels(tmp_path)
+    _aim(tmp_path, champion="1")
+    models.refresh()
+    foreign = _write(tmp_path / "churn" / "2", replace(propensity(), declaration=winback.DECLARATION))
+    with pytest.raises(ModelError, match="a version of winback, not of churn; register it by training"):
+        _verified_as("opportune-churn/2", foreign, "churn", "2")
+    _aim(tmp_path, champion="2")
+    models.refresh()
+    assert models.get("churn").version == "1"  # type: ignore[union-attr]
+    (entry,) = models.status()
+    assert "version 2 is refused: its files are a version of winback, not of churn" in entry["problem"]
 
 
 @pytest.mark.slow
@@ -408,7 +425,7 @@ def test_files_out_of_reach_hold_no_other_model_back(
 
     asked_for: list[str] = []
     registry.register(propensity())
-    registry.register(propensity(), name="winback")
+    registry.register(replace(propensity(), declaration=winback.DECLARATION), name="winback")
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", away)
     served = tmp_path / "served"
     assert sync_once(registry.uri, served)[0].startswith("churn champion: version 1 is refused: its files cannot be")

@@ -42,6 +42,23 @@ def test_the_champion_must_be_beaten_too(champion: np.ndarray, promoted: bool) -
     assert "; beats recency in log loss (" in verdict.text
 
 
+def test_a_lead_that_may_be_chance_is_enough_for_a_baseline_and_not_for_a_champion() -> None:
+    """Gains of -1 and 1 about a mean that is so many of its standard errors above 0: ahead in .85 and .69."""
+    apart, error = np.tile([1.0, -1.0], 300), 1 / np.sqrt(600)
+    lucky, luckier = PLAIN + apart + 0.5 * error, PLAIN + apart + 1.04 * error
+    assert not judge(lucky, {"recency": PLAIN}, measure="log loss").promote
+    first = judge(luckier, {"recency": PLAIN}, measure="log loss")
+    assert first.promote
+    found = first.comparisons[0]
+    assert 0.8 < found.ahead < 0.9
+    assert (found.low, found.high) == pytest.approx((-0.92 * error, 3 * error), abs=0.2 * error)
+    verdict = judge(luckier, {"recency": PLAIN - 1}, PLAIN, measure="log loss", champion_version="7")
+    assert not verdict.promote
+    assert verdict.text.startswith("not promoted: does not beat champion 7 in log loss (+0.0425, ")
+    surer = judge(luckier + 0.6 * error, {"recency": PLAIN - 1}, PLAIN, measure="log loss", champion_version="7")
+    assert surer.promote
+
+
 def test_every_baseline_must_be_beaten() -> None:
     assert not judge(BETTER, {"popularity": PLAIN, "habit": BETTER + 0.2}, measure="nDCG@10").promote
 

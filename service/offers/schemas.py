@@ -100,7 +100,7 @@ class Cap(_Strict):
 
     max: Count
     per_days: Days | None = None
-    per: Literal["customer", "everyone"] | Period = "customer"
+    per: Literal["customer", "everyone", "calendar_day", "calendar_week", "calendar_month"] = "customer"
     of: Literal["customer", "everyone"] | None = Field(None, description="Whom a calendar's cap counts")
 
     @model_validator(mode="after")

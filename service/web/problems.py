@@ -82,6 +82,8 @@ def field_errors(errors: Sequence[Any], drop: int = 1) -> tuple[FieldError, ...]
 def _path(parts: Sequence[Any]) -> str:
     path = ""
     for part in parts:
+        if part == "[key]":  # pydantic's, of a name that is wrong, which stands before it
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     return path or "body"
 

@@ -158,6 +158,7 @@ def test_limits_that_hold_are_taken(api: httpx.Client) -> None:
         ({"value": -1}, "value"),
         ({"caps": [{"max": HUGE, "per_days": 1}]}, "caps[0].max"),
         ({"caps": [{"max": 1, "per_days": 0}]}, "caps[0].per_days"),
+        ({"caps": [{"max": 1, "per_days": 7, "per": "everybody"}]}, "caps[0].per"),
         ({"facts": {"price": {"amount": 9.9, "currency": "EUR"}}}, "facts.price.amount"),
         ({"facts": {"price": {"amount": "1e5", "currency": "EUR"}}}, "facts.price.amount"),
         ({"facts": {"url": "javascript:alert(1)"}}, "facts.url"),
@@ -171,6 +172,11 @@ def test_limits_that_hold_are_taken(api: httpx.Client) -> None:
 )
 def test_a_wrong_field_of_an_offer_is_named(api: httpx.Client, change: dict[str, Any], field: str) -> None:
     assert fields(refused(api.put("/v1/offers/o1", json=OFFER | change), 422)) == [field]
+
+
+def test_a_wrong_name_in_a_table_is_told_by_itself(api: httpx.Client) -> None:
+    answer = refused(api.put("/v1/customers/c1/consents", json={"email": {"Marketing": True}}), 422)
+    assert fields(answer) == ["email.Marketing"]
 
 
 def test_infinite_values_are_refused_where_the_parser_lets_them_in(api: httpx.Client) -> None:

@@ -18,6 +18,23 @@ class FieldError:
     detail: str
 
 
+def path_of(parts: Sequence[str | int]) -> str:
+    """The path of a field (`batch[3].userId`) of its names and places; `body` for none."""
+    path = ""
+    for part in parts:
+        if part == "[key]":  # pydantic's, of a name that is wrong, which stands before it
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "body"
+
+
+def summary(errors: Sequence[FieldError]) -> str:
+    """The first of them in a sentence, and how many more there are."""
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.field}: {first.detail}{more}"
+
+
 class Problem(Exception):
     """A failure with a stable type, fit to be shown to a client. Never carries a stack trace or a secret."""
 
@@ -34,6 +51,11 @@ class Problem(Exception):
 
 class BadRequest(Problem):
     status, type, title = 400, "urn:opportune:bad-request", "The request is not valid"
+
+
+def bad_body(detail: str) -> BadRequest:
+    """Of a body that cannot be read at all; `detail` goes on after "the body"."""
+    return BadRequest(f"the body {detail}", [FieldError("body", detail)])
 
 
 class Unauthorized(Problem):

@@ -34,6 +34,7 @@ from features import default_zone
 from features.channels import CHANNELS
 from features.currencies import Currencies
 from service.clock import clock_from
+from service.times import Period
 
 _NAMED = "OPPORTUNE_CONFIG"
 _DATABASES = ("postgresql", "postgres", "postgresql+psycopg", "sqlite")
@@ -131,7 +132,7 @@ class Cap(Section):
     placement: str | None = None
     max: int = Field(ge=0)
     per_days: float | None = Field(None, gt=0, le=3_660)
-    per: Literal["calendar_day", "calendar_week", "calendar_month"] | None = None
+    per: Period | None = None
 
     @model_validator(mode="after")
     def _one_window(self) -> Cap:

@@ -1,10 +1,13 @@
-"""Times as callers write them: RFC 3339, read the same everywhere. Pure."""
+"""Times as callers write them: RFC 3339, read the same everywhere; periods of the calendar. Pure."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Literal
 
+Period = Literal["calendar_day", "calendar_week", "calendar_month"]
+"""Windows of caps and budgets that go by the calendar."""
 _DATE = r"\d{4}-\d\d-\d\d"
 _SHAPE = re.compile(rf"{_DATE}(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 """RFC 3339, which has far fewer forms than ISO 8601: no weeks, nothing without its hyphens and colons."""

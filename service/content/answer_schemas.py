@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from features.channels import Channel
-from service.content.schemas import StateName
+from service.content.variant import State
 from service.web.shapes import Told
 
 
@@ -49,7 +49,7 @@ class VariantOut(Told):
     locale: str
     segment: str | None
     angle: str
-    state: StateName
+    state: State
     fields: dict[str, str] = Field(description="The copy, with its merge tags")
     checks: list[CheckOut]
     lineage: LineageOut

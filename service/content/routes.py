@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import AfterValidator
@@ -19,11 +18,11 @@ from service.content.schemas import (
     EditIn,
     GenerateIn,
     RejectIn,
-    StateName,
     canonical_locale,
 )
 from service.content.tried_copy import try_copy
-from service.content.variant import Variant
+from service.content.variant import State, Variant
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.middleware import ONCE
 from service.web.shapes import gives, tagged
@@ -54,7 +53,7 @@ def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> Non
     )
     async def generate(request: Request, order: GenerateIn) -> Response:
         made = await desk.generate(order, request.state.key.label, request.scope.get(ONCE))
-        return _answer({"variants": [variant.as_dict() for variant in made]}, 201)
+        return json_answer({"variants": [variant.as_dict() for variant in made]}, 201)
 
     @router.post(
         "/check",
@@ -66,7 +65,7 @@ def _add_making(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> Non
         offer = await in_thread(desk.offer, copy.offer_id) if copy.offer_id is not None else None
         checks = await in_thread(try_copy, copy.channel, copy.locale, copy.fields, offer, desk.rules)
         passed = all(verdict.passed for verdict in checks)
-        return _answer({"passed": passed, "checks": [verdict.as_dict() for verdict in checks]})
+        return json_answer({"passed": passed, "checks": [verdict.as_dict() for verdict in checks]})
 
 
 def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
@@ -74,7 +73,7 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
         "/variants", summary="List variants, oldest first", dependencies=[reviewing], responses=gives(VariantsOut)
     )
     async def variants(
-        state: StateName | None = None,
+        state: State | None = None,
         channel: Channel | None = None,
         locale: LocaleTag | None = None,
         offer_id: Annotated[str | None, Query(max_length=200)] = None,
@@ -84,7 +83,7 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
         filters = {"state": state, "channel": channel, "locale": locale, "offer_id": offer_id, "after": after}
         found = await in_thread(desk.variants, limit=limit + 1, **filters)
         more = found[limit - 1].variant_id if len(found) > limit else None
-        return _answer({"variants": [variant.as_dict() for variant in found[:limit]], "next": more})
+        return json_answer({"variants": [variant.as_dict() for variant in found[:limit]], "next": more})
 
     @router.get(
         "/variants/{variant_id}",
@@ -94,7 +93,7 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
     )
     async def variant(variant_id: VariantId) -> Response:
         found, trail = await in_thread(desk.variant, variant_id)
-        return _answer(found.as_dict() | {"trail": trail}, etag=found.etag)
+        return json_answer(found.as_dict() | {"trail": trail}, headers={"ETag": found.etag})
 
 
 def _add_reviewing(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> None:
@@ -139,9 +138,4 @@ def _add_reviewing(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> 
 
 
 def _reviewed(variant: Variant) -> Response:
-    return _answer(variant.as_dict(), etag=variant.etag)
-
-
-def _answer(document: Any, status: int = 200, etag: str | None = None) -> Response:
-    headers = {"ETag": etag} if etag else None
-    return Response(orjson.dumps(document), status, headers, "application/json")
+    return json_answer(variant.as_dict(), headers={"ETag": variant.etag})

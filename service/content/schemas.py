@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,7 +12,6 @@ from service.content.fields import CHANNEL_FIELDS
 from service.content.phrases import ANGLES
 from service.offers.schemas import Word
 
-StateName = Literal["pending", "approved", "rejected"]
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
 MAX_FIELD = 50_000
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from service.customers.profile import ConsentChange, Profile
-from service.storage.database import Connection, Json, UtcTime, any_of, metadata, texts, upsert
+from service.storage.database import Connection, Json, UtcTime, any_of, metadata, slices, texts, upsert
 from service.storage.prepared import Prepared
 
 customers = Table(
@@ -314,12 +314,6 @@ def secret(connection: Connection, name: str, fresh: str) -> str:
     upsert(connection, customer_secrets, [{"name": name, "value": fresh}], update=())
     stored = select(customer_secrets.c.value).where(customer_secrets.c.name == name)
     return str(connection.execute(stored).scalar_one())
-
-
-def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
-    """Parts small enough for one statement."""
-    for start in range(0, len(values), size):
-        yield list(values[start : start + size])
 
 
 def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator, BeforeValidator
@@ -25,6 +24,7 @@ from service.customers.unsubscribe import Link, Unsubscriber
 from service.errors import FieldError, Invalid, Unavailable
 from service.events.values import Errors, identifier
 from service.storage.database import Database
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.paths import CUSTOMER_ID
 from service.web.shapes import gives
@@ -109,7 +109,7 @@ def _customers(
         responses=gives(ScoresOut) | {404: {}},
     )
     async def get_scores(customer_id: CustomerId) -> Response:
-        return _json(await in_thread(reader.scores, customer_id))
+        return json_answer(await in_thread(reader.scores, customer_id))
 
     @router.get(
         f"/{CUSTOMER_ID}/send-times",
@@ -137,7 +137,7 @@ def _customers(
         last = _utc("to", end) or first + timedelta(days=7)
         costs = {name: float(amount) for name, _, amount in (one.partition(":") for one in cost or [])}
         rivals = Rivals(tuple(compare or ()), value, costs)
-        return _json(await in_thread(reader.send_times, customer_id, channel, first, last, n, rivals))
+        return json_answer(await in_thread(reader.send_times, customer_id, channel, first, last, n, rivals))
 
     @router.put(
         f"/{CUSTOMER_ID}/consents",
@@ -152,7 +152,7 @@ def _customers(
                 profile, _ = set_consents(connection, customer_id, answers, body.profiling, clock.now(), "api")
                 return {"customer_id": profile.customer_id, "consents": consents_of(profile)}
 
-        return _json(await in_thread(put))
+        return json_answer(await in_thread(put))
 
     @router.get(
         f"/{CUSTOMER_ID}/export",
@@ -161,13 +161,13 @@ def _customers(
         responses=gives(ExportOut) | {404: {}},
     )
     async def get_export(customer_id: CustomerId) -> Response:
-        return _json(await in_thread(reader.export, customer_id))
+        return json_answer(await in_thread(reader.export, customer_id))
 
     @router.get(
         f"/{CUSTOMER_ID}", summary="A customer", dependencies=[may_read], responses=gives(CustomerOut) | {404: {}}
     )
     async def get_customer(customer_id: CustomerId) -> Response:
-        return _json(await in_thread(reader.overview, customer_id))
+        return json_answer(await in_thread(reader.overview, customer_id))
 
     @router.delete(
         f"/{CUSTOMER_ID}",
@@ -176,7 +176,7 @@ def _customers(
         responses=gives(ErasedOut),
     )
     async def delete_customer(customer_id: CustomerId) -> Response:
-        return _json(await in_thread(eraser.erase, customer_id, exclusively))
+        return json_answer(await in_thread(eraser.erase, customer_id, exclusively))
 
     return router
 
@@ -235,7 +235,3 @@ def _utc(name: str, at: datetime | None) -> datetime | None:
     if not 1970 <= at.year <= 2100:
         raise Invalid(f"{name}: the year {at.year} is outside 1970 to 2100", [FieldError(name, "choose another year")])
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def _json(body: Any) -> Response:
-    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")

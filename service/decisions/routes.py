@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator
 
@@ -18,6 +17,7 @@ from service.decisions.together import Together
 from service.offers.schemas import identifier
 from service.storage.database import Database
 from service.storage.idempotency_store import Once
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
@@ -55,7 +55,7 @@ def routes(
         asked = parse(BatchIn, await request.body())
         once: Once | None = request.scope.get(ONCE)
         ids = None if once is None else [once.part(place) for place in range(len(asked.requests))]
-        return _answer({"decisions": await in_thread(decider.decide_batch, asked.requests, ids)})
+        return json_answer({"decisions": await in_thread(decider.decide_batch, asked.requests, ids)})
 
     @router.get(
         "/{decision_id}",
@@ -64,7 +64,7 @@ def routes(
         responses=gives(RecordOut),
     )
     async def read(decision_id: DecisionId) -> Response:
-        return _answer(await in_thread(reader.read, decision_id))
+        return json_answer(await in_thread(reader.read, decision_id))
 
     @router.post(
         "/{decision_id}/replay",
@@ -73,7 +73,7 @@ def routes(
         responses=gives(ReplayOut),
     )
     async def decide_again(decision_id: DecisionId) -> Response:
-        return _answer(await in_thread(reader.replay, decision_id))
+        return json_answer(await in_thread(reader.replay, decision_id))
 
     return router
 
@@ -87,7 +87,7 @@ def impact_routes(database: Database, guard: Guard) -> APIRouter:
     )
     async def impact(placement: Placement = None) -> Response:
         """The model's arm of each placement beside its others, by what customers did since their first decision."""
-        return _answer({"placements": await in_thread(_impact, database, placement)})
+        return json_answer({"placements": await in_thread(_impact, database, placement)})
 
     return router
 
@@ -95,7 +95,3 @@ def impact_routes(database: Database, guard: Guard) -> APIRouter:
 def _impact(database: Database, placement: str | None) -> list[dict[str, Any]]:
     with database.read() as connection:
         return read_impact(connection, placement)
-
-
-def _answer(body: Any) -> Response:
-    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.customers.customer_store import slices
 from service.decisions.decision_store import read_heads
 from service.events.quality_store import API, add_counts
 from service.events.tally import Key
-from service.storage.database import Connection
+from service.storage.database import Connection, slices
 
 UNKNOWN = "unknown_decision"
 

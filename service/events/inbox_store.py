@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.storage.database import Connection, UtcTime, metadata, upsert
+from service.storage.database import Connection, UtcTime, metadata, slices, upsert
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 
@@ -149,13 +149,13 @@ def anything_to_do(connection: Connection) -> bool:
 
 def mark_applied(connection: Connection, seqs: Sequence[int], now: datetime) -> None:
     """Notes that these events' effects are in the state."""
-    for some in _slices(seqs):
+    for some in slices(seqs):
         connection.execute(update(inbox).where(inbox.c.seq.in_(some)).values(applied_at=now))
 
 
 def mark_features(connection: Connection, seqs: Sequence[int], now: datetime) -> None:
     """Notes that these events are in the online features."""
-    for some in _slices(seqs):
+    for some in slices(seqs):
         connection.execute(update(inbox).where(inbox.c.seq.in_(some)).values(features_at=now))
 
 
@@ -237,7 +237,7 @@ def assign_part(connection: Connection, limit: int) -> str | None:
         return None
     # The random end keeps a new database from replacing the parts that an earlier one has written.
     part = f"inbox-{seqs[0]:012d}-{secrets.token_hex(4)}"
-    for some in _slices(seqs):
+    for some in slices(seqs):
         connection.execute(update(inbox).where(inbox.c.seq.in_(some)).values(part=part))
     return part
 
@@ -284,14 +284,14 @@ def quarantined(connection: Connection) -> int:
 
 def remove(connection: Connection, seqs: Sequence[int]) -> None:
     """Takes events out of the inbox."""
-    for some in _slices(seqs):
+    for some in slices(seqs):
         connection.execute(delete(inbox).where(inbox.c.seq.in_(some)))
 
 
 def requeue(connection: Connection, now: datetime) -> int:
     """Puts every event that is set aside back into the inbox, for another try from where it failed."""
     held = connection.execute(select(event_quarantine)).all()
-    for some in _slices(held):
+    for some in slices(held):
         ids = [record.message_id for record in some]
         present = select(inbox.c.message_id).where(inbox.c.message_id.in_(ids))
         there = list(connection.execute(present).scalars())
@@ -318,7 +318,7 @@ def erase_customers(connection: Connection, customer_ids: Sequence[str]) -> int:
     """Removes what the inbox and the quarantine hold of these customers; message ids stay, they name nobody."""
     gone = 0
     for table in (inbox, event_quarantine):
-        for some in _slices(customer_ids):
+        for some in slices(customer_ids):
             gone += connection.execute(delete(table).where(table.c.customer_id.in_(some))).rowcount
     return gone
 
@@ -353,8 +353,3 @@ def size(connection: Connection) -> int:
 def _events(connection: Connection, condition: Any, limit: int | None) -> list[Event]:
     rows = select(inbox.c.seq, inbox.c.row).where(condition).order_by(inbox.c.seq).limit(limit)
     return [unpack(seq, packed) for seq, packed in connection.execute(rows)]
-
-
-def _slices(values: Sequence[Any], size: int = 500) -> Iterable[list[Any]]:
-    for start in range(0, len(values), size):
-        yield list(values[start : start + size])

@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from service.clock import new_id
-from service.errors import BadRequest, FieldError, TooLarge, UnknownEncoding
+from service.errors import BadRequest, FieldError, TooLarge, UnknownEncoding, bad_body, summary
 from service.events.normalize import BadMessage, Row, Rules, normalize
 
 MAX_MESSAGE = 32 * 1024
@@ -49,7 +49,7 @@ def read_single(body: bytes, kind: str | None, rules: Rules, now: datetime) -> l
     try:
         return [_row(message, rules, now, None)]
     except BadMessage as bad:
-        raise BadRequest(_summary(bad.errors), bad.errors) from bad
+        raise BadRequest(summary(bad.errors), bad.errors) from bad
 
 
 def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
@@ -64,7 +64,7 @@ def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
     if type(shared) is not dict:
         errors.append(FieldError("context", "is no object; send an object"))
     if errors:
-        raise BadRequest(_summary(errors), errors)
+        raise BadRequest(summary(errors), errors)
     _check_sizes(batch, body)
     rows = []
     for index, message in enumerate(batch):
@@ -78,7 +78,7 @@ def read_batch(body: bytes, rules: Rules, now: datetime) -> list[Row]:
                 for error in bad.errors[:_FAULTS_SHOWN]
             ]
     if errors:
-        raise BadRequest(f"nothing of the batch was taken: {_summary(errors)}", errors)
+        raise BadRequest(f"nothing of the batch was taken: {summary(errors)}", errors)
     return rows
 
 
@@ -101,9 +101,9 @@ def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as wrong:
-        raise _bad_body(f"is no JSON ({wrong}); send a JSON object in UTF-8") from wrong
+        raise bad_body(f"is no JSON ({wrong}); send a JSON object in UTF-8") from wrong
     if type(value) is not dict:
-        raise _bad_body("is no JSON object; send an object")
+        raise bad_body("is no JSON object; send an object")
     return value
 
 
@@ -126,23 +126,13 @@ def _inflated(raw: bytes, limit: int) -> bytes:
     try:
         body = inflate.decompress(raw, limit + 1)
     except zlib.error as wrong:
-        raise _bad_body("is no gzip stream, though Content-Encoding says so") from wrong
+        raise bad_body("is no gzip stream, though Content-Encoding says so") from wrong
     if len(body) > limit:
         raise _too_large(limit)
     if not inflate.eof:
-        raise _bad_body("is a gzip stream that ends too early; send it whole")
+        raise bad_body("is a gzip stream that ends too early; send it whole")
     return body
-
-
-def _bad_body(detail: str) -> BadRequest:
-    return BadRequest(f"the body {detail}", [FieldError("body", detail)])
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit:,} bytes; send it in parts")
-
-
-def _summary(errors: Any) -> str:
-    first = errors[0]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{first.field}: {first.detail}{more}"

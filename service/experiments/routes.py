@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from service.clock import Clock
@@ -22,6 +21,7 @@ from service.experiments.evaluate_flags import Answer, entity_tag, evaluate_flag
 from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn, Key
 from service.storage.database import Database
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
@@ -70,19 +70,19 @@ def _experiments(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     async def put_experiment(experiment_id: ExperimentId, body: ExperimentIn) -> Response:
         """Declares an experiment; 201 when it is new. What is fixed by exposures answers 409."""
         stored, new = await in_thread(_define, database, experiment_id, body, clock)
-        return _json(stored, 201 if new else 200)
+        return json_answer(stored, 201 if new else 200)
 
     @router.get("", dependencies=[guard.needs("decide", "review")], responses=gives(ExperimentsOut))
     async def get_all() -> Response:
         """Every experiment, by id."""
-        return _json({"experiments": await in_thread(_read, database, get_experiments)})
+        return json_answer({"experiments": await in_thread(_read, database, get_experiments)})
 
     @router.get(
         "/{experiment_id}", dependencies=[guard.needs("decide", "review")], responses=gives(ExperimentOut) | {404: {}}
     )
     async def get_one(experiment_id: ExperimentId) -> Response:
         """One experiment."""
-        return _json(await in_thread(_read, database, get_experiment, experiment_id))
+        return json_answer(await in_thread(_read, database, get_experiment, experiment_id))
 
     @router.get(
         "/{experiment_id}/results",
@@ -91,7 +91,7 @@ def _experiments(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     )
     async def get_results(experiment_id: ExperimentId) -> Response:
         """Arms, exposures, effect with an anytime-valid interval, the split's health, guardrails, a sentence."""
-        return _json(await in_thread(_read, database, read_results, experiment_id, clock.now()))
+        return json_answer(await in_thread(_read, database, read_results, experiment_id, clock.now()))
 
     return router
 
@@ -133,9 +133,5 @@ def _read(database: Database, function: Any, *args: Any) -> Any:
         return function(connection, *args)
 
 
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), status, media_type="application/json")
-
-
 def _answer(answer: Answer, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(answer.body), answer.status, headers, media_type="application/json")
+    return json_answer(answer.body, answer.status, headers)

@@ -16,6 +16,7 @@ from pydantic import (
 
 from features.channels import Channel
 from service.events.match import condition
+from service.experiments.definition import Kind, Status
 from service.offers.cel import ExpressionError
 from service.offers.schemas import UtcInstant
 from service.web.json_values import plain_json
@@ -50,7 +51,7 @@ class MetricIn(Shape):
 
     event: Name = Field(description="The name of a track call; `page` or `screen` for those, told apart by `where`")
     name: Name | None = None
-    kind: Literal["conversion", "count", "sum", "ratio"] = "conversion"
+    kind: Kind = "conversion"
     value: Name | None = Field(
         None, description="`revenue_cents`, `discount_cents` or a number in properties; money: of the home currency"
     )
@@ -97,7 +98,7 @@ class Declared(Shape):
     name: str = Field("", max_length=200, description="What people call it")
     description: str = Field("", max_length=4000, description="What is tried")
     hypothesis: str = Field("", max_length=4000, description="What is expected, and why")
-    status: Literal["draft", "running", "stopped"] = Field(
+    status: Status = Field(
         "running", description="Only running assigns; stopped gives everybody `ship`, else the control"
     )
     variants: list[VariantIn] = Field(

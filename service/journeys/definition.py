@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Literal
 
+ReentryRule = Literal["once", "after_exit", "always"]
 Since = Literal["step", "enrolment", "delivery", "open", "click"]
 
 
@@ -191,7 +192,7 @@ class Entry:
 class Reentry:
     """`once` ever; `after_exit`, perhaps some time `after` it; or `always`, also beside a running enrolment."""
 
-    rule: Literal["once", "after_exit", "always"] = "once"
+    rule: ReentryRule = "once"
     after: timedelta | None = None
 
 

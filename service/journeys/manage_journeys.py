@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from service.errors import Conflict, Invalid, NotFound
+from service.errors import Conflict, Invalid, NotFound, summary
 from service.journeys.dangling import unknown_names
 from service.journeys.enrolment_store import end_all, free_stuck
 from service.journeys.intent_store import reset_attempts
@@ -19,7 +19,7 @@ from service.journeys.journey_store import (
     read_version,
     set_status,
 )
-from service.journeys.parse_definition import load_journey, parse_journey, summed_up
+from service.journeys.parse_definition import load_journey, parse_journey
 from service.storage.database import Connection
 
 _MOVES = {
@@ -49,7 +49,7 @@ def put_journey(
     if before is not None and before.status == "archived":
         raise Conflict(f"journey {journey_id!r} is archived; make a new one under another id")
     if before is not None and before.status == "active" and (faults := unknown_names(connection, journey)):
-        raise Invalid(f"{summed_up(faults)} (or pause the journey first)", faults)
+        raise Invalid(f"{summary(faults)} (or pause the journey first)", faults)
     entry = (journey.entry.event, journey.entry.segment)
     row = add_version(connection, journey_id, canonical, entry, now, made_by)
     return _shown(row, canonical), before is None
@@ -92,7 +92,7 @@ def change_status(connection: Connection, journey_id: str, verb: str, now: datet
             told = f"version {row.version} of journey {journey_id!r} cannot be read any more; put it anew"
             raise Conflict(told) from fault
         if faults := unknown_names(connection, journey):
-            raise Conflict(f"journey {journey_id!r} cannot be activated: {summed_up(faults)}", faults)
+            raise Conflict(f"journey {journey_id!r} cannot be activated: {summary(faults)}", faults)
     if row.status != status:
         set_status(connection, journey_id, status, now)
     if status == "archived":

@@ -10,7 +10,7 @@ import orjson
 import yaml
 from pydantic import ValidationError
 
-from service.errors import BadRequest, FieldError, Invalid
+from service.errors import FieldError, Invalid, bad_body, path_of, summary
 from service.journeys import conditions, schemas
 from service.journeys.definition import (
     Branch,
@@ -77,21 +77,17 @@ for _tag, _pattern, _first in (
 def read_text(text: bytes, content_type: str) -> Any:
     """The document in a body: YAML where the content type says so, else JSON. `BadRequest` names the place."""
     if len(text) > MAX_BYTES:
-        raise _bad_body(f"has {len(text):,} bytes; a journey is at most {MAX_BYTES // 1024} KiB")
+        raise bad_body(f"has {len(text):,} bytes; a journey is at most {MAX_BYTES // 1024} KiB")
     if "yaml" not in content_type.lower():
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError as fault:
             hint = "" if "json" in content_type.lower() else "; for YAML send 'Content-Type: application/yaml'"
-            raise _bad_body(f"is not JSON: {fault}{hint}") from None
+            raise bad_body(f"is not JSON: {fault}{hint}") from None
     try:
         return yaml.load(text, _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as fault:  # ValueError: not UTF-8, or a number of 5,000 digits
-        raise _bad_body(f"is not YAML that can be read: {' '.join(str(fault).split())[:300]}") from None
-
-
-def _bad_body(detail: str) -> BadRequest:
-    return BadRequest(f"the body {detail}", [FieldError("body", detail)])
+        raise bad_body(f"is not YAML that can be read: {' '.join(str(fault).split())[:300]}") from None
 
 
 def parse_journey(document: Any, journey_id: str) -> tuple[Journey, dict[str, Any]]:
@@ -128,34 +124,28 @@ def load_journey(journey_id: str, canonical: Mapping[str, Any]) -> Journey:
 def _unfit_values(value: Any, parts: tuple[Any, ...]) -> Iterator[FieldError]:
     """What JSON or a database cannot hold: YAML can write more than they can."""
     if len(parts) > _DEEPEST:
-        yield FieldError(_path(parts), f"is nested deeper than {_DEEPEST} levels")
+        yield FieldError(path_of(parts), f"is nested deeper than {_DEEPEST} levels")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str) or not _is_text(key):
-                yield FieldError(_path(parts), f"has the key {key!r}; keys are text")
+                yield FieldError(path_of(parts), f"has the key {key!r}; keys are text")
             else:
                 yield from _unfit_values(inner, (*parts, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _unfit_values(inner, (*parts, index))
     elif isinstance(value, str) and not _is_text(value):
-        yield FieldError(_path(parts), "holds a character that is none (NUL, or half of a pair)")
+        yield FieldError(path_of(parts), "holds a character that is none (NUL, or half of a pair)")
     elif isinstance(value, (int, float)) and not -(2**63) <= value < 2**63:  # NaN is not either
-        yield FieldError(_path(parts), "is a number beyond what JSON can hold")
+        yield FieldError(path_of(parts), "is a number beyond what JSON can hold")
 
 
 def _is_text(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
-def summed_up(faults: Sequence[FieldError]) -> str:
-    """The first of them, and how many more there are."""
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{faults[0].field}: {faults[0].detail}{more}"
-
-
 def _refusal(faults: Sequence[FieldError]) -> Invalid:
-    return Invalid(summed_up(faults), faults)
+    return Invalid(summary(faults), faults)
 
 
 def _at(place: Mapping[str, int], step: str, name: str, fault: str) -> FieldError:
@@ -176,7 +166,7 @@ def _schema_faults(error: ValidationError, document: Mapping[str, Any]) -> Itera
         elif fault["type"] in {"union_tag_invalid", "union_tag_not_found"}:
             parts.append("kind")
             text = f"is not a kind of step; the kinds are {', '.join(sorted(_KINDS))}"
-        yield FieldError(_path(parts), step + text)
+        yield FieldError(path_of(parts), step + text)
 
 
 def _step_name(document: Mapping[str, Any], index: int) -> str:
@@ -184,13 +174,6 @@ def _step_name(document: Mapping[str, Any], index: int) -> str:
         return f"step '{document['steps'][index]['id']}': "
     except (KeyError, IndexError, TypeError):
         return ""
-
-
-def _path(parts: Sequence[Any]) -> str:
-    path = ""
-    for part in parts:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or "body"
 
 
 def _doubled_ids(steps: Sequence[schemas.StepBody]) -> Iterator[FieldError]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.clock import Clock
@@ -17,6 +16,7 @@ from service.journeys.answer_schemas import (
     JourneysOut,
     RetriedOut,
     StatsOut,
+    Status,
     StoredOut,
     TaskOut,
     TasksOut,
@@ -43,6 +43,7 @@ from service.journeys.read_templates import read_templates
 from service.journeys.schemas import CustomerId, EnrollmentBody, JourneyBody, TaskBody
 from service.storage.database import Database
 from service.storage.idempotency_store import Once
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
@@ -78,7 +79,7 @@ def _templates(guard: Guard) -> APIRouter:
     @router.get("/v1/journey-templates", dependencies=[guard.needs(*_READ)], responses=gives(TemplatesOut))
     async def get_templates() -> Response:
         """Journeys to begin with: welcome, winback, abandoned cart, post-purchase."""
-        return _json({"templates": await in_thread(read_templates)})
+        return json_answer({"templates": await in_thread(read_templates)})
 
     return router
 
@@ -106,18 +107,18 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         key = getattr(request.state, "key", None)
         body = await request.body()
         stored, new = await in_thread(put, journey_id, body, kind, getattr(key, "key_id", None))
-        return _json(stored, 201 if new else 200)
+        return json_answer(stored, 201 if new else 200)
 
     @router.get("", dependencies=[guard.needs(*_READ)], responses=gives(JourneysOut))
-    async def get_all(status: Literal["draft", "active", "paused", "archived"] | None = None) -> Response:
+    async def get_all(status: Status | None = None) -> Response:
         """Every journey, by id."""
         with_status = await in_thread(_read, database, get_journeys, status)
-        return _json({"journeys": with_status})
+        return json_answer({"journeys": with_status})
 
     @router.get("/{journey_id}", dependencies=[guard.needs(*_READ)], responses=gives(JourneyOut) | {404: {}})
     async def get_one(journey_id: JourneyId, version: Version = None) -> Response:
         """One journey: its newest version, or the one asked for."""
-        return _json(await in_thread(_read, database, get_journey, journey_id, version))
+        return json_answer(await in_thread(_read, database, get_journey, journey_id, version))
 
     def move(journey_id: str, verb: str) -> dict[str, Any]:
         with database.write() as connection:
@@ -132,7 +133,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             responses=gives(JourneyOut) | {404: {}, 409: {}},
         )
         async def change(journey_id: JourneyId) -> Response:
-            return _json(await in_thread(move, journey_id, verb))
+            return json_answer(await in_thread(move, journey_id, verb))
 
     add_verb("activate", "Lets customers in, and moves those who are in")
     add_verb("pause", "Lets nobody in and moves nobody; who is in keeps the place")
@@ -145,7 +146,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     @router.post("/{journey_id}/retry", dependencies=[guard.needs("admin")], responses=gives(RetriedOut) | {404: {}})
     async def retry_journey(journey_id: JourneyId) -> Response:
         """Lets stuck enrolments try again, once the cause is mended."""
-        return _json(await in_thread(retry, journey_id))
+        return json_answer(await in_thread(retry, journey_id))
 
     return router
 
@@ -175,7 +176,7 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
     )
     async def enrol_one(request: Request, journey_id: JourneyId, body: EnrollmentBody) -> Response:
         """Lets a customer in; 409 with a `reason` where the journey's state, re-entry rule or cap forbids it."""
-        return _json(await in_thread(enter, journey_id, body.customer_id, request.scope.get(ONCE)), 201)
+        return json_answer(await in_thread(enter, journey_id, body.customer_id, request.scope.get(ONCE)), 201)
 
     def read(journey_id: str, customer_id: str) -> list[dict[str, Any]]:
         with database.read() as connection:
@@ -187,7 +188,7 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
         journey_id: JourneyId, customer_id: Annotated[CustomerId, Query(description="Whose enrolments")]
     ) -> Response:
         """A customer's enrolments, the newest first: where they stand and what was sent."""
-        return _json({"enrollments": await in_thread(read, journey_id, customer_id)})
+        return json_answer({"enrollments": await in_thread(read, journey_id, customer_id)})
 
     return router
 
@@ -206,7 +207,7 @@ def _figures(database: Database, guard: Guard, definitions: Definitions) -> APIR
     @router.get("/stats", dependencies=[guard.needs(*_READ)], responses=gives(StatsOut) | {404: {}})
     async def get_stats(journey_id: JourneyId, version: Version = None) -> Response:
         """Per step: entered, waiting, sent, opened, clicked, converted, failed, stuck, first and last run."""
-        return _json(await in_thread(read, journey_id, version))
+        return json_answer(await in_thread(read, journey_id, version))
 
     return router
 
@@ -226,7 +227,7 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
         """Calls for people to make, those due first first."""
-        return _json({"tasks": await in_thread(read, journey_id, state, limit)})
+        return json_answer({"tasks": await in_thread(read, journey_id, state, limit)})
 
     def finish(journey_id: str, key: str, body: TaskBody, once: Once | None) -> dict[str, Any]:
         with database.write() as connection:
@@ -239,7 +240,7 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
     @router.post("/{key}/close", dependencies=[guard.needs("review")], responses=gives(TaskOut) | {404: {}})
     async def close_one(request: Request, journey_id: JourneyId, key: TaskKey, body: TaskBody) -> Response:
         """Closes a task; its outcome becomes the event `Call Completed` of the customer."""
-        return _json(await in_thread(finish, journey_id, key, body, request.scope.get(ONCE)))
+        return json_answer(await in_thread(finish, journey_id, key, body, request.scope.get(ONCE)))
 
     return router
 
@@ -247,7 +248,3 @@ def _tasks(database: Database, clock: Clock, guard: Guard, record_events: Record
 def _read(database: Database, read: Any, *arguments: Any) -> Any:
     with database.read() as connection:
         return read(connection, *arguments)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from features.channels import CHANNELS, Channel
 from service.decisions.schemas import customer_id
+from service.journeys.definition import ReentryRule, Since
 from service.journeys.durations import parse_duration
 from service.web.json_values import plain_json, plain_text
 
@@ -89,7 +90,7 @@ class EventBody(Body):
 
     name: Names
     where: Cel | None = None
-    since: Literal["step", "enrolment", "delivery", "open", "click"] = "step"
+    since: Since = "step"
     of: StepId | None = None
     timeout: Duration
 
@@ -221,7 +222,7 @@ class EntryBody(Body):
 
 
 class ReentryBody(Body):
-    rule: Literal["once", "after_exit", "always"] = "once"
+    rule: ReentryRule = "once"
     after: Duration | None = None
 
     @model_validator(mode="after")

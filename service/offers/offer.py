@@ -59,7 +59,6 @@ class Offer:
 
     offer_id: str
     version: int
-    hash: str
     document: Mapping[str, Any]
     channels: tuple[str, ...]
     value: float
@@ -70,7 +69,6 @@ class Offer:
     eligibility: str | None
     caps: tuple[OfferCap, ...]
     budget: Budget | None
-    requires_approval: bool
     info: OfferInfo
     exclusion_group: str | None = None
     exclusion_days: float | None = None
@@ -147,7 +145,6 @@ def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]
     return Offer(
         offer_id=offer_id,
         version=version,
-        hash=content_hash(document),
         document=document,
         channels=tuple(document["channels"]),
         value=document["value"],
@@ -158,7 +155,6 @@ def offer_from_document(offer_id: str, version: int, document: Mapping[str, Any]
         eligibility=document["eligibility"],
         caps=tuple(_cap(cap) for cap in document["caps"]),
         budget=_budget(budget) if budget else None,
-        requires_approval=document["requires_approval"],
         info=_info(offer_id, document, starts_at, ends_at),
         exclusion_group=document.get("exclusion_group"),
         exclusion_days=document.get("exclusion_days"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator
 
@@ -15,6 +14,7 @@ from service.offers.offers_store import StoredOffer, delete_offer, list_offers, 
 from service.offers.put_offers import described
 from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifier
 from service.storage.database import Database
+from service.web.answers import json_answer
 from service.web.auth import Guard
 from service.web.paths import OFFER_ID
 from service.web.shapes import gives
@@ -39,7 +39,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             raise Invalid(f"offer_id {detail}", [FieldError("offer_id", detail)])
         if offer.needs(offer_id):
             raise Invalid(f"requires {NEEDS_ITSELF}", [FieldError("requires", NEEDS_ITSELF)])
-        return _answer(described((await in_thread(put, {offer_id: offer.document()}))[0]))
+        return json_answer(described((await in_thread(put, {offer_id: offer.document()}))[0]))
 
     @router.put("", summary="Put many offers, all or none", dependencies=[may_write], responses=gives(BulkOut))
     async def put_many(bulk: BulkIn) -> Response:
@@ -49,7 +49,9 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
                 "offers: an offer_id stands there twice", [FieldError("offers", "an offer_id stands there twice")]
             )
         stored = await in_thread(put, documents)
-        return _answer({"put": len(stored), "offers": [{"offer_id": o.offer_id, "version": o.version} for o in stored]})
+        return json_answer(
+            {"put": len(stored), "offers": [{"offer_id": o.offer_id, "version": o.version} for o in stored]}
+        )
 
     @router.get(
         "", summary="List offers in the order of their ids", dependencies=[may_read], responses=gives(OffersOut)
@@ -64,7 +66,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
 
         found = await in_thread(read)
         more = found[limit - 1].offer_id if len(found) > limit else None
-        return _answer({"offers": [described(offer) for offer in found[:limit]], "next": more})
+        return json_answer({"offers": [described(offer) for offer in found[:limit]], "next": more})
 
     @router.get(f"/{OFFER_ID}", summary="Get an offer", dependencies=[may_read], responses=gives(OfferOut))
     async def get_one(offer_id: OfferId) -> Response:
@@ -75,7 +77,7 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         found = await in_thread(read)
         if not found:
             raise NotFound(f"there is no offer {offer_id!r}")
-        return _answer(described(found[0]))
+        return json_answer(described(found[0]))
 
     @router.delete(f"/{OFFER_ID}", status_code=204, summary="Take an offer out", dependencies=[may_write])
     async def delete_one(offer_id: OfferId) -> Response:
@@ -88,7 +90,3 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
         return Response(status_code=204)
 
     return router
-
-
-def _answer(body: Any) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from features.channels import Channel
 from service.offers.cel import ExpressionError, compile_expression, refuse_what_there_is_not
-from service.times import read_time
+from service.times import Period, read_time
 from service.web.json_values import plain_text
 
 MAX_BULK = 10_000
@@ -50,7 +50,6 @@ Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(identi
 Money = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e9)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 Days = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=3_660)]
-Period = Literal["calendar_day", "calendar_week", "calendar_month"]
 
 
 class _Strict(BaseModel):

@@ -399,6 +399,12 @@ def stored_time(value: datetime) -> int:
     return (value - _EPOCH) // _MICROSECOND
 
 
+def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:
+    """Parts small enough for one statement."""
+    for start in range(0, len(values), size):
+        yield list(values[start : start + size])
+
+
 def upsert(
     connection: Connection,
     table: Table,

@@ -14,7 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from features.row_stores import StoreAway
-from service.errors import BadRequest, FieldError, Invalid, NotFound, Problem, Unavailable, disk_trouble
+from service.errors import (
+    BadRequest,
+    FieldError,
+    Invalid,
+    NotFound,
+    Problem,
+    Unavailable,
+    disk_trouble,
+    path_of,
+    summary,
+)
 from service.web.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -76,16 +86,7 @@ def as_problem(error: Exception, method: str, route: str) -> Problem:
 
 def field_errors(errors: Sequence[Any], drop: int = 1) -> tuple[FieldError, ...]:
     """Pydantic's errors as field paths (`batch[3].userId`); `drop` leading parts name the place (`body`)."""
-    return tuple(FieldError(_path(error["loc"][drop:]), _sentence(error)) for error in errors)
-
-
-def _path(parts: Sequence[Any]) -> str:
-    path = ""
-    for part in parts:
-        if part == "[key]":  # pydantic's, of a name that is wrong, which stands before it
-            continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or "body"
+    return tuple(FieldError(path_of(error["loc"][drop:]), _sentence(error)) for error in errors)
 
 
 _NO_OBJECT = frozenset({"dict_type", "model_type", "model_attributes_type"})
@@ -116,13 +117,6 @@ def invalid_from(error: ValidationError, at: str = "") -> Invalid:
     fields = field_errors(error.errors(include_url=False, include_input=False, include_context=False), drop=0)
     placed = tuple(FieldError(f"{at}.{field.field}" if at else field.field, field.detail) for field in fields)
     return Invalid(summary(placed), placed)
-
-
-def summary(errors: Sequence[FieldError]) -> str:
-    """The first of them in a sentence, and how many more there are."""
-    first = errors[0]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{first.field}: {first.detail}{more}"
 
 
 def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> None:

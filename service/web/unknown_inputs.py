@@ -13,8 +13,7 @@ import orjson
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from service.errors import FieldError, Invalid
-from service.web.problems import summary
+from service.errors import FieldError, Invalid, summary
 
 _MOST_NAMED = 10
 _NOTHING = (b"", b"{}", b"null")

@@ -16,6 +16,7 @@ import numpy as np
 from models.online_layer import Lessons, OnlineLayer, Priors
 from training.off_policy import estimates, weights_of
 from training.world.contextual import BATCH, Bools, ContextualWorld, Floats, Ints
+from training.world.response import sigmoid
 
 START = -3.5
 """Log-odds before anything is known: 3% convert."""
@@ -127,7 +128,7 @@ class Layered:
         crossed = weights.shared[width:].reshape(width - 1, -1) @ self._offers.T
         residual = (own @ weights.shared[:width])[:, None] + own[:, 1:] @ crossed + own @ weights.own_of(self._names).T
         calm = 1 + self._layer.seen / self._calms_after if self._calms_after else 1.0
-        return squarecb(_sigmoid(START + residual), self._exploration * calm, self._even)
+        return squarecb(sigmoid(START + residual), self._exploration * calm, self._even)
 
     def learn(self, customers: Floats, shown: Ints, converted: Bools, propensity: Floats) -> None:
         own, n = bend(customers), len(customers)
@@ -253,7 +254,3 @@ def fit_trees(rows: Floats, labels: Bools, parameters: dict[str, object], rounds
 
 def _raw(trees: lightgbm.Booster, rows: Floats) -> Floats:
     return np.asarray(trees.predict(rows, raw_score=True, num_threads=1), np.float64)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), np.float64)

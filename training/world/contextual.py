@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.world.response import sigmoid
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -44,7 +46,7 @@ class ContextualWorld:
         money = random.uniform(size=(offers, 2))
         goods = np.column_stack([money, random.normal(size=(offers, STYLES))])
         score = _log_odds(random, people, goods)
-        return cls(seed, people, goods, _sigmoid(score + _level(score, base_rate)))
+        return cls(seed, people, goods, sigmoid(score + _level(score, base_rate)))
 
     @property
     def uniform(self) -> float:
@@ -98,9 +100,5 @@ def _level(score: Floats, rate: float) -> float:
     low, high = -20.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _sigmoid(score + middle).mean() < rate else (low, middle)
+        low, high = (middle, high) if sigmoid(score + middle).mean() < rate else (low, middle)
     return (low + high) / 2
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), np.float64)

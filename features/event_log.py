@@ -15,6 +15,7 @@ from features.tables import EVENTS
 FILE = "file-"
 """How the names of parts begin that were made from a file."""
 _EMPTY = "empty_columns"
+_ROWS_TOGETHER = 20_000
 Step = Callable[[], object]
 """Called before each file is changed; where it raises, the rest is left as it was. Two processes must not change files
 at a time: one would join what the other takes out."""
@@ -271,8 +272,11 @@ def empty_columns(rows: pl.DataFrame) -> dict[str, str]:
 
 
 def _write(rows: pl.DataFrame, path: Path) -> None:
-    """The file says which of its columns are empty: lists of products cost the most to read where there are none."""
-    write_parquet(rows, path, empty_columns(rows))
+    """The file says which of its columns are empty: lists of products cost the most to read where there are none.
+
+    Rows are in the order of customers: who looks for one reads only a group in which they may be.
+    """
+    write_parquet(rows, path, empty_columns(rows), _ROWS_TOGETHER)
 
 
 def _drop(part: Path) -> None:

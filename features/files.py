@@ -37,9 +37,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_whole(path, write)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes a frame as Parquet (zstd, with statistics), whole or not at all."""
-    write_whole(path, lambda draft: frame.write_parquet(draft, compression="zstd", statistics=True, metadata=metadata))
+def write_parquet(
+    frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None, rows_together: int | None = None
+) -> None:
+    """Writes a frame as Parquet (zstd, with statistics), whole or not at all; in groups of `rows_together` rows."""
+
+    def write(draft: Path) -> None:
+        frame.write_parquet(draft, compression="zstd", statistics=True, metadata=metadata, row_group_size=rows_together)
+
+    write_whole(path, write)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pyarrow.parquet import ParquetFile
 
+from features import event_log
 from features.event_log import EventLog, bucket_of
 from features.tables import EVENTS, TableError
 
@@ -62,6 +64,18 @@ def test_one_customer_and_one_time(log: EventLog, events: pl.DataFrame) -> None:
     assert same(found, events.filter(pl.col("customer_id") == "c7", pl.col("timestamp") < middle))
     assert found.height > 0
     assert log.scan(customer_id="nobody").collect().is_empty()
+
+
+def test_a_large_file_is_read_in_groups_of_customers(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "_ROWS_TOGETHER", 30)
+    rows = EVENTS.sample(90, 3).with_columns(
+        customer_id=pl.Series(["c21", "c2", "c5"] * 30), timestamp=pl.lit(datetime(2026, 4, 1, tzinfo=UTC))
+    )
+    log.append(rows, "a")
+    (path,) = log.files(bucket_of("c2"))
+    groups = ParquetFile(path).metadata
+    told = [groups.row_group(number).column(3).statistics for number in range(groups.num_row_groups)]
+    assert [(one.min, one.max) for one in told] == [("c2", "c2"), ("c21", "c21"), ("c5", "c5")]
 
 
 def test_erasing_leaves_nothing_of_a_customer(log: EventLog, events: pl.DataFrame) -> None:

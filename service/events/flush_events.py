@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST_PART = 20_000
+LARGEST_PART = 5_000
+"""Events that are marked, or taken out of the inbox, in one transaction: decisions wait for who writes."""
 EVERY_S = 15.0
 KEEP_IDS = timedelta(days=14)
+FORGOTTEN_AT_ONCE = 500
 TIDY_EVERY_S = 3600.0
 MOST_FILES_A_MONTH = 100
 
@@ -79,12 +81,18 @@ class Flusher:
             return drop_part(connection, part)
 
     def _tidy(self) -> None:
-        with self._database.write() as connection:
-            self._lease.hold(connection)
-            forget_ids(connection, self._clock.now() - KEEP_IDS)
+        self._forget_ids()
         for bucket in range(self._log.buckets):
             months: dict[str, int] = {}
             for path in self._log.files(bucket):
                 months[path.parent.name] = months.get(path.parent.name, 0) + 1
             if max(months.values(), default=0) > MOST_FILES_A_MONTH:
                 log.info("joined %d small files of bucket %d", self._log.compact(bucket, self._lease.keep), bucket)
+
+    def _forget_ids(self) -> None:
+        """Some at a time: decisions wait for who writes, and a busy hour, or a file read two weeks ago, left many."""
+        before, gone = self._clock.now() - KEEP_IDS, FORGOTTEN_AT_ONCE
+        while gone == FORGOTTEN_AT_ONCE:
+            with self._database.write() as connection:
+                self._lease.hold(connection)
+                gone = forget_ids(connection, before, FORGOTTEN_AT_ONCE)

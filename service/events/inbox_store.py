@@ -258,9 +258,11 @@ def drop_part(connection: Connection, part: str) -> int:
     return connection.execute(delete(inbox).where(inbox.c.part == part)).rowcount
 
 
-def forget_ids(connection: Connection, seen_before: datetime) -> int:
-    """Forgets message ids that are too old to come again."""
-    return connection.execute(delete(message_ids).where(message_ids.c.seen_at < seen_before)).rowcount
+def forget_ids(connection: Connection, seen_before: datetime, most: int) -> int:
+    """Forgets message ids that are too old to come again, so many at once at most; returns how many."""
+    old = select(message_ids.c.message_id).where(message_ids.c.seen_at < seen_before)
+    some = old.order_by(message_ids.c.seen_at).limit(most)
+    return connection.execute(delete(message_ids).where(message_ids.c.message_id.in_(some))).rowcount
 
 
 def quarantine(connection: Connection, event: Event, stage: str, reason: str, now: datetime) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 
 from features.event_log import EventLog
 from features.row_stores import StoreAway
@@ -92,11 +93,32 @@ def test_a_message_is_known_for_at_least_seven_days(database: Database) -> None:
     put(database, row("m1"))
     with database.write() as connection:
         inbox_store.remove(connection, [1])
-        assert inbox_store.forget_ids(connection, CLOCK.now() - timedelta(days=7)) == 0
+        assert inbox_store.forget_ids(connection, CLOCK.now() - timedelta(days=7), 10) == 0
     assert put(database, row("m1")) == 0
     with database.write() as connection:
-        assert inbox_store.forget_ids(connection, CLOCK.now() + timedelta(seconds=1)) == 1
+        assert inbox_store.forget_ids(connection, CLOCK.now() + timedelta(seconds=1), 10) == 1
     assert put(database, row("m1")) == 1
+
+
+def test_old_message_ids_go_a_few_in_each_transaction(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(database, *(row(f"m{number}") for number in range(5)))
+    later, gone = FixedClock(CLOCK.now() + flush_events.KEEP_IDS + timedelta(seconds=1)), list[int]()
+    with database.write() as connection:
+        inbox_store.add_events(connection, [row("new")], later.now())
+
+    def forget(*asked: Any) -> int:
+        gone.append(inbox_store.forget_ids(*asked))
+        return gone[-1]
+
+    monkeypatch.setattr(flush_events, "forget_ids", forget)
+    monkeypatch.setattr(flush_events, "FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr(flush_events, "TIDY_EVERY_S", 0.0)
+    Flusher(database, EventLog(tmp_path / "log"), later, EventsLease(database)).flush_due()
+    assert gone == [2, 2, 1]
+    with database.read() as connection:
+        assert list(connection.execute(select(inbox_store.message_ids.c.message_id)).scalars()) == ["new"]
 
 
 def test_requests_that_meet_share_a_transaction(database: Database) -> None:

@@ -11,7 +11,11 @@ STATEMENT_S = 30
 """How long the server itself lets a statement take."""
 PATIENCE_S = STATEMENT_S + 5.0
 """How long a server is waited for that does not even say that a statement took too long."""
-_OPTIONS = f"-c statement_timeout={1000 * STATEMENT_S}"
+IDLE_S = 600
+"""How long the server lets a transaction stand open without a statement: whoever was stopped in it holds its locks."""
+_GONE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+"""After a minute the server takes a client's host for vanished, and lets go of its locks; by default after two hours."""
+_LIMITS = {"statement_timeout": 1000 * STATEMENT_S, "idle_in_transaction_session_timeout": 1000 * IDLE_S, **_GONE}
 _WAYS = {"connect_timeout": 5, "keepalives_idle": 60, "tcp_user_timeout": 10_000}
 """A host that has vanished is noticed within seconds (https://www.postgresql.org/docs/current/libpq-connect.html); the
 system's own limits are a quarter of an hour for what was sent, and two hours for who only listens."""
@@ -39,5 +43,6 @@ class Patient(psycopg.Connection[Any]):
 def connect(url: str = "", **told: Any) -> Patient:
     """A connection by a URL, by the parameters of libpq and psycopg, or both; they go before our own."""
     given = {**conninfo_to_dict(url), **told}
-    options = " ".join(part for part in (given.get("options"), _OPTIONS) if part)
+    limits = (f"-c {name}={value}" for name, value in _LIMITS.items())
+    options = " ".join(part for part in (given.get("options"), *limits) if part)
     return Patient.connect(**{**_WAYS, **given, "options": options})

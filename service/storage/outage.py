@@ -9,8 +9,9 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from service.errors import Unavailable
 
-# SQLSTATE: connection; a standby that only reads; rollback (deadlock); out of resources; lock; shutdown, timeout.
-_AWAY_STATES = ("08", "25006", "40", "53", "55P03", "57")
+# SQLSTATE: connection; a standby that only reads; a transaction that stood open for too long; rollback (deadlock); out of
+# resources; lock; shutdown, timeout.
+_AWAY_STATES = ("08", "25006", "25P03", "40", "53", "55P03", "57")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
 _AWAY_CODES = {5, 6, 8, 10, 13, 14}
 _SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_FULL, _DISK_FULL = 8, 10, 13, "53100"

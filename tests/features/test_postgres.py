@@ -73,6 +73,28 @@ def test_the_server_lets_go_first(postgres_url: str) -> None:
     assert (told["connect_timeout"], told["tcp_user_timeout"]) == ("5", "10000")
 
 
+def test_who_stops_in_a_transaction_holds_its_locks_for_a_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped, or whose host has vanished: events, or a customer's decisions, waited for two hours."""
+    with connect(postgres_url) as connection:
+        told = {name: connection.execute(f"SHOW {name}").fetchall()[0][0] for name in postgres._LIMITS}
+    assert told["idle_in_transaction_session_timeout"] == "10min"
+    assert told["tcp_keepalives_idle"] == "30"
+    monkeypatch.setitem(postgres._LIMITS, "idle_in_transaction_session_timeout", 200)
+    database = Database(postgres_url.replace(":", "+psycopg:", 1))
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE leases (holder text)")
+    with pytest.raises(Unavailable), database.write() as stopped:
+        stopped.exec_driver_sql("LOCK TABLE leases")
+        with connect(postgres_url) as other:
+            other.execute("INSERT INTO leases VALUES ('other')")  # waits until the server lets go
+        stopped.exec_driver_sql("INSERT INTO leases VALUES ('stopped')")
+    with database.write() as again:
+        assert again.exec_driver_sql("SELECT holder FROM leases").scalars().all() == ["other"]
+    database.close()
+
+
 def test_options_of_the_url_hold_beside_ours(postgres_url: str) -> None:
     """A search_path there says in which schema the tables are."""
     url = f"{postgres_url}?options=-csearch_path%3Dapp&connect_timeout=9"
@@ -88,7 +110,7 @@ def test_options_of_the_url_hold_beside_ours(postgres_url: str) -> None:
 def test_a_locked_table_is_waited_for_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     rows = PostgresRows(postgres_url, "t")
-    monkeypatch.setattr(postgres, "_OPTIONS", "-c statement_timeout=100")
+    monkeypatch.setitem(postgres._LIMITS, "statement_timeout", 100)
     rows.close()  # the next connection has it
     read = rows._read
     monkeypatch.setattr(rows, "_read", lambda keys: asked.append(keys) or read(keys))

@@ -24,6 +24,7 @@ from tests.conftest import free_port
         (psycopg.errors.DeadlockDetected(), True),
         (psycopg.errors.QueryCanceled(), True),
         (psycopg.errors.DiskFull(), True),
+        (psycopg.errors.IdleInTransactionSessionTimeout(), True),
         (psycopg.errors.ReadOnlySqlTransaction(), True),
         (psycopg.OperationalError("connection refused"), True),
         (psycopg.errors.ProgramLimitExceeded(), False),

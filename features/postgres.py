@@ -14,7 +14,7 @@ PATIENCE_S = STATEMENT_S + 5.0
 IDLE_S = 600
 """How long the server lets a transaction stand open without a statement: whoever was stopped in it holds its locks."""
 _GONE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
-"""After a minute the server takes a client's host for vanished, and lets go of its locks; by default after two hours."""
+"""After a minute the server takes a client's host for vanished and lets go of its locks; by default after two hours."""
 _LIMITS = {"statement_timeout": 1000 * STATEMENT_S, "idle_in_transaction_session_timeout": 1000 * IDLE_S, **_GONE}
 _WAYS = {"connect_timeout": 5, "keepalives_idle": 60, "tcp_user_timeout": 10_000}
 """A host that has vanished is noticed within seconds (https://www.postgresql.org/docs/current/libpq-connect.html); the

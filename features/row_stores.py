@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Edit = Callable[[list[bytes | None]], list[bytes | None]]
 _T = TypeVar("_T")
+_KEYS = 1_000
+"""Keys that are read at once: there may be millions, and a table of so many takes longer than a statement may."""
 _MANY = 500
 _TRIES = 3
 _REDIS = ("redis://", "rediss://", "unix://")
@@ -191,11 +193,14 @@ class SqliteRows:
             raise
 
     def keys(self, containing: str = "") -> Iterator[str]:
-        with _telling(sqlite3.OperationalError):
-            query = f"SELECT key FROM {self._table} WHERE instr(key, ?)"
-            found = self._connection().execute(query, (containing,)).fetchall()
-        for (key,) in found:
-            yield key
+        query, after = f"SELECT key FROM {self._table} WHERE key > ? ORDER BY key LIMIT {_KEYS}", ""
+        while True:
+            with _telling(sqlite3.OperationalError):
+                found = self._connection().execute(query, (after,)).fetchall()
+            if not found:
+                return
+            yield from (key for (key,) in found if containing in key)
+            (after,) = found[-1]
 
     def close(self) -> None:
         for connection in self._opened:
@@ -284,12 +289,15 @@ class PostgresRows:
             connection.execute(f"DELETE FROM {self._table} WHERE key = ANY(%s)", (gone,))
 
     def keys(self, containing: str = "") -> Iterator[str]:
-        yield from self._steadily(partial(self._keys, containing))
+        after = ""
+        while found := self._steadily(partial(self._keys, after)):
+            yield from (key for key, is_made in found if is_made and containing in key)
+            after = found[-1][0]
 
-    def _keys(self, containing: str) -> list[str]:
+    def _keys(self, after: str) -> list[tuple[str, bool]]:
         with self._connection(one_statement=True) as connection:
-            query = f"SELECT key FROM {self._table} WHERE row <> '' AND strpos(key, %s) > 0"
-            return [key for (key,) in connection.execute(query, (containing,))]
+            query = f"SELECT key, row <> '' FROM {self._table} WHERE key > %s ORDER BY key LIMIT {_KEYS}"
+            return connection.execute(query, (after,)).fetchall()
 
     def close(self) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -250,7 +251,9 @@ class OnlineFeatures:
 
     def _batches_of_ids(self) -> Iterator[list[str]]:
         keys = (key for key in self._store.keys() if key != _WHOLE)  # noqa: SIM118
-        return _batches([_id_of(key) for key in keys if not key.startswith(_SERVING)])
+        ids = (_id_of(key) for key in keys if not key.startswith(_SERVING))
+        while some := list(islice(ids, _TOGETHER)):
+            yield some
 
     def close(self) -> None:
         self._store.close()

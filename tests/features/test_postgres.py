@@ -76,7 +76,7 @@ def test_the_server_lets_go_first(postgres_url: str) -> None:
 def test_who_stops_in_a_transaction_holds_its_locks_for_a_time(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is stopped, or whose host has vanished: events, or a customer's decisions, waited for two hours."""
+    """A process that is stopped, or whose host has vanished: events, or a customer's decisions, waited for hours."""
     with connect(postgres_url) as connection:
         told = {name: connection.execute(f"SHOW {name}").fetchall()[0][0] for name in postgres._LIMITS}
     assert told["idle_in_transaction_session_timeout"] == "10min"
@@ -85,11 +85,16 @@ def test_who_stops_in_a_transaction_holds_its_locks_for_a_time(
     database = Database(postgres_url.replace(":", "+psycopg:", 1))
     with database.write() as connection:
         connection.exec_driver_sql("CREATE TABLE leases (holder text)")
-    with pytest.raises(Unavailable), database.write() as stopped:
-        stopped.exec_driver_sql("LOCK TABLE leases")
-        with connect(postgres_url) as other:
-            other.execute("INSERT INTO leases VALUES ('other')")  # waits until the server lets go
-        stopped.exec_driver_sql("INSERT INTO leases VALUES ('stopped')")
+
+    def stop_and_go_on() -> None:
+        with database.write() as stopped:
+            stopped.exec_driver_sql("LOCK TABLE leases")
+            with connect(postgres_url) as other:
+                other.execute("INSERT INTO leases VALUES ('other')")  # waits until the server lets go
+            stopped.exec_driver_sql("INSERT INTO leases VALUES ('stopped')")
+
+    with pytest.raises(Unavailable):
+        stop_and_go_on()
     with database.write() as again:
         assert again.exec_driver_sql("SELECT holder FROM leases").scalars().all() == ["other"]
     database.close()

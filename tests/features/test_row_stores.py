@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_none_removes(store: RowStore) -> None:
     put(store, a=None, c=None)
     assert store.read(["a", "b", "c"]) == [None, b"2", None]
     assert list(store.keys()) == ["b"]
+
+
+def test_many_keys_are_not_held_all_at_once(store: RowStore) -> None:
+    names = [f"{number:06d}" + "x" * 500 for number in range(12_000)]
+    for start in range(0, len(names), 1_000):
+        some = names[start : start + 1_000]
+        store.change(some, lambda _: [b"1"] * 1_000)
+    tracemalloc.start()
+    try:
+        seen = sum(key.endswith("x") for key in store.keys())  # noqa: SIM118
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == len(names)
+    assert peak < len(names) * 500 * 0.7
 
 
 def test_an_edit_sees_what_is_there_and_an_error_changes_nothing(store: RowStore) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from service.errors import Unavailable
 
-# SQLSTATE: connection; a standby that only reads; a transaction that stood open for too long; rollback (deadlock); out of
+# SQLSTATE: connection; a standby that only reads; a transaction that stood open for long; rollback (deadlock); out of
 # resources; lock; shutdown, timeout.
 _AWAY_STATES = ("08", "25006", "25P03", "40", "53", "55P03", "57")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).

@@ -184,6 +184,10 @@ def _home(parts: Parts) -> Iterator[Finding]:
         other = other_home(home_of(connection), parts.home_id)
     if other is not None:
         yield Finding("fail", "home", other)
+    home = parts.settings.home.absolute()
+    if home.stat().st_mode & 0o007:
+        told = f"{home} is open to every user of this machine, with what is known of customers: chmod 700, or 750"
+        yield Finding("note", "home", told)
     if parts.steady.status()["spool_waits"]:
         yield Finding("note", "decisions", "some wait on the disk for the database; its disk and 'serve' say why")
 

@@ -112,6 +112,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         patience_s=budget_s or None,
         too_slow=parts.steady.too_slow,
         here=parts.kept_here,
+        identify=parts.guard.identify,
     )
     app.add_middleware(PlainBody, inflated=event_routes.INFLATED)
     app.add_middleware(LimitBody)

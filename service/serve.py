@@ -94,6 +94,9 @@ def counted_together(workers: int) -> Iterator[None]:
 def sweep_counts() -> None:
     """Removes the folders of services that were killed; of those that run, and of other users, none."""
     for folder in Path(gettempdir()).glob(f"{_COUNTS}*"):
+        with suppress(OSError):
+            if folder.lstat().st_uid != os.getuid():  # anybody may put a pipe here, which would wait
+                continue
         with suppress(OSError), (folder / _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

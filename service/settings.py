@@ -428,7 +428,7 @@ class Settings(BaseSettings):
         """The home folder, made where there is none. ValueError where nothing can be written there."""
         home = self.home.absolute()
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            home.mkdir(0o700, parents=True, exist_ok=True)  # what is known of customers is not for every user here
         except OSError as fault:
             raise ValueError(f"{home} cannot be made ({fault.strerror}); {_ELSEWHERE}") from fault
         if not os.access(home, os.W_OK):

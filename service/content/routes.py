@@ -24,6 +24,7 @@ from service.content.tried_copy import try_copy
 from service.content.variant import State, Variant
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.key_first import KeyFirst
 from service.web.middleware import ONCE
 from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
@@ -35,7 +36,7 @@ LocaleTag = Annotated[str, Query(max_length=35), AfterValidator(canonical_locale
 
 def routes(desk: ContentDesk, guard: Guard) -> APIRouter:
     """Every call needs the scope `review` (or `admin`)."""
-    router = APIRouter(prefix="/v1/content", tags=["content"])
+    router = APIRouter(prefix="/v1/content", tags=["content"], route_class=KeyFirst)
     reviewing: Any = guard.needs("review")
     _add_making(router, desk, reviewing)
     _add_reading(router, desk, reviewing)

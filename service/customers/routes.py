@@ -26,6 +26,7 @@ from service.events.values import Errors, identifier
 from service.storage.database import Database
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.key_first import KeyFirst
 from service.web.paths import CUSTOMER_ID
 from service.web.shapes import gives
 from service.web.threads import in_thread
@@ -99,7 +100,7 @@ def _customers(
     eraser: CustomerEraser,
     exclusively: Exclusively,
 ) -> APIRouter:
-    router = APIRouter(prefix="/v1/customers", tags=["customers"])
+    router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=KeyFirst)
     may_read, may_tell, may_all = guard.needs("decide", "review"), guard.needs("ingest"), guard.needs("admin")
 
     @router.get(

@@ -23,6 +23,7 @@ from service.experiments.schemas import ExperimentIn, Key
 from service.storage.database import Database
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.key_first import KeyFirst
 from service.web.shapes import gives, tagged
 from service.web.threads import in_thread
 
@@ -62,7 +63,7 @@ def routes(database: Database, clock: Clock, guard: Guard, covariate: Covariate 
 
 
 def _experiments(database: Database, clock: Clock, guard: Guard) -> APIRouter:
-    router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+    router = APIRouter(prefix="/v1/experiments", tags=["experiments"], route_class=KeyFirst)
 
     @router.put(
         "/{experiment_id}", dependencies=[guard.needs("admin")], responses=gives(ExperimentOut, 200, 201) | {409: {}}

@@ -45,6 +45,7 @@ from service.storage.database import Database
 from service.storage.idempotency_store import Once
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.key_first import KeyFirst
 from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
 from service.web.threads import in_thread
@@ -152,7 +153,7 @@ def _definitions(database: Database, clock: Clock, guard: Guard) -> APIRouter:
 
 
 def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Definitions) -> APIRouter:
-    router = APIRouter(prefix="/v1/journeys/{journey_id}/enrollments")
+    router = APIRouter(prefix="/v1/journeys/{journey_id}/enrollments", route_class=KeyFirst)
 
     def enter(journey_id: str, customer_id: str, once: Once | None) -> dict[str, Any]:
         with database.write() as connection:
@@ -213,7 +214,7 @@ def _figures(database: Database, guard: Guard, definitions: Definitions) -> APIR
 
 
 def _tasks(database: Database, clock: Clock, guard: Guard, record_events: RecordEvents) -> APIRouter:
-    router = APIRouter(prefix="/v1/journeys/{journey_id}/tasks")
+    router = APIRouter(prefix="/v1/journeys/{journey_id}/tasks", route_class=KeyFirst)
 
     def read(journey_id: str, state: str | None, limit: int) -> list[dict[str, Any]]:
         with database.read() as connection:

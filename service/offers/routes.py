@@ -16,6 +16,7 @@ from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifi
 from service.storage.database import Database
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.key_first import KeyFirst
 from service.web.paths import OFFER_ID
 from service.web.shapes import gives
 from service.web.threads import in_thread
@@ -25,7 +26,7 @@ OfferId = Annotated[Word, Path(description="The offer's id")]
 
 def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
     """`PUT | GET | DELETE /v1/offers/{offer_id}`, `GET | PUT /v1/offers`."""
-    router = APIRouter(prefix="/v1/offers", tags=["offers"])
+    router = APIRouter(prefix="/v1/offers", tags=["offers"], route_class=KeyFirst)
     may_read, may_write = guard.needs("decide", "review"), guard.needs("admin")
 
     def put(documents: dict[str, dict[str, Any]]) -> list[StoredOffer]:

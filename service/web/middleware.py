@@ -128,10 +128,15 @@ class PlainAddress:
         await self.app(scope, receive, send)
 
 
+async def anybody(_: str | None) -> None:
+    """Lets every API key, and none, leave answers."""
+
+
 class Idempotent:
     """`Idempotency-Key` on POST: the same key and body get the first answer again; another body 422; running 409.
 
-    Keys belong to the API key that sends them and to the path. Answers of 5xx and 429 are not kept: a retry may do
+    Keys belong to the API key that sends them and to the path; who has none that is known leaves nothing here, and is
+    not told again what a key that was revoked meanwhile was told. Answers of 5xx and 429 are not kept: a retry may do
     better. A claim whose process died, or was stopped before it had an answer, is free again after five minutes. While
     the database does not answer, or takes longer than `patience_s`, paths of `going_on` are answered all the same;
     their keys are then kept by this process, and brought into the database when it is back.
@@ -146,9 +151,10 @@ class Idempotent:
         patience_s: float | None = None,
         too_slow: Callable[[], object] = lambda: None,
         here: KeptHere | None = None,
+        identify: Callable[[str | None], Awaitable[object]] = anybody,
     ) -> None:
         """`answers`: whether the database did when it was asked last; `too_slow` is told when it does not now. `here`
-        keeps answers meanwhile.
+        keeps answers meanwhile. `identify` raises the problem of an API key that is not known.
         """
         self.app = app
         self.database = database
@@ -158,6 +164,7 @@ class Idempotent:
         self._patience_s = patience_s
         self._too_slow = too_slow
         self._here = here or KeptHere()
+        self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent = _header(scope, b"idempotency-key") if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -167,10 +174,15 @@ class Idempotent:
         if not 1 <= len(sent) <= 255:
             await _answer(send, BadRequest("Idempotency-Key has 1 to 255 characters"))
             return
+        secret = presented_key({"authorization": (_header(scope, b"authorization") or b"").decode("latin-1")})
+        try:
+            await self._identify(secret)
+        except Problem:
+            await self.app(scope, receive, send)  # which says what is wrong with the key, or needs none
+            return
         body = await _whole_body(receive)
         if body is None:
             return
-        secret = presented_key({"authorization": (_header(scope, b"authorization") or b"").decode("latin-1")})
         owner = hash_key(secret) if secret else ""
         key = hashlib.sha256(b"\0".join([owner.encode(), scope["path"].encode(), sent])).hexdigest()
         body_hash = hashlib.sha256(body + b"\0" + scope.get("query_string", b"")).hexdigest()

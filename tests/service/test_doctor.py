@@ -341,6 +341,15 @@ def test_what_another_user_left_in_the_home_is_named(
     assert f"2 of its folders and files cannot be written, such as {tmp_path}/events/bucket=3" in line
 
 
+def test_a_home_that_is_open_to_everybody_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(Settings(home=tmp_path, text_vectors=False)).close()
+    for mode, told in ((0o700, 0), (0o750, 0), (0o755, 1)):
+        tmp_path.chmod(mode)
+        examine(Settings(home=tmp_path, text_vectors=False))
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("note  home") and "chmod 700" in line for line in lines) == told
+
+
 def test_a_home_that_may_only_be_read_is_examined_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from service import serve
 from service.count_files import FIRST, CountFile
-from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files
+from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise_open_files, sweep_counts
 from service.settings import Settings
 from service.telemetry import TOGETHER, forget_the_dead
 from tests.conftest import free_port
@@ -269,3 +269,18 @@ def test_a_service_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path)
         service.terminate()
         assert service.wait(20) == 0
         assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_counts_of_another_user_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all may write, a pipe by the name of the lock let a start wait for good."""
+    folder = tmp_path / "opportune-metrics-theirs"
+    folder.mkdir()
+    (folder / "lock").touch()
+    monkeypatch.setattr("service.serve.gettempdir", lambda: str(tmp_path))
+    with monkeypatch.context() as other:
+        own = os.getuid()
+        other.setattr("os.getuid", lambda: own + 1)
+        sweep_counts()
+    assert folder.exists()
+    sweep_counts()
+    assert not folder.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,16 @@ def test_a_home_that_is_a_file_and_a_config_that_is_no_toml_are_named(
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"opportune\.toml cannot be read as TOML"):
         Settings()
+
+
+def test_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert Settings(home=tmp_path / "new" / "home").make_home().stat().st_mode & 0o777 == 0o700
+        (tmp_path / "shared").mkdir(mode=0o750)
+        assert Settings(home=tmp_path / "shared").make_home().stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(before)
 
 
 def test_a_home_that_cannot_be_made_or_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

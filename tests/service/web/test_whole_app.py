@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi.routing import iter_route_contexts
 
 from service.customers.look_up import CustomerReader
 from service.main import create_app
 from service.settings import Settings
 from service.telemetry import registry
+from service.web import auth
 from service.web.auth import create_key
 from service.wiring import build
 from tests.conftest import free_port
@@ -102,3 +105,47 @@ def test_what_is_answered_before_its_route_is_counted_under_it(
     while counted(route, status) < before + 2 and time.monotonic() < end:  # it is counted behind its answer
         time.sleep(0.01)
     assert counted(route, status) == before + 2
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": ""}, {"Authorization": "Bearer op_nobody"}], ids=["none", "wrong"]
+)
+def test_a_stranger_leaves_nothing_in_the_database(tmp_path: Path, api: Api, headers: dict[str, str]) -> None:
+    """Each request with an Idempotency-Key was two transactions, and a 404 was kept for a day."""
+    for path in ("/nowhere", "/v1/decisions"):
+        assert api.ask("POST", path, {}, **headers, **{"Idempotency-Key": "mine"})[0] in (401, 404)
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        assert database.execute("SELECT count(*) FROM idempotency_keys").fetchone() == (0,)
+
+
+def test_a_revoked_key_is_not_told_its_answers_again(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = {"Idempotency-Key": "mine"}
+    order = {"customer_id": "c1", "placement": "email"}
+    assert api.ask("POST", "/v1/decisions", order, **once)[0] == 200
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        database.execute("DELETE FROM api_keys")
+    monkeypatch.setattr(auth, "_REMEMBER_S", 0.0)
+    assert api.ask("POST", "/v1/decisions", order, **once)[0] == 401
+
+
+async def test_no_body_is_read_without_a_key(tmp_path: Path) -> None:
+    """FastAPI parses a body before it asks for the key: ten megabytes of JSON held everybody up for seconds."""
+    parts = build(Settings(home=tmp_path))
+    app = create_app(parts)
+    routes = [one for one in iter_route_contexts(app.routes) if getattr(one, "body_field", None) is not None]
+    asked = [(method, one.path) for one in routes for method in one.methods if one.path != "/sign-in"]
+    assert ("POST", "/v1/content/check") in asked
+
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    for method, path in asked:
+        sent: list[Any] = []
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [], "app": app}
+        await app(scope, receive, send)
+        assert (path, sent[0]["status"]) == (path, 401)
+    parts.close()

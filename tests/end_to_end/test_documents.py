@@ -86,6 +86,23 @@ def test_metrics_and_files_are_there(document: Path) -> None:
         assert (document.parent / link).exists(), link
 
 
+def test_what_who_adds_something_is_told_is_there() -> None:
+    """Files by their whole path or, below a folder that was named, by their name alone; and what stands in them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = ("features", "models", "training", "service", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+
+    def found(told: str) -> list[Path]:
+        return [ROOT / told] if (ROOT / told).exists() else [path for path in files if path.name == told]
+
+    named = re.findall(r"`([\w./]+\.(?:py|toml|c))`", text)
+    assert [told for told in named if "NAME" not in told and not found(told)] == []
+    told_of = re.findall(r"`([A-Za-z_]+)` (?:of|in)(?: the starter's)? `([\w./]+\.py)`", text)
+    assert len(told_of) > 20
+    for name, file in told_of:
+        assert any(re.search(rf"\b{name}\b", path.read_text()) for path in found(file)), (name, file)
+
+
 @everywhere
 def test_python_in_documents_compiles_and_imports_what_is_there(document: Path) -> None:
     for block in blocks(document.read_text(), "python"):

@@ -6,8 +6,10 @@ import json
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from service.errors import Conflict
 from service.events.mapping import read_mapping
@@ -19,6 +21,8 @@ from service.settings import Settings
 from service.starter import FILES, write_starter
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
+EXAMPLES = {"currency", "default_timezone", "decisions.situations"}
+"""Settings of which the file shows another value than the default."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,16 @@ def test_the_settings_file_is_valid_and_names_every_setting(folder: Path, monkey
             assert inner in text, f"{name}.{inner}"
 
 
-def test_every_commented_default_can_be_taken_in(folder: Path) -> None:
+def flat(values: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """Values by their whole names (`decisions.goals.click`)."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value.model_dump() if isinstance(value, BaseModel) else value
+        found |= flat(inner, f"{within}{name}.") if isinstance(inner, dict) else {f"{within}{name}": inner}
+    return found
+
+
+def test_every_commented_default_can_be_taken_in_and_is_the_default(folder: Path) -> None:
     lines = []
     for line in (folder / "opportune.toml").read_text().splitlines():
         shown = line.removeprefix("# ")
@@ -75,7 +88,13 @@ def test_every_commented_default_can_be_taken_in(folder: Path) -> None:
         lines.append(shown if equals and name.strip('"').replace("_", "").isalpha() and "…" not in shown else line)
     values = tomllib.loads("\n".join(lines))
     values.pop("database_url"), values.pop("online_store"), values.pop("mlflow_tracking_uri")
-    assert Settings.model_validate(values).decisions.exploration == 8.0
+    told = flat(Settings.model_validate(values).model_dump())
+    defaults = flat(
+        {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
+    )
+    given = {name for name in flat(values) if defaults.get(name) is not None} - EXAMPLES
+    assert len(given) > 40
+    assert {name: told[name] for name in given} == {name: defaults[name] for name in given}
 
 
 def test_offers_events_journey_and_test_are_valid(folder: Path) -> None:

@@ -141,6 +141,12 @@ class EventLog:
         found = (pl.read_parquet(path, columns=["customer_id"], hive_partitioning=False) for path in paths)
         return sorted({one for frame in found for one in frame["customer_id"].unique()})
 
+    def owners_in(self, part: str) -> dict[str, str]:
+        """The customer of each message of a part, as it stands."""
+        paths = sorted(self.root.glob(f"bucket=*/month=*/part-{part}.parquet"))
+        rows = scan_files(paths).select("message_id", "customer_id").collect() if paths else EVENTS.empty()
+        return dict(rows.select("message_id", "customer_id").iter_rows())
+
     def erase(self, customer_ids: Sequence[str], before_each: Step = _nothing) -> int:
         """Removes these customers' events from every file that has any; returns how many rows went."""
         return self._remove(list(customer_ids), before_each)

@@ -106,6 +106,7 @@ def ingest_command(settings: Settings, paths: list[Path], offers: Path | None, m
             parts.identities,
             [parts.join_histories],
             parts.lease,
+            lambda: _service_runs(parts),
         )
         bar = Progress()
         report = ingest.ingest(paths, None if mapping is None else read_mapping(mapping), bar.show)

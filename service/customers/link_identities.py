@@ -47,6 +47,14 @@ class LinkedIdentities:
             walk.take(event)
         return list(walk.changed.values())
 
+    def follow(self, connection: Connection, events: Sequence[Event]) -> None:
+        """An owner had no other one when the events were given to him: who is linked for the first time is joined."""
+        since = owners_of(connection, sorted({event["customer_id"] for event in events}))
+        for former, owner in sorted(since.items()):
+            queue_merge(connection, former, owner)
+        for event in events:
+            event["customer_id"] = since.get(event["customer_id"], event["customer_id"])
+
 
 class _Walk:
     """One pass over a portion of events in order; what it learns holds for the events after."""

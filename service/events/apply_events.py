@@ -138,7 +138,7 @@ class Applier:
                 handler(connection, events)
             add_counts(connection, API, tally(events))
             mark_applied(connection, [event["seq"] for event in events], self._clock.now())
-            self._at_once = _portion(self._at_once, len(events), monotonic() - began)
+            self._at_once = portion_after(self._at_once, len(events), monotonic() - began)
         return len(events)
 
     def _orders_told_again(self, connection: Connection, events: list[Event]) -> list[Event]:
@@ -242,7 +242,7 @@ class Applier:
         log.error("event %s was set aside after %d tries at %s: %s", event["message_id"], TRIES, stage, reason)
 
 
-def _portion(at_once: int, taken: int, took_s: float) -> int:
+def portion_after(at_once: int, taken: int, took_s: float, hold_s: float = HOLD_S) -> int:
     """How many events to take next, after some took so long; at most twice as many as before."""
-    fitting = int(HOLD_S * taken / max(took_s, 1e-6))
+    fitting = int(hold_s * taken / max(took_s, 1e-6))
     return max(FEWEST_AT_ONCE, min(fitting, 2 * at_once, MOST_AT_ONCE))

@@ -1,8 +1,8 @@
 """Bulk files into the event log: what is broken is set aside with its reason and never stops the rest.
 
 A file is read in chunks that its content fixes. A chunk's part of the log is written first (writing it again replaces
-it), then one transaction makes its effects and notes the chunk. So a run that was killed and run again leaves the
-same log, profiles and rejects as one that was not.
+it), then its effects are made, each transaction noting how far they are (file_effects.py). So a run that was killed and
+run again leaves the same log, profiles and rejects as one that was not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,29 +23,26 @@ import xxhash
 from numpy.typing import NDArray
 
 from features.event_log import FILE
-from features.repeated_orders import WITHIN, told_again_beside
+from features.repeated_orders import told_again_beside
 from features.vocabulary import REPEATED
 from service.clock import Clock, monotonic
 from service.errors import FieldError, Unavailable
 from service.events.events_lease import LEASE_S, EventsLease, LostLease
+from service.events.file_effects import Chunk, FileEffects, part_of
 from service.events.frame import events_frame
-from service.events.inbox_store import claim_ids
-from service.events.ingest_store import Standing, begin_file, finish_file, note_chunk, other_readings, standing
+from service.events.ingest_store import Standing, begin_file, finish_file, other_readings, standing
 from service.events.machine_together import judge_together
 from service.events.mapping import ColumnMapping
 from service.events.normalize import BadMessage, Row, Rules, content_id, normalize
-from service.events.orders import order_key, told_before
 from service.events.ports import Handler, Identities, NoIdentities
 from service.events.quality_store import add_counts, drop_counts
 from service.events.read_files import Item, check, chunks, content_hash, is_table, sources
 from service.events.rebuild_store import ask_rebuild, hand_over, release_file
 from service.events.rejects import Rejects, fault
-from service.events.tally import Key, tally
-from service.storage.database import Connection, Database
+from service.events.tally import Key
+from service.storage.database import Database
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from features.event_log import EventLog
 
 log = logging.getLogger(__name__)
@@ -93,6 +90,7 @@ class FileIngest:
 
     `handlers` make effects in the state, as for events over HTTP. `chores` follow at the end (joining histories);
     where a running service has the events' lease, it does them. `lease` is this process's; None: nothing else runs.
+    `service_runs`: whether a service runs beside now.
     """
 
     database: Database
@@ -103,6 +101,7 @@ class FileIngest:
     identities: Identities = field(default_factory=NoIdentities)
     chores: Sequence[Callable[[], bool]] = ()
     lease: EventsLease | None = None
+    service_runs: Callable[[], bool] = lambda: False
 
     def ingest(
         self, paths: Sequence[Path], mapping: ColumnMapping | None = None, progress: Progress = lambda _f, _s: None
@@ -141,20 +140,23 @@ class FileIngest:
         if reached.finished:
             return FileReport(path, reached.accepted, reached.rejected, rejects.existing(), True)
         done = reached.chunks
-        lines = mapping is not None and mapping.group_by is None
+        several = mapping is not None and mapping.group_by is None
+        effects = FileEffects(
+            self.database, self.event_log, self.clock, self.handlers, self.identities, self._somebody_waits
+        )
         repeats = Repeats()
         reasons = Reasons()
         with rejects.draft() as draft:
             for number, (items, share) in enumerate(chunks(path, mapping)):
-                rows, faults, refused = self._rows(items, reasons)
+                chunk, faults = self._chunk(items, reasons)
                 draft.writelines(faults)
-                repeats.see(rows)
+                repeats.see(chunk.rows)
                 if number >= done:
-                    reached = self._store(content, file_hash, rows, refused, reached, lines)
+                    reached = effects.store(content, file_hash, chunk, reached, several)
                 progress(path.name, share)
         for number in range(reached.chunks, reached.stale_chunks):
-            self.event_log.append(events_frame([]), _part(content, number))
-        again = self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"), not lines)
+            self.event_log.append(events_frame([]), part_of(content, number))
+        again = self._gather(f"{FILE}{content}", file_hash.removeprefix(f"{content}-"), not several)
         written = rejects.finish(reached.rejected)
         with self.database.write() as connection:
             ask_rebuild(connection, again, self.event_log.buckets)
@@ -209,64 +211,15 @@ class FileIngest:
             begin_file(connection, file_hash, content, str(path), self.clock.now())
             return standing(connection, file_hash)
 
-    def _store(
-        self,
-        content: str,
-        file_hash: str,
-        rows: list[Row],
-        refused: Mapping[str, int],
-        reached: Standing,
-        lines: bool,
-    ) -> Standing:
-        """`lines`: rows of a table of which an order may have several."""
-        after = replace(
-            reached,
-            chunks=reached.chunks + 1,
-            accepted=reached.accepted + len(rows),
-            rejected=reached.rejected + sum(refused.values()),
-        )
-        part = _part(content, reached.chunks)
-        told = [row["customer_id"] for row in rows]
-        owners = self._foreseen_owners(rows)
-        self.event_log.append(_frame(rows), part)
-        with self.database.write() as connection:
-            _give(rows, told)
-            self.identities.give_owners(connection, rows)
-            if [row["customer_id"] for row in rows] != owners:  # somebody became known while the part was written
-                self.event_log.append(_frame(rows), part)
-            counted = self._as_counted(connection, rows, lines)
-            for handler in self.handlers:
-                handler(connection, counted)
-            ask_rebuild(connection, (row["customer_id"] for row in rows), self.event_log.buckets)
-            add_counts(connection, content, tally(rows))
-            add_counts(connection, content, {Key("", "rejected", name): count for name, count in refused.items()})
-            note_chunk(connection, file_hash, after)
-        return after
+    def _somebody_waits(self) -> bool:
+        """On SQLite a process that waits for the next writer's turn looks only now and then whether it has come."""
+        return self.database.is_sqlite and self.service_runs()
 
-    def _as_counted(self, connection: Connection, rows: Sequence[Row], lines: bool) -> Sequence[Row]:
-        """What the state counts: of late orders, which the API may tell, too, each once. `lines` are not orders."""
-        now = self.clock.now()
-        keys = {place: key for place, row in enumerate(rows) if row["timestamp"] >= now - WITHIN
-                and (key := order_key(row)) is not None}  # fmt: skip
-        fresh = claim_ids(connection, set(keys.values()), now)
-        counted = list(rows)
-        for place in () if lines else told_before(keys, fresh):
-            counted[place] = {**rows[place], "event": REPEATED}
-        return counted
-
-    def _foreseen_owners(self, rows: list[Row]) -> list[str]:
-        """Sets the owners that the transaction after the part will find; nothing of it is kept."""
-        try:
-            with self.database.write() as connection:
-                self.identities.give_owners(connection, rows)
-                raise _UndoneError
-        except _UndoneError:
-            return [row["customer_id"] for row in rows]
-
-    def _rows(self, items: Sequence[Item], reasons: Reasons) -> tuple[list[Row], list[bytes], Mapping[str, int]]:
-        """Rows; lines for the rejects file; how many were refused, by the first field at fault."""
+    def _chunk(self, items: Sequence[Item], reasons: Reasons) -> tuple[Chunk, list[bytes]]:
+        """The chunk, and lines for the rejects file."""
         now, rules = self.clock.now(), self.rules
         rows: list[Row] = []
+        lines: list[int] = []
         faults: list[bytes] = []
         refused: Counter[str] = Counter()
         for item in items:
@@ -283,11 +236,12 @@ class FileIngest:
             if row["message_id"] is None:
                 row["message_id"] = content_id(item.message)
             rows.append(row)
+            lines.append(item.line)
         machines = judge_together(rows)
         for row in rows:
             if row["machine"] is False and row["message_id"] in machines:
                 row["machine"], row["machine_reason"] = True, machines[row["message_id"]]
-        return rows, faults, refused
+        return Chunk(rows, lines, refused), faults
 
     def _reading(self, mapping: ColumnMapping | None) -> str:
         """Stands for what, beside the content, decides what a file becomes."""
@@ -344,24 +298,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-class _UndoneError(Exception):
-    """Rolls a transaction back that only had to look ahead."""
-
-
-def _frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """In portions, so that the flat columns of products of a large chunk do not stand beside each other."""
-    import polars as pl
-
-    portions = [events_frame(rows[start : start + _FRAME_ROWS]) for start in range(0, len(rows), _FRAME_ROWS)]
-    return pl.concat(portions or [events_frame([])])
-
-
-def _give(rows: Sequence[Row], owners: Sequence[str]) -> None:
-    for row, owner in zip(rows, owners, strict=True):
-        row["customer_id"] = owner
-
-
-def _part(content: str, number: int) -> str:
-    return f"{FILE}{content}-{number:05d}"

@@ -20,6 +20,7 @@ ingested_files = Table(
     Column("accepted", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("stale_chunks", Integer, nullable=False),
+    Column("applied", BigInteger),
 )
 
 
@@ -28,6 +29,7 @@ class Standing:
     """How far a file is: chunks stored, lines accepted and rejected.
 
     `stale_chunks` counts the parts that an earlier reading of the same content (by another mapping) has left.
+    `applied` is the last line of the next chunk whose effects are made, 0 once its owners are settled; None before.
     """
 
     finished: bool
@@ -35,6 +37,7 @@ class Standing:
     accepted: int
     rejected: int
     stale_chunks: int
+    applied: int | None = None
 
 
 def standing(connection: Connection, file_hash: str) -> Standing:
@@ -42,7 +45,7 @@ def standing(connection: Connection, file_hash: str) -> Standing:
     row = connection.execute(select(ingested_files).where(ingested_files.c.file_hash == file_hash)).one_or_none()
     if row is None:
         return Standing(False, 0, 0, 0, 0)
-    return Standing(row.finished_at is not None, row.chunks, row.accepted, row.rejected, row.stale_chunks)
+    return Standing(row.finished_at is not None, row.chunks, row.accepted, row.rejected, row.stale_chunks, row.applied)
 
 
 def other_readings(connection: Connection, file_hash: str, content: str) -> list[str]:
@@ -80,8 +83,15 @@ def note_chunk(connection: Connection, file_hash: str, reached: Standing) -> Non
             chunks=reached.chunks,
             accepted=reached.accepted,
             rejected=reached.rejected,
+            applied=None,
         )
     )
+
+
+def note_applied(connection: Connection, file_hash: str, line: int) -> None:
+    """Notes how far the effects of the chunk in progress are."""
+    this = update(ingested_files).where(ingested_files.c.file_hash == file_hash)
+    connection.execute(this.values(applied=line))
 
 
 def finish_file(connection: Connection, file_hash: str, now: datetime) -> None:

@@ -21,6 +21,9 @@ class Identities(Protocol):
         Returns the events it changed; queues the joining of history from before.
         """
 
+    def follow(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Where an owner that was given became another customer since, gives these events to that one, with history."""
+
 
 class Features(Protocol):
     """The online features, as events reach them. Any order, repeats dropped, safe against kills."""
@@ -33,3 +36,6 @@ class NoIdentities:
 
     def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
         return []
+
+    def follow(self, connection: Connection, events: Sequence[Event]) -> None:
+        return None

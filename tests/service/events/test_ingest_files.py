@@ -19,7 +19,7 @@ from service.customers.customer_store import all_profiles
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers
-from service.events import inbox_store, ingest_files, read_files
+from service.events import file_effects, inbox_store, ingest_files, read_files
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
@@ -37,6 +37,8 @@ class KilledError(BaseException):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_files, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(file_effects, "FEWEST_AT_ONCE", 3)
+    monkeypatch.setattr(file_effects, "portion_after", lambda *_: 3)
 
 
 def database_at(folder: Path) -> Database:
@@ -51,7 +53,10 @@ def ingest_into(
     database = database_at(folder)
     log = EventLog(folder / "events")
     chore = JoinHistories(database, log, EventsLease(database), None)
-    ingest = FileIngest(database, log, FixedClock(), rules or Rules(), [update_customers], LinkedIdentities(), [chore])
+    handlers, beside = [update_customers], lambda: True
+    ingest = FileIngest(
+        database, log, FixedClock(), rules or Rules(), handlers, LinkedIdentities(), [chore], None, beside
+    )
     try:
         return ingest.ingest([source], mapping)
     finally:
@@ -130,13 +135,13 @@ def test_history_of_a_visitor_joins_the_customer(tmp_path: Path, source: Path) -
 
 
 STEPS: list[tuple[Any, str]] = [
-    (EventLog, "append"), (ingest_files, "note_chunk"), (ingest_files, "finish_file"),
+    (EventLog, "append"), (file_effects, "note_applied"), (file_effects, "note_chunk"), (ingest_files, "finish_file"),
     (ingest_files.Rejects, "finish"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize("nth", [1, 3, 4])
 @pytest.mark.parametrize(("owner", "step"), STEPS)
 def test_a_kill_anywhere_and_a_second_run_give_the_same_result(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, nth: int, before: bool
@@ -156,6 +161,58 @@ def test_a_kill_anywhere_and_a_second_run_give_the_same_result(
     assert (source.parent / "events.jsonl.rejects.jsonl").read_bytes() == expected_rejects
 
 
+def page(message_id: str, visitor: str) -> dict[str, Any]:
+    at = "2026-01-01T00:00:00Z"
+    return {"type": "page", "anonymousId": visitor, "messageId": message_id, "timestamp": at}
+
+
+def claim(message_id: str, visitor: str, user: str, day: int) -> dict[str, Any]:
+    return {**page(message_id, visitor), "type": "identify", "userId": user, "timestamp": f"2026-01-0{day}T00:00:00Z"}
+
+
+@pytest.mark.parametrize("killed_at", [None, 2, 3])
+def test_a_device_that_changes_hands_within_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int | None
+) -> None:
+    lines = [page("p1", "a2"), claim("i1", "a2", "u1", 2), page("p2", "a2"), claim("i2", "a2", "u2", 3),
+             page("p3", "a2"), *(order(number) for number in range(4))]  # fmt: skip
+    source = tmp_path / "device.jsonl"
+    source.write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    if killed_at is not None:
+        with monkeypatch.context() as patch:
+            patch.setattr(file_effects, "note_applied", killing(file_effects.note_applied, killed_at, False))
+            with pytest.raises(KilledError):
+                ingest_into(tmp_path, source)
+    ingest_into(tmp_path, source)
+    owners = {row["message_id"]: row["customer_id"] for row in result_of(tmp_path)[1]}
+    assert {one: owners[one] for one in ("p1", "p2", "p3")} == {"p1": "u1", "p2": "u1", "p3": "u2"}
+
+
+def test_others_write_while_a_chunk_takes_effect_and_who_becomes_known_meanwhile_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "visits.jsonl"
+    source.write_bytes(b"\n".join(orjson.dumps(page(f"p{number}", f"v{number % 2}")) for number in range(8)))
+    between: list[int] = []
+
+    def somebody_becomes_known(*_: object) -> int:
+        service = database_at(tmp_path)
+        with service.write() as connection:
+            LinkedIdentities().give_owners(connection, [row("i", "u1", type="identify", event=None, anonymousId="v1")])
+        service.close()
+        between.append(1)
+        return 3
+
+    monkeypatch.setattr(file_effects, "portion_after", somebody_becomes_known)
+    ingest_into(tmp_path, source)
+    profiles, rows = result_of(tmp_path)
+    assert between == [1, 1]
+    assert {row["message_id"]: row["customer_id"] for row in rows} == {
+        f"p{number}": "u1" if number % 2 else "v0" for number in range(8)
+    }
+    assert not any("'v1'" in profile for profile in profiles)
+
+
 def test_what_could_not_be_read_is_left_nowhere_by_a_run_that_failed(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +221,7 @@ def test_what_could_not_be_read_is_left_nowhere_by_a_run_that_failed(
     os.utime(day_old, (0, 0))
     other = source.with_name(f".{source.name}.rejects.78.tmp")
     other.write_text("of a run beside this one")
-    monkeypatch.setattr(ingest_files, "note_chunk", killing(ingest_files.note_chunk, 3, True))
+    monkeypatch.setattr(file_effects, "note_chunk", killing(file_effects.note_chunk, 3, True))
     with pytest.raises(KilledError):
         ingest_into(tmp_path, source)
     assert sorted(source.parent.glob(".*")) == [other]

@@ -487,19 +487,22 @@ def doctor(
     sys.exit(examine(settings))
 
 
-@keys.command("create", epilog="Example: opportune keys create --scope ingest --scope decide --label shop")
+@keys.command("create", epilog="Example: opportune keys create --scope ingest decide --label shop")
 def keys_create(
     scope: Annotated[
         list[str],
-        typer.Option(help="ingest (events), decide (decisions), review (pages, copy) or admin (all); may be repeated"),
+        typer.Option(help="ingest (events), decide (decisions), review (pages, copy) or admin (all); one or several"),
     ],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="SCOPE", help="further scopes", show_default=False)
+    ] = None,
     label: Annotated[str, typer.Option(help="who uses it")] = "",
 ) -> None:
     """Make a key: alone on standard output, shown once, stored hashed."""
     from service.commands import create_key_command
     from service.web.auth import SCOPES
 
-    scopes = [part for given in scope for part in given.split(",")]
+    scopes = [part for given in (*scope, *(more or ())) for part in given.split(",")]
     unknown = [name for name in scopes if name not in SCOPES]
     if unknown:
         raise typer.BadParameter(f"no scope {unknown[0]!r}; choose from {', '.join(SCOPES)}")

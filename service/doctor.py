@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def adopt(settings: Settings) -> str:
 
 
 def examine(settings: Settings) -> int:
-    """Prints a line a finding, and the next step; 1 when something fails, else 0."""
+    """Prints a line a finding, and the next step; 1 when something fails, which is said on standard error, else 0."""
     findings = [*_configuration(settings), *_rules(settings)]
     if not any(finding.part == "configuration" and finding.verdict == "fail" for finding in findings):
         findings += _parts(settings)
@@ -75,7 +76,11 @@ def examine(settings: Settings) -> int:
     step = next_step(findings)
     if step is not None:
         print(f"next  {step}")
-    return int(any(finding.verdict == "fail" for finding in findings))
+    failing = list(dict.fromkeys(finding.part for finding in findings if finding.verdict == "fail"))
+    if failing:
+        told = f"not well: {', '.join(failing)}; the lines that begin with 'fail' say what to do"
+        print(f"opportune: {told}", file=sys.stderr)
+    return int(bool(failing))
 
 
 def next_step(findings: Iterable[Finding]) -> str | None:

@@ -56,6 +56,21 @@ def test_names_outside_ascii_are_read_whatever_the_locale(tmp_path: Path) -> Non
     assert pl.read_parquet(home / "scöre.parquet").height == 1
 
 
+def test_scopes_of_a_key_may_be_told_in_a_row(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    for row in (
+        ["ingest", "decide"],
+        ["ingest", "--scope", "decide"],
+        ["ingest,decide"],
+        ["ingest", "decide", "ingest"],
+    ):
+        assert service.done("keys", "create", "--scope", *row, "--label", "shop").startswith("op_")
+    assert [line.split()[1] for line in service.done("keys", "list").splitlines()] == ["ingest,decide"] * 4
+    wrong = service.run("keys", "create", "--scope", "ingest", "shop")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no scope 'shop'" in wrong.stderr
+
+
 def test_a_policy_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
     wrong = Service(tmp_path).run("evaluate", "nosuch")
     assert wrong.returncode == 2

@@ -43,8 +43,11 @@ def told(home: Path, capsys: pytest.CaptureFixture[str], **placement: Any) -> li
     parts.close()
     capsys.readouterr()
     failed = examine(settings)
-    lines = capsys.readouterr().out.splitlines()
-    assert failed == any(line.startswith("fail") for line in lines)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    parts_of = list(dict.fromkeys(line.split()[1] for line in lines if line.startswith("fail")))
+    ends = f"opportune: not well: {', '.join(parts_of)}; the lines that begin with 'fail' say what to do\n"
+    assert (failed, said.err) == ((1, ends) if parts_of else (0, ""))
     return [line for line in lines if line.split()[1] in {"placements", "configuration", "state"}]
 
 

@@ -76,6 +76,8 @@ def impact_command(settings: Settings, placement: str | None) -> Iterator[str]:
             if arm["customers"]:
                 each = f"{arm['revenue_per_customer']:,.2f} {one['currency']} a customer, {arm['buyers']:.2%} ordered"
                 yield f"  {arm['arm']:<18} {arm['customers']:>9,}  {each}"
+        if one["variance_reduction"] > 0.005:
+            yield "  (revenue as if all arms had bought alike in the year before)"
         if one["crossovers"]:
             yield f"  {one['crossovers']:,} came into another arm (visitors who became known): counted for the first"
         yield from (f"  {told['asks']}: {told['sentence']}" for told in one["comparisons"])

@@ -182,7 +182,10 @@ class ArmImpactOut(Told):
     arm: Literal["model", "random", "business_as_usual", "holdout"]
     share: float = Field(description="Of customers, as set")
     customers: int = Field(description="Decided for so far")
-    revenue_per_customer: float | None = Field(description="null without customers, as all that follows")
+    revenue_per_customer: float | None = Field(
+        description="null without customers, as all that follows. Where there is a `variance_reduction`: as if the "
+        "arms had bought alike in the year before"
+    )
     buyers: float | None = Field(description="The share who ordered")
     unsubscribed: float | None = Field(description="The share who unsubscribed")
     complained: float | None = Field(description="The share who complained of spam")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from service.commands import impact_command
 from service.pages.charts import Span, span_chart
@@ -83,6 +84,19 @@ def test_the_command_tells_it_in_lines(house: House) -> None:
     assert "\n  holdout" in told
     with pytest.raises(ValueError, match="nothing is measured at 'other'"):
         list(impact_command(settings, "other"))
+
+
+async def test_revenue_that_is_adjusted_says_so(house: House, reader: httpx.AsyncClient) -> None:
+    """It is no sum of what was bought: of an arm that had bought more before, some is taken off."""
+    words = "as if all"
+    arms_measured(house.parts.database, *MORE)
+    assert words not in (await reader.get("/impact")).text
+    assert words not in "\n".join(impact_command(house.parts.settings, None))
+    before = "SELECT total FROM experiment_values v WHERE v.customer_id = e.customer_id AND v.metric = 'revenue'"
+    with house.parts.database.write() as connection:
+        connection.execute(text(f"UPDATE experiment_exposures AS e SET covariate = ({before})"))
+    assert f"{words} had bought alike then" in (await reader.get("/impact")).text
+    assert f"{words} arms had bought alike" in "\n".join(impact_command(house.parts.settings, None))
 
 
 def test_an_interval_that_holds_0_lies_across_the_line_of_0() -> None:

@@ -1,4 +1,4 @@
-"""How a customer stood to what a rule names: `orders_90d` as "1 orders in the last 90 days". Pure."""
+"""How a customer stood to what a rule names: `orders_90d` as "3 orders in the last 90 days". Pure."""
 
 from __future__ import annotations
 

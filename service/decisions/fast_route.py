@@ -12,12 +12,13 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-from service.decisions.schemas import DecisionIn, parse
+from service.decisions.schemas import DecisionIn
 from service.decisions.together import Answered, Together, Told
 from service.errors import Problem
 from service.storage.key_store import ApiKey
 from service.telemetry import count_request
 from service.web.auth import Guard, bearer_of, require
+from service.web.bodies import parse
 from service.web.middleware import MAX_BODY
 from service.web.problems import MEDIA_TYPE, as_problem, problem_body, raw_headers
 

@@ -11,7 +11,7 @@ from service.decisions.answer_schemas import BatchOut, DecisionOut, ImpactOut, R
 from service.decisions.rank_actions import Decider
 from service.decisions.read_decision import DecisionReader
 from service.decisions.read_impact import read_impact
-from service.decisions.schemas import BatchIn, DecisionIn, parse
+from service.decisions.schemas import BatchIn, DecisionIn
 from service.decisions.steady import SteadyDecider
 from service.decisions.together import Together
 from service.offers.schemas import identifier
@@ -19,6 +19,7 @@ from service.storage.database import Database
 from service.storage.idempotency_store import Once
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.bodies import parse
 from service.web.middleware import ONCE
 from service.web.shapes import gives, takes
 from service.web.threads import in_thread

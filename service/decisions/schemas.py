@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from features.channels import Channel
-from service.errors import BadRequest, FieldError
 from service.events.values import DOT_SEGMENT, has_dot_segment
 from service.offers.schemas import UtcInstant, Word, identifier
 from service.web.json_values import plain_json
-from service.web.problems import invalid_from
 
 MAX_TOP_K = 100
 MAX_BATCH = 1_000
 _MAX_ID_BYTES = 1_024
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def customer_id(text: str) -> str:
@@ -90,16 +86,3 @@ class BatchIn(BaseModel):
     requests: Annotated[list[DecisionIn], Field(min_length=1, max_length=MAX_BATCH)] = Field(
         description="Each as in POST /v1/decisions"
     )
-
-
-def parse(model: type[Model], body: bytes) -> Model:
-    """The model in a body of JSON; a problem that names the field otherwise."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
-        detail = f"is not JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})"
-        raise BadRequest(f"the body {detail}", [FieldError("body", detail)]) from None
-    try:
-        return model.model_validate(value)
-    except ValidationError as fault:
-        raise invalid_from(fault) from None

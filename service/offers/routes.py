@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator
 
 from service.clock import Clock
@@ -16,9 +16,10 @@ from service.offers.schemas import NEEDS_ITSELF, BulkIn, OfferIn, Word, identifi
 from service.storage.database import Database
 from service.web.answers import json_answer
 from service.web.auth import Guard
+from service.web.bodies import parse
 from service.web.key_first import KeyFirst
 from service.web.paths import OFFER_ID
-from service.web.shapes import gives
+from service.web.shapes import gives, takes
 from service.web.threads import in_thread
 
 OfferId = Annotated[Word, Path(description="The offer's id")]
@@ -42,8 +43,15 @@ def routes(database: Database, clock: Clock, guard: Guard) -> APIRouter:
             raise Invalid(f"requires {NEEDS_ITSELF}", [FieldError("requires", NEEDS_ITSELF)])
         return json_answer(described((await in_thread(put, {offer_id: offer.document()}))[0]))
 
-    @router.put("", summary="Put many offers, all or none", dependencies=[may_write], responses=gives(BulkOut))
-    async def put_many(bulk: BulkIn) -> Response:
+    @router.put(
+        "",
+        summary="Put many offers, all or none",
+        dependencies=[may_write],
+        openapi_extra=takes(BulkIn),
+        responses=gives(BulkOut),
+    )
+    async def put_many(request: Request) -> Response:
+        bulk = await in_thread(parse, BulkIn, await request.body())  # ten thousand take seconds
         documents = {offer.offer_id: offer.document() for offer in bulk.offers}
         if len(documents) != len(bulk.offers):
             raise Invalid(

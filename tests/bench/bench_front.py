@@ -31,9 +31,10 @@ def main() -> None:
 
 
 def _measure(key: str) -> None:
-    from service.decisions.schemas import DecisionIn, parse
+    from service.decisions.schemas import DecisionIn
     from service.main import create_front
     from service.settings import Settings
+    from service.web.bodies import parse
     from service.wiring import build
 
     parts = build(Settings())

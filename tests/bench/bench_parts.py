@@ -60,9 +60,10 @@ def _measure() -> None:
         together,
         write_decisions,
     )
-    from service.decisions.schemas import DecisionIn, parse
+    from service.decisions.schemas import DecisionIn
     from service.memory import keep_freed_memory, leave_alone_what_stays
     from service.settings import Settings
+    from service.web.bodies import parse
     from service.wiring import build
 
     keep_freed_memory()  # this and what stays: as at the start of a server

@@ -6,8 +6,9 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decisions.schemas import BatchIn, DecisionIn, parse
+from service.decisions.schemas import BatchIn, DecisionIn
 from service.errors import Problem
+from service.web.bodies import parse
 
 FIELDS = ["customer_id", "placement", "channels", "offers", "context", "top_k", "at", "dry_run", "explain", "other"]
 scalars: Any = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.floats(allow_nan=False), st.text())

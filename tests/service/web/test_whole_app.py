@@ -21,6 +21,7 @@ from service.settings import Settings
 from service.telemetry import registry
 from service.web import auth
 from service.web.auth import create_key
+from service.web.bodies import parse
 from service.wiring import build
 from tests.conftest import free_port
 
@@ -149,3 +150,18 @@ async def test_no_body_is_read_without_a_key(tmp_path: Path) -> None:
         await app(scope, receive, send)
         assert (path, sent[0]["status"]) == (path, 401)
     parts.close()
+
+
+def test_a_catalogue_is_read_while_others_are_answered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offers of 10 MB were checked on the event loop: for two seconds nobody got an answer, decisions neither."""
+    threads: list[str] = []
+
+    def watched(model: Any, body: bytes) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse(model, body)
+
+    monkeypatch.setattr("service.offers.routes.parse", watched)
+    offers = [{"offer_id": "tea", "name": "Tea", "channels": ["web"]}]
+    assert api.ask("PUT", "/v1/offers", {"offers": offers})[1]["put"] == 1
+    assert api.ask("PUT", "/v1/offers", {"offers": [{"name": "Tea"}]})[0] == 422
+    assert [name.startswith("AnyIO worker") for name in threads] == [True, True]

@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -229,11 +230,19 @@ def linked_after(connection: Connection, alias_id: str, at: datetime) -> bool:
     return connection.execute(select(1).where(*newer)).first() is not None
 
 
+_LED_ON = (
+    update(identities)
+    .where(identities.c.customer_id == bindparam("former"))
+    .values(customer_id=bindparam("present", type_=String))
+)
+_LED_AWAY = delete(identities).where(identities.c.alias_id == bindparam("present"))
+"""Written once: to write a statement takes longer than to run it."""
+
+
 def set_owner(connection: Connection, alias_id: str, customer_id: str, at: datetime) -> None:
     """From now on `alias_id`, and whatever led to it, is `customer_id`."""
-    moved = update(identities).where(identities.c.customer_id == alias_id).values(customer_id=customer_id)
-    connection.execute(moved)
-    connection.execute(delete(identities).where(identities.c.alias_id == customer_id))
+    connection.execute(_LED_ON, {"former": alias_id, "present": customer_id})
+    connection.execute(_LED_AWAY, {"present": customer_id})
     upsert(connection, identities, [{"alias_id": alias_id, "customer_id": customer_id, "linked_at": at}])
 
 

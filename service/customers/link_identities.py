@@ -62,6 +62,10 @@ class _Walk:
     def __init__(self, connection: Connection, owners: dict[str, str], profiles: dict[str, Profile]) -> None:
         self._connection = connection
         self._owners = owners
+        self._led_here: dict[str, set[str]] = defaultdict(set)
+        """The ids of each owner: `_owners` the other way round."""
+        for known, owner in owners.items():
+            self._led_here[owner].add(known)
         self._profiles = profiles
         self._earlier: dict[str, list[Event]] = defaultdict(list)
         self.changed: dict[int, Event] = {}
@@ -89,11 +93,15 @@ class _Walk:
         elif self._is_user(alias):
             return
         set_owner(self._connection, alias, owner, event["timestamp"])
-        for known, present in list(self._owners.items()):
-            if present == alias:
-                self._owners[known] = owner
-        self._owners[alias] = owner
-        self._owners.pop(owner, None)
+        for known in self._led_here.pop(alias, ()):
+            self._lead(known, owner)
+        self._lead(alias, owner)
+        self._led_here[self._owners.pop(owner, "")].discard(owner)
+
+    def _lead(self, known: str, owner: str) -> None:
+        self._led_here[self._owners.get(known, "")].discard(known)
+        self._owners[known] = owner
+        self._led_here[owner].add(known)
 
     def _join(self, alias: str, owner: str, now: datetime) -> None:
         for earlier in self._earlier.pop(alias, []):

@@ -30,6 +30,7 @@ from service.experiments.goals_store import (
     save_goals,
 )
 from service.experiments.join_subjects import join_subjects
+from service.experiments.people_store import kept_of
 from service.experiments.record_seen import record_seen
 from service.storage.database import Connection
 
@@ -47,8 +48,9 @@ def apply_outcomes(
     in a `write()` transaction, behind `keep_refunds`.
     """
     changed: set[Subject] = set()
-    for former, customer_id in joined_by(connection, events).items():
-        changed |= join_subjects(connection, former, customer_id)
+    joined = joined_by(connection, events)
+    for former in sorted(kept_of(connection, joined)) if joined else ():
+        changed |= join_subjects(connection, former, joined[former])
     experiments = {experiment.id: experiment for experiment in all_experiments(connection)}
     if not experiments:
         return

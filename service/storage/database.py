@@ -7,7 +7,7 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Boolean,
+    Column,
     ColumnElement,
     Connection,
     LargeBinary,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    select,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,7 +46,7 @@ from service.storage.checkpoints import Checkpoints
 from service.storage.outage import only_reads, telling_outages
 from service.storage.turns import Turns
 
-__all__ = ["Connection", "Database", "Json", "UtcTime", "any_key", "any_of", "metadata", "texts", "upsert"]
+__all__ = ["Connection", "Database", "Json", "UtcTime", "any_key", "any_of", "metadata", "texts", "those_in", "upsert"]
 
 log = logging.getLogger(__name__)
 metadata = MetaData(
@@ -397,6 +399,12 @@ def driver_of(connection: Connection) -> Any:
 def stored_time(value: datetime) -> int:
     """A time as `UtcTime` keeps it."""
     return (value - _EPOCH) // _MICROSECOND
+
+
+def those_in(connection: Connection, column: Column[str], values: Collection[str]) -> set[str]:
+    """Those of these texts that a column holds, which has an index."""
+    found = select(column).where(any_of(column, texts("wanted"))).distinct()
+    return set(connection.execute(found, {"wanted": sorted(values)}).scalars())
 
 
 def slices(values: Sequence[Any], size: int = 500) -> Iterator[list[Any]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.customers.change_segments import change_segments
@@ -16,6 +16,7 @@ from service.customers.consent import allowed, explain, told_by
 from service.customers.customer_store import (
     Customer,
     consents_told,
+    owners_of,
     read_customer,
     read_customers,
     read_merges,
@@ -396,3 +397,33 @@ def test_members_of_a_segment_are_found_by_its_whole_name_page_by_page(database:
         assert segment_members(connection, name, "", 2) == ["a", "c"]
         assert segment_members(connection, name, "c", 2) == ["e"]
         assert segment_members(connection, name, "e", 2) == []
+
+
+IDS, RUNS = "abcde", itertools.count()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["identify", "alias", "page"]), st.sampled_from(IDS), st.sampled_from(IDS)),
+        max_size=12,
+    ),
+    st.integers(1, 12),
+)
+def test_who_is_who_does_not_hang_on_how_events_were_cut_into_portions(
+    database: Database, told: list[tuple[str, str, str]], portion: int
+) -> None:
+    ends = []
+    for size in (1, portion, len(told) or 1):
+        run = f"run{next(RUNS)}"
+        events = [
+            row(f"{run}-m{number}", f"{run}-{one}", type=kind, event=None,
+                **({} if kind == "page" else {"anonymousId": f"{run}-{other}"}))
+            for number, (kind, one, other) in enumerate(told)
+        ]  # fmt: skip
+        for start in range(0, len(events), size):
+            apply(database, *events[start : start + size])
+        with database.read() as connection:
+            owners = owners_of(connection, [f"{run}-{one}" for one in IDS])
+        ends.append({one.removeprefix(run): owner.removeprefix(run) for one, owner in owners.items()})
+    assert ends[0] == ends[1] == ends[2]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy
 
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import set_owner
@@ -22,9 +24,10 @@ from service.decisions.suppression_store import read_suppressed
 from service.decisions.unknown_decisions import count_unknown_decisions
 from service.decisions.withdraw_clicks import withdraw_clicks
 from service.events.read_report import read_report
+from service.experiments.record_outcomes import apply_outcomes
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
-from service.storage.database import Database
+from service.storage.database import Connection, Database
 from tests.fakes.decisions import NOON, Desk, NextOffer, damage
 from tests.fakes.ledger import read_entries
 
@@ -573,3 +576,39 @@ def test_events_of_decisions_that_there_are_not_are_counted(desk: Desk) -> None:
         count_unknown_decisions(connection, told)
     with desk.database.read() as connection:
         assert read_report(connection, NOON + timedelta(days=1), 30)["unknown_decisions"] == 2
+
+
+def statements_of(database: Database, work: Callable[[Connection], object]) -> int:
+    """How many statements a piece of work sends."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    sqlalchemy.event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        with database.write() as connection:
+            work(connection)
+    finally:
+        sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
+    return len(sent)
+
+
+def test_visitors_of_whom_nothing_is_kept_cost_nothing_each_when_they_become_known(desk: Desk) -> None:
+    """Libraries tell the visitor's id with every identify of a user, years after they became known."""
+
+    def told(many: int) -> list[dict[str, Any]]:
+        return [event(None, f"u{n}", type="identify", anonymous_id=f"v{n}") for n in range(many)]
+
+    with desk.database.write() as connection:
+        for n in range(40):
+            set_owner(connection, f"v{n}", f"u{n}", NOON)
+
+    def work(many: int) -> int:
+        def effects(connection: Connection) -> None:
+            AttributeOutcomes(CatalogueCache(), 14)(connection, told(many))
+            apply_outcomes(connection, told(many), NOON)
+
+        return statements_of(desk.database, effects)
+
+    assert work(40) == work(2)

@@ -2,6 +2,7 @@
 
     served/<name>/<version>/…     a model's folder, whole or not there
     served/aliases.json           {"churn": {"champion": "3", "challenger": "4"}}: what is to be served
+    served/versions.json          which versions are registered (models/versions.py)
     served/sync.json              what the child saw last: refused versions with reasons, its own trouble
     served/seen                   written at each of its turns: one that hangs tells of no trouble
 
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from features.texts import Texts
 from models.artifacts import FOLDER, found_at
 from models.load import MANIFEST, ModelError, load, verify_golden
+from models.versions import VERSIONS_FILE, ask_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -367,6 +369,8 @@ def _sync(client: MlflowClient, tracking_uri: str, folder: Path, anew: bool, loo
         _tidy(folder, serving, before)
     elif fetched:  # in the place of a damaged one, which its readers have refused: they look when this file moves
         _write_json(folder / ALIAS_FILE, serving)
+    if anew or changes:
+        _write_json(folder / VERSIONS_FILE, ask_versions(client.search_model_versions, PREFIX))
     if refused != known or seen.get("problem"):
         _write_json(folder / SYNC_FILE, {"refused": refused, "problem": None})
     return changes

@@ -196,11 +196,13 @@ class ExportOut(KnownOut):
 
 
 class LearntOut(Told):
-    """A model version in service that had learnt from the customer."""
+    """A model version that had learnt from the customer, or may have, as it was registered after their first event."""
 
     name: str
     version: str
-    alias: str
+    alias: str | None = Field(
+        description="Under which it is in service; null: no more, but it may be taken back into it"
+    )
 
 
 class ErasedOut(Told):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.row_stores import empty_log
+from models.versions import registered_versions
 from service.clock import Clock, monotonic, new_id
 from service.customers.customer_store import (
     aliases_of,
@@ -186,15 +187,24 @@ def _addresses(profile: Profile | None) -> list[str]:
 
 
 def learnt_from(models: ServedModels | None, first_seen: datetime) -> list[dict[str, Any]]:
-    """Model versions in service whose training data reaches to the customer's first event or beyond."""
+    """Model versions whose training data reaches to the customer's first event or beyond. Of those that are not in
+    service only when they were registered is known; their data is older than that.
+    """
     if models is None:
         return []
-    learnt = []
+    learnt, serving = [], set()
     for entry in models.status():
         model = models.get(entry["name"], entry["alias"]) if entry["version"] else None
         until = getattr(model, "trained", {}).get("labels_until") if model is not None else None
+        serving.add((entry["name"], entry["version"]))
         if model is not None and (until is None or _utc(until) >= first_seen):
             learnt.append({"name": entry["name"], "version": entry["version"], "alias": entry["alias"]})
+    learnt += [
+        {"name": name, "version": version, "alias": None}
+        for name, row in sorted(registered_versions(models.folder).items())
+        for version, at in sorted(row.items(), key=lambda one: one[1])
+        if (name, version) not in serving and at >= first_seen
+    ]
     return learnt
 
 

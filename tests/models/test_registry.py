@@ -28,6 +28,7 @@ from models import winback
 from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
 from models.registry import ServedModels, _verified_as, main, make_database, sync_forever, sync_once
+from models.versions import registered_versions
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.tracking import Tracking, champion, log_and_register, promote
 
@@ -255,6 +256,7 @@ def test_the_registrys_aliases_are_brought_over(registry: Registry, tmp_path: Pa
     assert sync_once(registry.uri, served) == ["churn challenger: version 2"]
     promote(registry.uri, "churn", "2")
     assert set(sync_once(registry.uri, served)) == {"churn champion: version 2", "churn challenger: taken away"}
+    assert {name: sorted(row) for name, row in registered_versions(served).items()} == {"churn": ["1", "2"]}
     models.refresh()
     assert models.get("churn").version == "2"  # type: ignore[union-attr]
     assert models.get("churn", "challenger") is None

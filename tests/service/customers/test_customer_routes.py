@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from features.store.vectors import erase_materialized, row_key
 from features.tables import CUSTOMERS
 from models.propensity import Score
 from models.reasons import Reason
+from models.versions import VERSIONS_FILE
 from service.clock import SystemClock
 from service.customers import erase_customer
 from service.customers.customer_store import consents_told
@@ -69,6 +71,9 @@ class Churn:
 
 class Models:
     """`ServedModels` with churn alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def get(self, name: str, alias: str = "champion") -> Any:
         return Churn() if (name, alias) == ("churn", "champion") else None
@@ -121,7 +126,7 @@ def decisions_erased(connection: Connection, ids: Any) -> int:
 @pytest.fixture
 async def stage(database: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     log, online = EventLog(tmp_path / "events"), open_online(str(tmp_path / "online.db"))
-    lease, models = EventsLease(database), Models()
+    lease, models = EventsLease(database), Models(tmp_path / "served")
     eraser = CustomerEraser(
         database, log, CLOCK, lease, online, tmp_path, models,  # type: ignore[arg-type]
         {"decisions": decisions_erased, "shadow_scores": erase_shadow},
@@ -555,6 +560,17 @@ async def test_an_erasure_names_the_models_that_had_learnt(stage: Stage) -> None
     stage.put(order("o1", timestamp="2026-01-01T00:00:00Z"))
     erased = (await stage.api.delete("/v1/customers/c1")).json()
     assert erased["models"] == [{"name": "churn", "version": "4", "alias": "champion"}]
+
+
+async def test_an_erasure_names_versions_that_may_serve_again(stage: Stage) -> None:
+    """A rollback brings one back that had learnt from who was erased since."""
+    days = {"2": "2025-12-31", "3": "2026-01-02", "4": "2026-02-20"}
+    told = {"churn": {version: f"{day}T00:00:00+00:00" for version, day in days.items()}}
+    (stage.home / "served").mkdir()
+    (stage.home / "served" / VERSIONS_FILE).write_text(json.dumps(told))
+    stage.put(order("o1", timestamp="2026-01-01T00:00:00Z"))
+    erased = (await stage.api.delete("/v1/customers/c1")).json()
+    assert [(one["version"], one["alias"]) for one in erased["models"]] == [("4", "champion"), ("3", None)]
 
 
 async def test_an_erasure_that_died_is_finished_by_the_next_process(

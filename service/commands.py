@@ -298,7 +298,7 @@ def export_command(settings: Settings) -> None:
         _settle(parts)
         for _ in range(_TRIES):
             before = _newest_erasure(parts.database)
-            damaged = _export(parts.database, settings.home.absolute() / "tables")
+            damaged = _export(parts.database, parts.event_log.root, settings.home.absolute() / "tables")
             if _newest_erasure(parts.database) == before:
                 for line in left_out(damaged):
                     print(line)
@@ -306,14 +306,15 @@ def export_command(settings: Settings) -> None:
     raise ValueError("customers were erased all the time while tables were written; run it again")
 
 
-def _export(database: Database, tables: Path) -> list[str]:
+def _export(database: Database, log: Path, tables: Path) -> list[str]:
     """The decisions that are not in the tables because their records are damaged."""
+    from features.forgotten import forgotten_before
     from service.customers.export_tables import export_customers
     from service.decisions.export_decisions import export_decisions
 
     export_customers(database, tables / "customers.parquet")
     with database.read() as connection:
-        return export_decisions(connection, tables).damaged
+        return export_decisions(connection, tables, forgotten_before(log)).damaged
 
 
 def _newest_erasure(database: Database) -> str | None:

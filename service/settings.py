@@ -318,6 +318,19 @@ Currency = Annotated[str, AfterValidator(_currency)]
 Country = Annotated[str, AfterValidator(_country)]
 
 
+class Retention(Section):
+    """How long people are remembered who never said who they are; 0: for good."""
+
+    anonymous_days: float = Field(540.0, ge=0, le=36_600)
+
+    @field_validator("anonymous_days")
+    @classmethod
+    def _is_no_slip(cls, days: float) -> float:
+        if 0 < days < 30:
+            raise ValueError("give at least 30 days, or 0 to remember visitors for good")
+        return days
+
+
 class Settings(BaseSettings):
     """All settings of one installation."""
 
@@ -342,6 +355,7 @@ class Settings(BaseSettings):
     quiet_hours: QuietHours = Field(default_factory=QuietHours)
     consent: Consent = Field(default_factory=Consent)
     decisions: Decisions = Field(default_factory=Decisions)
+    retention: Retention = Field(default_factory=Retention)
     text_model: TextModel = Field(default_factory=TextModel)
     smtp: Smtp = Field(default_factory=Smtp)
     webhook: Webhook = Field(default_factory=Webhook)

@@ -16,6 +16,7 @@ from features.build import compute
 from features.catalogue import FEATURE_NAMES, feature
 from features.declare import Feature
 from features.event_log import EventLog
+from features.forgotten import forgotten_before
 from models.declaration import Declaration
 from training.labels import goal_events, label
 from training.purchases import COLUMNS, are_purchases, purchases_at
@@ -198,11 +199,12 @@ def training_set(
     """Members of the declared population (and others that it learns from) at each of `cuts`, with features as of it
     and labels after it."""
     parts, bought, seen, left_out, rows = [], list[pl.DataFrame](), 0, 0, 0
+    gone = forgotten_before(log.root)
     for bucket in range(log.buckets):
         events = log.scan(buckets=[bucket], before=covered.end).collect()
         events = events.filter(pl.col("received_at") <= covered.as_of)
         members, dropped = _customers(events, excluded, CUSTOMERS // log.buckets)
-        part = _bucket(events, members, declaration, cuts)
+        part = _bucket(events, members, declaration, cuts, gone)
         parts.append(_sample(part, ROWS // log.buckets))
         if are_purchases(declaration):
             bought.append(_bought(events, members, declaration, cuts, BUYERS // log.buckets))
@@ -261,10 +263,18 @@ def _customers(events: pl.DataFrame, excluded: frozenset[str], limit: int) -> tu
 
 
 def _bucket(
-    events: pl.DataFrame, members: pl.DataFrame, declaration: Declaration, cuts: Sequence[datetime]
+    events: pl.DataFrame,
+    members: pl.DataFrame,
+    declaration: Declaration,
+    cuts: Sequence[datetime],
+    gone: datetime | None,
 ) -> pl.DataFrame:
+    """Who was last heard of before `gone` is left out: of those only who came again are still there."""
     rows = _crossed(members, cuts)
     known = compute(events.join(members.select("customer_id"), on="customer_id", how="semi"), rows)
+    if gone is not None:
+        since = (pl.col("as_of") - pl.lit(gone)).dt.total_seconds() / 86_400
+        known = known.filter(pl.col("days_since_last_event") <= since)
     member = pl.Series("member", declaration.applies(known), dtype=pl.Boolean)
     inside = known.with_columns(member).filter(member | pl.Series(declaration.teaches(known), dtype=pl.Boolean))
     happened = goal_events(events, declaration.goal, declaration.attribution_days)

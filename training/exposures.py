@@ -126,10 +126,19 @@ def put_down(events: pl.DataFrame, home: Path) -> pl.DataFrame:
 
 
 def exposures_of(
-    events: pl.DataFrame, logged: pl.DataFrame, matured: datetime, horizon: timedelta, keys: Ints
+    events: pl.DataFrame,
+    logged: pl.DataFrame,
+    matured: datetime,
+    horizon: timedelta,
+    keys: Ints,
+    gone: datetime | None = None,
 ) -> Exposures:
-    """The exposures of one bucket's customers: `logged` ones, and deliveries of an offer without a decision."""
-    shown = pl.concat([logged, delivered(events, matured, horizon)]).sort("as_of", "customer_id").tail(ROWS)
+    """The exposures of one bucket's customers: `logged` ones, and deliveries of an offer without a decision. None of
+    before `gone`: of visitors of that time only who came again are still there.
+    """
+    shown = pl.concat([logged, delivered(events, matured, horizon)])
+    shown = shown if gone is None else shown.filter(pl.col("as_of") >= gone)
+    shown = shown.sort("as_of", "customer_id").tail(ROWS)
     cuts = shown.select(KEYS).unique().sort(KEYS)
     first = events.group_by("customer_id").agg(first=known_since())
     known = (pl.col("first") <= pl.col("as_of")).fill_null(False)

@@ -14,6 +14,7 @@ import polars as pl
 
 from features.build import compute, interest
 from features.event_log import bucket_of
+from features.forgotten import forgotten_before
 from features.offers import OfferInfo, offer_infos
 from features.products import PRODUCTS_AT, ManyProducts, ProductOrders, product_key, products
 from features.vocabulary import NAMES
@@ -159,6 +160,7 @@ def offer_at(offer: OfferInfo, versions: Versions, moment: datetime) -> OfferInf
 def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequence[datetime]) -> Market:
     """Reads the log bucket by bucket, for at most CUSTOMERS customers who may be profiled."""
     excluded = list(unprofiled(job.home))
+    gone = forgotten_before(job.log.root)
     log_rows = read_log(job.home, covered.end - HORIZON).filter(~pl.col("customer_id").is_in(excluded))
     lines_of = _lines_of(offers)
     numbers = {offer.offer_id: number for number, offer in enumerate(offers)}
@@ -187,7 +189,7 @@ def gather(job: Job, covered: Period, offers: Sequence[OfferInfo], cuts: Sequenc
         bought += [one.of(keys) for one in products(known, wanted).each()]
         liked.append(interest(known, wanted))
         mine = mine.filter(pl.col("customer_id").is_in(customers.implode()))
-        seen.append(exposures_of(put_down(known, job.home), mine, covered.end - HORIZON, HORIZON, keys))
+        seen.append(exposures_of(put_down(known, job.home), mine, covered.end - HORIZON, HORIZON, keys, gone))
         job.progress("next-offer: reading", (bucket + 1) / job.log.buckets)
     return Market(
         tuple(offers),

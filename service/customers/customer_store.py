@@ -303,13 +303,30 @@ def move_consents(connection: Connection, old: str, new: str) -> None:
 def all_profiles(connection: Connection, page: int = 5000) -> Iterator[list[Profile]]:
     """Every profile in the order of the ids, a page at a time."""
     after = ""
-    while True:
-        rows = select(customers).where(customers.c.customer_id > after).order_by(customers.c.customer_id).limit(page)
-        found = [Profile(**{n: row[n] for n in _FIELDS}) for row in connection.execute(rows).mappings()]
-        if not found:
-            return
+    while found := profiles_after(connection, after, page):
         yield found
         after = found[-1].customer_id
+
+
+def profiles_after(connection: Connection, after: str, limit: int) -> list[Profile]:
+    """So many profiles behind an id, in the order of the ids."""
+    rows = select(customers).where(customers.c.customer_id > after).order_by(customers.c.customer_id).limit(limit)
+    return [Profile(**{name: row[name] for name in _FIELDS}) for row in connection.execute(rows).mappings()]
+
+
+def named_elsewhere(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these ids that were joined with another one, or are to be, or of whom a consent is on record."""
+    found: set[str] = set()
+    for column in (
+        identities.c.alias_id,
+        identities.c.customer_id,
+        pending_merges.c.alias_id,
+        pending_merges.c.customer_id,
+        consent_log.c.customer_id,
+    ):
+        for some in slices(ids):
+            found.update(connection.execute(select(column).where(column.in_(some)).distinct()).scalars())
+    return found
 
 
 def customer_ids(connection: Connection, after: str, limit: int) -> list[str]:

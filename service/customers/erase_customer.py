@@ -116,18 +116,25 @@ class CustomerEraser:
             self._lease.hold(connection)
             waiting = open_erasures(connection)
         for erasure_id, ids in waiting:
-            counts = {"events": self._log.erase(ids, self._lease.keep), "features": self._erase_features(ids)}
-            if self._materialized is not None:
-                counts["materialized"] = self._materialized(ids)
-            counts["tables"] = sum(erase_from_tables(path, ids) for path in _with_tables(self._home))
+            counts = self.erase_files(ids)
             with self._database.write() as connection:
                 self._lease.hold(connection)
-                self._forget(connection, ids)  # what was under way while the state went: a decision, events, joining
+                self.forget(connection, ids)  # what was under way while the state went: a decision, events, joining
                 erase_answers(connection, ids, (), self._clock.now())
                 finish_erasure(connection, erasure_id, counts, self._clock.now())
         for store in self._stores:
             empty_log(store)
         return bool(waiting)
+
+    def erase_files(self, ids: Sequence[str]) -> dict[str, int]:
+        """Takes these ids out of the event log, the features and the tables; answers how much of each. Behind the lease
+        of events alone.
+        """
+        counts = {"events": self._log.erase(ids, self._lease.keep), "features": self._erase_features(ids)}
+        if self._materialized is not None:
+            counts["materialized"] = self._materialized(ids)
+        counts["tables"] = sum(erase_from_tables(path, ids) for path in _with_tables(self._home))
+        return counts
 
     def _await_claims(self, customer_id: str) -> None:
         end = monotonic() + _WAIT_S
@@ -147,14 +154,15 @@ class CustomerEraser:
             if others := [one for one in ids if one not in known]:  # joined since
                 answers += answers_naming(connection, others)
             profile = read_profiles(connection, ids[:1], lock=True).get(ids[0])
-            erased = self._forget(connection, ids)
+            erased = self.forget(connection, ids)
             erased["idempotency_answers"] = erase_answers(connection, ids, answers, now)
             erased["names_of_counts"] = erase_names(connection, [*ids, *_addresses(profile)])
             erasure_id = new_id(now)
             begin_erasure(connection, erasure_id, ids, erased, now)
         return erasure_id, None if profile is None else profile.first_seen
 
-    def _forget(self, connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+    def forget(self, connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+        """Takes these ids out of the state, in the caller's transaction; answers how many rows of what."""
         erased: dict[str, Any] = {name: eraser(connection, ids) for name, eraser in self._erasers.items()}
         erased["inbox"] = erase_customers(connection, ids)
         erased["profile"] = delete_profiles(connection, ids)

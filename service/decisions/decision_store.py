@@ -178,6 +178,18 @@ def _of(customer_id: str) -> ColumnElement[bool]:
     return decisions.c.decision_id.in_(union(told, untold)) & (decisions.c.customer_id == customer_id)
 
 
+def decided_since(connection: Connection, customer_ids: Sequence[str], since: datetime) -> set[str]:
+    """Those of these customers for whom something was decided, reserved or delivered from a time on."""
+    at, mine = stored_time(since), list(customer_ids)
+    told = select(ledger.c.customer_id).where(
+        ledger.c.customer_id.in_(mine), (ledger.c.at >= at) | (ledger.c.reserved_at >= at)
+    )
+    untold = select(_UNTOLD.c.customer_id).where(
+        _UNTOLD.c.customer_id.in_(mine), text("NOT untold.in_ledger"), _UNTOLD.c.decided_at >= since
+    )
+    return set(connection.execute(union(told, untold)).scalars())
+
+
 def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[str]:
     """The ids of a customer's decisions that have their records, newest first."""
     newest = decisions.c.decided_at.desc(), decisions.c.decision_id.desc()
@@ -197,11 +209,13 @@ def count_since(connection: Connection, since: datetime) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def every_decision(connection: Connection, size: int = 500) -> Iterator[Sequence[Any]]:
-    """All decisions that have their records, with candidates alone of these, as stored, in chunks, ordered by id."""
-    after = ""
+def every_decision(connection: Connection, since: datetime | None = None, size: int = 500) -> Iterator[Sequence[Any]]:
+    """All decisions (made `since` a time) that have their records, with candidates alone of these, as stored, in
+    chunks, ordered by id.
+    """
+    after, wanted = "", _RECORDED if since is None else _RECORDED & (decisions.c.decided_at >= since)
     while True:
-        query = select(*_HEAD, _STORED["candidates"]).where(decisions.c.decision_id > after, _RECORDED)
+        query = select(*_HEAD, _STORED["candidates"]).where(decisions.c.decision_id > after, wanted)
         rows = connection.execute(query.order_by(decisions.c.decision_id).limit(size)).all()
         if not rows:
             return

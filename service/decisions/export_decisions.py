@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ class Exported:
     damaged: list[str]
 
 
-def export_decisions(connection: Connection, folder: Path) -> Exported:
-    """Writes decisions, outcomes, offers and offer_versions (.parquet) into `folder`.
+def export_decisions(connection: Connection, folder: Path, since: datetime | None = None) -> Exported:
+    """Writes decisions, outcomes, offers and offer_versions (.parquet) into `folder`; decisions made `since` a time.
 
     Decisions have a row for each eligible candidate that no business rule excluded, "send nothing" (no offer) included.
     An offer that was taken out of the catalogue stays in its table, ended.
@@ -47,7 +48,7 @@ def export_decisions(connection: Connection, folder: Path) -> Exported:
     damaged: list[str] = []
     outcomes = ([_outcome(row) for row in rows] for rows in every_outcome(connection))
     tables = [
-        (DECISIONS, (_decisions(connection, rows, damaged) for rows in every_decision(connection))),
+        (DECISIONS, (_decisions(connection, rows, damaged) for rows in every_decision(connection, since))),
         (OUTCOMES, _frames(OUTCOMES, outcomes)),
         (OFFERS, _frames(OFFERS, ([_offer(offer)] for offer in all_offers(connection)))),
         (OFFER_VERSIONS, _frames(OFFER_VERSIONS, ([version] for version in versions_since(connection, 0)))),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from service.clock import Clock, SystemClock
 from service.decisions.case import microseconds
-from service.decisions.decision_store import erase_decisions, held_of, latest_decisions, read_rates
+from service.decisions.decision_store import decided_since, erase_decisions, held_of, latest_decisions, read_rates
 from service.decisions.describe import describe
 from service.decisions.explain import Explanation
 from service.decisions.explain_decision import explained
@@ -22,7 +23,7 @@ from service.decisions.ports import Models
 from service.decisions.rates import PooledRates
 from service.decisions.record import case_from_record
 from service.decisions.replay import replay
-from service.decisions.suppression_store import erase_suppressions
+from service.decisions.suppression_store import erase_suppressions, read_suppressed
 from service.decisions.whole import whole
 from service.errors import Damaged, NotFound
 from service.storage.database import Connection, Database
@@ -101,6 +102,11 @@ def erase_of(connection: Connection, customer_ids: Sequence[str]) -> int:
         gone += erase_ledger(connection, customer_id) + erase_suppressions(connection, customer_id)
         gone += erase_moments(connection, customer_id) + erase_lessons(connection, customer_id)
     return gone
+
+
+def kept_of(connection: Connection, customer_ids: Sequence[str], since: datetime) -> set[str]:
+    """Those of these ids for whom something was decided since a time, or to whom a channel is closed."""
+    return decided_since(connection, customer_ids, since) | read_suppressed(connection, customer_ids).keys()
 
 
 def export_of(connection: Connection, customer_ids: Sequence[str]) -> dict[str, Any]:

@@ -197,6 +197,15 @@ def of_customers(
     return [unpack(seq, packed) for seq, packed in reversed(found)]
 
 
+def held_of(connection: Connection, customer_ids: Sequence[str]) -> set[str]:
+    """Those of these customers of whom the inbox, or what was set aside, holds anything."""
+    found: set[str] = set()
+    for column in (inbox.c.customer_id, event_quarantine.c.customer_id):
+        for some in slices(customer_ids):
+            found.update(connection.execute(select(column).where(column.in_(some)).distinct()).scalars())
+    return found
+
+
 def claims_wait(connection: Connection, customer_ids: Sequence[str]) -> bool:
     """Whether an event of these customers that joins another id to theirs waits for its effects."""
     rows = select(inbox.c.row).where(inbox.c.applied_at.is_(None), inbox.c.customer_id.in_(customer_ids))

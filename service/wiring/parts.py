@@ -33,6 +33,7 @@ from service.content.text_model import TextModel
 from service.customers.customer_store import customer_ids, owners_of, read_customers, those_there
 from service.customers.erase_customer import CustomerEraser
 from service.customers.erasure_store import gone_since
+from service.customers.forget_visitors import ForgetVisitors
 from service.customers.join_histories import JoinHistories
 from service.customers.keep_refunds import keep_refunds
 from service.customers.link_identities import LinkedIdentities
@@ -52,7 +53,7 @@ from service.decisions.learn_outcomes import ForgetLessons, LearningModels, Lear
 from service.decisions.ports import ChooseContent
 from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rank_actions import Decider
-from service.decisions.read_decision import DecisionReader, erase_of, export_of
+from service.decisions.read_decision import DecisionReader, erase_of, export_of, kept_of
 from service.decisions.rules import RuleBook
 from service.decisions.shadow import Shadow
 from service.decisions.spool import Spool
@@ -74,6 +75,7 @@ from service.experiments.assign_customer import Covariate
 from service.experiments.record_outcomes import apply_outcomes, erase_subject, withdraw_outcomes
 from service.experiments.record_outcomes import exported as experiments_of
 from service.journeys.channels.file import FileChannel
+from service.journeys.enrolment_store import of_customers as enrolments_of
 from service.journeys.read_enrolments import erase_customer as erase_journeys
 from service.journeys.read_enrolments import export_customer as export_journeys
 from service.journeys.wake_journeys import wake_handler
@@ -285,6 +287,15 @@ def build(settings: Settings) -> Parts:
             QueueOutdated(database, clock, lease, online, store_name, event_log.buckets),
             rebuild_features,
             enrol,
+            ForgetVisitors(
+                database,
+                event_log,
+                clock,
+                lease,
+                eraser,
+                settings.retention.anonymous_days,
+                [kept_of, _in_journeys],
+            ),
         ],
     )
 
@@ -499,6 +510,10 @@ def _export_experiments(connection: Connection, customer_ids: Sequence[str]) -> 
 
 def _erase_journeys(connection: Connection, customer_ids: Sequence[str]) -> int:
     return sum(sum(erase_journeys(connection, customer_id).values()) for customer_id in customer_ids)
+
+
+def _in_journeys(connection: Connection, customer_ids: Sequence[str], since: datetime) -> set[str]:
+    return {enrolment.customer_id for enrolment in enrolments_of(connection, customer_ids, since)}
 
 
 def _export_journeys(connection: Connection, customer_ids: Sequence[str]) -> list[dict[str, Any]]:

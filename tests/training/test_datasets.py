@@ -12,6 +12,7 @@ import pytest
 from features.build import compute
 from features.catalogue import FEATURE_NAMES
 from features.event_log import EventLog
+from features.forgotten import note_forgotten
 from models import churn, lead, winback
 from tests.fakes.shop_history import START, shop_history
 from training import datasets
@@ -131,6 +132,18 @@ def test_who_may_not_be_profiled_is_left_out(log: EventLog, tmp_path: Path) -> N
     assert fewer.excluded == 5
     assert not set(names) & set(fewer.frame["customer_id"])
     assert unprofiled(tmp_path / "elsewhere") == frozenset()
+
+
+def test_who_was_last_heard_of_when_visitors_may_have_been_forgotten_is_left_out(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.append(HISTORY, "history")
+    everybody, gone = _made(log, CUTS), CUTS[0] - 20 * DAY
+    note_forgotten(log.root, gone)
+    made = _made(log, CUTS).frame
+    ago = pl.duration(seconds=pl.col("days_since_last_event") * DAY.total_seconds())
+    expected = everybody.frame.filter(pl.col("as_of") - ago >= gone)
+    assert made.select("customer_id", "as_of").equals(expected.select("customer_id", "as_of"))
+    assert 0 < made.height < everybody.frame.height
 
 
 def test_the_same_data_makes_the_same_set_and_digest(log: EventLog) -> None:

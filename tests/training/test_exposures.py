@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from features.tables import DECISIONS, OUTCOMES
-from training.exposures import delivered, read_log
+from features.tables import DECISIONS, EVENTS, OUTCOMES
+from training.exposures import SHOWN, delivered, exposures_of, read_log
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HORIZON = timedelta(days=14)
@@ -40,6 +41,15 @@ def events(*told: Told) -> pl.DataFrame:
 def came(*told: Told) -> list[tuple[str, float, float]]:
     rows = delivered(events(*told), START + timedelta(days=100), HORIZON)
     return list(zip(rows["channel"], rows["clicked"], rows["label"], strict=True))
+
+
+def test_what_was_shown_while_visitors_were_here_who_are_forgotten_teaches_nothing() -> None:
+    told = events((0, "Email Delivered", {}), (5, "Email Delivered", {}))
+    history = EVENTS.conform(told.with_columns(properties=pl.lit("{}"), traits=pl.lit("{}"), context=pl.lit("{}")))
+    for gone, first, left in ((None, 0, 2), (START + timedelta(days=3), 5, 1)):
+        until, none = START + timedelta(days=100), pl.DataFrame(schema=SHOWN)
+        shown = exposures_of(history, none, until, HORIZON, np.zeros(0, np.int64), gone).rows
+        assert (shown.height, shown["as_of"].min()) == (left, START + timedelta(days=first))
 
 
 def test_a_click_and_an_order_count_for_their_delivery() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from service.decisions import forget_records
 from service.decisions.decision_store import read_heads
 from service.decisions.export_decisions import export_decisions
 from service.decisions.forget_records import ForgetRecords
-from service.decisions.read_decision import DecisionReader, export_of
+from service.decisions.read_decision import DecisionReader, export_of, kept_of
 from service.decisions.schemas import DecisionIn
 from service.errors import NotFound
 from service.settings import Cap, Decisions
@@ -62,6 +63,34 @@ def test_old_records_go_and_new_ones_stay(database: Database, tmp_path: Path) ->
         assert (held[old]["offer_id"], "candidates" in held[old], "candidates" in held[new]) == ("a", False, True)
         export_decisions(connection, tmp_path)
     assert set(pl.read_parquet(tmp_path / "decisions.parquet")["decision_id"]) == {new}
+
+
+def test_tables_begin_where_visitors_may_have_been_forgotten(database: Database, tmp_path: Path) -> None:
+    desk = desk_of(database, caps=[])
+    decided(desk)
+    desk.clock.forward(days=9)
+    new = decided(desk, "bert")
+    with database.read() as connection:
+        export_decisions(connection, tmp_path, desk.clock.now() - timedelta(days=1))
+    assert set(pl.read_parquet(tmp_path / "decisions.parquet")["decision_id"]) == {new}
+
+
+def test_who_was_decided_for_lately_is_told(database: Database) -> None:
+    desk = desk_of(database, caps=[])
+    decided(desk)
+    desk.clock.forward(days=9)
+    decided(desk, "bert")
+    with database.write() as connection:  # as of one in which nothing may be sent
+        connection.execute(
+            text(
+                "INSERT INTO decisions SELECT 'none', 'carl', decided_at, placement, arm, policy, "
+                "policy_version, NULL, NULL, candidates, record, (1 = 0) FROM decisions WHERE customer_id = 'bert'"
+            )
+        )
+    with database.read() as connection:
+        asked = ["anna", "bert", "carl", "dora"]
+        assert kept_of(connection, asked, desk.clock.now() - timedelta(days=1)) == {"bert", "carl"}
+        assert kept_of(connection, asked, desk.clock.now() - timedelta(days=10)) == {"anna", "bert", "carl"}
 
 
 def test_what_was_sent_counts_without_its_record(database: Database) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import regex
 
+from service.content.hiding_styles import hides
 from service.content.visible import Element, Seen
 
 ALLOWED_TAGS = frozenset(
@@ -33,14 +34,6 @@ ALLOWED_STYLES = frozenset(
     ]
 )  # fmt: skip
 SCHEMES = frozenset({"http", "https", "mailto", "tel"})
-_HIDING = regex.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0(?:\.0*)?(?![.\d])|"
-    r"font-size\s*:\s*(?:0*[01](?:\.\d+)?|0*\.\d+)(?:px|pt|em|rem|%)?\s*(?:;|$)|(?:max-)?(?:height|width)\s*:\s*0|"
-    r"text-indent\s*:\s*-\d|(?:left|top|margin-left)\s*:\s*-\d{3,}|clip(?:-path)?\s*:|mso-hide|color\s*:\s*transparent",
-    regex.IGNORECASE,
-)
-_COLOUR = regex.compile(r"(?<![\w-])(?P<name>color|background(?:-color)?)\s*:\s*(?P<value>[^;]+)", regex.IGNORECASE)
-_SAME_WHITE = {"white", "#fff", "#ffffff", "rgb(255,255,255)"}
 _UNSAFE_STYLE = regex.compile(
     r"expression\s*\(|url\s*\(|javascript:|behavior\s*:|-moz-binding|@import", regex.IGNORECASE
 )
@@ -79,7 +72,7 @@ def hidden_elements(seen: Seen) -> Iterator[Finding]:
     """Text that a person cannot see but a filter or a machine can."""
     for element in seen.elements:
         style, span = element.attributes.get("style", ("", element.span))
-        if "hidden" in element.attributes or _HIDING.search(style) or _same_colours(style):
+        if "hidden" in element.attributes or hides(style):
             yield f"<{element.name}> hides its text from the reader", span
         if element.name == "img" and _tiny(element):
             yield "an image of one pixel is a hidden tracker", element.span
@@ -91,24 +84,6 @@ def _tiny(element: Element) -> bool:
     return any(
         element.attributes.get(name, ("", (0, 0)))[0] in {"0", "1", "0px", "1px"} for name in ("width", "height")
     )
-
-
-def _same_colours(style: str) -> bool:
-    found = {
-        "background" if m["name"].lower().startswith("background") else "color": _plain_colour(m["value"])
-        for m in _COLOUR.finditer(style)
-    }
-    ground = found.get("background", "#ffffff")
-    return "color" in found and found["color"] == ground
-
-
-def _plain_colour(value: str) -> str:
-    text = value.lower().replace("!important", "").replace(" ", "")
-    if text in _SAME_WHITE:
-        return "#ffffff"
-    if regex.fullmatch(r"#[0-9a-f]{3}", text):
-        return "#" + "".join(c * 2 for c in text[1:])
-    return {"black": "#000000", "rgb(0,0,0)": "#000000"}.get(text, text)
 
 
 def hidden_characters(text: str) -> Iterator[tuple[str, int, int]]:

@@ -36,7 +36,7 @@ from service.events.machine_together import is_delivery, is_honeypot, judge_toge
 from service.events.orders import order_key, told_before
 from service.events.ports import Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
-from service.events.tally import tally
+from service.events.tally import by_machines, tally
 from service.storage.database import Connection, Database
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Applier:
         """Tags clicks that stand out as a machine's beside what else is known of their messages, earlier ones too.
 
         A delivery may be told after the click: then it is the delivery that shows how soon the click came; so with a
-        honeypot that is followed after it.
+        honeypot that is followed after it. What waits behind these events has had no effects that could be taken back.
         """
         clicked = {event["customer_id"] for event in events if event["machine"] is False and is_click(event["event"])}
         told = {event["customer_id"] for event in events if is_delivery(event) or is_honeypot(event)} - clicked
@@ -170,9 +170,10 @@ class Applier:
         for event in changed:
             event["machine"], event["machine_reason"] = True, reasons[event["message_id"]]
         replace_rows(connection, changed)
-        earlier = [event for event in changed if event["seq"] not in seqs]
+        earlier = [event for event in changed if event["seq"] < events[0]["seq"]]
         if earlier:
             self._withdraw(connection, earlier)
+            add_counts(connection, API, by_machines(earlier))
 
     def _feed_features(self) -> int:
         with self._database.read() as connection:

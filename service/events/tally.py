@@ -51,3 +51,8 @@ def tally(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
         for note in event.get("notes") or ():
             found[day, "note", note] += 1
     return Counter({Key(day.isoformat(), kind, name): count for (day, kind, name), count in found.items()})
+
+
+def by_machines(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
+    """What is to be added for opens and clicks that were counted as a person's and turn out to be a machine's."""
+    return Counter(Key(event["timestamp"].date().isoformat(), "machine", event["event"]) for event in events)

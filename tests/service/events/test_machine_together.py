@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from service.events import apply_events, inbox_store
-from service.events.apply_events import Applier
+from service.events.apply_events import FEWEST_AT_ONCE, Applier
 from service.events.events_lease import EventsLease
 from service.events.machine_together import judge_together
 from service.events.normalize import Rules, normalize
+from service.events.quality_store import read_counts
 from service.storage.database import Connection, Database
 from tests.fakes.events import FakeFeatures, FixedClock
 
@@ -110,6 +111,14 @@ class Told:
             inbox_store.add_events(connection, events, datetime.now(CLOCK.now().tzinfo))
         self.applier.drain()
 
+    def counts(self) -> tuple[int, int]:
+        """Clicks, and those of machines, as `/data` and the first page tell them."""
+        with self.database.read() as connection:
+            told = read_counts(connection, "2000-01-01").items()
+        kinds = ("engagement", "machine")
+        clicks, machines = (sum(n for key, n in told if key.kind == kind and "Click" in key.name) for kind in kinds)
+        return clicks, machines
+
     def verdicts(self) -> list[tuple[bool, str | None]]:
         with self.database.read() as connection:
             kept = inbox_store.of_customers(connection, ["c1"])
@@ -124,6 +133,17 @@ def test_a_burst_in_portions_withdraws_what_came_first(database: Database) -> No
     assert told.handled == [(name, "/a", False), (name, "/b", True), (name, "/c", True)]
     assert told.withdrawn == ["/a"]
     assert told.verdicts() == [(True, "every_link_clicked")] * 3
+    assert told.counts() == (3, 3)
+
+
+def test_what_waits_behind_a_portion_is_not_withdrawn(database: Database) -> None:
+    """It has had no effects, and is counted with its own portion."""
+    told = Told(database)
+    others = [event("Email Opened", number, customer=f"x{number}") for number in range(FEWEST_AT_ONCE - 1)]
+    told.tell(click(60, "/a"), *others, click(61, "/b"), click(62, "/c"))
+    assert [machine for name, _, machine in told.handled if "Click" in name] == [True] * 3
+    assert told.withdrawn == []
+    assert told.counts() == (3, 3)
 
 
 def test_a_click_told_before_the_honeypot_is_judged_again(database: Database) -> None:

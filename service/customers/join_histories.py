@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,7 +65,10 @@ class JoinHistories:
         if self._features is not None:
             for alias_id in merges:
                 self._features.erase(alias_id)
-            self._features.rebuild_all(sorted(owners), self._events(sorted(owners)))
+            for some in self._by_bucket(owners):
+                events = self._events(some)
+                self._lease.keep()  # of a large log each bucket takes a while, together more than a lease
+                self._features.rebuild_all(some, events)
         with made_again_if_late(self._database, owners, self._log.buckets), self._database.write() as connection:
             self._lease.hold(connection)
             finish_merges(connection, merges)
@@ -95,6 +98,14 @@ class JoinHistories:
             recent = orders.filter(pl.col("received_at") >= since)
             late.update(key_of(*row) for row in recent.select("customer_id", "order_id").iter_rows())
         return late
+
+    def _by_bucket(self, owners: Iterable[str]) -> Iterable[list[str]]:
+        from features.event_log import bucket_of
+
+        found: dict[int, list[str]] = {}
+        for owner in sorted(owners):
+            found.setdefault(bucket_of(owner, self._log.buckets), []).append(owner)
+        return found.values()
 
     def _of_one_bucket(self, merges: Mapping[str, str]) -> dict[str, str]:
         from features.event_log import bucket_of

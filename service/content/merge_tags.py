@@ -6,7 +6,7 @@ Allowed: `{{ path }}`, `{{ path | default: "words" }}` with a few harmless filte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -156,7 +156,48 @@ def tag_faults(source: str, values: Mapping[str, Any], channel: str) -> list[Tag
     faults = [fault for piece in pieces(source) for fault in _piece_faults(piece, source, values)]
     if not faults:
         faults += _syntax_faults(source, r"\{\{|\{%|%\}" if channel == "webhook" else r"\{\{|\}\}|\{%|%\}")
+    if not faults:
+        faults += _split_figures(source)
     return faults
+
+
+_GLUED = regex.compile(r"[\p{N}\p{Sc}%٪][.,'’٫٬]?\0[.,'’٫٬]?[\p{N}\p{Sc}%٪]|\p{N}\s\0\p{N}|\p{N}\0\s\p{N}")
+
+
+def _split_figures(source: str) -> Iterator[TagFault]:
+    """Conditions within a figure: checks read all branches in a row, but `€{% if … %}1{% endif %}9.90` may be 9.90."""
+    cut = [piece for piece in pieces(source) if piece.kind != "comment"]
+    open_conditions: list[tuple[str, list[str]]] = []  # what stands before a condition, and at the end of each branch
+    for place, piece in enumerate(cut):
+        if piece.kind != "tag":
+            continue
+        left, right = _edge(cut[place - 1 :: -1] if place else [], source, -1), _edge(cut[place + 1 :], source, 1)
+        left, right = left.rstrip() if piece.trim_left else left, right.lstrip() if piece.trim_right else right
+        word = piece.inner.partition(" ")[0]
+        if word in ("if", "unless"):
+            open_conditions.append((left, []))
+            meets = [(left, right)]
+        elif word.startswith("end"):
+            before, ends = open_conditions.pop()
+            meets = [(end, right) for end in (*ends, left, before)]
+        else:
+            before, ends = open_conditions[-1]
+            ends.append(left)
+            meets = [(before, right)]
+        if any(_GLUED.search(f"{one}\0{other}") for one, other in meets):
+            detail = "a condition may not begin or end within a figure; write the whole figure in each branch"
+            yield TagFault(detail, piece.start, piece.end)
+
+
+def _edge(cut: Sequence[Piece], source: str, way: int) -> str:
+    """The two characters that come next; what a merge tag gives may be a figure."""
+    for piece in cut:
+        if piece.kind == "output":
+            return "9"
+        if piece.kind == "text":
+            text = source[piece.start : piece.end]
+            return text[:2] if way > 0 else text[-2:]
+    return ""
 
 
 def _syntax_faults(source: str, halves: str) -> list[TagFault]:

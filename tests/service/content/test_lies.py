@@ -164,3 +164,38 @@ def test_copy_crowded_with_tags_says_so() -> None:
     checks = try_copy("email", "en", {"subject": "Tea", "body": body}, OFFER)
     assert [(check.name, check.passed, check.field) for check in checks] == [("merge_tags", False, "body")]
     assert "at most 500" in checks[0].detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "only €{% if customer.city == 'x' %}1{% endif %}9.90",
+        "only €{% unless customer.city %}1{% endunless %}9.90",
+        "2{% if customer.city %}0{% endif %}% off",
+        "save 20{% if customer.city %}%{% endif %}",
+        "for 19{% if customer.city %}.90{% endif %} €",
+        "for 19{% if customer.city == 'x' %}{% else %}.{% endif %}90 €",
+        "until December {% if customer.city %}3{% endif %}1",
+        "{% if customer.city %}{{ offer.discount.percent }}{% endif %}0",
+    ],
+)
+def test_no_condition_parts_a_figure(text: str) -> None:
+    """Checks read all branches in a row, and €19.90 was true; everybody would have read €9.90."""
+    offer = OFFER | {"facts": OFFER["facts"] | {"price": {"amount": "19.90", "currency": "EUR"}}}
+    checks = check_copy("call", "en", {"script": text}, offer)
+    assert [check.name for check in checks if not check.passed and "within a figure" in check.detail]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sock{% if customer.city %}s{% endif %}",
+        "{% if customer.city %}20%{% else %}{{ offer.discount }}{% endif %} off",
+        "20%{% if offer.code %}, {{ offer.code }}{% endif %}",
+        "{% if customer.first_name %}{{ customer.first_name }}, {% endif %}20% off",
+        "Until December 31{% if customer.city %} in {{ customer.city }}{% endif %}.",
+        "{% if customer.city %}{% if customer.first_name %}You, {% endif %}{% endif %}20% off",
+    ],
+)
+def test_a_condition_may_stand_beside_a_figure(text: str) -> None:
+    assert _failed("en", text) == set()

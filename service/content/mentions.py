@@ -53,7 +53,10 @@ _GENERIC_DOMAINS = [
     "link", "click", "dev", "ai", "eu", "uk", "club", "live", "win", "page", "cloud", "tech", "news", "blog",
     "travel", "agency", "work", "support", "help", "market", "sale", "deals", "email", "zip", "mov",
 ]  # fmt: skip
-_LINK = regex.compile(r"(?i:(?:\p{L}[\p{L}\p{N}+.-]*:)?//|www\.|(?:mailto|tel|sms|javascript|data):)[^\s<>\"“”«»\x00]+")
+# A scheme is short: without a bound each letter of a text without spaces (Thai) looked through the rest of it.
+_LINK = regex.compile(
+    r"(?i:(?:\p{L}[\p{L}\p{N}+.-]{0,30}:)?//|www\.|(?:mailto|tel|sms|javascript|data):)[^\s<>\"“”«»\x00]+"
+)
 _EMAIL = regex.compile(r"[\p{L}\p{N}._%+-]+@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+")
 _ISO_DATE = regex.compile(r"(?<!\d)(?P<y>\d{4})([-/.])(?P<m>\d{1,2})\2(?P<d>\d{1,2})(?!\d)(?:T\d{2}:\d{2}\S*)?")
 _CJK_DATE = regex.compile(r"(?:(?P<y>\d{4})\s*年)?\s*(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*日")

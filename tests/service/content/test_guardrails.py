@@ -152,6 +152,7 @@ def test_money_without_a_currency_is_of_any() -> None:
         ("en", "by 31/01/2027", "dates", "31/01/2027"),
         ("de", "bis 30.12.", "dates", "30.12."),
         ("th", "ถึง 30 ธันวาคม 2569", "dates", "30 ธันวาคม 2569"),
+        ("en", f"{'-'.join('abcdefgh' * 5)} https://evil.com", "links", "https://evil.com"),
         ("en", "at 10 pm", "dates", "10 pm"),
         ("en", "only 5 left", "numbers", "5"),
         ("en", "20 days to go", "numbers", "20"),

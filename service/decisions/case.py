@@ -76,6 +76,8 @@ class Rules:
     that had another rule, too.
     `pins_explored_alike`: whether what is pinned to the first place is drawn as `explore_by` says; until then SquareCB
     drew it always.
+    `uplift_drawn`: whether Thompson sampling draws by how much sending raises a chance; until then it drew the chance
+    itself, so that who is better left alone was sent something.
     """
 
     version: str
@@ -108,6 +110,7 @@ class Rules:
     nothing_wins: bool = False
     tags_unchecked: bool = False
     pins_explored_alike: bool = False
+    uplift_drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def choose(
     else:
         columns[1] = values = expected_values(case, eligible, chances, goals, uplift)
         steered = _steered(case, eligible, values)
-        columns[2] = weights = _weights(case, eligible, chances, values, steered)
+        columns[2] = weights = _weights(case, eligible, chances, values, steered, uplift)
         order, left_out = _order(case, eligible, values, sample(weights, at), steered)
     ranks = {position: rank for rank, position in enumerate(order, 1)}
     told = eligible.terms(case.offers)
@@ -118,10 +118,14 @@ def choose(
 
 
 def propensities(
-    case: Case, eligible: Pairs, probabilities: Sequence[float] | Floats, values: Floats
+    case: Case,
+    eligible: Pairs,
+    probabilities: Sequence[float] | Floats,
+    values: Floats,
+    uplift: Sequence[float] | Floats | None = None,
 ) -> Sequence[float]:
     """The probability of each candidate, and (last) of sending nothing, to be put first."""
-    return _weights(case, eligible, probabilities, values, _steered(case, eligible, values))
+    return _weights(case, eligible, probabilities, values, _steered(case, eligible, values), uplift)
 
 
 def _steered(case: Case, eligible: Pairs, values: Floats) -> Steered | None:
@@ -134,81 +138,87 @@ def _weights(
     probabilities: Sequence[float] | Floats,
     values: Floats,
     steered: Steered | None,
+    uplift: Sequence[float] | Floats | None,
 ) -> list[float]:
     """The propensity of each candidate, exactly 0 for those that the rules of the ranker take out of the draw."""
-    nothing = len(eligible)
+    nothing, caused = len(eligible), _caused(case, probabilities, uplift)
     if case.arm == "holdout":
         return certain(nothing + 1, nothing)
     if steered is None:
-        return _of_arm(case, eligible, probabilities, values)
+        return _of_arm(case, Drawn(eligible, probabilities, caused), values)
     among = steered.drawn_from()
     some = [index for index in among if index != nothing]
     told = [steered.values[index] for index in among]
+    those = Drawn([eligible[i] for i in some], [probabilities[i] for i in some], [caused[i] for i in some])
     if nothing not in among:  # something is pinned to the first place: sending nothing is no choice
-        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], [*told, min(told)], True)
+        weights = _of_arm(case, those, [*told, min(told)], True)
     else:
         buried = [place for place, index in enumerate(some) if index in steered.buried]
-        weights = _of_arm(case, [eligible[i] for i in some], [probabilities[i] for i in some], told, buried=buried)
+        weights = _of_arm(case, those, told, buried=buried)
     spread = [0.0] * (nothing + 1)
     for index, weight in zip(among, weights, strict=True):
         spread[index] = weight
     return spread
 
 
+class Drawn(NamedTuple):
+    """The candidates that are drawn from, and which share of the chance of each sending `caused`: 1 without uplift."""
+
+    eligible: Sequence[tuple[int, str]]
+    probabilities: Sequence[float] | Floats
+    caused: Sequence[float]
+
+
+def _caused(
+    case: Case, probabilities: Sequence[float] | Floats, uplift: Sequence[float] | Floats | None
+) -> Sequence[float]:
+    if uplift is None or not case.rules.uplift_drawn:
+        return [1.0] * len(probabilities)
+    return [float(more / chance) if chance else 0.0 for more, chance in zip(uplift, probabilities, strict=True)]
+
+
 def _of_arm(
     case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float] | Floats,
+    drawn: Drawn,
     values: Sequence[float] | Floats,
     pinned: bool = False,
     buried: Collection[int] = (),
 ) -> list[float]:
     """The arm's probabilities over candidates and (last) sending nothing; `pinned`: over the candidates alone."""
-    nothing = len(eligible)
+    nothing, eligible = len(drawn.eligible), drawn.eligible
     match case.arm:
         case "random":
             return uniform(nothing + 1)
         case "business_as_usual":
             return certain(nothing + 1, _usual(case, eligible))
         case _ if pinned:
-            return _explored_pins(case, eligible, probabilities, values[:-1])
+            return _explored_pins(case, drawn, values[:-1])
         case _:
-            return _explored(case, eligible, probabilities, values, buried)
+            return _explored(case, drawn, values, buried)
 
 
-def _explored_pins(
-    case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float] | Floats,
-    values: Sequence[float] | Floats,
-) -> list[float]:
+def _explored_pins(case: Case, drawn: Drawn, values: Sequence[float] | Floats) -> list[float]:
     """The exploration that the settings name, where sending nothing is no choice."""
     rules = case.rules
     if rules.explore_by == "squarecb" or not rules.pins_explored_alike:
         return inverse_gap(values, _boldness(case), rules.floor)
-    worth, chances = [float(value) for value in values], [float(chance) for chance in probabilities]
+    worth, chances = [float(value) for value in values], [float(chance) for chance in drawn.probabilities]
     if rules.explore_by == "epsilon_greedy":
         return epsilon_greedy(worth, rules.epsilon, rules.floor)
-    lines = _lines(case, eligible, chances, worth, ())
+    lines = _lines(case, drawn, worth, ())
     return thompson(best_of_draws(chances, lines, rules.evidence, case.seed, -inf)[:-1], rules.floor)
 
 
-def _explored(
-    case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float] | Floats,
-    values: Sequence[float] | Floats,
-    buried: Collection[int],
-) -> list[float]:
+def _explored(case: Case, drawn: Drawn, values: Sequence[float] | Floats, buried: Collection[int]) -> list[float]:
     """The exploration that the settings name, on the values as the formula has them."""
     rules = case.rules
     if rules.explore_by == "squarecb":
         return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
-    values, probabilities = [float(value) for value in values], [float(chance) for chance in probabilities]
+    values, probabilities = [float(value) for value in values], [float(chance) for chance in drawn.probabilities]
     if rules.explore_by == "epsilon_greedy":
         return epsilon_greedy(values, rules.epsilon, rules.floor, rules.nothing_wins)
-    if rules.explore_by == "thompson" and eligible:
-        lines = _lines(case, eligible, probabilities, values, buried)
+    if rules.explore_by == "thompson" and drawn.eligible:
+        lines = _lines(case, drawn, values, buried)
         frequencies = best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing, rules.nothing_wins)
         return thompson(frequencies, rules.floor)
     return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
@@ -218,18 +228,15 @@ def _boldness(case: Case) -> float:
     return calmed(case.rules.exploration, case.learnt, case.rules.calms_after)
 
 
-def _lines(
-    case: Case,
-    eligible: Sequence[tuple[int, str]],
-    probabilities: Sequence[float],
-    values: Sequence[float],
-    buried: Collection[int],
-) -> list[tuple[float, float]]:
+def _lines(case: Case, drawn: Drawn, values: Sequence[float], buried: Collection[int]) -> list[tuple[float, float]]:
     """Each candidate's value as a line over its probability: (slope, offset). What is buried is never worth more."""
     weight = case.rules.goal_conversion
-    slopes = [weight * case.offers[position].value * case.offers[position].priority for position, _ in eligible]
+    slopes = [
+        weight * case.offers[position].value * case.offers[position].priority * share
+        for (position, _), share in zip(drawn.eligible, drawn.caused, strict=True)
+    ]
     slopes = [0.0 if place in buried else slope for place, slope in enumerate(slopes)]
-    return [(s, value - s * p) for s, value, p in zip(slopes, values, probabilities, strict=False)]
+    return [(s, value - s * float(p)) for s, value, p in zip(slopes, values, drawn.probabilities, strict=False)]
 
 
 def _usual(case: Case, eligible: Sequence[tuple[int, str]]) -> int:

@@ -44,7 +44,7 @@ class Weighed:
     def first(self) -> First | None:
         """By the arm's policy, business rules included. None where chance alone decides between offers."""
         values = self.values()
-        weights = propensities(self.case, self.eligible, self.chances, values)
+        weights = propensities(self.case, self.eligible, self.chances, values, self.uplift)
         most = max(weights)
         likeliest = [place for place, weight in enumerate(weights) if most - weight < _ALIKE]
         pairs = [self.eligible[place] if place < len(self.eligible) else None for place in likeliest]

@@ -89,6 +89,7 @@ class RuleBook:
             "nothing_wins": True,
             "tags_unchecked": True,
             "pins_explored_alike": True,
+            "uplift_drawn": True,
         }
         return Rules(version=_version(content), **content)
 

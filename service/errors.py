@@ -78,6 +78,10 @@ class Conflict(Problem):
     status, type, title = 409, "urn:opportune:conflict", "In conflict with the current state"
 
 
+class StillRunning(Conflict):
+    """The first request with the same Idempotency-Key has no answer yet; other conflicts stand."""
+
+
 class Gone(Problem):
     status, type, title = 410, "urn:opportune:gone", "Erased"
 

@@ -11,11 +11,11 @@ from typing import Any
 from service.clock import SystemClock
 from service.errors import (
     BadRequest,
-    Conflict,
     FieldError,
     Gone,
     Invalid,
     Problem,
+    StillRunning,
     TooLarge,
     Unavailable,
     UnknownEncoding,
@@ -275,7 +275,7 @@ class Idempotent:
         if earlier.body_hash != body_hash:
             await _answer(send, Invalid("this Idempotency-Key was used with another body; use a new key"))
         elif earlier.status is None:
-            await _answer(send, Conflict("the first request with this Idempotency-Key is still running; try again"))
+            await _answer(send, StillRunning("the first request with this Idempotency-Key is still running; try again"))
         elif earlier.status == ERASED:
             await _answer(send, Gone("the answer under this Idempotency-Key was erased with a customer whom it named"))
         else:

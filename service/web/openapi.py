@@ -194,5 +194,5 @@ def _describe(status: str, answer: dict[str, Any], guarded: bool, method: str) -
         answer["description"] = _MEANINGS[number] + (_OF_POST.get(number, "") if guarded and method == "post" else "")
     if guarded or "content" not in answer:
         answer.setdefault("content", {}).setdefault(MEDIA_TYPE, {"schema": _REF})
-    if guarded and number == 503:
+    if guarded and (number == 503 or (number == 409 and method == "post")):
         answer["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}

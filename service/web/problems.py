@@ -20,6 +20,7 @@ from service.errors import (
     Invalid,
     NotFound,
     Problem,
+    StillRunning,
     Unavailable,
     disk_trouble,
     path_of,
@@ -56,7 +57,8 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     """
     if problem.status == 401:
         return {"WWW-Authenticate": 'Bearer realm="opportune"'}
-    return {"Retry-After": RETRY_AFTER_S} if problem.status == 503 else {}
+    passes = problem.status == 503 or isinstance(problem, StillRunning)
+    return {"Retry-After": RETRY_AFTER_S} if passes else {}
 
 
 def raw_headers(problem: Problem) -> list[tuple[bytes, bytes]]:

@@ -171,7 +171,7 @@ async def test_a_key_still_running_conflicts(client: httpx.AsyncClient, counter:
         await asyncio.sleep(0.001)
     second = await client.post("/things", json={}, headers={"Idempotency-Key": "k"})
     counter.gate.set()
-    assert second.status_code == 409
+    assert (second.status_code, second.headers["retry-after"]) == (409, "5")
     assert (await running).status_code == 200
 
 

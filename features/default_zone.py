@@ -11,13 +11,15 @@ from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 VARIABLE = "OPPORTUNE_DEFAULT_TIMEZONE"
+_LONGEST = 100
+"""The longest name there is has 32 characters; of a path of many parts the search for it recurses once a part."""
 
 
 @lru_cache(maxsize=1024)
 def known_zone(name: str) -> ZoneInfo | None:
     """The zone of that IANA name; None for a name that no zone has (it counts as not said)."""
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name) if len(name) <= _LONGEST else None
     except (ValueError, OSError, KeyError):
         return None
 

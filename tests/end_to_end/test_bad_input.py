@@ -224,8 +224,10 @@ def test_strange_properties_are_kept_or_refused_and_harm_nothing(api: httpx.Clie
         {"decision_id": "a\x00b", "offer_id": "a\x00b"},
         {"order_id": "o" * 2000},
     ]
-    for properties in strange:
-        event = {"userId": "odd", "event": "Order Completed", "properties": properties}
+    zones = ["x/" * 700 + "y", "x" * 5_000, "America", "Mars/Olympus", "../etc", ""]
+    sent = [{"properties": properties} for properties in strange] + [{"context": {"timezone": zone}} for zone in zones]
+    for fields_of in sent:
+        event = {"userId": "odd", "event": "Order Completed", **fields_of}
         answer = api.post("/v1/track", json=event)
         if answer.status_code != 200:
             refused(answer, 400)

@@ -13,6 +13,7 @@ import pytest
 from features import facts, plan
 from features.build import hours
 from features.catalogue import CATALOGUE
+from features.default_zone import known_zone
 from features.rows import OnlineFeatures
 from service.settings import Settings
 from tests.fakes.event_streams import frame
@@ -33,6 +34,11 @@ ORDERS = [
     order(2, SUMMER.replace(hour=20)),  # 16:00 in its summer
     order(3, SUMMER.replace(hour=21), "Asia/Tokyo"),  # Tuesday 06:00
 ]
+
+
+@pytest.mark.parametrize("name", ["", "America", "../UTC", "Mars/Olympus", "a\0", "x" * 5_000, "x/" * 700 + "y"])
+def test_a_name_that_no_zone_has_counts_as_not_said(name: str) -> None:
+    assert known_zone(name) is None
 
 
 @pytest.mark.parametrize("default", ["UTC", "America/New_York"])

@@ -35,8 +35,20 @@ class Review:
     who: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The verdicts on these fields for the offer of this hash, found before anybody has to wait for the database."""
+
+    fields: Mapping[str, str]
+    offer_hash: str
+    checks: tuple[dict[str, Any], ...]
+
+
 class Reviewer:
-    """The use cases of review. `changed` is called after each change, so that caches look again."""
+    """The use cases of review. `changed` is called after each change, so that caches look again.
+
+    Copy is checked before the transaction of its change: a long mail takes half a second, and all writers would wait.
+    """
 
     def __init__(
         self, database: Database, now: Callable[[], datetime], rules: Rules, changed: Callable[[], None]
@@ -52,8 +64,10 @@ class Reviewer:
         `seen`: the hash of the offer that the copy was shown with, if it was; `Stale` where the offer is another now.
         """
 
+        ahead = self._ahead(review, {})
+
         def act(connection: Connection, variant: Variant) -> tuple[Variant, dict[str, Any]]:
-            checked = self._checked(connection, variant, variant.fields)
+            checked = self._checked(connection, variant, variant.fields, ahead)
             if seen is not None and seen != checked.offer_hash:
                 raise Stale("the offer was changed after the text was shown, so it was not approved; look at it again")
             if checked.failed:
@@ -71,10 +85,10 @@ class Reviewer:
     def edit(self, review: Review, fields: Mapping[str, str | None]) -> Variant:
         """Replaces the fields given (None takes one out), checks again, and waits for approval again."""
 
+        ahead = self._ahead(review, fields)
+
         def act(connection: Connection, variant: Variant) -> tuple[Variant, dict[str, Any]]:
-            merged = {**variant.fields, **fields}
-            kept = {name: text for name, text in merged.items() if text is not None}
-            checked = self._checked(connection, variant, kept)
+            checked = self._checked(connection, variant, _merged(variant, fields), ahead)
             before = {name: variant.fields.get(name) for name in fields}
             return replace(checked, state="pending"), {"before": before, "after": dict(fields)}
 
@@ -101,19 +115,41 @@ class Reviewer:
         self._changed()
         return changed
 
-    def _checked(self, connection: Connection, variant: Variant, fields: Mapping[str, str]) -> Variant:
-        """The variant with these fields, checked against the offer as it is now."""
+    def _ahead(self, review: Review, fields: Mapping[str, str | None]) -> Seen | None:
+        """The variant with these fields, checked as things stand; None where the change will be refused anyway."""
+        with self._database.read() as connection:
+            variant = find_variant(connection, review.variant_id)
+            offer = current_offer(connection, variant.offer_id) if variant is not None else None
+        if variant is None or offer is None:
+            return None
+        return self._look(variant, _merged(variant, fields), offer)
+
+    def _look(self, variant: Variant, fields: Mapping[str, str], offer: Mapping[str, Any]) -> Seen:
+        checks = try_copy(variant.channel, variant.locale, fields, offer, self._rules)
+        return Seen(dict(fields), said_hash(offer), tuple(check.as_dict() for check in checks))
+
+    def _checked(
+        self, connection: Connection, variant: Variant, fields: Mapping[str, str], ahead: Seen | None
+    ) -> Variant:
+        """The variant with these fields, checked against the offer as it is now: again, where it changed meanwhile."""
         offer = current_offer(connection, variant.offer_id)
         if offer is None:
             raise Conflict(f"the offer {variant.offer_id!r} is gone, so its copy can only be rejected")
-        checks = try_copy(variant.channel, variant.locale, fields, offer, self._rules)
+        holds = ahead is not None and (ahead.fields, ahead.offer_hash) == (dict(fields), said_hash(offer))
+        seen = ahead if ahead is not None and holds else self._look(variant, fields, offer)
         return replace(
             variant,
             fields=dict(fields),
-            checks=tuple(check.as_dict() for check in checks),
-            offer_hash=said_hash(offer),
-            lineage={**variant.lineage, "offer_hash": said_hash(offer)},
+            checks=seen.checks,
+            offer_hash=seen.offer_hash,
+            lineage={**variant.lineage, "offer_hash": seen.offer_hash},
         )
+
+
+def _merged(variant: Variant, fields: Mapping[str, str | None]) -> dict[str, str]:
+    """The variant's fields with those given in their place; None takes one out."""
+    merged = {**variant.fields, **fields}
+    return {name: text for name, text in merged.items() if text is not None}
 
 
 def current_offer(connection: Connection, offer_id: str) -> Mapping[str, Any] | None:

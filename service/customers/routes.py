@@ -37,7 +37,9 @@ _LINK_FAULTS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The database is away; a page says so.", "content": {"text/html": {}}},
 }
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
     "Cache-Control": "no-store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,10 +13,11 @@ from fastapi import FastAPI
 
 from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
-from service.content.guardrails import Rules
+from service.content.guardrails import Check, Rules
 from service.content.routes import routes
 from service.content.shelf import locales_in_order
 from service.content.tried_copy import try_copy
+from service.content.variant import said_hash
 from service.offers.offers_store import put_offers, read_offers
 from service.offers.schemas import OfferIn
 from service.storage.database import Database
@@ -162,6 +164,43 @@ async def test_editing_and_rejecting_take_copy_out_at_once(bench: Bench, client:
     assert bench.choose()["subject"] == "Tea, 20% off"
     await act(client, approved, "reject", reason="dull")
     assert bench.choose() is None
+
+
+@pytest.mark.parametrize(("verb", "body"), [("approve", {}), ("edit", {"fields": {"subject": "Tea"}})])
+async def test_nobody_waits_while_copy_is_checked(
+    bench: Bench, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, verb: str, body: Any
+) -> None:
+    """A long mail takes half a second, in which no decision could be written."""
+    variant, wrote = (await generate(client, n=1))[0], threading.Event()
+
+    def write() -> None:
+        with bench.database.write():
+            wrote.set()
+
+    def checked(*copy: Any) -> list[Check]:
+        threading.Thread(target=write, daemon=True).start()
+        assert wrote.wait(10)
+        return try_copy(*copy)
+
+    monkeypatch.setattr("service.content.review_variant.try_copy", checked)
+    assert (await act(client, variant, verb, **body)).status_code == 200
+
+
+async def test_an_offer_that_changes_while_its_copy_is_checked_has_it_checked_again(
+    bench: Bench, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant, seen = (await generate(client, n=1))[0], []
+
+    def checked(channel: str, locale: str, fields: Any, offer: Any, rules: Any) -> list[Check]:
+        seen.append(offer["name"])
+        if len(seen) == 1:
+            bench.put("o1", name="Coffee")
+        return try_copy(channel, locale, fields, offer, rules)
+
+    monkeypatch.setattr("service.content.review_variant.try_copy", checked)
+    answer = await act(client, variant, "approve")
+    assert (answer.status_code, seen) == (200, ["Tea", "Coffee"])
+    assert answer.json()["lineage"]["offer_hash"] == said_hash(bench.offer("o1"))
 
 
 async def test_copy_whose_checks_fail_is_refused_with_the_checks_named(client: httpx.AsyncClient) -> None:

@@ -196,7 +196,7 @@ def sign(secret: bytes, key: str, stamp: str, body: bytes) -> str:
 
 
 def _payload(message: Message) -> dict[str, Any]:
-    data = {
+    data: dict[str, Any] = {
         "customer_id": message.customer_id,
         "journey_id": message.journey_id,
         "step": message.step,
@@ -205,7 +205,8 @@ def _payload(message: Message) -> dict[str, Any]:
     }
     if message.payload is not None:
         return {"type": "journey.webhook", "timestamp": message.created_at, "data": data | {"payload": message.payload}}
-    return {"type": "journey.message", "timestamp": message.created_at, "data": data | {"content": message.content}}
+    data |= {"content": message.content, "unsubscribe_url": message.unsubscribe_url}
+    return {"type": "journey.message", "timestamp": message.created_at, "data": data}
 
 
 def _result(answer: httpx.Response) -> SendResult:

@@ -105,6 +105,23 @@ def test_a_call_is_signed_and_names_its_message() -> None:
     assert body["data"]["customer_id"] == "anna"
 
 
+def test_a_message_carries_what_whoever_sends_it_on_needs() -> None:
+    seen: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204)
+
+    url, link = "https://hooks.example.com/in", "https://shop.example.com/u/token"
+    message = Message("k1", "webhook", "anna", AT, url, {"body": "Hi"}, "d1", "o1", "j", "tell", link)
+    assert channel(take).send(message).state == "sent"
+    body = orjson.loads(seen[0].content)
+    assert (body["type"], body["data"]) == ("journey.message", {
+        "customer_id": "anna", "journey_id": "j", "step": "tell", "decision_id": "d1", "offer_id": "o1",
+        "content": {"body": "Hi"}, "unsubscribe_url": link,
+    })  # fmt: skip
+
+
 def test_two_secrets_sign_side_by_side_while_one_is_changed() -> None:
     """One could not be changed but at once here and with all who receive."""
     new, seen = "whsec_" + base64.b64encode(bytes(32)).decode(), []

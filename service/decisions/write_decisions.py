@@ -13,7 +13,7 @@ from service.decisions.assortment import assortment
 from service.decisions.case import Case, Shared, Usage, microseconds
 from service.decisions.decision_store import add_decisions
 from service.decisions.draft import Draft
-from service.decisions.eligibility import judge
+from service.decisions.eligibility import candidates, judge
 from service.decisions.gather import Sources
 from service.decisions.ledger_store import lock, reserve
 from service.decisions.ledger_view import LedgerView
@@ -45,8 +45,9 @@ class DecisionWriter:
     def write(self, drafts: Sequence[Draft], now: datetime, before: int | None = None, exact: bool = False) -> set[str]:
         """Records and reserves in one transaction; returns the decisions whose reservations no longer fit.
 
-        `exact`: and those behind the last place of a limit that customers share, whatever they drew. Were only those
-        drawn again who drew what is gone, the others would be too many for the propensities on their record.
+        `exact`: and those behind one that closed a candidate to them, whatever they drew: by the last place of a limit
+        that customers share, or as the same customer's. Were only those drawn again who drew what is gone, the others
+        would be too many for the propensities on their record.
         Nothing is counted again where the database is as it was when it was read (its mark `before` that) and no two
         of these decisions count the same.
         """
@@ -157,9 +158,10 @@ class DecisionWriter:
         view = LedgerView(connection, wanted, past, self._sources.rules, now)
         taken: list[Line] = []
         full: set[str] = set()
+        own: dict[str, list[Line]] = {}
         for draft in drafts:
             case = returned.get(draft.decision_id)
-            if full and any(draft.case.offers[position].offer_id in full for position, _ in draft.eligible):
+            if exact and _closed(draft, full, own.get(draft.customer.customer_id, ())):
                 refused.add(draft.decision_id)
             if case is None or draft.decision_id in refused:
                 continue
@@ -167,6 +169,7 @@ class DecisionWriter:
             usage = with_lines(usage, case, draft.customer.customer_id, taken)
             if _fits(draft, replace(case, usage=usage)):
                 taken += lines[draft.decision_id]
+                own.setdefault(draft.customer.customer_id, []).extend(lines[draft.decision_id])
                 full |= _filled(replace(case, usage=usage), lines[draft.decision_id]) if exact else set()
             else:
                 refused.add(draft.decision_id)
@@ -206,6 +209,20 @@ def _fits(draft: Draft, case: Case) -> bool:
         return True
     verdicts = judge(case)
     return not any(verdicts.of(action["offer_id"], action["channel"]) for action in draft.actions)
+
+
+def _closed(draft: Draft, full: set[str], own: Sequence[Line]) -> bool:
+    """Whether a candidate that a draft was drawn from is none any more: its offer is `full`, or what the customer's
+    `own` other decisions have just taken stops it.
+    """
+    case, usage = draft.case, draft.case.usage
+    if full and any(case.offers[position].offer_id in full for position, _ in draft.eligible):
+        return True
+    if not own:
+        return False
+    entries = (*usage.entries, *(line.entry() for line in own))
+    later = replace(case, usage=Usage(entries, usage.shared, usage.moments))
+    return not set(draft.eligible) <= set(candidates(later, judge(later)))
 
 
 def _filled(case: Case, lines: Sequence[Line]) -> set[str]:

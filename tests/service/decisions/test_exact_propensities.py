@@ -43,3 +43,21 @@ def test_behind_the_last_place_nobody_is_on_record_with_a_chance_of_it(
     assert last < 40, "nobody would be behind it"
     assert not any("few" in offers for offers in weighed[last + 1 :])
     assert {"many", None} <= set(sent[last + 1 :])
+
+
+def test_of_several_decisions_for_one_customer_those_behind_weigh_what_is_left(tmp_path: Path) -> None:
+    """A page asks for each of its places at once."""
+    desk = Desk(sqlite_with_tables(tmp_path / "state.db"), settings(explore_by="epsilon_greedy", epsilon=0.5))
+    desk.put(once={"value": 30.0, "channels": ["web"], "caps": [{"max": 1, "per_days": 1}]}, many={"channels": ["web"]})
+    requests = [DecisionIn(customer_id=f"c{number // 3}", channels=["web"], top_k=1) for number in range(60)]
+    decided: list[Any] = desk.decider.decide_each(requests, [Once(f"{number:032x}") for number in range(60)])
+    reader = DecisionReader(desk.database, desk.served)
+    seen, behind = set[str](), 0
+    for decision in decided:
+        record = reader.read(decision["decision_id"])
+        weighed = {one["offer_id"] for one in record["candidates"] if one["eligible"]}
+        customer = record["customer_id"]
+        assert ("once" in weighed) == (customer not in seen)
+        behind += customer in seen
+        seen |= {customer} if record["actions"] and record["actions"][0]["offer_id"] == "once" else set()
+    assert behind > 10

@@ -251,11 +251,20 @@ OPT_OUT = (
 )  # fmt: skip
 
 
+AT_HOME = frozenset({r"offert\p{L}*", r"cadeaux?"})
+"""Claims in one language that are none in others: Italian `offerte` are offers, a Dutch `cadeau-idee` gives nothing."""
+
+
 @lru_cache(maxsize=128)
 def pattern(table: str, language: str) -> regex.Pattern[str]:
-    """Finds `CLAIMS`, `URGENCY` or `FLOATING_DAYS` of a language, with the English ones, in `plain` text."""
+    """Finds `CLAIMS`, `URGENCY` or `FLOATING_DAYS` of a language, with the English ones, in `plain` text.
+
+    Claims of the other languages, too: a model may answer in another one than it was asked for.
+    """
     lists = {"claims": CLAIMS, "urgency": URGENCY, "floating": FLOATING_DAYS}[table]
     parts = dict.fromkeys((*lists["en"], *lists.get(language, ())))
+    if table == "claims":
+        parts |= dict.fromkeys(part for others in lists.values() for part in others if part not in AT_HOME)
     return regex.compile("|".join(_bounded(one_form(part)) for part in parts), regex.IGNORECASE)
 
 

@@ -143,6 +143,18 @@ def test_an_honest_text_is_not_refused(locale: str) -> None:
     assert {text: found for text in HONEST[locale].split("|") if (found := _failed(locale, text))} == {}
 
 
+@pytest.mark.parametrize("locale", ["en", "de", "pt-BR", "it"])
+def test_a_claim_in_another_language_than_was_asked_for_is_one(locale: str) -> None:
+    told = ["Jetzt kostenlos", "garantía total", "le moins cher", "gratis ongkir", "ส่งฟรี socks", "tanpa risiko"]
+    assert [text for text in told if "claims" not in _failed(locale, text)] == []
+
+
+@pytest.mark.parametrize(("locale", "text"), [("it", "Le nostre offerte"), ("nl", "Een cadeau-idee"), ("nl", "Sokken")])
+def test_a_word_that_is_a_claim_elsewhere_is_none_here(locale: str, text: str) -> None:
+    assert _failed(locale, text) == set()
+    assert "claims" in _failed("fr", "c'est offert, un cadeau")
+
+
 def test_a_claim_that_the_offer_makes_is_none_of_ours() -> None:
     offer = OFFER | {"description": "Three for two, with a full refund. Dermatologist tested"}
     told = "Three for two! Full refund. Dermatologist tested."

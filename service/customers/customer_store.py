@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Index,
     Integer,
     LargeBinary,
     String,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     type_coerce,
     update,
 )
@@ -48,6 +50,12 @@ customers = Table(
     Column("segments", Json, nullable=False),
     Column("consents", Json, nullable=False),
     Column("consent_times", Json, nullable=False),
+    Index(
+        "ix_customers_in_segments",
+        "customer_id",
+        sqlite_where=text("length(segments) > 2"),  # more than {}
+        postgresql_where=text("length(segments) > 2"),
+    ),
 )
 identities = Table(
     "identities",
@@ -142,8 +150,9 @@ def with_trait(connection: Connection, values: Collection[str], limit: int) -> l
 
 
 def segment_members(connection: Connection, segment: str, after: str, limit: int) -> list[str]:
-    """Ids behind `after`, in order, of those in a segment. It looks through everybody behind it."""
+    """Ids behind `after`, in order, of those in a segment. It looks through everybody behind it who is in any one."""
     mine = _has(connection, customers.c.segments, orjson.dumps(segment)), customers.c.customer_id > after
+    mine = text("length(segments) > 2"), *mine
     rows = select(customers.c.customer_id).where(*mine).order_by(customers.c.customer_id).limit(limit)
     return list(connection.execute(rows).scalars())
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.event import listen
 
 from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain, told_by
@@ -397,6 +398,19 @@ def test_members_of_a_segment_are_found_by_its_whole_name_page_by_page(database:
         assert segment_members(connection, name, "", 2) == ["a", "c"]
         assert segment_members(connection, name, "c", 2) == ["e"]
         assert segment_members(connection, name, "e", 2) == []
+
+
+def test_who_is_in_no_segment_is_not_looked_through(database: Database) -> None:
+    asked: list[tuple[str, Any]] = []
+    with database.read() as connection:
+        listen(connection, "before_cursor_execute", lambda _1, _2, query, told, *_: asked.append((query, told)))
+        if not database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # of an empty table it thinks nothing else
+        segment_members(connection, "vip", "c1", 2)
+        query, told = asked[-1]
+        how = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = connection.exec_driver_sql(f"{how} {query}", told).all()
+    assert "ix_customers_in_segments" in str(plan)
 
 
 IDS, RUNS = "abcde", itertools.count()

@@ -152,8 +152,8 @@ def with_trait(connection: Connection, values: Collection[str], limit: int) -> l
 def segment_members(connection: Connection, segment: str, after: str, limit: int) -> list[str]:
     """Ids behind `after`, in order, of those in a segment. It looks through everybody behind it who is in any one."""
     mine = _has(connection, customers.c.segments, orjson.dumps(segment)), customers.c.customer_id > after
-    mine = text("length(segments) > 2"), *mine
-    rows = select(customers.c.customer_id).where(*mine).order_by(customers.c.customer_id).limit(limit)
+    rows = select(customers.c.customer_id).where(text("length(segments) > 2"), *mine)
+    rows = rows.order_by(customers.c.customer_id).limit(limit)
     return list(connection.execute(rows).scalars())
 
 

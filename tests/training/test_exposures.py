@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from features.tables import DECISIONS, EVENTS, OUTCOMES
-from training.exposures import SHOWN, delivered, exposures_of, read_log
+from training.exposures import HEAVIEST, MATURES, SHOWN, delivered, exposures_of, put_down, read_log
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HORIZON = timedelta(days=14)
@@ -152,3 +153,72 @@ def test_what_was_never_delivered_was_not_shown_where_deliveries_are_told(tmp_pa
     rows = read_log(tmp_path, START + timedelta(days=100))
     days = sorted((row["as_of"] - START) / timedelta(days=1) for row in rows.iter_rows(named=True))
     assert days == [8.0, 8.0, 8.5, 9.5, 30.0, 31.0]
+
+
+def first_offers(
+    home: Path, made: list[dict[str, Any]], outcomes: list[dict[str, Any]], matured: datetime
+) -> pl.DataFrame:
+    """What `read_log` makes of decisions that put `tea` first, each with what is said of it, and of their outcomes."""
+    (home / "tables").mkdir(parents=True)
+    usual: dict[str, Any] = {
+        "customer_id": "c", "decided_at": START, "placement": "p", "arm": "model", "policy": "default",
+        "policy_version": "1", "channel": "email", "offer_id": "tea", "rank": 1, "chosen": True, "propensity": 0.5,
+    }  # fmt: skip
+    DECISIONS.conform(pl.DataFrame([usual | one for one in made])).write_parquet(home / "tables" / "decisions.parquet")
+    came = {"customer_id": "c", "channel": "email", "machine": False, "offer_id": "tea"}
+    told = [{**came, "message_id": f"m{number}", **one} for number, one in enumerate(outcomes)]
+    OUTCOMES.conform(pl.DataFrame(told, schema=OUTCOMES.schema)).write_parquet(home / "tables" / "outcomes.parquet")
+    return read_log(home, matured)
+
+
+def test_a_showing_is_judged_by_its_fortnight_once_that_is_over(tmp_path: Path) -> None:
+    """To the microsecond: what comes as the fortnight ends is too late, and so is a decision of just then."""
+    moment, now = timedelta(microseconds=1), START + timedelta(days=50)
+    times = {"late": MATURES, "soon": MATURES - moment}
+    made = [{"decision_id": name} for name in times] + [
+        {"decision_id": name, "decided_at": at} for name, at in (("young", now), ("old", now - moment))
+    ]
+    outcomes = [
+        {"decision_id": name, "kind": kind, "at": START + after}
+        for name, after in times.items() for kind in ("clicked", "converted")
+    ]  # fmt: skip
+    outcomes += [{"decision_id": name, "kind": "delivered", "at": now} for name in ("old", "young")]
+    rows = first_offers(tmp_path, made, outcomes, now)
+    told = sorted(rows.select("as_of", "label", "clicked").iter_rows())
+    assert told == [(START, 0.0, 0.0), (START, 1.0, 1.0), (now - moment, 0.0, 0.0)]
+
+
+def test_a_showing_stands_for_all_that_could_have_been_shown_in_its_place(tmp_path: Path) -> None:
+    """By one over its propensity, as far as one showing may count; who was sent nothing was shown nothing."""
+    made = [
+        {"decision_id": "even", "propensity": 0.5}, {"decision_id": "rare", "propensity": 0.04},
+        {"decision_id": "sure", "propensity": 1.0}, {"decision_id": "never", "propensity": 0.0},
+        {"decision_id": "held", "arm": "holdout"}, {"decision_id": "second", "chosen": False},
+        {"decision_id": "nothing", "offer_id": None, "channel": None},
+    ]  # fmt: skip
+    rows = first_offers(tmp_path, made, [], START + timedelta(days=50))
+    assert sorted(rows["weight"]) == [1.0, 2.0, HEAVIEST]
+
+
+@pytest.mark.parametrize(("told", "shown"), [(1, 100), (3, 3)])
+def test_a_week_in_which_hardly_any_delivery_is_told_tells_none(tmp_path: Path, told: int, shown: int) -> None:
+    made = [{"decision_id": f"d{number}", "customer_id": f"c{number}"} for number in range(100)]
+    outcomes = [{"decision_id": f"d{number}", "kind": "delivered", "at": START} for number in range(told)]
+    assert first_offers(tmp_path, made, outcomes, START + timedelta(days=50)).height == shown
+
+
+def test_what_the_service_put_down_to_a_decision_is_told_by_its_log_alone(tmp_path: Path) -> None:
+    told = events(
+        (0, "Email Delivered", {"message_id": "ours"}),
+        (1, "Email Delivered", {"message_id": "theirs"}),
+        (2, "Email Delivered", {"message_id": "said", "decision_id": "d9"}),
+    )
+    assert put_down(told, tmp_path)["decision_id"].to_list() == [None, None, "d9"]
+    outcome = {"kind": "delivered", "at": START}
+    found = [{**outcome, "decision_id": name, "message_id": message} for name, message in (("d1", "ours"), ("d2", "x"))]
+    found.append({**outcome, "decision_id": "d1", "message_id": "ours", "offer_id": "coffee"})  # of two offers
+    first_offers(tmp_path, [{"decision_id": "d1"}], found, START)
+    again = put_down(told, tmp_path)
+    assert again["message_id"].to_list() == ["ours", "theirs", "said"]
+    assert again["decision_id"].to_list() == ["d1", None, "d9"]
+    assert delivered(again, START + timedelta(days=100), HORIZON).height == 1

@@ -120,6 +120,41 @@ def test_what_arrived_late_was_not_known(tmp_path: Path) -> None:
     assert _made(log, [cut]).frame.height == 0
 
 
+def test_an_outcome_that_arrived_after_the_time_asked_about_is_none(tmp_path: Path) -> None:
+    """Some customers shop where orders are told two months late: as of the same time a model learns the same, whenever
+    it is trained."""
+    cut, as_of = CUTS[1], CUTS[1] + 60 * DAY
+    slow = pl.col("customer_id").str.ends_with("0") & (pl.col("timestamp") >= cut)
+    told = HISTORY.with_columns(received_at=pl.when(slow).then(as_of + DAY).otherwise("received_at"))
+    by_then, since = EventLog(tmp_path / "then"), EventLog(tmp_path / "since")
+    by_then.append(HISTORY.filter(~slow), "history")
+    since.append(told.cast(HISTORY.schema), "history")
+    made = []
+    for log in (by_then, since):
+        covered = period(log, as_of)
+        assert covered is not None
+        assert covered.end > cut + 56 * DAY
+        made.append(training_set(log, churn.DECLARATION, [cut], covered).frame)
+    assert made[0].equals(made[1])
+    assert made[0].filter(pl.col("customer_id").str.ends_with("0"))["label"].to_list() == [1] * 5
+
+
+def test_the_moment_asked_about_is_not_known_yet(tmp_path: Path) -> None:
+    """Neither what happens in it, nor customers of whom that is the first."""
+    log, moment = EventLog(tmp_path), timedelta(microseconds=1)
+    cut = START + 100 * DAY
+    first = HISTORY.head(1)
+    made = [first.with_columns(customer_id=pl.lit(name), message_id=pl.lit(name), timestamp=at, received_at=at)
+            for name, at in (("before", cut - moment), ("then", cut))]  # fmt: skip
+    log.append(pl.concat(one.cast(HISTORY.schema) for one in made), "two")
+    covered = period(log, cut)
+    assert covered is not None
+    assert (covered.end, covered.late) == (cut, 1)
+    everybody = replace(churn.DECLARATION, population=(), exclusions=())
+    whole = replace(covered, end=cut + DAY, as_of=cut + DAY)
+    assert training_set(log, everybody, [cut], whole).frame["customer_id"].to_list() == ["before"]
+
+
 def test_who_may_not_be_profiled_is_left_out(log: EventLog, tmp_path: Path) -> None:
     everyone = _made(log, CUTS)
     names = everyone.frame["customer_id"].unique().sort().to_list()[:5]
@@ -246,6 +281,26 @@ def test_where_all_is_billed_once_a_month_nothing_is_missing_between(tmp_path: P
     assert (found.holes, found.strays) == ((), 0)
 
 
+def test_one_event_in_fifty_after_a_hole_is_no_stray(tmp_path: Path) -> None:
+    hours = pl.lit(START + 400 * DAY, pl.Datetime("us", "UTC")) + pl.int_range(pl.len()) * timedelta(hours=1)
+    after = HISTORY.head(HISTORY.height // 50).with_columns(
+        pl.concat_str(pl.lit("later-"), "message_id").alias("message_id"), timestamp=hours, received_at=hours
+    )
+    log = EventLog(tmp_path)
+    log.append(pl.concat([HISTORY, after]), "all")
+    found = period(log, LATER)
+    assert found is not None
+    assert (found.strays, len(found.holes)) == (0, 1)
+    assert found.end > after["timestamp"].max()  # type: ignore[operator]
+
+
+def test_of_more_cuts_than_are_looked_at_the_newest_count() -> None:
+    long = datasets.Period(START, START + 900 * DAY, LATER, 0)
+    every = cut_dates(long, churn.DECLARATION.horizon, most=99)
+    assert len(every) > datasets.CUTS
+    assert cut_dates(long, churn.DECLARATION.horizon) == every[-datasets.CUTS :]
+
+
 def test_cuts_are_matured_and_have_history(log: EventLog) -> None:
     covered = period(log, LATER)
     assert covered is not None
@@ -263,6 +318,8 @@ def test_counts_over_windows_longer_than_the_history_are_not_learnt_from() -> No
     assert {"orders_90d", "average_order_cents_365d", "discount_share_365d", "days_since_last_order"} <= set(young)
     assert not {"orders_365d", "orders_total", "tenure_days", "order_trend_90_365"} & set(young)
     assert covered_features(FEATURE_NAMES, 400 * DAY) == FEATURE_NAMES
+    assert "orders_90d" in covered_features(FEATURE_NAMES, 76 * DAY), "nearly full is enough"
+    assert "orders_90d" not in covered_features(FEATURE_NAMES, 74 * DAY)
 
 
 def test_a_wider_population_teaches_but_is_not_judged(log: EventLog) -> None:

@@ -19,7 +19,7 @@ from models.offer_features import CUSTOMER, PAIR, OfferKnowledge
 from training.datasets import Period, fingerprint
 from training.exposures import KNOWN, Exposures
 from training.next_offer import learnt_from
-from training.offer_data import SALES, Market, Versions, gather, offer_at, read_versions
+from training.offer_data import HORIZON, SALES, Market, Versions, gather, offer_at, read_versions
 from training.offer_fit import _log_pairs
 from training.tracking import Tracking
 from training.train import Job
@@ -122,6 +122,64 @@ def test_popularity_knows_no_order_that_came_late() -> None:
     before = replace(market, place=place).bought_before(cut, rows, np.arange(2))
     assert before.sum() == 20
     assert replace(market, place=place).bought(cut - 11 * day, rows, np.arange(2)).sum() == 40, "outcomes may come late"
+
+
+def _market(sales: list[tuple[int, datetime, datetime, int]]) -> Market:
+    """Of two offers and of orders (customer, at, received, offer)."""
+    nothing, products, unread = pl.DataFrame(), ManyProducts.of([]), pl.DataFrame()
+    rest: Any = None
+    frame = pl.DataFrame(sales, schema=SALES, orient="row")
+    place = {str(number): number for number in range(10)}
+    offers = (NOW, replace(NOW, offer_id="coffee"))
+    covered = Period(FIRST, GONE, GONE, 0)
+    return Market(offers, place, frame, frame, unread, nothing, products, nothing, rest, covered)
+
+
+def test_what_counts_as_bought_lies_between_the_cut_and_its_horizon() -> None:
+    """To the microsecond, and what came before it does not: a purchase is either known or an outcome."""
+    moment, rows = timedelta(microseconds=1), pl.DataFrame({"customer": [4, 3, 2, 1]})
+    times = {1: SECOND - moment, 2: SECOND, 3: SECOND + HORIZON - moment, 4: SECOND + HORIZON}
+    market = _market([(customer, at, at, 1) for customer, at in times.items()])
+    both = np.array([0, 1])
+    assert market.bought(SECOND, rows, both)[:, 1].tolist() == [False, True, True, False]
+    assert market.bought(SECOND, rows, both, market.redeemed)[:, 1].tolist() == [False, True, True, False]
+    assert market.bought_before(SECOND, rows, both)[:, 1].tolist() == [0, 0, 0, 1]
+    assert not market.bought(SECOND, rows, both)[:, 0].any()
+
+
+def test_popularity_at_a_cut_is_of_the_two_horizons_before_it() -> None:
+    moment = timedelta(microseconds=1)
+
+    def popular(*more: tuple[int, datetime]) -> list[float]:
+        usual = [(number, SECOND - HORIZON, SECOND - HORIZON, 0) for number in range(5)]
+        return _market([*usual, *((number, at, at, 1) for number, at in more)]).popularity(SECOND).tolist()
+
+    assert popular((1, SECOND), (2, SECOND + HORIZON - moment)) == popular(), "of the future nothing is known"
+    assert popular((1, SECOND - 2 * HORIZON - moment)) == popular(), "nor does what is older count"
+    for within in (SECOND - moment, SECOND - HORIZON - moment, SECOND - 2 * HORIZON):
+        assert popular((1, within))[1] > popular()[1]
+
+
+def test_orders_are_read_once_as_far_as_they_had_arrived(tmp_path: Path) -> None:
+    """`late` came after the time asked about, `slow` after the last cut, `new` is heard of after the first."""
+    log, cuts = EventLog(tmp_path / "events"), [FIRST + 5 * HOUR, SECOND]
+    product = {"product_id": "p2", "category": "Tea", "price_cents": 900, "quantity": 1}
+    times = {"c": (FIRST, FIRST), "new": (FIRST + 9 * HOUR, FIRST + 9 * HOUR), "slow": (FIRST, SECOND + HOUR),
+             "after": (SECOND, SECOND), "late": (FIRST, GONE + HOUR)}  # fmt: skip
+    orders = [
+        {"message_id": name, "type": "track", "event": "Order Completed", "customer_id": name, "properties": "{}",
+         "timestamp": at, "received_at": received, "products": [product, product]}
+        for name, (at, received) in times.items()
+    ]  # fmt: skip
+    log.append(EVENTS.conform(pl.DataFrame(orders, schema_overrides={"products": EVENTS.schema["products"]})), "p")
+    job = Job(tmp_path, log, Tracking("unread"), GONE, lambda what, share: None)
+    market = gather(job, Period(FIRST, GONE, GONE, 0), [NOW, replace(NOW, offer_id="coffee")], cuts)
+    names = {number: name for name, number in market.place.items()}
+    sold = [(names[customer], offer) for customer, offer in market.sales.select("customer", "offer").iter_rows()]
+    assert sorted(sold) == [(name, offer) for name in ("after", "c", "new", "slow") for offer in (0, 1)]
+    assert market.parts.rows() == [("Tea", None, 2), ("Tea", 0, 2), ("Tea", 1, 2)], "of c and new alone"
+    seen = market.rows.select("customer_id", "as_of").rows()
+    assert sorted(seen) == [("c", cuts[0]), ("c", SECOND), ("new", SECOND)]
 
 
 def test_who_was_shown_something_and_never_heard_of_counts_too(tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.event_log import EventLog
+from models import churn
 from models.load import load, verify_golden, write_golden
+from tests.fakes.shop_history import START, shop_history
 from tests.fakes.training_sets import DECLARED, FEATURES, made_up
 from training import splits
 from training.assemble import Learnt, final_model, slices
-from training.datasets import TrainingSet
-from training.learn import TooLittle, _inputs, learn
-from training.metrics import calibration_points, figures
+from training.datasets import STEP, TrainingSet, period, training_set
+from training.learn import BG_NBD, TooLittle, _inputs, learn
+from training.members import FoldScores
+from training.metrics import auc, calibration_points, figures
 from training.tune import Tuning, tune
 
 AUC = "auc"
@@ -166,3 +170,60 @@ def test_the_base_rate_is_that_of_the_population_before_the_cut() -> None:
     again = _inputs(DECLARED, replace(data, frame=later))
     same = again.base_rate(splits.Fold(tuple(cut for cut in data.cuts if cut < fold.test), fold.test))
     assert np.unique(same) == np.unique(fold.rivals["base_rate"]), "nothing of later outcomes"
+
+
+def _same_scores(one: FoldScores, other: FoldScores) -> bool:
+    """Whether every part, and every rival, says the same of the fold's rows."""
+    told = [(one.trees, other.trees), (one.linear, other.linear), (one.baseline, other.baseline)]
+    told += [(one.rivals[name], other.rivals[name]) for name in one.rivals]
+    if one.buying is not None and other.buying is not None:
+        told.append((one.buying, other.buying))
+    return one.rivals.keys() == other.rivals.keys() and all(np.array_equal(a, b) for a, b in told)
+
+
+def test_a_fold_is_scored_without_any_outcome_of_after_its_cut() -> None:
+    data = made_up()
+    fold = splits.folds(data.cuts, DECLARED.horizon)[3]
+
+    def otherwise(since: pl.Expr) -> FoldScores:
+        told = pl.when(since).then(1 - pl.col("label")).otherwise("label").cast(pl.Int8)
+        return _inputs(DECLARED, replace(data, frame=data.frame.with_columns(label=told))).score(fold)
+
+    usual = _inputs(DECLARED, data).score(fold)
+    assert _same_scores(usual, otherwise(pl.col("as_of") > fold.train[-1])), "its own outcomes and later ones"
+    assert not _same_scores(usual, otherwise(pl.col("as_of") == fold.train[-1]))
+
+
+def test_who_only_teaches_is_not_judged_nor_counted_in_the_usual_share() -> None:
+    data = made_up()
+    others = pl.col("customer_id").str.ends_with("7")
+    frame = data.frame.with_columns(member=~others, label=pl.when(others).then(1).otherwise("label").cast(pl.Int8))
+    fold = splits.folds(data.cuts, DECLARED.horizon)[-1]
+    found = _inputs(DECLARED, replace(data, frame=frame)).score(fold)
+    assert len(found.labels) == frame.filter(pl.col("member") & (pl.col("as_of") == fold.test)).height == 225
+    before = frame.filter(pl.col("member") & (pl.col("as_of") < fold.test))["label"].mean()
+    assert np.unique(found.rivals["base_rate"]) == pytest.approx(before, abs=0.005)
+
+
+def test_bg_nbd_knows_what_was_bought_by_the_cut_alone(tmp_path: Path) -> None:
+    """As a part and as a rival; of churn it says who will not buy."""
+    log = EventLog(tmp_path)
+    log.append(shop_history(120, 260), "history")
+    covered = period(log, START + 300 * STEP)
+    assert covered is not None
+    cuts = [START + STEP * step for step in (7, 11, 12)]
+    data = training_set(log, churn.DECLARATION, cuts, covered)
+    fold = splits.folds(cuts, churn.DECLARATION.horizon)[0]
+    usual = _inputs(churn.DECLARATION, data).score(fold)
+    assert usual.buying is not None
+    assert auc(usual.labels, usual.rivals[BG_NBD]) > 0.6
+    assert auc(usual.labels, usual.buying) > 0.6
+
+    def bought_more(when: pl.Expr) -> FoldScores:
+        assert data.purchases is not None
+        more = pl.when(when).then(pl.col("repeat_order_days") + 5).otherwise("repeat_order_days")
+        changed = replace(data, purchases=data.purchases.with_columns(repeat_order_days=more))
+        return _inputs(churn.DECLARATION, changed).score(fold)
+
+    assert _same_scores(usual, bought_more(pl.col("as_of") != fold.test))
+    assert not _same_scores(usual, bought_more(pl.col("as_of") == fold.test))

@@ -19,7 +19,7 @@ from training.datasets import Period
 from training.send_time import Floats, Units, Week, fit, known, probabilities, units
 from training.train import train
 from training.week_fit import met
-from training.week_hours import RESPONSE_WITHIN, ChannelGrid, Grids, counts_as_of, grids, moments
+from training.week_hours import DRAWN, RESPONSE_WITHIN, ChannelGrid, Grids, counts_as_of, grids, moments, recent_sends
 
 END = datetime(2026, 5, 4, 21, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -79,6 +79,28 @@ def test_an_order_long_after_a_send_is_no_answer_to_its_hour() -> None:
     names = pl.Series(["soon", "late", "never"])
     sends = moments(EVENTS.conform(pl.DataFrame(found)), names).filter(pl.col("kind") == "send")
     assert dict(sends.select("customer_id", "worth").iter_rows()) == {"soon": 1.0, "late": 0.0, "never": 0.0}
+
+
+def test_an_answer_counts_for_two_days_and_an_hour_was_drawn_as_its_delivery_says() -> None:
+    """Where the delivery says nothing of that, as the log of decisions does."""
+    sent, moment = END - 20 * DAY, timedelta(microseconds=1)
+    found, said = [], {"drawn": '{"send_at_probability": 0.125}', "logged": "{}"}
+    for name, after in (("drawn", RESPONSE_WITHIN), ("logged", RESPONSE_WITHIN + moment)):
+        found.append(event("track", "Email Delivered", sent, name) | {"decision_id": name, "properties": said[name]})
+        found.append(event("track", "Email Link Clicked", sent + after, name))
+    log = pl.DataFrame(
+        {"decision_id": list(said), "channel": "email", "send_at": [sent] * 2, "send_at_probability": 0.25},
+        schema=DRAWN,
+    )
+    sends = moments(EVENTS.conform(pl.DataFrame(found)), pl.Series(list(said)), log).filter(pl.col("kind") == "send")
+    told = sends.sort("customer_id").select("customer_id", "worth", "drawn").rows()
+    assert told == [("drawn", 1.0, 0.125), ("logged", 0.0, 0.25)]
+
+
+def test_messages_of_just_a_week_ago_are_still_recent() -> None:
+    times = [END - 7 * DAY - timedelta(microseconds=1), END - 7 * DAY, END - DAY, END]
+    sends = pl.DataFrame({"customer_id": [*["a"] * 4, *["b"] * 2], "timestamp": [*times, END - DAY, END]})
+    assert recent_sends(sends, 7 * DAY).tolist() == [0, 1, 2, 2, 0, 1]
 
 
 def test_where_nobody_orders_hours_are_judged_by_visits(tmp_path: Path) -> None:

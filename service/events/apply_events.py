@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE = 500
 FEWEST_AT_ONCE, HOLD_S = 20, 0.025
 """Effects of events are made in transactions of about so long: on SQLite decisions wait for who writes."""
-FEWEST_ON_POSTGRES, HOLD_ON_POSTGRES_S = 100, 0.25
+FEWEST_ON_POSTGRES, HOLD_ON_POSTGRES_S = 50, 0.25
 """There they do not. A transaction has some 25 statements however many events are in it, and waits for the network at
 each: with 20 events it takes nearly as long as with 200.
 """

@@ -499,7 +499,7 @@ def test_a_slow_postgres_gets_no_fewer_events_at_once(postgres_url: str, monkeyp
     monkeypatch.setattr(apply_events, "monotonic", lambda: at[0])
     put(database, *(row(f"m{number}") for number in range(400)))
     Applier(database, CLOCK, EventsLease(database), [handler]).drain()
-    assert portions == [100, 100, 100, 100]
+    assert portions == [50] * 8
     database.close()
 
 

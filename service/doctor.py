@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _OLD = timedelta(hours=36)
 _SILENT = timedelta(seconds=60)
 _LATELY = timedelta(days=30)
+_SECRETS = (("text_model", "api_key"), ("smtp", "password"), ("webhook", "secret"))
 _MODELS = (*PROPENSITIES, "send-time", "next-offer")
 FIRST_STEPS = (
     "opportune ingest --offers FILE",
@@ -93,6 +95,14 @@ def next_step(findings: Iterable[Finding]) -> str | None:
     return min(steps, key=FIRST_STEPS.index, default=None)
 
 
+def _secrets_for_all(path: Path) -> list[str]:
+    """The secrets in a file of settings that every user of the machine can read."""
+    if not path.exists() or not path.stat().st_mode & 0o004:
+        return []
+    said = tomllib.loads(path.read_text())
+    return [f"{table}.{name}" for table, name in _SECRETS if said.get(table, {}).get(name)]
+
+
 def _parts(settings: Settings) -> list[Finding]:
     from service.wiring import build
 
@@ -135,6 +145,10 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "configuration", f"read from {path}")
     else:
         yield Finding("note", "configuration", f"there is no {path}: defaults; 'opportune init DIR' writes one")
+    if secrets := _secrets_for_all(path):
+        variable = f"OPPORTUNE_{secrets[0].replace('.', '__').upper()}"
+        told = f"every user of this machine can read {path}, with {', '.join(secrets)}: chmod 640, or set {variable}"
+        yield Finding("note", "configuration", told)
     for name, instead in sorted(unknown_variables(os.environ).items()):
         told = f"{name} is no setting, so it does nothing{instead or '; check its spelling'}"
         yield Finding("note", "configuration", told)

@@ -353,6 +353,20 @@ def test_a_home_that_is_open_to_everybody_is_named(tmp_path: Path, capsys: pytes
         assert sum(line.startswith("note  home") and "chmod 700" in line for line in lines) == told
 
 
+def test_secrets_in_a_file_that_everybody_can_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "opportune.toml"
+    file.write_text('[smtp]\npassword = "hush"\n')
+    for mode, told in ((0o640, 0), (0o644, 1)):
+        file.chmod(mode)
+        examine(Settings(text_vectors=False))
+        lines = [line for line in capsys.readouterr().out.splitlines() if "smtp.password" in line]
+        assert (len(lines), "hush" in str(lines)) == (told, False)
+    assert "chmod 640, or set OPPORTUNE_SMTP__PASSWORD" in lines[0]
+
+
 def test_a_home_that_may_only_be_read_is_examined_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

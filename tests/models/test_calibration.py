@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.calibration import Calibration, fit_calibration, fit_kind, logistic_regression, logit, sigmoid
+from models.calibration import (
+    Calibration,
+    _forward,
+    _lasting,
+    fit_calibration,
+    fit_kind,
+    logistic_regression,
+    logit,
+    sigmoid,
+)
 
 KINDS = ("identity", "platt", "beta", "isotonic")
 
@@ -102,6 +111,22 @@ def test_too_few_separate_periods_correct_nothing() -> None:
     assert fit_calibration(p, y, times=times, embargo=40).kind == "identity"
     assert fit_calibration(p, y, times=times, embargo=10).kind != "identity"
     assert fit_calibration(p[:2000], y[:2000], times=times[:2000], embargo=40).kind == "identity"
+
+
+def test_each_time_is_held_out_against_what_was_known_then() -> None:
+    """An outcome takes 15 to be known; of 30, what came of 0 and 10 is, and the four held out are three periods."""
+    times = np.array([0.0, 10, 20, 30, 40, 50])
+    learnt = {float(times[held][0]): times[rest].tolist() for rest, held in _forward(times, 15.0)}
+    assert learnt == {20: [0], 30: [0, 10], 40: [0, 10, 20], 50: [0, 10, 20, 30]}
+    assert _forward(times, 16.0) == []
+
+
+@pytest.mark.parametrize(
+    ("gains", "lasting"),
+    [([0.1, 0.1, 0.1, 0.1], True), ([0.1, 0.1, 0.1, -0.01], False), ([-0.1, 0.3, -0.1, 0.01], False)],
+)
+def test_a_gain_lasts_that_is_more_than_its_error_and_there_at_the_end(gains: list[float], lasting: bool) -> None:
+    assert _lasting(np.array(gains)) is lasting
 
 
 def test_one_class_or_a_score_that_ranks_the_wrong_way_is_no_crash() -> None:

@@ -12,12 +12,14 @@ import pytest
 from features.event_log import EventLog
 from features.tables import EVENTS
 from models.channel_curves import ChannelCurve
+from models.load import load
 from models.presence import Presence
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.datasets import Period
-from training.send_time import Floats, Units, Week, fit, known, probabilities, units
-from training.train import train
+from training.datasets import Period, period
+from training.send_time import Floats, Units, Week, fit, gather, known, probabilities, units
+from training.tracking import Tracking, champion
+from training.train import Job, train
 from training.week_fit import met
 from training.week_hours import DRAWN, RESPONSE_WITHIN, ChannelGrid, Grids, counts_as_of, grids, moments, recent_sends
 
@@ -51,6 +53,7 @@ def test_sends_that_could_not_be_answered_yet_are_no_silence() -> None:
     week = mailings(20)
     assert week.moments.filter(pl.col("timestamp") >= END - DAY)["worth"].sum() == 0
     judged = units(week, "send", END - 10 * DAY, END)
+    assert judged.time.min() >= np.datetime64((END - 10 * DAY).replace(tzinfo=None))
     assert judged.time.max() < np.datetime64((END - RESPONSE_WITHIN).replace(tzinfo=None))
     assert (judged.worth > 0).all()
     assert fit(week, END, None).trained["sends"] == 20 * 18
@@ -115,7 +118,23 @@ def test_where_nobody_orders_hours_are_judged_by_visits(tmp_path: Path) -> None:
     result = train(["send-time"], tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", END)[0]
     assert result.promoted, result.verdict
     assert "in log-likelihood of visit hours" in result.verdict
+    found = champion(Tracking.at(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path), "send-time")
+    assert found is not None
+    covered = period(EventLog(tmp_path / "events"), END)
+    assert covered is not None
+    learnt = {"": covered.end, "twin": covered.end - (covered.end - covered.first) / 4}  # judged by what came since
+    for place, until in learnt.items():
+        assert load(found[1] / place).trained["until"] == until.isoformat()
     assert result.metrics["visit_log_likelihood"] > result.rivals["overall_best_hours"]["visit_log_likelihood"]
+
+
+def test_what_arrived_after_the_time_asked_about_is_not_learnt_from(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    late = event("track", "Order Completed", END - DAY, "late") | {"received_at": END + DAY}
+    log.append(EVENTS.conform(pl.DataFrame([event("track", "Order Completed", END - DAY, "c"), late])), "p")
+    job = Job(tmp_path, log, Tracking("unread"), END, lambda what, share: None)
+    week = gather(job, Period(END - 9 * DAY, END, END, 1), (END - 2 * DAY, END - DAY, END))
+    assert week.moments["customer_id"].to_list() == ["c"]
 
 
 @pytest.mark.parametrize("seed", range(5))

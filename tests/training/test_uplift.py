@@ -315,3 +315,16 @@ def test_what_had_not_arrived_as_of_then_is_no_outcome(tmp_path: Path) -> None:
     log.append(told, "late")
     again = from_log(tmp_path, log, "weekly", "ordered", timedelta(days=14), now)
     assert again.frame["_outcome"].sum() == before.frame["_outcome"].sum() < 400
+
+
+def test_only_matured_decisions_that_could_send_something_are_compared(tmp_path: Path) -> None:
+    """The log ends forty days after the first decisions; the outcome takes fourteen."""
+    start = _home(tmp_path, 600)
+    path = tmp_path / "tables/decisions.parquet"
+    more = _decision("old", "c-old", start + timedelta(days=26), "random")
+    more += _decision("young", "c-young", start + timedelta(days=26, microseconds=2), "random")
+    more += _decision("barred", "c-barred", start, "holdout")[1:]
+    pl.concat([pl.read_parquet(path), pl.DataFrame(more, schema=DECISIONS.schema)]).write_parquet(path)
+    now = start + timedelta(days=60)
+    study = from_log(tmp_path, EventLog(tmp_path / "events"), "weekly", "ordered", timedelta(days=14), now)
+    assert set(study.frame["customer_id"]) == {"c-old", *(f"c{number}" for number in range(600))}

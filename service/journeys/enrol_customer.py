@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from service.clock import new_id
 from service.journeys.definition import Journey
 from service.journeys.enrolment import State
 from service.journeys.enrolment_store import Enrolment, add_enrolment, count_active, earlier, free_guard
-from service.journeys.journey_store import JourneyRow, add_counts
+from service.journeys.journey_store import JourneyRow
 from service.storage.database import Connection
 
 
@@ -25,6 +26,17 @@ class Refused:
     until: datetime | None = None
 
 
+@dataclass(slots=True)
+class Entering:
+    """What one transaction knows of those who come in: the counts to add at its end, once for all of them (a row that
+    is written for each grows by as many versions), and how many are in journeys that have a cap. Their rows are locked,
+    so that nobody else comes in meanwhile.
+    """
+
+    counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
+    inside: dict[str, int] = field(default_factory=dict)
+
+
 def enrol(
     connection: Connection,
     row: JourneyRow,
@@ -32,12 +44,18 @@ def enrol(
     customer_id: str,
     now: datetime,
     source: Mapping[str, Any],
+    entering: Entering,
     name: str | None = None,
 ) -> Enrolment | Refused:
-    """Enrols a customer in the newest version, due at once. Call it in a `write()` transaction. `name` is to be its id:
-    who enrols again in the same request finds it under that.
+    """Enrols a customer in the newest version, due at once. Call it in a `write()` transaction, with the journey's row
+    locked, and add the counts at its end. `name` is to be its id: who enrols again in the same request finds it under
+    that.
     """
-    refused = _closed(row) or _entered_before(connection, journey, customer_id, now) or _full(connection, journey)
+    refused = (
+        _closed(row)
+        or _entered_before(connection, journey, customer_id, now)
+        or _full(connection, journey, entering.inside)
+    )
     if refused is not None:
         return refused
     guard = None if journey.reentry.rule == "always" else f"{journey.id}:{customer_id}"
@@ -49,7 +67,9 @@ def enrol(
     )
     if not add_enrolment(connection, enrolment, guard):
         return Refused("already_enrolled", f"{customer_id!r} has just been enrolled by another request")
-    add_counts(connection, {(journey.id, row.version, "", "entered"): 1}, now)
+    entering.counts[journey.id, row.version, "", "entered"] += 1
+    if journey.id in entering.inside:
+        entering.inside[journey.id] += 1
     return enrolment
 
 
@@ -90,8 +110,12 @@ def _entered_before(connection: Connection, journey: Journey, customer_id: str, 
     return None
 
 
-def _full(connection: Connection, journey: Journey) -> Refused | None:
+def _full(connection: Connection, journey: Journey, inside: dict[str, int]) -> Refused | None:
     most = journey.caps.enrolled
-    if most is not None and count_active(connection, journey.id) >= most:
+    if most is None:
+        return None
+    if journey.id not in inside:
+        inside[journey.id] = count_active(connection, journey.id)
+    if inside[journey.id] >= most:
         return Refused("full", f"{most} customers are in this journey, as many as its cap allows")
     return None

@@ -9,9 +9,9 @@ from itertools import islice
 from service.clock import Clock
 from service.errors import Unavailable
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import enrol
+from service.journeys.enrol_customer import Entering, enrol
 from service.journeys.enrolment_store import Enrolment, ever_enrolled
-from service.journeys.journey_store import JourneyRow, find_journey, list_journeys
+from service.journeys.journey_store import JourneyRow, add_counts, find_journey, list_journeys
 from service.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def _enrol_members(
                 if as_is is None or (as_is.status, as_is.version) != (row.status, row.version):
                     return  # the next look goes by what it is now
                 source, now = {"segment": row.entry_segment}, clock.now()
-                results = [enrol(connection, as_is, journey, customer, now, source) for customer in fresh]
+                entering = Entering()
+                results = [enrol(connection, as_is, journey, customer, now, source, entering) for customer in fresh]
+                add_counts(connection, entering.counts, now)
             entered = sum(isinstance(result, Enrolment) for result in results)
         yield entered

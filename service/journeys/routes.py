@@ -25,9 +25,10 @@ from service.journeys.answer_schemas import (
 from service.journeys.close_task import close
 from service.journeys.collaborators import RecordEvents
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import Refused, as_entered, enrol
+from service.journeys.enrol_customer import Entering, Refused, as_entered, enrol
 from service.journeys.enrolment_store import find_enrolment
 from service.journeys.intent_store import closed_task, list_tasks
+from service.journeys.journey_store import add_counts
 from service.journeys.manage_journeys import (
     change_status,
     get_journey,
@@ -164,7 +165,9 @@ def _enrolments(database: Database, clock: Clock, guard: Guard, definitions: Def
             journey = definitions.get(connection, journey_id, row.version)
             customer = present_id(connection, customer_id)
             name = None if once is None else once.name
-            result = enrol(connection, row, journey, customer, clock.now(), {"api": True}, name)
+            now, entering = clock.now(), Entering()
+            result = enrol(connection, row, journey, customer, now, {"api": True}, entering, name)
+            add_counts(connection, entering.counts, now)
         if isinstance(result, Refused):
             raise Conflict(result.detail, reason=result.reason, enrollment_id=result.enrolment_id, until=result.until)
         return show_enrolment(result, [])

@@ -6,7 +6,6 @@ once. Machine opens and scanner clicks do nothing here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from service.customers.customer_store import joined_by
 from service.events.match import holds, name_of
 from service.journeys.definition import Journey, UntilEvent, Wait
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import enrol
+from service.journeys.enrol_customer import Entering, enrol
 from service.journeys.enrolment_store import (
     Enrolment,
     add_events,
@@ -64,7 +63,7 @@ class _Arrivals:
     journeys: Mapping[str, JourneyRow]
     now: datetime
     running: dict[str, list[tuple[int, Enrolment]]] = field(default_factory=dict)
-    counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
+    entering: Entering = field(default_factory=Entering)
     inbox: list[dict[str, Any]] = field(default_factory=list)
     wake: set[str] = field(default_factory=set)
     converted: dict[str, datetime] = field(default_factory=dict)
@@ -108,7 +107,7 @@ class _Arrivals:
                 continue
             source = {"event": event["event"], "message_id": event["message_id"]}
             at = min(self.now, event["timestamp"])
-            entered = enrol(self.connection, row, journey, event["customer_id"], at, source)
+            entered = enrol(self.connection, row, journey, event["customer_id"], at, source, self.entering)
             if isinstance(entered, Enrolment):
                 self.running.setdefault(entered.customer_id, []).append((place, entered))
 
@@ -119,7 +118,7 @@ class _Arrivals:
             return
         if message.key not in self.marks.setdefault(f"{kind}_at", {}):
             self.marks[f"{kind}_at"][message.key] = event["timestamp"]
-            self.counts[message.journey_id, message.version, message.step, kind] += 1
+            self.entering.counts[message.journey_id, message.version, message.step, kind] += 1
 
     def _arrive(self, event: Event, enrolment: Enrolment, message: Intent | None, messages: _Messages) -> None:
         """What one event means to one enrolment."""
@@ -158,18 +157,18 @@ class _Arrivals:
         if enrolment.converted_at is not None or enrolment.id in self.converted:
             return
         self.converted[enrolment.id] = event["timestamp"]
-        self.counts[enrolment.journey_id, enrolment.version, "", "converted"] += 1
+        self.entering.counts[enrolment.journey_id, enrolment.version, "", "converted"] += 1
         last = messages.last_before(enrolment, event["timestamp"])
         if last is not None and last.converted_at is None:
             self.marks.setdefault("converted_at", {})[last.key] = event["timestamp"]
-            self.counts[last.journey_id, last.version, last.step, "converted"] += 1
+            self.entering.counts[last.journey_id, last.version, last.step, "converted"] += 1
 
     def _write(self) -> None:
         add_events(self.connection, self.inbox, self.wake, self.now)
         for name in sorted(self.marks):
             mark_engaged(self.connection, name, self.marks[name])
         mark_converted(self.connection, self.converted)
-        add_counts(self.connection, self.counts, self.now)
+        add_counts(self.connection, self.entering.counts, self.now)
 
 
 class _Messages:

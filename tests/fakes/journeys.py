@@ -13,9 +13,9 @@ from service.decisions.verdicts import Failure
 from service.journeys.channels.message import Message, SendResult
 from service.journeys.collaborators import Clearance, Copy, DecisionRequest
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import Refused, enrol
+from service.journeys.enrol_customer import Entering, Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
-from service.journeys.journey_store import find_journey
+from service.journeys.journey_store import add_counts, find_journey
 from service.journeys.manage_journeys import change_status, put_journey
 from service.journeys.runner import Runner, RunnerOptions
 from service.journeys.wake_journeys import wake_handler
@@ -168,7 +168,10 @@ class Stage:
             row = find_journey(connection, journey_id)
             assert row is not None
             journey = self.definitions.get(connection, journey_id, row.version)
-            return enrol(connection, row, journey, customer_id, self.clock.at, {"api": True})
+            entering = Entering()
+            entered = enrol(connection, row, journey, customer_id, self.clock.at, {"api": True}, entering)
+            add_counts(connection, entering.counts, self.clock.at)
+            return entered
 
     def standing(self, customer_id: str, journey_id: str = "j") -> Enrolment:
         with self.database.read() as connection:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.event import listen
 
 from service.customers.customer_store import set_owner
 from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import Refused, enrol
+from service.journeys.enrol_customer import Entering, Refused, enrol
 from service.journeys.enrolment_store import Enrolment, earlier
 from service.journeys.journey_store import find_journey, journey_versions
 from service.journeys.manage_journeys import change_status, must_find
@@ -60,6 +61,19 @@ def test_an_event_lets_in_those_that_fit(stage: Stage) -> None:
         stage.event("Order Completed", "old", revenue_cents=1500, timestamp=T0 - timedelta(days=2)),
     )
     assert [entered(stage, name) for name in ("anna", "ben", "cleo", "dora", "old")] == [1, 0, 0, 0, 0]
+
+
+def test_those_who_come_in_together_are_counted_together(stage: Stage) -> None:
+    """A cap looked through all who are in for each of them, and each wrote the same row of counts."""
+    stage.journey(REST, entry={"event": "Order Completed"}, caps={"enrolled": 7})
+    stage.enrol("first")
+    asked: list[str] = []
+    listen(stage.database.engine, "before_cursor_execute", lambda _1, _2, query, *_: asked.append(query))
+    stage.happens(*(stage.event("Order Completed", f"c{number}") for number in range(10)))
+    assert sum(entered(stage, f"c{number}") for number in range(10)) == 6
+    assert sum("count(*)" in query and "FROM journey_enrolments" in query for query in asked) == 1
+    assert sum(query.startswith("INSERT INTO journey_counts") for query in asked) == 1
+    assert stats(stage)["enrollments"]["entered"] == 7
 
 
 def test_a_journey_that_cannot_be_read_keeps_no_event_from_the_others(stage: Stage) -> None:
@@ -293,7 +307,8 @@ def test_the_most_enrolled_hold_while_another_process_lets_in(stage: Stage) -> N
 
     def enrol_ben(connection: Connection) -> None:
         row = must_find(connection, "j", lock=True)
-        let_in = enrol(connection, row, stage.definitions.get(connection, "j", row.version), "ben", T0, {"api": True})
+        journey = stage.definitions.get(connection, "j", row.version)
+        let_in = enrol(connection, row, journey, "ben", T0, {"api": True}, Entering())
         assert isinstance(let_in, Enrolment)
 
     meanwhile(stage, enrol_ben, stage.event("Order Completed", "anna"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from dataclasses import dataclass
 
 import regex
 
@@ -34,20 +35,43 @@ Colour = tuple[float, float, float, float]
 """Red, green, blue and opacity, 0 to 1."""
 
 
-def hides(style: str) -> bool:
-    """Whether an element of this style, on a white page, hides its text from a reader."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The colours that an element has from those around it."""
+
+    ink: str = "black"
+    ground: str = "white"
+
+    def within(self, style: str) -> Look:
+        """The colours inside an element of this style."""
+        said = _said(_COMMENT.sub("", style))
+        return Look(
+            said.get("color") or self.ink, said.get("background-color") or said.get("background") or self.ground
+        )
+
+
+PAGE = Look()
+
+
+def _said(style: str) -> dict[str, str]:
+    said = {}
+    for one in style.split(";"):
+        name, _, value = one.partition(":")
+        said[name.strip().casefold()] = value.casefold().replace("!important", "").strip()
+    return said
+
+
+def hides(style: str, around: Look = PAGE) -> bool:
+    """Whether an element of this style, where the text around it looks so, hides its text from a reader."""
     plain = _COMMENT.sub("", style)
     if _GONE.search(plain):
         return True
-    said = {}
-    for one in plain.split(";"):
-        name, _, value = one.partition(":")
-        said[name.strip().casefold()] = value.casefold().replace("!important", "").strip()
+    said = _said(plain)
     return (
         _is_small(said.get("font-size", ""))
         or _is_small(said.get("line-height", ""), unitless=16.0)
         or any(_is_away(said.get(name, "")) for name in said if name.startswith(("margin", "padding")))
-        or _cannot_be_told(said)
+        or (bool({"color", "background", "background-color"} & said.keys()) and _cannot_be_told(around.within(plain)))
     )
 
 
@@ -65,16 +89,11 @@ def _is_away(value: str) -> bool:
     return any(size <= -FAR_PX or size >= 20 * FAR_PX for size in sizes)
 
 
-def _cannot_be_told(said: dict[str, str]) -> bool:
-    ground = said.get("background-color") or said.get("background") or "white"
-    ink = said.get("color")
-    if ink is None:
-        return False
-    below, above = _colour(ground), _colour(ink)
+def _cannot_be_told(look: Look) -> bool:
+    below, above = _colour(look.ground), _colour(look.ink)
     if below is None or above is None:
-        return ink == ground
-    page = (1.0, 1.0, 1.0)
-    seen = _over(below, page)
+        return look.ink == look.ground
+    seen = _over(below, (1.0, 1.0, 1.0))
     first, second = sorted((_luminance(seen), _luminance(_over(above, seen))))
     return (second + 0.05) / (first + 0.05) < LEAST_CONTRAST
 

@@ -72,7 +72,7 @@ def hidden_elements(seen: Seen) -> Iterator[Finding]:
     """Text that a person cannot see but a filter or a machine can."""
     for element in seen.elements:
         style, span = element.attributes.get("style", ("", element.span))
-        if "hidden" in element.attributes or hides(style):
+        if "hidden" in element.attributes or hides(style, element.around):
             yield f"<{element.name}> hides its text from the reader", span
         if element.name == "img" and _tiny(element):
             yield "an image of one pixel is a hidden tracker", element.span

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import regex
 
+from service.content.hiding_styles import PAGE, Look
 from service.content.merge_tags import pieces
 from service.content.merge_values import look_up
 from service.content.plain_text import PIECE, plain_piece
@@ -22,6 +23,17 @@ BLOCKS = frozenset(
 )  # fmt: skip
 SEEN_ATTRIBUTES = ("alt", "title", "aria-label", "placeholder")
 LINK_ATTRIBUTES = ("href", "src", "action", "formaction", "background", "poster", "cite", "srcset", "data")
+VOID = frozenset({"br", "hr", "img", "wbr", "input", "meta", "link", "col", "area", "base", "source", "embed"})
+BARRIERS = frozenset({"table", "ul", "ol"})
+_CELLS = {"td", "th"}
+_ENDED_BY: dict[str, Collection[str]] = {
+    "li": {"li"},
+    "td": _CELLS,
+    "th": _CELLS,
+    "tr": {"tr"},
+    **dict.fromkeys(BLOCKS - {"br", "td", "th", "tr", "li"}, frozenset({"p"})),
+}
+"""What an element ends that was not ended itself (HTML, 13.1.2.4)."""
 UNSEEN = frozenset({"script", "style", "head", "template", "noscript"})
 _MARKUP = regex.compile(
     r"<!--(?P<comment>.*?)(?:-->|$)|<(?P<close>/)?(?P<name>[a-zA-Z][\w:-]*)(?P<attributes>(?:\"[^\"]*\"|'[^']*'|[^'\">])*)(?:>|$)"
@@ -70,7 +82,11 @@ class Element:
     name: str
     attributes: Mapping[str, tuple[str, tuple[int, int]]]
     span: tuple[int, int]
-    text: str = ""
+    around: Look = PAGE
+
+    @property
+    def style(self) -> str:
+        return self.attributes.get("style", ("", self.span))[0]
 
 
 @dataclass
@@ -159,6 +175,7 @@ def see(source: str, values: Mapping[str, Any], is_html: bool, defaults: Mapping
 
 def _see_html(resolved: Mapped, literals: list[Mapped]) -> Seen:
     seen, writer, place, unseen = Seen(Mapped(), literals), _Writer(), 0, ""
+    open_elements: list[tuple[str, Look]] = []
     for match in _MARKUP.finditer(resolved.text):
         if not unseen:
             writer.flow(resolved.cut(place, match.start()))
@@ -170,8 +187,13 @@ def _see_html(resolved: Mapped, literals: list[Mapped]) -> Seen:
             name = match["name"].lower()
             if match["close"]:
                 unseen = "" if name == unseen else unseen
+                _close(open_elements, {name})
             else:
-                seen.elements.append(_element(match, resolved, seen))
+                _close(open_elements, _ENDED_BY.get(name, frozenset()), BARRIERS)
+                element = _element(match, resolved, seen, open_elements[-1][1] if open_elements else PAGE)
+                seen.elements.append(element)
+                if name not in VOID:
+                    open_elements.append((name, element.around.within(element.style)))
                 unseen = name if name in UNSEEN and not unseen else unseen
             if name in BLOCKS:
                 writer.put("\n", *span)
@@ -183,7 +205,17 @@ def _see_html(resolved: Mapped, literals: list[Mapped]) -> Seen:
     return seen
 
 
-def _element(match: Any, resolved: Mapped, seen: Seen) -> Element:
+def _close(open_elements: list[tuple[str, Look]], names: Collection[str], barriers: Collection[str] = ()) -> None:
+    """Ends the innermost element of one of these names, with all in it; none beyond a barrier."""
+    for place in range(len(open_elements) - 1, -1, -1):
+        if open_elements[place][0] in names:
+            del open_elements[place:]
+            return
+        if open_elements[place][0] in barriers:
+            return
+
+
+def _element(match: Any, resolved: Mapped, seen: Seen, around: Look) -> Element:
     offset, attributes = match.start("attributes"), {}
     for found in _ATTRIBUTE.finditer(match["attributes"] or ""):
         name = found["name"].lower()
@@ -195,4 +227,4 @@ def _element(match: Any, resolved: Mapped, seen: Seen) -> Element:
             seen.others.append(resolved.cut(first, last))
         if name in LINK_ATTRIBUTES and value:
             seen.links.append((name, value, resolved.span(first, last)))
-    return Element(match["name"].lower(), attributes, resolved.span(match.start(), match.end()))
+    return Element(match["name"].lower(), attributes, resolved.span(match.start(), match.end()), around)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.content.guardrails import check_copy
 from service.content.hiding_styles import hides
 
 
@@ -38,3 +39,26 @@ def test_what_cannot_be_seen_is_found(style: str) -> None:
 )  # fmt: skip
 def test_what_people_set_hides_nothing(style: str) -> None:
     assert not hides(style)
+
+
+BUTTON = '<table><tr><td style="background-color:#0a7d4f"><p><b style="color:#fff">Go</b></p></td></tr></table>'
+
+
+@pytest.mark.parametrize(
+    ("body", "hidden"),
+    [
+        (BUTTON, False),
+        ('<div style="background:#222;color:#fff"><p style="font-size:14px">Tea</p></div>', False),
+        ('<div style="background:#333"><p style="color:#333">Tea</p></div>', True),
+        ('<div style="background:#333;color:#fff"><p style="background:#fff">Tea</p></div>', True),
+        ('<div style="background:#333"><p>Tea</p></div><p style="color:#fff">Tea</p>', True),
+        ('<p style="background:#333">Tea<p style="color:#fff">Tea</p>', True),
+        ('<table><tr><td style="background:#333">Tea<td style="color:#fff">Tea</td></tr></table>', True),
+        ('<div style="background:#333"><br><hr><em style="color:#fff">Tea</em></div>', False),
+        (BUTTON + '<p><b style="color:#fff">Tea</b></p>', True),
+    ],
+)
+def test_colours_are_told_from_those_around(body: str, hidden: bool) -> None:
+    """White on a green cell is a button; grey on the same grey around it was taken for grey on white."""
+    checks = check_copy("email", "en", {"subject": "Tea", "body": body}, {"name": "Tea", "facts": {}})
+    assert [check.name for check in checks if not check.passed] == ["hidden_text"] * hidden

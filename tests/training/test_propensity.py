@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +19,13 @@ from features.tables import EVENTS
 from models import churn, lead
 from models.declaration import Declaration, Goal, Rule
 from models.load import load, verify_golden
+from tests.fakes.model_cases import propensity, propensity_rows
 from tests.fakes.shop_history import START, shop_history
 from training import datasets
 from training.assemble import tiers
 from training.learn import TooLittle, varying
-from training.propensity import _judge, _notes, differs, gather, train_propensity
+from training.metrics import log_losses
+from training.propensity import _judge, _notes, champion_gain, differs, gather, train_propensity
 from training.tracking import Tracking, aliases, champion, promote
 from training.train import Job, TrainResult
 
@@ -138,6 +140,27 @@ class TestTrained:
         assert f"champion {before} answers another question (horizon_days 56, not 28)" in found.verdict
         assert "`opportune promote churn VERSION`" in found.verdict
         assert aliases(job.tracking, "churn") == {"champion": before, "challenger": found.version}
+
+
+def test_a_champion_is_judged_on_what_it_has_not_learnt_from_and_its_twin_in_its_place(tmp_path: Path) -> None:
+    """Outcomes of a cut at which its labels end, and later ones, are new to it."""
+    model = propensity()
+    twin = replace(model, mix=1.0, trained={"labels_until": "2025-12-01T00:00:00+00:00"})
+    for one, folder in ((model, tmp_path), (twin, tmp_path / "twin")):
+        folder.mkdir(exist_ok=True)
+        one.save(folder)
+    times = [datetime(2025, 11, 30, tzinfo=UTC), datetime(2025, 12, 1, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC),
+             datetime(2026, 1, 1, tzinfo=UTC)]  # fmt: skip
+    rows = propensity_rows(3, 4).with_columns(as_of=pl.Series(times, dtype=pl.Datetime("us", "UTC")))
+    labels = np.array([1.0, 0.0, 1.0, 0.0])
+    gains, reason = champion_gain(model.declaration, ("7", tmp_path), rows, labels)
+    assert reason is None
+    assert gains is not None
+    expected = np.r_[np.nan, -log_losses(labels, twin.predict(rows))[1:3], -log_losses(labels, model.predict(rows))[3]]
+    np.testing.assert_array_equal(gains, expected)
+    assert champion_gain(model.declaration, ("7", tmp_path), rows[:1], labels[:1]) == (
+        None, "champion 7 has learnt from all outcomes known so far; wait for newer ones",
+    )  # fmt: skip
 
 
 def test_what_differs_between_two_questions_is_named() -> None:

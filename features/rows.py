@@ -65,7 +65,7 @@ class OnlineFeatures:
         """Each customer's row as of a time, exactly as `build.compute` gives it; None for one never heard of.
 
         Exact for `as_of` from one hour before the last event was received. A row that an older version of the
-        features packed reads as None until `load` or `rebuild` has made it anew (see `outdated`). Fields of a row
+        features packed reads as None until `load` or `rebuild_all` has made it anew (see `outdated`). Fields of a row
         are decoded when they are first asked for; `feature_matrix` gives the values of many rows at once.
         """
         packed, values, known = self._read(customer_ids, microseconds(as_of))
@@ -201,12 +201,8 @@ class OnlineFeatures:
             holds = self._serving.holds(self._store.read([_serving_key(name) for name in some]), now).tolist()
             yield from (name for name, good in zip(some, holds, strict=True) if not good)
 
-    def rebuild(self, customer_id: str, events: pl.DataFrame) -> None:
-        """Makes one customer's row anew from all their events, whatever it held; for corrections."""
-        self.rebuild_all([customer_id], events.with_columns(customer_id=pl.lit(customer_id)))
-
     def rebuild_all(self, customer_ids: Sequence[str], events: pl.DataFrame) -> None:
-        """`rebuild` of many: `events` are all events of these customers; who has none is forgotten."""
+        """Makes these customers' rows anew from all their events, whatever they held; who has none is forgotten."""
         made = self._made(events)
         for some in _batches(list(customer_ids)):
             new = [made.get(customer, (None, None)) for customer in some]
@@ -226,7 +222,7 @@ class OnlineFeatures:
         self._change([customer_id], lambda _: [(None, None)])
 
     def outdated(self) -> Iterator[str]:
-        """Customers whose rows an older version of the features packed; give each to `rebuild`."""
+        """Customers whose rows an older version of the features packed; give them to `rebuild_all`."""
         for some in self._batches_of_ids():
             rows = self._store.read([_state_key(name) for name in some])
             yield from (name for name, row in zip(some, rows, strict=True) if row and not self._current(row))

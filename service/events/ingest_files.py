@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 """Told the file in progress and how much of it is stored (0 to 1)."""
-_FRAME_ROWS = 10_000
 _MOST_WATCHED = 20_000_000
 _INDEX = re.compile(r"\[\d+\]")
 

@@ -78,10 +78,10 @@ def test_a_load_does_not_overwrite_a_newer_row() -> None:
 def test_a_correction_rebuilds_one_customer() -> None:
     online = OnlineFeatures(MemoryRows())
     online.apply([order("1", 5), order("2", 0), order("3", customer="bob")])
-    online.rebuild("ann", frame([order("1", 5)]))
+    online.rebuild_all(["ann"], frame([order("1", 5)]))
     assert values(online)["orders_total"] == 1
     assert values(online, "bob")["orders_total"] == 1
-    online.rebuild("ann", frame([]))
+    online.rebuild_all(["ann"], frame([]))
     assert online.read(["ann"], NOW) == [None]
 
 
@@ -117,7 +117,7 @@ def test_rows_of_an_older_layout_wait_for_a_rebuild() -> None:
     assert online.read(["ann"], NOW) == [None]
     online.apply([order("9")])
     assert sorted(online.outdated()) == ["ann", "bob"]
-    online.rebuild("ann", frame([order("1", 3), order("9", 0), order("5", 1, event="Cart Sold")]))
+    online.rebuild_all(["ann"], frame([order("1", 3), order("9", 0), order("5", 1, event="Cart Sold")]))
     assert values(online)["orders_14d"] == 2
     assert values(online)["carts_14d"] == 1
     assert list(online.outdated()) == ["bob"]

@@ -59,6 +59,13 @@ enrolments = Table(
     Index("ix_journey_enrolments_customer", "customer_id", "journey_id"),
     Index("ix_journey_enrolments_step", "journey_id", "status", "step"),
 )
+_HAS_PROBLEM = enrolments.c.problem.is_not(None)
+Index(
+    "ix_journey_enrolments_problem",
+    enrolments.c.journey_id,
+    sqlite_where=_HAS_PROBLEM,
+    postgresql_where=_HAS_PROBLEM,
+)
 
 
 @dataclass(frozen=True, slots=True)

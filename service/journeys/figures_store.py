@@ -54,9 +54,11 @@ def list_intents(connection: Connection, wanted: Wanted, state: str, limit: int)
 
 def count_tasks(connection: Connection, wanted: Wanted) -> dict[str, dict[str, int]]:
     """`{step: {"open": n, "done": n}}`. A task is of the version that its intent is of."""
-    key = (journey_tasks.c.step, journey_tasks.c.state)
-    joined = journey_tasks.join(send_intents, send_intents.c.key == journey_tasks.c.key)
-    query = select(*key, func.count()).select_from(joined).where(*_of(send_intents, wanted)).group_by(*key)
+    key, (journey_id, version) = (journey_tasks.c.step, journey_tasks.c.state), wanted
+    query = select(*key, func.count()).where(journey_tasks.c.journey_id == journey_id).group_by(*key)
+    if version is not None:
+        query = query.join(send_intents, send_intents.c.key == journey_tasks.c.key)
+        query = query.where(send_intents.c.version == version)
     counts: dict[str, dict[str, int]] = {}
     for step, state, count in connection.execute(query):
         counts.setdefault(step, {})[state] = int(count)

@@ -12,6 +12,7 @@ import pytest
 from service.journeys import enrolment_store
 from service.journeys.enrolment import State
 from service.journeys.enrolment_store import Enrolment, claim_due
+from service.journeys.figures_store import count_tasks, problems
 from service.journeys.journey_store import journeys
 from service.storage.database import Connection
 from tests.fakes.plans import plans_of, sqlite_at
@@ -33,6 +34,7 @@ def enrol(connection: Connection, name: str, journey: str, due: datetime) -> Non
         (lambda at: enrolment_store.earlier(at, "j", "c"), OF_CUSTOMER),
         (lambda at: enrolment_store.ever_enrolled(at, "j", ["c", "d"], False), OF_CUSTOMER),
         (lambda at: enrolment_store.ever_enrolled(at, "j", ["c", "d"], True), OF_CUSTOMER),
+        (lambda at: problems(at, ("j", None), 50), "ix_journey_enrolments_problem (journey_id=?)"),
         (lambda at: enrolment_store.count_active(at, "j"), "ix_journey_enrolments_step (journey_id=? AND status=?)"),
     ],
 )
@@ -72,4 +74,14 @@ def test_a_wave_is_claimed_off_the_index_and_those_due_first_first(tmp_path: Pat
         rest = [one.id for one in claim_due(connection, NOON, NOON, until, 50)]
         assert len(rest) == 7
         assert not set(rest) & {*claimed, "later"}
+    database.close()
+
+
+def test_tasks_are_counted_without_the_messages(tmp_path: Path) -> None:
+    """Of a journey of years those are many times as many."""
+    database = sqlite_at(tmp_path)
+    with database.read() as connection:
+        plans = plans_of(database, connection, lambda at: count_tasks(at, ("j", None)))
+    assert [line for line in plans if "ix_journey_tasks_state (journey_id=?)" in line]
+    assert not [line for line in plans if "send_intents" in line]
     database.close()

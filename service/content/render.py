@@ -25,6 +25,7 @@ from service.content.markup import ALLOWED_ATTRIBUTES, ALLOWED_STYLES, ALLOWED_T
 from service.content.merge_tags import Piece, environment, pieces, uses
 from service.content.merge_values import look_up, offer_values
 from service.content.phrases import languages, phrases
+from service.web.json_values import DEEPEST, nested_deeper
 
 # Stand-ins for a customer's values while HTML is cleaned: private-use characters, or an address where a link goes.
 _STAND_IN, _LINK_STAND_IN = "\ue000{}\ue001", "https://opportune-slot-{}.invalid"
@@ -238,6 +239,8 @@ def _compile_json(source: str, values: Mapping[str, Any], local: Writing) -> Fil
         document = orjson.loads(source)
     except orjson.JSONDecodeError as error:
         raise RenderError(f"the payload is not JSON: {error}") from error
+    if nested_deeper(document, DEEPEST):
+        raise RenderError(f"the payload is nested deeper than {DEEPEST} levels")
     fillers: dict[str, Filler | str] = {}
 
     def learn(value: Any) -> None:

@@ -38,6 +38,7 @@ from service.events.values import (
     quantity,
     reference,
 )
+from service.web.json_values import DEEPEST, nested_deeper
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 _IDS = {"messageId", "userId", "anonymousId", "previousId", "groupId", "writeKey", "projectId"}
@@ -143,10 +144,13 @@ def _object(message: Mapping[str, Any], key: str, errors: Errors) -> dict[str, A
 
 def _json(value: Mapping[str, Any], key: str, errors: Errors) -> str | None:
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # nested deeper than 254 levels
+        text = None
+    if text is None or (text.count("{") + text.count("[") > DEEPEST and nested_deeper(value, DEEPEST)):
         errors.append(FieldError(key, "is nested too deeply; flatten it"))
         return None
+    return text
 
 
 def _inner(outer: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import orjson
 
 MAX_BYTES = 32_768
+DEEPEST = 200
+"""Levels of what is kept as it came: orjson writes 254, and an answer that shows it puts it into some of its own."""
 Json = TypeVar("Json")
 
 
@@ -50,3 +52,14 @@ def _check(value: Any, depth: int = 0) -> None:
         raise ValueError("holds NaN or infinity; leave the value out")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("holds a whole number beyond 64 bits; send it as text")
+
+
+def nested_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in each other more than `levels` times; itself it looks without recursion."""
+    within = [value]
+    for _ in range(levels + 1):
+        holders = [one for one in within if isinstance(one, (dict, list))]
+        if not holders:
+            return False
+        within = [inner for one in holders for inner in (one.values() if isinstance(one, dict) else one)]
+    return True

@@ -14,6 +14,7 @@ import pytest
 
 from service.errors import Problem
 from tests.end_to_end.api_home import OFFER, ApiHome, api_home
+from tests.end_to_end.conftest import eventually
 from tests.fakes.databases import new_database
 
 pytestmark = pytest.mark.slow
@@ -172,6 +173,26 @@ def test_limits_that_hold_are_taken(api: httpx.Client) -> None:
 )
 def test_a_wrong_field_of_an_offer_is_named(api: httpx.Client, change: dict[str, Any], field: str) -> None:
     assert fields(refused(api.put("/v1/offers/o1", json=OFFER | change), 422)) == [field]
+
+
+@pytest.mark.parametrize(("kind", "key"), [("track", "properties"), ("identify", "traits"), ("track", "context")])
+def test_what_is_taken_however_deep_can_be_shown(api: httpx.Client, kind: str, key: str) -> None:
+    """A customer with properties of 250 levels could be neither shown nor exported."""
+    for levels, status in ((190, 200), (250, 400), (900, 400)):
+        deep = "[" * levels + "]" * levels
+        body = f'{{"userId":"deep","event":"E","{key}":{{"x":{deep}}}}}'.encode()
+        answer = api.post(f"/v1/{kind}", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == status, answer.text
+    assert eventually(lambda: api.get("/v1/customers/deep").status_code != 404)
+    assert [api.get(f"/v1/customers/deep{part}").status_code for part in ("", "/export")] == [200, 200]
+
+
+def test_a_payload_is_checked_however_deep_it_is(api: httpx.Client) -> None:
+    for levels, passed in ((100, True), (300, False), (1_000, False)):
+        payload = "[" * levels + "]" * levels
+        copy = {"channel": "webhook", "locale": "en", "fields": {"payload": payload}}
+        checked = api.post("/v1/content/check", json=copy)
+        assert (checked.status_code, checked.json()["passed"]) == (200, passed)
 
 
 def test_a_wrong_name_in_a_table_is_told_by_itself(api: httpx.Client) -> None:

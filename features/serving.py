@@ -158,7 +158,7 @@ class Serving:
         counts = np.frombuffer(row, np.int64, hours, at)
         places = np.frombuffer(row, np.uint16, hours, at + 8 * hours + 8 * products)
         if hours and int(places.max()) >= cells:
-            raise ValueError("a customer's stored row has an hour beyond the week; make it anew (rebuild_all)")
+            raise ValueError("a customer's stored row has an hour beyond the week; make it anew (rebuild)")
         grid = np.zeros(cells, dtype=np.int64)
         np.add.at(grid, places, counts)
         busy = sorted({(week - 2) // 3 for week in (places // _WEEK).tolist() if week > 1})
@@ -194,7 +194,7 @@ class Serving:
             behind = 20 * categories + 10 * hours + 8 * products
             if min(categories, hours, products) >= 0 and behind <= len(row) - self._size:
                 return categories, hours, products
-        raise ValueError("a customer's stored row is cut short; make it anew (rebuild_all)")
+        raise ValueError("a customer's stored row is cut short; make it anew (rebuild)")
 
     def _columns(self, names: tuple[str, ...]) -> tuple[Ints, bool]:
         """The place of each name in a vector, -1 for a name that no feature has; and whether each has one."""

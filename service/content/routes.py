@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.params import Depends
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from features.channels import Channel
 from service.content.answer_schemas import CopyCheckedOut, MadeOut, TrailOut, VariantOut, VariantsOut
@@ -32,6 +32,8 @@ from service.web.threads import in_thread
 VariantId = Annotated[str, Path(max_length=64)]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The variant's ETag")]
 LocaleTag = Annotated[str, Query(max_length=35), AfterValidator(canonical_locale)]
+Blank = BeforeValidator(lambda value: value or None)
+"""A filter without a value (`?state=&channel=email`) filters nothing."""
 
 
 def routes(desk: ContentDesk, guard: Guard) -> APIRouter:
@@ -74,9 +76,9 @@ def _add_reading(router: APIRouter, desk: ContentDesk, reviewing: Depends) -> No
         "/variants", summary="List variants, oldest first", dependencies=[reviewing], responses=gives(VariantsOut)
     )
     async def variants(
-        state: State | None = None,
-        channel: Channel | None = None,
-        locale: LocaleTag | None = None,
+        state: Annotated[State | None, Blank] = None,
+        channel: Annotated[Channel | None, Blank] = None,
+        locale: Annotated[LocaleTag | None, Blank] = None,
         offer_id: Annotated[str | None, Query(max_length=200)] = None,
         after: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,

@@ -119,6 +119,7 @@ async def test_generated_variants_are_pending_with_checks_and_lineage(client: ht
     listed = (await client.get("/v1/content/variants?state=pending&channel=email&locale=en")).json()["variants"]
     assert [variant["variant_id"] for variant in listed] == [variant["variant_id"] for variant in made]
     assert (await client.get("/v1/content/variants?state=approved")).json()["variants"] == []
+    assert (await client.get("/v1/content/variants?state=&channel=&locale=")).json()["variants"] == listed
 
 
 async def test_nothing_is_chosen_before_approval_and_all_of_it_after(bench: Bench, client: httpx.AsyncClient) -> None:

@@ -37,7 +37,7 @@ from service.decisions.maturity import NONE_YOUNG, Young
 from service.decisions.outcome_store import outcomes
 from service.storage.compressed import Compressed, compressed
 from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
-from service.storage.prepared import insert_rows
+from service.storage.prepared import Prepared, insert_rows
 
 _YOUNG = ("young_hour", "young_day", "young_week", "young_minute")
 """The counts of `Young`."""
@@ -92,6 +92,8 @@ _COUNTS = tuple(column.name for column in offer_rates.c if not column.primary_ke
 _RATE = select(offer_rates).where(_RATE_HERE).with_for_update()
 _SET_RATE = update(offer_rates).where(_RATE_HERE).values({name: bindparam(f"b_{name}") for name in _COUNTS})
 """Written once: what SQLAlchemy makes of a statement is kept with it."""
+_TOLD = ("offer_id", "channel", "shown", "converted", "clicked", "redeemed", "first_at", "delays", "prompt", "young_at")
+_EVERY_RATE = Prepared(select(*(offer_rates.c[name] for name in (*_TOLD, *_YOUNG))))
 _UNTOLD = decisions.alias("untold")
 _RECORDED = func.length(decisions.c.candidates) > 0
 """Whether a decision still has its record (see `forget_records`)."""
@@ -259,7 +261,12 @@ def count_response(
 
 def read_rates(connection: Connection) -> dict[tuple[str, str], Rate]:
     """Every offer's rates by (offer, channel)."""
-    return {(row.offer_id, row.channel): _rate(row) for row in connection.execute(select(offer_rates))}
+    return {
+        (row[0], row[1]): Rate(
+            row[2], row[3], row[4], row[5], row[6], Young(tuple(row[10:]), row[9] or 0), row[7], row[8]
+        )
+        for row in _EVERY_RATE.rows(connection)
+    }
 
 
 def channel_sums(connection: Connection) -> dict[str, ChannelSums]:
@@ -279,10 +286,6 @@ def channel_sums(connection: Connection) -> dict[str, ChannelSums]:
         )
         for row in rows
     }
-
-
-def _rate(row: Any) -> Rate:
-    return Rate(row.shown, row.converted, row.clicked, row.redeemed, row.first_at, _young(row), row.delays, row.prompt)
 
 
 def _young(row: Any) -> Young:

@@ -1,6 +1,6 @@
 """Churn: an active customer (an order in the last 56 days); will no order come in the next 56?"""
 
-from models.declaration import Declaration, Goal, Rule
+from models.declaration import TIERS, Declaration, Goal, Rule
 
 DECLARATION = Declaration(
     name="churn",
@@ -12,5 +12,6 @@ DECLARATION = Declaration(
     goal=Goal("ordered", happens=False, noun="churned customers"),
     horizon_days=56,
     baseline="days_since_last_order",
+    tiers=TIERS,
     purpose="Scores active customers. Shown to people, used in journeys' branches.",
 )

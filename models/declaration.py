@@ -32,6 +32,8 @@ OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
 }
 COMPARISON = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|<|>|=)\s*(-?\d+(?:\.\d+)?)\s*")
+TIERS = (("A", 0.1), ("B", 0.2), ("C", 0.3), ("D", 0.4))
+"""Shares of those who are scored, the most likely first, where a declaration wants no others."""
 PROBES = 8
 """Made-up customers on whom an expression is tried together and one by one."""
 

@@ -1,6 +1,6 @@
 """Lead: has been reached by a campaign and never redeemed; will the first redemption come within 28 days?"""
 
-from models.declaration import Declaration, Goal, Rule
+from models.declaration import TIERS, Declaration, Goal, Rule
 
 DECLARATION = Declaration(
     name="lead",
@@ -13,5 +13,5 @@ DECLARATION = Declaration(
     horizon_days=28,
     baseline="days_since_last_order",
     purpose="Scores customers whom a campaign reached and who never redeemed. Shown to people, used in journeys.",
-    tiers=(("A", 0.1), ("B", 0.2), ("C", 0.3), ("D", 0.4)),
+    tiers=TIERS,
 )

@@ -289,7 +289,7 @@ def test_tiers_hold_their_shares_and_never_promise_more_below() -> None:
     assert (p >= found[0].least).mean() == pytest.approx(0.1, abs=0.01)
     expected = [tier.expected for tier in found]
     assert expected == sorted(expected, reverse=True)
-    assert tiers(churn.DECLARATION, p, p) == ()
+    assert tiers(replace(lead.DECLARATION, tiers=()), p, p) == ()
 
 
 @pytest.mark.parametrize(("buying", "told"), [(0, False), (1, True)])

@@ -111,6 +111,16 @@ def test_known_policies_get_their_true_values(tmp_path: Path) -> None:
     assert "effective sample size" in str(uniform)
 
 
+def test_what_an_offer_costs_is_taken_off_whatever_comes_of_it(tmp_path: Path) -> None:
+    write_log(tmp_path)
+    path = tmp_path / "tables" / "offers.parquet"
+    pl.read_parquet(path).with_columns(cost=pl.lit(0.5)).write_parquet(path)
+    truth = sum(CHANCE[name] * VALUE[name] - 0.5 for name in CHANCE) / 4
+    report = evaluate("uniform", tmp_path, matured_days=0)
+    for name in ("IPS", "SNIPS", "DR", "SNDR"):
+        assert value(report, 1, name).low <= truth <= value(report, 1, name).high < 0
+
+
 def test_what_was_rarely_tried_and_led_to_nothing_yet_may_still_be_worth_something(tmp_path: Path) -> None:
     """Had the offers tried once in fifty times done as guessed, uniform would be worth .125 and 0.25."""
     write_log(tmp_path, 1_200, propensities=[0.94, 0.02, 0.02, 0.02], chance=CHANCE | {"b": 0.0, "c": 0.0})

@@ -16,7 +16,7 @@ from models.load import load, verify_golden, write_golden
 from tests.fakes.shop_history import START, shop_history
 from tests.fakes.training_sets import DECLARED, FEATURES, made_up
 from training import splits
-from training.assemble import Learnt, final_model, slices
+from training.assemble import Learnt, final_model, slices, twin_model
 from training.datasets import STEP, TrainingSet, period, training_set
 from training.learn import BG_NBD, TooLittle, _inputs, learn
 from training.members import FoldScores
@@ -58,6 +58,16 @@ def test_a_blend_serves_with_effects_that_sum_to_its_score(drifting: tuple[Train
     booster = learnt.members.booster
     expected = booster.predict(rows, raw_score=True, num_iteration=learnt.recipe.rounds)
     np.testing.assert_allclose(model.trees.raw_score(rows), expected, atol=1e-12)
+
+
+def test_a_model_says_until_when_it_knows_outcomes_and_its_twin_until_it_was_judged(
+    drifting: tuple[TrainingSet, Learnt],
+) -> None:
+    """By that a later candidate is compared with it on outcomes that are new to it."""
+    data, learnt = drifting
+    last = data.cuts[-1] + DECLARED.horizon
+    assert final_model(DECLARED, data, learnt).trained["labels_until"] == last.isoformat()
+    assert twin_model(DECLARED, data, learnt).trained["labels_until"] == learnt.judged[-1].test.isoformat()
 
 
 def test_codes_are_learnt_one_by_one_and_unseen_ones_are_average(drifting: tuple[TrainingSet, Learnt]) -> None:

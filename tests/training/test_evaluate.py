@@ -174,6 +174,7 @@ def test_the_usual_is_what_its_arm_sends(tmp_path: Path) -> None:
     [
         ("uniform", {"propensities": [1.0, 0.0, 0.0, 0.0]}, 0, "propensity 0"),
         ("greedy", {"propensities": [0.989, 0.001, 0.005, 0.005], "decisions": 1_000}, 0, "evidence"),
+        ("greedy", {"propensities": [0.97, 0.02, 0.005, 0.005], "decisions": 1_000}, 0, "30 are needed"),
         ("business-as-usual", {"decisions": 100}, 0, "no decision of the business_as_usual arm"),
         ("uniform", {"decisions": 100}, 14, "older than 14 days"),
         ("challenger", {"decisions": 100}, 0, "no challenger"),
@@ -188,6 +189,30 @@ def test_what_the_log_cannot_tell_is_refused(
     report = evaluate(policy, tmp_path, matured_days=days)
     assert word in (report.refused or "")
     assert report.lines()[0].startswith(f"{policy}: no estimate")
+
+
+def test_propensities_that_do_not_fit_the_choices_are_refused(tmp_path: Path) -> None:
+    write_log(tmp_path)
+    path = tmp_path / "tables" / "decisions.parquet"
+    turned = pl.col("offer_id").replace_strict({"a": 0.1, "b": 0.2, "c": 0.3}, default=0.4, return_dtype=pl.Float64)
+    pl.read_parquet(path).with_columns(propensity=turned).write_parquet(path)
+    refused = evaluate("uniform", tmp_path, matured_days=0).refused or ""
+    assert refused.startswith("The mean weight is 1.6")
+    assert "the logged propensities do not fit the choices" in refused
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.02, False), (0.1, True)])
+def test_of_the_decisions_hardly_any_may_lack_what_the_policy_wants(
+    tmp_path: Path, share: float, refused: bool
+) -> None:
+    """Uniform wants a quarter of an offer that in so many decisions was never tried: half a percent of all, or more."""
+    write_log(tmp_path)
+    path = tmp_path / "tables" / "decisions.parquet"
+    number = pl.col("decision_id").str.slice(1).cast(pl.Int64)
+    barred = (number // 2 % 100 < 100 * share) & (pl.col("offer_id") == "c") & ~pl.col("chosen")
+    table = pl.read_parquet(path)
+    table.with_columns(propensity=pl.when(barred).then(0.0).otherwise("propensity")).write_parquet(path)
+    assert ("propensity 0" in (evaluate("uniform", tmp_path, matured_days=0).refused or "")) is refused
 
 
 def test_without_a_log_and_with_an_unknown_policy(tmp_path: Path) -> None:

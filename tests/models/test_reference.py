@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.reference import FILE, Bins, Reference
+from models.reference import FILE, Bins, Reference, Shift
 from tests.fakes.model_cases import FEATURES, propensity, propensity_rows
 
 values = st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan), st.just(math.inf)), min_size=1, max_size=60)
@@ -46,6 +46,12 @@ def test_the_same_population_is_no_shift_and_another_is() -> None:
     assert not any(shift.shifted for shift in shifts)
     assert np.mean([shift.psi > 0.1 for shift in shifts]) > 0.01  # the usual rule alone would ring
     assert bins.shift(random.normal(0.8, 1, 200)).shifted
+
+
+def test_a_shift_is_more_than_chance_and_more_than_the_usual_rule_lets_pass() -> None:
+    """Of millions of rows chance makes nothing, yet what moved so little moves no decision."""
+    told = {(psi, chance): Shift(psi, chance, 100, 0.0, 0.0).shifted for psi in (0.05, 0.15) for chance in (0.01, 0.2)}
+    assert [pair for pair, shifted in told.items() if shifted] == [(0.15, 0.01)]
 
 
 def test_of_many_inputs_hardly_any_rings_by_chance() -> None:

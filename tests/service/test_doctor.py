@@ -22,7 +22,7 @@ from service.events.tally import Key
 from service.experiments.define_experiment import define_experiment
 from service.experiments.schemas import ExperimentIn
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import enrol
+from service.journeys.enrol_customer import Entering, enrol
 from service.journeys.enrolment_store import enrolments
 from service.journeys.manage_journeys import change_status, must_find, put_journey
 from service.offers.offers_store import delete_offer, put_offers
@@ -205,7 +205,7 @@ def test_what_an_active_journey_names_and_what_is_gone_is_told(
         put_journey(connection, "sold", {"name": "J", "steps": [split, decide]}, now, None)
         change_status(connection, "sold", "activate", now)
         row = must_find(connection, "sold")
-        enrol(connection, row, Definitions().get(connection, "sold", 1), "anna", now, {"api": True})
+        enrol(connection, row, Definitions().get(connection, "sold", 1), "anna", now, {"api": True}, Entering())
         put_journey(connection, "sold", {"name": "J", "steps": [{"id": "end", "kind": "exit"}]}, now, None)
         connection.execute(update(enrolments).values(status="stuck"))
         put_journey(connection, "idle", {"name": "J", "steps": [split, decide]}, now, None)

@@ -27,8 +27,8 @@ def test_who_is_erased_while_tables_are_written_is_in_none(tmp_path: Path, monke
         for customer in ("c1", "c2"):
             set_consents(connection, customer, {}, True, NOW, "api")
 
-    def then_erased(of: Database, tables: Path) -> None:
-        export(of, tables)
+    def then_erased(of: Database, log: Path, tables: Path) -> None:
+        export(of, log, tables)
         with of.write() as connection:
             if delete_profiles(connection, ["c1"]):
                 begin_erasure(connection, "e1", ["c1"], {}, NOW)

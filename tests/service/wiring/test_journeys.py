@@ -16,7 +16,7 @@ from service.customers.set_consents import set_consents
 from service.decisions.ledger_lines_store import release_decisions
 from service.decisions.schemas import DecisionIn
 from service.journeys.definitions import Definitions
-from service.journeys.enrol_customer import enrol
+from service.journeys.enrol_customer import Entering, enrol
 from service.journeys.journey_store import find_journey
 from service.journeys.manage_journeys import change_status, put_journey
 from service.journeys.read_enrolments import show_enrolments
@@ -62,7 +62,7 @@ def put(parts: Parts) -> None:
         set_consents(connection, "anna", {"call": {"marketing": True}}, None, now, "test")
         row = find_journey(connection, "j")
         assert row is not None
-        enrol(connection, row, Definitions().get(connection, "j", row.version), "anna", now, {"api": True})
+        enrol(connection, row, Definitions().get(connection, "j", row.version), "anna", now, {"api": True}, Entering())
 
 
 def test_a_second_message_of_a_decision_meets_the_cap(parts: Parts) -> None:

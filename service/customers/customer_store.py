@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from service.customers.profile import ConsentChange, Profile
-from service.storage.database import Connection, Json, UtcTime, any_of, metadata, slices, texts, upsert
+from service.storage.database import Connection, Json, UtcTime, any_of, metadata, slices, texts, those_in, upsert
 from service.storage.prepared import Prepared
 
 customers = Table(
@@ -325,17 +325,14 @@ def profiles_after(connection: Connection, after: str, limit: int) -> list[Profi
 
 def named_elsewhere(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Those of these ids that were joined with another one, or are to be, or of whom a consent is on record."""
-    found: set[str] = set()
-    for column in (
+    columns = (
         identities.c.alias_id,
         identities.c.customer_id,
         pending_merges.c.alias_id,
         pending_merges.c.customer_id,
         consent_log.c.customer_id,
-    ):
-        for some in slices(ids):
-            found.update(connection.execute(select(column).where(column.in_(some)).distinct()).scalars())
-    return found
+    )
+    return set().union(*(those_in(connection, column, ids) for column in columns))
 
 
 def customer_ids(connection: Connection, after: str, limit: int) -> list[str]:

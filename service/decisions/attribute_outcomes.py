@@ -43,7 +43,7 @@ from service.decisions.line import Line
 from service.decisions.maturity import PROMPT
 from service.decisions.moments_store import Moment, move_moments, note_moments, note_unknown
 from service.decisions.outcome_store import RESPONSES, add_outcome, delivered_since, responded
-from service.decisions.people_store import kept_of
+from service.decisions.people_store import with_history
 from service.decisions.suppression_store import addresses_of, lift, move_suppressions, suppress
 from service.decisions.take_back_orders import join_orders, move_order, price_order, refund_order
 from service.offers.catalogue import CatalogueCache
@@ -299,8 +299,8 @@ class AttributeOutcomes:
         joined = joined_by(connection, events)
         if joined:  # a decision about one of them ends first, or sees who they are now; all at once, as decisions lock
             lock(connection, [*joined, *joined.values()], ())
-        kept = kept_of(connection, joined) if joined else set()
-        for alias, owner in ((alias, owner) for alias, owner in joined.items() if alias in kept):
+        known = with_history(connection, joined) if joined else set()
+        for alias, owner in ((alias, owner) for alias, owner in joined.items() if alias in known):
             join_orders(connection, alias, owner)
             move_decisions(connection, alias, owner)
             move_ledger(connection, alias, owner)

@@ -11,7 +11,7 @@ from service.decisions.suppression_store import suppressions
 from service.storage.database import Connection, those_in
 
 
-def kept_of(connection: Connection, customer_ids: Collection[str]) -> set[str]:
+def with_history(connection: Connection, customer_ids: Collection[str]) -> set[str]:
     """Those of these ids that have decisions (which have lines in the ledger), outcomes, refusals or moments."""
     return set().union(
         *(

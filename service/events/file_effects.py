@@ -87,7 +87,8 @@ class FileEffects:
                 note_applied(connection, file_hash, chunk.lines[places[-1]])
                 took = monotonic() - began
             at_once = portion_after(at_once, len(some), took, HOLD_S)
-            time.sleep(took if beside else 0)
+            if beside:
+                time.sleep(took)
 
     def _settle(self, part: str, file_hash: str, rows: list[Row]) -> None:
         """Writes the part with the owners that the transaction after it is to find; if it finds others, once more."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.storage.database import Connection, UtcTime, metadata, slices, upsert
+from service.storage.database import Connection, UtcTime, metadata, slices, those_in, upsert
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 
@@ -199,11 +199,7 @@ def of_customers(
 
 def held_of(connection: Connection, customer_ids: Sequence[str]) -> set[str]:
     """Those of these customers of whom the inbox, or what was set aside, holds anything."""
-    found: set[str] = set()
-    for column in (inbox.c.customer_id, event_quarantine.c.customer_id):
-        for some in slices(customer_ids):
-            found.update(connection.execute(select(column).where(column.in_(some)).distinct()).scalars())
-    return found
+    return set().union(*(those_in(connection, of.c.customer_id, customer_ids) for of in (inbox, event_quarantine)))
 
 
 def claims_wait(connection: Connection, customer_ids: Sequence[str]) -> bool:

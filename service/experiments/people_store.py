@@ -9,6 +9,6 @@ from service.experiments.goals_store import goals
 from service.storage.database import Connection, those_in
 
 
-def kept_of(connection: Connection, customer_ids: Collection[str]) -> set[str]:
+def with_history(connection: Connection, customer_ids: Collection[str]) -> set[str]:
     """Those of these ids that were exposed to experiments or did what may count for one."""
     return set().union(*(those_in(connection, table.c.customer_id, customer_ids) for table in (exposures, goals)))

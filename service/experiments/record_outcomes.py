@@ -30,7 +30,7 @@ from service.experiments.goals_store import (
     save_goals,
 )
 from service.experiments.join_subjects import join_subjects
-from service.experiments.people_store import kept_of
+from service.experiments.people_store import with_history
 from service.experiments.record_seen import record_seen
 from service.storage.database import Connection
 
@@ -49,7 +49,7 @@ def apply_outcomes(
     """
     changed: set[Subject] = set()
     joined = joined_by(connection, events)
-    for former in sorted(kept_of(connection, joined)) if joined else ():
+    for former in sorted(with_history(connection, joined)) if joined else ():
         changed |= join_subjects(connection, former, joined[former])
     experiments = {experiment.id: experiment for experiment in all_experiments(connection)}
     if not experiments:

@@ -402,7 +402,7 @@ def stored_time(value: datetime) -> int:
 
 
 def those_in(connection: Connection, column: Column[str], values: Collection[str]) -> set[str]:
-    """Those of these texts that a column holds, which has an index."""
+    """Those of these texts that a column holds, which has an index or few rows."""
     found = select(column).where(any_of(column, texts("wanted"))).distinct()
     return set(connection.execute(found, {"wanted": sorted(values)}).scalars())
 

@@ -34,9 +34,9 @@ class Learnt:
     """What training found. `judged` folds were predicted by `recipes` chosen on folds matured before them.
 
     `predictions` are those of the judged folds' rows, whose places are `rows`. `recipe` and `members` come from all
-    folds and all rows. `dated` features were left out, for they tell the date rather
-    than the customer; `tuned` are LightGBM's parameters
-    where they are not the usual ones.
+    folds and all rows. `dated` features were left out, for they tell the date rather than the customer; `tuned` are
+    LightGBM's parameters where they are not the usual ones. `alone` are traits that tell the outcome without the rest,
+    with their AUC (`training.leaks`).
     """
 
     features: tuple[str, ...]
@@ -47,6 +47,7 @@ class Learnt:
     members: Members
     dated: tuple[str, ...] = ()
     tuned: Mapping[str, object] = field(default_factory=dict)
+    alone: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> Ints:
@@ -62,19 +63,19 @@ def final_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> 
     scores = np.concatenate([learnt.recipe.apply(fold) for fold in learnt.folds])
     labels = np.concatenate([fold.labels for fold in learnt.folds])
     found = tiers(declaration, scores, labels)
-    return _model(declaration, learnt.features, learnt.members, learnt.recipe, data.cuts, data.period.end, found)
+    return _model(declaration, learnt, learnt.members, learnt.recipe, data.cuts, data.period.end, found)
 
 
 def twin_model(declaration: Declaration, data: TrainingSet, learnt: Learnt) -> PropensityModel:
     """The model as it was judged, before the newest fold: what later candidates are compared with fairly."""
     newest = learnt.judged[-1]
     cuts = tuple(cut for cut in data.cuts if cut + declaration.horizon <= newest.test)
-    return _model(declaration, learnt.features, newest.members, learnt.recipes[-1], cuts, data.period.end, ())
+    return _model(declaration, learnt, newest.members, learnt.recipes[-1], cuts, data.period.end, ())
 
 
 def _model(
     declaration: Declaration,
-    features: tuple[str, ...],
+    learnt: Learnt,
     members: Members,
     recipe: Recipe,
     cuts: Sequence[datetime],
@@ -86,11 +87,12 @@ def _model(
         "labels_until": (max(cuts) + declaration.horizon).isoformat(),
         "cuts": [cut.isoformat() for cut in cuts],
         "data_until": data_until.isoformat(),
+        **({"tells_alone": sorted(learnt.alone)} if learnt.alone else {}),
     }
     linear = members.linear[recipe.ridge]
     share = 0.0 if members.buying is None else BUYING[recipe.buying]
     return PropensityModel(
-        declaration, features, parse_trees(text), text, linear, recipe.mix, recipe.calibration, found, trained,
+        declaration, learnt.features, parse_trees(text), text, linear, recipe.mix, recipe.calibration, found, trained,
         buying=members.buying if share else None, buying_share=share,
     )  # fmt: skip
 

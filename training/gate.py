@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,25 @@ def judge(
     against = compare(name, candidate, champion, clusters, seed)
     verdict = "promoted" if against.won else "not promoted"
     return Verdict(against.won, f"{verdict}: {_say(against, measure)}; {beaten}", (*results, against))
+
+
+def doubt(verdict: Verdict, name: str, alone: Mapping[str, float], accepted: Collection[str]) -> Verdict:
+    """The verdict on model `name` where traits tell the outcome `alone` (with their AUC): too good to be true.
+
+    It is not promoted, but where all of these are `accepted`: the champion has them, whom a person has promoted.
+    """
+    if not alone:
+        return verdict
+    traits = ", ".join(f"{trait} (AUC {found:.3f})" for trait, found in alone.items())
+    warning = (
+        f"too good to be true: on later data the outcome is told alone by {traits}; was that known before it, or set "
+        "after it and brought in under an earlier time?"
+    )
+    if not verdict.promote or set(alone) <= set(accepted):
+        return replace(verdict, text=f"{verdict.text}; {warning}")
+    known = f"Where it was known, `opportune promote {name} VERSION`"
+    way = f"{known}; else leave it out, or bring it in as of when it was set"
+    return replace(verdict, promote=False, text=f"not promoted: {warning} {way}; {verdict.text.partition(': ')[2]}")
 
 
 def _say(result: Comparison, measure: str) -> str:

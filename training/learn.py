@@ -17,6 +17,7 @@ from training import splits
 from training.assemble import Learnt
 from training.bgnbd import NotFitted, fit_bgnbd
 from training.datasets import TrainingSet
+from training.leaks import newest, tell_alone
 from training.members import (
     FEW_ROWS,
     FoldScores,
@@ -157,8 +158,9 @@ def learn(
     members = inputs.fit(data.cuts, max(data.cuts))
     progress(f"{declaration.name}: folds", 1.0)
     return Learnt(
-        inputs.features, tuple(fitted), judged, tuple(recipes), recipe, members, inputs.dated, dict(inputs.tuned)
-    )
+        inputs.features, tuple(fitted), judged, tuple(recipes), recipe, members, inputs.dated, dict(inputs.tuned),
+        _alone(inputs, chosen),
+    )  # fmt: skip
 
 
 def varying(frame: pl.DataFrame, features: Sequence[str]) -> tuple[str, ...]:
@@ -224,6 +226,14 @@ def _tuned(inputs: Inputs, folds: Sequence[splits.Fold], tuning: Tuning) -> Inpu
         return least_loss([tried.score(fold) for fold in newest])
 
     return replace(inputs, tuned=tune(loss, tree_parameters(len(inputs.rows)), tuning))
+
+
+def _alone(inputs: Inputs, folds: Sequence[splits.Fold]) -> Mapping[str, float]:
+    """The traits that tell the outcome without the rest in the newest folds."""
+    judged = [inputs.judged_rows(fold) for fold in folds]
+    first = newest(inputs.labels, judged)
+    known = splits.mask(inputs.times, folds[first].train)
+    return tell_alone(inputs.rows, inputs.labels, inputs.features, known, np.concatenate(judged[first:]))
 
 
 def _usable(inputs: Inputs, possible: Sequence[splits.Fold]) -> list[splits.Fold]:

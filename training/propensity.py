@@ -24,7 +24,7 @@ from training.card import propensity_card
 from training.consent_store import unprofiled
 from training.drift import keep_reference
 from training.feature_list import feature_list
-from training.gate import Verdict, judge
+from training.gate import Verdict, doubt, judge
 from training.learn import BASE_RATE, FOLDS, POSITIVES, TooLittle, learn
 from training.members import BUYING, FoldScores, Recipe, tree_parameters
 from training.metrics import Estimate, calibration_points, estimates, figures, log_losses
@@ -185,7 +185,7 @@ def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present
     plain = -log_losses(labels, np.concatenate([sigmoid(fold.baseline) for fold in learnt.judged]))
     share = -log_losses(labels, np.concatenate([fold.rivals[BASE_RATE] for fold in learnt.judged]))
     rival, reason = champion_gain(declaration, present, test, labels) if present else (None, None)
-    return judge(
+    verdict = judge(
         gain,
         {f"recency ({declaration.baseline})": plain, "the share of before (base rate)": share},
         rival,
@@ -194,6 +194,8 @@ def _judge(declaration: Declaration, learnt: Learnt, test: pl.DataFrame, present
         champion_version=present[0] if present else None,
         cannot_compare=reason,
     )
+    serving = _loaded(present[1], present[0]) if present and learnt.alone else None
+    return doubt(verdict, declaration.name, learnt.alone, serving.trained.get("tells_alone", ()) if serving else ())
 
 
 def champion_gain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.gate import LEAST_UNITS, compare, judge
+from training.gate import LEAST_UNITS, compare, doubt, judge
 
 RANDOM = np.random.default_rng(1)
 PLAIN = RANDOM.normal(size=600)
@@ -57,6 +57,25 @@ def test_a_lead_that_may_be_chance_is_enough_for_a_baseline_and_not_for_a_champi
     assert verdict.text.startswith("not promoted: does not beat champion 7 in log loss (+0.0425, ")
     surer = judge(luckier + 0.6 * error, {"recency": PLAIN - 1}, PLAIN, measure="log loss", champion_version="7")
     assert surer.promote
+
+
+def test_what_is_too_good_to_be_true_is_promoted_by_a_person_first() -> None:
+    good, poor = (judge(gains, {"recency": PLAIN}, measure="log loss") for gains in (BETTER, SAME))
+    assert doubt(good, "churn", {}, ()) == good
+    alone = {"status": 0.981, "plan": 0.96}
+    doubted = doubt(good, "churn", alone, ["plan"])
+    assert not doubted.promote
+    for part in (
+        "not promoted: too good",
+        "by status (AUC 0.981), plan (AUC 0.960);",
+        "`opportune promote churn VERSION`",
+    ):
+        assert part in doubted.text
+    assert doubted.text.endswith(good.text.removeprefix("promoted: "))
+    accepted = doubt(good, "churn", alone, ["plan", "status"])
+    assert accepted.promote
+    assert accepted.text.startswith(good.text + "; too good to be true")
+    assert doubt(poor, "churn", alone, ()).text.startswith(poor.text + "; too good to be true")
 
 
 def test_every_baseline_must_be_beaten() -> None:

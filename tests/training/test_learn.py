@@ -88,6 +88,20 @@ def test_it_is_judged_on_folds_that_no_recipe_has_seen(drifting: tuple[TrainingS
     assert all(fold.test > data.cuts[0] + DECLARED.horizon for fold in learnt.judged)
 
 
+def test_a_trait_set_after_the_outcome_is_found_and_told_with_the_model() -> None:
+    """As a list of customers tells it that was made after all outcomes and brought in as of their registration."""
+    data = made_up(cuts=5, customers=120, drift=0.0)
+    bought = data.frame.filter(pl.col("as_of") == data.cuts[-1]).select("customer_id", lead_score="label")
+    frame = data.frame.join(bought, on="customer_id").with_columns(pl.col("lead_score").cast(pl.Float64))
+    leaking = replace(data, frame=frame.sort("as_of", "customer_id"), features=(*FEATURES, "lead_score"))
+    learnt = _learnt(leaking)
+    assert dict(learnt.alone) == {"lead_score": 1.0}
+    assert final_model(DECLARED, leaking, learnt).trained["tells_alone"] == ["lead_score"]
+    honest = _learnt(data)
+    assert dict(honest.alone) == {}
+    assert "tells_alone" not in final_model(DECLARED, data, honest).trained
+
+
 def test_tuning_by_trials_gives_the_same_twice_and_never_what_is_worse_there() -> None:
     data = made_up(cuts=5, customers=120)
     first, again = (_learnt(data, Tuning(trials=2)) for _ in range(2))

@@ -311,10 +311,34 @@ def test_no_model_serves_that_is_worse_than_one_promise_for_everybody() -> None:
     test = pl.DataFrame({"customer_id": [f"c{number}" for number in range(n)], "label": labels.astype(np.int8)})
     fold = SimpleNamespace(baseline=np.full(n, 3.0), rivals={"base_rate": np.full(n, 0.2)})
     for promise, promoted in ((0.4, False), (np.where(labels, 0.6, 0.1), True)):
-        learnt: Any = SimpleNamespace(predictions=np.broadcast_to(promise, n), judged=[fold])
+        learnt: Any = SimpleNamespace(predictions=np.broadcast_to(promise, n), judged=[fold], alone={})
         verdict = _judge(churn.DECLARATION, learnt, test, None)
         assert verdict.promote is promoted, verdict.text
         assert ("does not beat the share of before (base rate)" in verdict.text) is not promoted
+
+
+def test_a_trait_that_tells_the_outcome_alone_waits_for_a_person(tmp_path: Path) -> None:
+    """Once a version with it has been promoted by hand, those after it pass."""
+    n = 1000
+    labels = np.arange(n) % 5 == 0
+    days = [datetime(2026, 6, 1, tzinfo=UTC)] * n
+    test = propensity_rows(3, n).with_columns(
+        customer_id=pl.format("c{}", pl.int_range(n)),
+        label=pl.Series(labels.astype(np.int8)),
+        as_of=pl.Series(days, dtype=pl.Datetime("us", "UTC")),
+    )
+    told = np.where(labels, 0.999, 0.001)
+    fold = SimpleNamespace(baseline=np.zeros(n), rivals={"base_rate": np.full(n, 0.2)})
+    learnt: Any = SimpleNamespace(predictions=told, judged=[fold], alone={"lead_score": 0.99})
+    first = _judge(propensity().declaration, learnt, test, None)
+    assert not first.promote
+    assert first.text.startswith("not promoted: too good to be true: on later data the outcome is told alone by lead_")
+    for tells_alone, promoted in (([], False), (["lead_score"], True)):
+        trained = {"labels_until": "2026-05-01T00:00:00+00:00", "tells_alone": tells_alone}
+        folder = tmp_path / str(promoted)
+        folder.mkdir()
+        replace(propensity(), trained=trained).save(folder)
+        assert _judge(propensity().declaration, learnt, test, ("7", folder)).promote is promoted
 
 
 def test_what_is_missing_names_the_days_that_do_not_count(tmp_path: Path) -> None:

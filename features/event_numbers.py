@@ -145,9 +145,9 @@ def settled(read: Callable[[], _T]) -> _T:
     return read()
 
 
-def bounds_of(parts: Sequence[pl.DataFrame], rows: int = AT_ONCE) -> pl.Series:
-    """Customers (sorted ids) that part the rows into ranges of about so many rows."""
-    step = max(rows // _SAMPLED, 1)
+def bounds_of(parts: Sequence[pl.DataFrame]) -> pl.Series:
+    """Customers (sorted ids) that part the rows into ranges of about AT_ONCE rows."""
+    step = max(AT_ONCE // _SAMPLED, 1)
     ids = [pl.Series([], dtype=pl.String), *(part["customer_id"].gather_every(step) for part in parts)]
     return pl.concat(ids).sort().gather_every(_SAMPLED, _SAMPLED).unique().sort()
 

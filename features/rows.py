@@ -316,6 +316,6 @@ def _batches(items: list[_T]) -> Iterator[list[_T]]:
         yield items[start : start + _TOGETHER]
 
 
-def open_online(url_or_path: str, features: FeatureSet = CATALOGUE) -> OnlineFeatures:
+def open_online(url_or_path: str) -> OnlineFeatures:
     """Online features in a SQLite file (a path), Postgres (`postgresql://…`) or Redis (`redis://…`)."""
-    return OnlineFeatures(open_store(url_or_path, "customers"), features)
+    return OnlineFeatures(open_store(url_or_path, "customers"), CATALOGUE)

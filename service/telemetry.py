@@ -156,12 +156,12 @@ class Bounded(logging.Filter):
         return count < self._at_most
 
 
-def set_up_logs(level: str = "INFO") -> None:
+def set_up_logs() -> None:
     """JSON lines on standard error; uvicorn's access log stays off (metrics count requests)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     handler.addFilter(Bounded())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level="INFO", handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

@@ -135,7 +135,7 @@ def _holes(days: pl.DataFrame) -> tuple[tuple[tuple[datetime, datetime], ...], d
     return tuple(holes), end, strays
 
 
-def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP, most: int = CUTS) -> list[datetime]:
+def cut_dates(covered: Period, horizon: timedelta, most: int = CUTS) -> list[datetime]:
     """Matured cuts on the fixed grid, oldest first, the newest `most` of them: a year, where nothing else is asked.
 
     Whose horizon reaches into a hole is left out: what happened there is not known.
@@ -143,11 +143,11 @@ def cut_dates(covered: Period, horizon: timedelta, step: timedelta = STEP, most:
     last = covered.end - horizon
 
     def whole(first: datetime) -> list[datetime]:
-        every = matured(grid(first, last, step), horizon, covered.end)
+        every = matured(grid(first, last, STEP), horizon, covered.end)
         return [cut for cut in every if not any(cut < end and start < cut + horizon for start, end in covered.holes)]
 
     full = whole(covered.first + HISTORY)
-    if len(full) - horizon // step >= ENOUGH_CUTS:
+    if len(full) - horizon // STEP >= ENOUGH_CUTS:
         return full[-most:]
     return whole(covered.first + LEAST_HISTORY)
 

@@ -106,13 +106,13 @@ class Purchase:
     positives: int
 
 
-def fit_purchase(train: Sequence[Block], valid: Block, seed: int = 5) -> Purchase:
+def fit_purchase(train: Sequence[Block], valid: Block) -> Purchase:
     """Trees that stop where some pairs of the later cut `valid` say so, calibrated on others of it.
 
     All that were bought stand against a sample of the others (weighted up). Some customers are made unknown, so
     that the trees also learn what is best for a stranger.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(5)
     rows, labels, weights = _pairs(train, random)
     held, held_labels = valid.features.reshape(-1, len(PAIR)), valid.bought.ravel().astype(np.float64)
     some, others = halves(len(held), random)
@@ -317,10 +317,10 @@ def _rates(rows: pl.DataFrame, name: str) -> dict[str, float]:
     return relative_log_odds({key: (shown, converted) for key, shown, converted in sums.iter_rows()}, RATE_PRIOR)
 
 
-def example_inputs(model: NextOfferModel, block: Block, n: int, seed: int = 3) -> pl.DataFrame:
+def example_inputs(model: NextOfferModel, block: Block, n: int) -> pl.DataFrame:
     """Some pairs with channel inputs, as a frame of the model's columns."""
     flat = block.features.reshape(-1, len(PAIR))
-    some = flat[np.sort(np.random.default_rng(seed).permutation(len(flat))[:n])]
+    some = flat[np.sort(np.random.default_rng(3).permutation(len(flat))[:n])]
     rates = model.channels.inputs([""] * len(some), CHANNELS, {})
     which = np.arange(len(some)) % len(CHANNELS)
     return pl.DataFrame(np.column_stack([some, rates[np.arange(len(some)), which]]), schema=list(INPUTS), orient="row")

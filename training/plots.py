@@ -85,22 +85,22 @@ def roc_pr_plot(curves: Curves) -> Figure:
     return drawing
 
 
-def importance_plot(features: Sequence[str], importance: Floats, n: int = 15) -> Figure:
+def importance_plot(features: Sequence[str], importance: Floats) -> Figure:
     """The features with the largest mean absolute effect on the score."""
     drawing, (axis,) = _figure()
-    order = np.argsort(importance)[-n:]
+    order = np.argsort(importance)[-15:]
     axis.barh([features[place] for place in order], importance[order], height=0.7)
     axis.tick_params(axis="y", labelsize=7)
     axis.set(xlabel="mean |effect| on the score, log-odds", title="Importance")
     return drawing
 
 
-def effects_plot(features: Sequence[str], values: Floats, effects: Floats, n: int = 6) -> Figure:
-    """The effect on the score against the value, for the `n` strongest features.
+def effects_plot(features: Sequence[str], values: Floats, effects: Floats) -> Figure:
+    """The effect on the score against the value, for the six strongest features.
 
     `values` and `effects` are (rows, features); the effect of a row is its contribution to the score.
     """
-    strongest = np.argsort(np.abs(effects).mean(axis=0))[::-1][:n]
+    strongest = np.argsort(np.abs(effects).mean(axis=0))[::-1][:6]
     drawing, axes = _figure(3, -(-len(strongest) // 3))
     for axis, place in zip(axes, strongest, strict=False):
         axis.scatter(values[:, place], effects[:, place], s=3, alpha=0.35, linewidths=0)
@@ -131,10 +131,10 @@ def qini_plot(curves: Mapping[str, tuple[Floats, Floats]], title: str) -> Figure
     return drawing
 
 
-def drift_plot(shifts: Mapping[str, Shift], title: str, n: int = 20) -> Figure:
+def drift_plot(shifts: Mapping[str, Shift], title: str) -> Figure:
     """The population stability index of the inputs that moved most, beside what chance alone may make of each."""
     drawing, (axis,) = _figure()
-    names = sorted(shifts, key=lambda name: shifts[name].psi)[-n:]
+    names = sorted(shifts, key=lambda name: shifts[name].psi)[-20:]
     axis.barh(names, [shifts[name].psi for name in names], height=0.7)
     axis.plot([shifts[name].chance for name in names], names, "k|", markersize=6, label="chance (99.9%)")
     axis.axvline(MODERATE, color="grey", linewidth=0.8, linestyle="--")
@@ -162,5 +162,5 @@ def _by_falling(labels: npt.ArrayLike, probability: npt.ArrayLike) -> tuple[Floa
     return y[order], p[order]
 
 
-def _thin(n: int, points: int = 300) -> npt.NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, points)).astype(np.int64))
+def _thin(n: int) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, 300)).astype(np.int64))

@@ -159,12 +159,12 @@ def log_and_register(
     return version
 
 
-def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str, Path] | None:
-    """The version that `alias` names and the local folder of its model; None without one, or if its files are gone.
+def champion(tracking: Tracking, name: str) -> tuple[str, Path] | None:
+    """The version that serves and the local folder of its model; None without one, or if its files are gone.
 
     Raises TrackingError where another machine has the files and does not give them: they may well be there.
     """
-    version = aliases(tracking, name).get(alias)
+    version = aliases(tracking, name).get(CHAMPION)
     if version is None:
         return None
     source = found_at(str(tracking.client.get_model_version(PREFIX + name, version).source), tracking.artifacts)
@@ -174,8 +174,8 @@ def champion(tracking: Tracking, name: str, alias: str = CHAMPION) -> tuple[str,
         if source.partition(":")[0] == "file":
             return None
         raise TrackingError(
-            f"the files of {alias} {version} of opportune-{name} cannot be fetched ({trouble!r}); try again, or make "
-            f"another version {alias}: nothing is judged without them"
+            f"the files of champion {version} of opportune-{name} cannot be fetched ({trouble!r}); try again, or make "
+            f"another version champion: nothing is judged without them"
         ) from trouble
     manifests = sorted(place.rglob(MANIFEST), key=lambda path: len(path.parts))
     return (version, manifests[0].parent) if manifests else None

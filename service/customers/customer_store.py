@@ -309,10 +309,10 @@ def move_consents(connection: Connection, old: str, new: str) -> None:
     connection.execute(update(consent_log).where(consent_log.c.customer_id == old).values(customer_id=new))
 
 
-def all_profiles(connection: Connection, page: int = 5000) -> Iterator[list[Profile]]:
-    """Every profile in the order of the ids, a page at a time."""
+def all_profiles(connection: Connection) -> Iterator[list[Profile]]:
+    """Every profile in the order of the ids, 5,000 at a time."""
     after = ""
-    while found := profiles_after(connection, after, page):
+    while found := profiles_after(connection, after, 5_000):
         yield found
         after = found[-1].customer_id
 

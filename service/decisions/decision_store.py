@@ -211,14 +211,14 @@ def count_since(connection: Connection, since: datetime) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def every_decision(connection: Connection, since: datetime | None = None, size: int = 500) -> Iterator[Sequence[Any]]:
+def every_decision(connection: Connection, since: datetime | None = None) -> Iterator[Sequence[Any]]:
     """All decisions (made `since` a time) that have their records, with candidates alone of these, as stored, in
     chunks, ordered by id.
     """
     after, wanted = "", _RECORDED if since is None else _RECORDED & (decisions.c.decided_at >= since)
     while True:
         query = select(*_HEAD, _STORED["candidates"]).where(decisions.c.decision_id > after, wanted)
-        rows = connection.execute(query.order_by(decisions.c.decision_id).limit(size)).all()
+        rows = connection.execute(query.order_by(decisions.c.decision_id).limit(500)).all()
         if not rows:
             return
         yield rows

@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """The newest values by key, at most `most` and none older than `keep_s`. Safe for threads.
+    """The newest values by key, at most `most` and none older than an hour. Safe for threads.
 
     They stand in lots of `LOT` at most, which go as a whole: what is kept is read seldom, and put at every decision.
     """
 
-    def __init__(self, most: int, keep_s: float = KEEP_S) -> None:
-        self._most, self._keep_s = most, keep_s
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._lots: deque[tuple[float, dict[str, T]]] = deque()
         self._lock = threading.Lock()
 
@@ -42,13 +42,13 @@ class Recent(Generic[T]):
                 self._lots.popleft()
 
     def find(self, key: str) -> T | None:
-        before = monotonic() - self._keep_s
+        before = monotonic() - KEEP_S
         with self._lock:
             return next((lot[key] for at, lot in reversed(self._lots) if at > before and key in lot), None)
 
     def forget_old(self) -> None:
         """Drops what is too old."""
-        before = monotonic() - self._keep_s
+        before = monotonic() - KEEP_S
         with self._lock:
             while self._lots and self._lots[0][0] <= before:
                 self._lots.popleft()

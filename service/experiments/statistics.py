@@ -224,11 +224,11 @@ class SampleRatio:
     sequential_p_value: float
 
 
-def sample_ratio(counts: Sequence[int], weights: Sequence[float], threshold: float = 0.001) -> SampleRatio:
-    """Fails when the chi-square test or the sequential one is below the threshold."""
+def sample_ratio(counts: Sequence[int], weights: Sequence[float]) -> SampleRatio:
+    """Fails when the chi-square test or the sequential one is below 0.001."""
     fixed = chi_square_p_value(counts, weights)
     running = sequential_ratio_p_value(counts, weights)
-    return SampleRatio(min(fixed, running) >= threshold, fixed, running)
+    return SampleRatio(min(fixed, running) >= 0.001, fixed, running)
 
 
 def chi_square_p_value(counts: Sequence[int], weights: Sequence[float]) -> float:

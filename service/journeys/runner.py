@@ -166,7 +166,7 @@ class Runner:
         self._beat(now, report)
         return report is not None and report.moved > 0
 
-    def run_forever(self, every_s: float = 0.05) -> None:
+    def run_forever(self) -> None:
         """`opportune worker`: passes till `stop`; a failed pass is logged and tried again after a growing pause."""
         failures = 0
         while not self._stop.is_set():
@@ -178,7 +178,7 @@ class Runner:
                 failures += 1
                 told = "a pass of the journey runner failed (%d in a row; %s)"
                 log.error(told, failures, words_of(failure), exc_info=worth_a_trace(failures))
-            pause = min(0.5 * 2.0 ** min(failures - 1, 16), 5.0) if failures else 0.0 if more else every_s
+            pause = min(0.5 * 2.0 ** min(failures - 1, 16), 5.0) if failures else 0.0 if more else 0.05
             self._stop.wait(pause)
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,10 +49,9 @@ class Reader:
 class Sessions:
     """Signs readers in and recognizes them. Cookies hold a key's hash, never the key; a revoked key ends them."""
 
-    def __init__(self, database: Database, open_to_all: bool = False, now_s: Callable[[], float] = monotonic) -> None:
+    def __init__(self, database: Database, open_to_all: bool = False) -> None:
         self._database = database
         self._open = open_to_all
-        self._now_s = now_s
         self._secret: str | None = None
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
 
@@ -102,12 +101,12 @@ class Sessions:
     def _find(self, hashed: str) -> ApiKey | None:
         """Keys are remembered for a few seconds, as the API does."""
         at, key = self._known.get(hashed, (float("-inf"), None))
-        if self._now_s() - at >= _REMEMBER_S:
+        if monotonic() - at >= _REMEMBER_S:
             with self._database.read() as connection:
                 key = find_key(connection, hashed)
             if len(self._known) > 1_000:
                 self._known.clear()
-            self._known[hashed] = (self._now_s(), key)
+            self._known[hashed] = (monotonic(), key)
         return key
 
     def _signer(self) -> TimestampSigner:

@@ -17,11 +17,10 @@ MOST = 10_000
 class KeptHere:
     """In the memory of this process: repeated from here, and brought into the database when it answers again.
 
-    Of more than `most` the oldest are forgotten. Safe for threads.
+    Of more than MOST the oldest are forgotten. Safe for threads.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Earlier] = OrderedDict()
 
@@ -36,7 +35,7 @@ class KeptHere:
             earlier = self._known.get(key)
             if earlier is None:
                 self._known[key] = Earlier(body_hash, None, None, None)
-                if len(self._known) > self._most:
+                if len(self._known) > MOST:
                     self._known.popitem(last=False)
             return earlier
 

@@ -114,11 +114,10 @@ def _sent_as_other(errors: Sequence[Any], media_type: str | None) -> tuple[Field
     return (FieldError("body", f"{sent}; add the header Content-Type: application/json"),)
 
 
-def invalid_from(error: ValidationError, at: str = "") -> Invalid:
-    """A pydantic error as a problem, its fields under `at`."""
+def invalid_from(error: ValidationError) -> Invalid:
+    """A pydantic error as a problem."""
     fields = field_errors(error.errors(include_url=False, include_input=False, include_context=False), drop=0)
-    placed = tuple(FieldError(f"{at}.{field.field}" if at else field.field, field.detail) for field in fields)
-    return Invalid(summary(placed), placed)
+    return Invalid(summary(fields), fields)
 
 
 def install_problem_handlers(app: FastAPI, page: ProblemPage | None = None) -> None:

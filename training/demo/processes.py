@@ -58,13 +58,13 @@ def output_of(arguments: Sequence[str], settings: Mapping[str, str], *, may_refu
     return done.stdout.strip()
 
 
-def free_port(first: int, host: str = "127.0.0.1") -> int:
+def free_port(first: int) -> int:
     """The first port from `first` on that nobody listens on."""
     for port in range(first, min(first + 200, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host, port))
+                probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port

@@ -20,6 +20,7 @@ from training.world.response import sigmoid
 
 START = -3.5
 """Log-odds before anything is known: 3% convert."""
+EXPLORATION, EVEN = 8.0, 0.02
 TUNED_EVERY = 5
 """Batches after which the layer's priors are learnt anew."""
 TREES = {
@@ -112,11 +113,8 @@ class Layered:
     outcomes gaps count once more by what they counted at first; 0: it stays.
     """
 
-    def __init__(
-        self, offers: Floats, exploration: float = 8.0, even: float = 0.02, calms_after: float = 50_000.0
-    ) -> None:
-        self._offers, self._exploration, self._even = offers, exploration, even
-        self._calms_after = calms_after
+    def __init__(self, offers: Floats, calms_after: float = 50_000.0) -> None:
+        self._offers, self._calms_after = offers, calms_after
         self._names = [f"offer-{number}" for number in range(len(offers))]
         self._priors = _priors(offers.shape[1])
         self._layer = OnlineLayer.new(self._priors.shared, self._priors.own)
@@ -128,7 +126,7 @@ class Layered:
         crossed = weights.shared[width:].reshape(width - 1, -1) @ self._offers.T
         residual = (own @ weights.shared[:width])[:, None] + own[:, 1:] @ crossed + own @ weights.own_of(self._names).T
         calm = 1 + self._layer.seen / self._calms_after if self._calms_after else 1.0
-        return squarecb(sigmoid(START + residual), self._exploration * calm, self._even)
+        return squarecb(sigmoid(START + residual), EXPLORATION * calm, EVEN)
 
     def learn(self, customers: Floats, shown: Ints, converted: Bools, propensity: Floats) -> None:
         own, n = bend(customers), len(customers)

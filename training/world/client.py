@@ -21,10 +21,10 @@ class ApiError(RuntimeError):
 class Api:
     """A connection with a key. Every refusal raises `ApiError`, with the problem's detail."""
 
-    def __init__(self, base_url: str, key: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, base_url: str, key: str) -> None:
         self.base_url = base_url
         self._client = httpx.Client(
-            base_url=base_url, timeout=timeout_s, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+            base_url=base_url, timeout=60.0, headers={"Authorization": f"Bearer {key}"}, trust_env=False
         )
 
     def __enter__(self) -> Self:

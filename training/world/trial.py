@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 
 from training.world.messages import Message
 from training.world.policies import POLICIES, Choice, Policy, Situation
 from training.world.population import POLICY
-from training.world.world import DEFAULT_START, HISTORY_DAYS, Action, World
+from training.world.world import HISTORY_DAYS, Action, World
 
 EVERY_DAYS = 4
 
@@ -29,9 +29,9 @@ class Trial:
     unsubscribed: int
 
 
-def try_policy(name: str, days: int = 30, customers: int = 500, seed: int = 7, start: date = DEFAULT_START) -> Trial:
+def try_policy(name: str, days: int = 30, customers: int = 500, seed: int = 7) -> Trial:
     """A fresh world with its history, then `days` days in which each customer gets a decision every fourth day."""
-    world = World(seed, customers, start=start)
+    world = World(seed, customers)
     return run(world, name, POLICIES[name](world), days)
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from training.world import background, messages
-from training.world.catalogue import CHANNELS, WorldOffer, default_offers
+from training.world.catalogue import CHANNELS, default_offers
 from training.world.messages import Message, stamp
 from training.world.population import AGE_BANDS, KINDS, RESPONSE, ZONES, Floats, Ints, Population, draw
 from training.world.response import fixed_effect, funnel, hour_effect, sigmoid
@@ -53,15 +53,9 @@ class World:
     Reproducible: the same seed, start and calls give the same events. `start` is day 0 (UTC midnight).
     """
 
-    def __init__(
-        self,
-        seed: int = 7,
-        n_customers: int = 500,
-        offers: Sequence[WorldOffer] | None = None,
-        start: date = DEFAULT_START,
-    ) -> None:
+    def __init__(self, seed: int = 7, n_customers: int = 500, start: date = DEFAULT_START) -> None:
         self.seed = seed
-        self.offers = tuple(offers or default_offers())
+        self.offers = default_offers()
         self.start = datetime(start.year, start.month, start.day, tzinfo=UTC)
         self.people: Population = draw(seed, n_customers)
         self.customers = tuple(f"w{seed}-{index:05d}" for index in range(n_customers))
@@ -96,14 +90,14 @@ class World:
         recent = self.recent_sends(action.customer_id, at)
         return self.true_probability(action.customer_id, action.offer_id, action.channel, hour, recent)
 
-    def best_action(self, customer_id: str, at: datetime, hours: int = 24, allowed: Sequence[str] = CHANNELS) -> Best:
+    def best_action(self, customer_id: str, at: datetime, hours: int = 24) -> Best:
         """The action of the highest true expected value over the waking hours of the next `hours`, or nothing."""
         index = self.index[customer_id]
         moments = self._moments(customer_id, at, hours)
         table = self._table(customer_id, moments)
         worth = table * self._values - self._costs
         for number, channel in enumerate(CHANNELS):
-            if channel not in allowed or (index, channel) in self._unsubscribed:
+            if (index, channel) in self._unsubscribed:
                 worth[:, :, number] = -np.inf
         flat = int(np.argmax(worth))
         top = float(worth.flat[flat])

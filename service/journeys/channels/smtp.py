@@ -12,7 +12,6 @@ import select
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -64,15 +63,9 @@ class SmtpChannel(OneByOne):
     repeatable = False
     parallel = 4
 
-    def __init__(
-        self,
-        server: SmtpServer,
-        connect: Callable[[SmtpServer], smtplib.SMTP] | None = None,
-        stopping: Event | None = None,
-    ) -> None:
+    def __init__(self, server: SmtpServer, stopping: Event | None = None) -> None:
         self._server = server
         self._stopping = stopping or Event()
-        self._connect = connect or _connect
         self._idle: list[smtplib.SMTP] = []
         self._lock = Lock()
 
@@ -103,7 +96,7 @@ class SmtpChannel(OneByOne):
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                return self._connect(self._server)
+                return _connect(self._server)
             try:
                 if connection.noop()[0] == 250:
                     return connection

@@ -216,12 +216,13 @@ class Cut(smtplib.SMTP):
         raise smtplib.SMTPServerDisconnected("Server not connected")
 
 
-def test_a_mail_whose_last_line_was_never_sent_is_surely_not_taken(channel: Make) -> None:
+def test_a_mail_whose_last_line_was_never_sent_is_surely_not_taken(
+    channel: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "_connect", lambda server: Cut(server.host, server.port))
     script = Script()
     with scripted(script) as port:
-        sender = channel(port)
-        sender._connect = lambda server: Cut(server.host, server.port)
-        result = sender.send(replace(MESSAGE, content={**MESSAGE.content, "body": "long " * 500}))
+        result = channel(port).send(replace(MESSAGE, content={**MESSAGE.content, "body": "long " * 500}))
     assert (result.state, script.taken) == ("unreachable", [])
 
 

@@ -60,7 +60,8 @@ static int exact_sum(const double *values, Py_ssize_t count, double *out) {
 
 /* policy.inverse_gap. 0: done; -1: left to numpy. */
 static int inverse_gap(
-    const double *values, Py_ssize_t count, double exploration, double floor_, int last_wins, double *weights) {
+    const double *values, Py_ssize_t count, double exploration, double floor_, int last_wins, int losers_alike,
+    double *weights) {
     Py_ssize_t best = 0;
     double lowest = values[0];
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -70,11 +71,12 @@ static int inverse_gap(
     }
     int tied = last_wins && values[count - 1] == values[best];
     if (tied) best = count - 1;
-    double n = (double)count, top = values[best], span = top - lowest;
+    double n = (double)count, top = values[best], span = top - (losers_alike ? values[count - 1] : lowest);
     double most = MOST_BY_FLOOR / n, least = most < floor_ ? most : floor_;
     double free_ = 1.0 - least * n;
     for (Py_ssize_t i = 0; i < count; i++) {
-        double gap = tied && values[i] == top ? 1.0 : span > 0.0 ? (top - values[i]) / span : 0.0;
+        double off = top - values[i], gap = span > 0.0 ? (off < span ? off : span) / span : losers_alike ? 1.0 : 0.0;
+        if (tied && values[i] == top) gap = 1.0;
         weights[i] = least + free_ / (n * (1.0 + exploration * gap));
     }
     weights[best] = 0.0;
@@ -124,7 +126,7 @@ static PyObject *ranked(const double *values, Py_ssize_t nothing, Py_ssize_t fir
 /* ---- choose(chances, terms, numbers, tired, out, settings) ---- */
 
 enum { CHANCES, TERMS, NUMBERS, TIRED, OUT, SETTINGS, COUNT };
-enum { CONVERSION, NOTHING, EXPLORATION, FLOOR, AT, MOST, LAST_WINS, SET };
+enum { CONVERSION, NOTHING, EXPLORATION, FLOOR, AT, MOST, LAST_WINS, LOSERS_ALIKE, SET };
 static const char *const NAMES[] = {"chances", "terms", "numbers", "tired", "out", "settings"};
 
 static PyObject *decide(Py_buffer *of) {
@@ -145,7 +147,8 @@ static PyObject *decide(Py_buffer *of) {
         values[i] = (chances[i] * worth - terms[n + i] - tired[numbers[i]]) * terms[2 * n + i];
     }
     values[n] = set[NOTHING];
-    if (inverse_gap(values, n + 1, set[EXPLORATION], set[FLOOR], set[LAST_WINS] != 0.0, weights) < 0) Py_RETURN_NONE;
+    int last_wins = set[LAST_WINS] != 0.0, losers_alike = set[LOSERS_ALIKE] != 0.0;
+    if (inverse_gap(values, n + 1, set[EXPLORATION], set[FLOOR], last_wins, losers_alike, weights) < 0) Py_RETURN_NONE;
     return ranked(values, n, sample(weights, n + 1, set[AT]), (Py_ssize_t)set[MOST]);
 }
 
@@ -173,7 +176,7 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int execute(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 2); }
+static int execute(PyObject *module) { return PyModule_AddIntConstant(module, "LAYOUT", 3); }
 
 static PyModuleDef_Slot SLOTS[] = {{Py_mod_exec, execute}, {0, NULL}};
 

@@ -78,6 +78,8 @@ class Rules:
     drew it always.
     `uplift_drawn`: whether Thompson sampling draws by how much sending raises a chance; until then it drew the chance
     itself, so that who is better left alone was sent something.
+    `losers_alike`: whether SquareCB explores what is worth less than sending nothing as seldom as that; until then one
+    candidate that was worth far less made all others look alike, so that they were drawn nearly by chance.
     """
 
     version: str
@@ -111,6 +113,7 @@ class Rules:
     tags_unchecked: bool = False
     pins_explored_alike: bool = False
     uplift_drawn: bool = False
+    losers_alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)

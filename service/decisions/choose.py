@@ -213,7 +213,7 @@ def _explored(case: Case, drawn: Drawn, values: Sequence[float] | Floats, buried
     """The exploration that the settings name, on the values as the formula has them."""
     rules = case.rules
     if rules.explore_by == "squarecb":
-        return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
+        return _by_gaps(case, values)
     values, probabilities = [float(value) for value in values], [float(chance) for chance in drawn.probabilities]
     if rules.explore_by == "epsilon_greedy":
         return epsilon_greedy(values, rules.epsilon, rules.floor, rules.nothing_wins)
@@ -221,7 +221,12 @@ def _explored(case: Case, drawn: Drawn, values: Sequence[float] | Floats, buried
         lines = _lines(case, drawn, values, buried)
         frequencies = best_of_draws(probabilities, lines, rules.evidence, case.seed, rules.nothing, rules.nothing_wins)
         return thompson(frequencies, rules.floor)
-    return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins)
+    return _by_gaps(case, values)
+
+
+def _by_gaps(case: Case, values: Sequence[float] | Floats) -> list[float]:
+    rules = case.rules
+    return inverse_gap(values, _boldness(case), rules.floor, rules.nothing_wins, rules.losers_alike)
 
 
 def _boldness(case: Case) -> float:

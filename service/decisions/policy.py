@@ -41,21 +41,27 @@ def best_of(values: Sequence[float] | npt.NDArray[np.float64], last_wins: bool) 
 
 
 def inverse_gap(
-    values: Sequence[float] | npt.NDArray[np.float64], exploration: float, floor: float, last_wins: bool = False
+    values: Sequence[float] | npt.NDArray[np.float64],
+    exploration: float,
+    floor: float,
+    last_wins: bool = False,
+    losers_alike: bool = False,
 ) -> list[float]:
     """SquareCB's probabilities over `values` (at least one), each at least `floor` (or less: see `MOST_BY_FLOOR`).
 
     `last_wins`: the last value is sending nothing. Where none is higher, what is worth just as much is explored as
-    seldom as the worst: a message that earns nothing is not worth sending.
+    seldom as the worst: a message that earns nothing is not worth sending. `losers_alike`: the range ends at the last
+    value, and what is worth less is explored as seldom as that. Else one candidate that would cost far more than it
+    earns makes all others look alike.
 
     Example: values 1.0, 0.5, 0.0 with exploration 20 and no floor give 0.954, 0.030, 0.016.
     """
     told = np.asarray(values, np.float64)
     count, best = len(told), best_of(told, last_wins)
-    span = told[best] - told.min()
+    span = told[best] - (told[-1] if losers_alike else told.min())
     least = min(floor, MOST_BY_FLOOR / count)
     free = 1.0 - least * count
-    gaps = (told[best] - told) / span if span > 0 else np.zeros(count)
+    gaps = np.minimum(told[best] - told, span) / span if span > 0 else np.full(count, float(losers_alike))
     if last_wins and best == count - 1:
         gaps[told == told[best]] = 1.0
     weights: list[float] = (least + free / (count * (1.0 + exploration * gaps))).tolist()

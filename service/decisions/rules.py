@@ -90,6 +90,7 @@ class RuleBook:
             "tags_unchecked": True,
             "pins_explored_alike": True,
             "uplift_drawn": True,
+            "losers_alike": True,
         }
         return Rules(version=_version(content), **content)
 

@@ -16,7 +16,7 @@ from service.decisions.case import Case
 from service.decisions.pairs import Floats, Pairs
 from service.decisions.policy import calmed
 
-WEIGH = compiled("service.decisions._weigh", 2)
+WEIGH = compiled("service.decisions._weigh", 3)
 
 
 def weigh_and_draw(
@@ -32,12 +32,13 @@ def weigh_and_draw(
     if WEIGH is None or case.steered or case.arm != "model" or rules.explore_by != "squarecb":
         return None
     bold = calmed(rules.exploration, case.learnt, rules.calms_after)
+    ways = rules.nothing_wins, rules.losers_alike
     ranked: list[int] | None = WEIGH.choose(
         np.asarray(chances, np.float64),
         eligible.terms(case.offers).columns,
         eligible.channel_numbers,
         array("d", tiredness(case, eligible.distinct_channels)),
         out,
-        array("d", (rules.goal_conversion, rules.nothing, bold, rules.floor, at, most, rules.nothing_wins)),
+        array("d", (rules.goal_conversion, rules.nothing, bold, rules.floor, at, most, *ways)),
     )
     return ranked

@@ -31,7 +31,7 @@ from service.offers.catalogue import CatalogueCache
 from service.settings import Cap, CoolDown, Settings
 from service.storage.database import Database
 from tests.fakes.databases import sqlite_with_tables
-from tests.fakes.decisions import NOON, Desk, NextOffer, settings
+from tests.fakes.decisions import EXPLORES, NOON, Desk, NextOffer, settings
 from tests.fakes.ledger import read_entries
 
 
@@ -292,6 +292,27 @@ def test_what_is_worth_as_much_as_nothing_is_not_sent(
     assert "a" in {action["offer_id"] for decision in before for action in decision["actions"]}
     for decision in (*decisions, *before):
         assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
+
+
+def test_an_offer_that_costs_far_more_than_it_brings_leaves_the_draw_of_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gives an offer the price of its gift as its cost must not make the service draw the others by lot."""
+
+    def chance_of_best() -> float:
+        desk.settings = settings(caps=[], **EXPLORES)
+        decision = ask(desk)
+        assert DecisionReader(desk.database, desk.served).replay(decision["decision_id"])["equal"]
+        told = DecisionReader(desk.database, desk.served).read(decision["decision_id"])["candidates"]
+        return max((one["expected_value"], one["propensity"]) for one in told)[1]
+
+    desk.put(**{f"o{n}": {"channels": ["web"], "value": float(n)} for n in range(1, 9)})
+    before = chance_of_best()
+    desk.put(gift={"channels": ["web"], "value": 12.0, "cost": 90.0})
+    assert chance_of_best() == pytest.approx(before, abs=0.02)
+    make = RuleBook._make
+    monkeypatch.setattr(RuleBook, "_make", lambda book, name: replace(make(book, name), losers_alike=False))
+    assert chance_of_best() < before - 0.3  # as records of before have it
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(desk: Desk) -> None:

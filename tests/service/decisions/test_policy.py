@@ -176,3 +176,16 @@ def test_exploring_calms_down_with_what_was_learnt() -> None:
     assert calmed(20.0, 10_000.0, 10_000.0) == 40.0
     assert calmed(20.0, 30_000.0, 10_000.0) == 80.0
     assert calmed(20.0, 30_000.0, 0.0) == 20.0
+
+
+def test_a_hopeless_candidate_does_not_make_the_others_look_alike() -> None:
+    good = [1.0, 0.9, 0.6, 0.3]
+    usual = inverse_gap([*good, 0.0], 8.0, 0.0, last_wins=True, losers_alike=True)
+    assert usual == inverse_gap([*good, 0.0], 8.0, 0.0, last_wins=True)  # where none loses, nothing is different
+    for cost in (0.1, 20.0, 1e6):
+        beside = inverse_gap([*good, -cost, 0.0], 8.0, 0.0, last_wins=True, losers_alike=True)
+        assert beside[4] == beside[5] == pytest.approx(1 / 54)  # gaps of 1, as sending nothing: 1 / (6 x (1 + 8))
+        assert beside[1:4] == pytest.approx([usual[place] * 5 / 6 for place in (1, 2, 3)])
+    lost = inverse_gap([-0.1, -0.2, -20.0, 0.0], 8.0, 0.0, last_wins=True, losers_alike=True)
+    assert lost == pytest.approx([1 / 36, 1 / 36, 1 / 36, 11 / 12])
+    assert inverse_gap([1e-300, -1e10, 0.0], 8.0, 0.0, last_wins=True, losers_alike=True)[1] == pytest.approx(1 / 27)

@@ -62,6 +62,7 @@ def decisions(draw: st.DrawFn) -> tuple[Case, Pairs, list[float], list[float] | 
         goal_conversion=draw(st.sampled_from([1.0, 0.7, 0.0])),
         nothing=draw(st.sampled_from([0.0, 0.5, -3.0, 1e9])),
         nothing_wins=draw(st.booleans()),
+        losers_alike=draw(st.booleans()),
         calms_after=draw(st.sampled_from([0.0, 300.0])),
         most_per_category=draw(st.sampled_from([None, None, 2])),
     )
@@ -100,7 +101,7 @@ def test_the_draw_is_that_of_the_weights(at: float) -> None:
     values, weights = out = np.empty((2, len(pairs) + 1))
     drawn = weigh_at_once.weigh_and_draw(case, pairs, [0.1 * place for place in range(9)], at, 3, out)
     assert drawn is not None
-    assert weights.tolist() == inverse_gap(values, RULES.exploration, RULES.floor, last_wins=True)
+    assert weights.tolist() == inverse_gap(values, RULES.exploration, RULES.floor, last_wins=True, losers_alike=True)
     sums, first = np.cumsum(weights), drawn[0]
     assert (sums[first - 1] if first else 0.0) <= at < sums[first] or first == len(sums) - 1
 
@@ -114,7 +115,7 @@ def test_numbers_that_are_none_are_left_to_numpy() -> None:
 
 @built
 def test_columns_that_do_not_fit_are_refused() -> None:
-    good = [np.zeros(2), np.zeros((3, 2)), np.zeros(2, np.int64), np.zeros(1), np.zeros((2, 3)), np.zeros(7)]
+    good = [np.zeros(2), np.zeros((3, 2)), np.zeros(2, np.int64), np.zeros(1), np.zeros((2, 3)), np.zeros(8)]
     assert WEIGH.choose(*good) == [0]
     for place, wrong in enumerate([np.zeros(3), np.zeros((3, 1)), np.ones(2, np.int64), np.zeros(0), np.zeros(3)]):
         with pytest.raises(ValueError, match=r"fit|channel"):
@@ -128,7 +129,7 @@ def test_columns_that_do_not_fit_are_refused() -> None:
 
 def test_pure_leaves_it_unused(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("OPPORTUNE_PURE", "1")
-    assert compiled("service.decisions._weigh", 2) is None
+    assert compiled("service.decisions._weigh", 3) is None
     monkeypatch.delenv("OPPORTUNE_PURE")
     assert compiled("service.decisions._no_such", 1) is None
     if WEIGH is not None:

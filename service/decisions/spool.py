@@ -63,11 +63,13 @@ class Spool:
         self._disk = ThreadPoolExecutor(1, "spool")
         self._hangs: Future[None] | None = None
         self._stuck: dict[str, tuple[int, float]] = {}
-        """How many decisions of a file could not be written, and when they are tried again."""
+        """How many decisions of a file could not be written, or read, and when they are tried again."""
 
     @property
     def stuck(self) -> int:
-        """How many decisions the database did not take, though it was there: an older version wrote them, say."""
+        """How many decisions the database did not take, though it was there: an older version wrote them, say, or the
+        disk spoilt them.
+        """
         return sum(count for count, _ in self._stuck.values())
 
     def append(self, decisions: Sequence[tuple[Packed, Reserved]]) -> None:
@@ -169,7 +171,8 @@ class Spool:
         return 0
 
     def _bring_in(self, file: BinaryIO, path: Path, database: Database) -> int:
-        brought, waiting, failures = 0, _read(file, path), list[Exception]()
+        failures = list[Exception]()
+        brought, waiting = 0, _read(file, path, failures)
         while some := list(islice(waiting, AT_ONCE)):  # of hours without the database memory may not hold everything
             brought += self._write_some(database, some, failures)
         SPOOL_IMPORTED.inc(brought)
@@ -177,8 +180,9 @@ class Spool:
         self._stuck.pop(path.name, None)
         if failures:
             self._stuck[path.name] = len(failures), monotonic() + AGAIN_S
-            told = "%d decisions of %s cannot be brought in; they stay there and are tried again in a minute"
-            log.error(told, len(failures), path.name, exc_info=failures[0])
+            told = "%d decisions of %s cannot be brought in (%s); they stay there and are tried again in a minute; remove "
+            told += "their lines to give them up"
+            log.error(told, len(failures), path, failures[0], exc_info=failures[0])
         return brought
 
     def _write_some(self, database: Database, some: Sequence[bytes], failures: list[Exception]) -> int:
@@ -247,14 +251,18 @@ def _line(packed: Packed, lines: Reserved, now: datetime) -> bytes:
     return f"{xxhash.xxh3_64_hexdigest(body)} ".encode() + body + b"\n"
 
 
-def _read(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The whole lines of a file. A torn one is the last of a crash: nobody was answered by it."""
+def _read(file: BinaryIO, path: Path, failures: list[Exception]) -> Iterator[bytes]:
+    """The whole lines of a file. Only a line without its end is the last of a crash, by which nobody was answered; any
+    other that is not whole was spoilt later: it is a failure, since somebody may have been answered by it.
+    """
     for number, line in enumerate(file, 1):
         checksum, _, body = line.removesuffix(b"\n").partition(b" ")
-        if not line.endswith(b"\n") or checksum.decode("latin-1") != xxhash.xxh3_64_hexdigest(body):
+        if not line.endswith(b"\n"):
             log.warning("line %d of %s is not whole; it was never answered, and is left out", number, path.name)
-            continue
-        yield body
+        elif checksum.decode("latin-1") != xxhash.xxh3_64_hexdigest(body):
+            failures.append(ValueError(f"line {number} is damaged"))
+        else:
+            yield body
 
 
 def _spooled(body: bytes) -> Spooled:

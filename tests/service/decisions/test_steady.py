@@ -430,18 +430,43 @@ def test_a_torn_line_is_left_out_and_whole_ones_are_not(desk: Desk, line: Line, 
     desk.put(a={"channels": ["web"]})
     decider = steady(desk)
     line.cut = True
-    ids = [decide(decider)["decision_id"] for _ in range(4)]
+    ids = [decide(decider)["decision_id"] for _ in range(3)]
     path = next((tmp_path / "spool").iterdir())
-    whole, spoilt, unended, torn = path.read_bytes().splitlines(keepends=True)
-    bad = spoilt.replace(b'"default"', b'"defaulu"')  # by the disk
-    assert bad != spoilt
-    path.with_name("dead.jsonl").write_bytes(whole + bad + torn[:-40])
+    whole, unended, torn = path.read_bytes().splitlines(keepends=True)
+    path.with_name("dead.jsonl").write_bytes(whole + torn[:-40])
     path.with_name("other.jsonl").write_bytes(unended.removesuffix(b"\n"))
     path.unlink()
     line.cut = False
-    assert Spool(tmp_path / "spool", lambda _, ids: {}).bring_in(line) == 1
+    spool = Spool(tmp_path / "spool", lambda _, ids: {})
+    assert spool.bring_in(line) == 1
     with line.read() as connection:
         assert [row.decision_id for row in connection.execute(select(decisions.c.decision_id))] == ids[:1]
+    assert not spool.waits()
+
+
+def test_a_line_that_the_disk_spoilt_is_not_lost_without_a_word(
+    desk: Desk, line: Line, tmp_path: Path, steady: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody was answered by it, and lines behind it were: it passed for torn, and went with its file."""
+    desk.put(a={"channels": ["web"]})
+    decider = steady(desk)
+    line.cut = True
+    for _ in range(3):
+        decide(decider)
+    decider.close()
+    path = next((tmp_path / "spool").iterdir())
+    before, spoilt, behind = path.read_bytes().splitlines(keepends=True)
+    bad = spoilt.replace(b'"default"', b'"defaulu"')
+    assert bad != spoilt
+    path.write_bytes(before + bad + behind)
+    line.cut = False
+    again = steady(desk)
+    assert held(line, "SELECT count(*) FROM decisions") == 2
+    assert f"1 decisions of {path} cannot be brought in (line 2 is damaged)" in caplog.text
+    assert again.status()["spool_waits"]
+    assert bad in path.read_bytes()
+    with pytest.raises(Unavailable, match="may be of the customer"):
+        again.bring_all_in()
 
 
 def test_what_a_full_disk_refused_is_not_brought_in_and_spoils_nothing(

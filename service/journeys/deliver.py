@@ -351,7 +351,7 @@ class Delivering:
             marks.append(mark)
             answers[parcel.id] = answer
             if result.state == "sent" and parcel.intent.kind == "message":
-                events.append(delivered_event(parcel, now))
+                events.append((parcel.intent.key, delivered_event(parcel, now)))
         gone = [parcel for parcel, result in results if result.state in {"sent", "uncertain"}]
         failed = [parcel for parcel, result in results if result.state == "failed"]
         self._mark(marks, events, now, _outgoing(gone), _outgoing(failed))
@@ -370,17 +370,21 @@ class Delivering:
     def _mark(
         self,
         marks: Sequence[Mark],
-        events: Sequence[Mapping[str, Any]],
+        events: Sequence[tuple[str, Mapping[str, Any]]],
         now: datetime,
         used: Sequence[Outgoing] = (),
         unused: Sequence[Outgoing] = (),
     ) -> None:
-        """The deliveries' events, the ledger and the marks in one transaction; rows in the order that events take."""
+        """The deliveries' events, the ledger and the marks in one transaction; rows in the order that events take.
+
+        Of who was erased while a message was on its way nothing is told: their event would bring them back.
+        """
         if not marks:
             return
         with self._database.write() as connection:
-            if events:
-                self._ask.record_events(connection, events, now)
+            there = read_intents(connection, [key for key, _ in events])
+            if told := [event for key, event in events if key in there]:
+                self._ask.record_events(connection, told, now)
             if used or unused:
                 self._ask.settle(connection, used, unused)
             mark_intents(connection, marks)

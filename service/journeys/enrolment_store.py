@@ -223,16 +223,16 @@ def extend_claims(connection: Connection, held: Mapping[str, int], until: dateti
         connection.execute(renew, rows)
 
 
-def still_held(connection: Connection, held: Mapping[str, int]) -> set[str]:
-    """Which rows are still active under the claim's `seq`; they are locked till the transaction ends."""
+def still_held(connection: Connection, held: Mapping[str, int], locked: bool = False) -> set[str]:
+    """Which rows are still active under the claim's `seq`; with `locked` until the transaction ends."""
     found: set[str] = set()
     for chunk in chunks(sorted(held)):
         wanted = (
             select(enrolments.c.id, enrolments.c.seq)
             .where(enrolments.c.id.in_(chunk), enrolments.c.status == "active")
             .order_by(enrolments.c.id)
-            .with_for_update()
         )
+        wanted = wanted.with_for_update() if locked else wanted
         found |= {row.id for row in connection.execute(wanted) if row.seq == held[row.id]}
     return found
 
@@ -243,7 +243,7 @@ def save(connection: Connection, outcomes: Sequence[Outcome], now: datetime, rel
     With `release` the claims end. A row that parks while an event has arrived that the pass did not know of is due
     again at once: nothing that comes at the moment of parking is lost.
     """
-    held = still_held(connection, {outcome.id: outcome.seq for outcome in outcomes})
+    held = still_held(connection, {outcome.id: outcome.seq for outcome in outcomes}, locked=True)
     mine = [outcome for outcome in outcomes if outcome.id in held]
     if not mine:
         return held

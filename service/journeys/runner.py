@@ -41,6 +41,7 @@ from service.journeys.enrolment_store import (
     count_due,
     extend_claims,
     save,
+    still_held,
 )
 from service.journeys.journey_store import add_counts
 from service.journeys.retry import RetryPolicy
@@ -301,8 +302,16 @@ class Runner:
         return found
 
     def _answer(self, runs: Sequence[Run]) -> None:
+        """Only of those that are still ours: mails sent before may have taken minutes, and who was erased meanwhile must
+        not come back by a decision, or a segment.
+        """
         for start in range(0, len(runs), _TOGETHER):
-            some = runs[start : start + _TOGETHER]
+            asked = runs[start : start + _TOGETHER]
+            with self._database.read() as connection:
+                held = still_held(connection, {run.enrolment.id: run.enrolment.seq for run in asked})
+            for run in asked:
+                run.lost = run.enrolment.id not in held
+            some = [run for run in asked if not run.lost]
             for run, answer in zip(some, carry_out(some, self._ask), strict=True):
                 self._take(run, answer)
             self._go_on()

@@ -265,6 +265,28 @@ def test_erasure_and_archiving_stop_rows_that_are_being_worked_on(stage: Stage) 
     assert stage.standing("ben", "k").state.reason == "archived"
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_who_is_erased_while_their_message_goes_out_does_not_come_back(stage: Stage, repeatable: bool) -> None:
+    """A mail server takes minutes at times: its delivery's event, and the steps behind it, made a customer of them."""
+    stage.journey(DECIDE, SEND, {"id": "mark", "kind": "segment", "to": "written"})
+    stage.enrol("anna")
+    stage.enrol("ben")
+    stage.email.repeatable = repeatable
+    send = stage.email.send
+
+    def meanwhile(message):  # type: ignore[no-untyped-def]
+        if message.customer_id == "anna":
+            with stage.database.write() as connection:
+                erase_customer(connection, "anna")
+        return send(message)
+
+    stage.email.send = meanwhile  # type: ignore[method-assign]
+    stage.runner().run_due()
+    assert {message.customer_id for message in stage.email.tried} == {"anna", "ben"}
+    assert [event["userId"] for event in stage.service.events] == ["ben"]
+    assert stage.service.segments == [("ben", "written", None)]
+
+
 def test_a_paused_journey_moves_nobody_and_goes_on_where_it_was(stage: Stage) -> None:
     stage.journey(DECIDE, SEND)
     stage.enrol("anna")

@@ -180,8 +180,7 @@ class Spool:
         self._stuck.pop(path.name, None)
         if failures:
             self._stuck[path.name] = len(failures), monotonic() + AGAIN_S
-            told = "%d decisions of %s cannot be brought in (%s); they stay there and are tried again in a minute; remove "
-            told += "their lines to give them up"
+            told = "%d decisions of %s cannot be brought in (%s); they stay there and are tried again in a minute"
             log.error(told, len(failures), path, failures[0], exc_info=failures[0])
         return brought
 

@@ -302,8 +302,8 @@ class Runner:
         return found
 
     def _answer(self, runs: Sequence[Run]) -> None:
-        """Only of those that are still ours: mails sent before may have taken minutes, and who was erased meanwhile must
-        not come back by a decision, or a segment.
+        """Only of those that are still ours: mails sent before may have taken minutes, and who was erased meanwhile
+        must not come back by a decision, or a segment.
         """
         for start in range(0, len(runs), _TOGETHER):
             asked = runs[start : start + _TOGETHER]

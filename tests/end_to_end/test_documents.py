@@ -82,8 +82,27 @@ def test_metrics_and_files_are_there(document: Path) -> None:
     metrics = {metric.name for metric in registry.collect()}
     for told in re.findall(r"`(opportune_[a-z_]+)\*?`", text):
         assert any(name.startswith(told.removesuffix("_total")) for name in metrics), told
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (document.parent / link).exists(), link
+    for link, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = document.parent / link if link else document
+        assert target.exists(), link
+        assert not heading or heading in headings(target.read_text()), heading
+    for told in re.findall(r"`([a-z_]+/[\w./]+\.(?:py|c|toml|md|ipynb))`", text):
+        assert "NAME" in told or any((folder / told).exists() for folder in (ROOT, ROOT / "service")), told
+
+
+def headings(text: str) -> list[str]:
+    """What links to headings name, as GitHub makes it."""
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)]
+
+
+def test_each_decision_stands_once_and_in_the_index_by_subject() -> None:
+    index, table = (ROOT / "DECISIONS.md").read_text().split("| # | choice | why |")
+    numbers = re.findall(r"^\| (\d+b?) \|", table, re.M)
+    assert len(set(numbers)) == len(numbers)
+    spans = re.findall(r"(\d+)b? to (\d+)b?", index)
+    told = {int(number) for number in re.findall(r"\d+", index)}
+    told |= {number for first, last in spans for number in range(int(first), int(last))}
+    assert {int(number.removesuffix("b")) for number in numbers} <= told
 
 
 def test_what_who_adds_something_is_told_is_there() -> None:

@@ -1,4 +1,4 @@
-"""A copy made as README says, of a home at work, holds all that was answered before it was begun."""
+"""A copy made as docs/running.md says, of a home at work, holds all that was answered before it was begun."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def order(api: httpx.Client, number: int) -> str:
 
 
 def back_up(home: Path) -> None:
-    [script] = [block for block in blocks((ROOT / "README.md").read_text(), "sh") if "VACUUM" in block]
+    [script] = [block for block in blocks((ROOT / "docs/running.md").read_text(), "sh") if "VACUUM" in block]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(["bash", "-c", script], cwd=home, env={"PATH": path}, check=True, timeout=60)
 

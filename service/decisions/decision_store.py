@@ -6,7 +6,7 @@ A customer's decisions are found by their lines of the ledger, and by an index o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ from service.decisions.ledger_store import ledger
 from service.decisions.maturity import NONE_YOUNG, Young
 from service.decisions.outcome_store import outcomes
 from service.storage.compressed import Compressed, compressed
-from service.storage.database import Connection, UtcTime, metadata, stored_time, upsert
+from service.storage.database import Connection, UtcTime, any_of, metadata, stored_time, texts, upsert
 from service.storage.prepared import Prepared, insert_rows
 
 _YOUNG = ("young_hour", "young_day", "young_week", "young_minute")
@@ -190,6 +190,13 @@ def decided_since(connection: Connection, customer_ids: Sequence[str], since: da
         _UNTOLD.c.customer_id.in_(mine), text("NOT untold.in_ledger"), _UNTOLD.c.decided_at >= since
     )
     return set(connection.execute(union(told, untold)).scalars())
+
+
+def decided_without_lines(connection: Connection, customer_ids: Collection[str]) -> set[str]:
+    """Those of these customers of whom a decision has no line in the ledger: nothing was sent, or all was given back."""
+    mine = any_of(_UNTOLD.c.customer_id, texts("wanted")), text("NOT untold.in_ledger")
+    found = select(_UNTOLD.c.customer_id).where(*mine).distinct()
+    return set(connection.execute(found, {"wanted": sorted(customer_ids)}).scalars())
 
 
 def latest_decisions(connection: Connection, customer_id: str, limit: int) -> list[str]:

@@ -28,7 +28,7 @@ from service.experiments.record_outcomes import apply_outcomes
 from service.offers.catalogue import CatalogueCache
 from service.settings import Settings
 from service.storage.database import Connection, Database
-from tests.fakes.decisions import NOON, Desk, NextOffer, damage
+from tests.fakes.decisions import NOON, Desk, NextOffer, damage, settings
 from tests.fakes.ledger import read_entries
 
 COUNT = iter(range(10_000))
@@ -445,6 +445,16 @@ def test_an_anonymous_person_who_becomes_known_has_one_count(desk: Desk) -> None
         assert list(read_entries(connection, ["c1", "anon"], 0)) == ["c1"]
     assert DecisionReader(desk.database, desk.served).read(decision)["customer_id"] == "c1"
     handle(desk, event(None, type="identify", anonymous_id="c9"))  # nobody's: nothing moves
+
+
+def test_a_decision_that_sent_nothing_follows_the_person_who_becomes_known(desk: Desk) -> None:
+    """It reserves nothing, so no limit tells of it; who is in the holdout has no other decisions."""
+    desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1})
+    decision = decide(desk, "anon")
+    with desk.database.write() as connection:
+        set_owner(connection, "anon", "c1", NOON)
+    handle(desk, event(None, type="identify", anonymous_id="anon"))
+    assert DecisionReader(desk.database, desk.served).read(decision)["customer_id"] == "c1"
 
 
 def test_the_log_is_exported_as_training_reads_it(desk: Desk, tmp_path: Any) -> None:

@@ -193,7 +193,7 @@ def decided_since(connection: Connection, customer_ids: Sequence[str], since: da
 
 
 def decided_without_lines(connection: Connection, customer_ids: Collection[str]) -> set[str]:
-    """Those of these customers of whom a decision has no line in the ledger: nothing was sent, or all was given back."""
+    """Those of these customers with a decision without lines in the ledger: nothing was sent, or all was given back."""
     mine = any_of(_UNTOLD.c.customer_id, texts("wanted")), text("NOT untold.in_ledger")
     found = select(_UNTOLD.c.customer_id).where(*mine).distinct()
     return set(connection.execute(found, {"wanted": sorted(customer_ids)}).scalars())

@@ -211,9 +211,11 @@ class ColumnMapping:
 
     def _plain(self, value: Any) -> Any:
         """A value as JSON has it. NaN is a gap, as pandas writes one; infinity stays a text, which normalization
-        refuses where it needs a number."""
-        if isinstance(value, datetime | date):
-            return self._time(value)
+        refuses where it needs a number. A day stays that day, whatever it is in UTC: birthdays are read from it."""
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=ZoneInfo(self.zone))).isoformat()
+        if isinstance(value, date):
+            return value.isoformat()
         if isinstance(value, Decimal):
             return str(value)
         if isinstance(value, float) and value - value != 0:
@@ -228,7 +230,7 @@ class ColumnMapping:
 def read_mapping(path: Path) -> ColumnMapping:
     """The mapping of a TOML file. Raises MappingError naming the entry that is wrong."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise MappingError(f"the mapping {path} cannot be read: {wrong}") from wrong
     table = document.get("mapping")

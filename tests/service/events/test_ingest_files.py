@@ -331,6 +331,11 @@ def test_a_csv_comes_in_through_a_mapping(tmp_path: Path, mapping: ColumnMapping
     assert (reject["line"], reject["errors"][0]["field"]) == (4, "properties.products[0].price")
 
 
+def test_a_mapping_that_windows_wrote_is_read(tmp_path: Path, mapping: ColumnMapping) -> None:
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + MAPPING.replace("\n", "\r\n").encode())
+    assert read_mapping(tmp_path / "marked.toml").fields == mapping.fields
+
+
 HEAD = "invoice,customer,bought,sku,price,quantity\n"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -75,6 +77,23 @@ def test_reasons_say_what_the_mapping_lacks(tmp_path: Path) -> None:
 def test_a_time_of_another_form_than_was_said_is_named(tmp_path: Path) -> None:
     file, _ = read(tmp_path, "who,when,paid,sku\na,2026-01-31,1,s\nb,31.01.26,1,s\n", time_format="%d.%m.%y")
     assert file.reasons == (("timestamp", 1, "'2026-01-31' is not of the mapping's time_format, '%d.%m.%y'"),)
+
+
+@pytest.mark.parametrize(
+    ("born", "told"),
+    [
+        (date(1990, 5, 1), "1990-05-01"),
+        (datetime(1990, 5, 1), "1990-05-01T00:00:00+02:00"),  # as pandas writes a day
+        (datetime(1990, 5, 1, tzinfo=ZoneInfo("Asia/Tokyo")), "1990-05-01T00:00:00+09:00"),
+    ],
+)
+def test_a_day_of_a_table_stays_that_day_in_any_zone(born: date, told: str) -> None:
+    table = {"type": "=identify", "userId": "u", "timestamp": "at", "timezone": "Europe/Berlin"}
+    mapping = mapping_from({**table, "traits": {"birthday": "born"}}, "m")
+    [(_, message, fault)] = mapping.messages([{"u": "ada", "at": date(2026, 5, 1), "born": born}])
+    assert fault is None
+    assert message["traits"]["birthday"] == told
+    assert message["timestamp"] == "2026-04-30T22:00:00+00:00", "an event's own time is a moment"
 
 
 @pytest.mark.parametrize(("separator", "said"), [(";", '";"'), ("\t", '"\\t"'), ("|", '"|"')])

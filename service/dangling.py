@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from models.declaration import near
 from service.content.variant import said_hash
-from service.content.variant_store import approved_variants
+from service.content.variant_store import approved_places
 from service.customers.consent import MARKETING, TRANSACTIONAL
 from service.decisions.arm_tests import placement_and_number
 from service.decisions.case import WORDED
@@ -113,10 +113,10 @@ def of_copy(parts: Parts) -> Iterator[Told]:
     approved: defaultdict[str, set[str]] = defaultdict(set)
     with parts.database.read() as connection:
         offers = parts.catalogue.current(connection).by_id
-        for variant in approved_variants(connection):
-            offer = offers.get(variant.offer_id)
-            if offer is not None and variant.offer_hash == said_hash(offer.document):
-                approved[variant.channel].add(variant.offer_id)
+        for offer_id, offer_hash, channel, _ in approved_places(connection):
+            offer = offers.get(offer_id)
+            if offer is not None and offer_hash == said_hash(offer.document):
+                approved[channel].add(offer_id)
         for at, journey in _running(connection):
             for step in _decides(journey):
                 named = offers if step.offers is None else step.offers

@@ -15,7 +15,7 @@ from service.content.fields import fits
 from service.content.fill import Filled, RenderError, Values
 from service.content.guardrails import Rules
 from service.content.shelf import MAX_COMPILED, CompiledCopies, Copy, Shelf
-from service.content.variant import said_hash
+from service.content.variant import Variant, said_hash
 from service.content.variant_store import approved_variants, change_number
 from service.storage.database import Database
 
@@ -44,6 +44,7 @@ class ContentLibrary:
         self._recheck_s = recheck_s
         self._may_ask = may_ask
         self._compiled: CompiledCopies = {}
+        self._approved: Mapping[str, Variant] = {}
         self._shelf = Shelf(-1, (), default_locale, self._rules, self._compiled)
         self._checked_at = float("-inf")
         self._lock = threading.Lock()
@@ -94,8 +95,9 @@ class ContentLibrary:
             with self._database.read() as connection:
                 number = change_number(connection)
                 if number != self._shelf.number:
-                    variants = approved_variants(connection)
-                    self._shelf = Shelf(number, variants, self._default_locale, self._rules, self._compiled)
+                    self._approved = approved_variants(connection, self._approved)
+                    texts = tuple(self._approved.values())
+                    self._shelf = Shelf(number, texts, self._default_locale, self._rules, self._compiled)
             self._checked_at = started
         return self._shelf
 

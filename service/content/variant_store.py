@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Index, Integer, String, Table, func, insert, select, update
 
 from service.content.variant import Variant
-from service.storage.database import Connection, Json, UtcTime, metadata, upsert
+from service.storage.database import Connection, Json, UtcTime, metadata, slices, upsert
 
 content_variants = Table(
     "content_variants",
@@ -28,7 +28,7 @@ content_variants = Table(
     Column("version", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
-    Index(None, "state", "created_at"),
+    Index("ix_content_variants_standing", "state", "variant_id", "version", "updated_at", "offer_id", "offer_hash"),
     Index(None, "offer_id", "channel", "state"),
 )
 content_trail = Table(
@@ -89,10 +89,19 @@ def list_variants(
     return [_variant(row) for row in connection.execute(statement)]
 
 
-def approved_variants(connection: Connection) -> list[Variant]:
-    """Every approved variant: few enough to be kept in memory."""
-    statement = select(content_variants).where(content_variants.c.state == "approved")
-    return [_variant(row) for row in connection.execute(statement.order_by(content_variants.c.variant_id))]
+def approved_variants(connection: Connection, known: Mapping[str, Variant] | None = None) -> dict[str, Variant]:
+    """Every approved variant by its id, oldest first: few enough to be kept in memory.
+
+    Those of `known` that have not changed since are not read again: texts and checks of thousands take half a second.
+    """
+    columns, known = content_variants.c, known or {}
+    standing = select(columns.variant_id, columns.version, columns.updated_at).where(columns.state == "approved")
+    newest = {row[0]: (row[1], row[2]) for row in connection.execute(standing.order_by(columns.variant_id))}
+    held = {name: one for name, one in known.items() if (one.version, one.updated_at) == newest.get(name)}
+    lacking = [name for name in newest if name not in held]
+    for names in slices(lacking):
+        held |= {one.variant_id: one for one in read_variants(connection, names) if one.state == "approved"}
+    return {name: held[name] for name in newest if name in held}
 
 
 def approved_for(
@@ -105,6 +114,16 @@ def approved_for(
         if value is not None:
             statement = statement.where(column == value)
     return [(row[0], row[1], row[2]) for row in connection.execute(statement.order_by(columns.variant_id))]
+
+
+def approved_places(connection: Connection, offer_ids: Sequence[str] | None = None) -> list[tuple[str, str, str, str]]:
+    """(offer_id, hash of the offer, channel, locale) where something is approved, each once: of all offers or these."""
+    columns = content_variants.c
+    place = (columns.offer_id, columns.offer_hash, columns.channel, columns.locale)
+    statement = select(*place).where(columns.state == "approved").distinct()
+    if offer_ids is not None:
+        statement = statement.where(columns.offer_id.in_(list(offer_ids)))
+    return [(row[0], row[1], row[2], row[3]) for row in connection.execute(statement)]
 
 
 def read_variants(connection: Connection, variant_ids: Sequence[str]) -> list[Variant]:

@@ -57,7 +57,7 @@ enrolments = Table(
     Column("claimed_until", UtcTime),
     Index("ix_journey_enrolments_due", "journey_id", "due_at"),
     Index("ix_journey_enrolments_customer", "customer_id", "journey_id"),
-    Index("ix_journey_enrolments_step", "journey_id", "status", "step"),
+    Index("ix_journey_enrolments_standing", "journey_id", "status", "step", "reason"),
 )
 _HAS_PROBLEM = enrolments.c.problem.is_not(None)
 Index(
@@ -65,6 +65,14 @@ Index(
     enrolments.c.journey_id,
     sqlite_where=_HAS_PROBLEM,
     postgresql_where=_HAS_PROBLEM,
+)
+_CONVERTED = enrolments.c.converted_at.is_not(None)
+Index(
+    "ix_journey_enrolments_converted",
+    enrolments.c.journey_id,
+    enrolments.c.converted_at,
+    sqlite_where=_CONVERTED,
+    postgresql_where=_CONVERTED,
 )
 
 

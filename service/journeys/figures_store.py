@@ -23,20 +23,17 @@ def _of(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
     return mine if version is None else [*mine, table.c.version == version]
 
 
-def step_counts(connection: Connection, wanted: Wanted) -> list[tuple[str, str | None, int]]:
-    """(status, step, how many) of the enrolments, live."""
-    key = (enrolments.c.status, enrolments.c.step)
+def standing_counts(connection: Connection, wanted: Wanted) -> list[tuple[str, str | None, str | None, int]]:
+    """(status, step, why it ended, how many) of the enrolments: in the order of an index, so that no row is read."""
+    key = (enrolments.c.status, enrolments.c.step, enrolments.c.reason)
     query = select(*key, func.count()).where(*_of(enrolments, wanted)).group_by(*key)
-    return [(row[0], row[1], int(row[2])) for row in connection.execute(query)]
+    return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
 
 
-def end_counts(connection: Connection, wanted: Wanted) -> tuple[dict[str, int], int]:
-    """How many enrolments ended for each reason, and how many converted."""
-    mine = _of(enrolments, wanted)
-    ended = select(enrolments.c.reason, func.count()).where(*mine, enrolments.c.status == "ended")
-    reasons = {row[0] or "": int(row[1]) for row in connection.execute(ended.group_by(enrolments.c.reason))}
-    converted = select(func.count()).where(*mine, enrolments.c.converted_at.is_not(None))
-    return reasons, int(connection.execute(converted).scalar_one())
+def count_converted(connection: Connection, wanted: Wanted) -> int:
+    """How many enrolments converted."""
+    converted = select(func.count()).where(*_of(enrolments, wanted), enrolments.c.converted_at.is_not(None))
+    return int(connection.execute(converted).scalar_one())
 
 
 def problems(connection: Connection, wanted: Wanted, limit: int) -> Sequence[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
 from service.journeys.definition import Journey, kind_of
-from service.journeys.figures_store import count_tasks, end_counts, list_intents, problems, step_counts
+from service.journeys.figures_store import count_converted, count_tasks, list_intents, problems, standing_counts
 from service.journeys.intent_store import Intent
 from service.journeys.journey_store import Count, JourneyRow, read_counts
 from service.storage.database import Connection
@@ -24,19 +25,23 @@ def read_stats(connection: Connection, row: JourneyRow, journey: Journey, versio
         counts.setdefault(count.step, []).append(count)
     live: dict[str, dict[str, int]] = {}
     totals = {"active": 0, "stuck": 0, "ended": 0}
-    for status, step, number in step_counts(connection, wanted):
+    reasons: Counter[str] = Counter()
+    for status, step, reason, number in standing_counts(connection, wanted):
         totals[status] = totals.get(status, 0) + number
-        live.setdefault(step or "", {})[status] = number
+        at = live.setdefault(step or "", {})
+        at[status] = at.get(status, 0) + number
+        if status == "ended":
+            reasons[reason or ""] += number
     tasks = count_tasks(connection, wanted)
     known = [*journey.steps, *sorted((counts.keys() | live.keys()) - journey.steps.keys() - {""})]
     whole = {count.name: count.value for count in counts.get("", [])}
-    reasons, converted = end_counts(connection, wanted)
+    converted = count_converted(connection, wanted)
     return {
         "journey_id": row.journey_id,
         "name": journey.name,
         "version": row.version,
         "status": row.status,
-        "enrollments": totals | {"entered": whole.get("entered", 0), "converted": converted, "ended_by": reasons},
+        "enrollments": totals | {"entered": whole.get("entered", 0), "converted": converted, "ended_by": dict(reasons)},
         "steps": [_step(step, journey, counts.get(step, []), live.get(step, {}), tasks.get(step)) for step in known],
         "problems": [_problem(one) for one in problems(connection, wanted, _LISTED)],
         "uncertain": [_uncertain(one) for one in list_intents(connection, wanted, "uncertain", _LISTED)],

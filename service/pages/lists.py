@@ -14,7 +14,7 @@ from models.declaration import Declaration
 from models.declared import PROPENSITIES
 from models.registry import ServedModels
 from service.content.variant import said_hash
-from service.content.variant_store import approved_variants
+from service.content.variant_store import approved_places
 from service.decisions.decision_store import read_rates
 from service.decisions.rates import PooledRates
 from service.decisions.stages import KNOWN_BY, stage_of
@@ -77,11 +77,11 @@ def offers_view(database: Database, asked: Mapping[str, str], now: datetime, mod
     named = asked.get("named", "").strip()
     with database.read() as connection:
         found = list(islice(_offers_named(connection, named, asked.get("after", "")), OFFERS + 1))
-        approved = approved_variants(connection)
+        approved = approved_places(connection, [offer.offer_id for offer in found[:OFFERS]])
         rates = PooledRates(read_rates(connection))
     fitting: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
-    for variant in approved:
-        fitting[variant.offer_id, variant.offer_hash].add((variant.channel, variant.locale))
+    for offer_id, offer_hash, channel, locale in approved:
+        fitting[offer_id, offer_hash].add((channel, locale))
     rows = []
     for offer in found[:OFFERS]:
         copy = fitting[offer.offer_id, said_hash(offer.document)]

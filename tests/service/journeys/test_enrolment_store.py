@@ -12,13 +12,14 @@ import pytest
 from service.journeys import enrolment_store
 from service.journeys.enrolment import State
 from service.journeys.enrolment_store import Enrolment, claim_due
-from service.journeys.figures_store import count_tasks, problems
+from service.journeys.figures_store import count_converted, count_tasks, problems, standing_counts
 from service.journeys.journey_store import journeys
 from service.storage.database import Connection
 from tests.fakes.plans import plans_of, sqlite_at
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 OF_CUSTOMER = "ix_journey_enrolments_customer (customer_id=? AND journey_id=?)"
+STANDING = "ix_journey_enrolments_standing"
 DUE = "SEARCH journey_enrolments USING INDEX ix_journey_enrolments_due (journey_id=? AND due_at<?)"
 
 
@@ -35,7 +36,9 @@ def enrol(connection: Connection, name: str, journey: str, due: datetime) -> Non
         (lambda at: enrolment_store.ever_enrolled(at, "j", ["c", "d"], False), OF_CUSTOMER),
         (lambda at: enrolment_store.ever_enrolled(at, "j", ["c", "d"], True), OF_CUSTOMER),
         (lambda at: problems(at, ("j", None), 50), "ix_journey_enrolments_problem (journey_id=?)"),
-        (lambda at: enrolment_store.count_active(at, "j"), "ix_journey_enrolments_step (journey_id=? AND status=?)"),
+        (lambda at: enrolment_store.count_active(at, "j"), f"{STANDING} (journey_id=? AND status=?)"),
+        (lambda at: standing_counts(at, ("j", None)), f"COVERING INDEX {STANDING} (journey_id=?)"),
+        (lambda at: count_converted(at, ("j", None)), "COVERING INDEX ix_journey_enrolments_converted (journey_id=?"),
     ],
 )
 def test_an_index_of_what_is_asked_is_read(tmp_path: Path, ask: Callable[[Connection], Any], index: str) -> None:

@@ -68,6 +68,9 @@ def card(
             "The probability of a human response by local hour of sending, for one person and channel. For choosing "
             "hours among those that rules allow; not a permission to send.",
             "",
+            "## Who is scored",
+            "Everybody who may be profiled. Who may not gets everybody's hours, and is not learnt from.",
+            "",
             "## Learnt from",
             *(f"- {key.replace('_', ' ')}: {value}" for key, value in described.items()),
             "",

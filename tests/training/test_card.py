@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from models.declared import declared
+from models.send_time import SendTimeModel
 from training.card import propensity_card
+from training.gate import Verdict
+from training.send_time_report import card
 
 
 def test_a_declared_goal_exclusions_and_purpose_are_on_the_card() -> None:
@@ -24,3 +27,8 @@ def test_a_declared_goal_exclusions_and_purpose_are_on_the_card() -> None:
     for part in ("within 30 days, the customer " + goal, "- `tenure_days >= 14`", "- not `complaints_365d > 0`",
                  "Shown to people.", "| segment vip | 9 | 0.500 | 0.250 |", "- a note"):  # fmt: skip
         assert part in card
+
+
+def test_the_card_of_hours_says_who_is_not_scored() -> None:
+    told = card(SendTimeModel.untrained(), {}, {"overall_best_hours": {}}, Verdict(False, "refused"), {"customers": 3})
+    assert "## Who is scored\nEverybody who may be profiled. Who may not gets everybody's hours" in told

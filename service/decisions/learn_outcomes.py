@@ -104,7 +104,7 @@ class LearnOutcomes:
                 return False
         with self._database.read() as connection:
             state = newest_layer(connection)
-        held = None if state is None or state.model_version != str(model.version) else _held(state)
+        held = None if state is None or state.model_version != str(model.version) else _aged(state, now)
         if held is None or not held.alike(fresh):
             held = fresh
             if self._giving is None or self._giving[0] != str(model.version):
@@ -116,8 +116,7 @@ class LearnOutcomes:
         with self._database.read() as connection:
             rows = due_lessons(connection, now, AT_ONCE)
             lessons = _lessons(connection, model, rows, self.situations, learnt_until)
-        aged = held if state is None else held.forget(_kept(now - state.made_at))
-        learnt = aged if lessons is None else aged.learn(lessons).tuned(first_priors(len(self.situations)))
+        learnt = held if lessons is None else held.learn(lessons).tuned(first_priors(len(self.situations)))
         number = 1 if state is None else state.version + 1
         weights, posterior = learnt.weights.to_bytes(), learnt.to_bytes()
         with self._database.write() as connection:
@@ -180,8 +179,11 @@ def _kept(age: timedelta) -> float:
     return float(0.5 ** max(age / HALF_LIFE, 0.0))
 
 
-def _held(state: State) -> OnlineLayer | None:
-    return None if state.posterior is None else OnlineLayer.from_bytes(state.posterior)
+def _aged(state: State, now: datetime) -> OnlineLayer | None:
+    """What it holds, with as much of its evidence as is kept until now."""
+    if state.posterior is None:
+        return None
+    return OnlineLayer.from_bytes(state.posterior).forget(_kept(now - state.made_at))
 
 
 def _lessons(

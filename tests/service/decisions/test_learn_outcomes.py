@@ -199,6 +199,24 @@ def test_half_of_the_evidence_is_left_after_its_half_life(learning: Learning) ->
     assert learning.models.get("next-offer").learnt == pytest.approx(8 / 2 + 1)
 
 
+def test_a_new_model_is_as_sure_as_its_rows_however_long_nothing_was_learnt_before(learning: Learning) -> None:
+    random = np.random.default_rng(3)
+    pairs, channels = random.normal(size=(500, len(PAIR))), random.random((500, len(INPUTS) - len(PAIR)))
+    offers = [("a", "b")[n % 2] for n in range(500)]
+    sure = beginning(pairs, channels, offers, np.full(500, 0.3), 1.0)
+    learning.happens("Order Completed", learning.decide("c1"), revenue_cents=100)
+    learning.learn()
+    learning.desk.clock.time += 2 * HALF_LIFE
+    former = learning.desk.served.models["next-offer"]
+    learning.desk.served.models["next-offer"] = replace(former, version="8", layer=sure.to_bytes())
+    learning.learn()
+    with learning.desk.database.read() as connection:
+        state = newest_layer(connection)
+    assert state is not None
+    assert state.posterior is not None
+    assert np.array_equal(OnlineLayer.from_bytes(state.posterior).a, sure.a)
+
+
 @pytest.mark.parametrize("at_once", [2, 200])
 def test_another_model_learns_the_last_lessons_again(
     learning: Learning, monkeypatch: pytest.MonkeyPatch, at_once: int

@@ -106,6 +106,11 @@ def test_forgetting_leaves_the_mean_and_lets_it_move_faster() -> None:
     faded = learnt.forget(0.1)
     assert np.array_equal(faded.weights.shared, learnt.weights.shared)
     assert faded.seen == pytest.approx(0.1 * learnt.seen)
+    none = layer().learn(replace(outcomes(np.random.default_rng(4), 500), weight=np.zeros(500)))
+    for name in ("a", "b", "c"):  # of everything learnt, of offers too, a tenth is left over the priors
+        of_priors, known, left = (getattr(one, name) for one in (none, learnt, faded))
+        assert np.allclose(left - of_priors, 0.1 * (known - of_priors))
+        assert np.abs(known - of_priors).max() > 1.0
     news = outcomes(random, 20)
     moved, stiff = (one.learn(news).weights.shared - learnt.weights.shared for one in (faded, learnt))
     assert np.abs(moved).max() > np.abs(stiff).max()
@@ -160,6 +165,25 @@ def test_other_priors_are_as_if_they_had_been_there_from_the_start() -> None:
     assert tuned.seen == learnt.seen
     assert np.allclose(tuned.c, learnt.c)
     assert np.allclose(tuned.a - np.diag(tuned.shared_prior), learnt.a - np.diag(learnt.shared_prior))
+
+
+def test_a_prior_is_as_wide_as_its_weights_and_what_is_not_known_of_them() -> None:
+    told = priors(4.0)
+    learnt = OnlineLayer.new(told.shared, told.own).learn(outcomes(np.random.default_rng(6), 60))
+    count = len(learnt.weights.offers)
+    precision = np.zeros((D + K * count, D + K * count))
+    precision[:D, :D] = learnt.a
+    for number in range(count):
+        place = slice(D + K * number, D + K * (number + 1))
+        precision[place, place] = learnt.b[number]
+        precision[:D, place], precision[place, :D] = learnt.c[number], learnt.c[number].T
+    squares = np.concatenate([learnt.weights.shared, learnt.weights.own.ravel()]) ** 2
+    squares += np.diag(np.linalg.inv(precision))
+    tuned, own = learnt.tuned(told), squares[D:].reshape(count, K).sum(axis=0)
+    for place, first in enumerate(told.own):  # a group each
+        assert 1 / tuned.own_prior[place] == pytest.approx((own[place] + 4.0 / first) / (count + 4.0))
+    both = (squares[1] + squares[2] + 4.0 * np.mean(1 / told.shared[1:])) / (2 + 4.0)
+    assert 1 / tuned.shared_prior[1] == 1 / tuned.shared_prior[2] == pytest.approx(both)
 
 
 def test_what_matters_gets_a_wide_prior_and_what_does_not_is_shut() -> None:

@@ -87,8 +87,10 @@ def offers_view(database: Database, asked: Mapping[str, str], now: datetime, mod
         copy = fitting[offer.offer_id, said_hash(offer.document)]
         channels = dict.fromkeys([*offer.document["channels"], *sorted(channel for channel, _ in copy)])
         words = [(one, sorted(locale for channel, locale in copy if channel == one)) for one in channels]
-        stage = stage_of(rates.shown(offer.offer_id), rates.first_at(offer.offer_id), now, model_serves)
         standing = standing_of(offer.document, words, now)
+        runs = all(look != "bad" for look, _, _ in standing)
+        since = rates.first_at(offer.offer_id) if runs else None  # what is over gets no more impressions
+        stage = stage_of(rates.shown(offer.offer_id), since, now, model_serves)
         shown = {"offer": offer, "d": offer.document, "approved": together(words), "stage": stage, "standing": standing}
         rows.append(shown)
     after = found[OFFERS - 1].offer_id if len(found) > OFFERS else None

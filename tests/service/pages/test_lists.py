@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from models import lead
 from models.registry import ServedModels
+from service.decisions.case import microseconds
+from service.decisions.decision_store import count_response
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.pages import lists
@@ -85,6 +88,22 @@ def test_offers_are_found_by_a_part_of_their_name_or_id(house: House, monkeypatc
     assert found(named="o12") == ([f"o{n}" for n in range(120, 130)], None)
     assert found(named="coffee") == ([], None)
     assert found() == ([f"o{n:03}" for n in range(OFFERS)], "o049")
+
+
+def test_days_are_left_only_of_offers_that_run(house: House) -> None:
+    now = house.parts.clock.now()
+    ended = (now - timedelta(days=3)).isoformat()
+    with house.parts.database.write() as connection:
+        several = {"runs": {}, "ended": {"ends_at": ended}, "off": {"priority": 0.0}}
+        put_offers(connection, {name: OfferIn(**OFFER, **more).document() for name, more in several.items()}, now)
+        for name in several:
+            count_response(connection, name, "email", ["shown"], microseconds(now - timedelta(days=10)), by=100)
+    rows = offers_view(house.parts.database, {}, now, False)["rows"]
+    assert {row["offer"].offer_id: row["stage"].text for row in rows} == {
+        "runs": "100 of 1,000 impressions, about 90 days left",
+        "ended": "100 of 1,000 impressions",
+        "off": "100 of 1,000 impressions",
+    }
 
 
 def test_a_page_of_offers_looks_at_no_other_offers_copy(house: House) -> None:

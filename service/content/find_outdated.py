@@ -8,9 +8,11 @@ from service.offers.offers_store import read_offers
 from service.storage.database import Connection
 
 
-def find_outdated(connection: Connection, channel: str | None = None, locale: str | None = None) -> list[str]:
+def find_outdated(
+    connection: Connection, channel: str | None = None, locale: str | None = None, offer_id: str | None = None
+) -> list[str]:
     """Ids of such variants, oldest first; of offers that are in the catalogue."""
-    approved = approved_for(connection, channel, locale)
+    approved = approved_for(connection, channel, locale, offer_id)
     offers = read_offers(connection, sorted({offer_id for _, offer_id, _ in approved}))
     now = {offer.offer_id: said_hash(offer.document) for offer in offers}
     return [variant_id for variant_id, offer_id, then in approved if now.get(offer_id, then) != then]

@@ -105,12 +105,12 @@ def approved_variants(connection: Connection, known: Mapping[str, Variant] | Non
 
 
 def approved_for(
-    connection: Connection, channel: str | None = None, locale: str | None = None
+    connection: Connection, channel: str | None = None, locale: str | None = None, offer_id: str | None = None
 ) -> list[tuple[str, str, str]]:
     """(variant_id, offer_id, hash of the offer that it was approved for) of every approved variant, oldest first."""
     columns = content_variants.c
     statement = select(columns.variant_id, columns.offer_id, columns.offer_hash).where(columns.state == "approved")
-    for column, value in ((columns.channel, channel), (columns.locale, locale)):
+    for column, value in ((columns.channel, channel), (columns.locale, locale), (columns.offer_id, offer_id)):
         if value is not None:
             statement = statement.where(column == value)
     return [(row[0], row[1], row[2]) for row in connection.execute(statement.order_by(columns.variant_id))]

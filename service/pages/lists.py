@@ -21,6 +21,7 @@ from service.decisions.stages import KNOWN_BY, stage_of
 from service.errors import Problem
 from service.experiments.define_experiment import get_experiments
 from service.experiments.read_results import read_results
+from service.journeys.definition import Decide
 from service.journeys.definitions import Definitions
 from service.journeys.journey_store import list_journeys
 from service.journeys.read_stats import read_stats
@@ -69,7 +70,9 @@ MAY = {
 }
 
 
-def offers_view(database: Database, asked: Mapping[str, str], now: datetime, model_serves: bool) -> dict[str, Any]:
+def offers_view(
+    database: Database, asked: Mapping[str, str], now: datetime, model_serves: bool, definitions: Definitions
+) -> dict[str, Any]:
     """A page of the catalogue with the approved copy that fits each offer as it is now, and where each stands.
 
     `asked` may hold `after`, an id, and `named`: a part of an id or a name.
@@ -79,6 +82,7 @@ def offers_view(database: Database, asked: Mapping[str, str], now: datetime, mod
         found = list(islice(_offers_named(connection, named, asked.get("after", "")), OFFERS + 1))
         approved = approved_places(connection, [offer.offer_id for offer in found[:OFFERS]])
         rates = PooledRates(read_rates(connection))
+        ways = sending_journeys(connection, definitions)
     fitting: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for offer_id, offer_hash, channel, locale in approved:
         fitting[offer_id, offer_hash].add((channel, locale))
@@ -92,9 +96,22 @@ def offers_view(database: Database, asked: Mapping[str, str], now: datetime, mod
         since = rates.first_at(offer.offer_id) if runs else None  # what is over gets no more impressions
         stage = stage_of(rates.shown(offer.offer_id), since, now, model_serves)
         shown = {"offer": offer, "d": offer.document, "approved": together(words), "stage": stage, "standing": standing}
+        shown["ways"] = ways.get(offer.offer_id, [])
         rows.append(shown)
     after = found[OFFERS - 1].offer_id if len(found) > OFFERS else None
-    return {"rows": rows, "stages": KNOWN_BY, "after": after, "named": named}
+    told = {"here_after": asked.get("after", ""), "free": ways.get(None, []), "done": asked.get("done")}
+    return {"rows": rows, "stages": KNOWN_BY, "after": after, "named": named, **told}
+
+
+def sending_journeys(connection: Connection, definitions: Definitions) -> dict[str | None, list[str]]:
+    """Active journeys by the offers that their newest versions decide among; None: by any offer."""
+    found: dict[str | None, list[str]] = defaultdict(list)
+    for row in list_journeys(connection, "active"):
+        journey = definitions.find(connection, row.journey_id, row.version)
+        steps = [step for step in journey.steps.values() if isinstance(step, Decide)] if journey else []
+        for offer in dict.fromkeys(offer for step in steps for offer in (step.offers or (None,))):
+            found[offer].append(row.journey_id)
+    return found
 
 
 def together(words: Iterable[tuple[str, list[str]]]) -> list[tuple[list[str], list[str]]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,8 +29,13 @@ from service.web.problems import invalid_from
 
 PAGE = 20
 OUTDATED = "outdated"
-CHOICES = (*STATES, OUTDATED)
-"""What may be shown by state: the states of texts, and approved texts whose offer has changed since."""
+FAILING = "failing"
+CHOICES = (*STATES, FAILING, OUTDATED)
+"""What may be shown by state: the states of texts, those that wait with a failed check, and approved texts whose offer
+has changed since.
+"""
+LOOKED_THROUGH = 200
+"""So many texts are read at a time for those that fail."""
 SAMPLE = {"first_name": "Alex", "last_name": "Rivera", "city": "Ipoh"}
 SAMPLE_LINK = "https://example.invalid/unsubscribe"
 NOTICES = {
@@ -93,10 +99,20 @@ def review_view(
 
 
 def _listed(connection: Connection, filters: Mapping[str, str | None], after: str | None) -> list[Variant]:
+    if filters["state"] == FAILING:
+        return list(islice(_failing(connection, filters, after), PAGE + 1))
     if filters["state"] != OUTDATED:
         return list_variants(connection, **filters, limit=PAGE + 1, after=after)
-    outdated = find_outdated(connection, filters["channel"], filters["locale"])
+    outdated = find_outdated(connection, filters["channel"], filters["locale"], filters["offer_id"])
     return read_variants(connection, [one for one in outdated if after is None or one > after][: PAGE + 1])
+
+
+def _failing(connection: Connection, filters: Mapping[str, str | None], after: str | None) -> Iterator[Variant]:
+    """Texts that wait, and cannot be approved as they are."""
+    wanted = {**filters, "state": "pending"}
+    while found := list_variants(connection, **wanted, limit=LOOKED_THROUGH, after=after):
+        yield from (variant for variant in found if variant.failed)
+        after = found[-1].variant_id
 
 
 def _item(

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from service.pages.routes.experiments import add_experiments
 from service.pages.routes.frame import Pages, Sources
 from service.pages.routes.journeys import add_journeys
+from service.pages.routes.offers import add_offers
 from service.pages.routes.reading import add_reading
 from service.pages.routes.review import add_review
 from service.pages.routes.signing_in import add_signing_in
@@ -21,5 +22,6 @@ def routes(pages: Pages) -> APIRouter:
     add_review(router, pages)
     add_journeys(router, pages)
     add_experiments(router, pages)
+    add_offers(router, pages)
     add_reading(router, pages)
     return router

@@ -18,6 +18,7 @@ from service.pages.experiment_page import DONE as EXPERIMENT_DONE
 from service.pages.impact_page import impact_view
 from service.pages.journey_page import DONE as JOURNEY_DONE
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
+from service.pages.offer_page import DONE as OFFER_DONE
 from service.pages.report_page import report_view
 from service.pages.routes.frame import Pages, form_of, text_of
 from service.pages.sign_in import Reader
@@ -49,12 +50,16 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
         "/offers",
         "offers.html",
         "/offers",
-        lambda r: offers_view(
-            sources.database,
-            r.query_params,
-            sources.clock.now(),
-            sources.models.get("next-offer") is not None,
-        ),
+        lambda r: {
+            **offers_view(
+                sources.database,
+                r.query_params,
+                sources.clock.now(),
+                sources.models.get("next-offer") is not None,
+                definitions,
+            ),
+            "notice": OFFER_DONE.get(r.query_params.get("done", "")),
+        },
     )
     reading(
         "/journeys",

@@ -189,7 +189,7 @@ def _edited(form: FormData) -> dict[str, str]:
 
 
 def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
-    """`state` (pending unless asked otherwise), `channel`, `locale`; what is not known counts as any."""
+    """`state` (pending unless asked otherwise), `channel`, `locale`, `offer`; what is not known counts as any."""
     state = query.get("state", "pending")
     channel, locale = query.get("channel"), query.get("locale", "").strip()
     try:
@@ -200,13 +200,16 @@ def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
         "state": state if state in CHOICES else None,
         "channel": channel if channel in CHANNEL_FIELDS else None,
         "locale": wanted,
+        "offer_id": query.get("offer", "").strip()[:200] or None,
     }
 
 
 def _back(query: Mapping[str, str]) -> str:
     """The filters in use and the page of the list, as a query string."""
     page = {"after": query["after"][:64]} if query.get("after") else {}
-    return urlencode({name: value or "" for name, value in _filters(query).items()} | page)
+    filters = _filters(query)
+    offer = {"offer": offer_id} if (offer_id := filters.pop("offer_id")) else {}
+    return urlencode({name: value or "" for name, value in filters.items()} | offer | page)
 
 
 def _notice(done: str, was: str | None, items: Sequence[Item]) -> str | None:

@@ -30,7 +30,7 @@ IMPACT = {"model": 500, "random": 200, "holdout": 300}, {"model": 1_000.0, "rand
 PATHS = [
     "/", "/impact", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys",
     "/experiments", "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
-    "/experiments/new",
+    "/experiments/new", "/offers/new", "/offers/new?offer=o1",
 ]  # fmt: skip
 
 pytestmark = [

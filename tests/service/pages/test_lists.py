@@ -11,6 +11,7 @@ from models import lead
 from models.registry import ServedModels
 from service.decisions.case import microseconds
 from service.decisions.decision_store import count_response
+from service.journeys.definitions import Definitions
 from service.offers.offers_store import put_offers
 from service.offers.schemas import OfferIn
 from service.pages import lists
@@ -80,7 +81,7 @@ def test_offers_are_found_by_a_part_of_their_name_or_id(house: House, monkeypatc
         put_offers(connection, documents, now)
 
     def found(**asked: str) -> tuple[list[str], str | None]:
-        view = offers_view(house.parts.database, asked, now, False)
+        view = offers_view(house.parts.database, asked, now, False, Definitions())
         return [row["offer"].offer_id for row in view["rows"]], view["after"]
 
     assert found(named=" GRÖSSE ") == ([f"o{2 * n:03}" for n in range(OFFERS)], "o098")
@@ -98,7 +99,7 @@ def test_days_are_left_only_of_offers_that_run(house: House) -> None:
         put_offers(connection, {name: OfferIn(**OFFER, **more).document() for name, more in several.items()}, now)
         for name in several:
             count_response(connection, name, "email", ["shown"], microseconds(now - timedelta(days=10)), by=100)
-    rows = offers_view(house.parts.database, {}, now, False)["rows"]
+    rows = offers_view(house.parts.database, {}, now, False, Definitions())["rows"]
     assert {row["offer"].offer_id: row["stage"].text for row in rows} == {
         "runs": "100 of 1,000 impressions, about 90 days left",
         "ended": "100 of 1,000 impressions",
@@ -112,6 +113,6 @@ def test_a_page_of_offers_looks_at_no_other_offers_copy(house: House) -> None:
     with database.write() as connection:
         put_offers(connection, {"o1": OfferIn(**OFFER).document()}, now)
     with database.read() as connection:
-        plans = plans_of(database, connection, lambda _: offers_view(database, {}, now, False))
+        plans = plans_of(database, connection, lambda _: offers_view(database, {}, now, False, Definitions()))
     of_offers = "SEARCH content_variants USING INDEX ix_content_variants_offer_id_channel_state (offer_id=?)"
     assert [line for line in plans if "content_variants" in line] == [of_offers]

@@ -207,3 +207,23 @@ async def test_each_button_names_the_text_it_acts_on(reader: httpx.AsyncClient, 
     named = re.findall(r'<(?:button|a class="button")[^>]* aria-labelledby="(\S+) (\S+)"', told)
     assert len(named) == 4
     assert all(f'id="{own}"' in told and title == f"t-{wanted['variant_id']}" for own, title in named)
+
+
+async def test_texts_of_one_offer_and_those_that_fail_a_check_are_found(
+    house: House, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_page, "LOOKED_THROUGH", 1)
+    made = (await fill(house))["variants"][1]
+    async with house.client("admin") as admin:
+        order = {"offer_id": "o2", "channel": "push", "locale": "de", "n": 1}
+        assert (await admin.post("/v1/content/generate", json=order)).status_code == 201
+    of_tea = (await reader.get("/review?state=&offer=o2")).text
+    assert re.findall(r"<bdi>(\w+)", of_tea) == ["Tea"]
+    assert "offer=o2" in re.findall(r'name="back" value="([^"]*)"', of_tea)[0], "and the list stays that of the offer"
+    assert "No text is like that" in (await reader.get("/review?state=failing")).text
+    path = f"/v1/content/variants/{made['variant_id']}/edit"
+    wrong = {"fields": {**made["fields"], "subject": "90% off"}}
+    assert (await reader.post(path, json=wrong, headers={"If-Match": made["etag"]})).status_code == 200
+    failing = (await reader.get("/review?state=failing&locale=en")).text
+    assert re.findall(r'id="v-([^"]*)"', failing) == [made["variant_id"]]
+    assert "No text is like that" in (await reader.get("/review?state=failing&locale=de")).text

@@ -64,10 +64,6 @@ class Weights:
         known = np.vstack([self.own, np.zeros((1, self.own.shape[1]))])
         return np.asarray(known[rows], np.float64)
 
-    def residual(self, shared: Floats, own: Floats, offers: Sequence[str]) -> Floats:
-        """What to add to the model's log-odds, (n, m): `shared` (n, m, d), `own` (n, k), m offers."""
-        return np.asarray(shared @ self.shared + own @ self.own_of(offers).T, np.float64)
-
     def to_bytes(self) -> bytes:
         """For a table; `from_bytes` gives them back to the bit."""
         return _packed(**self.arrays())

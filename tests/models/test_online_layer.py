@@ -40,6 +40,18 @@ def dense(lessons: Lessons, offers: tuple[str, ...]) -> tuple[Floats, Floats]:
     return wide, np.concatenate([[1.0, 2.0, 4.0], np.tile([1.0, 8.0], len(offers))])
 
 
+def written_out(learnt: OnlineLayer) -> tuple[Floats, Floats]:
+    """Its weights, shared and then offer by offer, and their precision, as one vector and one matrix."""
+    count = len(learnt.weights.offers)
+    precision = np.zeros((D + K * count, D + K * count))
+    precision[:D, :D] = learnt.a
+    for number in range(count):
+        place = slice(D + K * number, D + K * (number + 1))
+        precision[place, place] = learnt.b[number]
+        precision[:D, place], precision[place, :D] = learnt.c[number], learnt.c[number].T
+    return np.concatenate([learnt.weights.shared, learnt.weights.own.ravel()]), precision
+
+
 def test_the_mode_and_precision_are_those_of_the_whole_regression() -> None:
     lessons = outcomes(np.random.default_rng(1), 300)
     learnt = layer().learn(lessons)
@@ -54,6 +66,20 @@ def test_the_mode_and_precision_are_those_of_the_whole_regression() -> None:
         place = slice(D + K * number, D + K * (number + 1))
         assert np.allclose(learnt.b[number], precision[place, place])
         assert np.allclose(learnt.c[number], precision[:D, place])
+
+
+def test_what_comes_next_is_weighed_against_all_that_is_known_of_shared_and_own_together() -> None:
+    random = np.random.default_rng(8)
+    before = layer().learn(outcomes(random, 300))
+    news = outcomes(random, 80)
+    after = before.learn(news)
+    (known, sure), (weights, precision) = written_out(before), written_out(after)
+    wide, _ = dense(news, after.weights.offers)
+    chance = 1 / (1 + np.exp(-(news.score + wide @ weights)))
+    gradient = wide.T @ (news.weight * (news.label - chance)) - sure @ (weights - known)
+    assert np.abs(gradient).max() < 1e-6
+    assert np.abs(weights - known).max() > 0.05
+    assert np.allclose(precision, sure + (wide * (news.weight * chance * (1 - chance))[:, None]).T @ wide)
 
 
 @settings(max_examples=15, deadline=None)
@@ -76,10 +102,8 @@ def test_an_offer_without_outcomes_goes_by_what_all_offers_taught() -> None:
     good = lessons.shared[:, 0] > 0
     taught = layer().learn(Lessons(lessons.shared, lessons.own, lessons.offers, lessons.score,
                                    good.astype(np.float64), lessons.weight))  # fmt: skip
-    shared = np.array([[[2.0, 0.0, 0.0]], [[-2.0, 0.0, 0.0]]])
-    residual = taught.weights.residual(shared, np.zeros((2, K)), ["never seen"])
-    assert residual[0, 0] > 1.0
-    assert residual[1, 0] < -1.0
+    assert taught.weights.shared[0] > 0.5
+    assert not taught.weights.own_of(["never seen"]).any()
 
 
 def test_few_outcomes_move_an_offer_less_than_many() -> None:
@@ -145,7 +169,7 @@ def test_states_come_back_to_the_bit_and_nothing_is_changed_in_place() -> None:
     nothing = Lessons(np.zeros((0, D)), np.zeros((0, K)), [], np.zeros(0), np.zeros(0), np.zeros(0))
     assert learnt.learn(nothing) is learnt
     empty = OnlineLayer.from_bytes(layer().to_bytes())
-    assert empty.weights.residual(np.ones((1, 2, D)), np.ones((1, K)), ["a", "b"]).tolist() == [[0.0, 0.0]]
+    assert empty.weights.own_of(["a", "b"]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def priors(strength: float) -> Priors:
@@ -171,14 +195,8 @@ def test_a_prior_is_as_wide_as_its_weights_and_what_is_not_known_of_them() -> No
     told = priors(4.0)
     learnt = OnlineLayer.new(told.shared, told.own).learn(outcomes(np.random.default_rng(6), 60))
     count = len(learnt.weights.offers)
-    precision = np.zeros((D + K * count, D + K * count))
-    precision[:D, :D] = learnt.a
-    for number in range(count):
-        place = slice(D + K * number, D + K * (number + 1))
-        precision[place, place] = learnt.b[number]
-        precision[:D, place], precision[place, :D] = learnt.c[number], learnt.c[number].T
-    squares = np.concatenate([learnt.weights.shared, learnt.weights.own.ravel()]) ** 2
-    squares += np.diag(np.linalg.inv(precision))
+    weights, precision = written_out(learnt)
+    squares = weights**2 + np.diag(np.linalg.inv(precision))
     tuned, own = learnt.tuned(told), squares[D:].reshape(count, K).sum(axis=0)
     for place, first in enumerate(told.own):  # a group each
         assert 1 / tuned.own_prior[place] == pytest.approx((own[place] + 4.0 / first) / (count + 4.0))

@@ -197,10 +197,8 @@ class OnlineLayer:
         var_w, var_v = self._variances()
         shared = first.precisions(first.shared, first.shared_groups, w**2 + var_w, 1)
         own = first.precisions(first.own, first.own_groups, (v**2 + var_v).sum(axis=0), len(v))
-        told_w = self.a @ w + np.einsum("mdk,mk->d", self.c, v)
-        told_v = np.einsum("mkj,mj->mk", self.b, v) + np.einsum("mdk,d->mk", self.c, w)
         a, b = self.a + np.diag(shared - self.shared_prior), self.b + np.diag(own - self.own_prior)
-        mean_w, mean_v = _arrow_solve(a, b, self.c, told_w, told_v)
+        mean_w, mean_v = _arrow_solve(a, b, self.c, *self._told())
         weights = replace(self.weights, shared=mean_w, own=mean_v)
         return replace(self, weights=weights, a=a, b=b, shared_prior=shared, own_prior=own)
 
@@ -214,11 +212,21 @@ class OnlineLayer:
         return np.diag(rest).copy(), np.asarray(own, np.float64)
 
     def forget(self, share: float) -> Self:
-        """Keeps this share of the evidence (0 to 1): precisions go back towards the priors, means stay."""
+        """Keeps this share of the evidence (0 to 1), as if each outcome so far had counted that much."""
+        if share == 1.0:
+            return self
         own = np.diag(self.own_prior)
         shared = np.diag(self.shared_prior)
         a, b, c = shared + share * (self.a - shared), own + share * (self.b - own), share * self.c
-        return replace(self, a=a, b=b, c=c, seen=share * self.seen)
+        mean_w, mean_v = _arrow_solve(a, b, c, *(share * told for told in self._told()))
+        weights = replace(self.weights, shared=mean_w, own=mean_v)
+        return replace(self, weights=weights, a=a, b=b, c=c, seen=share * self.seen)
+
+    def _told(self) -> tuple[Floats, Floats]:
+        """Precision times mean, (d,) and (m, k): what the evidence says, as all priors are around 0."""
+        w, v = self.weights.shared, self.weights.own
+        told_w = self.a @ w + np.einsum("mdk,mk->d", self.c, v)
+        return told_w, np.einsum("mkj,mj->mk", self.b, v) + np.einsum("mdk,d->mk", self.c, w)
 
     def _with_offers(self, names: Sequence[str]) -> Self:
         """The same with a prior for each name that is new."""

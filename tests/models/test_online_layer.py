@@ -124,20 +124,32 @@ def test_few_outcomes_move_an_offer_less_than_many() -> None:
     assert 0 < shown(1) < shown(5) < shown(50)
 
 
-def test_forgetting_leaves_the_mean_and_lets_it_move_faster() -> None:
+def test_what_is_forgotten_counts_as_if_it_had_been_learnt_so_much_less() -> None:
     random = np.random.default_rng(4)
-    learnt = layer().learn(outcomes(random, 500))
-    faded = learnt.forget(0.1)
-    assert np.array_equal(faded.weights.shared, learnt.weights.shared)
+    lessons = outcomes(random, 300)
+    learnt = layer().learn(lessons)
+    faded, less = learnt.forget(0.1), layer().learn(replace(lessons, weight=0.1 * lessons.weight))
+    (weights, precision), (known, sure), (scarcely, _) = map(written_out, (faded, learnt, less))
+    assert np.allclose(precision @ weights, 0.1 * sure @ known)
+    assert np.abs(weights - scarcely).max() < 0.2 * np.abs(known - scarcely).max()
     assert faded.seen == pytest.approx(0.1 * learnt.seen)
-    none = layer().learn(replace(outcomes(np.random.default_rng(4), 500), weight=np.zeros(500)))
+    assert learnt.forget(1.0) is learnt
+    none = layer().learn(replace(lessons, weight=np.zeros(300)))
     for name in ("a", "b", "c"):  # of everything learnt, of offers too, a tenth is left over the priors
         of_priors, known, left = (getattr(one, name) for one in (none, learnt, faded))
         assert np.allclose(left - of_priors, 0.1 * (known - of_priors))
         assert np.abs(known - of_priors).max() > 1.0
     news = outcomes(random, 20)
-    moved, stiff = (one.learn(news).weights.shared - learnt.weights.shared for one in (faded, learnt))
+    moved, stiff = (one.learn(news).weights.shared - one.weights.shared for one in (faded, learnt))
     assert np.abs(moved).max() > np.abs(stiff).max()
+
+
+def test_what_is_all_but_forgotten_is_no_more_believed_however_often_priors_are_learnt() -> None:
+    told = priors(4.0)
+    layer = OnlineLayer.new(told.shared, told.own).learn(outcomes(np.random.default_rng(11), 800)).forget(1e-6)
+    for _ in range(5):
+        layer = layer.tuned(told)
+    assert max(np.abs(layer.weights.shared).max(), np.abs(layer.weights.own).max()) < 1e-3
 
 
 def test_who_is_sure_of_outcomes_learnt_elsewhere_has_no_weights_but_their_precision() -> None:

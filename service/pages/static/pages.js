@@ -42,8 +42,24 @@
   let typed = false;
   document.querySelectorAll("[data-typed]").forEach((form) => form.addEventListener("input", () => { typed = true; }));
   window.addEventListener("beforeunload", (event) => { if (typed && !sent) event.preventDefault(); });
+  // What was sent but not saved (the session had ended, the service failed) is there again when the same form is.
+  const fields = (form) => [...form.elements].filter((one) => one.name && !["csrf", "back"].includes(one.name));
+  const value = (one) => one.type === "checkbox" ? one.checked : one.value;
+  const asShown = (form) => `sent ${form.action} ${JSON.stringify(fields(form).map((one) => one.type === "checkbox" ? one.defaultChecked : one.defaultValue))}`;
+  if (document.querySelector(".notice")) Object.keys(sessionStorage).filter((name) => name.startsWith("sent ")).forEach((name) => sessionStorage.removeItem(name));
+  document.querySelectorAll("form[data-typed]").forEach((form) => {
+    form.addEventListener("submit", () => sessionStorage.setItem(asShown(form), JSON.stringify(fields(form).map(value))));
+    const kept = JSON.parse(sessionStorage.getItem(asShown(form)) || "null");
+    if (!kept) return;
+    fields(form).forEach((one, place) => { if (one.type === "checkbox") one.checked = kept[place]; else one.value = kept[place]; });
+    typed = true;
+    const note = document.createElement("p");
+    note.className = "again";
+    note.textContent = "What you typed is here again. It was not saved yet.";
+    form.prepend(note);
+  });
   // Screen readers tell of what changes in a live region, not of what it held from the start.
-  const told = document.querySelector(".notice, main > .alert"), live = document.querySelector("[data-live]");
+  const told = document.querySelector(".notice, main > .alert, .again"), live = document.querySelector("[data-live]");
   if (told) setTimeout(() => {
     const words = told.cloneNode(true);
     words.querySelectorAll("[aria-hidden]").forEach((each) => each.remove());

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from string import Formatter
 
 from features.catalogue import FEATURE_NAMES
+from models.reasons import one_of_many
 
 _UNFIT = (LookupError, ValueError, TypeError, AttributeError)
 """What Python raises of a format string that is wrong, or that asks for what is not known."""
@@ -20,7 +21,7 @@ def filled(template: str, values: Mapping[str, float]) -> str | None:
     known = {name: value for name, value in values.items() if math.isfinite(value)}
     for text in (template, template.split(":")[0]):
         try:
-            return text.format(**known)
+            return one_of_many(text.format(**known))
         except _UNFIT:
             continue
     return None

@@ -16,6 +16,7 @@ from models.left_out import check_sentence, filled
         ("has {orders_90d:.0f} orders", float("nan"), None),
         ("has {orders_90d} orders", float("inf"), None),
         ("has {{no}} orders", 1.0, "has {no} orders"),
+        ("last order {orders_90d:.0f} days ago", 1.0, "last order 1 day ago"),
     ],
 )
 def test_a_sentence_is_filled_as_far_as_is_known(template: str, value: float, said: str | None) -> None:

@@ -11,7 +11,17 @@ import polars as pl
 import pytest
 
 from features.tables import DECISIONS, EVENTS, OUTCOMES
-from training.exposures import HEAVIEST, MATURES, SHOWN, delivered, exposures_of, put_down, read_log
+from training import exposures
+from training.exposures import (
+    HEAVIEST,
+    MATURES,
+    SHOWN,
+    Exposures,
+    delivered,
+    exposures_of,
+    put_down,
+    read_log,
+)
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HORIZON = timedelta(days=14)
@@ -198,6 +208,30 @@ def test_a_showing_stands_for_all_that_could_have_been_shown_in_its_place(tmp_pa
     ]  # fmt: skip
     rows = first_offers(tmp_path, made, [], START + timedelta(days=50))
     assert sorted(rows["weight"]) == [1.0, 2.0, HEAVIEST]
+
+
+def test_what_a_machine_clicked_is_no_answer_to_a_decision(tmp_path: Path) -> None:
+    """It proves that the message came; whoever clicks after it counts."""
+    scanned = [{"decision_id": name, "kind": "clicked", "at": START, "machine": True} for name in ("bot", "both")]
+    read = {"decision_id": "both", "kind": "clicked", "at": START + timedelta(hours=1)}
+    rows = first_offers(
+        tmp_path, [{"decision_id": "bot"}, {"decision_id": "both"}], [*scanned, read], START + 2 * MATURES
+    )
+    assert sorted(rows["clicked"]) == [0.0, 1.0]
+
+
+def test_of_all_customers_showings_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of the customers who happen to be read last."""
+    monkeypatch.setattr(exposures, "ROWS", 2)
+    parts = []
+    for days in ((1, 9), (2, 3), (4, 8)):
+        told = events(*((day, "Email Delivered", {}) for day in days)).with_columns(customer_id=pl.lit(f"c{days[0]}"))
+        history = EVENTS.conform(told.with_columns(properties=pl.lit("{}"), traits=pl.lit("{}"), context=pl.lit("{}")))
+        until, none = START + timedelta(days=100), pl.DataFrame(schema=SHOWN)
+        parts.append(exposures_of(history, none, until, HORIZON, np.zeros(0, np.int64)))
+    kept = Exposures.joined(parts).rows
+    assert kept["as_of"].to_list() == [START + timedelta(days=day) for day in (8, 9)]
+    assert kept["customer_id"].to_list() == ["c4", "c1"]
 
 
 @pytest.mark.parametrize(("told", "shown"), [(1, 100), (3, 3)])

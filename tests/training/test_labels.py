@@ -147,16 +147,21 @@ def test_a_goal_that_cannot_be_asked_names_the_key() -> None:
         goal_events(events, Goal("Plan Changed", where="properties.plan > 3"))
 
 
-def test_an_attributed_goal_follows_a_delivered_message() -> None:
+@pytest.mark.parametrize("told", [1, -1])
+def test_an_attributed_goal_follows_a_delivered_message(told: int) -> None:
+    """In whatever order events came."""
     day = timedelta(days=1)
     rows = [
         ("a", "Email Delivered", CUT, None),
         ("a", "Plan Upgraded", CUT + 6 * day, None),
         ("a", "Plan Upgraded", CUT + 8 * day, None),
+        ("a", "Plan Upgraded", CUT + 21 * day, None),
         ("b", "Plan Upgraded", CUT + day, None),
         ("c", "Plan Upgraded", CUT - day, None),
         ("c", "SMS Delivered", CUT, None),
-    ]
+        ("a", "Email Delivered", CUT - 20 * day, None),
+        ("a", "Email Delivered", CUT + 20 * day, None),
+    ][::told]
     found = goal_events(_events(rows), Goal("Plan Upgraded"), attribution_days=7)
-    assert found.rows() == [("a", CUT + 6 * day)]
-    assert goal_events(_events(rows), Goal("Plan Upgraded")).height == 4
+    assert sorted(found.rows()) == [("a", CUT + 6 * day), ("a", CUT + 21 * day)]
+    assert goal_events(_events(rows), Goal("Plan Upgraded")).height == 5

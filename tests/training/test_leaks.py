@@ -51,9 +51,10 @@ def test_a_value_that_meant_nothing_before_tells_nothing() -> None:
 
 
 def test_a_few_outcomes_doubt_nobody() -> None:
-    few = np.where(np.arange(N) < N - LEAST + 1, 0.0, 1.0)
-    assert _alone(few, labels=few) == {}
-    assert _alone(1 - few, labels=1 - few) == {}
+    for seen, found in ((LEAST - 1, set()), (LEAST, {"lead_score"})):
+        few = np.r_[LABELS[KNOWN], np.ones(seen), np.zeros(N // 2 - seen)]
+        assert _alone(few, labels=few).keys() == found
+        assert _alone(1 - few, labels=1 - few).keys() == found
 
 
 def test_folds_are_added_until_there_are_enough_of_either_outcome() -> None:

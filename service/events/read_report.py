@@ -22,8 +22,8 @@ from service.storage.database import Connection
 MOST_DAYS = 3660
 _MOST = 50
 _MOST_EVENTS = 500
-ALSO_KNOWN = frozenset({"Resubscribed", REPEATED})
-"""Event names that have an effect though features do not read them."""
+ALSO_KNOWN = frozenset({"Resubscribed", REPEATED, "group", "alias"})
+"""Events and types of messages that have an effect though features do not read them."""
 Counts = Mapping[Key, int]
 
 

@@ -32,7 +32,7 @@ def tally(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
     found: Counter[tuple[date, str, str]] = Counter()
     for event in events:
         at = event["timestamp"]
-        day, name = at.date(), event["event"] or event["type"]
+        day, name = at.date(), _name(event)
         found[day, "event", name] += 1
         if event["received_at"] - at > LATE:
             found[day, "late", ""] += 1
@@ -51,6 +51,11 @@ def tally(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:
         for note in event.get("notes") or ():
             found[day, "note", note] += 1
     return Counter({Key(day.isoformat(), kind, name): count for (day, kind, name), count in found.items()})
+
+
+def _name(event: Mapping[str, Any]) -> str:
+    """A track call's event, and the type of any other message: sites have as many pages as they like, all known."""
+    return str(event["event"] if event["type"] == "track" else event["type"])
 
 
 def by_machines(events: Sequence[Mapping[str, Any]]) -> Counter[Key]:

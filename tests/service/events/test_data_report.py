@@ -38,6 +38,22 @@ def report_of(database: Database, days: int = 30) -> dict[str, Any]:
         return read_report(connection, NOW, days)
 
 
+def test_a_page_and_a_group_have_a_meaning_whatever_their_names(database: Database) -> None:
+    rows = [
+        message(1, type="page", event=None, name="Home"),
+        message(2, type="screen", event=None, name="Basket", properties={"url": "https://shop.example/basket"}),
+        message(3, type="group", event=None, groupId="acme"),
+        message(4, type="alias", event=None, previousId="visitor"),
+    ]
+    with database.write() as connection:
+        add_counts(connection, "api", tally(rows))
+    told = report_of(database)
+    assert {one["event"]: one["known"] for one in told["by_event"]} == dict.fromkeys(
+        ("page", "screen", "group", "alias"), True
+    )
+    assert {"event": "page", "field": "url", "count": 1, "share": 1.0} in told["nulls"]
+
+
 def test_what_is_told_of_events() -> None:
     opened = {"event": "Email Opened", "properties": {"machine": True}, "context": {"timezone": "Mars/Base"}}
     rows = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Index, Integer, String, Table, func, insert, select, update
 
 from service.content.variant import Variant
 from service.storage.database import Connection, Json, UtcTime, metadata, slices, upsert
@@ -72,8 +72,12 @@ def list_variants(
     offer_id: str | None = None,
     limit: int = 100,
     after: str | None = None,
+    language: str | None = None,
 ) -> list[Variant]:
-    """Variants by the filters given, oldest first; `after` is the last variant_id of the page before."""
+    """Variants by the filters given, oldest first; `after` is the last variant_id of the page before.
+
+    `locale` is that very one; `language`, such as `de`, is also met by `de-AT`.
+    """
     columns = content_variants.c
     statement = select(content_variants).order_by(columns.variant_id).limit(limit)
     for column, value in (
@@ -84,6 +88,8 @@ def list_variants(
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if language is not None:
+        statement = statement.where(_in_language(language))
     if after is not None:
         statement = statement.where(columns.variant_id > after)
     return [_variant(row) for row in connection.execute(statement)]
@@ -105,14 +111,16 @@ def approved_variants(connection: Connection, known: Mapping[str, Variant] | Non
 
 
 def approved_for(
-    connection: Connection, channel: str | None = None, locale: str | None = None, offer_id: str | None = None
+    connection: Connection, channel: str | None = None, language: str | None = None, offer_id: str | None = None
 ) -> list[tuple[str, str, str]]:
     """(variant_id, offer_id, hash of the offer that it was approved for) of every approved variant, oldest first."""
     columns = content_variants.c
     statement = select(columns.variant_id, columns.offer_id, columns.offer_hash).where(columns.state == "approved")
-    for column, value in ((columns.channel, channel), (columns.locale, locale), (columns.offer_id, offer_id)):
+    for column, value in ((columns.channel, channel), (columns.offer_id, offer_id)):
         if value is not None:
             statement = statement.where(column == value)
+    if language is not None:
+        statement = statement.where(_in_language(language))
     return [(row[0], row[1], row[2]) for row in connection.execute(statement.order_by(columns.variant_id))]
 
 
@@ -199,6 +207,11 @@ def count_change(connection: Connection) -> None:
     connection.execute(
         update(content_changes).where(content_changes.c.name == "content").values(number=content_changes.c.number + 1)
     )
+
+
+def _in_language(language: str) -> ColumnElement[bool]:
+    locale = content_variants.c.locale
+    return (locale == language) | locale.startswith(f"{language}-", autoescape=True)
 
 
 def _row(variant: Variant) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from service.customers.customer_store import read_customer, read_profiles, with_
 from service.customers.look_up import CustomerReader
 from service.decisions.decision_store import newest_heads
 from service.decisions.explain import Explanation
+from service.decisions.money import money
 from service.decisions.quiet import zone_of
 from service.decisions.read_decision import DecisionReader
 from service.errors import Damaged, NotFound
@@ -107,7 +108,7 @@ def _bar(candidate: Mapping[str, Any], names: Mapping[str, str], first: bool) ->
     offer_id, worth = candidate["offer_id"], candidate["expected_value"]
     what = "Nothing" if offer_id is None else f"{names.get(offer_id, offer_id)} by {candidate['channel']}"
     chance = candidate["propensity"]
-    return Bar(what, worth, f"{worth:,.2f} · {'<0.1%' if 0 < chance < 0.0005 else percent(chance)}", first)
+    return Bar(what, worth, f"{money(worth)} · {'<0.1%' if 0 < chance < 0.0005 else percent(chance)}", first)
 
 
 def own_clock(zone: str | None) -> str | None:

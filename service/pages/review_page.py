@@ -103,7 +103,7 @@ def _listed(connection: Connection, filters: Mapping[str, str | None], after: st
         return list(islice(_failing(connection, filters, after), PAGE + 1))
     if filters["state"] != OUTDATED:
         return list_variants(connection, **filters, limit=PAGE + 1, after=after)
-    outdated = find_outdated(connection, filters["channel"], filters["locale"], filters["offer_id"])
+    outdated = find_outdated(connection, filters["channel"], filters["language"], filters["offer_id"])
     return read_variants(connection, [one for one in outdated if after is None or one > after][: PAGE + 1])
 
 

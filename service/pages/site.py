@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from features.currencies import CURRENCIES, in_units
 from service.content.variant import Variant
+from service.decisions.money import money
 from service.pages import charts, words
 from service.pages.sign_in import Reader
 from service.web.docs import code_marked
@@ -73,6 +74,7 @@ class Site:
             "days": words.days,
             "figure": words.figure,
             "amount": words.amount,
+            "money": money,
             "in_units": in_units,
             "said": words.said,
             "trait": words.trait,

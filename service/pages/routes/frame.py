@@ -120,3 +120,9 @@ def text_of(form: FormData, name: str) -> str:
     if len(text) > MAX_FIELD or "\x00" in text:
         raise BadRequest(f"{name} is too long or holds a character that text cannot hold")
     return text.strip() if name != "etag" else text
+
+
+def version_of(form: FormData) -> int:
+    """The version of what the form showed, by its hidden field; 0 where it showed something new."""
+    text = text_of(form, "version")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from service.errors import NotFound, Problem
 from service.pages.journey_page import MOVES, move, save, written_view
-from service.pages.routes.frame import Pages, form_of, text_of
+from service.pages.routes.frame import Pages, form_of, text_of, version_of
 from service.pages.sign_in import Reader
 from service.pages.site import HEADERS
 from service.web.threads import in_thread
@@ -34,10 +34,11 @@ def add_journeys(router: APIRouter, pages: Pages) -> None:
         async def act(request: Request, reader: Reader) -> Response:
             form = await form_of(request, reader, ADMIN)
             asked, text = text_of(form, "journey"), text_of(form, "text").replace("\r\n", "\n")
+            seen = version_of(form)
             try:
-                await in_thread(save, sources.database, asked, text, sources.clock.now(), reader.key.key_id)
+                await in_thread(save, sources.database, asked, text, seen, sources.clock.now(), reader.key.key_id)
             except Problem as problem:
-                view = await in_thread(written_view, sources.database, None, None)
+                view = await in_thread(written_view, sources.database, None, asked if seen else None)
                 typed = {**view, "journey": asked, "text": text}
                 return pages.page("journey.html", reader, problem.status, here="/journeys", alert=problem, **typed)
             return RedirectResponse(f"/journeys?done=saved#{quote(asked)}", 303, HEADERS)

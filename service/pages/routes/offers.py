@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from service.errors import NotFound, Problem, Stale
 from service.pages.offer_form import FIELDS, in_words
 from service.pages.offer_page import offer_view, save, switch
-from service.pages.routes.frame import Pages, form_of, text_of
+from service.pages.routes.frame import Pages, form_of, text_of, version_of
 from service.pages.sign_in import Reader
 from service.pages.site import HEADERS
 from service.web.threads import in_thread
@@ -37,7 +37,7 @@ def add_offers(router: APIRouter, pages: Pages) -> None:
             told = await form_of(request, reader, ADMIN)
             asked = {name: text_of(told, name) for name in FIELDS}
             channels = [str(one) for one in told.getlist("channels")]
-            like, seen = text_of(told, "like") or None, _version(text_of(told, "version"))
+            like, seen = text_of(told, "like") or None, version_of(told)
             try:
                 done = await in_thread(save, sources.database, asked, channels, seen, like, sources.clock.now())
             except Problem as problem:
@@ -60,10 +60,6 @@ def add_offers(router: APIRouter, pages: Pages) -> None:
             return _to_list({"named": text_of(told, "named"), "after": text_of(told, "after"), "done": to}, offer_id)
 
         return await pages.for_reader(request, act)
-
-
-def _version(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _to_list(query: Mapping[str, str], offer_id: str = "") -> Response:

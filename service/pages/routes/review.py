@@ -189,7 +189,7 @@ def _edited(form: FormData) -> dict[str, str]:
 
 
 def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
-    """`state` (pending unless asked otherwise), `channel`, `locale`, `offer`; what is not known counts as any."""
+    """`state` (pending unless asked otherwise), `channel`, `locale` (with its regions), `offer`; what is none: any."""
     state = query.get("state", "pending")
     channel, locale = query.get("channel"), query.get("locale", "").strip()
     try:
@@ -199,7 +199,7 @@ def _filters(query: Mapping[str, str]) -> dict[str, str | None]:
     return {
         "state": state if state in CHOICES else None,
         "channel": channel if channel in CHANNEL_FIELDS else None,
-        "locale": wanted,
+        "language": wanted,
         "offer_id": query.get("offer", "").strip()[:200] or None,
     }
 
@@ -208,8 +208,9 @@ def _back(query: Mapping[str, str]) -> str:
     """The filters in use and the page of the list, as a query string."""
     page = {"after": query["after"][:64]} if query.get("after") else {}
     filters = _filters(query)
-    offer = {"offer": offer_id} if (offer_id := filters.pop("offer_id")) else {}
-    return urlencode({name: value or "" for name, value in filters.items()} | offer | page)
+    offer = {"offer": filters["offer_id"]} if filters["offer_id"] else {}
+    told = {"state": filters["state"], "channel": filters["channel"], "locale": filters["language"]}
+    return urlencode({name: value or "" for name, value in told.items()} | offer | page)
 
 
 def _notice(done: str, was: str | None, items: Sequence[Item]) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from service.pages.routes import reading
 from tests.service.pages.conftest import House, fill
 from tests.service.pages.test_pages import hidden
 
@@ -33,6 +35,19 @@ async def test_an_experiment_is_saved_started_and_stopped(admin: httpx.AsyncClie
     stopped = (await admin.get("/v1/experiments/hour")).json()
     assert (stopped["status"], stopped["ship"]) == ("stopped", "own")
     assert 'action="/experiments/hour/' not in (await admin.get("/experiments")).text
+
+
+@pytest.mark.parametrize(("winner", "offered"), [(None, "ten"), ("own", "own")])
+async def test_the_winner_is_offered_to_everybody_where_there_is_one(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, winner: str | None, offered: str
+) -> None:
+    """A test that was won ended with the control for everybody, unless one looked at the small print."""
+    await admin.post("/experiments/new", data=FORM)
+    await admin.post("/experiments/hour/start", data={})
+    view = reading.experiments_view
+    monkeypatch.setattr(reading, "experiments_view", lambda *of: [{**one, "winner": winner} for one in view(*of)])
+    page = (await admin.get("/experiments")).text
+    assert re.findall(r"<option selected>(\w+)</option>", page) == [offered]
 
 
 @pytest.mark.parametrize(

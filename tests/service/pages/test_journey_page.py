@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
 
 from service.clock import SystemClock
+from service.pages.routes import reading
 from service.storage.heartbeats import beat
 from tests.service.pages.conftest import House, fill
 from tests.service.pages.test_pages import hidden
@@ -119,3 +121,36 @@ async def test_many_journeys_have_a_list_at_the_top(admin: httpx.AsyncClient) ->
             await admin.post("/journeys/new", data={"journey": f"j{number}", "text": SHORT})
         page = (await admin.get("/journeys")).text
         assert ('<li class="tag"><a href="#j2">Think</a> draft</li>' in page) is listed
+
+
+async def test_of_two_tabs_the_second_saves_nothing_unseen(admin: httpx.AsyncClient) -> None:
+    await admin.post("/journeys/new", data={"journey": "think", "text": SHORT})
+    seen = hidden((await admin.get("/journeys/new?journey=think")).text, "version")
+    one, two = SHORT.replace("1h", "2h"), SHORT.replace("1h", "3h")
+    told = {"journey": "think", "version": seen}
+    assert (await admin.post("/journeys/new", data={**told, "text": one})).status_code == 303
+    answer = await admin.post("/journeys/new", data={**told, "text": two})
+    assert answer.status_code == 412
+    assert "somebody has saved version 2 since you opened this one" in answer.text
+    assert "for: 3h" in answer.text
+    assert (await admin.get("/v1/journeys/think")).json()["version"] == 2
+    told["version"] = hidden(answer.text, "version")
+    assert (await admin.post("/journeys/new", data={**told, "text": two})).status_code == 303
+    assert (await admin.get("/v1/journeys/think")).json()["version"] == 3
+
+
+async def test_whose_message_is_uncertain_is_a_link_away(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await admin.post("/journeys/new", data={"journey": "think", "text": SHORT})
+    view = reading.journeys_view
+    unsure = {"customer_id": "a/b", "step": "write", "channel": "email", "detail": None}
+
+    def shown(*of: Any) -> dict[str, Any]:
+        told = view(*of)
+        told["journeys"][0]["stats"]["uncertain"] = [unsure]
+        return told
+
+    monkeypatch.setattr(reading, "journeys_view", shown)
+    page = (await admin.get("/journeys")).text
+    assert '<li><a href="/customers/a/b">a/b</a> at write by email: no answer</li>' in page

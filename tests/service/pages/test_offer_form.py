@@ -174,3 +174,11 @@ async def test_who_may_not_change_offers_sees_no_button(house: House, admin: htt
         for path in ("/offers/new", "/offers/switch"):
             assert (await reviewer.post(path, data={"offer": "o1", "to": "off"})).status_code == 403
     assert (await stored(admin, "o1"))["priority"] == 1
+
+
+async def test_small_and_large_amounts_keep_what_they_tell(admin: httpx.AsyncClient) -> None:
+    rich = {**RICH, "value": 1234.5, "cost": 0.0004, "budget": {"amount": 2500.75, "per_days": 1}}
+    assert (await admin.put("/v1/offers/rich", json=rich)).status_code == 200
+    page = (await admin.get("/offers?named=rich")).text
+    assert '<td class="n">1,234.50<br><small>costs 0.0004</small></td>' in page
+    assert "budget 2,500.75 " in page

@@ -227,3 +227,22 @@ async def test_texts_of_one_offer_and_those_that_fail_a_check_are_found(
     failing = (await reader.get("/review?state=failing&locale=en")).text
     assert re.findall(r'id="v-([^"]*)"', failing) == [made["variant_id"]]
     assert "No text is like that" in (await reader.get("/review?state=failing&locale=de")).text
+
+
+async def test_a_language_is_asked_for_with_all_its_regions(house: House, reader: httpx.AsyncClient) -> None:
+    await fill(house)
+    async with house.client("admin") as admin:
+        for locale in ("de", "de-AT", "dsb"):
+            order = {"offer_id": "o1", "channel": "push", "locale": locale, "n": 1}
+            assert (await admin.post("/v1/content/generate", json=order)).status_code == 201
+        found = re.findall(r"push · ([\w-]+)", (await reader.get("/review?locale=DE")).text)
+        assert found == ["de", "de-AT"]
+        assert re.findall(r"push · ([\w-]+)", (await reader.get("/review?locale=de-AT")).text) == ["de-AT"]
+        told = (await admin.get("/v1/content/variants?locale=de")).json()["variants"]
+        assert [one["locale"] for one in told] == ["de"], "the API names one locale"
+        for one in (await admin.get("/v1/content/variants?channel=push")).json()["variants"]:
+            path = f"/v1/content/variants/{one['variant_id']}/approve"
+            assert (await admin.post(path, headers={"If-Match": one["etag"]})).status_code == 200
+        await admin.put("/v1/offers/o1", json={**OFFER, "name": "Coffee Silver"})
+    outdated = re.findall(r"push · ([\w-]+)", (await reader.get("/review?state=outdated&locale=de")).text)
+    assert outdated == ["de", "de-AT"]

@@ -38,3 +38,8 @@ def test_what_was_drawn_is_shown_however_little_it_is_worth() -> None:
 def test_where_nothing_was_weighed_there_is_no_chart() -> None:
     assert weighed(record(candidate("tea", None, 0.0), candidate(None, 0.0, 1.0))) == []
     assert weighed(record()) == []
+
+
+def test_what_is_worth_less_than_a_cent_is_not_told_as_nothing() -> None:
+    bars = weighed(record(candidate("tea", 0.0025, 0.9, 1), candidate("mug", -0.004, 0.05), candidate(None, 0.0, 0.05)))
+    assert [bar.text for bar in bars] == ["0.0025 · 90.0%", "0.00 · 5.0%", "-0.0040 · 5.0%"]

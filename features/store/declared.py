@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import orjson
+import polars as pl
 import xxhash
 
 from features.catalogue import CATALOGUE
@@ -24,12 +25,12 @@ def built(folder: Path) -> bool:
 
 
 def served_versions(home: Path) -> dict[str, tuple[str, ...]]:
-    """`churn-5` -> the features that the version takes, of every model version in `home/served`."""
-    found = {}
-    for manifest in sorted((home / "served").glob("*/*/model.json")):
-        told = orjson.loads(manifest.read_bytes())
-        found[f"{manifest.parent.parent.name}-{manifest.parent.name}"] = tuple(told.get("features", ()))
-    return found
+    """`churn-5` -> what the version takes, of every model version in `home/served`: the columns of its golden rows.
+
+    `model.json` tells what the trees were learnt from; BG/NBD beside them may read more.
+    """
+    rows = sorted((home / "served").glob("*/*/golden.parquet"))
+    return {f"{one.parent.parent.name}-{one.parent.name}": tuple(pl.read_parquet_schema(one)) for one in rows}
 
 
 def fingerprint(home: Path, online_url: str | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.store.declared import served_versions
 from models.load import MissingColumns, ModelError, load, read_manifest, verify_golden, write_golden
 from tests.fakes.model_cases import CASES, Case
 
@@ -134,3 +135,11 @@ def test_mlflows_view_gives_the_same(case: Case, tmp_path: Path) -> None:
     case.model.save(tmp_path)
     seen = _load_pyfunc(str(tmp_path)).predict(case.frame.to_pandas())
     np.testing.assert_array_equal(seen, case.model.predict(case.frame))
+
+
+def test_feast_is_told_of_all_that_a_served_version_takes(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "served" / "one" / "5"
+    folder.mkdir(parents=True)
+    case.model.save(folder)
+    write_golden(case.model, folder, case.odd)
+    assert set(case.model.columns) <= set(served_versions(tmp_path)["one-5"])

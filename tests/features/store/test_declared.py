@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 def serve(home: Path, name: str, features: list[str]) -> None:
     folder = home / "served" / name / "1"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(json.dumps({"features": features}))
+    pl.DataFrame({name: [1.0] for name in features}).write_parquet(folder / "golden.parquet")
 
 
 def build(home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -55,9 +54,9 @@ def home(tmp_path: Path) -> Path:
     write(tmp_path / "offer_features", "offer_id", ["tea", "wine"], dict.fromkeys(OFFERS.names, 3.0))
     served = {"churn": ["orders_90d", "interest_text_0"], "next-offer": ["orders_30d", "offer_price_cents"]}
     for name in (*served, "send-time"):
-        manifest = {"features": [*served.get(name, ()), "text_similarity"]}
         (tmp_path / "served" / name / "5").mkdir(parents=True)
-        (tmp_path / "served" / name / "5" / "model.json").write_text(json.dumps(manifest))
+        golden = {key: [1.0] for key in [*served.get(name, ()), "text_similarity", "golden_expected"]}
+        pl.DataFrame(golden).write_parquet(tmp_path / "served" / name / "5" / "golden.parquet")
     return tmp_path
 
 

@@ -156,6 +156,7 @@ def _pages(parts: Parts) -> page_routes.Pages:
         customers=parts.customers,
         decisions=parts.decisions,
         models=parts.models,
+        decide=parts.decider.decide,
         home=parts.settings.home.absolute(),
         secure_cookies=parts.settings.base_url.startswith("https:"),
         country=parts.settings.default_country,

@@ -81,6 +81,7 @@ def customer_view(
         "known": overview,
         "zone": own_clock((overview or {}).get("timezone")),
         "told": told,
+        "placements": list(dict.fromkeys(each.record["placement"] for each in told if isinstance(each, Told))),
         "journeys": journeys,
         "message_states": MESSAGE_STATES,
         "titles": {name: one.title for name, one in PROPENSITIES.items()},

@@ -19,6 +19,7 @@ from service.content.schemas import MAX_FIELD
 from service.customers.look_up import CustomerReader
 from service.decisions.read_decision import DecisionReader
 from service.errors import BadRequest, NotFound, Problem, Unauthorized
+from service.pages.rehearsal import Decide
 from service.pages.sign_in import COOKIE, Reader, Sessions, check_form, local_path
 from service.pages.site import HEADERS, Site
 from service.storage.database import Database
@@ -38,6 +39,7 @@ class Sources:
     customers: CustomerReader
     decisions: DecisionReader
     models: ServedModels
+    decide: Decide
     home: FilePath
     secure_cookies: bool = False
     country: str | None = None

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from service.clock import SystemClock
-from service.errors import BadRequest, NotFound
+from service.errors import BadRequest, Invalid, NotFound
 from service.journeys.definitions import Definitions
 from service.pages.customer_page import customer_view, decided_lately, found_by
 from service.pages.data_page import data_view
@@ -19,6 +19,7 @@ from service.pages.impact_page import impact_view
 from service.pages.journey_page import DONE as JOURNEY_DONE
 from service.pages.lists import experiments_view, journeys_view, models_view, offers_view
 from service.pages.offer_page import DONE as OFFER_DONE
+from service.pages.rehearsal import rehearse
 from service.pages.report_page import report_view
 from service.pages.routes.frame import Pages, form_of, text_of
 from service.pages.sign_in import Reader
@@ -87,12 +88,20 @@ def add_reading(router: APIRouter, pages: Pages) -> None:
         "/data",
         lambda r: data_view(sources.database, sources.clock.now(), r.query_params.get("days", "")),
     )
-    reading(
-        f"/customers/{CUSTOMER_ID}",
-        "customer.html",
-        "/customers",
-        lambda r: customer_view(sources.database, sources.customers, sources.decisions, r.path_params["customer_id"]),
-    )
+
+    def customer(request: Request) -> dict[str, Any]:
+        view = customer_view(sources.database, sources.customers, sources.decisions, request.path_params["customer_id"])
+        asked = request.query_params
+        if placement := asked.get("placement", "").strip():
+            view["placements"] = [placement, *(one for one in view["placements"] if one != placement)]
+            told = (view["customer_id"], placement, asked.get("when", ""), sources.clock.now())
+            try:
+                view["would"] = rehearse(sources.database, sources.decide, *told)
+            except Invalid as wrong:
+                view["alert"] = wrong
+        return view
+
+    reading(f"/customers/{CUSTOMER_ID}", "customer.html", "/customers", customer)
 
     @router.get("/customers")
     async def customers(request: Request) -> Response:

@@ -28,9 +28,9 @@ ONE_COLUMN = """[...document.querySelectorAll('.table')].some(table => {
 AXE = "axe.run({iframes: false, resultTypes: ['violations'], rules: {'target-size': {enabled: true}}})"
 IMPACT = {"model": 500, "random": 200, "holdout": 300}, {"model": 1_000.0, "random": 990.0, "holdout": 600.0}
 PATHS = [
-    "/", "/impact", "/review", "/customers", "/customers/c1", f"/customers/{LONG}", "/offers", "/journeys",
-    "/experiments", "/models", "/data", "/docs", "/review/new", "/journeys/new?template=welcome",
-    "/experiments/new", "/offers/new", "/offers/new?offer=o1",
+    "/", "/impact", "/review", "/customers", "/customers/c1", "/customers/c1?placement=weekly", f"/customers/{LONG}",
+    "/offers", "/offers/new", "/offers/new?offer=o1", "/journeys", "/journeys/new?template=welcome", "/experiments",
+    "/experiments/new", "/models", "/data", "/docs", "/review/new",
 ]  # fmt: skip
 
 pytestmark = [

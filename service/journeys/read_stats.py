@@ -14,7 +14,8 @@ from service.storage.database import Connection
 
 _COUNTED = ("opened", "clicked", "converted", "undecided")
 _OUTCOMES = ("sent", "failed", "blocked", "uncertain")
-_LISTED = 50
+LISTED = 50
+"""So many problems, the latest, and uncertain sends, the oldest, are named."""
 
 
 def read_stats(connection: Connection, row: JourneyRow, journey: Journey, version: int | None = None) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def read_stats(connection: Connection, row: JourneyRow, journey: Journey, versio
         "status": row.status,
         "enrollments": totals | {"entered": whole.get("entered", 0), "converted": converted, "ended_by": dict(reasons)},
         "steps": [_step(step, journey, counts.get(step, []), live.get(step, {}), tasks.get(step)) for step in known],
-        "problems": [_problem(one) for one in problems(connection, wanted, _LISTED)],
-        "uncertain": [_uncertain(one) for one in list_intents(connection, wanted, "uncertain", _LISTED)],
+        "problems": [_problem(one) for one in problems(connection, wanted, LISTED)],
+        "uncertain": [_uncertain(one) for one in list_intents(connection, wanted, "uncertain", LISTED)],
     }
 
 

@@ -24,7 +24,7 @@ from service.experiments.read_results import read_results
 from service.journeys.definition import Decide
 from service.journeys.definitions import Definitions
 from service.journeys.journey_store import list_journeys
-from service.journeys.read_stats import read_stats
+from service.journeys.read_stats import LISTED, read_stats
 from service.offers.offers_store import StoredOffer, list_offers
 from service.pages.charts import Bar
 from service.pages.model_health import UPLIFT, drift_of, health_of, uplift_of
@@ -150,7 +150,7 @@ def journeys_view(database: Database, definitions: Definitions, now: datetime) -
     waiting = any(stats["enrollments"]["active"] for stats in active)
     still = "no worker has run yet" if seen is None else f"no worker was seen since {moment(seen)}"
     runs = seen is not None and now - seen <= NO_WORKER
-    return {"journeys": shown, "still": still if waiting and not runs else None}
+    return {"journeys": shown, "listed": LISTED, "still": still if waiting and not runs else None}
 
 
 def experiments_view(database: Database, now: Any) -> list[dict[str, Any]]:

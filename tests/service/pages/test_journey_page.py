@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.clock import SystemClock
+from service.journeys.read_stats import LISTED
 from service.pages.routes import reading
 from service.storage.heartbeats import beat
 from tests.service.pages.conftest import House, fill
@@ -139,18 +140,21 @@ async def test_of_two_tabs_the_second_saves_nothing_unseen(admin: httpx.AsyncCli
     assert (await admin.get("/v1/journeys/think")).json()["version"] == 3
 
 
-async def test_whose_message_is_uncertain_is_a_link_away(
-    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("count", "told"), [(2, "(2)"), (LISTED, f"(the oldest {LISTED})")])
+async def test_whose_messages_are_uncertain_is_a_link_away(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, count: int, told: str
 ) -> None:
+    """More than are listed may be: their number is not that of the list."""
     await admin.post("/journeys/new", data={"journey": "think", "text": SHORT})
     view = reading.journeys_view
     unsure = {"customer_id": "a/b", "step": "write", "channel": "email", "detail": None}
 
     def shown(*of: Any) -> dict[str, Any]:
-        told = view(*of)
-        told["journeys"][0]["stats"]["uncertain"] = [unsure]
-        return told
+        journeys: dict[str, Any] = view(*of)
+        journeys["journeys"][0]["stats"]["uncertain"] = [unsure] * count
+        return journeys
 
     monkeypatch.setattr(reading, "journeys_view", shown)
     page = (await admin.get("/journeys")).text
     assert '<li><a href="/customers/a/b">a/b</a> at write by email: no answer</li>' in page
+    assert f"<summary>Uncertain sends {told}</summary>" in page

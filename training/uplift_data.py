@@ -27,6 +27,7 @@ TREATED, OUTCOME = "_treated", "_outcome"
 UNORDERED = frozenset({"country", "area", "label"})
 LEVELS = 20  # of a column of texts; rarer ones count as none of them
 POSITIVES, POSITIVES_AN_ARM = 100, 20
+_COMMAS = "; separate its values by commas, and write decimals with a point"
 UTC_TIME = pl.Datetime("us", "UTC")
 
 
@@ -116,10 +117,14 @@ def from_file(path: Path, columns: Columns, home: Path, log: EventLog) -> Study:
     then are the inputs; otherwise all other columns are, except `columns.ignore`. They must have been known before the
     treatment. Raises ValueError naming what is wrong, TooFew.
     """
-    frame = pl.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except pl.exceptions.PolarsError as wrong:
+        written = "" if path.suffix == ".parquet" else _COMMAS
+        raise ValueError(f"{path} cannot be read: {str(wrong).splitlines()[0]}{written}") from wrong
     missing = [name for name in (columns.treatment, columns.outcome, *columns.ignore) if name not in frame.columns]
     if missing:
-        hint = "; separate its values by commas, and write decimals with a point" if frame.width == 1 else ""
+        hint = _COMMAS if frame.width == 1 else ""
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}{hint}")
     arms = _arms(frame, columns)
     known = frame.with_columns(arms.alias(TREATED), _flags(frame[columns.outcome]).alias(OUTCOME))

@@ -170,6 +170,18 @@ def test_another_separator_than_a_comma_is_told_so(tmp_path: Path) -> None:
         from_file(tmp_path / "a.csv", Columns("arm", "bought"), tmp_path, EventLog(tmp_path / "events"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", "arm;bought;spent\nmail;1;30,5\n"), ("empty.csv", ""), ("a.parquet", "arm,bought\n")],
+    ids=["decimal commas", "empty", "no Parquet"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read: ") as refused:
+        from_file(tmp_path / name, Columns("arm", "bought"), tmp_path, EventLog(tmp_path / "events"))
+    assert ("separate its values by commas" in str(refused.value)) == name.endswith(".csv")
+
+
 def test_a_test_in_which_everybody_did_it_tells_nothing(own_test: Path, tmp_path: Path) -> None:
     pl.read_csv(own_test).with_columns(bought=1).write_parquet(tmp_path / "all.parquet")
     with pytest.raises(TooFew, match="0 of 100 customers without bought, among 2000"):

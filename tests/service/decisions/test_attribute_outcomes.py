@@ -94,8 +94,8 @@ def test_another_offer_under_the_id_of_a_decision_is_no_response_to_its_own(desk
     with desk.database.read() as connection:
         assert read_rates(connection) == {}
         assert not due_lessons(connection, NOON + timedelta(days=30), 10)
-        mine = {(one.offer_id, one.expires is None) for one in read_entries(connection, ["c1"], 0)["c1"] if one.message}
-    assert mine == {("a", False), ("b", True)}
+        mine = [(one.offer_id, one.expires is None) for one in read_entries(connection, ["c1"], 0)["c1"] if one.message]
+    assert sorted(mine) == [("a", False), ("b", True)]  # one message, whatever is answered to it
     handle(desk, event("Order Completed", decision_id=decision, offer_id="summer-sale"))
     with desk.database.read() as connection:
         assert read_rates(connection)["a", "email"].converted == 1

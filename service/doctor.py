@@ -217,7 +217,9 @@ def _state(parts: Parts) -> Iterator[Finding]:
     with parts.database.write() as connection:
         take(connection, mine, mine, now, 1.0)
         release(connection, mine, mine)
-    yield from ()
+    if parts.database.shares_sessions():
+        told = "a pooler before Postgres works by transaction, so requests fail now and then; have it pool by session"
+        yield Finding("fail", "state", f"{told} (PgBouncer: pool_mode = session)")
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

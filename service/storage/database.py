@@ -309,6 +309,17 @@ class Database:
                 return None
         return number
 
+    def shares_sessions(self) -> bool:
+        """Whether what frees one connection's transaction serves the next one's: a pooler between us and Postgres that
+        works by transaction (PgBouncer's `pool_mode = transaction`), behind which prepared statements get lost.
+        """
+        if self.is_sqlite:
+            return False
+        with telling_outages(), self.engine.connect() as first, self.engine.connect() as second:
+            before = first.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            first.rollback()
+            return bool(second.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == before)
+
     def create_tables(self) -> None:
         """Makes the tables that are missing. Used by tests; installations migrate (`migrate.py`)."""
         metadata.create_all(self.engine)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, String, Table, select, text
+from sqlalchemy import Column, Integer, String, Table, create_engine, select, text
+from sqlalchemy.pool import StaticPool
 
 from service.errors import Unavailable
 from service.storage import heartbeats, idempotency_store, lease
@@ -225,3 +226,13 @@ def test_many_processes_may_make_one_new_file_at_once() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_pooler_that_works_by_transaction_is_known(database: Database) -> None:
+    """PgBouncer gives the server's connection that one transaction has freed to the next, whoever asks."""
+    assert not database.shares_sessions()
+    if not database.is_sqlite:
+        own, database.engine = database.engine, create_engine(database.engine.url, poolclass=StaticPool)
+        assert database.shares_sessions()
+        database.engine.dispose()
+        database.engine = own

@@ -89,6 +89,8 @@ class Inputs:
         """BG/NBD as a part, of what was bought before the cut `now`; None where it cannot be."""
         if self.data.purchases is None or not self.declaration.directions.keys().isdisjoint(INPUTS):
             return None  # in all that it is told of BG/NBD rises here and falls there
+        if not set(INPUTS) <= set(self.declaration.inputs):
+            return None  # whoever says what to learn from means all parts
         try:
             model = fit_bgnbd(purchases_of(self.data.purchases.filter(pl.col("as_of") == now)))
         except NotFitted:

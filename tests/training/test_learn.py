@@ -243,6 +243,11 @@ def test_bg_nbd_knows_what_was_bought_by_the_cut_alone(tmp_path: Path) -> None:
     assert auc(usual.labels, usual.rivals[BG_NBD]) > 0.6
     assert auc(usual.labels, usual.buying) > 0.6
 
+    narrow = replace(churn.DECLARATION, features=("days_since_last_order", "orders_total", "tenure_days"))
+    told = _inputs(narrow, data).score(fold)
+    assert told.buying is None, "it reads more than the declaration lets the model learn from"
+    assert BG_NBD in told.rivals
+
     def bought_more(when: pl.Expr) -> FoldScores:
         assert data.purchases is not None
         more = pl.when(when).then(pl.col("repeat_order_days") + 5).otherwise("repeat_order_days")

@@ -13,7 +13,17 @@ from features.tables import EVENTS
 from models.presence import Presence, type_weights
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.week_fit import TIRING, fit_channel, fit_days, fit_lag, fit_own_gain, fit_presence, fit_tiring, people
+from training.week_fit import (
+    GIVE_OR_TAKE,
+    TIRING,
+    fit_channel,
+    fit_days,
+    fit_lag,
+    fit_own_gain,
+    fit_presence,
+    fit_tiring,
+    people,
+)
 from training.week_hours import OPEN_WORTH, chosen, counts_as_of, grids, moments, read_drawn, recent_sends
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)  # Monday noon
@@ -231,6 +241,20 @@ def test_how_much_messages_tire_is_told_by_what_came_of_sends() -> None:
     often, much = np.where(eager, 3.0, 1.0), np.where(eager, 0.4, 0.1)
     often += random.integers(0, 2, 60_000)
     assert fit_tiring((random.random(60_000) < much).astype(np.float64), much, often) == pytest.approx(0.0, abs=0.03)
+
+
+def test_how_much_messages_tire_lies_between_what_is_usual_and_what_few_sends_say() -> None:
+    """At the top of the posterior, as a search over level and slope finds it."""
+    random = np.random.default_rng(9)
+    expected, recent = random.uniform(0.05, 0.4, 400), random.integers(0, 4, 400).astype(np.float64)
+    came = (random.random(400) < expected * np.exp(-0.6 * recent)).astype(np.float64)
+    slopes, levels = np.linspace(0, 1, 201), np.linspace(-1, 1, 201)
+    logs = np.log(expected) + levels[:, None, None] - slopes[:, None] * recent
+    prior = ((slopes - TIRING) / GIVE_OR_TAKE) ** 2 / 2
+    likely = (came * logs - np.exp(logs)).sum(axis=2).max(axis=0)
+    alone, both = slopes[likely.argmax()], slopes[(likely - prior).argmax()]
+    assert TIRING + 0.05 < both < alone - 0.05
+    assert fit_tiring(came, expected, recent) == pytest.approx(both, abs=0.01)
 
 
 def test_messages_of_the_days_before_a_send() -> None:

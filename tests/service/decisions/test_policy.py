@@ -167,6 +167,12 @@ def test_thompson_draws_what_may_be_best_and_keeps_the_floor() -> None:
     assert sure[0] == 1.0
 
 
+def test_thompson_draws_each_as_often_as_it_was_best_above_the_floor() -> None:
+    assert thompson([0.5, 0.3, 0.2, 0.0], 0.0) == pytest.approx([0.5, 0.3, 0.2, 0.0])
+    assert thompson([0.5, 0.3, 0.2, 0.0], 0.02) == pytest.approx([0.48, 0.296, 0.204, 0.02])
+    assert thompson([0.0, 1.0], 0.4) == pytest.approx([0.05, 0.95])  # floors take a tenth at most
+
+
 def test_thompson_sends_nothing_where_all_cost_more_than_they_earn() -> None:
     assert best_of_draws([0.01, 0.02], [(1.0, -5.0), (1.0, -5.0)], 100.0, 1) == [0.0, 0.0, 1.0]
 

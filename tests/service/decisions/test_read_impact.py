@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.decisions.arm_tests import stored_test
+from service.decisions.arm_tests import id_of_test, placement_and_number, stored_test
 from service.decisions.impact_words import sentence_of
 from service.decisions.read_impact import read_impact
 from service.experiments.experiment_store import Exposure, add_exposures, add_values, save_experiment
@@ -97,3 +97,8 @@ def test_without_any_order_nothing_is_claimed() -> None:
     told = dict.fromkeys(("revenue_per_customer", "unsubscribed", "complained"))
     sentence = sentence_of({"against": "holdout", "verdict": "open", **told}, 28, 0.95, 30)
     assert sentence == "Nobody has bought anything yet, in the model's arm or with sending nothing."
+
+
+@pytest.mark.parametrize("placement", ["home", "app:home", "a:1:b"])
+def test_a_test_is_of_its_placement_whatever_that_is_called(placement: str) -> None:
+    assert placement_and_number(id_of_test(placement, 12)) == (placement, 12)

@@ -87,6 +87,16 @@ def test_a_new_offer_starts_from_those_with_alike_texts() -> None:
     assert PooledRates({}, alike=Alike(TEXTS)).rate("newcomer", "web") == pytest.approx(0.05)
 
 
+def test_offers_with_alike_texts_speak_by_their_likeness() -> None:
+    counts = {("beans", "web"): Rate(400, 80), ("grinder", "web"): Rate(300, 6)}
+    alike = Alike(TEXTS)
+    likeness = alike.to("newcomer", ["beans", "grinder"])
+    common = (86 + 0.05 * 20) / (700 + 20)
+    led = 80 * likeness["beans"] + 6 * likeness["grinder"]
+    of = 400 * likeness["beans"] + 300 * likeness["grinder"]
+    assert PooledRates(counts, alike=alike).rate("newcomer", "web") == pytest.approx((led + 50 * common) / (of + 50))
+
+
 def test_each_action_tells_its_stage_in_answer_record_and_words(tmp_path: Any) -> None:
     database = sqlite_with_tables(tmp_path / "state.db")
     desk = Desk(database)

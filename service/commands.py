@@ -371,7 +371,7 @@ _EACH = 10_000
 
 
 class Progress:
-    """One line that is rewritten on a terminal; elsewhere a plain line at each tenth."""
+    """One line that is rewritten on a terminal; elsewhere a plain line at the beginning, half way and at the end."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()

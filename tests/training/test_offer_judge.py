@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from models.offer_features import PAIR
-from training.offer_fit import Block
+from training import offer_judge
+from training.offer_fit import Block, Purchase, fit_purchase
 from training.offer_judge import FOLDS, earlier_folds, figures, slices
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,12 +33,21 @@ def test_figures_have_the_ends_of_their_intervals() -> None:
     assert "redemption_auc" not in found  # nobody redeemed
 
 
-def test_earlier_cuts_are_judged_by_rankers_that_had_not_seen_them() -> None:
+def test_earlier_cuts_are_judged_by_rankers_that_had_not_seen_them(monkeypatch: pytest.MonkeyPatch) -> None:
     cuts = [AT + timedelta(days=14 * number) for number in range(5)]
     blocks = {cut: block(number) for number, cut in enumerate(cuts)}
+    place = {id(one): number for number, one in enumerate(blocks.values())}
+    seen: list[tuple[list[int], int]] = []
+
+    def fit(train: Sequence[Block], valid: Block) -> Purchase:
+        seen.append(([place[id(one)] for one in train], place[id(valid)]))
+        return fit_purchase(train, valid)
+
+    monkeypatch.setattr(offer_judge, "fit_purchase", fit)
     found = earlier_folds(blocks, cuts)
     assert [fold["cut"] for fold in found] == [cut.timestamp() for cut in cuts[-1 - FOLDS : -1]]
     assert all(fold["auc"] > 0.6 for fold in found)
+    assert seen == [([0], 1), ([0, 1], 2)]  # judged are 2 and 3
     assert earlier_folds(blocks, cuts[:3]) == []
     with pytest.raises(KeyError):
         earlier_folds({}, cuts)

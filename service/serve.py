@@ -33,6 +33,8 @@ from service.wrong_settings import warn_of_unknown_variables
 log = logging.getLogger(__name__)
 OPEN_FILES = 65_536
 """Connections and files at once, where the system lets one ask for so many."""
+FEW_FILES = 4_096
+"""Who may open fewer is told: what comes when all are taken is cut off, and is seen nowhere else."""
 PROTOCOL = "service.decisions.http_protocol:DecisionsProtocol"
 """By its name: each worker imports it for itself."""
 PORT_S = 5.0
@@ -175,7 +177,10 @@ def raise_open_files(wanted: int = OPEN_FILES) -> int:
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
+        soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+        told = "the system lets this process open %d files; further connections are cut off (ulimit -Hn, LimitNOFILE)"
+        log.warning(told, soft)
     return soft
 
 

@@ -41,6 +41,19 @@ def test_room_for_many_connections_is_asked_for() -> None:
     assert raise_open_files(600) == 1_000, "it is never lowered"
 
 
+@pytest.mark.usefixtures("_limits_again")
+def test_who_may_open_few_files_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """With a hard limit of 1,024 the connections beyond it were reset, and nothing said why."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    monkeypatch.setattr(serve, "FEW_FILES", 1_000)
+    raise_open_files(1_000)
+    assert not caplog.messages
+    monkeypatch.setattr(serve, "FEW_FILES", 1_001)
+    raise_open_files(1_000)
+    assert "open 1000 files" in caplog.text
+
+
 def test_decisions_are_answered_before_asgi_where_uvicorns_parser_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(serve.uvicorn, "run", lambda **options: given.append(options))

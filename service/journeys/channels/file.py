@@ -80,6 +80,13 @@ class FileChannel:
             yield
 
     def _append(self, day: str, messages: Sequence[Message]) -> dict[str, SendResult]:
+        try:
+            return self._appended(day, messages)
+        except OSError as full:
+            self._days.pop(day, None)  # what of it was written is read again next time
+            return {message.key: SendResult("unreachable", f"the outbox: {full.strerror}") for message in messages}
+
+    def _appended(self, day: str, messages: Sequence[Message]) -> dict[str, SendResult]:
         with (self._folder / f"{day}.jsonl").open("a+b") as file:
             known = self._catch_up(day, file.fileno())
             lines, results = [], {}
@@ -90,12 +97,8 @@ class FileChannel:
                 lines.append(_line(message))
                 known.keys.add(message.key)
                 results[message.key] = SendResult("sent", f"{day}.jsonl")
-            try:
-                _write_all(file.fileno(), b"".join(lines))
-                os.fsync(file.fileno())  # before they are marked as sent; also for what an earlier try has written
-            except OSError as full:
-                del self._days[day]  # what of it was written is read again next time
-                return {message.key: SendResult("unreachable", f"the outbox: {full.strerror}") for message in messages}
+            _write_all(file.fileno(), b"".join(lines))
+            os.fsync(file.fileno())  # before they are marked as sent; also for what an earlier try has written
             known.read = os.fstat(file.fileno()).st_size
         return results
 

@@ -100,6 +100,16 @@ def test_a_full_disk_is_told_and_nothing_is_taken_as_written(tmp_path: Path, mon
     assert [line["key"] for line in lines(tmp_path)] == ["k1"]
 
 
+def test_a_file_that_cannot_be_opened_is_told_as_a_full_disk_is(tmp_path: Path) -> None:
+    """No inode is left, or the folder is another user's: each message failed by itself, with a trace of its own."""
+    channel, place = FileChannel(tmp_path), tmp_path / f"{MESSAGE.created_at:%Y-%m-%d}.jsonl"
+    place.mkdir()
+    assert channel.send(MESSAGE).state == "unreachable"
+    place.rmdir()
+    assert channel.send(MESSAGE).state == "sent"
+    assert len(lines(tmp_path)) == 1
+
+
 def test_what_is_not_on_the_disk_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark that it was sent is on the disk: a line that is not would be lost with the machine's power."""
     channel = FileChannel(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.decisions import last_known
-from service.decisions.last_known import LOT, LOT_S, Recent
+from service.decisions.last_known import KEEP_S, LOT, LOT_S, Recent
 
 
 class Time:
@@ -33,19 +33,19 @@ def test_no_more_than_the_most_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_too_old_is_neither_found_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    time, recent = Time(monkeypatch), Recent[int](4 * LOT, keep_s=100.0)
+    time, recent = Time(monkeypatch), Recent[int](4 * LOT)
     recent.keep({"a": 1})
-    time.now += 70.0
+    time.now += 0.7 * KEEP_S
     recent.keep({"b": 2})
-    time.now += 30.0
+    time.now += 0.3 * KEEP_S
     assert (recent.find("a"), recent.find("b")) == (None, 2)
     recent.forget_old()
-    time.now -= 50.0
+    time.now -= 0.5 * KEEP_S
     assert (recent.find("a"), recent.find("b")) == (None, 2)
 
 
 def test_a_quiet_service_remembers_as_long_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    time, recent = Time(monkeypatch), Recent[int](2 * LOT, keep_s=3_600.0)
+    time, recent = Time(monkeypatch), Recent[int](2 * LOT)
     for minute in range(50):
         recent.keep({str(minute): minute})
         time.now += LOT_S + 1

@@ -176,10 +176,10 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 def unwritable(home: Path, may: Callable[[Path, int], bool] = os.access) -> list[Path]:
     """Folders anywhere in the home, and files right in it, that may not be written: files deeper in are never written
-    again, only replaced."""
+    again, only replaced. What a running service has taken away meanwhile is not among them."""
     folders = (Path(folder) for folder, _, _ in os.walk(home))
     files = (path for path in home.glob("*") if path.is_file())
-    return sorted(path for path in (*folders, *files) if not may(path, os.W_OK))
+    return sorted(path for path in (*folders, *files) if not may(path, os.W_OK) and path.exists())
 
 
 def _rules(settings: Settings) -> Iterator[Finding]:

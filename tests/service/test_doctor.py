@@ -334,6 +334,9 @@ def test_what_another_user_left_in_the_home_is_named(
     build(Settings(home=tmp_path, text_vectors=False)).close()
     (tmp_path / "events" / "bucket=3").mkdir(parents=True, exist_ok=True)
     assert unwritable(tmp_path) == []
+    gone = tmp_path / "exports"
+    gone.mkdir()
+    assert unwritable(tmp_path, lambda path, mode: path != gone or bool(gone.rmdir())) == []  # a running service's
     foreign = {tmp_path / "state.db", tmp_path / "events" / "bucket=3"}
     access = os.access
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) not in foreign and access(path, mode))

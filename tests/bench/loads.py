@@ -21,7 +21,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one load measured. Times in ms; CPU in µs a request and memory in MB, of the server and its children."""
+    """What one load measured. Times in ms; CPU in µs a request and memory in MB, of the server and its children;
+    `alone`: memory of the server's own process (hourly checks run in children, which end)."""
 
     name: str
     per_second: float
@@ -29,6 +30,7 @@ class Load:
     p99: float
     cpu: float
     resident: float
+    alone: float
     grown: float
     answer: int
     failed: int
@@ -55,6 +57,7 @@ class Server:
             p99 / 1e3,
             (tree_cpu(self.process) - cpu) / max(asked, 1) * 1e6,
             after,
+            resident_of(self.process),
             after - resident,
             received // max(asked, 1),
             failed,
@@ -127,7 +130,16 @@ def tree_cpu(process: int) -> float:
 
 def tree_resident(process: int) -> float:
     """Resident memory of their own in MB: without the pages of files that they map."""
-    return sum(_anonymous(one) for one in _tree(process)) / 1e3
+    return sum(resident_of(one) for one in _tree(process))
+
+
+def resident_of(process: int) -> float:
+    """The same of one process; 0 of one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0) / 1e3
 
 
 def _tree(process: int) -> list[int]:
@@ -147,11 +159,6 @@ def _parent(folder: Path) -> int:
 
 def _stat(process: int) -> list[str]:
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-
-
-def _anonymous(process: int) -> int:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
 def _comes_up(url: str, process: subprocess.Popen[bytes], wait_s: int) -> bool:

@@ -71,18 +71,18 @@ def show_first(found: Sequence[FirstCall], noop: Sequence[FirstCall]) -> None:
 
 def show_many(found: Sequence[Load]) -> None:
     """A table, a line a slice, and the last slice against the first."""
-    print("\n| calls before | calls | CPU µs | p50 ms | p99 ms | RSS MB | answer | failed |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("\n| calls before | calls | CPU µs | p50 ms | p99 ms | RSS MB | of children | answer | failed |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for one in found:
         print(
-            f"| {one.name} | {one.calls:,} | {one.cpu:,.0f} | {one.p50:.1f} | {one.p99:.1f} | {one.resident:.1f} | "
-            f"{one.answer:,} B | {one.failed} |"
+            f"| {one.name} | {one.calls:,} | {one.cpu:,.0f} | {one.p50:.1f} | {one.p99:.1f} | {one.alone:.1f} | "
+            f"{one.resident - one.alone:.1f} | {one.answer:,} B | {one.failed} |"
         )
     first, half, last = found[0], found[(len(found) - 1) // 2], found[-1]
     print(
         f"\nThe last line against the first: CPU x {last.cpu / first.cpu:.2f}, p50 x {last.p50 / first.p50:.2f}, "
-        f"p99 x {last.p99 / first.p99:.2f}, memory {last.resident - first.resident:+.1f} MB, "
-        f"{last.resident - half.resident:+.1f} MB of it in the second half (aim: no growth)"
+        f"p99 x {last.p99 / first.p99:.2f}, memory {last.alone - first.alone:+.1f} MB, "
+        f"{last.alone - half.alone:+.1f} MB of it in the second half (aim: no growth)"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,8 +34,10 @@ AFTER, BACK = timedelta(minutes=1), timedelta(days=2)
 class PresumeDelivered:
     """For a loop. Of several processes only one does it at a time; what was counted is not counted again."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, brought: Callable[[], datetime | None] = lambda: None) -> None:
+        """`brought`: since when decisions were made that came late, as they waited on the disk for the database."""
         self._database, self._clock = database, clock
+        self._brought = brought
         self._wall = SystemClock()
         self._holder = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._habits = ChannelHabits()
@@ -45,7 +48,12 @@ class PresumeDelivered:
         now = self._clock.now()
         with self._database.read() as connection:
             habits = self._habits.at(connection, now)
-        self._behind = {channel: key for channel, key in self._behind.items() if channel in habits.untold}
+        since = self._brought()
+        self._behind = {
+            channel: key if since is None else min(key, (since, ""))
+            for channel, key in self._behind.items()
+            if channel in habits.untold
+        }
         more = False
         for channel in sorted(habits.untold):
             if channel not in self._behind:

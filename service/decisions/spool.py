@@ -60,6 +60,7 @@ class Spool:
         self._file: FileIO | None = None
         self.brought = 0
         """How many decisions this process brought in so far."""
+        self._oldest: datetime | None = None
         self._disk = ThreadPoolExecutor(1, "spool")
         self._hangs: Future[None] | None = None
         self._stuck: dict[str, tuple[int, float]] = {}
@@ -151,6 +152,12 @@ class Spool:
             self.brought += brought
         return brought
 
+    def oldest_brought(self) -> datetime | None:
+        """When the oldest decision was made of those that this process brought in since it was last asked."""
+        with self._lock:
+            oldest, self._oldest = self._oldest, None
+        return oldest
+
     def close(self) -> None:
         """Lets go of the file that is being written; what is in it stays."""
         with self._lock:
@@ -189,7 +196,9 @@ class Spool:
         try:
             spooled = [_spooled(body) for body in some]
             with database.write() as connection:
-                return self._write(connection, spooled)
+                new = self._write(connection, spooled)
+            self._note_oldest(spooled)
+            return new
         except Unavailable:
             raise
         except Exception as failure:
@@ -197,6 +206,11 @@ class Spool:
                 failures.append(failure)
                 return 0
         return sum(self._write_some(database, [one], failures) for one in some)
+
+    def _note_oldest(self, spooled: Sequence[Spooled]) -> None:
+        made = [one.row["decided_at"] for one, _, _ in spooled]
+        with self._lock:
+            self._oldest = min(made if self._oldest is None else [*made, self._oldest])
 
     def _write(self, connection: Connection, some: Sequence[Spooled]) -> int:
         names = sorted({str(one.row["customer_id"]) for one, _, _ in some})

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 from service.decisions.circuit import Circuit
@@ -166,6 +167,10 @@ class SteadyDecider:
             if self._late:
                 self._decider.forget(self._late)
                 self._late = []
+
+    def oldest_brought(self) -> datetime | None:
+        """See `Spool.oldest_brought`."""
+        return self._spool.oldest_brought()
 
     def bring_all_in(self) -> None:
         """`bring_in`, and `Unavailable` where that leaves something: an erasure would not find it."""

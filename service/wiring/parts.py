@@ -429,7 +429,11 @@ def start_loops(parts: Parts) -> list[Loop]:
             _LESSONS_EVERY_S,
             first_after_s=_WATCH_AFTER_S,
         ),
-        Loop("deliveries", PresumeDelivered(parts.database, parts.clock).run_pass, _DELIVERIES_EVERY_S),
+        Loop(
+            "deliveries",
+            PresumeDelivered(parts.database, parts.clock, parts.steady.oldest_brought).run_pass,
+            _DELIVERIES_EVERY_S,
+        ),
         *([Loop("learning", parts.learner.run_pass, _LEARN_EVERY_S)] if parts.settings.decisions.learn_online else []),
         *([Loop("texts", parts.text_watch.run_pass, _TEXTS_EVERY_S)] if parts.settings.text_vectors else []),
         Loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from service.decisions.lessons_store import deliveries_among
 from service.decisions.presume_delivered import PresumeDelivered
 from service.decisions.rates import PooledRates
 from service.decisions.read_decision import erase_of
+from service.decisions.schemas import DecisionIn
+from service.decisions.spool import Spool
 from service.storage.database import Database
 from tests.fakes.learning import Learning, learning_desk
 
@@ -68,6 +71,28 @@ def test_answers_count_where_only_orders_are_told(learning: Learning) -> None:
     told = PooledRates(rates(learning), now=microseconds(learning.desk.clock.now()))
     assert told.rate("a", "email") == pytest.approx(0.2, abs=0.05)
     assert told.rate("b", "email") == pytest.approx(0.05, abs=0.05)
+
+
+def test_what_comes_in_after_an_outage_is_not_passed_by(learning: Learning, tmp_path: Path) -> None:
+    desk = learning.desk
+    desk.put(a={"category": "tea", "channels": ["web"]})
+    answered(learning, "a", 40, 12, channels=["web"])
+    spool = Spool(tmp_path / "spool", lambda _, ids: {})
+    loop = PresumeDelivered(desk.database, desk.clock, spool.oldest_brought)
+    decider = desk.decider
+    decider.look_around()
+    made = 0
+    while made < 5:  # now and then nothing is drawn
+        [told] = decider.decide_away([DecisionIn(customer_id="c1", offers=["a"], channels=["web"])], spool)
+        assert isinstance(told, dict)
+        made += bool(told["actions"])
+    desk.clock.forward(minutes=2)
+    presume(learning, loop)
+    assert shown(learning, channel="web") == 40
+    spool.bring_in(desk.database)
+    for _ in range(2):
+        presume(learning, loop)
+        assert shown(learning, channel="web") == 45
 
 
 def test_portions_go_on_where_they_stopped(learning: Learning, monkeypatch: pytest.MonkeyPatch) -> None:

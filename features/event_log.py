@@ -154,8 +154,10 @@ class EventLog:
     def reassign(self, owners: Mapping[str, str], before_each: Step = _nothing) -> int:
         """Gives events of the key customers (anonymous ids) to the value customers; returns how many moved.
 
-        The moved rows are written first as a part of their own; a run killed between the two steps leaves
-        duplicates that reading drops only within a bucket, so run it again: it ends in the same log.
+        What leaves a bucket is written first, in one part for each month and bucket that it goes to; of two histories
+        that become one, each in a part of its own, so that an order told in both is known for one. A run killed
+        between the two steps leaves duplicates that reading drops only within a bucket, so run it again: it ends in
+        the same log.
         """
         moved = 0
         ends = {source: _last_owner(source, owners) for source in owners}
@@ -165,14 +167,13 @@ class EventLog:
             found = self.scan(buckets=[bucket], customer_ids=some, repeats=True).sort(
                 "received_at", maintain_order=True
             )
-            for rows in found.collect().partition_by("customer_id", maintain_order=True):
-                source = rows["customer_id"][0]
-                own = f"joined-{_digest((source, ends[source]))}"
-                both = pl.concat(
-                    [self._own_part(own, ends[source]), rows.with_columns(customer_id=pl.lit(ends[source]))]
-                )
-                before_each()
-                self.append(both.unique("message_id", keep="first", maintain_order=True), own)
+            theirs = found.collect().with_columns(source="customer_id", customer_id=pl.col("customer_id").replace(ends))
+            for together in _one_of_each(some, ends):
+                rows = theirs.filter(pl.col("source").is_in(pl.Series(together, dtype=pl.String).implode()))
+                if rows.height:
+                    before_each()
+                    part = f"joined-{_digest([name for source in together for name in (source, ends[source])])}"
+                    self._add(rows.drop("source"), part)
             moved += self._remove(some, before_each)
         return moved
 
@@ -230,9 +231,12 @@ class EventLog:
         own = f"part-{parts}-joined-{reading}.parquet"
         return any(path.name != own for path in self.root.glob(f"bucket=*/month=*/part-{parts}-joined-*.parquet"))
 
-    def _own_part(self, part: str, owner: str) -> pl.DataFrame:
-        paths = [p for p in self.files(bucket_of(owner, self.buckets)) if p.name == f"part-{part}.parquet"]
-        return scan_files(paths).collect() if paths else EVENTS.empty()
+    def _add(self, rows: pl.DataFrame, part: str) -> None:
+        """`append` to what a part holds already: a run that was killed has taken some out of where it came from."""
+        paths = sorted(self.root.glob(f"bucket=*/month=*/part-{part}.parquet"))
+        held = scan_files(paths).collect() if paths else EVENTS.empty()
+        both = pl.concat([held, rows]).unique(["customer_id", "message_id"], keep="first", maintain_order=True)
+        self.append(both, part)
 
     def _remove(self, customer_ids: list[str], before_each: Step) -> int:
         removed = 0
@@ -304,6 +308,18 @@ def _last_owner(source: str, owners: Mapping[str, str]) -> str:
         seen.add(owner)
         owner = owners[owner]
     return owner
+
+
+def _one_of_each(sources: Sequence[str], ends: Mapping[str, str]) -> list[list[str]]:
+    """Groups of sources, as few as can be, in which no two have the same end."""
+    groups: list[list[str]] = []
+    taken: dict[str, int] = {}
+    for source in sources:
+        place = taken[ends[source]] = taken.get(ends[source], -1) + 1
+        if place == len(groups):
+            groups.append([])
+        groups[place].append(source)
+    return groups
 
 
 def _digest(names: Sequence[str]) -> str:

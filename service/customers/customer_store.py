@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -183,7 +184,20 @@ def write_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
 
 def delete_profiles(connection: Connection, customer_ids: Sequence[str]) -> int:
     """Removes profiles; returns how many there were."""
-    return connection.execute(delete(customers).where(customers.c.customer_id.in_(customer_ids))).rowcount
+    return sum(
+        connection.execute(delete(customers).where(customers.c.customer_id.in_(some))).rowcount
+        for some in slices(customer_ids)
+    )
+
+
+def identified_of(connection: Connection, ids: Sequence[str]) -> dict[str, bool]:
+    """Of those of these ids that have a profile, whether it is a user's."""
+    wanted = select(customers.c.customer_id, customers.c.identified)
+    return {
+        name: known
+        for some in slices(ids)
+        for name, known in connection.execute(wanted.where(customers.c.customer_id.in_(some)))
+    }
 
 
 def those_there(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -233,26 +247,87 @@ def aliases_of(connection: Connection, customer_id: str) -> list[str]:
     return list(connection.execute(rows.order_by(identities.c.alias_id)).scalars())
 
 
-def linked_after(connection: Connection, alias_id: str, at: datetime) -> bool:
-    """Whether an id was linked to its customer by what happened later than a time."""
-    newer = identities.c.alias_id == alias_id, identities.c.linked_at > at
-    return connection.execute(select(1).where(*newer)).first() is not None
+def linked_at(connection: Connection, ids: Sequence[str]) -> dict[str, datetime]:
+    """When what linked each of these ids to its customer happened, where one is linked."""
+    wanted = select(identities.c.alias_id, identities.c.linked_at)
+    return {
+        alias: at
+        for some in slices(ids)
+        for alias, at in connection.execute(wanted.where(identities.c.alias_id.in_(some)))
+    }
 
 
-_LED_ON = (
-    update(identities)
-    .where(identities.c.customer_id == bindparam("former"))
+_JOINED = delete(pending_merges).where(
+    pending_merges.c.alias_id == bindparam("former"), pending_merges.c.customer_id == bindparam("present")
+)
+_TOLD_BY = (
+    update(consent_log)
+    .where(consent_log.c.customer_id == bindparam("former"))
     .values(customer_id=bindparam("present", type_=String))
 )
-_LED_AWAY = delete(identities).where(identities.c.alias_id == bindparam("present"))
 """Written once: to write a statement takes longer than to run it."""
 
 
-def set_owner(connection: Connection, alias_id: str, customer_id: str, at: datetime) -> None:
-    """From now on `alias_id`, and whatever led to it, is `customer_id`."""
-    connection.execute(_LED_ON, {"former": alias_id, "present": customer_id})
-    connection.execute(_LED_AWAY, {"present": customer_id})
-    upsert(connection, identities, [{"alias_id": alias_id, "customer_id": customer_id, "linked_at": at}])
+@dataclass(frozen=True, slots=True)
+class Link:
+    """From a time on, `alias_id`, and whatever led to it, is `customer_id`."""
+
+    alias_id: str
+    customer_id: str
+    at: datetime
+
+
+def set_owners(connection: Connection, links: Sequence[Link]) -> None:
+    """Links ids, in this order."""
+    aliases = {link.alias_id: place for place, link in enumerate(links)}
+    owners = {link.customer_id: place for place, link in enumerate(links)}
+    ends = _lead_on(connection, identities, [(link.alias_id, link.customer_id) for link in links])
+    for some in slices(sorted(owners)):
+        connection.execute(delete(identities).where(identities.c.alias_id.in_(some)))
+    rows = [
+        {"alias_id": alias, "customer_id": ends[alias], "linked_at": links[place].at}
+        for alias, place in sorted(aliases.items())
+        if owners.get(alias, -1) < place  # else it became an owner again
+    ]
+    upsert(connection, identities, rows)
+
+
+def _lead_on(connection: Connection, table: Table, moves: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Leads on what led, in `identities` or `pending_merges`, to what moves; returns the end of each that moved."""
+    leads = select(table.c.customer_id, table.c.alias_id)
+    rows = [
+        (row.customer_id, row.alias_id)
+        for some in slices(sorted({moved for moved, _ in moves}))
+        for row in connection.execute(leads.where(table.c.customer_id.in_(some)))
+    ]
+    ends, led = led_on(moves, {former for former, _ in rows})
+    on = [{"led": alias, "former": former, "present": led[former]} for former, alias in sorted(rows) if former in led]
+    if on:
+        still = table.c.alias_id == bindparam("led"), table.c.customer_id == bindparam("former")
+        connection.execute(update(table).where(*still).values(customer_id=bindparam("present", type_=String)), on)
+    return ends
+
+
+def led_on(moves: Iterable[tuple[str, str]], formers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Where ids lead after moves (from, to), of which each takes along whatever led there. Pure.
+
+    Returns the end of each id that was moved, and of what led to each of the `formers` before the first move.
+    """
+    ends: dict[tuple[str, bool], str] = {(former, True): former for former in formers}
+    led_here: dict[str, set[tuple[str, bool]]] = defaultdict(set)
+    for former in formers:
+        led_here[former].add((former, True))
+    for moved, to in moves:
+        mine = (moved, False)
+        if mine in ends:
+            led_here[ends[mine]].discard(mine)
+        for one in (*led_here.pop(moved, ()), mine):
+            ends[one] = to
+            led_here[to].add(one)
+    return (
+        {name: to for (name, before), to in ends.items() if not before},
+        {name: to for (name, before), to in ends.items() if before and to != name},
+    )
 
 
 def forget_identities(connection: Connection, customer_ids: Sequence[str]) -> int:
@@ -264,11 +339,10 @@ def forget_identities(connection: Connection, customer_ids: Sequence[str]) -> in
     return connection.execute(delete(identities).where(either)).rowcount
 
 
-def queue_merge(connection: Connection, alias_id: str, customer_id: str) -> None:
-    """Notes that history under `alias_id` in the event log and the features is to become `customer_id`'s."""
-    moved = update(pending_merges).where(pending_merges.c.customer_id == alias_id).values(customer_id=customer_id)
-    connection.execute(moved)
-    upsert(connection, pending_merges, [{"alias_id": alias_id, "customer_id": customer_id}])
+def queue_merges(connection: Connection, merges: Sequence[tuple[str, str]]) -> None:
+    """Notes, in this order, that history under one id in the event log and the features is to become the other's."""
+    ends = _lead_on(connection, pending_merges, merges)
+    upsert(connection, pending_merges, [{"alias_id": one, "customer_id": ends[one]} for one in sorted(ends)])
 
 
 def read_merges(connection: Connection, limit: int) -> dict[str, str]:
@@ -279,9 +353,7 @@ def read_merges(connection: Connection, limit: int) -> dict[str, str]:
 
 def finish_merges(connection: Connection, merges: Mapping[str, str]) -> None:
     """Histories that were joined, unless their target has moved on meanwhile."""
-    for alias_id, customer_id in merges.items():
-        same = (pending_merges.c.alias_id == alias_id) & (pending_merges.c.customer_id == customer_id)
-        connection.execute(delete(pending_merges).where(same))
+    _each(connection, _JOINED, merges)
 
 
 def add_consents(connection: Connection, changes: Sequence[ConsentChange]) -> None:
@@ -304,9 +376,9 @@ def forget_consents(connection: Connection, customer_ids: Sequence[str]) -> int:
     return connection.execute(delete(consent_log).where(consent_log.c.customer_id.in_(customer_ids))).rowcount
 
 
-def move_consents(connection: Connection, old: str, new: str) -> None:
-    """The record of one id becomes another's."""
-    connection.execute(update(consent_log).where(consent_log.c.customer_id == old).values(customer_id=new))
+def move_consents(connection: Connection, owners: Mapping[str, str]) -> None:
+    """The records of these ids become those of others."""
+    _each(connection, _TOLD_BY, owners)
 
 
 def all_profiles(connection: Connection) -> Iterator[list[Profile]]:
@@ -346,6 +418,13 @@ def secret(connection: Connection, name: str, fresh: str) -> str:
     upsert(connection, customer_secrets, [{"name": name, "value": fresh}], update=())
     stored = select(customer_secrets.c.value).where(customer_secrets.c.name == name)
     return str(connection.execute(stored).scalar_one())
+
+
+def _each(connection: Connection, statement: Any, presents: Mapping[str, str]) -> None:
+    """Runs a statement for each former id and what it is now, in one order, so that two writers do not lock up."""
+    values = [{"former": former, "present": present} for former, present in sorted(presents.items())]
+    if values:
+        connection.execute(statement, values)
 
 
 def _found(connection: Connection, ids: Sequence[str]) -> dict[str, Customer]:

@@ -13,7 +13,7 @@ from service.events.events_lease import EventsLease
 from service.events.inbox_store import claim_ids, of_customers, replace_rows
 from service.events.orders import key_of, order_key
 from service.events.rebuild_features import made_again_if_late
-from service.events.rebuild_store import note_changed
+from service.events.rebuild_store import ask_rebuild, note_changed
 from service.storage.database import Database
 
 if TYPE_CHECKING:
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
     from features.event_log import EventLog
 
-_AT_ONCE, _LOOKED_THROUGH = 100, 2_000
+_AT_ONCE, _LOOKED_THROUGH = 1_000, 64_000
 """Merges of one turn, and how many are looked through for those that share a bucket of the log: its files are read and
 written once for all of them, and events wait for no other bucket's.
 """
+
+
+_MADE_AT_ONCE = 100
+"""Owners whose features are made in the same turn; of more, they are asked for, and made some at a time."""
 
 
 class Rebuildable(Protocol):
@@ -56,25 +60,32 @@ class JoinHistories:
         with self._database.read() as connection:
             if not read_merges(connection, 1):
                 return False
-        with self._database.write() as connection:
-            self._lease.hold(connection)
+        self._lease.claim()
+        with self._database.read() as connection:
             merges = self._of_one_bucket(read_merges(connection, _LOOKED_THROUGH))
         self._log.reassign(merges, self._lease.keep)
         owners = set(merges.values())
         orders = self._name_told_again(owners)
+        later = owners if len(owners) > _MADE_AT_ONCE else set[str]()
         if self._features is not None:
-            for alias_id in merges:
-                self._features.erase(alias_id)
-            for some in self._by_bucket(owners):
-                events = self._events(some)
-                self._lease.keep()  # of a large log each bucket takes a while, together more than a lease
-                self._features.rebuild_all(some, events)
+            self._make_features(self._features, merges, owners - later)
         with made_again_if_late(self._database, owners, self._log.buckets), self._database.write() as connection:
             self._lease.hold(connection)
+            ask_rebuild(connection, later, self._log.buckets)
             finish_merges(connection, merges)
             claim_ids(connection, orders, self._clock.now())
             note_changed(connection, owners, self._clock.now())
         return True
+
+    def _make_features(self, features: Rebuildable, merges: Mapping[str, str], owners: set[str]) -> None:
+        """Forgets those of the former ids; makes those of these owners."""
+        from features.tables import EVENTS
+
+        features.rebuild_all(sorted(merges), EVENTS.empty())
+        for some in self._by_bucket(owners):
+            events = self._events(some)
+            self._lease.keep()  # of a large log each bucket takes a while, together more than a lease
+            features.rebuild_all(some, events)
 
     def _name_told_again(self, owners: set[str]) -> set[str]:
         """Names the orders so that were told under both ids; the keys of the log's that may come again."""

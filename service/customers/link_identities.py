@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from features.vocabulary import REPEATED
 from service.customers.customer_store import (
+    Link,
     delete_profiles,
-    linked_after,
+    identified_of,
+    led_on,
+    linked_at,
     move_consents,
     owners_of,
-    queue_merge,
+    queue_merges,
     read_profiles,
-    set_owner,
+    set_owners,
     write_profiles,
 )
 from service.customers.profile import Profile, merge
 from service.events.inbox_store import claim_ids, of_customers, rekey, replace_rows
-from service.events.orders import order_key
-from service.storage.database import Connection
+from service.events.orders import order_key, told_before
+from service.storage.database import Connection, slices
 
 Event = dict[str, Any]
 
@@ -36,39 +40,55 @@ class LinkedIdentities:
     """
 
     def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
-        claims = [event for event in events if _is_claim(event)]
-        ids = {event["customer_id"] for event in events} | {event["anonymous_id"] for event in claims}
-        owners = owners_of(connection, sorted(ids))
-        if not claims and not owners:
-            return []
-        profiles = read_profiles(connection, [claim["anonymous_id"] for claim in claims])
-        walk = _Walk(connection, owners, profiles)
-        for event in events:
-            walk.take(event)
+        walk = _walk(connection, events)
+        if walk.joins:
+            join_profiles(connection, walk.joins)
+            queue_merges(connection, [(join.alias_id, join.customer_id) for join in walk.joins])
+        if walk.links:
+            set_owners(connection, walk.links)
         return list(walk.changed.values())
+
+    def foresee_owners(self, connection: Connection, events: Sequence[Event]) -> None:
+        _walk(connection, events)
 
     def follow(self, connection: Connection, events: Sequence[Event]) -> None:
         """An owner had no other one when the events were given to him: who is linked for the first time is joined."""
         since = owners_of(connection, sorted({event["customer_id"] for event in events}))
-        for former, owner in sorted(since.items()):
-            queue_merge(connection, former, owner)
+        if since:
+            queue_merges(connection, sorted(since.items()))
         for event in events:
             event["customer_id"] = since.get(event["customer_id"], event["customer_id"])
 
 
-class _Walk:
-    """One pass over a portion of events in order; what it learns holds for the events after."""
+def _walk(connection: Connection, events: Sequence[Event]) -> _Walk:
+    """Sets the events' owners; what is to be written stays in the walk."""
+    claims = [event for event in events if _is_claim(event)]
+    aliases = sorted({claim["anonymous_id"] for claim in claims})
+    owners = owners_of(connection, sorted({*aliases, *(event["customer_id"] for event in events)}))
+    walk = _Walk(owners, linked_at(connection, aliases), identified_of(connection, aliases))
+    if claims or owners:
+        for event in events:
+            walk.take(event)
+    return walk
 
-    def __init__(self, connection: Connection, owners: dict[str, str], profiles: dict[str, Profile]) -> None:
-        self._connection = connection
+
+class _Walk:
+    """One pass over a portion of events in order; what it learns holds for the events after. Writes nothing."""
+
+    def __init__(self, owners: dict[str, str], linked: dict[str, datetime], identified: dict[str, bool]) -> None:
         self._owners = owners
         self._led_here: dict[str, set[str]] = defaultdict(set)
         """The ids of each owner: `_owners` the other way round."""
         for known, owner in owners.items():
             self._led_here[owner].add(known)
-        self._profiles = profiles
+        self._linked = linked
+        self._identified = identified
+        """Of who has a profile, whether it is a user's."""
         self._earlier: dict[str, list[Event]] = defaultdict(list)
         self.changed: dict[int, Event] = {}
+        self.links: list[Link] = []
+        self.joins: list[Link] = []
+        """Those whose profiles and histories become one, too; `at` is when it was received."""
 
     def take(self, event: Event) -> None:
         if _is_claim(event):
@@ -85,14 +105,16 @@ class _Walk:
         self._earlier[owner].append(event)
         if alias == owner or self._owners.get(alias) == owner:
             return
-        if alias in self._owners and linked_after(self._connection, alias, event["timestamp"]):
+        linked = self._linked.get(alias)
+        if alias in self._owners and linked is not None and linked > event["timestamp"]:
             return  # it came late; the device has changed hands since
         joins = event["type"] == "alias" or (alias not in self._owners and not self._is_user(alias))
         if joins:
             self._join(alias, owner, event["received_at"])
         elif self._is_user(alias):
             return
-        set_owner(self._connection, alias, owner, event["timestamp"])
+        self.links.append(Link(alias, owner, event["timestamp"]))
+        self._linked[alias] = event["timestamp"]
         for known in self._led_here.pop(alias, ()):
             self._lead(known, owner)
         self._lead(alias, owner)
@@ -107,14 +129,12 @@ class _Walk:
         for earlier in self._earlier.pop(alias, []):
             self._own(earlier, owner)
             self._earlier[owner].append(earlier)
-        theirs = self._profiles.pop(alias, None)
-        if theirs is not None:
-            join_profiles(self._connection, theirs, owner, now)
-            queue_merge(self._connection, alias, owner)
+        if self._identified.pop(alias, None) is not None:
+            self._identified.setdefault(owner, True)
+            self.joins.append(Link(alias, owner, now))
 
     def _is_user(self, alias: str) -> bool:
-        stored = self._profiles.get(alias)
-        if stored is not None and stored.identified:
+        if self._identified.get(alias, False):
             return True
         return any(event["anonymous_id"] != alias for event in self._earlier.get(alias, ()))
 
@@ -124,26 +144,41 @@ class _Walk:
             self.changed[id(event)] = event
 
 
-def join_profiles(connection: Connection, theirs: Profile, owner: str, now: datetime) -> None:
-    """Makes one profile of two, and gives the inbox's events and the record of consents to the owner."""
-    mine = read_profiles(connection, [owner], lock=True).get(owner)
-    mine = mine or Profile(owner, theirs.first_seen, theirs.updated_at, identified=True)
-    merge(mine, theirs)
-    write_profiles(connection, [mine])
-    delete_profiles(connection, [theirs.customer_id])
-    move_consents(connection, theirs.customer_id, owner)
-    _name_told_again(connection, of_customers(connection, [theirs.customer_id], applied=True), owner, now)
-    rekey(connection, theirs.customer_id, owner)
+def join_profiles(connection: Connection, joins: Sequence[Link]) -> None:
+    """Makes one profile of two, one join after the other, and gives the inbox's events and the records of consents to
+    the owners.
+    """
+    ids = {name for join in joins for name in (join.alias_id, join.customer_id)}
+    there = read_profiles(connection, ids, lock=True)
+    written: dict[str, Profile] = {}
+    for join in joins:
+        theirs = there.pop(join.alias_id, None)
+        if theirs is None:  # erased meanwhile
+            continue
+        mine = there.get(join.customer_id)
+        mine = mine or Profile(join.customer_id, theirs.first_seen, theirs.updated_at, identified=True)
+        merge(mine, theirs)
+        there[join.customer_id] = written[join.customer_id] = mine
+        written.pop(join.alias_id, None)
+    write_profiles(connection, [profile for _, profile in sorted(written.items())])
+    delete_profiles(connection, sorted(ids - there.keys()))
+    owners, _ = led_on([(join.alias_id, join.customer_id) for join in joins], ())
+    move_consents(connection, owners)
+    _name_told_again(connection, owners, max(join.at for join in joins))
+    rekey(connection, owners)
 
 
-def _name_told_again(connection: Connection, events: Sequence[Event], owner: str, now: datetime) -> None:
-    """Of two orders with the same `order_id` that one person told under two ids, the owner's counts."""
-    keys = {event["seq"]: key for event in events if (key := order_key({**event, "customer_id": owner})) is not None}
-    fresh = claim_ids(connection, keys.values(), now)
-    again = [event for event in events if event["seq"] in keys and keys[event["seq"]] not in fresh]
-    for event in again:
-        event["event"] = REPEATED
-    replace_rows(connection, again)
+def _name_told_again(connection: Connection, owners: Mapping[str, str], now: datetime) -> None:
+    """Of two orders with the same `order_id` that one person told under two ids, the owner's counts, else the first."""
+    found = [event for some in slices(sorted(owners)) for event in of_customers(connection, some, applied=True)]
+    events = {event["seq"]: event for event in sorted(found, key=itemgetter("seq"))}
+    keys = {
+        seq: key
+        for seq, event in events.items()
+        if (key := order_key({**event, "customer_id": owners[event["customer_id"]]})) is not None
+    }
+    again = told_before(keys, claim_ids(connection, set(keys.values()), now))
+    replace_rows(connection, [{**events[seq], "event": REPEATED} for seq in again])
 
 
 def _is_claim(event: Event) -> bool:

@@ -93,7 +93,9 @@ class FileEffects:
     def _settle(self, part: str, file_hash: str, rows: list[Row]) -> None:
         """Writes the part with the owners that the transaction after it is to find; if it finds others, once more."""
         told = [row["customer_id"] for row in rows]
-        owners = self._foreseen_owners(rows)
+        with self.database.read() as connection:
+            self.identities.foresee_owners(connection, rows)
+        owners = [row["customer_id"] for row in rows]
         self.event_log.append(_frame(rows), part)
         with self.database.write() as connection:
             _give(rows, told)
@@ -107,15 +109,6 @@ class FileEffects:
         owners = self.event_log.owners_in(part)
         for row in rows:
             row["customer_id"] = owners.get(row["message_id"], row["customer_id"])
-
-    def _foreseen_owners(self, rows: list[Row]) -> list[str]:
-        """Sets the owners that the transaction after the part will find; nothing of it is kept."""
-        try:
-            with self.database.write() as connection:
-                self.identities.give_owners(connection, rows)
-                raise _UndoneError
-        except _UndoneError:
-            return [row["customer_id"] for row in rows]
 
     def _as_counted(self, connection: Connection, rows: Sequence[Row], several: bool) -> Sequence[Row]:
         """What the state counts: of late orders, which the API may tell, too, each once."""
@@ -146,10 +139,6 @@ class FileEffects:
 def part_of(content: str, number: int) -> str:
     """The name of the part of the log that a chunk becomes."""
     return f"{FILE}{content}-{number:05d}"
-
-
-class _UndoneError(Exception):
-    """Rolls a transaction back that only had to look ahead."""
 
 
 def _frame(rows: Sequence[Row]) -> pl.DataFrame:

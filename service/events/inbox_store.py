@@ -221,13 +221,13 @@ def with_open_clicks(connection: Connection, customer_ids: Collection[str], limi
     return {customer for customer, packed in found if _PERSONS in packed and any(name in packed for name in _CLICKED)}
 
 
-def rekey(connection: Connection, old: str, new: str) -> int:
-    """Gives the inbox events of one customer id to another."""
-    events = of_customers(connection, [old])
-    for event in events:
-        event["customer_id"] = new
-    replace_rows(connection, events)
-    return len(events)
+def rekey(connection: Connection, owners: Mapping[str, str]) -> None:
+    """Gives the inbox's events of the key customers to the value customers."""
+    for some in slices(sorted(owners)):
+        events = of_customers(connection, some)
+        for event in events:
+            event["customer_id"] = owners[event["customer_id"]]
+        replace_rows(connection, events)
 
 
 def anything_settled(connection: Connection) -> bool:

@@ -21,6 +21,9 @@ class Identities(Protocol):
         Returns the events it changed; queues the joining of history from before.
         """
 
+    def foresee_owners(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Sets each event's `customer_id` as `give_owners` would; writes nothing."""
+
     def follow(self, connection: Connection, events: Sequence[Event]) -> None:
         """Where an owner that was given became another customer since, gives these events to that one, with history."""
 
@@ -36,6 +39,9 @@ class NoIdentities:
 
     def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
         return []
+
+    def foresee_owners(self, connection: Connection, events: Sequence[Event]) -> None:
+        return None
 
     def follow(self, connection: Connection, events: Sequence[Event]) -> None:
         return None

@@ -38,7 +38,10 @@ class FakeFeatures:
 
     def rebuild_all(self, customer_ids: Sequence[str], events: Any) -> None:
         for customer_id in customer_ids:
-            self.taken[customer_id] = set(events.filter(events["customer_id"] == customer_id)["message_id"])
+            theirs = set(events.filter(events["customer_id"] == customer_id)["message_id"])
+            self.taken[customer_id] = theirs
+            if not theirs:
+                del self.taken[customer_id]
 
     def erase(self, customer_id: str) -> None:
         self.taken.pop(customer_id, None)

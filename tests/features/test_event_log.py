@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -109,7 +110,40 @@ def test_histories_that_move_together_are_taken_out_of_each_file_once(log: Event
     steps: list[None] = []
     assert log.reassign(owners, lambda: steps.append(None)) == theirs.height
     assert same(log.scan().collect(), theirs.with_columns(pl.col("customer_id").replace(owners)))
-    assert len(steps) == theirs["customer_id"].n_unique() + 1
+    several = max(Counter(owners.values()).values())  # histories of one owner, each in a part of its own
+    assert len(steps) == several + 1
+    goes_to = {bucket_of(owner) for owner in owners.values()}
+    assert len(files(log)) <= several * len(goes_to)
+
+
+def test_a_move_that_was_killed_is_ended_by_the_next_one(log: EventLog, events: pl.DataFrame) -> None:
+    """The next one may be of more histories; of those before, some files hold nothing any more."""
+    sources = [name for name in (f"v{number}" for number in range(1_000)) if bucket_of(name) == 3][:4]
+    owners = {source: f"u{number % 2}" for number, source in enumerate(sources)}
+    theirs = events.with_columns(customer_id=pl.Series(sources * events.height).head(events.height))
+    for number, some in enumerate(theirs.iter_slices(theirs.height // 3)):
+        log.append(some, f"p{number}")
+    expected = theirs.with_columns(pl.col("customer_id").replace(owners))
+
+    class Killed(Exception): ...
+
+    for last in range(40):
+        steps: list[None] = []
+
+        def step(steps: list[None] = steps, last: int = last) -> None:
+            steps.append(None)
+            if len(steps) > last:
+                raise Killed
+
+        some = dict(list(owners.items())[: 2 + last % 3])
+        try:
+            log.reassign(some, step)
+        except Killed:
+            continue
+        if some == owners:
+            break
+    log.reassign(owners)
+    assert same(log.scan().collect(), expected)
 
 
 def test_a_history_goes_to_the_last_of_those_who_became_one(log: EventLog, events: pl.DataFrame) -> None:

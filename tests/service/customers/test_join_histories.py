@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from features.event_log import EventLog, bucket_of
+from service.customers.customer_store import read_merges
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers
@@ -15,6 +16,7 @@ from service.events import inbox_store
 from service.events.apply_events import Applier
 from service.events.events_lease import EventsLease
 from service.events.flush_events import Flusher
+from service.events.rebuild_store import asked_for
 from service.events.run_events import EventsRunner
 from service.storage.database import Database
 from tests.fakes.events import FakeFeatures, FixedClock, row
@@ -46,3 +48,40 @@ def test_the_turn_is_kept_between_buckets(database: Database, tmp_path: Path, mo
     buckets = len({bucket_of(owner) for owner in owners})
     assert steps[-2 * buckets :] == ["kept", "made"] * buckets
     assert features.taken == {f"c{n}": {f"is-c{n}", f"page-{name}"} for n, name in enumerate(visitors)}
+
+
+def test_many_who_become_known_together_are_joined_in_few_turns_and_parts(database: Database, tmp_path: Path) -> None:
+    """Each history was a part of its own, some thirty a turn: 25,000 visitors of a file took hours. An order that one
+    person told under two ids of such a turn counts once, the one that came first.
+    """
+    log, clock, lease, features = EventLog(tmp_path, 2), FixedClock(), EventsLease(database), FakeFeatures()
+    applier = Applier(database, clock, lease, [update_customers], features, LinkedIdentities())
+    runner = EventsRunner(applier, Flusher(database, log, clock, lease), lease)
+    people = range(150)
+
+    def put(*rows: dict[str, Any]) -> None:
+        with database.write() as connection:
+            inbox_store.add_events(connection, rows, clock.now())
+        runner.finish()
+
+    def ordered(message_id: str, visitor: str) -> dict[str, Any]:
+        return row(message_id, None, "Order Completed", anonymousId=visitor, properties={"order_id": "o1"})
+
+    visitors = {f"{kind}{number}": f"c{number}" for kind in "vw" for number in people}
+    put(*(ordered(f"order-{name}", name) for name in visitors))
+    put(*(row(f"is-{name}", of, None, type="identify", anonymousId=name) for name, of in visitors.items()))
+    turns = 0
+    join = JoinHistories(database, log, lease, features, clock)
+    while join():
+        turns += 1
+    assert turns == len({bucket_of(name, 2) for name in visitors})
+    assert 0 < len([path for path in log.root.rglob("*.parquet") if "joined-" in path.name]) <= 2 * 2 * 2
+    told = log.scan().collect()
+    assert set(told["customer_id"]) == set(visitors.values())
+    counted = told.filter(event="Order Completed")
+    assert sorted(counted["customer_id"]) == sorted(set(visitors.values()))
+    assert set(counted["message_id"]) == {f"order-v{number}" for number in people}
+    with database.read() as connection:
+        assert read_merges(connection, 1) == {}
+        assert asked_for(connection, list(visitors.values())) == set(visitors.values())
+    assert not features.taken.keys() & visitors.keys()

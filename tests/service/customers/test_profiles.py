@@ -10,18 +10,26 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete, select
 from sqlalchemy.event import listen
 
 from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain, told_by
 from service.customers.customer_store import (
     Customer,
+    Link,
     consents_told,
+    customers,
+    identities,
     owners_of,
+    pending_merges,
+    queue_merges,
     read_customer,
     read_customers,
     read_merges,
+    read_profiles,
     segment_members,
+    set_owners,
     with_trait,
 )
 from service.customers.link_identities import LinkedIdentities
@@ -323,6 +331,73 @@ def test_the_newer_zone_of_two_profiles_counts(mine: int, theirs: int, newer: st
     absorb(visitor, identify("a", theirs, {"timezone": "Asia/Tokyo"}))
     merge(known, visitor)
     assert known.timezone == newer
+
+
+NAMES = st.sampled_from("abcdef")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.lists(st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), max_size=8), st.integers(0, 8))
+def test_links_at_once_lead_where_one_after_the_other_does(
+    database: Database, pairs: list[tuple[str, str]], before: int
+) -> None:
+    """As many of them as stand there already: what leads to an id goes along with it."""
+    links = [Link(alias, owner, NOW + timedelta(days=day)) for day, (alias, owner) in enumerate(pairs)]
+    told: list[Any] = []
+    for portions in ([[link] for link in links], [links[:before], links[before:]]):
+        with database.write() as connection:
+            for table in (identities, pending_merges):
+                connection.execute(delete(table))
+            for some in portions:
+                set_owners(connection, some)
+                queue_merges(connection, [(link.alias_id, link.customer_id) for link in some])
+            rows = connection.execute(select(identities).order_by(identities.c.alias_id)).all()
+            told.append(([tuple(row) for row in rows], read_merges(connection, 20)))
+    assert told[0] == told[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["visit", "identify", "alias", "order"]), st.sampled_from("abc"), st.sampled_from("uvw")
+        ),
+        max_size=10,
+    ),
+    st.integers(0, 10),
+)
+def test_what_a_portion_makes_of_people_is_foreseen_and_hangs_on_no_cut(
+    database: Database, told: list[tuple[str, str, str]], cut: int
+) -> None:
+    """Who somebody is, and what their profile knows, when all is told; visits and claims one by one or together."""
+
+    def event(place: int, kind: str, visitor: str, user: str) -> dict[str, Any]:
+        if kind == "visit":
+            return row(f"m{place}", None, None, type="page", anonymousId=visitor)
+        if kind == "order":
+            return row(f"m{place}", visitor, "Order Completed", properties={"order_id": "o", "revenue": 1})
+        fields = {"previousId": visitor} if kind == "alias" else {"anonymousId": visitor, "traits": {"t": place}}
+        return row(f"m{place}", user, None, type=kind, timestamp=at(1 + place), **fields)
+
+    ends: list[Any] = []
+    for cuts in (range(1, len(told) + 1), sorted({cut, len(told)})):
+        with database.write() as connection:
+            for table in (identities, pending_merges, customers):
+                connection.execute(delete(table))
+        start = 0
+        for stop in cuts:
+            some = [event(place, *told[place]) for place in range(start, min(stop, len(told)))]
+            copies = [{**one} for one in some]
+            with database.read() as connection:
+                LinkedIdentities().foresee_owners(connection, copies)
+            apply(database, *some)
+            assert [one["customer_id"] for one in copies] == [one["customer_id"] for one in some]
+            start = max(start, min(stop, len(told)))
+        with database.read() as connection:
+            owners = owners_of(connection, list("abcuvw"))
+            profiles = read_profiles(connection, "abcuvw")
+        ends.append((owners, {name: profile.traits for name, profile in profiles.items()}))
+    assert ends[0] == ends[1]
 
 
 def test_aliases_join_chains_and_never_circles(database: Database) -> None:

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 from sqlalchemy import text
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.decisions.ledger_store import lock
 from service.decisions.parts_store import add_parts
 from service.storage.database import Database
@@ -56,8 +56,8 @@ def test_many_who_are_joined_at_once_wait_in_the_order_of_decisions(postgres: Da
         names for names in product(*alike) if _place(names[3]) < min(map(_place, names[:3]))
     )  # `one` is joined to `other` first, then `alias` to `owner`
     with postgres.write() as connection:
-        set_owner(connection, one, other, NOON)
-        set_owner(connection, alias, owner, NOON)
+        set_owners(connection, [Link(one, other, NOON)])
+        set_owners(connection, [Link(alias, owner, NOON)])
     events = [
         event(None, other, type="identify", anonymous_id=one),
         event(None, owner, type="identify", anonymous_id=alias),

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
@@ -420,7 +420,7 @@ def test_of_the_bounces_of_two_ids_the_newer_one_holds_once_they_are_joined(
     handle(desk, event("Email Bounced", at=hours[first], channel="email", customer_id="anon"))
     handle(desk, event("Email Bounced", at=hours[second], channel="email"))
     with desk.database.write() as connection:
-        set_owner(connection, "anon", "c1", NOON)
+        set_owners(connection, [Link("anon", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anon"))
     handle(desk, event("Email Delivered", at=hours[1], channel="email"))  # told late: it came between the two
     with desk.database.read() as connection:
@@ -439,7 +439,7 @@ def test_a_persons_export_with_outcomes_is_json(desk: Desk) -> None:
 def test_an_anonymous_person_who_becomes_known_has_one_count(desk: Desk) -> None:
     decision = decide(desk, "anon")
     with desk.database.write() as connection:
-        set_owner(connection, "anon", "c1", NOON)
+        set_owners(connection, [Link("anon", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anon"))
     with desk.database.read() as connection:
         assert list(read_entries(connection, ["c1", "anon"], 0)) == ["c1"]
@@ -452,7 +452,7 @@ def test_a_decision_that_sent_nothing_follows_the_person_who_becomes_known(desk:
     desk.settings = settings(arms={"model": 0, "random": 0, "business_as_usual": 0, "holdout": 1})
     decision = decide(desk, "anon")
     with desk.database.write() as connection:
-        set_owner(connection, "anon", "c1", NOON)
+        set_owners(connection, [Link("anon", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anon"))
     assert DecisionReader(desk.database, desk.served).read(decision)["customer_id"] == "c1"
 
@@ -612,7 +612,7 @@ def test_visitors_of_whom_nothing_is_kept_cost_nothing_each_when_they_become_kno
 
     with desk.database.write() as connection:
         for n in range(40):
-            set_owner(connection, f"v{n}", f"u{n}", NOON)
+            set_owners(connection, [Link(f"v{n}", f"u{n}", NOON)])
 
     def work(many: int) -> int:
         def effects(connection: Connection) -> None:

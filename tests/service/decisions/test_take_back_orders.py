@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.decision_store import read_rates
@@ -158,7 +158,7 @@ def test_a_refund_finds_the_order_of_whoever_the_customer_was_before(desk: Desk)
     decision = decide(desk, customer="anonymous", offers=["a"], channels=["email"])
     handle(desk, ordered("o1", decision, customer="anonymous"))
     with desk.database.write() as connection:
-        set_owner(connection, "anonymous", "c1", NOON)
+        set_owners(connection, [Link("anonymous", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anonymous"), refunded("o1", 4200))
     assert converted(desk) == 0
 
@@ -171,7 +171,7 @@ def test_an_order_that_one_person_told_under_two_ids_counts_once(desk: Desk, aga
         handle(desk, ordered(order, decision, customer=customer))
     assert (converted(desk), conversions_to_learn(desk)) == (2, 2)
     with desk.database.write() as connection:
-        set_owner(connection, "anonymous", "c1", NOON)
+        set_owners(connection, [Link("anonymous", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anonymous"))
     assert (converted(desk), conversions_to_learn(desk)) == (counted, counted)
     kept = [one for kind, one, _ in outcomes(desk) if kind == "converted"]
@@ -261,6 +261,6 @@ def test_a_refund_under_one_id_of_a_person_finds_the_order_under_the_other(desk:
     handle(desk, refunded("o1", 4200), ordered("o1", decision, customer="anonymous"))
     assert converted(desk) == 1
     with desk.database.write() as connection:
-        set_owner(connection, "anonymous", "c1", NOON)
+        set_owners(connection, [Link("anonymous", "c1", NOON)])
     handle(desk, event(None, type="identify", anonymous_id="anonymous"))
     assert converted(desk) == 0

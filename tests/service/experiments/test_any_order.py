@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.storage.database import Database
 from tests.fakes.plans import sqlite_at
 from tests.service.experiments.test_experiments import NOW, apply, declare, event, results
@@ -73,7 +73,7 @@ def tell(database: Database, draw: random.Random, events: list[Event], owners: M
         known |= {one[0]: one[1] for one in portion if isinstance(one, tuple)}
         with database.write() as connection:
             for visitor, user in known.items():
-                set_owner(connection, visitor, user, NOW)
+                set_owners(connection, [Link(visitor, user, NOW)])
         apply(
             database,
             *(

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.errors import Conflict, Invalid, NotFound
 from service.experiments.assign_customer import assign
@@ -70,7 +70,7 @@ def apply(database: Database, *events: Mapping[str, Any], now: datetime = NOW) -
 
 def join(database: Database, former: str, customer_id: str) -> None:
     with database.write() as connection:
-        set_owner(connection, former, customer_id, NOW)
+        set_owners(connection, [Link(former, customer_id, NOW)])
     apply(database, event(customer_id, None, type="identify", anonymous_id=former))
 
 
@@ -532,7 +532,7 @@ def test_a_merged_person_has_one_exposure_the_earlier(database: Database) -> Non
     with database.read() as connection:
         assert len(find_exposures(connection, ["anonymous-1"])) == 1
     with database.write() as connection:
-        set_owner(connection, "anonymous-1", "known-1", NOW)
+        set_owners(connection, [Link("anonymous-1", "known-1", NOW)])
     apply(database, known)
     with database.read() as connection:
         assert find_exposures(connection, ["anonymous-1"]) == []

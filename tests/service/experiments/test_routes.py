@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.experiments.experiment_store import find_exposures
 from service.experiments.routes import routes
 from service.storage.database import Database
@@ -81,7 +81,7 @@ async def test_a_former_id_gets_the_variant_of_its_customer(client: httpx.AsyncC
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     with database.write() as connection:
         for name in former:
-            set_owner(connection, name, "anna", FixedClock().now())
+            set_owners(connection, [Link(name, "anna", FixedClock().now())])
     got = set()
     for name in (*former, "anna"):
         got.add((await client.post("/ofrep/v1/evaluate/flags/checkout", json=context(name))).json()["variant"])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.journeys.enrolment_store import earlier
 from service.journeys.intent_store import list_tasks
 from service.journeys.routes import routes
@@ -80,7 +80,7 @@ async def test_a_former_id_enrols_its_customer_once(client: httpx.AsyncClient, s
     await put(client)
     await client.post("/v1/journeys/winback/activate")
     with stage.database.write() as connection:
-        set_owner(connection, "visitor", "anna", T0)
+        set_owners(connection, [Link("visitor", "anna", T0)])
     door = "/v1/journeys/winback/enrollments"
     entered = await client.post(door, json={"customer_id": "visitor"})
     assert (entered.status_code, entered.json()["customer_id"]) == (201, "anna")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.event import listen
 
-from service.customers.customer_store import set_owner
+from service.customers.customer_store import Link, set_owners
 from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
 from service.journeys.definitions import Definitions
@@ -208,7 +208,7 @@ def test_a_visitor_takes_the_journey_along(stage: Stage) -> None:
     stage.happens(known)  # which joined nobody: the id is a user's own
     assert entered(stage, "visitor") == 1
     with stage.database.write() as connection:
-        set_owner(connection, "visitor", "anna", T0)
+        set_owners(connection, [Link("visitor", "anna", T0)])
     stage.happens(known)
     assert entered(stage, "visitor") == 0
     assert stage.standing("anna").status == "active"
@@ -221,7 +221,7 @@ def test_who_was_joined_may_enter_again_as_soon_as_the_rule_says(stage: Stage) -
     stage.enrol("anna")
     stage.runner().run_due()
     with stage.database.write() as connection:
-        set_owner(connection, "visitor", "anna", T0)
+        set_owners(connection, [Link("visitor", "anna", T0)])
     stage.happens(stage.event("", "anna", type="identify", event=None, anonymous_id="visitor"))
     stage.later(days=10)
     stage.runner().run_due()

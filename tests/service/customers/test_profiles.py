@@ -271,6 +271,16 @@ def test_a_visitor_becomes_known_later(database: Database) -> None:
         assert read_merges(connection, 10) == {"a": "u"}
 
 
+def test_a_refusal_goes_along_through_two_ids_in_one_portion(database: Database) -> None:
+    apply(database, row("x", None, "Unsubscribed", userId=None, anonymousId="a", timestamp=at(1)))
+    alias = row("w", "w", None, type="alias", previousId="u")
+    assert owners(database, [claim("u", "a"), alias]) == ["w", "w"]
+    assert read(database, "a") == read(database, "u") == read(database, "w")
+    assert read(database, "w").consents == {"email": {"marketing": False}}
+    with database.read() as connection:
+        assert read_merges(connection, 10) == {"a": "w", "u": "w"}
+
+
 def test_a_shared_device_moves_nobodys_history(database: Database) -> None:
     owners(database, [claim("u1", "a")])
     assert owners(database, [visit("v1", "a"), claim("u2", "a", 2), visit("v2", "a")]) == ["u1", "u2", "u2"]

@@ -7,11 +7,14 @@ are made of their features, pairs with offers and all; the Booster is handed the
 from __future__ import annotations
 
 import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +45,16 @@ TOGETHER = 500
 LARGE_ROUNDS, LARGE_LEAVES, LARGE_CUSTOMERS = 500, 63, 2_000
 AIM = 0.2
 MILLION = 1_000_000
+FEW = 100
+"""Customers of the home by which is told what a command takes before the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """CPU seconds of the same scores of so many customers, ours and LightGBM's; `equal`: how many are, to the bit."""
+    """CPU seconds of the same scores of so many customers, ours and LightGBM's; `equal`: how many are, to the bit.
+
+    `once`: those of ours that do not grow with the customers.
+    """
 
     name: str
     customers: int
@@ -54,6 +62,12 @@ class Beside:
     ours: float
     booster: float
     equal: int | None = None
+    once: float = 0.0
+
+    def of_a_million(self) -> tuple[float, float]:
+        """CPU seconds, ours and LightGBM's."""
+        times = MILLION / self.customers
+        return self.once + (self.ours - self.once) * times, self.booster * times
 
 
 def ranker(home: Path) -> NextOfferModel:
@@ -86,12 +100,14 @@ def measure(home: Path, customers: int) -> list[Beside]:
     alone = model.with_response(ResponseHead(), model.channels)
     both = _beside("and response head, 2 channels", model, home, infos, CHANNELS, customers)
     count, spent = _command(home)
+    few, start = _command_on_few(home)
+    once = start - (spent - start) / (count - few) * few
     return [
         _beside("purchase trees, 1 channel", alone, home, infos, CHANNELS[:1], customers),
         _beside(f"{LARGE_ROUNDS} trees of {LARGE_LEAVES} leaves in their place", _large(alone, home, infos), home,
                 infos, CHANNELS[:1], min(customers, LARGE_CUSTOMERS)),
         both,
-        Beside("`opportune score`, all of it", count, 0, spent, both.booster / customers * count),
+        Beside("`opportune score`, all of it", count, 0, spent, both.booster / customers * count, once=once),
     ]  # fmt: skip
 
 
@@ -102,10 +118,11 @@ def show(found: list[Beside]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for one in found:
         equal = "" if one.equal is None else f"{one.equal:,} of {one.scores:,}"
+        ours, theirs = one.of_a_million()
         print(
             f"| {one.name} | {one.customers:,} | {equal} | {one.ours / one.customers * 1e6:,.0f} | "
             f"{one.booster / one.customers * 1e6:,.0f} | {one.ours / one.booster:.2f} | {AIM:g} | "
-            f"{one.ours / one.customers * MILLION:,.0f} beside {one.booster / one.customers * MILLION:,.0f} |"
+            f"{ours:,.0f} beside {theirs:,.0f}: {ours / theirs:.2f} |"
         )
 
 
@@ -207,6 +224,19 @@ def _command(home: Path) -> tuple[int, float]:
         environment = outside() | settings_of(home)
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-2].replace(",", "")), _of_children() - before
+
+
+def _command_on_few(home: Path) -> tuple[int, float]:
+    """The same of a home with few of the customers: what starting takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "home"
+        shutil.copytree(home, copy)
+        with closing(sqlite3.connect(copy / "state.db")) as state:
+            state.execute(
+                "DELETE FROM customers WHERE customer_id NOT IN (SELECT customer_id FROM customers LIMIT ?)", [FEW]
+            )
+            state.commit()
+        return _command(copy)
 
 
 def _of_children() -> float:

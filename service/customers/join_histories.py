@@ -66,8 +66,9 @@ class JoinHistories:
         self._log.reassign(merges, self._lease.keep)
         owners = set(merges.values())
         orders = self._name_told_again(owners)
-        later = owners if len(owners) > _MADE_AT_ONCE else set[str]()
+        later = set[str]()
         if self._features is not None:
+            later = owners if len(owners) > _MADE_AT_ONCE else later
             self._make_features(self._features, merges, owners - later)
         with made_again_if_late(self._database, owners, self._log.buckets), self._database.write() as connection:
             self._lease.hold(connection)

@@ -223,6 +223,8 @@ class PostgresRows:
     @contextmanager
     def _connection(self, one_statement: bool = False) -> Iterator[psycopg.Connection[Any]]:
         """A connection in a transaction of its own, committed at the end; of itself, if it is one statement."""
+        from psycopg.errors import ReadOnlySqlTransaction
+
         from features.postgres import connect
 
         with self._lock:
@@ -232,6 +234,9 @@ class PostgresRows:
         try:
             with nullcontext() if one_statement else held.transaction():
                 yield held
+        except ReadOnlySqlTransaction:
+            held.close()  # it would stay with a server that is no longer the primary
+            raise
         finally:
             if held.closed:  # the server has ended it, so the idle ones are dead too
                 self.close()

@@ -284,7 +284,8 @@ class Database:
 
     def _begin_anew(self) -> None:
         """Lets go of all connections that nobody uses. SQLite opens a file that it may not write (a disk that turned
-        read-only) to read it: such a connection never writes again, nor does another of its process beside it.
+        read-only) to read it: such a connection never writes again, nor does another of its process beside it. One to
+        Postgres stays with its server, also where that is no longer the primary, and keeps what its session began with.
         """
         self._forget_idle()
         self.engine.dispose()

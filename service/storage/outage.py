@@ -9,12 +9,13 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from service.errors import Unavailable
 
-# SQLSTATE: connection; a standby that only reads; a transaction that stood open for long; rollback (deadlock); out of
-# resources; lock; shutdown, timeout.
-_AWAY_STATES = ("08", "25006", "25P03", "40", "53", "55P03", "57")
+_ONLY_READS, _DISK_FULL = "25006", "53100"
+# SQLSTATE: connection; a standby that only reads; a transaction that stood open or took long; rollback (deadlock); out
+# of resources; lock; shutdown, timeout; the server's own disk.
+_AWAY_STATES = ("08", _ONLY_READS, "25P03", "25P04", "40", "53", "55P03", "57", "58")
 # SQLite result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (https://sqlite.org/rescode.html).
 _AWAY_CODES = {5, 6, 8, 10, 13, 14}
-_SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_FULL, _DISK_FULL = 8, 10, 13, "53100"
+_SQLITE_READONLY, _SQLITE_IOERR, _SQLITE_FULL = 8, 10, 13
 _DRIVERS = {"sqlite3", "psycopg"}
 
 
@@ -30,19 +31,27 @@ def telling_outages() -> Iterator[None]:
 
 
 def _detail(failure: Exception) -> str:
-    cause, code = getattr(failure, "orig", failure), _sqlite_code(failure)
-    if code == _SQLITE_FULL or getattr(cause, "sqlstate", None) == _DISK_FULL:
+    state, code = _state(failure), _sqlite_code(failure)
+    if code == _SQLITE_FULL or state == _DISK_FULL:
         return "the database's disk is full; make room, then try again"
     if code == _SQLITE_IOERR:  # of a full disk, too, where it is the shared memory that cannot grow
         return "the database cannot read or write its file; see whether the disk is full, then try again"
     if code == _SQLITE_READONLY:
         return "the database may not be written; give its file to the user who runs this, then try again"
+    if state == _ONLY_READS:
+        return "the database takes no writes now: its server is a standby, or was set to only read"
     return "the database does not answer now; try again in a few seconds"
 
 
 def only_reads(failure: BaseException) -> bool:
-    """Whether SQLite says that it opened its file for reading alone; told raw, or as `Unavailable`."""
-    return _SQLITE_READONLY in {_sqlite_code(failure), _sqlite_code(failure.__cause__)}
+    """Whether the database says that this connection may only read; told raw, or as `Unavailable`."""
+    told = failure, failure.__cause__
+    return any(_sqlite_code(one) == _SQLITE_READONLY or _state(one) == _ONLY_READS for one in told)
+
+
+def _state(failure: BaseException | None) -> str | None:
+    """Postgres' SQLSTATE; None where it told none."""
+    return getattr(getattr(failure, "orig", failure), "sqlstate", None)
 
 
 def _sqlite_code(failure: BaseException | None) -> int:
@@ -60,8 +69,8 @@ def is_outage(failure: Exception) -> bool:
         return False
     if getattr(cause, "sqlite_errorcode", None) is not None:
         return _sqlite_code(failure) in _AWAY_CODES
-    state = getattr(cause, "sqlstate", None)
+    state = _state(failure)
     if state is not None:
-        return str(state).startswith(_AWAY_STATES)
+        return state.startswith(_AWAY_STATES)
     invalid = isinstance(failure, DBAPIError) and failure.connection_invalidated
     return invalid or type(cause).__name__ in {"OperationalError", "ConnectionTimeout"}

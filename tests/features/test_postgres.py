@@ -133,7 +133,10 @@ def test_a_store_that_only_reads_is_away(postgres_url: str) -> None:
     name = postgres_url.rpartition("/")[2]
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    rows.close()  # the next connection has it
-    with pytest.raises(StoreAway):
-        rows.change(["a"], lambda _: [b"1"])
+        rows.close()  # the next connection has it
+        with pytest.raises(StoreAway):
+            rows.change(["a"], lambda _: [b"1"])
+        admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    rows.change(["a"], lambda _: [b"1"])  # by a connection that has it no more
+    assert rows.read(["a"]) == [b"1"]
     rows.close()

@@ -26,6 +26,8 @@ from tests.conftest import free_port
         (psycopg.errors.DiskFull(), True),
         (psycopg.errors.IdleInTransactionSessionTimeout(), True),
         (psycopg.errors.ReadOnlySqlTransaction(), True),
+        (psycopg.errors.TransactionTimeout(), True),
+        (psycopg.errors.IoError(), True),
         (psycopg.OperationalError("connection refused"), True),
         (psycopg.errors.ProgramLimitExceeded(), False),
         (psycopg.errors.UniqueViolation(), False),
@@ -72,6 +74,31 @@ def test_writes_go_on_when_a_disk_that_turned_read_only_is_itself_again(tmp_path
             assert connection.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
         database.mark()
     read_only[0] = False
+    with pytest.raises(Unavailable):  # what lay in the pool is told to be so, once
+        write()
+    write()
+    database.close()
+
+
+def test_writes_go_on_when_a_server_that_only_read_takes_them_again(postgres_url: str) -> None:
+    """A connection keeps what its session began with, and stays with a former primary: it never wrote again."""
+    database, name = Database(postgres_url.replace(":", "+psycopg:", 1)), postgres_url.rpartition("/")[2]
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.execute(text("INSERT INTO notes VALUES (1)"))
+
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE notes (n INTEGER)"))
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        database.close()  # the next connections have it
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="takes no writes now"):
+                write()
+            with database.read() as connection:  # in between it is read all the same
+                assert connection.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
+        admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     with pytest.raises(Unavailable):  # what lay in the pool is told to be so, once
         write()
     write()
@@ -159,9 +186,10 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     ("failure", "told"),
     [
         (psycopg.errors.DiskFull(), "the database's disk is full"),
+        (psycopg.errors.ReadOnlySqlTransaction(), "the database takes no writes now"),
         (psycopg.errors.AdminShutdown(), "the database does not answer now"),
     ],
 )
-def test_a_full_disk_of_a_server_is_told_as_such(failure: Exception, told: str) -> None:
+def test_what_a_server_lacks_is_told_as_such(failure: Exception, told: str) -> None:
     with pytest.raises(Unavailable, match=told), telling_outages():
         raise failure

@@ -108,7 +108,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         Idempotent,
         database=parts.database,
         going_on=decision_routes.GOING_ON,
-        answers=lambda: not parts.steady.circuit.is_open,
+        answers=parts.steady.database_answers,
         patience_s=budget_s or None,
         too_slow=parts.steady.too_slow,
         here=parts.kept_here,

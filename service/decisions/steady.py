@@ -125,6 +125,10 @@ class SteadyDecider:
         self.circuit.succeeded()
         self._nowhere = False
 
+    def database_answers(self) -> bool:
+        """Whether the database is known to answer."""
+        return not self.circuit.is_open
+
     def too_slow(self) -> None:
         """The database took longer than the time budget."""
         self.circuit.failed(at_once=True)

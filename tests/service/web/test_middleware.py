@@ -24,7 +24,7 @@ from service.web.middleware import Idempotent, LimitBody, PlainBody
 from service.web.problems import install_problem_handlers
 from service.web.threads import in_thread, within
 from service.wiring import build
-from service.wiring.parts import bring_in_what_waits
+from service.wiring.background import bring_in_what_waits
 from tests.conftest import free_port
 from tests.fakes.plans import plans_of, sqlite_at
 

@@ -20,7 +20,8 @@ from service.experiments.goals_store import goals
 from service.experiments.read_results import read_results
 from service.experiments.schemas import ExperimentIn
 from service.settings import Settings
-from service.wiring.parts import bring_in_what_waits, build
+from service.wiring.background import bring_in_what_waits
+from service.wiring.parts import build
 from tests.fakes.events import row
 
 

@@ -229,16 +229,23 @@ def present_id(connection: Connection, customer_id: str) -> str:
 
 
 def joined_by(connection: Connection, events: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Former id -> customer, of the `identify` and `alias` events that led from one to the other.
+    """Former id -> customer, of the `identify` and `alias` events that made one person of the two.
 
-    An `identify` whose anonymous id is a user's own leads nowhere: see `LinkedIdentities`.
+    An event says it itself (`joins`) once its owner was given: whom a shared device leads to behind these events is not
+    always who has what was under it. After a kill between a file's transactions that is not known any more, and it is
+    who it leads to now. An `identify` whose anonymous id is a user's own leads nowhere: see `LinkedIdentities`.
     """
-    claimed = {
-        former
-        for event in events
-        if event["type"] in {"identify", "alias"} and (former := event.get("anonymous_id")) != event["customer_id"]
-    }
-    return dict(sorted(owners_of(connection, sorted(filter(None, claimed))).items())) if claimed else {}
+    joined: dict[str, str] = {}
+    asked: set[str] = set()
+    for event in events:
+        former = event.get("anonymous_id")
+        if event["type"] not in {"identify", "alias"} or former is None or former == event["customer_id"]:
+            continue
+        if "joins" not in event:
+            asked.add(former)
+        elif event["joins"]:
+            joined.setdefault(former, event["customer_id"])
+    return dict(sorted({**owners_of(connection, sorted(asked)), **joined}.items()))
 
 
 def aliases_of(connection: Connection, customer_id: str) -> list[str]:

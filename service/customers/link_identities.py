@@ -103,12 +103,15 @@ class _Walk:
         owner = self._owners.get(user, user)
         self._own(event, owner if owner != user else None)
         self._earlier[owner].append(event)
-        if alias == owner or self._owners.get(alias) == owner:
+        event["joins"] = alias != owner and self._owners.get(alias) == owner
+        if alias == owner or event["joins"]:
             return
         linked = self._linked.get(alias)
         if alias in self._owners and linked is not None and linked > event["timestamp"]:
             return  # it came late; the device has changed hands since
-        joins = event["type"] == "alias" or (alias not in self._owners and not self._is_user(alias))
+        anothers = alias in self._owners
+        joins = event["type"] == "alias" or (not anothers and not self._is_user(alias))
+        event["joins"] = joins and not anothers
         if joins:
             self._join(alias, owner, event["received_at"])
         elif self._is_user(alias):

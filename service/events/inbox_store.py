@@ -82,6 +82,8 @@ _PERSONS, _CLICKED = b'"machine":false', (b'Clicked","', b'Tapped","')
 """How a packed row shows a click that is taken for a person's; texts inside a row have their quotes escaped."""
 
 Event = dict[str, Any]
+_OF_A_PASS = frozenset({"seq", "joins"})
+"""What is no part of a row: its place, and whether its claim made one person of two (`joined_by`)."""
 EFFECTS, FEATURES = "effects", "features"
 """The stages at which an event can fail."""
 
@@ -172,7 +174,7 @@ def replace_rows(connection: Connection, events: Sequence[Event]) -> None:
         {
             "at_seq": event["seq"],
             "to_customer": event["customer_id"],
-            "to_row": pack({key: value for key, value in event.items() if key != "seq"}),
+            "to_row": pack({key: value for key, value in event.items() if key not in _OF_A_PASS}),
         }
         for event in events
     ]
@@ -272,7 +274,7 @@ def forget_ids(connection: Connection, seen_before: datetime, most: int) -> int:
 
 def quarantine(connection: Connection, event: Event, stage: str, reason: str, now: datetime) -> None:
     """Sets an event aside, with the stage at which it failed and why."""
-    row = {key: value for key, value in event.items() if key != "seq"}
+    row = {key: value for key, value in event.items() if key not in _OF_A_PASS}
     record = {
         "message_id": event["message_id"],
         "customer_id": event["customer_id"],

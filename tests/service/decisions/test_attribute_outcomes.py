@@ -11,6 +11,7 @@ import sqlalchemy
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
 from service.customers.customer_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
+from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.case import microseconds
@@ -445,6 +446,20 @@ def test_an_anonymous_person_who_becomes_known_has_one_count(desk: Desk) -> None
         assert list(read_entries(connection, ["c1", "anon"], 0)) == ["c1"]
     assert DecisionReader(desk.database, desk.served).read(decision)["customer_id"] == "c1"
     handle(desk, event(None, type="identify", anonymous_id="c9"))  # nobody's: nothing moves
+
+
+def test_a_shared_device_takes_nothing_along_to_the_next_one_of_the_same_portion(desk: Desk) -> None:
+    """All that was decided for the first of them, and that they cannot be reached, went to the second."""
+    decide(desk, "anon")
+    handle(desk, event("Email Bounced", channel="email", customer_id="anon"))
+    first, second = (event(None, name, type="identify", anonymous_id="anon") for name in ("c1", "c2"))
+    with desk.database.write() as connection:
+        portion = [first, second, event("Email Opened", "anon"), event(None, "c2", type="identify", anonymous_id="anon")]
+        LinkedIdentities().give_owners(connection, portion)
+        assert [one["customer_id"] for one in portion] == ["c1", "c2", "c2", "c2"]
+        AttributeOutcomes(CatalogueCache(), 14)(connection, portion)
+        assert list(read_entries(connection, ["anon", "c1", "c2"], 0)) == ["c1"]
+        assert read_suppressed(connection, ["anon", "c1", "c2"]).keys() == {"c1"}
 
 
 def test_a_decision_that_sent_nothing_follows_the_person_who_becomes_known(desk: Desk) -> None:

@@ -123,15 +123,26 @@ def merge(into: Profile, other: Profile) -> None:
         else:  # taken back since, or what is no trait
             into.traits.pop(key, None)
     into.segments = {**other.segments, **into.segments}
-    for channel, purposes in other.consents.items():
-        mine = into.consents.setdefault(channel, {})
-        for purpose, answer in purposes.items():
-            mine[purpose] = answer and mine.get(purpose, True)
-            key = f"{channel}.{purpose}"
-            into.consent_times[key] = max(into.consent_times.get(key, 0), other.consent_times.get(key, 0))
+    _merge_consents(into, other)
     into.profiling = into.profiling and other.profiling
     into.first_seen = min(into.first_seen, other.first_seen)
     into.updated_at = max(into.updated_at, other.updated_at)
+
+
+def _merge_consents(into: Profile, other: Profile) -> None:
+    """The newer of two answers stands, where neither is a refusal: who took an answer back has not given it."""
+    for key in sorted({*other.consent_times, *(f"{c}.{p}" for c, answers in other.consents.items() for p in answers)}):
+        channel, _, purpose = key.partition(".")
+        mine, theirs = (one.consents.get(channel, {}).get(purpose) for one in (into, other))
+        heard, told = into.consent_times.get(key, -1), other.consent_times.get(key, 0)
+        answer = False if False in (mine, theirs) else theirs if told > heard else mine
+        into.consent_times[key] = max(heard, told)
+        purposes = {name: said for name, said in into.consents.get(channel, {}).items() if name != purpose}
+        if answer is not None:
+            purposes[purpose] = answer
+        into.consents[channel] = purposes
+        if not purposes:
+            del into.consents[channel]
 
 
 def locale_of(value: Any) -> str | None:

@@ -334,6 +334,30 @@ def test_joined_profiles_know_what_one_would_that_had_heard_everything(told: lis
     assert (known.locale, known.country) == (one.locale, one.country)
 
 
+@pytest.mark.parametrize(("visitor", "user", "joined"), [
+    ([(1, True), (3, None)], [(2, True)], None),
+    ([(2, True)], [(1, True), (3, None)], None),
+    ([(1, None), (3, True)], [(2, None)], True),
+    ([(1, True)], [], True),
+    ([(1, False), (3, None)], [(2, False)], False),
+    ([(1, False)], [(2, True)], False),
+])  # fmt: skip
+def test_an_answer_that_was_taken_back_is_not_given_again_by_a_join(
+    database: Database, visitor: list[tuple[int, bool | None]], user: list[tuple[int, bool | None]], joined: bool | None
+) -> None:
+    """Where silence means no, messages went out again; a refusal of either stays one."""
+    apply(database, visit("v", "a"))
+    with database.write() as connection:
+        for name, told in (("a", visitor), ("u", user)):
+            for day, answer in told:
+                answers = {"email": {"marketing": answer}}
+                set_consents(connection, name, answers, None, NOW + timedelta(days=day), "api")
+    apply(database, claim("u", "a", 9))
+    assert read(database, "a").consents == ({} if joined is None else {"email": {"marketing": joined}})
+    apply(database, row("late", "u", "Subscribed", timestamp=at(2)))
+    assert read(database, "u").consents == ({} if joined is None else {"email": {"marketing": joined}})
+
+
 @pytest.mark.parametrize(("mine", "theirs", "newer"), [(1, 2, "Asia/Tokyo"), (2, 1, "Europe/Rome")])
 def test_the_newer_zone_of_two_profiles_counts(mine: int, theirs: int, newer: str) -> None:
     known, visitor = Profile("u", NOW, NOW), Profile("a", NOW, NOW)

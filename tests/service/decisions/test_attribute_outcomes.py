@@ -454,7 +454,12 @@ def test_a_shared_device_takes_nothing_along_to_the_next_one_of_the_same_portion
     handle(desk, event("Email Bounced", channel="email", customer_id="anon"))
     first, second = (event(None, name, type="identify", anonymous_id="anon") for name in ("c1", "c2"))
     with desk.database.write() as connection:
-        portion = [first, second, event("Email Opened", "anon"), event(None, "c2", type="identify", anonymous_id="anon")]
+        portion = [
+            first,
+            second,
+            event("Email Opened", "anon"),
+            event(None, "c2", type="identify", anonymous_id="anon"),
+        ]
         LinkedIdentities().give_owners(connection, portion)
         assert [one["customer_id"] for one in portion] == ["c1", "c2", "c2", "c2"]
         AttributeOutcomes(CatalogueCache(), 14)(connection, portion)

@@ -130,26 +130,26 @@ class _Arrivals:
             self._convert(event, enrolment, messages)
         if enrolment.status == "ended":
             return
-        ours = message is not None and message.enrolment_id == enrolment.id
+        own = message if message is not None and message.enrolment_id == enrolment.id else None
         kind = _kind(event)
-        if kind is not None and not ours and (message is not None or event.get("decision_id")):
+        if kind is not None and own is None and (message is not None or event.get("decision_id")):
             return  # about a message that is not this enrolment's
         matches = [step for step, rule in journey.event_waits() if _fits(rule, event, kind)]
-        if not (matches or goal or (ours and kind in {"opened", "clicked"})):
+        if not (matches or goal or (own is not None and kind in {"opened", "clicked"})):
             return
-        self.inbox.append(
+        self.inbox.append(  # what was done with a message was done after its send, however far that clock is behind
             {
                 "enrolment_id": enrolment.id,
                 "message_id": event["message_id"],
                 "name": event.get("event") or event["type"],
-                "at": event["timestamp"],
+                "at": event["timestamp"] if own is None else max(event["timestamp"], own.finished_at or own.created_at),
                 "matches": matches,
-                "engagement": kind if ours else None,
-                "step": message.step if ours and message is not None else None,
+                "engagement": None if own is None else kind,
+                "step": None if own is None else own.step,
                 "goal": int(goal),
             }
         )
-        if _wakes(journey, enrolment, matches, goal, kind if ours else None):
+        if _wakes(journey, enrolment, matches, goal, None if own is None else kind):
             self.wake.add(enrolment.id)
 
     def _convert(self, event: Event, enrolment: Enrolment, messages: _Messages) -> None:

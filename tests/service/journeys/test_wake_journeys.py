@@ -162,6 +162,37 @@ def test_a_click_on_another_message_wakes_nobody(stage: Stage) -> None:
     assert stage.runner().run_due().ended == 1
 
 
+@pytest.mark.parametrize("behind", [timedelta(seconds=5), timedelta(hours=6)], ids=str)
+@pytest.mark.parametrize("since", ["delivery", "click"])
+def test_a_click_by_a_clock_that_is_behind_is_still_of_the_message_sent_before_it(
+    stage: Stage, since: str, behind: timedelta
+) -> None:
+    """Senders of mail tell whole seconds by a clock of their own, and ours may have been ahead at the send."""
+    watch = {"id": "watch", "kind": "wait", "event": {"name": "clicked", "since": since, "timeout": "5d"}}
+    stage.journey(DECIDE, SEND, watch | {"else": "lost"}, {"id": "won", "kind": "exit", "reason": "won"},
+                  {"id": "lost", "kind": "exit", "reason": "lost"})  # fmt: skip
+    stage.enrol("anna")
+    stage.runner().run_due()
+    decision = stage.standing("anna").state.decisions["choose"]["decision_id"]
+    click = {"decision_id": decision, "channel": "email", "timestamp": stage.clock.at - behind}
+    stage.happens(stage.event("Email Link Clicked", "anna", **click))
+    stage.runner().run_due()
+    assert stage.standing("anna").state.reason == "won"
+
+
+def test_a_click_told_late_is_not_of_the_wait_that_began_since(stage: Stage) -> None:
+    watch = {"id": "watch", "kind": "wait", "event": {"name": "clicked", "timeout": "5d"}, "else": "exit"}
+    stage.journey(DECIDE, SEND, {"id": "day", "kind": "wait", "for": "1d"}, watch)
+    stage.enrol("anna")
+    stage.runner().run_due()
+    decision = stage.standing("anna").state.decisions["choose"]["decision_id"]
+    sent = stage.clock.at
+    stage.later(days=2)
+    stage.runner().run_due()
+    stage.happens(stage.event("Email Link Clicked", "anna", decision_id=decision, channel="email", timestamp=sent))
+    assert stage.runner().run_due().ended == 0
+
+
 def test_an_open_that_names_no_decision_is_never_of_a_message_put_off(stage: Stage) -> None:
     stage.journey(DECIDE, SEND | {"wait_up_to": "3d"}, REST)
     stage.enrol("anna")

@@ -9,7 +9,7 @@
     timezone = "Europe/Paris"        # optional: the zone of times that carry no offset (default UTC)
     time_format = "%d.%m.%Y %H:%M"   # optional: how times are written, where not as 2026-01-31 09:30 (strptime)
     decimal = ","                    # optional: 1.234,50 in money and quantities; "." reads 1,234.50
-    separator = ";"                  # optional: between a CSV's values (default , and in a .tsv tab)
+    separator = ";"                  # optional: between a CSV's values (default: its line sep=;, else , or .tsv's tab)
 
     [mapping.properties]
     order_id = "invoice"

@@ -3,9 +3,9 @@
 Stated normalizations: ids become Unicode NFC; a time without an offset is UTC; a device clock that is off is
 corrected as Segment does, `receivedAt - (sentAt - originalTimestamp)`, unless a `receivedAt` says that somebody did
 who passes the message on (it may take hours, and would have happened as much later); a time up to a day ahead becomes
-the time of arrival; money becomes whole minor units of its currency, half up; a time zone that is none is left out; an
-identified customer's e-mail address and phone number take one form (`contacts.py`). A row that such a thing was done
-to says so in `notes`, which is counted and not kept.
+the time of arrival; money becomes whole minor units of its currency, half up, a refund's without its sign; a time zone
+that is none is left out; an identified customer's e-mail address and phone number take one form (`contacts.py`). A row
+that such a thing was done to says so in `notes`, which is counted and not kept.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _CONTENT = {"type", "event", "name", "category", "properties", "traits", "contex
 TOP_LEVEL = frozenset(_IDS | _TIMES | _CONTENT | {"version", "channel", "_metadata"})
 _ENRICHED = frozenset({"page", "screen", "group"})
 AHEAD = timedelta(days=1)
+REFUND = "Order Refunded"
 # A shorter difference between the clocks is the network's delay, and the event's own time is the better one.
 SMALLEST_SKEW = timedelta(seconds=1)
 
@@ -253,17 +254,18 @@ def _money(kind: str, properties: Mapping[str, Any], rules: Rules, row: Row, err
     code = currency(properties.get("currency"), "properties.currency", errors)
     scale = minor_scale(code or rules.currency)
     an_order = event.startswith(("Order ", "Checkout "))
+    refund = event == REFUND
     lines = properties.get("products")
     if lines is None and event.startswith("Product ") and _has_product(properties):
-        row["products"] = [_product(properties, "properties", scale, errors)]
+        row["products"] = [_product(properties, "properties", scale, errors, refund)]
     elif lines is not None:
-        row["products"] = _products(lines, scale, errors)
+        row["products"] = _products(lines, scale, errors, refund)
     candidates = [("properties.revenue", properties.get("revenue"))]
     if an_order:
         candidates += [(f"properties.{key}", properties.get(key)) for key in ("total", "value")]
     where, amount = first_of(candidates)
-    row["revenue_cents"] = minor_units(amount, where, scale, errors)
-    row["discount_cents"] = minor_units(properties.get("discount"), "properties.discount", scale, errors)
+    row["revenue_cents"] = minor_units(amount, where, scale, errors, refund=refund)
+    row["discount_cents"] = minor_units(properties.get("discount"), "properties.discount", scale, errors, refund=refund)
     if row["revenue_cents"] is None and amount is None and an_order and row["products"]:
         row["revenue_cents"] = _sum_of_lines(row["products"], row["discount_cents"])
     if code is not None or row["revenue_cents"] is not None:
@@ -281,7 +283,7 @@ def _has_product(properties: Mapping[str, Any]) -> bool:
     return any(properties.get(key) is not None for key in ("product_id", "sku"))
 
 
-def _products(lines: Any, scale: int, errors: Errors) -> list[Row] | None:
+def _products(lines: Any, scale: int, errors: Errors, refund: bool) -> list[Row] | None:
     if type(lines) is not list:
         errors.append(FieldError("properties.products", f"is {_shown(lines)}; send a list of objects"))
         return None
@@ -290,7 +292,7 @@ def _products(lines: Any, scale: int, errors: Errors) -> list[Row] | None:
         # The common line is read without building the field's name, which only an error needs.
         if type(line) is dict:
             faults = len(errors)
-            products.append(_product(line, "", scale, errors))
+            products.append(_product(line, "", scale, errors, refund))
             if len(errors) > faults:
                 at = f"properties.products[{index}]"
                 errors[faults:] = [FieldError(at + error.field, error.detail) for error in errors[faults:]]
@@ -299,7 +301,7 @@ def _products(lines: Any, scale: int, errors: Errors) -> list[Row] | None:
     return products
 
 
-def _product(line: Mapping[str, Any], at: str, scale: int, errors: Errors) -> Row:
+def _product(line: Mapping[str, Any], at: str, scale: int, errors: Errors, refund: bool) -> Row:
     product = line.get("product_id")
     if product is None:
         product = line.get("sku")
@@ -318,11 +320,11 @@ def _product(line: Mapping[str, Any], at: str, scale: int, errors: Errors) -> Ro
     return {
         "product_id": product,
         "category": category or None,
-        "price_cents": minor_units(line.get("price"), f"{at}.price", scale, errors),
+        "price_cents": minor_units(line.get("price"), f"{at}.price", scale, errors, refund=refund),
         "quantity": count
         if type(count) is int and 0 <= count < 1_000_000
-        else quantity(count, f"{at}.quantity", errors),
-        "discount_cents": minor_units(line.get("discount"), f"{at}.discount", scale, errors)
+        else quantity(count, f"{at}.quantity", errors, refund=refund),
+        "discount_cents": minor_units(line.get("discount"), f"{at}.discount", scale, errors, refund=refund)
         if "discount" in line
         else None,
     }

@@ -1,4 +1,7 @@
-"""Files of events as chunks of (line, message or fault): JSONL and mapped CSV, plain or gzipped, and mapped Parquet."""
+"""Files of events as chunks of (line, message or fault): JSONL and mapped CSV, plain or gzipped, and mapped Parquet.
+
+A CSV may be in UTF-16, as spreadsheets save "Unicode text", and may begin with the line `sep=;` that they understand.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +31,8 @@ CHUNK_BYTES = 48 * 1024 * 1024
 LONGEST_LINE = 4 * 1024 * 1024
 _JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _TABLES = (".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n])"?[\r\n]', re.IGNORECASE)
+"""What Excel takes for the separator of the lines below, and writes for those who know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,8 @@ def sources(paths: Sequence[Path]) -> list[Path]:
         elif not path.exists():
             raise ValueError(f"{path} does not exist")
         elif not _kind(path):
-            raise ValueError(f"{path} is of no kind that can be read: {', '.join((*_JSONL, *_TABLES))}")
+            named = "; a table in another format or under another name is to be saved as one of these"
+            raise ValueError(f"{path} is of no kind that can be read: {', '.join((*_JSONL, *_TABLES))}{named}")
         else:
             found.append(path)
     return list(dict.fromkeys(found))
@@ -127,6 +135,8 @@ def check(path: Path, mapping: ColumnMapping | None) -> None:
     """Raises before anything is done where a file cannot be read by the mapping."""
     if is_table(path):
         _scan(path, mapping)
+    elif _wide(_beginning(path)):
+        raise ValueError(f"{path} is in UTF-16; save it in UTF-8 (in PowerShell: Out-File -Encoding utf8)")
 
 
 def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Item], float]]:
@@ -136,8 +146,9 @@ def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Ite
         frame = _scan(path, mapping).collect().select(mapping.columns)
     except pl.exceptions.PolarsError as wrong:
         raise ValueError(f"{path} cannot be read: {_short(wrong)}{_which_line(path, mapping)}") from wrong
-    first = 1 if path.name.lower().endswith(".parquet") else 2  # a CSV's first line names its columns
-    utf8 = path.name.lower().endswith(".parquet") or _is_utf8(path)
+    parquet = path.name.lower().endswith(".parquet")
+    first = 1 if parquet else 3 if _separator_line(path) else 2  # a CSV's first line names its columns
+    utf8 = parquet or _is_utf8(path)
     most = CHUNK_ROWS if mapping.group_by is None else max(frame.height, 1)
     for start in range(0, frame.height, most):
         rows = frame.slice(start, most)
@@ -152,6 +163,8 @@ def _table_chunks(path: Path, mapping: ColumnMapping) -> Iterator[tuple[list[Ite
 
 
 def _is_utf8(path: Path) -> bool:
+    if _wide(_beginning(path)):
+        return True  # was read as what it is
     decoder = codecs.getincrementaldecoder("utf-8")()
     with _plain(path) as file:
         try:
@@ -180,10 +193,13 @@ def _which_line(path: Path, mapping: ColumnMapping) -> str:
     """The first line of a CSV that has more values than its first line names, for a message."""
     if path.name.lower().endswith(".parquet"):
         return ""
+    before = 1 if _separator_line(path) else 0
     with _plain(path) as raw:
-        reader = csv.reader(io.TextIOWrapper(raw, "utf-8", "replace", newline=""), delimiter=_separator(path, mapping))
+        text = io.TextIOWrapper(raw, _wide(_beginning(path)) or "utf-8", "replace", newline="")
+        reader = csv.reader(islice(text, before, None), delimiter=_separator(path, mapping))
         names = len(next(reader, []))
-        return next((f" (line {reader.line_num} has {len(row)} values)" for row in reader if len(row) > names), "")
+        told = ((reader.line_num + before, len(row)) for row in reader if len(row) > names)
+        return next((f" (line {line} has {values} values)" for line, values in told), "")
 
 
 def _plain(path: Path) -> IO[bytes]:
@@ -192,7 +208,33 @@ def _plain(path: Path) -> IO[bytes]:
 
 
 def _separator(path: Path, mapping: ColumnMapping) -> str:
-    return mapping.separator or ("\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else ",")
+    usual = "\t" if path.name.lower().endswith((".tsv", ".tsv.gz")) else ","
+    return mapping.separator or _separator_line(path) or usual
+
+
+def _separator_line(path: Path) -> str | None:
+    """The separator that a CSV's first line is about, where that is no line of values."""
+    start = _beginning(path)
+    told = _SEPARATOR_LINE.match(start.decode(_wide(start) or "utf-8", "replace"))
+    return told[1] if told else None
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes, an even number; none of a file that cannot be unpacked, which reading tells."""
+    try:
+        with _plain(path) as file:
+            return file.read(64)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _wide(start: bytes) -> str | None:
+    """UTF-16 in the order of its bytes, by its mark, or by the zeros beside the letters that a table begins with."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) < 4:
+        return None
+    return {(False, True): "utf-16-le", (True, False): "utf-16-be"}.get((not any(start[0:4:2]), not any(start[1:4:2])))
 
 
 def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
@@ -209,8 +251,16 @@ def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
             scan = pl.scan_parquet(path, hive_partitioning=False)
             mapping.check(scan.collect_schema().names(), str(path))
             return scan.select(mapping.columns)
-        told = _unpacked(path) if path.name.lower().endswith(".gz") else path
-        scan = pl.scan_csv(told, separator=_separator(path, mapping), infer_schema=False, encoding="utf8-lossy")
+        gzipped = path.name.lower().endswith(".gz")
+        told = _unpacked(path) if gzipped or _wide(_beginning(path)) else path
+        skipped = 1 if _separator_line(path) else 0
+        scan = pl.scan_csv(
+            told,
+            separator=_separator(path, mapping),
+            infer_schema=False,
+            encoding="utf8-lossy",
+            skip_lines=skipped,
+        )
         mapping.check(scan.collect_schema().names(), str(path))
     except pl.exceptions.PolarsError as wrong:
         raise ValueError(f"{path} cannot be read: {_short(wrong)}") from wrong
@@ -218,11 +268,14 @@ def _scan(path: Path, mapping: ColumnMapping | None) -> pl.LazyFrame:
 
 
 def _unpacked(path: Path) -> bytes:
-    """A gzipped file's bytes: Polars cuts lines with too many values off without a word where it unpacks itself."""
+    """A file's bytes, unzipped and in UTF-8: Polars cuts lines with too many values off without a word where it unpacks
+    itself, and knows no UTF-16."""
     try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (OSError, EOFError, zlib.error) as broken:
+        with _plain(path) as file:
+            content = file.read()
+        wide = _wide(content[:64])
+        return content.decode(wide).encode() if wide else content
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as broken:
         raise ValueError(f"{path} cannot be read: {broken}") from broken
 
 

@@ -118,8 +118,11 @@ def instant(value: Any, field: str, errors: Errors) -> datetime | None:
     return moment
 
 
-def minor_units(value: Any, field: str, scale: int, errors: Errors) -> int | None:
-    """Money as whole minor units, rounded half up; `scale` is how many make one unit (`minor_scale`)."""
+def minor_units(value: Any, field: str, scale: int, errors: Errors, *, refund: bool = False) -> int | None:
+    """Money as whole minor units, rounded half up; `scale` is how many make one unit (`minor_scale`).
+
+    Of a refund the sign is left out: what is given back is written either way, and is the same.
+    """
     if value is None:
         return None
     kind = type(value)
@@ -137,10 +140,13 @@ def minor_units(value: Any, field: str, scale: int, errors: Errors) -> int | Non
     else:
         errors.append(FieldError(field, f"is {_kind(value)}; send a number"))
         return None
+    if refund and units is not None:
+        units = abs(units)
     if units is None:
         errors.append(FieldError(field, f"{str(value)[:40]!r} is no amount of money; send a finite number"))
     elif units < 0:
-        errors.append(FieldError(field, f"{str(value)[:40]} is negative; send the amount as zero or more"))
+        told = "send the amount as zero or more, and what is given back as an event Order Refunded"
+        errors.append(FieldError(field, f"{str(value)[:40]} is negative; {told}"))
     elif units > MAX_MINOR_UNITS:
         errors.append(FieldError(field, f"{str(value)[:40]} is too large an amount; check its unit"))
     else:
@@ -148,8 +154,11 @@ def minor_units(value: Any, field: str, scale: int, errors: Errors) -> int | Non
     return None
 
 
-def quantity(value: Any, field: str, errors: Errors) -> int:
-    """How many, as a whole number (default 1); a part of a unit (0.75 kg) counts as rounded, at least 1."""
+def quantity(value: Any, field: str, errors: Errors, *, refund: bool = False) -> int:
+    """How many, as a whole number (default 1); a part of a unit (0.75 kg) counts as rounded, at least 1.
+
+    Of a refund the sign is left out, as of its money.
+    """
     if value is None:
         return 1
     if type(value) is str:
@@ -160,6 +169,8 @@ def quantity(value: Any, field: str, errors: Errors) -> int:
             return 1
     if isinstance(value, Decimal):
         value = float(value)
+    if refund and type(value) in (int, float):
+        value = abs(value)
     if type(value) not in (int, float) or not 0 <= value <= MAX_QUANTITY:
         shown = value if type(value) in (int, float) else _kind(value)
         errors.append(FieldError(field, f"is {shown}; send a number from 0 to {MAX_QUANTITY:,}"))
@@ -186,7 +197,7 @@ def _decimal_units(text: str, scale: int) -> int | None:
     try:
         amount = Decimal(text.strip())
         if not amount.is_finite() or abs(amount) > MAX_MINOR_UNITS:
-            return None if not amount.is_finite() else (MAX_MINOR_UNITS + 1 if amount > 0 else -1)
+            return None if not amount.is_finite() else (MAX_MINOR_UNITS + 1) * (1 if amount > 0 else -1)
         return int((amount * scale).to_integral_value(ROUND_HALF_UP))
     except (InvalidOperation, ValueError):
         return None

@@ -229,6 +229,27 @@ def test_money(properties: dict[str, Any], cents: int | None, currency: str | No
     assert (row["revenue_cents"], row["currency"]) == (cents, currency)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_given_back_counts_alike_with_a_minus_or_without(sign: int) -> None:
+    line = {"product_id": "p", "price": sign * 9.9, "quantity": sign * 2, "discount": str(sign * 0.5)}
+    given = {"order_id": "o", "total": f"{sign * 19.30:.2f}", "discount": sign * 0.5, "products": [line]}
+    row = normalize(track(event="Order Refunded", properties=given), RULES, NOW)
+    assert (row["revenue_cents"], row["discount_cents"]) == (1930, 50)
+    [told] = row["products"]
+    assert (told["price_cents"], told["quantity"], told["discount_cents"]) == (990, 2, 50)
+    assert (
+        normalize(track(event="Order Refunded", properties={"products": [line]}), RULES, NOW)["revenue_cents"] == 1930
+    )
+
+
+def test_a_negative_order_says_how_refunds_are_sent() -> None:
+    with pytest.raises(BadMessage, match=r"is negative; .* Order Refunded"):
+        normalize(track(properties={"total": -5}), RULES, NOW)
+    for amount in (-(10**30), "-1e30"):
+        with pytest.raises(BadMessage, match="too large an amount"):
+            normalize(track(event="Order Refunded", properties={"total": amount}), RULES, NOW)
+
+
 def test_a_viewed_product_is_a_product() -> None:
     row = normalize(
         track(event="Product Viewed", properties={"product_id": "p", "category": "tea", "price": 3}), RULES, NOW

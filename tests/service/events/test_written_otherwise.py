@@ -133,3 +133,39 @@ def test_a_compressed_table_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "e.csv.gz").write_bytes(whole[:-12])
     with pytest.raises(ValueError, match=r"e\.csv\.gz cannot be read"):
         ingest_into(tmp_path, tmp_path / "e.csv.gz", mapping)
+
+
+@pytest.mark.parametrize("mark", ["", "sep=;\r\n", '"sep=;"\n'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_as_excel_saves_it(tmp_path: Path, encoding: str, mark: str, packed: bool) -> None:
+    lines = "who;when;paid;sku\r\nadä;2026-01-31;1;s\r\nbén;2026-02-01;2,50;ü\r\nbén;wann;2;s\r\n"
+    path = tmp_path / ("a.csv.gz" if packed else "a.csv")
+
+    def written(text: str) -> None:
+        content = f"{mark}{text}".encode(encoding)
+        path.write_bytes(gzip.compress(content) if packed else content)
+
+    written(lines)
+    separator = {} if mark else {"separator": ";"}
+    mapping = mapping_from({**ORDERS, **separator, "decimal": ",", "properties": {"revenue": "paid"}}, "m.toml")
+    [file] = ingest_into(tmp_path, path, mapping).files
+    assert (file.accepted, file.rejected) == (2, 1)
+    assert file.rejects is not None
+    assert f'"line":{5 if mark else 4},' in file.rejects.read_text()
+    paid = {row["customer_id"]: row["revenue_cents"] for row in result_of(tmp_path)[1]}
+    assert paid == {"adä": 100, "bén": 250}
+    assert ingest_into(tmp_path, path, mapping).files[0].already
+    written(f"{lines}cara;2026-02-02;1;s;more\r\n")
+    with pytest.raises(ValueError, match=rf"line {6 if mark else 5} has 5 values"):
+        ingest_into(tmp_path, path, mapping)
+
+
+def test_utf_16_that_ends_half_way_and_lines_of_json_in_it_say_what_to_do(tmp_path: Path) -> None:
+    mapping = mapping_from({**ORDERS}, "m.toml")
+    (tmp_path / "a.csv").write_bytes("who,when\nada,2026-01-31\n".encode("utf-16")[:-1])
+    with pytest.raises(ValueError, match=r"a\.csv cannot be read: .*utf-16.*truncated"):
+        ingest_into(tmp_path, tmp_path / "a.csv", mapping)
+    (tmp_path / "b.jsonl").write_text('{"type":"track"}\n', encoding="utf-16")
+    with pytest.raises(ValueError, match=r"b\.jsonl is in UTF-16; save it in UTF-8"):
+        ingest_into(tmp_path, tmp_path / "b.jsonl")

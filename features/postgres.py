@@ -41,8 +41,14 @@ class Patient(psycopg.Connection[Any]):
 
 
 def connect(url: str = "", **told: Any) -> Patient:
-    """A connection by a URL, by the parameters of libpq and psycopg, or both; they go before our own."""
+    """A connection by a URL, by the parameters of libpq and psycopg, or both; they go before our own.
+
+    Its transactions are READ COMMITTED, whatever the server does by default: what is read behind a lock is then what
+    others have written before they let go of it.
+    """
     given = {**conninfo_to_dict(url), **told}
     limits = (f"-c {name}={value}" for name, value in _LIMITS.items())
     options = " ".join(part for part in (given.get("options"), *limits) if part)
-    return Patient.connect(**{**_WAYS, **given, "options": options})
+    connection = Patient.connect(**{**_WAYS, "client_encoding": "UTF8", **given, "options": options})
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection

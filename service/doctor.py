@@ -22,7 +22,7 @@ from service.settings import Settings, config_file
 from service.storage.database import Database
 from service.storage.home_store import adopt_home, home_of, other_home
 from service.storage.lease import release, take
-from service.storage.migrate import migrate
+from service.storage.migrate import OF_OTHER_LETTERS, migrate
 from service.wrong_settings import unknown_variables
 
 if TYPE_CHECKING:
@@ -220,6 +220,8 @@ def _state(parts: Parts) -> Iterator[Finding]:
     if parts.database.shares_sessions():
         told = "a pooler before Postgres works by transaction, so requests fail now and then; have it pool by session"
         yield Finding("fail", "state", f"{told} (PgBouncer: pool_mode = session)")
+    if (letters := parts.database.letters()) != "UTF8":
+        yield Finding("fail", "state", f"{OF_OTHER_LETTERS.format(letters)}; what has other letters fails")
 
 
 def _keys(parts: Parts) -> Iterator[Finding]:

@@ -321,6 +321,13 @@ class Database:
             first.rollback()
             return bool(second.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == before)
 
+    def letters(self) -> str:
+        """The encoding of texts: any but UTF8 lacks most letters, or knows none (SQL_ASCII)."""
+        if self.is_sqlite:
+            return "UTF8"
+        with self.read() as connection:
+            return str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+
     def create_tables(self) -> None:
         """Makes the tables that are missing. Used by tests; installations migrate (`migrate.py`)."""
         metadata.create_all(self.engine)

@@ -22,6 +22,7 @@ _DAMAGED = (11, 26)  # SQLite's CORRUPT and NOTADB
 _FIRST = frozenset({"api_keys", "customers", "decisions", "journeys", "offers"})
 """Of the tables that the first revision makes, those whose names others have, too."""
 _OF_ANOTHER = "the database is another application's ({}): give opportune one, or a schema (search_path), of its own"
+OF_OTHER_LETTERS = "the database is in {}: make one in UTF8 (createdb --encoding UTF8 --template template0)"
 _LOCK = 7_067_267_823  # any number of our own, for Postgres' advisory lock
 
 
@@ -34,11 +35,13 @@ def migrate(database: Database) -> None:
     """Applies what is missing, in one transaction; Alembic is imported only then.
 
     ValueError where the state is of a newer version of the service, where its file is damaged, and where the database
-    is another application's.
+    is another application's, or new and not in UTF8.
     """
     current = _current(database)
     if current == newest():
         return
+    if current is None and database.letters() != "UTF8":
+        raise ValueError(OF_OTHER_LETTERS.format(database.letters()))
     if current is not None and not re.fullmatch(r"\d{4}", current):
         raise ValueError(_OF_ANOTHER.format(f"its revision is {current}"))
     if current is not None and current > newest():

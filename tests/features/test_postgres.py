@@ -112,6 +112,23 @@ def test_options_of_the_url_hold_beside_ours(postgres_url: str) -> None:
     database.close()
 
 
+def test_what_the_server_sets_of_transactions_and_letters_is_ours(postgres_url: str) -> None:
+    """Behind a lock a count must see what others have written meanwhile, else a cap of N gives N + 1."""
+    name = postgres_url.rpartition("/")[2]
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+        admin.execute(f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'")
+        admin.execute("CREATE TABLE notes (body TEXT)")
+        database = Database(postgres_url.replace(":", "+psycopg:", 1))
+        with database.read() as connection, connect(postgres_url, autocommit=True) as beside, beside.transaction():
+            for driver in (driver_of(connection), beside):
+                before = driver.execute("SELECT count(*) FROM notes").fetchall()[0][0]
+                admin.execute("INSERT INTO notes VALUES ('written meanwhile')")
+                assert driver.execute("SELECT count(*) FROM notes").fetchall() == [(before + 1,)]
+                assert driver.execute("SELECT %s::TEXT", ["日本"]).fetchall() == [("日本",)]
+        database.close()
+
+
 def test_a_locked_table_is_waited_for_once(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     rows = PostgresRows(postgres_url, "t")

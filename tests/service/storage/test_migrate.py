@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -80,6 +81,20 @@ def test_another_applications_database_is_told_as_such_and_left_alone(empty_url:
     with database.read() as connection:
         assert inspect(connection).get_table_names() == before
     database.close()
+
+
+def test_a_database_that_lacks_most_letters_is_refused_before_it_is_used(postgres_server: str) -> None:
+    """One in LATIN1 took all that it had letters for, and nothing more of who has a name in others."""
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as admin:
+        admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        database = Database(f"{postgres_server}/latin".replace(":", "+psycopg:", 1))
+        assert database.letters() == "LATIN1"
+        with pytest.raises(ValueError, match="LATIN1: make one in UTF8"):
+            migrate(database)
+        with database.read() as connection:
+            assert inspect(connection).get_table_names() == []
+        database.close()
+        admin.execute("DROP DATABASE latin")
 
 
 def test_a_damaged_file_is_told_by_its_path(tmp_path: Path) -> None:

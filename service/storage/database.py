@@ -10,10 +10,11 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import sleep
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy import (
@@ -170,15 +171,17 @@ class Database:
             event.listen(self.engine, "connect", lambda *_: self._know_file())
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
+            several = "," in urlsplit(url).netloc.rpartition("@")[2]  # hosts with their ports, as only libpq reads them
             self.engine = create_engine(
-                url,
+                "postgresql+psycopg://" if several else url,
                 pool_size=16,
                 max_overflow=16,
                 pool_pre_ping=True,
                 pool_timeout=10,
                 hide_parameters=True,
             )
-            event.listen(self.engine, "do_connect", _connect_postgres)
+            own = url.replace("+psycopg", "", 1) if several else ""
+            event.listen(self.engine, "do_connect", partial(_connect_postgres, own))
         self._idle: list[Connection] = []
         self._watching = threading.Lock()
         self._watcher: Any = None
@@ -360,10 +363,13 @@ class Database:
                 self._watcher = None
 
 
-def _connect_postgres(_dialect: Dialect, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def _connect_postgres(
+    url: str, _dialect: Dialect, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """By the URL, where there is one, else by what SQLAlchemy has read in its own."""
     from features import postgres  # with its driver: where the state is on SQLite, neither is loaded
 
-    return postgres.connect(*arguments, **named)
+    return postgres.connect(url) if url else postgres.connect(*arguments, **named)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from features.postgres import PATIENCE_S, STATEMENT_S, Patient, Silent, connect
 from features.row_stores import PostgresRows, StoreAway
 from service.errors import Unavailable
 from service.storage.database import Database, driver_of
-from tests.fakes.postgres_server import PostgresServer
+from tests.fakes.postgres_server import PostgresServer, free_port
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -110,6 +110,18 @@ def test_options_of_the_url_hold_beside_ours(postgres_url: str) -> None:
             assert driver.execute("SHOW statement_timeout").fetchall() == [(f"{STATEMENT_S}s",)]
             assert driver.info.get_parameters()["connect_timeout"] == "9"
     database.close()
+
+
+def test_several_hosts_of_a_url_are_tried_in_turn(postgres_url: str) -> None:
+    """As libpq writes them, and whoever runs a standby copies them."""
+    first, found, rest = postgres_url.rpartition("@")
+    url = f"{first}{found}127.0.0.1:{free_port()},{rest}?target_session_attrs=read-write"
+    database, rows = Database(url.replace(":", "+psycopg:", 1)), PostgresRows(url, "t")
+    with database.write() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == f"{STATEMENT_S}s"
+    assert rows.read(["a"]) == [None]
+    database.close()
+    rows.close()
 
 
 def test_what_the_server_sets_of_transactions_and_letters_is_ours(postgres_url: str) -> None:

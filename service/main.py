@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from multiprocessing import parent_process
 
 import anyio
 import anyio.to_thread
@@ -30,7 +31,7 @@ from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
 from service.pages.sign_in import Sessions
 from service.settings import Settings
-from service.telemetry import App, CountRequests, exposition, silence_dependencies
+from service.telemetry import App, CountRequests, exposition, set_up_logs, silence_dependencies
 from service.web import docs
 from service.web.middleware import AnswerHead, Idempotent, LimitBody, PlainAddress, PlainBody
 from service.web.openapi import install_openapi
@@ -46,6 +47,8 @@ THREADS, LOOKS = 64, 8
 
 def app_from_settings() -> App:
     """The app of this process (uvicorn's factory)."""
+    if parent_process() is not None:  # of several workers each has logs of its own
+        set_up_logs()
     end_with_parent()
     keep_freed_memory()
     silence_dependencies()

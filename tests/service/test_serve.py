@@ -23,6 +23,7 @@ from service.serve import PROTOCOL, _claim_port, counted_together, listen, raise
 from service.settings import Settings
 from service.telemetry import TOGETHER, forget_the_dead
 from tests.conftest import free_port
+from tests.end_to_end.conftest import Service, eventually
 
 
 @pytest.fixture
@@ -79,6 +80,17 @@ def test_workers_none_of_which_comes_up_end_the_service(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "no worker came up" in ended.stderr
     assert ended.stderr.count("DeclarationError: ") >= 4
+
+
+def test_each_of_several_workers_logs_as_one_alone_does(tmp_path: Path) -> None:
+    """They told warnings without their time, of nothing less, and each as often as it came."""
+    service = Service(tmp_path)
+    try:
+        service.start("--workers", "2")
+        line, log = '"logger":"uvicorn.error","message":"Application startup complete."', tmp_path / "serve.log"
+        assert eventually(lambda: log.read_text().count(line) == 2, 60)
+    finally:
+        service.stop()
 
 
 COUNTS = """

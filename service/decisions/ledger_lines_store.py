@@ -205,6 +205,13 @@ def delivered_to(connection: Connection, customer_id: str, since: int, until: in
     return list(connection.execute(select(ledger).where(where).order_by(ledger.c.at.desc(), ledger.c.rank)))
 
 
+def foreign_to(connection: Connection, customer_ids: Sequence[str], since: int, until: int) -> list[Any]:
+    """Delivered messages to these customers in [since, until] that no decision reserved."""
+    where = ledger.c.customer_id.in_(list(customer_ids)) & ledger.c.at.between(since, until)
+    where &= ledger.c.decision_id.like(f"{FOREIGN}%") & ledger.c.expires.is_(None)
+    return list(connection.execute(select(ledger).where(where)))
+
+
 def was_delivered(connection: Connection, decision_id: str, offer_id: str) -> bool:
     """Whether a line of a decision's own offer was used."""
     mine = (ledger.c.decision_id == decision_id) & (ledger.c.offer_id == offer_id) & ledger.c.expires.is_(None)

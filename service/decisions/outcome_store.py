@@ -70,6 +70,12 @@ def delivered_since(connection: Connection, customer_id: str, channel: str, sinc
     return connection.execute(select(1).where(where, outcomes.c.kind == "delivered").limit(1)).first() is not None
 
 
+def deliveries_told(connection: Connection, decision_ids: Sequence[str]) -> list[Any]:
+    """Deliveries of these decisions that were told as such, each with its channel and time."""
+    where = outcomes.c.decision_id.in_(list(decision_ids)) & (outcomes.c.kind == "delivered")
+    return list(connection.execute(select(outcomes).where(where)))
+
+
 def withdraw_outcomes(connection: Connection, message_ids: Sequence[str]) -> list[Any]:
     """Tags outcomes as a machine's; returns those that were taken for a person's until now."""
     where = outcomes.c.message_id.in_(list(message_ids)) & outcomes.c.machine.is_(False)

@@ -34,7 +34,7 @@ from service.events.inbox_store import (
 from service.events.machine import is_click
 from service.events.machine_together import is_delivery, is_honeypot, judge_together
 from service.events.orders import order_key, told_before
-from service.events.ports import Event, Features, Handler, Identities, NoIdentities
+from service.events.ports import DeliveredAt, Event, Features, Handler, Identities, NoIdentities
 from service.events.quality_store import API, add_counts
 from service.events.tally import by_machines, tally
 from service.storage.database import Connection, Database
@@ -68,9 +68,11 @@ class Applier:
         identities: Identities | None = None,
         withdraw: Handler = lambda connection, events: None,
         forget_strangers: Callable[[Sequence[str]], object] = lambda customer_ids: None,
+        delivered_at: DeliveredAt = lambda connection, clicks: {},
     ) -> None:
         """`withdraw` takes back what earlier clicks did that turn out to be a machine's; `forget_strangers` takes the
-        features of those of these ids that are no customers (any more).
+        features of those of these ids that are no customers (any more); `delivered_at` says of clicks, by message id,
+        when their messages were delivered, whose events may have left the inbox.
         """
         self._database = database
         self._clock = clock
@@ -80,6 +82,7 @@ class Applier:
         self._lease = lease
         self._withdraw = withdraw
         self._forget_strangers = forget_strangers
+        self._delivered_at = delivered_at
         self._failures: Counter[tuple[str, str]] = Counter()
         here = (HOLD_S, FEWEST_AT_ONCE) if database.is_sqlite else (HOLD_ON_POSTGRES_S, FEWEST_ON_POSTGRES)
         self._hold_s, self._fewest = here
@@ -162,7 +165,8 @@ class Applier:
         A delivery may be told after the click: then it is the delivery that shows how soon the click came; so with a
         honeypot that is followed after it. What waits behind these events has had no effects that could be taken back.
         """
-        clicked = {event["customer_id"] for event in events if event["machine"] is False and is_click(event["event"])}
+        clicks = [event for event in events if event["machine"] is False and is_click(event["event"])]
+        clicked = {event["customer_id"] for event in clicks}
         told = {event["customer_id"] for event in events if is_delivery(event) or is_honeypot(event)} - clicked
         if told:
             clicked |= with_open_clicks(connection, told, BESIDE)
@@ -171,7 +175,7 @@ class Applier:
         seqs = {event["seq"]: event for event in events}
         beside = {event["seq"]: event for event in of_customers(connection, sorted(clicked), BESIDE)}
         known = beside | seqs
-        reasons = judge_together(known.values())
+        reasons = judge_together(known.values(), self._delivered_at(connection, clicks))
         changed = [event for event in known.values() if event["machine"] is False and event["message_id"] in reasons]
         for event in changed:
             event["machine"], event["machine_reason"] = True, reasons[event["message_id"]]

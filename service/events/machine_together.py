@@ -23,8 +23,11 @@ LINKS = 3
 Event = Mapping[str, Any]
 
 
-def judge_together(events: Iterable[Event]) -> dict[str, str]:
-    """Message ids of clicks that a machine made, with the reason: of events of any customers, in any order."""
+def judge_together(events: Iterable[Event], delivered_at: Mapping[str, Sequence[datetime]] = {}) -> dict[str, str]:
+    """Message ids of clicks that a machine made, with the reason: of events of any customers, in any order.
+
+    `delivered_at`: what is known beside these events, by a click's message id, of when its message was delivered.
+    """
     found: dict[str, str] = {}
     delivered: dict[Any, list[datetime]] = defaultdict(list)
     clicks: dict[Any, list[Event]] = defaultdict(list)
@@ -36,7 +39,7 @@ def judge_together(events: Iterable[Event]) -> dict[str, str]:
     for message, those in clicks.items():
         ordered = sorted(those, key=lambda click: click["timestamp"])
         found |= dict.fromkeys(_every_link(ordered), "every_link_clicked")
-        found |= dict.fromkeys(_too_soon(ordered, delivered.get(message, ())), "click_within_5s")
+        found |= dict.fromkeys(_too_soon(ordered, delivered.get(message, ()), delivered_at), "click_within_5s")
         found |= dict.fromkeys(_beside_honeypots(ordered), "beside_honeypot")
     return found
 
@@ -66,12 +69,17 @@ def _message(event: Event) -> tuple[Any, ...]:
     return event["customer_id"], event["channel"], told
 
 
-def _too_soon(clicks: Sequence[Event], delivered: Sequence[datetime]) -> list[str]:
+def _too_soon(
+    clicks: Sequence[Event], delivered: Sequence[datetime], delivered_at: Mapping[str, Sequence[datetime]]
+) -> list[str]:
     soon = timedelta(seconds=FASTEST_HUMAN_CLICK_S)
     return [
         click["message_id"]
         for click in clicks
-        if any(timedelta() <= click["timestamp"] - at < soon for at in delivered)
+        if any(
+            timedelta() <= click["timestamp"] - at < soon
+            for at in (*delivered, *delivered_at.get(click["message_id"], ()))
+        )
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from service.storage.database import Connection
@@ -10,6 +11,8 @@ from service.storage.database import Connection
 Event = dict[str, Any]
 Handler = Callable[[Connection, Sequence[Mapping[str, Any]]], None]
 """Makes the effects of events (EVENTS-shaped, in order) inside the transaction that marks them applied."""
+DeliveredAt = Callable[[Connection, Sequence[Mapping[str, Any]]], Mapping[str, Sequence[datetime]]]
+"""When the messages of clicks were delivered, by the clicks' message ids."""
 
 
 class Identities(Protocol):

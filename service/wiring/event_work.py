@@ -18,6 +18,7 @@ from service.customers.keep_refunds import keep_refunds
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers
 from service.decisions.attribute_outcomes import AttributeOutcomes
+from service.decisions.delivered_before import delivered_before
 from service.decisions.enrol_decided import EnrolDecided
 from service.decisions.read_decision import kept_of
 from service.decisions.rules import RuleBook
@@ -85,6 +86,7 @@ def put_event_work_together(
         identities,
         _withdraw(log.buckets),
         _forget_strangers(database, ground.online),
+        delivered_before,
     )
     chores: list[Chore] = [
         feed.take_up_catalogue,

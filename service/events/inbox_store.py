@@ -224,9 +224,12 @@ def with_open_clicks(connection: Connection, customer_ids: Collection[str], limi
 
 
 def rekey(connection: Connection, owners: Mapping[str, str]) -> None:
-    """Gives the inbox's events of the key customers to the value customers."""
+    """Gives the inbox's events of the key customers to the value customers.
+
+    Those that wait for their effects are left: what comes before them may lead the id on to somebody else.
+    """
     for some in slices(sorted(owners)):
-        events = of_customers(connection, some)
+        events = of_customers(connection, some, applied=True)
         for event in events:
             event["customer_id"] = owners[event["customer_id"]]
         replace_rows(connection, events)

@@ -36,7 +36,7 @@ from service.customers.link_identities import LinkedIdentities
 from service.customers.profile import Profile, absorb, merge
 from service.customers.set_consents import consents_of, set_consents
 from service.customers.update_customers import update_customers
-from service.events.inbox_store import waiting
+from service.events.inbox_store import add_events, mark_applied, of_customers, replace_rows, waiting
 from service.events.record_events import record_events
 from service.storage.database import Database
 from tests.fakes.events import row
@@ -448,6 +448,26 @@ def test_aliases_join_chains_and_never_circles(database: Database) -> None:
     assert {one.customer_id for one in people.values()} == {"c"}
     assert people["a"].traits == {"x": 1, "y": 2}
     assert merges == {"a": "c", "b": "c"}
+
+
+def test_what_waits_is_given_to_nobody_before_its_turn(database: Database) -> None:
+    """Of a backlog, all that a shared device told went to the first user who signed in there: a later one's refusal,
+    too, so that they were still written to.
+    """
+    users = [claim("ann", "device", 2), claim("ben", "device", 3)]
+    told = [visit("v1", "device"), *users, row("no", "x", "Unsubscribed", userId=None, anonymousId="device")]
+    with database.write() as connection:
+        add_events(connection, told, NOW)
+        while portion := waiting(connection, 1):
+            replace_rows(connection, LinkedIdentities().give_owners(connection, portion))
+            update_customers(connection, portion)
+            mark_applied(connection, [event["seq"] for event in portion], NOW)
+        held = of_customers(connection, ["ann", "ben", "device"])
+    assert [(event["message_id"], event["customer_id"]) for event in held] == [
+        ("v1", "ann"), (users[0]["message_id"], "ann"), (users[1]["message_id"], "ben"), ("no", "ben")
+    ]  # fmt: skip
+    assert read(database, "ben").consents == {"email": {"marketing": False}}
+    assert read(database, "ann").consents == {}
 
 
 def test_an_alias_of_an_id_that_is_anothers_by_now_joins_nobody_and_loosens_nothing(database: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from service.customers.customer_store import present_id, read_profiles, write_profiles
+from service.customers.customer_store import lock_present, write_profiles
 from service.customers.profile import Profile
 from service.storage.database import Connection
 
@@ -17,8 +17,8 @@ def change_segments(
     remove: tuple[str, ...] = (),
 ) -> bool:
     """Adds and removes segments; False when the customer was already so. Call it in a `write()` transaction."""
-    owner = present_id(connection, customer_id)
-    profile = read_profiles(connection, [owner], lock=True).get(owner) or Profile(owner, now, now)
+    owner, stored = lock_present(connection, customer_id)
+    profile = stored or Profile(owner, now, now)
     segments = {name: by for name, by in profile.segments.items() if name not in remove}
     segments = {**dict.fromkeys(add, "journey"), **segments}
     if segments == profile.segments:

@@ -175,6 +175,29 @@ def read_profiles(connection: Connection, customer_ids: Iterable[str], lock: boo
     return found
 
 
+def lock_profiles(connection: Connection, customer_ids: Iterable[str]) -> None:
+    """Keeps other writers off those of these profiles that exist until the transaction ends. SQLite has one writer."""
+    if connection.dialect.name == "sqlite":
+        return
+    for some in slices(sorted(set(customer_ids))):
+        rows = select(customers.c.customer_id).where(customers.c.customer_id.in_(some))
+        connection.execute(rows.order_by(customers.c.customer_id).with_for_update())
+
+
+def lock_present(connection: Connection, customer_id: str) -> tuple[str, Profile | None]:
+    """The customer that an id means now, and their profile, if there is one, kept from other writers.
+
+    Who is joined to another id while their profile is waited for is that one: what is written to the former id then,
+    a refusal too, would be nobody's.
+    """
+    owner = present_id(connection, customer_id)
+    stored = read_profiles(connection, [owner], lock=True).get(owner)
+    if stored is None:
+        owner = present_id(connection, customer_id)
+        stored = read_profiles(connection, [owner], lock=True).get(owner)
+    return owner, stored
+
+
 def write_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
     """Stores profiles, new or changed."""
     rows = [{name: getattr(profile, name) for name in _FIELDS} for profile in profiles]

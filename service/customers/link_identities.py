@@ -15,6 +15,7 @@ from service.customers.customer_store import (
     identified_of,
     led_on,
     linked_at,
+    lock_profiles,
     move_consents,
     owners_of,
     queue_merges,
@@ -53,7 +54,9 @@ class LinkedIdentities:
 
     def follow(self, connection: Connection, events: Sequence[Event]) -> None:
         """An owner had no other one when the events were given to him: who is linked for the first time is joined."""
-        since = owners_of(connection, sorted({event["customer_id"] for event in events}))
+        given = sorted({event["customer_id"] for event in events})
+        lock_profiles(connection, given)  # who is being joined by another process at this moment is so before we look
+        since = owners_of(connection, given)
         if since:
             queue_merges(connection, sorted(since.items()))
         for event in events:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from service.customers.customer_store import add_consents, present_id, read_profiles, write_profiles
+from service.customers.customer_store import add_consents, lock_present, write_profiles
 from service.customers.profile import ConsentChange, Profile, apply_consent, microseconds
 from service.storage.database import Connection
 
@@ -23,8 +23,7 @@ def set_consents(
 
     Makes the customer where the id is new. Returns the profile, and whether anything changed.
     """
-    owner = present_id(connection, customer_id)
-    stored = read_profiles(connection, [owner], lock=True).get(owner)
+    owner, stored = lock_present(connection, customer_id)
     profile = stored or Profile(owner, now, now)
     heard = dict(profile.consent_times)
     for key in [f"{channel}.{purpose}" for channel, purposes in answers.items() for purpose in purposes]:

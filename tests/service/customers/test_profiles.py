@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -468,6 +469,30 @@ def test_what_waits_is_given_to_nobody_before_its_turn(database: Database) -> No
     ]  # fmt: skip
     assert read(database, "ben").consents == {"email": {"marketing": False}}
     assert read(database, "ann").consents == {}
+
+
+@pytest.mark.parametrize("says", ["api", "file"])
+def test_a_refusal_told_while_its_visitor_is_being_joined_is_the_users(database: Database, says: str) -> None:
+    """On Postgres it waited for the visitor's profile, which was gone then, and stayed with an id that is nobody's."""
+    refusal = row("no", "x", "Unsubscribed", userId=None, anonymousId="a", timestamp=at(5))
+
+    def refuse() -> None:
+        with database.write() as connection:
+            if says == "api":
+                set_consents(connection, "a", {"email": {"marketing": False}}, None, NOW, "api")
+            else:
+                LinkedIdentities().follow(connection, [refusal])
+                update_customers(connection, [refusal])
+
+    apply(database, visit("v", "a"))
+    teller = threading.Thread(target=refuse)
+    with database.write() as connection:
+        LinkedIdentities().give_owners(connection, [claim("u", "a")])
+        teller.start()
+        teller.join(0.5)  # by then it waits for us; did it not, it would tell after us, which is right anyway
+    teller.join()
+    assert read(database, "a") == read(database, "u")
+    assert read(database, "u").consents == {"email": {"marketing": False}}
 
 
 def test_an_alias_of_an_id_that_is_anothers_by_now_joins_nobody_and_loosens_nothing(database: Database) -> None:

@@ -277,6 +277,12 @@ def aliases_of(connection: Connection, customer_id: str) -> list[str]:
     return list(connection.execute(rows.order_by(identities.c.alias_id)).scalars())
 
 
+def still_joining(connection: Connection, customer_id: str) -> list[str]:
+    """Ids whose history is to become a customer's and is not yet; a shared device may be somebody else's by now."""
+    rows = select(pending_merges.c.alias_id).where(pending_merges.c.customer_id == customer_id)
+    return list(connection.execute(rows.order_by(pending_merges.c.alias_id)).scalars())
+
+
 def linked_at(connection: Connection, ids: Sequence[str]) -> dict[str, datetime]:
     """When what linked each of these ids to its customer happened, where one is linked."""
     wanted = select(identities.c.alias_id, identities.c.linked_at)

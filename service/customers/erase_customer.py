@@ -24,6 +24,7 @@ from service.customers.customer_store import (
     forget_identities,
     present_id,
     read_profiles,
+    still_joining,
 )
 from service.customers.erasure_store import begin_erasure, finish_erasure, open_erasures, read_erasure
 from service.customers.join_histories import Rebuildable
@@ -186,7 +187,7 @@ class CustomerEraser:
 def _ids(connection: Connection, customer_id: str) -> list[str]:
     """All ids of a customer; the first is their own."""
     owner = present_id(connection, customer_id)
-    return list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner)]))
+    return list(dict.fromkeys([owner, customer_id, *aliases_of(connection, owner), *still_joining(connection, owner)]))
 
 
 def _addresses(profile: Profile | None) -> list[str]:

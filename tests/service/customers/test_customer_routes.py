@@ -519,6 +519,21 @@ async def test_an_erasure_knows_of_ids_that_were_joined_by_events_still_waiting(
     assert stage.log.scan().collect().is_empty()
 
 
+async def test_an_erasure_takes_the_history_of_a_device_that_is_anothers_before_it_was_joined(stage: Stage) -> None:
+    """It stayed in the log under the device's id, and nobody knew any more whose it was."""
+    stage.put(order("o0", None, userId=None, anonymousId="device"), flush=True)
+    claims = [row(f"is-{name}", name, type="identify", event=None, anonymousId="device") for name in ("c1", "c2")]
+    with stage.database.write() as connection:
+        inbox_store.add_events(connection, claims, CLOCK.now())
+        waits = inbox_store.waiting(connection, 2)
+        inbox_store.replace_rows(connection, LinkedIdentities().give_owners(connection, waits))
+        update_customers(connection, waits)
+        inbox_store.mark_applied(connection, [event["seq"] for event in waits], CLOCK.now())
+    assert (await stage.api.delete("/v1/customers/c1")).json()["complete"]
+    stage.put(flush=True)
+    assert set(stage.log.scan().collect()["customer_id"]) == {"c2"}
+
+
 async def test_a_table_that_becomes_whole_meanwhile_is_met_all_the_same(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

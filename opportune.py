@@ -253,12 +253,15 @@ def features(
     if address and engine is not Engine.RAY:
         raise typer.BadParameter("--address is of a Ray cluster; add --engine ray")
     settings = _settings()
+    moment = _time(as_of, settings) if as_of else None
+    if moment is not None and moment.microsecond:  # their folders are named by the second: one would replace another
+        raise typer.BadParameter(f"tables are as of whole seconds; write {moment:%Y-%m-%dT%H:%M:%SZ}")
     from service.commands import explain_feature, features_command
 
     if explain:
         explain_feature(settings, explain)
     else:
-        features_command(settings, _time(as_of, settings) if as_of else None, backfill, engine.value, address)
+        features_command(settings, moment, backfill, engine.value, address)
 
 
 @app.command(epilog="Examples: opportune train all; opportune train churn --tune 5m")

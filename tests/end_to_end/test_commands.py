@@ -130,6 +130,14 @@ def test_tables_are_not_built_of_days_to_come_or_before_1970(tmp_path: Path, wro
     assert not (tmp_path / "state" / "features").exists()
 
 
+def test_tables_as_of_parts_of_a_second_are_refused_as_their_folders_are_named_by_the_second(tmp_path: Path) -> None:
+    refused = Service(tmp_path).run("features", "--as-of", "2026-01-31T09:30:00.5Z")
+    assert refused.returncode == 2
+    told = " ".join(refused.stderr.replace("│", " ").split())
+    assert "tables are as of whole seconds; write 2026-01-31T09:30:00Z" in told
+    assert not (tmp_path / "state" / "features").exists()
+
+
 def test_a_setting_that_there_is_not_is_told_in_plain_words(tmp_path: Path) -> None:
     unknown = Service(tmp_path, OPPORTUNE_DECISIONS__FLOORR="1").run("keys", "list")
     assert unknown.returncode == 1

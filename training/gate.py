@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,18 @@ class Verdict:
     promote: bool
     text: str
     comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """How a candidate did: its `metrics`, the same figures of each of its `rivals` and of each of the `folds`, oldest
+    first, and what the gate says of all that.
+    """
+
+    metrics: Mapping[str, float]
+    rivals: Mapping[str, Mapping[str, float]]
+    verdict: Verdict
+    folds: Sequence[Mapping[str, float]] = ()
 
 
 def compare(

@@ -27,7 +27,7 @@ from training.consent_store import unprofiled
 from training.datasets import HISTORY, cut_dates, fingerprint, period
 from training.drift import keep_reference
 from training.feature_list import feature_list
-from training.gate import Verdict, judge
+from training.gate import Findings, judge
 from training.metrics import figures as promises
 from training.offer_data import HORIZON, Market, as_customers, category_names, gather, knowledge, read_offers
 from training.offer_fit import PARAMETERS, Block, Head, Purchase, example_inputs, fit_head, fit_purchase, log_odds
@@ -191,7 +191,8 @@ def conclude(
     job.progress(f"{NAME}: logging", 0.0)
     newest = {key: metrics[key] for key in folds[-1] if key in metrics} if folds else {}
     every = [*folds, newest | {"cut": judged.cut.timestamp(), "rows": float(judged.bought.size)}]
-    version = _register(job, market, model, twin, purchase, head, texts, judged, metrics, measured, verdict, every)
+    found = Findings(metrics, measured, verdict, every)
+    version = _register(job, market, model, twin, purchase, head, texts, judged, found)
     job.progress(f"{NAME}: logging", 1.0)
     return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, measured)
 
@@ -259,10 +260,7 @@ def _register(
     head: Head,
     texts: Texts,
     judged: Judged,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    verdict: Verdict,
-    folds: Sequence[Mapping[str, float]],
+    found: Findings,
 ) -> str:
     described = _describe(job, market, purchase, head)
     example = example_inputs(model, judged.block, GOLDEN_ROWS)
@@ -285,9 +283,7 @@ def _register(
             job.tracking,
             NAME,
             folder,
-            metrics=metrics,
-            rivals=rivals,
-            fold_metrics=folds,
+            found,
             params={
                 "horizon_days": HORIZON.days,
                 "rounds": len(model.trees.roots),
@@ -298,13 +294,11 @@ def _register(
                 "as_of": job.as_of.isoformat(),
                 **{f"trees.{key}": value for key, value in PARAMETERS.items()},
             },
-            tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
+            tags={"opportune.data": str(described["digest"])},
             figures=propensity_plots(curves, PAIR, some, model.trees.contributions(some)[:, :-1]) | drift,
             texts={
                 "card.md": _card(
-                    metrics,
-                    rivals,
-                    verdict,
+                    found,
                     described,
                     head,
                     slices(judged.block, curves[NAME][1].reshape(judged.bought.shape)),
@@ -313,7 +307,6 @@ def _register(
             },
             example=example.head(5),
             data=described,
-            promote_it=verdict.promote,
         )
 
 
@@ -347,13 +340,12 @@ def _describe(job: Job, market: Market, purchase: Purchase, head: Head) -> dict[
 
 
 def _card(
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    verdict: Verdict,
+    found: Findings,
     described: Mapping[str, object],
     head: Head,
     groups: Sequence[tuple[str, int, float, float]],
 ) -> str:
+    metrics, rivals = found.metrics, found.rivals
     names = list(rivals)
     compared = [key for key in metrics if "." not in key and all(key in rivals[name] for name in names)]
     rows = [
@@ -393,7 +385,7 @@ def _card(
             *(f"| {name} | {count} | {promised:.4f} | {seen:.4f} |" for name, count, promised, seen in groups),
             "",
             "## Verdict of the gate",
-            verdict.text,
+            found.verdict.text,
             "",
             "## Limits",
             "- It says who is likely to buy, not whom the message will move: for that, compare with the holdout.",

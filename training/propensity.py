@@ -24,7 +24,7 @@ from training.card import propensity_card
 from training.consent_store import unprofiled
 from training.drift import keep_reference
 from training.feature_list import feature_list
-from training.gate import Verdict, doubt, judge
+from training.gate import Findings, Verdict, doubt, judge
 from training.learn import BASE_RATE, FOLDS, POSITIVES, TooLittle, learn
 from training.members import BUYING, FoldScores, Recipe, tree_parameters
 from training.metrics import Estimate, calibration_points, estimates, figures, log_losses
@@ -144,17 +144,19 @@ def conclude(declaration: Declaration, data: datasets.TrainingSet, learnt: Learn
             job.tracking,
             name,
             folder,
-            metrics=_flat(found[name]),
-            rivals={rival: _flat(row) for rival, row in found.items() if rival != name},
-            fold_metrics=[_fold_figures(fold, learnt.recipe) for fold in learnt.folds],
+            Findings(
+                metrics=_flat(found[name]),
+                rivals={rival: _flat(row) for rival, row in found.items() if rival != name},
+                verdict=verdict,
+                folds=[_fold_figures(fold, learnt.recipe) for fold in learnt.folds],
+            ),
             params=_params(declaration, learnt, data),
-            tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
+            tags={"opportune.data": str(described["digest"])},
             figures=_plots(model, learnt, curves, test) | drift,
             texts={"card.md": card, "features.txt": feature_list(model.columns)},
             tables={"judged.parquet": _judged(test, curves)},
             example=data.frame.select(model.columns).head(5),
             data=described,
-            promote_it=verdict.promote,
         )
     job.progress(f"{name}: logging", 1.0)
     values = {rival: {key: row[key].value for key in row} for rival, row in found.items()}

@@ -26,7 +26,7 @@ from training.consent_store import unprofiled
 from training.datasets import CUSTOMERS, Period, fingerprint, period
 from training.drift import keep_numbers
 from training.feature_list import feature_list
-from training.gate import Verdict, judge
+from training.gate import Findings, Verdict, judge
 from training.metrics import log_losses, resamples
 from training.send_time_report import card, send_time_plots
 from training.train import Job, TrainResult
@@ -351,7 +351,7 @@ def conclude(job: Job, week: Week, model: SendTimeModel, twin: SendTimeModel, la
                         champion_version=present[0] if present else None, cannot_compare=reason)  # fmt: skip
     metrics, rivals = figures(twin, grid, sends, (orders, visits))
     folds = fold_figures(twin, grid, (sends, orders, visits), (last, week.covered.end))
-    version = _register(job, week, model, twin, metrics, rivals, folds, verdict)
+    version = _register(job, week, model, twin, Findings(metrics, rivals, verdict, folds))
     return TrainResult(NAME, version, verdict.promote, verdict.text, metrics, rivals)
 
 
@@ -457,10 +457,7 @@ def _register(
     week: Week,
     model: SendTimeModel,
     twin: SendTimeModel,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    folds: Sequence[Mapping[str, float]],
-    verdict: Verdict,
+    found: Findings,
 ) -> str:
     described = {
         "digest": fingerprint(week.moments.sort(list(MOMENTS))),
@@ -485,9 +482,7 @@ def _register(
             job.tracking,
             NAME,
             folder,
-            metrics=metrics,
-            rivals=rivals,
-            fold_metrics=folds,
+            found,
             params={
                 "sharpness": model.sharpness,
                 "level_prior": model.level_prior,
@@ -499,15 +494,14 @@ def _register(
                 "learnt_from": model.trained["on"],
                 "as_of": job.as_of.isoformat(),
             },
-            tags={"opportune.verdict": verdict.text[:4000], "opportune.data": str(described["digest"])},
+            tags={"opportune.data": str(described["digest"])},
             figures=send_time_plots(model) | drift,
             texts={
-                "card.md": card(model, metrics, rivals, verdict, described),
+                "card.md": card(model, found, described),
                 "features.txt": feature_list([*model.columns, *model.inputs([])]),
             },
             example=example.head(5),
             data=described,
-            promote_it=verdict.promote,
         )
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from models.presence import Presence
 from models.send_time import SendTimeModel
 from models.week import HOURS
-from training.gate import Verdict
+from training.gate import Findings
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -54,12 +54,10 @@ def _week(title: str, what: str) -> tuple[Figure, Any]:
 
 def card(
     model: SendTimeModel,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    verdict: Verdict,
+    found: Findings,
     described: Mapping[str, object],
 ) -> str:
-    plain = rivals["overall_best_hours"]
+    plain = found.rivals["overall_best_hours"]
     return "\n".join(
         [
             "# opportune-send-time: the best hour to send",
@@ -79,11 +77,11 @@ def card(
             "|---|---|---|",
             *(
                 f"| {key.replace('_', ' ')} | {value:.4f} | {_shown(plain.get(key))} |"
-                for key, value in metrics.items()
+                for key, value in found.metrics.items()
             ),
             "",
             "## Verdict of the gate",
-            verdict.text,
+            found.verdict.text,
             "",
             "## Limits",
             "- A customer's old hours fade: they count half after 180 days.",

@@ -23,6 +23,7 @@ from xxhash import xxh3_64_hexdigest
 from models.artifacts import FOLDER, found_at
 from models.load import MANIFEST
 from models.registry import make_database, without_passwords
+from training.gate import Findings
 from training.moved_store import follow
 
 # MLflow reads these when it is imported; its own usage statistics and logs must stay quiet.
@@ -44,6 +45,7 @@ HISTORY = "opportune.champions"
 its last one is not the present champion, but the one before. (Tags written once never ended with the present one.)"""
 EXPERIMENT = "opportune"
 DESCRIBED = 5000
+_LONGEST_TAG = 4000
 """So many letters of a version's description have room in MLflow's databases, and Postgres refuses more."""
 REST = "\n\n… the rest stands in card.md, among the run's artifacts"
 TYPES = {pl.Float64: "double", pl.Float32: "float", pl.Int64: "long", pl.Int32: "integer", pl.String: "string",
@@ -114,10 +116,8 @@ def log_and_register(
     tracking: Tracking,
     name: str,
     model_folder: Path,
+    found: Findings,
     *,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    fold_metrics: Sequence[Mapping[str, float]] = (),
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, str] | None = None,
     figures: Mapping[str, Figure] | None = None,
@@ -125,34 +125,34 @@ def log_and_register(
     tables: Mapping[str, pl.DataFrame] | None = None,
     example: pl.DataFrame,
     data: Mapping[str, object] | None = None,
-    promote_it: bool = False,
 ) -> str:
     """Logs one training run, registers `model_folder` as a new version of opportune-`name`, returns the version.
 
-    `metrics` are the model's figures, `rivals` those of each rival (logged as `rival.metric`), `fold_metrics` one
-    mapping a fold, oldest first. `figures` go to plots/, `texts` (file name -> content) and `tables` beside them.
-    `texts["card.md"]` becomes the version's description too, as far as there is room. `example` holds a few rows of the
-    model's inputs: it gives the signature. `data` describes the training data (`digest`, and what else is known). The
-    alias (`champion` when `promote_it`, else `challenger`) is set last: a run killed before leaves nothing that serves.
+    Figures of a rival are logged as `rival.metric`; the verdict becomes the tag `opportune.verdict`. `figures` go to
+    plots/, `texts` (file name -> content) and `tables` beside them. `texts["card.md"]` becomes the version's
+    description too, as far as there is room. `example` holds a few rows of the model's inputs: it gives the signature.
+    `data` describes the training data (`digest`, and what else is known). The alias (`champion` where the verdict
+    promotes it, else `challenger`) is set last: a run killed before leaves nothing that serves.
     """
     client = tracking.client
     _discard_unfinished(tracking, name)
-    run = client.create_run(tracking.experiment, run_name=name, tags=_run_tags(tracking, name, tags or {}))
+    tags = {"opportune.verdict": found.verdict.text[:_LONGEST_TAG], **(tags or {})}
+    run = client.create_run(tracking.experiment, run_name=name, tags=_run_tags(tracking, name, tags))
     run_id = run.info.run_id
     try:
-        _log_numbers(client, run_id, metrics, rivals, fold_metrics, params or {})
+        _log_numbers(client, run_id, found, params or {})
         _log_data(client, run_id, name, data or {})
         with tempfile.TemporaryDirectory(dir=model_folder.parent) as scratch:
             _write_files(Path(scratch), figures or {}, texts or {}, tables or {})
             client.log_artifacts(run_id, scratch)
-        source, model_id = _log_model(tracking, run_id, name, model_folder, example, metrics)
-        version = _register(client, name, source, run_id, model_id, tags or {}, (texts or {}).get("card.md", ""))
+        source, model_id = _log_model(tracking, run_id, name, model_folder, example, found.metrics)
+        version = _register(client, name, source, run_id, model_id, tags, (texts or {}).get("card.md", ""))
         client.set_terminated(run_id, "FINISHED")
     except BaseException:
         with contextlib.suppress(Exception):
             client.set_terminated(run_id, "FAILED")
         raise
-    if promote_it:
+    if found.verdict.promote:
         promote(tracking, name, version)
     else:
         client.set_registered_model_alias(PREFIX + name, CHALLENGER, version)
@@ -308,20 +308,14 @@ def _discard_unfinished(tracking: Tracking, name: str) -> None:
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _log_numbers(
-    client: MlflowClient,
-    run_id: str,
-    metrics: Mapping[str, float],
-    rivals: Mapping[str, Mapping[str, float]],
-    fold_metrics: Sequence[Mapping[str, float]],
-    params: Mapping[str, object],
-) -> None:
+def _log_numbers(client: MlflowClient, run_id: str, found: Findings, params: Mapping[str, object]) -> None:
     from mlflow.entities import Metric, Param
 
     now = time.time_ns() // 1_000_000
-    flat = {**metrics, **{f"{rival}.{key}": value for rival, row in rivals.items() for key, value in row.items()}}
+    of_rivals = {f"{rival}.{key}": value for rival, row in found.rivals.items() for key, value in row.items()}
+    flat = {**found.metrics, **of_rivals}
     points = [Metric(key, float(value), now, 0) for key, value in flat.items() if value == value]
-    for step, row in enumerate(fold_metrics):
+    for step, row in enumerate(found.folds):
         points += [Metric(f"fold.{key}", float(value), now, step) for key, value in row.items() if value == value]
     settings = [Param(key, str(value)[:6000]) for key, value in params.items()]
     for start in range(0, max(len(points), 1), 1000):

@@ -21,6 +21,7 @@ from training import tracking
 from training.datasets import fingerprint
 from training.drift import keep_reference
 from training.feature_list import feature_list
+from training.gate import Findings, Verdict
 from training.train import Progress, TrainResult, keep
 from training.uplift_data import OUTCOME, TREATED, Columns, Study, TooFew, from_file, from_log
 from training.uplift_judge import Judgement, balance, judge
@@ -171,14 +172,17 @@ def _register(
             place,
             model.name,
             folder,
-            metrics={
-                "qini": judged.qini.value,
-                "qini.low": judged.qini.low,
-                "qini.high": judged.qini.high,
-                "average_uplift": report["average_uplift"]["value"],
-                "usable": float(judged.usable),
-            },
-            rivals={name: {"qini": one.value} for name, one in {**judged.learners, **judged.rivals}.items()},
+            Findings(
+                metrics={
+                    "qini": judged.qini.value,
+                    "qini.low": judged.qini.low,
+                    "qini.high": judged.qini.high,
+                    "average_uplift": report["average_uplift"]["value"],
+                    "usable": float(judged.usable),
+                },
+                rivals={name: {"qini": one.value} for name, one in {**judged.learners, **judged.rivals}.items()},
+                verdict=Verdict(judged.usable, verdict),
+            ),
             params={
                 "learner": judged.chosen,
                 "outcome": study.outcome,
@@ -188,7 +192,7 @@ def _register(
                 "value": model.money.value,
                 "cost": model.money.cost,
             },
-            tags={"opportune.verdict": verdict[:4000], "opportune.usable": str(judged.usable).lower()},
+            tags={"opportune.usable": str(judged.usable).lower()},
             figures={"qini.png": plot(study.trial, judged), **drift},
             texts={
                 "card.md": _card(model, report, verdict),
@@ -201,7 +205,6 @@ def _register(
                 "rows": report["rows"],
                 "of": study.of,
             },
-            promote_it=judged.usable,
         )
 
 

@@ -14,6 +14,7 @@ from models.load import write_golden
 from tests.conftest import free_port
 from tests.end_to_end.conftest import ROOT, Service
 from tests.fakes.model_cases import propensity, propensity_rows
+from training.gate import Findings, Verdict
 from training.tracking import Tracking, log_and_register
 
 NO_MEMORY = "the memory did not suffice; give this more, or end what else runs here, then again"
@@ -252,13 +253,14 @@ def test_customers_are_scored_by_the_champion_also_where_no_service_runs(tmp_pat
     rows = propensity_rows(11, 20)
     write_golden(model, folder, rows)
     tracking = Tracking.at(f"sqlite:///{state / 'mlflow.db'}", state)
-    log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=rows.head(2), promote_it=True)
+    judged = Findings({}, {}, Verdict(True, "promoted"))
+    log_and_register(tracking, "churn", folder, judged, example=rows.head(2))
     service.done("score", "--out", str(out))
     assert pl.read_parquet(out)["churn_probability"].null_count() == 0
     write_golden(model, folder, rows)
     golden = pl.read_parquet(folder / "golden.parquet")
     golden.with_columns(pl.col("golden_expected") / 2).write_parquet(folder / "golden.parquet")
-    log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=rows.head(2), promote_it=True)
+    log_and_register(tracking, "churn", folder, judged, example=rows.head(2))
     refused = service.run("score", "--out", str(out))
     assert refused.returncode == 0
     assert "churn: version 2 is refused: churn does not reproduce" in refused.stderr

@@ -30,6 +30,7 @@ from models.propensity import PropensityModel
 from models.registry import ServedModels, _verified_as, main, make_database, sync_forever, sync_once
 from models.versions import registered_versions
 from tests.fakes.model_cases import propensity, propensity_rows
+from training.gate import Findings, Verdict
 from training.tracking import Tracking, champion, log_and_register, promote
 
 ROWS = propensity_rows(11, 20)
@@ -61,7 +62,7 @@ class Registry:
         if spoil:
             _spoil(folder)
         version = log_and_register(
-            self.tracking, name, folder, metrics={}, rivals={}, example=ROWS.head(2), promote_it=champion
+            self.tracking, name, folder, Findings({}, {}, Verdict(champion, "as asked for")), example=ROWS.head(2)
         )
         shutil.rmtree(folder)
         return version

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.declared import declared
 from models.send_time import SendTimeModel
 from training.card import propensity_card
-from training.gate import Verdict
+from training.gate import Findings, Verdict
 from training.send_time_report import card
 
 
@@ -30,5 +30,7 @@ def test_a_declared_goal_exclusions_and_purpose_are_on_the_card() -> None:
 
 
 def test_the_card_of_hours_says_who_is_not_scored() -> None:
-    told = card(SendTimeModel.untrained(), {}, {"overall_best_hours": {}}, Verdict(False, "refused"), {"customers": 3})
+    told = card(
+        SendTimeModel.untrained(), Findings({}, {"overall_best_hours": {}}, Verdict(False, "refused")), {"customers": 3}
+    )
     assert "## Who is scored\nEverybody who may be profiled. Who may not gets everybody's hours" in told

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+from training.gate import Findings, Verdict
 from training.tracking import (
     Tracking,
     TrackingError,
@@ -49,17 +50,19 @@ def _register(
         tracking,
         name,
         folder,
-        metrics={"auc": 0.8, "unknown": float("nan")},
-        rivals={"recency": {"auc": 0.7}},
-        fold_metrics=[{"auc": 0.75}, {"auc": 0.8}],
+        Findings(
+            metrics={"auc": 0.8, "unknown": float("nan")},
+            rivals={"recency": {"auc": 0.7}},
+            verdict=Verdict(champion, "as asked for"),
+            folds=[{"auc": 0.75}, {"auc": 0.8}],
+        ),
         params={"rounds": 30},
-        tags={"opportune.verdict": "promoted"},
+        tags={"opportune.data": "abc"},
         figures={"calibration.png": Figure()},
         texts={"card.md": card},
         tables={"judged.parquet": EXAMPLE},
         example=EXAMPLE,
         data={"digest": "abc", "rows": 2},
-        promote_it=champion,
     )
 
 
@@ -72,7 +75,8 @@ def test_a_run_holds_what_was_logged_and_files_stay_at_home(tracking: Tracking, 
     assert run.data.params == {"rounds": "30"}
     assert run.inputs.dataset_inputs[0].dataset.digest == "abc"
     assert version.description == "# the card"
-    assert version.tags["opportune.verdict"] == "promoted"
+    assert version.tags["opportune.verdict"] == "as asked for"
+    assert version.tags["opportune.data"] == "abc"
     found = champion(tracking, "churn")
     assert found is not None
     assert found[0] == "1"
@@ -214,7 +218,9 @@ def test_a_training_that_was_killed_leaves_nothing_behind(tracking: Tracking, fo
 @pytest.mark.slow
 def test_a_run_that_fails_is_marked_and_registers_nothing(tracking: Tracking, folder: Path) -> None:
     with pytest.raises(TrackingError, match="no place in a model's signature"):
-        log_and_register(tracking, "churn", folder, metrics={}, rivals={}, example=pl.DataFrame({"a": [[1]]}))
+        log_and_register(
+            tracking, "churn", folder, Findings({}, {}, Verdict(False, "")), example=pl.DataFrame({"a": [[1]]})
+        )
     runs = tracking.client.search_runs([tracking.experiment])
     assert [run.info.status for run in runs] == ["FAILED"]
     assert aliases(tracking, "churn") == {}

@@ -33,7 +33,7 @@ from models.load import Model
 Floats = npt.NDArray[np.float64]
 FILE = "reference.json"
 DECILES = np.linspace(0.1, 0.9, 9)
-MODERATE, LARGE = 0.1, 0.25
+MODERATE = 0.1
 _BY_CHANCE = 0.001
 ROWS = 20_000
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from models.bgnbd import BgNbd, Buying
 from models.calibration import Calibration, fit_calibration, logistic_regression, sigmoid
 from models.linear import Codes, Linear, squeeze
+from training.boosting import SAME_BITS, binning
 from training.metrics import log_losses
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,7 @@ QUARTER = BUYING.index(0.25)
 TOLERANCE = 0.003  # relative log loss that another recipe than the plain one must gain: less is chance
 HALF_LIFE_DAYS = 180.0
 TREE_PARAMETERS: dict[str, object] = {
+    **SAME_BITS,
     "objective": "binary",
     "learning_rate": 0.04,
     "num_leaves": 7,
@@ -36,11 +38,6 @@ TREE_PARAMETERS: dict[str, object] = {
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "max_bin": 63,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "seed": 11,
-    "verbose": -1,
 }
 FEW_ROWS = 15_000
 SMALL_TREES: dict[str, object] = {"learning_rate": 0.03, "num_leaves": 4, "min_data_in_leaf": 100}
@@ -128,8 +125,8 @@ def fit_members(
     parameters = tree_parameters(len(rows)) | dict(tuned or {})
     if directions:
         parameters["monotone_constraints"] = [directions.get(place, 0) for place in range(rows.shape[1])]
-    binning = {"max_bin": 63, "verbose": -1, "min_data_in_leaf": parameters["min_data_in_leaf"]}
-    data = lightgbm.Dataset(rows, labels, weight=weights, categorical_feature=list(categories), params=binning)
+    bins = binning(parameters) | {"min_data_in_leaf": parameters["min_data_in_leaf"]}
+    data = lightgbm.Dataset(rows, labels, weight=weights, categorical_feature=list(categories), params=bins)
     booster = lightgbm.train(parameters, data, num_boost_round=ROUNDS[-1])
     plain = fit_linear(rows[:, [baseline]], labels, weights, (1.0,))
     return Members(booster, fit_linear(rows, labels, weights, RIDGES, categories, directions), plain[0])

@@ -28,6 +28,7 @@ from models.response import (
     relative_log_odds,
 )
 from models.trees import parse_trees
+from training.boosting import SAME_BITS, binning
 from training.exposures import KEYS, KNOWN, Exposures
 from training.head_lessons import Lessons, certainty, slope, stretched
 from training.members import fit_linear
@@ -44,6 +45,7 @@ PAIRS = 260_000
 UNKNOWN_SHARE = 0.05
 CALIBRATED = 60_000
 PARAMETERS: Mapping[str, object] = {
+    **SAME_BITS,
     "objective": "binary",
     "learning_rate": 0.1,
     "num_leaves": 20,
@@ -54,11 +56,6 @@ PARAMETERS: Mapping[str, object] = {
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "max_bin": 127,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "seed": 11,
-    "verbose": -1,
 }
 RISING = (SCORE, *RATES)
 """What the head may only rise with: each is itself an estimate of the response."""
@@ -116,9 +113,7 @@ def fit_purchase(train: Sequence[Block], valid: Block) -> Purchase:
     rows, labels, weights = _pairs(train, random)
     held, held_labels = valid.features.reshape(-1, len(PAIR)), valid.bought.ravel().astype(np.float64)
     some, others = halves(len(held), random)
-    data = lightgbm.Dataset(
-        rows, labels, weight=weights, feature_name=list(PAIR), params={"max_bin": 127, "verbose": -1}
-    )
+    data = lightgbm.Dataset(rows, labels, weight=weights, feature_name=list(PAIR), params=binning(PARAMETERS))
     later = data.create_valid(held[some], held_labels[some])
     stop = lightgbm.early_stopping(PATIENCE, verbose=False)
     booster = lightgbm.train(dict(PARAMETERS), data, ROUNDS, valid_sets=[later], callbacks=[stop])
@@ -242,7 +237,7 @@ def _fit_kind(kind: str, lessons: Lessons) -> ResponseHead:
             (lessons.soft + told) / 2,
             weight=lessons.weights,
             feature_name=list(SEEN),
-            params={"max_bin": 127, "verbose": -1},
+            params=binning(HEAD_PARAMETERS),
         )
         text = lightgbm.train(dict(HEAD_PARAMETERS), data, HEAD_ROUNDS).model_to_string()
         return ResponseHead("trees", trees=parse_trees(text), tree_text=text)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from models.calibration import sigmoid
 from models.linear import Linear, squeeze
 from models.uplift import Part
+from training.boosting import SAME_BITS, binning
 from training.members import fit_linear
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +35,7 @@ Parts = tuple[Part, ...]
 RIDGE_AN_INPUT = 3.0  # the more inputs, the less each is believed
 ROUNDS = 60
 TREES: dict[str, object] = {
+    **SAME_BITS,
     "objective": "regression",
     "learning_rate": 0.03,
     "num_leaves": 4,
@@ -42,11 +44,6 @@ TREES: dict[str, object] = {
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "max_bin": 63,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "seed": 11,
-    "verbose": -1,
 }
 STUMP: dict[str, object] = {"learning_rate": 1.0, "num_leaves": 2, "feature_fraction": 1.0, "bagging_fraction": 1.0}
 NUISANCE_FOLDS = 3
@@ -146,7 +143,7 @@ def _weighted(part: Part, weight: float) -> Part:
 
 def _trees(rows: Floats, target: Floats, **other: object) -> Part:
     least = max(20, len(rows) // 80)
-    data = lightgbm.Dataset(rows, target, params={"max_bin": 63, "verbose": -1})
+    data = lightgbm.Dataset(rows, target, params=binning(TREES))
     rounds = 1 if other else ROUNDS
     booster = lightgbm.train(TREES | {"min_data_in_leaf": least} | other, data, num_boost_round=rounds)
     return Part(1.0, tree_text=booster.model_to_string())

@@ -14,6 +14,7 @@ import lightgbm
 import numpy as np
 
 from models.online_layer import Lessons, OnlineLayer, Priors
+from training.boosting import SAME_BITS, binning
 from training.off_policy import estimates, weights_of
 from training.world.contextual import BATCH, Bools, ContextualWorld, Floats, Ints
 from training.world.response import sigmoid
@@ -25,7 +26,7 @@ TUNED_EVERY = 5
 """Batches after which the layer's priors are learnt anew."""
 TREES = {
     "objective": "binary", "learning_rate": 0.1, "min_data_in_leaf": 40, "lambda_l2": 10.0, "feature_fraction": 0.7,
-    "max_bin": 63, "num_threads": 1, "deterministic": True, "force_row_wise": True, "seed": 1, "verbose": -1,
+    "max_bin": 63, **SAME_BITS, "seed": 1,
 }  # fmt: skip
 
 
@@ -246,7 +247,7 @@ def pairs(customers: Floats, offers: Floats, shown: Ints | None = None) -> Float
 
 def fit_trees(rows: Floats, labels: Bools, parameters: dict[str, object], rounds: int) -> lightgbm.Booster:
     """Small, regularized trees."""
-    data = lightgbm.Dataset(rows, labels.astype(np.float64), params={"max_bin": 63, "verbose": -1})
+    data = lightgbm.Dataset(rows, labels.astype(np.float64), params=binning(TREES))
     return lightgbm.train({**TREES, **parameters}, data, rounds)
 
 

@@ -25,7 +25,7 @@ from service.events.inbox_writer import InboxWriter
 from service.events.record_events import record_events
 from service.experiments import routes as experiment_routes
 from service.journeys import routes as journey_routes
-from service.loops import end_with_parent, stop_all
+from service.loops import end_with_parent
 from service.memory import keep_freed_memory, leave_alone_what_stays
 from service.offers import routes as offer_routes
 from service.pages import routes as page_routes
@@ -39,7 +39,7 @@ from service.web.paths import NameRoute
 from service.web.problems import AnswerFailures, install_problem_handlers
 from service.web.shapes import gives
 from service.web.threads import in_thread
-from service.wiring import Parts, build, get_ready, readiness, start_loops, try_the_way_in
+from service.wiring import Parts, build, get_ready, readiness, start_loops, stop_loops, try_the_way_in
 from service.wiring.health_schemas import LiveOut, ReadyOut
 
 THREADS, LOOKS = 64, 8
@@ -82,7 +82,7 @@ def create_app(parts: Parts, together: Together | None = None) -> FastAPI:
         finally:
             await in_thread(writer.close)
             await in_thread(deciding.close)
-            await in_thread(stop_all, loops)
+            await in_thread(stop_loops, loops)
             await in_thread(parts.close)
 
     app = FastAPI(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -10,9 +11,9 @@ from service.decisions.learn_outcomes import ForgetLessons
 from service.decisions.presume_delivered import PresumeDelivered
 from service.errors import Unavailable
 from service.events.refresh_vectors import RefreshVectors
-from service.loops import Loop
+from service.loops import Loop, stop_all
 from service.wiring.data_watch import DataWatch
-from service.wiring.in_child import in_child
+from service.wiring.in_child import end_children, in_child
 from service.wiring.model_watch import ModelWatch
 from service.wiring.parts import Parts
 from service.wiring.warm_up import get_words_ready
@@ -74,6 +75,14 @@ def start_loops(parts: Parts) -> list[Loop]:
         loop.start()
     parts.loops.extend(loops)
     return loops
+
+
+def stop_loops(loops: Sequence[Loop]) -> None:
+    """Ends them, without the checks that run beside the service: these may take minutes, and `docker stop` waits 10 s."""
+    for loop in loops:
+        loop.begin_to_stop()
+    end_children()
+    stop_all(loops)
 
 
 def bring_in_what_waits(parts: Parts) -> bool:

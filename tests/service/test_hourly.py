@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from service.wiring import hourly, in_child
+from service.loops import Loop
+from service.wiring import hourly, in_child, stop_loops
 from service.wiring.hourly import Hourly, here
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -107,6 +108,25 @@ def test_a_command_ends_with_the_service(tmp_path: Path) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it went on")
+
+
+def test_a_service_that_ends_waits_for_no_check_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for 10 s, as long as `docker stop` waits before it kills."""
+    monkeypatch.setenv("OPPORTUNE_HOME", str(tmp_path / "home"))
+    said: list[str | None] = []
+
+    def check() -> bool:
+        said.append(in_child.in_child("worker"))  # which never ends by itself
+        return False
+
+    loop = Loop("data", check, 60.0)
+    loop.start()
+    while not (at_work := list(in_child._at_work)):
+        time.sleep(0.01)
+    stop_loops([loop])
+    assert not loop._thread.is_alive()
+    assert at_work[0].poll() is not None
+    assert said == [None]
 
 
 def _runs(process: int) -> bool:

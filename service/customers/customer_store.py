@@ -89,6 +89,7 @@ customer_secrets = Table(
     Column("value", String, nullable=False),
 )
 
+_JOINS = 7_067_267_826  # any number of our own, for Postgres' advisory locks
 _FIELDS = tuple(one.name for one in fields(Profile))
 
 
@@ -311,6 +312,14 @@ class Link:
     alias_id: str
     customer_id: str
     at: datetime
+
+
+def lock_joins(connection: Connection) -> None:
+    """One process at a time joins ids, until its transaction ends: of two that do not see each other yet, one led to
+    an id that the other led on. SQLite has one writer.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_JOINS})")
 
 
 def set_owners(connection: Connection, links: Sequence[Link]) -> None:

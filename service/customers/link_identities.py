@@ -15,6 +15,7 @@ from service.customers.customer_store import (
     identified_of,
     led_on,
     linked_at,
+    lock_joins,
     lock_profiles,
     move_consents,
     owners_of,
@@ -41,6 +42,8 @@ class LinkedIdentities:
     """
 
     def give_owners(self, connection: Connection, events: Sequence[Event]) -> list[Event]:
+        if any(map(_is_claim, events)):
+            lock_joins(connection)
         walk = _walk(connection, events)
         if walk.joins:
             join_profiles(connection, walk.joins)

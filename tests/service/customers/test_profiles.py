@@ -495,6 +495,19 @@ def test_a_refusal_told_while_its_visitor_is_being_joined_is_the_users(database:
     assert read(database, "u").consents == {"email": {"marketing": False}}
 
 
+def test_two_processes_that_join_the_same_id_lead_to_one_customer(database: Database) -> None:
+    """On Postgres a file led a visitor to an id that the service led on in the same moment, and the refusal was lost."""
+    apply(database, row("no", "x", "Unsubscribed", userId=None, anonymousId="a", timestamp=at(1)))
+    file = threading.Thread(target=owners, args=(database, [claim("u", "a")]))
+    with database.write() as connection:
+        LinkedIdentities().give_owners(connection, [row("w", "w", None, type="alias", previousId="u")])
+        file.start()
+        file.join(0.5)  # by then it waits for us; did it not, it would join after us, which is right anyway
+    file.join()
+    assert read(database, "a") == read(database, "u") == read(database, "w")
+    assert read(database, "w").consents == {"email": {"marketing": False}}
+
+
 def test_an_alias_of_an_id_that_is_anothers_by_now_joins_nobody_and_loosens_nothing(database: Database) -> None:
     """A sign-up on a shared device: analytics.js gives the visitor's id as the former one. Who are one is said of the
     other user's own id, and a refusal of either holds for both."""

@@ -273,7 +273,8 @@ class EventLog:
 def columns_of(path: Path, names: Sequence[str]) -> list[str]:
     """Those of the columns that a file has and that hold anything in it."""
     empty = pl.read_parquet_metadata(path).get(_EMPTY, "").split()
-    return [name for name in names if name in pl.read_parquet_schema(path) and name not in empty]
+    filled = set(pl.read_parquet_schema(path)).difference(empty)
+    return [name for name in names if name in filled]
 
 
 def empty_columns(rows: pl.DataFrame) -> dict[str, str]:

@@ -99,14 +99,16 @@ class Children:
     def wait_for_api(self, name: str, url: str) -> None:
         """Until the API answers that it lives."""
 
-        def lives() -> bool:
-            self.check()
-            try:
-                return httpx.get(f"{url}/health/live", timeout=2, trust_env=False).is_success
-            except httpx.TransportError:
-                return False
+        with httpx.Client(base_url=url, timeout=2, trust_env=False) as client:
 
-        wait_until(lives, f"{name} to answer at {url}", START_S, pause_s=0.1)
+            def lives() -> bool:
+                self.check()
+                try:
+                    return client.get("/health/live").is_success
+                except httpx.TransportError:
+                    return False
+
+            wait_until(lives, f"{name} to answer at {url}", START_S, pause_s=0.1)
 
     def check(self) -> None:
         """StepFailed when a child has ended by itself."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.end_to_end.conftest import Service, eventually
+from tests.end_to_end.conftest import Service, answers, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -62,13 +62,6 @@ def test_kill_in_the_middle_of_a_thousand_events_loses_none(service: Service) ->
 def test_workers_end_with_the_service_that_was_killed(make_service: Callable[..., Service]) -> None:
     service = make_service()
     service.start("--workers", "2")
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{service.url}/health/live", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
     service.kill()
-    assert eventually(lambda: not answers(), seconds=20)
+    assert eventually(lambda: not answers(service.url), seconds=20)
     service.start()

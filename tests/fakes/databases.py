@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.registry import make_database
 from service.storage.database import Database, metadata
 
 _files: dict[frozenset[str], bytes] = {}
 """A SQLite file for each set of tables: more are declared as slices are imported."""
+_mlflow: list[bytes] = []
+"""MLflow's file, once it was made."""
 _templates: dict[tuple[str, frozenset[str]], str] = {}
 """The same on each Postgres server: the name of a database there, which nobody connects to."""
 
@@ -40,6 +43,19 @@ def sqlite_with_tables(path: Path) -> Database:
             _files[tables] = made.read_bytes()
     path.write_bytes(_files[tables])
     return Database(f"sqlite:///{path}")
+
+
+def sqlite_of_mlflow(path: Path) -> str:
+    """The URI of MLflow's database at the path, made where none is: its migrations take a second of CPU each time."""
+    if not _mlflow:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "mlflow.db"
+            make_database(f"sqlite:///{made}")
+            _mlflow.append(made.read_bytes())
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_mlflow[0])
+    return f"sqlite:///{path}"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from models.load import ModelError, load, write_golden
 from models.propensity import PropensityModel
 from models.registry import ServedModels, _verified_as, main, make_database, sync_forever, sync_once
 from models.versions import registered_versions
+from tests.fakes.databases import sqlite_of_mlflow
 from tests.fakes.model_cases import propensity, propensity_rows
 from training.gate import Findings, Verdict
 from training.tracking import Tracking, champion, log_and_register, promote
@@ -53,7 +54,7 @@ class Registry:
     """A tracking server of its own, with one way to register a model."""
 
     def __init__(self, home: Path) -> None:
-        self.uri = f"sqlite:///{home / 'mlflow.db'}"
+        self.uri = sqlite_of_mlflow(home / "mlflow.db")
         self.tracking = Tracking.at(self.uri)
         self.scratch = home / "scratch"
 

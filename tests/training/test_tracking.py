@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+from tests.fakes.databases import sqlite_of_mlflow
 from training.gate import Findings, Verdict
 from training.tracking import (
     Tracking,
@@ -32,7 +33,7 @@ EXAMPLE = pl.DataFrame({"orders": [1.0, None], "channel": ["email", "sms"]})
 
 @pytest.fixture
 def tracking(tmp_path: Path) -> Tracking:
-    return Tracking.at(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+    return Tracking.at(sqlite_of_mlflow(tmp_path / "home" / "mlflow.db"))
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@
     timestamp = "bought_at"
     group_by = "invoice"             # optional: rows with the same value are one event, each a product of it
     timezone = "Europe/Paris"        # optional: the zone of times that carry no offset (default UTC)
-    time_format = "%d.%m.%Y %H:%M"   # optional: how times are written, where not as 2026-01-31 09:30 (strptime)
+    time_format = "%d.%m.%Y %H:%M"   # optional: how times are written, where not as 2026-01-31 09:30 (strptime);
+                                     # where a column has several forms, a list: the first that fits is taken
     decimal = ","                    # optional: 1.234,50 in money and quantities; "." reads 1,234.50
     separator = ";"                  # optional: between a CSV's values (default: its line sep=;, else , or .tsv's tab)
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -71,7 +73,7 @@ class ColumnMapping:
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     group_by: str | None = None
     zone: str = "UTC"
-    time_format: str | None = None
+    time_format: str | tuple[str, ...] | None = None
     decimal: str | None = None
     separator: str | None = None
 
@@ -200,11 +202,20 @@ class ColumnMapping:
         return value.astimezone(UTC).isoformat() if isinstance(value, datetime) and value.year > 1 else value
 
     def _read_time(self, text: str) -> datetime:
-        return datetime.strptime(text, self.time_format) if self.time_format else datetime.fromisoformat(text.upper())
+        if self.time_format is None:
+            return datetime.fromisoformat(text.upper())
+        if isinstance(self.time_format, str):
+            return datetime.strptime(text, self.time_format)
+        for form in self.time_format:
+            with suppress(ValueError):
+                return datetime.strptime(text, form)
+        raise ValueError("of no form")
 
     def _no_time(self, text: str) -> str:
         if self.time_format:
-            return f"{text[:40]!r} is not of the mapping's time_format, {self.time_format!r}"
+            more = '; where there are several forms, name each: time_format = ["%d.%m.%Y", "%Y-%m-%d"]'
+            forms = [self.time_format] if isinstance(self.time_format, str) else self.time_format
+            return f"{text[:40]!r} is not of the mapping's time_format, {', '.join(map(repr, forms))}{more}"
         return (
             f'{text[:40]!r} is no time as 2026-01-31 09:30; say its form in the mapping: time_format = "%d.%m.%Y %H:%M"'
         )
@@ -265,11 +276,14 @@ def mapping_from(table: Mapping[str, Any], source: str) -> ColumnMapping:
     )
 
 
-def _forms(table: Mapping[str, Any], source: str) -> dict[str, str]:
+def _forms(table: Mapping[str, Any], source: str) -> dict[str, Any]:
     """How a file is written: its times, its numbers, and what stands between its values."""
     forms = {name: table[name] for name in ("time_format", "decimal", "separator") if name in table}
+    if isinstance(forms.get("time_format"), list):
+        forms["time_format"] = tuple(forms["time_format"])
     for name, value in forms.items():
-        if not isinstance(value, str) or not value:
+        several = value if isinstance(value, tuple) and value else (value,)
+        if not all(isinstance(one, str) and one for one in several):
             raise MappingError(f"{source}: {name} is {value!r}; write a text")
     if forms.get("decimal", ".") not in _WRITTEN:
         raise MappingError(f'{source}: decimal is {forms["decimal"]!r}; it may be "," or "."')

@@ -76,7 +76,24 @@ def test_reasons_say_what_the_mapping_lacks(tmp_path: Path) -> None:
 
 def test_a_time_of_another_form_than_was_said_is_named(tmp_path: Path) -> None:
     file, _ = read(tmp_path, "who,when,paid,sku\na,2026-01-31,1,s\nb,31.01.26,1,s\n", time_format="%d.%m.%y")
-    assert file.reasons == (("timestamp", 1, "'2026-01-31' is not of the mapping's time_format, '%d.%m.%y'"),)
+    [(field, often, told)] = file.reasons
+    assert (field, often) == ("timestamp", 1)
+    assert "'2026-01-31' is not of the mapping's time_format, '%d.%m.%y'; where there are several" in told
+
+
+def test_a_column_with_times_of_several_forms(tmp_path: Path) -> None:
+    text = "who,when,paid,sku\na,31.01.2026,1,s\nb,2026-01-30T10:00:00Z,1,s\nc,2026-01-29,1,s\nd,01/28/2026,1,s\n"
+    (tmp_path / "a.csv").write_text(text)
+    mapping = mapping_from({**ORDERS, "time_format": ["%d.%m.%Y", "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]}, "m.toml")
+    [file] = ingest_into(tmp_path, tmp_path / "a.csv", mapping).files
+    assert (file.accepted, file.rejected) == (3, 1)
+    assert "'01/28/2026'" in file.reasons[0][2]
+    told = {row["customer_id"]: row["timestamp"].isoformat() for row in result_of(tmp_path)[1]}
+    assert told == {
+        "a": "2026-01-31T00:00:00+00:00",
+        "b": "2026-01-30T10:00:00+00:00",
+        "c": "2026-01-29T00:00:00+00:00",
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,7 +122,9 @@ def test_another_separator_is_found_in_the_first_line(tmp_path: Path, separator:
     assert read(tmp_path, text, separator=separator)[0].accepted == 1
 
 
-@pytest.mark.parametrize("forms", [{"decimal": ";"}, {"separator": ";;"}, {"separator": '"'}, {"time_format": 5}])
+@pytest.mark.parametrize(
+    "forms", [{"decimal": ";"}, {"separator": ";;"}, {"separator": '"'}, {"time_format": 5}, {"time_format": []}]
+)
 def test_forms_that_are_none_are_refused(forms: dict[str, Any]) -> None:
     with pytest.raises(MappingError, match=next(iter(forms))):
         mapping_from({**ORDERS, **forms}, "m.toml")

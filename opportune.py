@@ -340,9 +340,12 @@ def uplift(
 
     from service.commands import Progress, export_command
     from training.uplift import train_uplift
-    from training.uplift_data import Columns
+    from training.uplift_data import Columns, OfFile, OfLog
     from training.uplift_report import lines
 
+    test: OfFile | OfLog = OfLog(outcome or "ordered", timedelta(days=horizon))
+    if file is not None:
+        test = OfFile(file, Columns(treatment, outcome or "", treated, control, tuple(ignore or ())))
     moment = _time(as_of, settings)
     export_command(settings)
     bar = Progress()
@@ -350,10 +353,7 @@ def uplift(
         settings.home.absolute(),
         settings.tracking_uri,
         placement,
-        file=file,
-        columns=None if file is None else Columns(treatment, outcome or "", treated, control, tuple(ignore or ())),
-        outcome=outcome or "ordered",
-        horizon=timedelta(days=horizon),
+        test=test,
         value=value,
         cost=cost,
         as_of=moment,

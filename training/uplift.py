@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from training.drift import keep_reference
 from training.feature_list import feature_list
 from training.gate import Findings, Verdict
 from training.train import Progress, TrainResult, keep
-from training.uplift_data import OUTCOME, TREATED, Columns, Study, TooFew, from_file, from_log
+from training.uplift_data import OUTCOME, TREATED, OfFile, OfLog, Study, TooFew, from_file, from_log
 from training.uplift_judge import Judgement, balance, judge
 from training.uplift_learners import LEARNERS, Trial
 from training.uplift_report import as_json, average, plot, policies, say, segments, usual
 
 GOLDEN_ROWS = 50
-HORIZON = timedelta(days=14)
+DEFAULT_TEST = OfLog()
 REPORTS = Path("reports") / "uplift"
 
 
@@ -42,16 +42,13 @@ def train_uplift(
     tracking_uri: str,
     placement: str,
     *,
-    file: Path | None = None,
-    columns: Columns | None = None,
-    outcome: str = "ordered",
-    horizon: timedelta = HORIZON,
+    test: OfFile | OfLog = DEFAULT_TEST,
     value: float | None = None,
     cost: float | None = None,
     as_of: datetime | None = None,
     progress: Progress | None = None,
 ) -> tuple[TrainResult, dict[str, Any]]:
-    """Learns uplift at `placement` from the decision log, or (`file`, `columns`) from a user's own test.
+    """Learns uplift at `placement` from the decision log, or under that name from a user's own test.
 
     Writes `home`/reports/uplift/NAME.json and NAME.png, logs the run, and registers opportune-uplift-NAME. The version
     becomes champion only where the Qini interval lies above 0. `value` (of an outcome) and `cost` (of a contact)
@@ -66,10 +63,10 @@ def train_uplift(
     with tracking.training_lock(home, PREFIX + name):
         log, now = EventLog(home / "events"), as_of or datetime.now(UTC)
         try:
-            if file is not None and columns is not None:
-                study = from_file(file, columns, home, log)
+            if isinstance(test, OfFile):
+                study = from_file(test.path, test.columns, home, log)
             else:
-                study = from_log(home, log, placement, outcome, horizon, now)
+                study = from_log(home, log, placement, test.outcome, test.horizon, now)
         except TooFew as shortage:
             result = TrainResult(PREFIX + name, None, False, str(shortage))
             keep(result, home)

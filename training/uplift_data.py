@@ -68,6 +68,22 @@ class Columns:
     ignore: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OfFile:
+    """A test of one's own: its file, and which column of it is what."""
+
+    path: Path
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class OfLog:
+    """The random and holdout arms of a placement: the event that counts, and how long after the first decision."""
+
+    outcome: str = "ordered"
+    horizon: timedelta = timedelta(days=14)
+
+
 def from_log(home: Path, log: EventLog, placement: str, outcome: str, horizon: timedelta, as_of: datetime) -> Study:
     """Each customer's first decision at `placement` in the arms `random` (treated) and `holdout`, once matured.
 

@@ -21,7 +21,7 @@ from service.events.normalize import Rules, normalize
 from tests.fakes.uplift_trials import trial
 from training import tracking, uplift_judge
 from training.uplift import NotRandomized, learn, train_uplift
-from training.uplift_data import Columns, Study, TooFew, from_file, from_log
+from training.uplift_data import Columns, OfFile, Study, TooFew, from_file, from_log
 from training.uplift_judge import apply, balance, choose
 from training.uplift_learners import LEARNERS, ONE_RULE, Trial, divide
 from training.uplift_report import NONE_USABLE
@@ -219,7 +219,7 @@ def test_infinite_numbers_of_a_file_are_unknown(own_test: Path, tmp_path: Path) 
 def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     columns = Columns("arm", "bought", "mail", "none", ("spent",))
-    result, told = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
+    result, told = train_uplift(tmp_path, uri, "own test", test=OfFile(own_test, columns), value=10, cost=0.5)
     assert (result.name, result.version, result.promoted) == ("uplift-own-test-2e6efb63", "1", True)
     written = orjson.loads((tmp_path / "reports" / "uplift" / "own-test-2e6efb63.json").read_bytes())
     assert written["qini"]["value"] == told["qini"]["value"]
@@ -233,7 +233,7 @@ def test_training_reports_registers_and_promotes_only_what_is_usable(own_test: P
     arms = pl.Series(np.where(other.treated == 1, "mail", "none"))
     same = pl.DataFrame(other.rows, schema=["x", "y", "z"])
     same.with_columns(bought=other.outcome.astype(int), arm=arms, spent=1).write_csv(own_test)
-    result, _ = train_uplift(tmp_path, uri, "own test", file=own_test, columns=columns, value=10, cost=0.5)
+    result, _ = train_uplift(tmp_path, uri, "own test", test=OfFile(own_test, columns), value=10, cost=0.5)
     assert (result.version, result.promoted) == ("2", False)
     assert "version 1, of an earlier test, stays champion" in result.verdict
     assert tracking.aliases(tracking.Tracking.at(uri, tmp_path), "uplift-own-test-2e6efb63")["champion"] == "1"

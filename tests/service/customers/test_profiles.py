@@ -496,7 +496,7 @@ def test_a_refusal_told_while_its_visitor_is_being_joined_is_the_users(database:
 
 
 def test_two_processes_that_join_the_same_id_lead_to_one_customer(database: Database) -> None:
-    """On Postgres a file led a visitor to an id that the service led on in the same moment, and the refusal was lost."""
+    """On Postgres a file led a visitor to an id that the service led on in the same moment: a refusal was lost."""
     apply(database, row("no", "x", "Unsubscribed", userId=None, anonymousId="a", timestamp=at(1)))
     file = threading.Thread(target=owners, args=(database, [claim("u", "a")]))
     with database.write() as connection:

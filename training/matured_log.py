@@ -54,7 +54,7 @@ class MaturedLog:
         )
         self._offers = pl.read_parquet(paths["offers"], columns=["offer_id", "value", "cost"])
         if not self.rows().select(pl.col("arm").is_in(ARMS).any()).collect().item():
-            raise NoEstimate(_nothing_to_learn(asked, matured_days, since))
+            raise NoEstimate(_nothing_to_learn(asked, matured_days, since, last))
 
     def rows(self) -> pl.LazyFrame:
         """A row a candidate of each matured decision by `ARMS` or as business as usual is."""
@@ -94,7 +94,7 @@ def _whole_decisions(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         yield rest
 
 
-def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float, since: datetime | None) -> str:
+def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float, since: datetime | None, last: datetime) -> str:
     arms = decisions.select(pl.col("arm").unique().sort()).collect().to_series().to_list()
     if set(arms).isdisjoint(ARMS):
         return (
@@ -106,7 +106,10 @@ def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float, since: datet
             f"What came of decisions before {since:%Y-%m-%d} has taught it, and none since is older than "
             f"{matured_days:g} days yet: ask again some days after {since + timedelta(days=matured_days):%Y-%m-%d}."
         )
-    return f"No decision by the model or by chance is older than {matured_days:g} days yet."
+    return (
+        f"No decision by the model or by chance is older than {matured_days:g} days yet, by the last thing that the log "
+        f"tells, of {last:%Y-%m-%d %H:%M} UTC: whether anything came later shows with the next decision."
+    )
 
 
 def _latest(table: pl.LazyFrame, column: str) -> datetime | None:

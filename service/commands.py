@@ -483,11 +483,11 @@ def _waiting(parts: Parts, count: Callable[[Connection], tuple[int, int]]) -> in
 
 def _service_runs(parts: Parts) -> bool:
     """Whether some process applies events: then it also makes features, between two passes."""
-    from service.storage.heartbeats import read_all
+    from service.storage.heartbeats import is_silent, read_all
 
     with parts.database.read() as connection:
         seen = read_all(connection).get("events", {}).get("seen")
-    return seen is not None and SystemClock().now() - seen < _ALIVE
+    return seen is not None and not is_silent(seen, SystemClock().now(), _ALIVE)
 
 
 def _apply_feast(settings: Settings) -> None:

@@ -424,7 +424,7 @@ def _texts(parts: Parts) -> Iterator[Finding]:
 def _loops(parts: Parts) -> Iterator[Finding]:
     from service.journeys.intent_store import put_off
     from service.journeys.journey_store import list_journeys
-    from service.storage.heartbeats import read_all
+    from service.storage.heartbeats import is_silent, read_all
 
     now = SystemClock().now()
     with parts.database.read() as connection:
@@ -434,7 +434,7 @@ def _loops(parts: Parts) -> Iterator[Finding]:
         if seen is None:
             needed = name == "events" or journeys
             yield Finding("note", name, f"has never run; start '{command}'", command if needed else None)
-        elif now - seen > _SILENT:
+        elif is_silent(seen, now, _SILENT):
             yield Finding("note", name, f"last seen {seen:%Y-%m-%d %H:%M}Z; is '{command}' running?")
         else:
             yield Finding("ok", name, "running")

@@ -32,7 +32,7 @@ from service.pages.offer_standing import standing_of
 from service.pages.report_page import read_json
 from service.pages.words import moment, small_figure
 from service.storage.database import Connection, Database
-from service.storage.heartbeats import read_all
+from service.storage.heartbeats import is_silent, read_all
 
 NO_WORKER = timedelta(minutes=1)
 """A worker is seen every few seconds."""
@@ -149,7 +149,7 @@ def journeys_view(database: Database, definitions: Definitions, now: datetime) -
     active = [one["stats"] for one in shown if one["stats"] and one["stats"]["status"] == "active"]
     waiting = any(stats["enrollments"]["active"] for stats in active)
     still = "no worker has run yet" if seen is None else f"no worker was seen since {moment(seen)}"
-    runs = seen is not None and now - seen <= NO_WORKER
+    runs = seen is not None and not is_silent(seen, now, NO_WORKER)
     return {"journeys": shown, "listed": LISTED, "still": still if waiting and not runs else None}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, String, Table, select, update
 
+from service.clock import CLOCKS_APART
 from service.storage.database import Json, UtcTime, metadata, upsert
 
 heartbeats = Table(
@@ -34,3 +35,8 @@ def read_all(connection: Connection) -> dict[str, dict[str, Any]]:
     """The last pass of every loop: `{"journeys": {"at", "seen", **detail}}`."""
     rows = connection.execute(select(heartbeats)).all()
     return {row.name: {"at": row.at, "seen": row.seen, **row.detail} for row in rows}
+
+
+def is_silent(seen: datetime, now: datetime, longest: timedelta) -> bool:
+    """Whether a loop was seen longer ago than that; so was one that was seen later than now, by a clock that was ahead."""
+    return not -CLOCKS_APART <= now - seen <= longest

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from features.files import LEAST_FREE, free_bytes
 from service.clock import SystemClock, monotonic
 from service.events.inbox_store import backlog, oldest_waiting
-from service.storage.heartbeats import read_all
+from service.storage.heartbeats import is_silent, read_all
 from service.storage.home_store import home_of, other_home
 from service.wiring.parts import Parts
 
@@ -65,7 +65,7 @@ def readiness(parts: Parts) -> tuple[bool, dict[str, Any]]:
     problems += [f"model {entry['name']}: {entry['problem']}" for entry in report["models"] if entry["problem"]]
     now = SystemClock().now()
     for name, seen in report.get("heartbeats", {}).items():
-        if "seen" in seen and now - seen["seen"] > _STALE:
+        if "seen" in seen and is_silent(seen["seen"], now, _STALE):
             problems.append(f"loop {name}: no pass since {seen['seen']:%Y-%m-%dT%H:%M:%SZ}; is its process running?")
     if not ready:
         report["status"] = "not ready"

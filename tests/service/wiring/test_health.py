@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from service import loops
+from service.clock import SystemClock
 from service.decisions.schemas import DecisionIn
 from service.errors import Unavailable
 from service.events.inbox_store import add_events, inbox
 from service.loops import Loop
 from service.settings import Settings
+from service.storage.heartbeats import beat
 from service.wiring import build, health, readiness
 from tests.fakes.events import row
 
@@ -38,6 +40,21 @@ def test_decisions_that_nothing_keeps_make_it_unready_until_something_does(
     assert "nor the disk takes them" in report["problems"][0]
     parts.steady.run_pass()
     assert readiness(parts)[0]
+    parts.close()
+
+
+@pytest.mark.parametrize("off", [timedelta(minutes=-5), timedelta(hours=6)], ids=str)
+def test_a_worker_that_was_last_seen_by_a_clock_that_was_ahead_does_not_pass_for_alive(
+    tmp_path: Path, off: timedelta
+) -> None:
+    parts = build(Settings(home=tmp_path, text_vectors=False))
+    now = SystemClock().now()
+    with parts.database.write() as connection:
+        beat(connection, "journeys", now + off, now + off, {})
+    assert [problem.partition(":")[0] for problem in readiness(parts)[1]["problems"]] == ["loop journeys"]
+    with parts.database.write() as connection:
+        beat(connection, "journeys", now, now, {})
+    assert not readiness(parts)[1]["problems"]
     parts.close()
 
 

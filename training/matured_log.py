@@ -107,8 +107,8 @@ def _nothing_to_learn(decisions: pl.LazyFrame, matured_days: float, since: datet
             f"{matured_days:g} days yet: ask again some days after {since + timedelta(days=matured_days):%Y-%m-%d}."
         )
     return (
-        f"No decision by the model or by chance is older than {matured_days:g} days yet, by the last thing that the log "
-        f"tells, of {last:%Y-%m-%d %H:%M} UTC: whether anything came later shows with the next decision."
+        f"No decision by the model or by chance is older than {matured_days:g} days yet, by the last thing that the "
+        f"log tells, of {last:%Y-%m-%d %H:%M} UTC: whether anything came later shows with the next decision."
     )
 
 

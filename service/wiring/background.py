@@ -78,7 +78,7 @@ def start_loops(parts: Parts) -> list[Loop]:
 
 
 def stop_loops(loops: Sequence[Loop]) -> None:
-    """Ends them, without the checks that run beside the service: these may take minutes, and `docker stop` waits 10 s."""
+    """Ends them, without the checks that run beside: these may take minutes, and `docker stop` waits 10 s."""
     for loop in loops:
         loop.begin_to_stop()
     end_children()

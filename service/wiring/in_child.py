@@ -29,8 +29,8 @@ atexit.register(end_children)
 def in_child(command: str) -> str | None:
     """Runs `opportune COMMAND` by the settings of this environment, with less priority than its own, and waits.
 
-    None where it ended well, or by `end_children`; else the last line that it said, which may be about what it found. RuntimeError when it
-    takes too long.
+    None where it ended well, or by `end_children`; else the last line that it said, which may be about what it found.
+    RuntimeError when it takes too long.
     """
     own = {name: value for name, value in os.environ.items() if name != TOGETHER}  # it is none of the workers
     process = subprocess.Popen(

@@ -38,5 +38,5 @@ def read_all(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 def is_silent(seen: datetime, now: datetime, longest: timedelta) -> bool:
-    """Whether a loop was seen longer ago than that; so was one that was seen later than now, by a clock that was ahead."""
+    """Whether a loop was seen longer ago than that; so is one that was seen later than now, by a clock ahead of ours."""
     return not -CLOCKS_APART <= now - seen <= longest

@@ -38,5 +38,5 @@ def read_all(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 def is_silent(seen: datetime, now: datetime, longest: timedelta) -> bool:
-    """Whether a loop was seen longer ago than that; so is one that was seen later than now, by a clock ahead of ours."""
+    """Whether a loop was seen longer ago than that; one seen later than now, by a clock ahead of ours, is, too."""
     return not -CLOCKS_APART <= now - seen <= longest

@@ -14,7 +14,8 @@ from service.decisions.formula import formula
 from service.decisions.money import money
 from service.decisions.quiet import zone_of
 from service.decisions.rule_words import RuleWords
-from service.decisions.stages import KNOWN_BY
+from service.decisions.score import NEXT_OFFER
+from service.decisions.stages import known_by
 from service.decisions.standing import standing
 
 ARMS = {
@@ -139,7 +140,8 @@ def _why(
         )
     stage = first.get("stage")
     if stage:
-        said.append(f"Its chance is known by {KNOWN_BY[stage['name']]}: {stage['text']}.")
+        by = known_by(stage["name"], record["scored_by"] == NEXT_OFFER)
+        said.append(f"Its chance is known by {by}: {stage['text']}.")
     said += [f"{_capital(reason['text'])}." for reason in first.get("reasons", ()) if reason["effect"] >= 0]
     return said
 

@@ -19,8 +19,11 @@ FEW = 50
 """Impressions under which an offer's own rate says next to nothing."""
 ENOUGH = 1_000
 """Impressions from which the model is trusted with an offer."""
-KNOWN_BY = {"rules": "offers like it", "pooled": "its responses so far and those of other offers", "model": "the model"}
-"""What an offer's chance is known by."""
+_KNOWN_BY = {
+    "rules": "offers like it",
+    "pooled": "its responses so far and those of other offers",
+    "model": "the model",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,12 @@ class Stage:
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def known_by(stage: str, model_serves: bool) -> str:
+    """What an offer's chance is known by at a stage, in words."""
+    own = _KNOWN_BY[stage]
+    return f"the model, from {own}" if model_serves and stage != "model" else own
 
 
 def stage_of(shown: int, first_at: int | None, now: datetime, model_serves: bool) -> Stage:

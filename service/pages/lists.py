@@ -17,7 +17,7 @@ from service.content.variant import said_hash
 from service.content.variant_store import approved_places
 from service.decisions.decision_store import read_rates
 from service.decisions.rates import PooledRates
-from service.decisions.stages import KNOWN_BY, stage_of
+from service.decisions.stages import known_by, stage_of
 from service.errors import Problem
 from service.experiments.define_experiment import get_experiments
 from service.experiments.read_results import read_results
@@ -96,11 +96,12 @@ def offers_view(
         since = rates.first_at(offer.offer_id) if runs else None  # what is over gets no more impressions
         stage = stage_of(rates.shown(offer.offer_id), since, now, model_serves)
         shown = {"offer": offer, "d": offer.document, "approved": together(words), "stage": stage, "standing": standing}
+        shown["known_by"] = known_by(stage.name, model_serves)
         shown["ways"] = ways.get(offer.offer_id, [])
         rows.append(shown)
     after = found[OFFERS - 1].offer_id if len(found) > OFFERS else None
     told = {"here_after": asked.get("after", ""), "free": ways.get(None, []), "done": asked.get("done")}
-    return {"rows": rows, "stages": KNOWN_BY, "after": after, "named": named, **told}
+    return {"rows": rows, "after": after, "named": named, **told}
 
 
 def sending_journeys(connection: Connection, definitions: Definitions) -> dict[str | None, list[str]]:

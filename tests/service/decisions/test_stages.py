@@ -111,6 +111,6 @@ def test_each_action_tells_its_stage_in_answer_record_and_words(tmp_path: Any) -
     record = DecisionReader(database, desk.served).read(decision["decision_id"])
     assert record["actions"][0]["stage"] == stage
     words = explain(record).why
-    known = "its responses so far and those of other offers"
+    known = "the model, from its responses so far and those of other offers"
     assert f"Its chance is known by {known}: 60 of 1,000 impressions, about 94 days left." in words
     assert "stage" not in desk.decider.decide(DecisionIn(customer_id="c2", explain=False))["actions"][0]

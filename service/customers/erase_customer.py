@@ -17,16 +17,9 @@ from typing import TYPE_CHECKING, Any
 from features.row_stores import empty_log
 from models.versions import registered_versions
 from service.clock import Clock, monotonic, new_id
-from service.customers.customer_store import (
-    aliases_of,
-    delete_profiles,
-    forget_consents,
-    forget_identities,
-    present_id,
-    read_profiles,
-    still_joining,
-)
+from service.customers.customer_store import delete_profiles, forget_consents, read_profiles
 from service.customers.erasure_store import begin_erasure, finish_erasure, open_erasures, read_erasure
+from service.customers.identity_store import aliases_of, forget_identities, present_id, still_joining
 from service.customers.join_histories import Rebuildable
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import claims_wait, erase_customers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from features.vocabulary import REPEATED
 from service.clock import Clock, SystemClock
-from service.customers.customer_store import finish_merges, read_merges
+from service.customers.identity_store import finish_merges, read_merges
 from service.events.events_lease import EventsLease
 from service.events.inbox_store import claim_ids, of_customers, replace_rows
 from service.events.orders import key_of, order_key

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from features.vocabulary import NAMES, REPEATED
-from service.customers.customer_store import joined_by
+from service.customers.identity_store import joined_by
 from service.customers.refund import refund_from
 from service.customers.refunds_store import Order, add_refunds, lock_refunds, move_refunds, orders_refunded
 from service.storage.database import Connection

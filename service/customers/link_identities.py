@@ -10,20 +10,14 @@ from typing import Any
 
 from features.vocabulary import REPEATED
 from service.customers.customer_store import (
-    Link,
     delete_profiles,
     identified_of,
-    led_on,
-    linked_at,
-    lock_joins,
     lock_profiles,
     move_consents,
-    owners_of,
-    queue_merges,
     read_profiles,
-    set_owners,
     write_profiles,
 )
+from service.customers.identity_store import Link, led_on, linked_at, lock_joins, owners_of, queue_merges, set_owners
 from service.customers.profile import Profile, merge
 from service.events.inbox_store import claim_ids, of_customers, rekey, replace_rows
 from service.events.orders import order_key, told_before

@@ -11,8 +11,9 @@ import orjson
 
 from features.row_stores import StoreAway
 from service.clock import Clock
-from service.customers.customer_store import Customer, aliases_of, consents_told, read_customer, read_profiles
+from service.customers.customer_store import Customer, consents_told, read_customer, read_profiles
 from service.customers.history import history
+from service.customers.identity_store import aliases_of
 from service.customers.profile import Profile
 from service.customers.scores import features_of, scores
 from service.customers.send_hours import loud_hours

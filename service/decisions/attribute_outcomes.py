@@ -19,7 +19,8 @@ import orjson
 
 from features.currencies import CURRENCIES
 from features.vocabulary import NAMES, REPEATED
-from service.customers.customer_store import joined_by, read_customers
+from service.customers.customer_store import read_customers
+from service.customers.identity_store import joined_by
 from service.customers.keep_refunds import orders_among
 from service.customers.refunds_store import refunds_of
 from service.decisions.bounced import TRAIT, bounced_address, same_address

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from service.customers.customer_store import present_id
+from service.customers.identity_store import present_id
 from service.errors import NotFound
 from service.events.values import DOT_SEGMENT, has_dot_segment, unsafe_text
 from service.experiments.assign_customer import Covariate, Verdict, expose, judge, load

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from features.vocabulary import NAMES, REPEATED, same_meaning
-from service.customers.customer_store import joined_by
+from service.customers.identity_store import joined_by
 from service.customers.keep_refunds import order_of, orders_among
 from service.events.match import holds, name_of
 from service.experiments.amounts import Event, amount_of, worth_of

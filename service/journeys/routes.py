@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.clock import Clock
-from service.customers.customer_store import present_id
+from service.customers.identity_store import present_id
 from service.errors import Conflict, NotFound
 from service.journeys.answer_schemas import (
     EnrollmentOut,

@@ -13,7 +13,7 @@ from typing import Any
 
 from features.vocabulary import NAMES
 from service.clock import Clock
-from service.customers.customer_store import joined_by
+from service.customers.identity_store import joined_by
 from service.events.match import holds, name_of
 from service.journeys.definition import Journey, UntilEvent, Wait
 from service.journeys.definitions import Definitions

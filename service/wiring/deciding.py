@@ -10,8 +10,9 @@ from service.content.choose_content import ContentLibrary
 from service.content.content_desk import ContentDesk
 from service.content.guardrails import Rules as CopyRules
 from service.content.text_model import TextModel
-from service.customers.customer_store import owners_of, read_customers, those_there
+from service.customers.customer_store import read_customers, those_there
 from service.customers.erasure_store import gone_since
+from service.customers.identity_store import owners_of
 from service.customers.unsubscribe import token_length
 from service.decisions.case import Customer
 from service.decisions.learn_outcomes import LearningModels

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from features.event_log import EventLog, bucket_of
-from service.customers.customer_store import read_merges
+from service.customers.identity_store import read_merges
 from service.customers.join_histories import JoinHistories
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers

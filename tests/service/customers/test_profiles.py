@@ -18,20 +18,22 @@ from service.customers.change_segments import change_segments
 from service.customers.consent import allowed, explain, told_by
 from service.customers.customer_store import (
     Customer,
-    Link,
     consents_told,
     customers,
+    read_customer,
+    read_customers,
+    read_profiles,
+    segment_members,
+    with_trait,
+)
+from service.customers.identity_store import (
+    Link,
     identities,
     owners_of,
     pending_merges,
     queue_merges,
-    read_customer,
-    read_customers,
     read_merges,
-    read_profiles,
-    segment_members,
     set_owners,
-    with_trait,
 )
 from service.customers.link_identities import LinkedIdentities
 from service.customers.profile import Profile, absorb, merge

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 from sqlalchemy import text
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.decisions.ledger_store import lock
 from service.decisions.parts_store import add_parts
 from service.storage.database import Database

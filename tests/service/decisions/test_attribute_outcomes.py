@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from features.tables import DECISIONS, OFFER_VERSIONS, OFFERS, OUTCOMES
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.customers.link_identities import LinkedIdentities
 from service.customers.update_customers import update_customers

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from service.customers.customer_store import identities, owners_of
+from service.customers.identity_store import identities, owners_of
 from service.decisions.case import Customer, microseconds
 from service.decisions.decision_store import read_decisions
 from service.decisions.explain import explain

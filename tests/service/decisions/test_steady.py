@@ -22,8 +22,9 @@ import pytest
 import xxhash
 from sqlalchemy import select, text
 
-from service.customers.customer_store import delete_profiles, owners_of, write_profiles
+from service.customers.customer_store import delete_profiles, write_profiles
 from service.customers.erasure_store import begin_erasure, gone_since
+from service.customers.identity_store import owners_of
 from service.customers.profile import Profile
 from service.decisions import spool as spools
 from service.decisions.circuit import Circuit

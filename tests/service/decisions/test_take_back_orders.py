@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.decisions.attribute_outcomes import AttributeOutcomes
 from service.decisions.decision_store import read_rates

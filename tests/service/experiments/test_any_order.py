@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.storage.database import Database
 from tests.fakes.plans import sqlite_at
 from tests.service.experiments.test_experiments import NOW, apply, declare, event, results

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.customers.keep_refunds import keep_refunds
 from service.errors import Conflict, Invalid, NotFound
 from service.experiments.assign_customer import assign

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.experiments.experiment_store import find_exposures
 from service.experiments.routes import routes
 from service.storage.database import Database

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.journeys.enrolment_store import earlier
 from service.journeys.intent_store import list_tasks
 from service.journeys.routes import routes

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.event import listen
 
-from service.customers.customer_store import Link, set_owners
+from service.customers.identity_store import Link, set_owners
 from service.decisions.verdicts import Failure
 from service.journeys.arrival_store import read_inbox
 from service.journeys.definitions import Definitions
